@@ -1,0 +1,193 @@
+//! [`Examples`]: one split in memory, and its chunks.
+
+use bytes::Bytes;
+use rayon::prelude::*;
+
+use super::manifest::{SplitManifest, example_bytes};
+use super::{DatasetError, invalid};
+use crate::digest::Digest;
+use crate::limits;
+
+/// Feature values as their source stores them.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Features {
+    /// Bytes, as in `idx` files and `digits`.
+    U8(Vec<u8>),
+    /// Finite single-precision values.
+    F32(Vec<f32>),
+}
+
+impl Features {
+    /// Type of the values.
+    pub fn element(&self) -> super::FeatureType {
+        match self {
+            Self::U8(_) => super::FeatureType::U8,
+            Self::F32(_) => super::FeatureType::F32,
+        }
+    }
+
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::U8(values) => values.len(),
+            Self::F32(values) => values.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Examples of one split. Fields agree with each other: made by
+/// [`Examples::new`] only.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Examples {
+    features: Features,
+    labels: Vec<u32>,
+    width: u32,
+    classes: u32,
+    scale: f32,
+}
+
+impl Examples {
+    /// Checks that counts agree, labels are below `classes`, and features are
+    /// finite, also when divided by `scale`. `width` is the number of features
+    /// of one example.
+    pub fn new(
+        features: Features,
+        labels: Vec<u32>,
+        width: u32,
+        classes: u32,
+        scale: f32,
+    ) -> Result<Self, DatasetError> {
+        let examples = Self { features, labels, width, classes, scale };
+        // What holds for a manifest from a peer holds for ours.
+        examples.header().validate_but_chunks()?;
+        let (found, values) = (examples.features.len(), examples.len() * u64::from(width));
+        if found as u64 != values {
+            let count = examples.len();
+            let expected = format!("{values} feature values ({count} examples of {width})");
+            return Err(invalid(expected, found));
+        }
+        if let Some(at) = examples.labels.iter().position(|label| *label >= classes) {
+            let found = format!("{} of example {at}", examples.labels[at]);
+            return Err(invalid(format!("labels below {classes}"), found));
+        }
+        if let Features::F32(values) = &examples.features
+            && let Some(at) = values.iter().position(|value| !(value / scale).is_finite())
+        {
+            let (example, feature) = (at / width as usize, at % width as usize);
+            let found = format!("{} (example {example}, feature {feature})", values[at]);
+            return Err(invalid(format!("features that divided by {scale} are finite"), found));
+        }
+        Ok(examples)
+    }
+
+    /// Number of examples.
+    pub fn len(&self) -> u64 {
+        self.labels.len() as u64
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Features of one example.
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> u32 {
+        self.classes
+    }
+
+    /// What feature values are divided by.
+    pub fn scale(&self) -> f32 {
+        self.scale
+    }
+
+    /// The feature values, `[examples, width]`, not scaled.
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+
+    /// One label per example.
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    /// Appends the scaled features and the label of one example; `None` if
+    /// there is no such example.
+    pub(super) fn read(
+        &self,
+        example: u64,
+        features: &mut Vec<f32>,
+        labels: &mut Vec<u32>,
+    ) -> Option<()> {
+        let at = usize::try_from(example).ok()?;
+        labels.push(*self.labels.get(at)?);
+        let width = self.width as usize;
+        let values = at * width..(at + 1) * width;
+        match &self.features {
+            Features::U8(all) => features.extend(scale_bytes(&all[values], self.scale)),
+            Features::F32(all) => features.extend(all[values].iter().map(|v| v / self.scale)),
+        }
+        Some(())
+    }
+
+    /// The split as its chunks' digests. Each chunk's bytes are
+    /// [`Examples::chunk`]'s, so that only some need be in memory at a time.
+    pub fn manifest(&self) -> SplitManifest {
+        let mut manifest = self.header();
+        let chunks = self.len().div_ceil(u64::from(manifest.chunk_examples)) as usize;
+        manifest.chunks =
+            (0..chunks).into_par_iter().map(|index| Digest::of(&self.chunk(index))).collect();
+        manifest
+    }
+
+    /// The bytes of chunk `index` of [`Examples::manifest`]: all features of
+    /// its examples, then all labels as u32, little-endian.
+    ///
+    /// # Panics
+    /// If the manifest has no such chunk.
+    pub fn chunk(&self, index: usize) -> Bytes {
+        let header = self.header();
+        let chunk_examples = header.chunk_examples as usize;
+        let (first, examples) = (index * chunk_examples, self.labels.len());
+        assert!(first < examples, "chunk {index} of {examples} examples does not exist");
+        let rows = first..(first + chunk_examples).min(examples);
+        let width = self.width as usize;
+        let values = rows.start * width..rows.end * width;
+        let mut bytes = Vec::with_capacity(header.chunk_bytes(index));
+        match &self.features {
+            Features::U8(all) => bytes.extend_from_slice(&all[values]),
+            Features::F32(all) => all[values].iter().for_each(|v| bytes.extend(v.to_le_bytes())),
+        }
+        self.labels[rows].iter().for_each(|label| bytes.extend(label.to_le_bytes()));
+        bytes.into()
+    }
+
+    /// The manifest but for its chunks: as many examples in each as fit.
+    fn header(&self) -> SplitManifest {
+        let element = self.features.element();
+        let chunk_examples = limits::PAYLOAD_BYTES as u64 / example_bytes(self.width, element);
+        SplitManifest {
+            examples: self.len(),
+            features: self.width,
+            classes: self.classes,
+            element,
+            scale: self.scale,
+            chunk_examples: chunk_examples as u32,
+            chunks: Vec::new(),
+        }
+    }
+}
+
+/// Feature bytes divided by the scale in f32, the one way it is done.
+pub(super) fn scale_bytes(bytes: &[u8], scale: f32) -> impl Iterator<Item = f32> + '_ {
+    bytes.iter().map(move |byte| f32::from(*byte) / scale)
+}

@@ -1,0 +1,151 @@
+//! Identifiers. Each is its own type, and none is ever used twice.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! numbered {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        #[serde(transparent)]
+        pub struct $name(pub u64);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "{}"), self.0)
+            }
+        }
+    };
+}
+
+numbered!(
+    /// One training or evaluation job, numbered by the coordinator from 1.
+    RunId,
+    ""
+);
+numbered!(
+    /// One connection of a worker. A worker that reconnects gets a new one.
+    WorkerId,
+    "w"
+);
+numbered!(
+    /// One handing of a block to a worker. Handing the same block out again
+    /// makes a new assignment.
+    AssignmentId,
+    "a"
+);
+
+/// One step of a run: a training round or an evaluation. The plan
+/// ([`crate::plan::RunPlan::step`]) says which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepId {
+    /// The run.
+    pub run: RunId,
+    /// The step's place in the run, from 0.
+    pub index: u64,
+}
+
+impl fmt::Display for StepId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "run {} step {}", self.run, self.index)
+    }
+}
+
+/// An aligned power-of-two range of replicas, `[index·2^level, (index+1)·2^level)`:
+/// what a worker is handed and merges locally, because it is a subtree of the
+/// merge tree.
+///
+/// The range may reach past the last replica of a step; the replicas beyond
+/// it do not exist and contribute nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Block {
+    /// Binary logarithm of the number of replicas.
+    pub level: u8,
+    /// Place among the blocks of this level.
+    pub index: u32,
+}
+
+impl Block {
+    /// The block of the one replica `replica`.
+    pub fn of_replica(replica: u32) -> Self {
+        Self { level: 0, index: replica }
+    }
+
+    /// The smallest block from replica 0 that holds all of `replicas`.
+    pub fn root(replicas: u32) -> Self {
+        Self { level: replicas.max(1).next_power_of_two().trailing_zeros() as u8, index: 0 }
+    }
+
+    /// First replica.
+    pub fn start(self) -> u64 {
+        u64::from(self.index) << self.level
+    }
+
+    /// One past the last replica, in the whole tree.
+    pub fn end(self) -> u64 {
+        (u64::from(self.index) + 1) << self.level
+    }
+
+    /// The replicas that exist in a step of `replicas`.
+    pub fn replicas(self, replicas: u32) -> std::ops::Range<u32> {
+        let clip = |at: u64| at.min(u64::from(replicas)) as u32;
+        clip(self.start())..clip(self.end())
+    }
+
+    /// The block of the next level that holds this one.
+    pub fn parent(self) -> Self {
+        Self { level: self.level + 1, index: self.index >> 1 }
+    }
+
+    /// The other child of [`Block::parent`].
+    pub fn sibling(self) -> Self {
+        Self { level: self.level, index: self.index ^ 1 }
+    }
+
+    /// Whether this is the left child of its parent.
+    pub fn is_left(self) -> bool {
+        self.index & 1 == 0
+    }
+
+    /// The two halves; `None` for a single replica.
+    pub fn halves(self) -> Option<(Self, Self)> {
+        let level = self.level.checked_sub(1)?;
+        let index = self.index << 1;
+        Some((Self { level, index }, Self { level, index: index + 1 }))
+    }
+
+    /// Whether every replica of `other` is one of this block's.
+    pub fn contains(self, other: Self) -> bool {
+        self.start() <= other.start() && other.end() <= self.end()
+    }
+}
+
+impl fmt::Display for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}, {})", self.start(), self.end())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_aligned_subtrees() {
+        let block = Block { level: 2, index: 1 };
+        assert_eq!((block.start(), block.end()), (4, 8));
+        assert_eq!(block.replicas(6), 4..6);
+        assert_eq!(block.replicas(3), 3..3);
+        let (left, right) = block.halves().unwrap();
+        assert_eq!((left.parent(), right.parent()), (block, block));
+        assert_eq!(left.sibling(), right);
+        assert!(left.is_left() && block.contains(right) && !right.contains(block));
+        assert_eq!(Block::root(5), Block { level: 3, index: 0 });
+        assert_eq!(Block::root(1), Block::of_replica(0));
+    }
+}

@@ -1,0 +1,32 @@
+//! Samebit's shared floors.
+//!
+//! A run's final state is a pure function of its [`spec`] and its [`dataset`].
+//! This crate holds what coordinator and worker must agree on for that to be
+//! true: the identifiers and limits, the spec, the [`state`] and how replicas
+//! of it [`merge`], the [`model`]s, the [`plan`] of every step, and the
+//! [`wire`].
+//!
+//! Imports only go down:
+//!
+//! ```text
+//! settings                             F5  flags, files and environment
+//! wire                                 F2  messages, handshake, codec
+//! shard                                F1  one replica's work, start to end
+//! state  merge  model  dataset  plan   F1  what a round is
+//! id  digest  limits  spec  merge_rule  results    F0
+//! ```
+
+pub mod dataset;
+pub mod digest;
+pub mod id;
+pub mod limits;
+pub mod merge;
+pub mod merge_rule;
+pub mod model;
+pub mod plan;
+pub mod results;
+pub mod settings;
+pub mod shard;
+pub mod spec;
+pub mod state;
+pub mod wire;

@@ -1,0 +1,105 @@
+//! Every bound of Samebit, by name. A length, count, queue or wait that has
+//! no name here (or beside the one place that uses it) is a defect.
+
+use std::time::Duration;
+
+/// Largest payload of one data message: a segment of a state or of a partial,
+/// or a chunk of a dataset, in bytes.
+pub const PAYLOAD_BYTES: usize = 1 << 20;
+
+/// Largest frame on the wire once a peer is known, in bytes: a payload and
+/// what is said around it.
+pub const FRAME_BYTES: usize = PAYLOAD_BYTES + (64 << 10);
+
+/// Largest frame of the handshake, in bytes.
+pub const HANDSHAKE_FRAME_BYTES: usize = 16 << 10;
+
+/// Partials up to this many bytes ride along with the news that they are done.
+pub const INLINE_PARTIAL_BYTES: u64 = 512 << 10;
+
+/// Most bytes in a name (of a tensor, worker, model, dataset source).
+pub const NAME_BYTES: usize = 128;
+
+/// Most bytes of a spec's text.
+pub const SPEC_BYTES: usize = 64 << 10;
+
+/// Most bytes of a text in a message: an error, a reason, a detail.
+pub const TEXT_BYTES: usize = 16 << 10;
+
+/// Most named sums, and most named counts, in the results of a shard.
+pub const RESULT_NAMES: usize = 64;
+
+/// Most counts in the results of a shard, those of all names together: a
+/// confusion matrix of 256 classes.
+pub const RESULT_COUNTS: usize = (256 * 256) + 64;
+
+/// Most workers that a status names, those with the lowest ids first.
+pub const STATUS_WORKERS: usize = 2048;
+
+/// Most bytes of a handshake's proof.
+pub const PROOF_BYTES: usize = 4096;
+
+/// Most tensors in a state.
+pub const TENSORS: usize = 256;
+
+/// Most dimensions of a tensor.
+pub const DIMENSIONS: usize = 8;
+
+/// Most elements of all tensors of a state together (16 GiB of f32).
+pub const STATE_ELEMENTS: u64 = 1 << 32;
+
+/// Most replicas of a run.
+pub const REPLICAS: u32 = 1 << 16;
+
+/// Most examples in one split of a dataset.
+pub const EXAMPLES: u64 = 1 << 31;
+
+/// Most features of one example.
+pub const FEATURES: u32 = 1 << 18;
+
+/// Most classes of a dataset.
+pub const CLASSES: u32 = 1 << 16;
+
+/// Most chunks of one split of a dataset.
+pub const DATASET_CHUNKS: usize = 16 << 10;
+
+/// Most slots that a worker may offer.
+pub const SLOTS: u32 = 1024;
+
+/// Time that a connection has to say who it is.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a worker and its coordinator say that they live.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Silence after which a peer counts as lost, unless configured.
+pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Workers that may die while running one shard before it fails the run,
+/// unless configured.
+pub const CRASH_LIMIT: u32 = 3;
+
+/// Times that a shard may report an error before it fails the run.
+pub const SHARD_ERROR_LIMIT: u32 = 2;
+
+/// Copies of one block that may run at the same time.
+pub const BLOCK_COPIES: usize = 2;
+
+/// Most connections of workers and clients at one time.
+pub const CONNECTIONS: usize = 4096;
+
+/// Control messages that may wait for one connection.
+pub const CONTROL_QUEUE: usize = 1024;
+
+/// Data transfers (whole states, partials, chunk lists) that may wait for one
+/// connection.
+pub const DATA_QUEUE: usize = 64;
+
+/// Runs that may wait or be remembered at one time.
+pub const RUNS: usize = 1024;
+
+/// Longest wait between two tries to reach the coordinator.
+pub const RECONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// First wait before a worker tries again to reach the coordinator.
+pub const RECONNECT_MIN: Duration = Duration::from_millis(50);

@@ -1,0 +1,158 @@
+//! How replicas become one state (DESIGN: a merge rule is a monoid over
+//! replicas, and a finish).
+//!
+//! Every replica makes one [`Contribution`] per tensor. Contributions combine
+//! over a fixed binary tree of replica indexes ([`MergeTree`]); the outcome is
+//! finished against the round's base. A [`crate::id::Block`] is a subtree, so
+//! a worker combines it locally and any split of blocks gives the same bits.
+//!
+//! ```text
+//! replica   Partial::of_replica ┐
+//! replica   Partial::of_replica ┴ MergeTree<Partial> ── Partial::segment ─┐
+//!                                                                         │
+//! next state ── finish_segment ── MergeTree<Contribution> ── Contribution::decode
+//! ```
+//!
+//! Every rule works element by element, or unit by unit. Merging whole
+//! partials and merging their segments one by one is therefore the same.
+//!
+//! Finite contributions can still overflow as they combine. What has once
+//! overflowed stays NaN or infinite up to the finished state, so whoever
+//! finishes a step calls [`NetworkState::check_finite`] on it.
+//!
+//! [`NetworkState::check_finite`]: crate::state::NetworkState::check_finite
+
+mod combine;
+mod encode;
+mod finish;
+mod partial;
+mod replica;
+mod spare;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use crate::results::Results;
+
+pub use crate::merge_rule::MergeRule;
+pub use finish::{copy_kept, finish, finish_segment};
+pub use partial::Partial;
+pub use spare::Spare;
+pub use tree::MergeTree;
+
+/// How often each unit of a tensor was touched: what `mean_by` weighs with.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UnitCounts {
+    /// Units with a count above zero, ascending.
+    pub units: Vec<u32>,
+    /// Their counts.
+    pub counts: Vec<u64>,
+}
+
+/// Affine changes `x → a·x + b` of some units: what `fold` composes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UnitMaps {
+    /// Units that changed, ascending.
+    pub units: Vec<u32>,
+    /// One factor per unit.
+    pub a: Vec<f32>,
+    /// The unit's values one after another, `[units, unit_len]`.
+    pub b: Vec<f32>,
+}
+
+/// What one or several replicas say of one merge segment of one tensor: an
+/// element of the rule's monoid. The identity is the absence of a
+/// contribution.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Contribution {
+    /// `mean`: the average so far of `examples` examples.
+    Mean {
+        /// Examples behind the values.
+        examples: u64,
+        /// One value per element.
+        values: Vec<f32>,
+    },
+    /// `mean_by`: the averages so far of the touched units.
+    MeanBy {
+        /// Touched units (of the whole tensor) and their counts.
+        counts: UnitCounts,
+        /// `[units, unit_len]`.
+        values: Vec<f32>,
+    },
+    /// `sum` of f32 changes.
+    Sum(Vec<f32>),
+    /// `sum` of exact changes, modulo 2⁶⁴.
+    Count(Vec<u64>),
+    /// `max` of f32 values.
+    Max(Vec<f32>),
+    /// `max` of counters.
+    MaxCount(Vec<u64>),
+    /// `fold`: composed maps.
+    Fold(UnitMaps),
+}
+
+/// Something that combines with what stands to its right in replica order.
+/// The operation is associative only as a tree: it is always applied along
+/// [`MergeTree`].
+pub trait Merge: Sized {
+    /// Combines `self` (left) with `right`.
+    fn merge(self, right: Self) -> Self;
+}
+
+impl Merge for Results {
+    fn merge(mut self, right: Self) -> Self {
+        self.combine(&right);
+        self
+    }
+}
+
+/// Combines two outcomes of which either may be missing.
+fn merge_options<T: Merge>(left: Option<T>, right: Option<T>) -> Option<T> {
+    match (left, right) {
+        (Some(left), Some(right)) => Some(left.merge(right)),
+        (left, right) => left.or(right),
+    }
+}
+
+/// What is wrong with a contribution.
+#[derive(Debug, thiserror::Error)]
+pub enum MergeError {
+    /// A value is NaN or infinite.
+    #[error(
+        "tensor `{tensor}` of replica {replica}: expected finite values, found {found} at element {element}"
+    )]
+    NotFinite {
+        /// The tensor.
+        tensor: String,
+        /// The replica.
+        replica: u32,
+        /// Place in the tensor, in row-major order.
+        element: usize,
+        /// What was there.
+        found: f32,
+    },
+    /// A model said something that does not fit the tensor.
+    #[error("tensor `{tensor}` of replica {replica}: expected {expected}, found {found}")]
+    Contribution {
+        /// The tensor.
+        tensor: String,
+        /// The replica.
+        replica: u32,
+        /// What was expected, in words.
+        expected: String,
+        /// What was found, in words.
+        found: String,
+    },
+    /// A segment's payload from the wire does not decode.
+    #[error("merge segment {segment} of tensor `{tensor}`: expected {expected}, found {found}")]
+    Payload {
+        /// Place of the segment in the layout's list.
+        segment: usize,
+        /// The tensor.
+        tensor: String,
+        /// What was expected, in words.
+        expected: String,
+        /// What was found, in words.
+        found: String,
+    },
+}

@@ -1,0 +1,206 @@
+//! How two contributions combine.
+
+use std::cmp::Ordering;
+
+use rayon::prelude::*;
+
+use super::{Contribution, Merge, UnitCounts, UnitMaps};
+use crate::state::values::TASK_VALUES;
+
+impl Merge for Contribution {
+    /// # Panics
+    ///
+    /// If the two are not of the same segment of the same tensor.
+    fn merge(self, right: Self) -> Self {
+        match (self, right) {
+            (
+                Self::Mean { examples: nl, values: mut left },
+                Self::Mean { examples: nr, values: right },
+            ) => {
+                let t = share(nl, nr);
+                combine(&mut left, &right, |l, r| average(l, r, t));
+                Self::Mean { examples: nl.saturating_add(nr), values: left }
+            }
+            (
+                Self::MeanBy { counts: left, values: left_values },
+                Self::MeanBy { counts: right, values: right_values },
+            ) => mean_by(left, left_values, right, right_values),
+            (Self::Sum(mut left), Self::Sum(right)) => {
+                combine(&mut left, &right, |l, r| l + r);
+                Self::Sum(left)
+            }
+            (Self::Count(mut left), Self::Count(right)) => {
+                combine(&mut left, &right, u64::wrapping_add);
+                Self::Count(left)
+            }
+            (Self::Max(mut left), Self::Max(right)) => {
+                // Not f32::max: which zero it takes of 0 and −0 is the CPU's
+                // choice.
+                combine(&mut left, &right, |l, r| if r > l { r } else { l });
+                Self::Max(left)
+            }
+            (Self::MaxCount(mut left), Self::MaxCount(right)) => {
+                combine(&mut left, &right, u64::max);
+                Self::MaxCount(left)
+            }
+            (Self::Fold(left), Self::Fold(right)) => fold(left, right),
+            _ => panic!("contributions of different rules"),
+        }
+    }
+}
+
+/// The right side's share of `nl + nr` examples.
+fn share(nl: u64, nr: u64) -> f32 {
+    (nr as f64 / nl.saturating_add(nr).max(1) as f64) as f32
+}
+
+/// `l + t·(r − l)`. Equal values stay as they are: −0, too.
+fn average(l: f32, r: f32, t: f32) -> f32 {
+    let x = l + t * (r - l);
+    if l == r { l } else { x }
+}
+
+/// Combines element by element, into `left`. Long runs are split into tasks:
+/// no element knows of another, so that how they are split cannot matter.
+fn combine<T: Copy + Send + Sync>(left: &mut [T], right: &[T], f: impl Fn(T, T) -> T + Sync) {
+    assert_eq!(left.len(), right.len(), "contributions to one segment");
+    let run = |(left, right): (&mut [T], &[T])| {
+        for (l, r) in left.iter_mut().zip(right) {
+            *l = f(*l, *r);
+        }
+    };
+    if left.len() <= TASK_VALUES {
+        run((left, right));
+    } else {
+        left.par_chunks_mut(TASK_VALUES).zip(right.par_chunks(TASK_VALUES)).for_each(run);
+    }
+}
+
+fn mean_by(
+    left: UnitCounts,
+    left_values: Vec<f32>,
+    right: UnitCounts,
+    right_values: Vec<f32>,
+) -> Contribution {
+    let joined = Joined::of(&left.units, &right.units);
+    let (cl, cr) = (&left.counts, &right.counts);
+    let values = joined.values(left_values, &right_values, |values, l, right, r| {
+        let t = share(cl[l], cr[r]);
+        for (l, r) in values.iter_mut().zip(right) {
+            *l = average(*l, *r, t);
+        }
+    });
+    let counts = joined.map(|l, r| match (l, r) {
+        (Some(l), Some(r)) => cl[l].saturating_add(cr[r]),
+        (Some(l), None) => cl[l],
+        (None, r) => cr[r.expect("a joined unit has a side")],
+    });
+    Contribution::MeanBy { counts: UnitCounts { units: joined.units, counts }, values }
+}
+
+fn fold(left: UnitMaps, right: UnitMaps) -> Contribution {
+    let joined = Joined::of(&left.units, &right.units);
+    let (al, ar) = (&left.a, &right.a);
+    let b = joined.values(left.b, &right.b, |b, _, right, r| {
+        for (bl, br) in b.iter_mut().zip(right) {
+            *bl = ar[r] * *bl + *br;
+        }
+    });
+    let a = joined.map(|l, r| match (l, r) {
+        (Some(l), Some(r)) => ar[r] * al[l],
+        (Some(l), None) => al[l],
+        (None, r) => ar[r.expect("a joined unit has a side")],
+    });
+    Contribution::Fold(UnitMaps { units: joined.units, a, b })
+}
+
+/// Two ascending lists of units as one.
+struct Joined {
+    units: Vec<u32>,
+    /// Where each unit stands in the left and in the right list.
+    places: Vec<(Option<usize>, Option<usize>)>,
+    /// Whether the lists are equal.
+    is_same: bool,
+}
+
+impl Joined {
+    fn of(left: &[u32], right: &[u32]) -> Self {
+        let longest = left.len() + right.len();
+        let mut units = Vec::with_capacity(longest);
+        let mut places = Vec::with_capacity(longest);
+        let (mut l, mut r) = (0, 0);
+        while l < left.len() || r < right.len() {
+            let order = match (left.get(l), right.get(r)) {
+                (Some(left), Some(right)) => left.cmp(right),
+                (Some(_), None) => Ordering::Less,
+                (None, _) => Ordering::Greater,
+            };
+            if order.is_le() {
+                units.push(left[l]);
+            } else {
+                units.push(right[r]);
+            }
+            places.push((order.is_le().then_some(l), order.is_ge().then_some(r)));
+            l += usize::from(order.is_le());
+            r += usize::from(order.is_ge());
+        }
+        Self { units, places, is_same: left == right }
+    }
+
+    /// One number per unit.
+    fn map<T>(&self, f: impl Fn(Option<usize>, Option<usize>) -> T) -> Vec<T> {
+        self.places.iter().map(|(l, r)| f(*l, *r)).collect()
+    }
+
+    /// All units' values, one unit after another. `both(values, l, right, r)`
+    /// combines, in place, the values of place `l` of the left list with those
+    /// of place `r` of the right list.
+    fn values(
+        &self,
+        mut left: Vec<f32>,
+        right: &[f32],
+        both: impl Fn(&mut [f32], usize, &[f32], usize) + Sync,
+    ) -> Vec<f32> {
+        if self.units.is_empty() {
+            return left;
+        }
+        let sides =
+            self.places.iter().map(|(l, r)| usize::from(l.is_some()) + usize::from(r.is_some()));
+        let unit_len = (left.len() + right.len()) / sides.sum::<usize>();
+        let at = |place: usize| place * unit_len..(place + 1) * unit_len;
+
+        if self.is_same {
+            each_unit(&mut left, unit_len, |unit, values| {
+                both(values, unit, &right[at(unit)], unit);
+            });
+            return left;
+        }
+        let mut joined = vec![0.0; self.units.len() * unit_len];
+        each_unit(&mut joined, unit_len, |unit, values| match self.places[unit] {
+            (Some(l), Some(r)) => {
+                values.copy_from_slice(&left[at(l)]);
+                both(values, l, &right[at(r)], r);
+            }
+            (Some(l), None) => values.copy_from_slice(&left[at(l)]),
+            (None, Some(r)) => values.copy_from_slice(&right[at(r)]),
+            (None, None) => unreachable!("a joined unit has a side"),
+        });
+        joined
+    }
+}
+
+/// Calls `f(place, values)` for each unit's values, in parallel where there
+/// are many.
+fn each_unit(values: &mut [f32], unit_len: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+    let units = (TASK_VALUES / unit_len).max(1);
+    let run = |(task, values): (usize, &mut [f32])| {
+        for (place, values) in values.chunks_exact_mut(unit_len).enumerate() {
+            f(task * units + place, values);
+        }
+    };
+    if values.len() <= TASK_VALUES {
+        run((0, values));
+    } else {
+        values.par_chunks_mut(units * unit_len).enumerate().for_each(run);
+    }
+}

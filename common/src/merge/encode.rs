@@ -1,0 +1,305 @@
+//! Merge segments as they cross the wire: written by [`Partial::segment`],
+//! read by [`Contribution::decode`].
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use twox_hash::XxHash3_128;
+
+use super::{Contribution, MergeError, MergeRule, Partial, UnitCounts, UnitMaps};
+use crate::digest::Digest;
+use crate::limits;
+use crate::state::values::{f32_bytes, first_not_finite, read_f32, read_u64, u64_bytes};
+use crate::state::{ElementType, Layout, Segment, TensorLayout};
+
+/// First bytes under the digest of a partial.
+const PARTIAL: &[u8] = b"samebit-partial-2\n";
+
+impl Partial {
+    /// One merge segment as it crosses the wire:
+    ///
+    /// | contribution | payload |
+    /// |---|---|
+    /// | none | empty |
+    /// | `mean`, `sum` or `max` of f32 | one f32 per element |
+    /// | `sum` or `max` of u64 | one u64 per element |
+    /// | `mean_by` | n: u32, units: n × u32, counts: n × u64, values: n × unit length × f32 |
+    /// | `fold` | n: u32, units: n × u32, a: n × f32, b: n × unit length × f32 |
+    ///
+    /// All numbers are little-endian. The elements are those of the segment's
+    /// range, in row-major order. Units are numbered in the whole tensor,
+    /// ascend, and lie in the segment's range; n is at least 1 (a segment
+    /// without touched units is empty); a unit's values follow one another,
+    /// then come those of the next unit. Counts are at least 1. The examples
+    /// behind a `mean` are not said: they are the partial's weight.
+    pub fn segment(&self, layout: &Layout, segment: &Segment) -> Vec<u8> {
+        self.segment_bytes(layout, segment).into_owned()
+    }
+
+    /// One merge segment as [`Partial::segment`] gives it, that shares the
+    /// partial's memory where its values are all there is to it (on
+    /// little-endian hosts). The partial lives as long as the bytes do.
+    pub fn shared_segment(self: &Arc<Self>, layout: &Layout, segment: &Segment) -> Bytes {
+        match self.segment_bytes(layout, segment) {
+            Cow::Owned(bytes) => bytes.into(),
+            Cow::Borrowed(_) => {
+                Bytes::from_owner(Shared { partial: Arc::clone(self), segment: segment.clone() })
+            }
+        }
+    }
+
+    fn segment_bytes(&self, layout: &Layout, segment: &Segment) -> Cow<'_, [u8]> {
+        if let Some(bytes) = self.value_bytes(segment) {
+            return bytes;
+        }
+        let range = segment.range.clone();
+        let unit_len = layout.tensors[segment.tensor].unit_len();
+        let encoded = match &self.tensors[segment.tensor] {
+            Some(Contribution::MeanBy { counts, values }) => {
+                let places = places_in(&counts.units, &range);
+                let factors = u64_bytes(&counts.counts[places.clone()]).into_owned();
+                encode_units(&counts.units, &places, &factors, values, unit_len)
+            }
+            Some(Contribution::Fold(maps)) => {
+                let places = places_in(&maps.units, &range);
+                let factors = f32_bytes(&maps.a[places.clone()]).into_owned();
+                encode_units(&maps.units, &places, &factors, &maps.b, unit_len)
+            }
+            _ => Vec::new(),
+        };
+        Cow::Owned(encoded)
+    }
+
+    /// The segment's values, where they are all that is said of it.
+    fn value_bytes(&self, segment: &Segment) -> Option<Cow<'_, [u8]>> {
+        let range = segment.range.clone();
+        match self.tensors[segment.tensor].as_ref()? {
+            Contribution::Mean { values, .. }
+            | Contribution::Sum(values)
+            | Contribution::Max(values) => Some(f32_bytes(&values[range])),
+            Contribution::Count(values) | Contribution::MaxCount(values) => {
+                Some(u64_bytes(&values[range]))
+            }
+            Contribution::MeanBy { .. } | Contribution::Fold(_) => None,
+        }
+    }
+
+    /// Bytes of all segments.
+    pub fn encoded_bytes(&self, layout: &Layout) -> u64 {
+        let bytes = |segment: &Segment| {
+            let tensor = &layout.tensors[segment.tensor];
+            let units = match &self.tensors[segment.tensor] {
+                None => return 0,
+                Some(Contribution::MeanBy { counts, .. }) => &counts.units,
+                Some(Contribution::Fold(maps)) => &maps.units,
+                Some(_) => return segment.range.len() * tensor.element.bytes(),
+            };
+            match places_in(units, &segment.range).len() {
+                0 => 0,
+                touched => 4 + touched * tensor.encoded_unit_bytes(),
+            }
+        };
+        layout.merge_segments().iter().map(|segment| bytes(segment) as u64).sum()
+    }
+
+    /// [`Partial::digest_of`] its weight and segments.
+    pub fn digest(&self, layout: &Layout) -> Digest {
+        Self::digest_of(
+            self.weight,
+            layout.merge_segments().iter().map(|segment| {
+                // Of an absent contribution there is nothing to encode.
+                XxHash3_128::oneshot(&self.segment_bytes(layout, segment))
+            }),
+        )
+    }
+
+    /// The digest of a partial: SHA-256 over the 18 bytes
+    /// `samebit-partial-2\n`, the weight as u64, little-endian, and the
+    /// XXH3-128 (seed 0) of each of its encoded merge segments, in order, as
+    /// 16 bytes, big-endian.
+    ///
+    /// It is there to find workers of one cluster that compute differently.
+    /// Every partial is digested, and SHA-256 of all of it would take longer
+    /// than sending it.
+    pub fn digest_of(weight: u64, segments: impl IntoIterator<Item = u128>) -> Digest {
+        let mut bytes = [PARTIAL, &weight.to_le_bytes()].concat();
+        bytes.extend(segments.into_iter().flat_map(u128::to_be_bytes));
+        Digest::of(&bytes)
+    }
+}
+
+/// Keeps a partial alive while bytes refer to the values of a segment of it.
+struct Shared {
+    partial: Arc<Partial>,
+    segment: Segment,
+}
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        match self.partial.value_bytes(&self.segment) {
+            Some(Cow::Borrowed(bytes)) => bytes,
+            _ => unreachable!("only made where bytes can be borrowed"),
+        }
+    }
+}
+
+/// Places of those units that lie in the range.
+fn places_in(units: &[u32], range: &Range<usize>) -> Range<usize> {
+    let place = |bound: usize| units.partition_point(|unit| (*unit as usize) < bound);
+    place(range.start)..place(range.end)
+}
+
+fn encode_units(
+    units: &[u32],
+    places: &Range<usize>,
+    factors: &[u8],
+    values: &[f32],
+    unit_len: usize,
+) -> Vec<u8> {
+    if places.is_empty() {
+        return Vec::new();
+    }
+    let values = f32_bytes(&values[places.start * unit_len..places.end * unit_len]);
+    let mut out = Vec::with_capacity(4 + places.len() * 4 + factors.len() + values.len());
+    out.extend((places.len() as u32).to_le_bytes());
+    out.extend(units[places.clone()].iter().flat_map(|unit| unit.to_le_bytes()));
+    out.extend(factors);
+    out.extend_from_slice(&values);
+    out
+}
+
+impl Contribution {
+    /// Reads one merge segment from the wire, as [`Partial::segment`] wrote
+    /// it: `None` for an empty payload. `index` is the segment's place, for
+    /// errors; `weight` the partial's. Everything is checked: weight, length,
+    /// order and range of units, counts, finiteness.
+    pub fn decode(
+        layout: &Layout,
+        index: usize,
+        segment: &Segment,
+        weight: u64,
+        payload: &[u8],
+    ) -> Result<Option<Self>, MergeError> {
+        let tensor = &layout.tensors[segment.tensor];
+        let payload = Payload { tensor, index, segment, bytes: payload };
+        if payload.bytes.is_empty() {
+            return Ok(None);
+        }
+        if !(1..=limits::EXAMPLES).contains(&weight) {
+            let expected = format!("a weight from 1 to {} examples", limits::EXAMPLES);
+            return Err(payload.error(expected, format!("{weight}")));
+        }
+        let contribution = match (tensor.rule, tensor.element) {
+            (MergeRule::Mean, ElementType::F32) => {
+                Self::Mean { examples: weight, values: payload.all_f32()? }
+            }
+            (MergeRule::Sum, ElementType::F32) => Self::Sum(payload.all_f32()?),
+            (MergeRule::Max, ElementType::F32) => Self::Max(payload.all_f32()?),
+            (MergeRule::Sum, ElementType::U64) => Self::Count(payload.all_u64()?),
+            (MergeRule::Max, ElementType::U64) => Self::MaxCount(payload.all_u64()?),
+            (MergeRule::MeanBy, ElementType::F32) => {
+                let (units, rest) = payload.units()?;
+                let (counts, values) = rest.split_at(8 * units.len());
+                let counts = payload.counts(&units, counts)?;
+                let values = payload.f32("values", values)?;
+                Self::MeanBy { counts: UnitCounts { units, counts }, values }
+            }
+            (MergeRule::Fold, ElementType::F32) => {
+                let (units, rest) = payload.units()?;
+                let (a, b) = rest.split_at(4 * units.len());
+                let (a, b) = (payload.f32("factors", a)?, payload.f32("values", b)?);
+                Self::Fold(UnitMaps { units, a, b })
+            }
+            (rule, element) => {
+                let expected = format!("nothing under the rule `{rule}` on {element}");
+                return Err(payload.error(expected, format!("{} bytes", payload.bytes.len())));
+            }
+        };
+        Ok(Some(contribution))
+    }
+}
+
+/// A segment's bytes, and where they belong, for the errors.
+struct Payload<'a> {
+    tensor: &'a TensorLayout,
+    index: usize,
+    segment: &'a Segment,
+    bytes: &'a [u8],
+}
+
+impl<'a> Payload<'a> {
+    fn all_f32(&self) -> Result<Vec<f32>, MergeError> {
+        self.check_length(4 * self.segment.range.len())?;
+        self.f32("values", self.bytes)
+    }
+
+    fn all_u64(&self) -> Result<Vec<u64>, MergeError> {
+        self.check_length(8 * self.segment.range.len())?;
+        Ok(read_u64(self.bytes))
+    }
+
+    fn f32(&self, what: &str, bytes: &[u8]) -> Result<Vec<f32>, MergeError> {
+        let values = read_f32(bytes);
+        match first_not_finite(&values) {
+            None => Ok(values),
+            Some(place) => {
+                let found = format!("{} at place {place}", values[place]);
+                Err(self.error(format!("finite {what}"), found))
+            }
+        }
+    }
+
+    /// The units, and the bytes after them, whose length is right.
+    fn units(&self) -> Result<(Vec<u32>, &'a [u8]), MergeError> {
+        let Some((count, rest)) = self.bytes.split_first_chunk::<4>() else {
+            return Err(self.error("at least 4 bytes".into(), format!("{}", self.bytes.len())));
+        };
+        let (count, longest) = (u32::from_le_bytes(*count) as usize, self.segment.range.len());
+        if !(1..=longest).contains(&count) {
+            return Err(self.error(format!("1 to {longest} units"), format!("{count}")));
+        }
+        self.check_length(4 + count * self.tensor.encoded_unit_bytes())?;
+        let (units, rest) = rest.split_at(4 * count);
+        let units = units.as_chunks::<4>().0.iter().map(|unit| u32::from_le_bytes(*unit));
+        let units: Vec<u32> = units.collect();
+        if let Some(unit) =
+            units.iter().find(|unit| !self.segment.range.contains(&(**unit as usize)))
+        {
+            return Err(self.error(format!("units in {:?}", self.segment.range), format!("{unit}")));
+        }
+        if let Some(pair) = units.windows(2).find(|pair| pair[0] >= pair[1]) {
+            let found = format!("{} before {}", pair[0], pair[1]);
+            return Err(self.error("units in ascending order".into(), found));
+        }
+        Ok((units, rest))
+    }
+
+    fn counts(&self, units: &[u32], bytes: &[u8]) -> Result<Vec<u64>, MergeError> {
+        let counts = read_u64(bytes);
+        match counts.iter().position(|count| *count == 0) {
+            None => Ok(counts),
+            Some(place) => {
+                let found = format!("0 of unit {}", units[place]);
+                Err(self.error("counts above 0".into(), found))
+            }
+        }
+    }
+
+    fn check_length(&self, expected: usize) -> Result<(), MergeError> {
+        if self.bytes.len() == expected {
+            return Ok(());
+        }
+        Err(self.error(format!("{expected} bytes"), format!("{}", self.bytes.len())))
+    }
+
+    fn error(&self, expected: String, found: String) -> MergeError {
+        MergeError::Payload {
+            segment: self.index,
+            tensor: self.tensor.name.clone(),
+            expected,
+            found,
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! From what was merged to the next state.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{Contribution, MergeRule, Partial};
+use crate::state::values::TASK_VALUES;
+use crate::state::{NetworkState, Segment, TensorData};
+
+/// Finishes one merge segment: writes `next`'s values from `merged` (the root
+/// of the tree) and `base`'s. Writes every element of the segment, and no
+/// other.
+///
+/// Tensors under `keep` have no merge segments: see [`copy_kept`].
+///
+/// # Panics
+///
+/// If the states are not of one layout, or `merged` is not of this segment.
+pub fn finish_segment(
+    base: &NetworkState,
+    segment: &Segment,
+    merged: Option<&Contribution>,
+    next: &mut NetworkState,
+) {
+    let base = base.tensor_at(segment.tensor).1;
+    let next = &mut next.tensor_at_mut(segment.tensor).data;
+    let range = segment.range.clone();
+    match (&base.data, next) {
+        (data @ TensorData::F32(_), next @ TensorData::F32(_)) if base.rule.by_unit() => {
+            let units = data.shape().last().copied().expect("a tensor has an axis");
+            finish_units(data.f32_slice(), range, units, merged, next.f32_slice_mut());
+        }
+        (data @ TensorData::F32(_), next @ TensorData::F32(_)) => {
+            let base = &data.f32_slice()[range.clone()];
+            let next = &mut next.f32_slice_mut()[range];
+            match merged {
+                None => copy(next, base),
+                Some(Contribution::Mean { values, .. } | Contribution::Max(values)) => {
+                    copy(next, values);
+                }
+                Some(Contribution::Sum(changes)) => add(next, base, changes, |x, y| x + y),
+                Some(_) => panic!("a contribution of another rule"),
+            }
+        }
+        (data @ TensorData::U64(_), next @ TensorData::U64(_)) => {
+            let base = &data.u64_slice()[range.clone()];
+            let next = &mut next.u64_slice_mut()[range];
+            match merged {
+                None => copy(next, base),
+                Some(Contribution::MaxCount(values)) => copy(next, values),
+                Some(Contribution::Count(changes)) => add(next, base, changes, u64::wrapping_add),
+                Some(_) => panic!("a contribution of another rule"),
+            }
+        }
+        _ => panic!("states of different layouts"),
+    }
+}
+
+/// Copies the tensors under `keep`, that no merge segment covers.
+///
+/// # Panics
+///
+/// If the states are not of one layout.
+pub fn copy_kept(base: &NetworkState, next: &mut NetworkState) {
+    for (place, tensor) in base.tensors().values().enumerate() {
+        if tensor.rule == MergeRule::Keep {
+            let segment = Segment { tensor: place, range: 0..tensor.data.len() };
+            finish_segment(base, &segment, None, next);
+        }
+    }
+}
+
+/// Finishes all of a step at once: the state after `merged`.
+///
+/// # Panics
+///
+/// If `merged` is not of `base`'s layout.
+pub fn finish(base: &NetworkState, merged: Option<&Partial>) -> NetworkState {
+    let layout = base.layout();
+    let mut next = NetworkState::zeros(&layout).expect("the layout of a state is valid");
+    for (place, tensor) in layout.tensors.iter().enumerate() {
+        let length = if tensor.rule.by_unit() { tensor.units() } else { tensor.elements() };
+        let segment = Segment { tensor: place, range: 0..length };
+        let merged = merged.and_then(|partial| partial.tensors[place].as_ref());
+        finish_segment(base, &segment, merged, &mut next);
+    }
+    next
+}
+
+/// Copies values, long runs in parallel.
+fn copy<T: Copy + Send + Sync>(next: &mut [T], values: &[T]) {
+    assert_eq!(next.len(), values.len(), "values for one segment");
+    let tasks = next.par_chunks_mut(TASK_VALUES).zip(values.par_chunks(TASK_VALUES));
+    tasks.for_each(|(next, values)| next.copy_from_slice(values));
+}
+
+/// Adds changes to the base, long runs in parallel.
+fn add<T: Copy + Send + Sync>(
+    next: &mut [T],
+    base: &[T],
+    changes: &[T],
+    add: impl Fn(T, T) -> T + Sync,
+) {
+    assert_eq!(next.len(), changes.len(), "changes for one segment");
+    let tasks = next
+        .par_chunks_mut(TASK_VALUES)
+        .zip(base.par_chunks(TASK_VALUES))
+        .zip(changes.par_chunks(TASK_VALUES));
+    tasks.for_each(|((next, base), changes)| {
+        for ((next, base), change) in next.iter_mut().zip(base).zip(changes) {
+            *next = add(*base, *change);
+        }
+    });
+}
+
+/// Finishes the units of `range` of a tensor with `all_units`.
+fn finish_units(
+    base: &[f32],
+    range: Range<usize>,
+    all_units: usize,
+    merged: Option<&Contribution>,
+    next: &mut [f32],
+) {
+    match merged {
+        None => write_units(base, range, all_units, (&[], &[]), |_, x, _| x, next),
+        Some(Contribution::MeanBy { counts, values }) => {
+            write_units(base, range, all_units, (&counts.units, values), |_, _, x| x, next);
+        }
+        Some(Contribution::Fold(maps)) => {
+            let apply = |place: usize, x: f32, b: f32| maps.a[place] * x + b;
+            write_units(base, range, all_units, (&maps.units, &maps.b), apply, next);
+        }
+        Some(_) => panic!("a contribution of another rule"),
+    }
+}
+
+/// Writes the units of `range`: the base's values, or `f(place, base, value)`
+/// for the touched ones, which come with their values one unit after another.
+fn write_units(
+    base: &[f32],
+    range: Range<usize>,
+    all_units: usize,
+    (units, values): (&[u32], &[f32]),
+    f: impl Fn(usize, f32, f32) -> f32 + Sync,
+    next: &mut [f32],
+) {
+    /// Rows written by one task: a unit's values for them lie together.
+    const ROWS: usize = 16;
+    let unit_len = base.len() / all_units;
+    assert_eq!(values.len(), units.len() * unit_len, "values for one segment");
+    assert!(units.iter().all(|unit| range.contains(&(*unit as usize))), "units of one segment");
+    let run = |(task, (next, base)): (usize, (&mut [f32], &[f32]))| {
+        let rows = next.chunks_exact_mut(all_units).zip(base.chunks_exact(all_units)).enumerate();
+        for (row_index, (next, base)) in rows {
+            next[range.clone()].copy_from_slice(&base[range.clone()]);
+            for (place, unit) in units.iter().enumerate() {
+                let value = values[place * unit_len + task * ROWS + row_index];
+                let unit = *unit as usize;
+                next[unit] = f(place, base[unit], value);
+            }
+        }
+    };
+    let tasks =
+        (next.par_chunks_mut(ROWS * all_units)).zip(base.par_chunks(ROWS * all_units)).enumerate();
+    tasks.for_each(run);
+}

@@ -1,0 +1,250 @@
+//! What one replica contributes.
+
+use super::{Contribution, MergeError, MergeRule, Partial, Spare, UnitCounts, UnitMaps};
+use crate::model::Replica;
+use crate::results::Results;
+use crate::state::values::{TASK_VALUES, first_not_finite};
+use crate::state::{NetworkState, TensorData};
+
+impl Partial {
+    /// What a replica contributes after its batches, by the rules of `base`'s
+    /// tensors: `state` is where it ended, and `replica` says which units it
+    /// touched, for the rules that ask. Its weight is `results.examples`;
+    /// without any it contributes nothing.
+    ///
+    /// A model that says nothing of units has, under `mean_by`, its examples
+    /// as every changed unit's count, and under `fold` the maps
+    /// `x → 1·x + (state − base)` of the changed units.
+    pub fn of_replica(
+        replica: &dyn Replica,
+        index: u32,
+        base: &NetworkState,
+        results: Results,
+    ) -> Result<Self, MergeError> {
+        Self::of_replica_in(&Spare::default(), replica, index, base, results)
+    }
+
+    /// [`Partial::of_replica`] in the memory of former partials.
+    pub fn of_replica_in(
+        spare: &Spare,
+        replica: &dyn Replica,
+        index: u32,
+        base: &NetworkState,
+        results: Results,
+    ) -> Result<Self, MergeError> {
+        let weight = results.examples;
+        if weight == 0 {
+            return Ok(Self { weight, results, tensors: vec![None; base.tensors().len()] });
+        }
+        let state = replica.state();
+        base.check_same_tensors(state).map_err(|error| MergeError::Contribution {
+            tensor: "all".into(),
+            replica: index,
+            expected: "a state like the base".into(),
+            found: error.to_string(),
+        })?;
+        let mut tensors = Vec::with_capacity(base.tensors().len());
+        for ((name, base), state) in base.tensors().iter().zip(state.tensors().values()) {
+            let source = Source {
+                name,
+                replica: index,
+                base: &base.data,
+                state: &state.data,
+                weight,
+                spare,
+            };
+            tensors.push(source.contribution(base.rule, replica)?);
+        }
+        Ok(Self { weight, results, tensors })
+    }
+}
+
+/// One tensor, before and after a replica's batches.
+struct Source<'a> {
+    name: &'a str,
+    replica: u32,
+    base: &'a TensorData,
+    state: &'a TensorData,
+    weight: u64,
+    spare: &'a Spare,
+}
+
+impl Source<'_> {
+    fn contribution(
+        &self,
+        rule: MergeRule,
+        replica: &dyn Replica,
+    ) -> Result<Option<Contribution>, MergeError> {
+        let contribution = match (rule, self.base) {
+            (MergeRule::Keep, _) => return Ok(None),
+            (MergeRule::Mean, _) => {
+                Contribution::Mean { examples: self.weight, values: self.finite_values()? }
+            }
+            (MergeRule::Max, TensorData::F32(_)) => Contribution::Max(self.finite_values()?),
+            (MergeRule::Max, TensorData::U64(_)) => {
+                Contribution::MaxCount(self.state.u64_slice().to_vec())
+            }
+            (MergeRule::Sum, TensorData::F32(_)) => {
+                let pairs = self.state.f32_slice().iter().zip(self.base.f32_slice());
+                let mut values = self.spare.take(self.base.len());
+                values.extend(pairs.map(|(x, base)| x - base));
+                self.check_finite(&values, |place| place)?;
+                Contribution::Sum(values)
+            }
+            (MergeRule::Sum, TensorData::U64(_)) => {
+                let pairs = self.state.u64_slice().iter().zip(self.base.u64_slice());
+                Contribution::Count(pairs.map(|(x, base)| x.wrapping_sub(*base)).collect())
+            }
+            (MergeRule::MeanBy, _) => self.mean_by(replica.unit_counts(self.name))?,
+            (MergeRule::Fold, _) => Contribution::Fold(self.fold(replica.unit_maps(self.name))?),
+        };
+        Ok(Some(contribution))
+    }
+
+    fn finite_values(&self) -> Result<Vec<f32>, MergeError> {
+        let state = self.state.f32_slice();
+        let mut values = self.spare.take(state.len());
+        // Piece by piece, so that the second look finds it in the cache.
+        for piece in state.chunks(TASK_VALUES) {
+            self.check_finite(piece, |place| values.len() + place)?;
+            values.extend_from_slice(piece);
+        }
+        Ok(values)
+    }
+
+    fn mean_by(&self, counts: Option<UnitCounts>) -> Result<Contribution, MergeError> {
+        let counts = match counts {
+            Some(counts) => {
+                self.check_units(&counts.units)?;
+                self.check_length("counts", counts.units.len(), counts.counts.len())?;
+                if let Some(place) = counts.counts.iter().position(|count| *count == 0) {
+                    let found = format!("0 of unit {}", counts.units[place]);
+                    return Err(self.error("counts above 0".into(), found));
+                }
+                counts
+            }
+            None => {
+                let units = self.changed_units();
+                UnitCounts { counts: vec![self.weight; units.len()], units }
+            }
+        };
+        let values = gather(self.state.f32_slice(), self.units(), &counts.units);
+        self.check_finite_units(&counts.units, &values)?;
+        Ok(Contribution::MeanBy { counts, values })
+    }
+
+    fn fold(&self, maps: Option<UnitMaps>) -> Result<UnitMaps, MergeError> {
+        let maps = match maps {
+            Some(maps) => {
+                self.check_units(&maps.units)?;
+                self.check_length("factors", maps.units.len(), maps.a.len())?;
+                self.check_length("values", maps.units.len() * self.unit_len(), maps.b.len())?;
+                maps
+            }
+            None => {
+                let units = self.changed_units();
+                let mut b = gather(self.state.f32_slice(), self.units(), &units);
+                let base = gather(self.base.f32_slice(), self.units(), &units);
+                for (x, base) in b.iter_mut().zip(&base) {
+                    *x -= base;
+                }
+                UnitMaps { a: vec![1.0; units.len()], b, units }
+            }
+        };
+        self.check_finite(&maps.a, |place| maps.units[place] as usize)?;
+        self.check_finite_units(&maps.units, &maps.b)?;
+        Ok(maps)
+    }
+
+    /// Units any of whose values has other bits than in the base.
+    fn changed_units(&self) -> Vec<u32> {
+        let units = self.units();
+        let mut difference = vec![0; units];
+        let rows = self.state.f32_slice().chunks_exact(units);
+        for (row, base) in rows.zip(self.base.f32_slice().chunks_exact(units)) {
+            for ((bits, x), base) in difference.iter_mut().zip(row).zip(base) {
+                *bits |= x.to_bits() ^ base.to_bits();
+            }
+        }
+        (0..).zip(difference).filter(|(_, bits)| *bits != 0).map(|(unit, _)| unit).collect()
+    }
+
+    fn units(&self) -> usize {
+        self.base.shape().last().copied().expect("a tensor has an axis")
+    }
+
+    fn unit_len(&self) -> usize {
+        self.base.len() / self.units()
+    }
+
+    fn check_units(&self, units: &[u32]) -> Result<(), MergeError> {
+        if let Some(pair) = units.windows(2).find(|pair| pair[0] >= pair[1]) {
+            let found = format!("{} before {}", pair[0], pair[1]);
+            return Err(self.error("units in ascending order".into(), found));
+        }
+        match units.last() {
+            Some(last) if *last as usize >= self.units() => {
+                Err(self.error(format!("units below {}", self.units()), format!("{last}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_length(&self, what: &str, expected: usize, found: usize) -> Result<(), MergeError> {
+        if expected == found {
+            return Ok(());
+        }
+        Err(self.error(format!("{expected} {what} for its units"), format!("{found}")))
+    }
+
+    fn error(&self, expected: String, found: String) -> MergeError {
+        MergeError::Contribution {
+            tensor: self.name.into(),
+            replica: self.replica,
+            expected,
+            found,
+        }
+    }
+
+    /// Checks values of which `element` says where they are in the tensor.
+    fn check_finite(
+        &self,
+        values: &[f32],
+        element: impl Fn(usize) -> usize,
+    ) -> Result<(), MergeError> {
+        match first_not_finite(values) {
+            None => Ok(()),
+            Some(place) => Err(MergeError::NotFinite {
+                tensor: self.name.into(),
+                replica: self.replica,
+                element: element(place),
+                found: values[place],
+            }),
+        }
+    }
+
+    /// Checks the values of these units, one unit after another.
+    fn check_finite_units(&self, units: &[u32], values: &[f32]) -> Result<(), MergeError> {
+        let unit_len = self.unit_len();
+        self.check_finite(values, |place| {
+            (place % unit_len) * self.units() + units[place / unit_len] as usize
+        })
+    }
+}
+
+/// The values of some units of a tensor, one unit after another.
+fn gather(tensor: &[f32], all_units: usize, units: &[u32]) -> Vec<f32> {
+    /// Units gathered together: a cache line of neighbours.
+    const TOGETHER: usize = 16;
+    let unit_len = tensor.len() / all_units;
+    let mut values = vec![0.0; units.len() * unit_len];
+    let groups = values.chunks_mut(TOGETHER * unit_len).zip(units.chunks(TOGETHER));
+    for (values, units) in groups {
+        for (row_index, row) in tensor.chunks_exact(all_units).enumerate() {
+            for (place, unit) in units.iter().enumerate() {
+                values[place * unit_len + row_index] = row[*unit as usize];
+            }
+        }
+    }
+    values
+}

@@ -1,0 +1,66 @@
+//! [`Spare`]: memory of partials that are no more.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::{Contribution, Partial};
+
+/// Values from which memory is kept: less is had from the allocator at once,
+/// more comes from the system page by page, which takes longer than a copy.
+const SPARE_VALUES: usize = 1 << 16;
+
+/// Memory of partials that nobody needs any more, for those of the next round.
+/// It holds as many values as were in use at one time.
+#[derive(Debug, Default)]
+pub struct Spare(Mutex<Vec<Vec<f32>>>);
+
+impl Spare {
+    /// Keeps the memory of a partial.
+    pub fn keep(&self, partial: Partial) {
+        for contribution in partial.tensors.into_iter().flatten() {
+            if let Contribution::Mean { values, .. }
+            | Contribution::Sum(values)
+            | Contribution::Max(values) = contribution
+                && values.capacity() >= SPARE_VALUES
+            {
+                self.lock().push(values);
+            }
+        }
+    }
+
+    /// An empty list with room for so many values.
+    pub(super) fn take(&self, values: usize) -> Vec<f32> {
+        if values >= SPARE_VALUES {
+            let mut kept = self.lock();
+            if let Some(place) = kept.iter().position(|memory| memory.capacity() == values) {
+                let mut memory = kept.swap_remove(place);
+                memory.clear();
+                return memory;
+            }
+        }
+        Vec::with_capacity(values)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<f32>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_of_the_same_length_is_used_again() {
+        let spare = Spare::default();
+        let values = vec![1.0; SPARE_VALUES];
+        let memory = values.as_ptr();
+        let tensors =
+            vec![None, Some(Contribution::Sum(values)), Some(Contribution::Max(vec![2.0]))];
+        spare.keep(Partial { tensors, ..Partial::default() });
+        let longer = spare.take(SPARE_VALUES + 1);
+        assert_ne!(longer.as_ptr(), memory);
+        let taken = spare.take(SPARE_VALUES);
+        assert_eq!((taken.as_ptr(), taken.len()), (memory, 0));
+        assert!(spare.lock().is_empty());
+    }
+}

@@ -1,0 +1,76 @@
+//! States of many segments, merged on several threads.
+
+use super::super::*;
+use super::case::{Ended, Random};
+use crate::id::Block;
+use crate::state::{NetworkState, Tensor};
+
+/// One tensor per rule, each of several segments and long enough for parallel
+/// work.
+fn large(random: &mut Random) -> (NetworkState, Vec<Ended>) {
+    let state = |random: &mut Random| {
+        let rules = [MergeRule::Mean, MergeRule::Sum, MergeRule::Max, MergeRule::MeanBy];
+        let mut tensors: Vec<_> = rules
+            .map(|rule| (rule.to_string(), Tensor { data: random.f32(&[300, 1000]), rule }))
+            .into();
+        let data = random.f32(&[30, 10_000]);
+        tensors.push(("fold".into(), Tensor { data, rule: MergeRule::Fold }));
+        NetworkState::new(tensors).unwrap()
+    };
+    let base = state(random);
+    let replicas = (0..3).map(|index| {
+        let mut maps = UnitMaps::default();
+        for unit in (0..10_000).filter(|unit| unit % 3 != index) {
+            maps.units.push(unit);
+            maps.a.push(random.value());
+            maps.b.extend((0..30).map(|_| random.value()));
+        }
+        let maps = [("fold".to_string(), maps)].into();
+        let counts = Default::default();
+        Ended { state: state(random), examples: 1 + random.next() % 100, counts, maps }
+    });
+    let replicas = replicas.collect();
+    (base, replicas)
+}
+
+#[test]
+fn large_states_merge_the_same_on_any_number_of_threads() {
+    let (base, replicas) = large(&mut Random(1));
+    let layout = base.layout();
+    let next = |threads: usize, by_segment: bool| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let partials: Vec<Partial> = (0..)
+                .zip(&replicas)
+                .map(|(index, replica)| {
+                    let results = Results { examples: replica.examples, ..Default::default() };
+                    Partial::of_replica(replica, index, &base, results).unwrap()
+                })
+                .collect();
+            if !by_segment {
+                let mut tree = MergeTree::new(3);
+                for (index, partial) in (0..).zip(partials) {
+                    tree.insert(Block::of_replica(index), Some(partial));
+                }
+                return finish(&base, tree.into_root().as_ref()).digest();
+            }
+            let mut next = NetworkState::zeros(&layout).unwrap();
+            for (at, segment) in layout.merge_segments().iter().enumerate() {
+                let mut tree = MergeTree::new(3);
+                for (index, partial) in (0..).zip(&partials) {
+                    let payload = partial.segment(&layout, segment);
+                    assert!(payload.len() <= crate::limits::PAYLOAD_BYTES);
+                    let value =
+                        Contribution::decode(&layout, at, segment, partial.weight, &payload);
+                    tree.insert(Block::of_replica(index), value.unwrap());
+                }
+                finish_segment(&base, segment, tree.into_root().as_ref(), &mut next);
+            }
+            next.digest()
+        })
+    };
+    let expected = next(1, false);
+    for (threads, by_segment) in [(3, false), (1, true), (4, true)] {
+        assert_eq!(next(threads, by_segment), expected);
+    }
+}

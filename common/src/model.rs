@@ -1,0 +1,133 @@
+//! [`Model`]: what a network must offer to be trained by Samebit, and the
+//! registry of models by name.
+
+pub mod kernel;
+pub mod mlp;
+mod network;
+mod parameters;
+pub mod registry;
+pub mod softmax;
+
+use ndarray::ArrayView2;
+
+use crate::merge::{UnitCounts, UnitMaps};
+use crate::results::Results;
+use crate::state::{NetworkState, StateError};
+
+pub use network::EXAMPLES;
+pub use parameters::Parameters;
+pub use registry::Registry;
+
+/// The data that a model is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataShape {
+    /// Features of one example.
+    pub features: usize,
+    /// Classes that labels run over.
+    pub classes: usize,
+}
+
+/// Examples for a replica to process, in order.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// `[examples, features]`, scaled.
+    pub features: ArrayView2<'a, f32>,
+    /// One class per example.
+    pub labels: &'a [u32],
+    /// Each example's place in its split: with the run's seed and the epoch,
+    /// the only keys that a model's randomness may have.
+    pub examples: &'a [u64],
+    /// The epoch, from 0.
+    pub epoch: u64,
+}
+
+/// A network that can be trained by replicas.
+///
+/// What a model may not do: read a clock, a file, the environment or a thread
+/// count; keep anything in a replica from one round to the next that could
+/// change a result; sum floats in an order that depends on the machine.
+pub trait Model: Send + Sync {
+    /// The state before the first round: a function of the seed, the
+    /// parameters and the data's shape.
+    fn initial_state(&self) -> Result<NetworkState, ModelError>;
+
+    /// A network instance, to be used for one shard after another.
+    fn replica(&self) -> Result<Box<dyn Replica>, ModelError>;
+
+    /// Memory of one instance at work, in bytes. Workers run only so many at
+    /// once as fit their memory limit.
+    fn replica_bytes(&self) -> u64;
+
+    /// Settles a merged state (clip, normalise), once a round, on the
+    /// coordinator. In parallel by unit where it is worth it.
+    fn finish_round(&self, state: &mut NetworkState) -> Result<(), ModelError> {
+        let _ = state;
+        Ok(())
+    }
+}
+
+/// One network instance.
+pub trait Replica: Send {
+    /// Starts a shard: takes over the round's base state. Whatever the
+    /// instance did before must not show.
+    fn begin(&mut self, base: &NetworkState) -> Result<(), ModelError>;
+
+    /// Learns from a batch in place, and returns what it saw on the way.
+    fn process_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError>;
+
+    /// Judges a batch without learning.
+    fn evaluate_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError>;
+
+    /// Where the instance stands: the same layout as the base.
+    fn state(&self) -> &NetworkState;
+
+    /// For a tensor under `mean_by`: how often its units were touched since
+    /// `begin`.
+    fn unit_counts(&self, tensor: &str) -> Option<UnitCounts> {
+        let _ = tensor;
+        None
+    }
+
+    /// For a tensor under `fold`: the units' changes since `begin`.
+    fn unit_maps(&self, tensor: &str) -> Option<UnitMaps> {
+        let _ = tensor;
+        None
+    }
+}
+
+/// What went wrong in a model.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// No model of this name is registered.
+    #[error("model `{name}` is unknown; known are: {known}")]
+    Unknown {
+        /// The name asked for.
+        name: String,
+        /// All names, comma separated.
+        known: String,
+    },
+    /// A parameter is unknown, of the wrong type, or out of range.
+    #[error("model parameter `{parameter}`: expected {expected}, found {found}")]
+    Parameter {
+        /// Its name.
+        parameter: String,
+        /// What would be right.
+        expected: String,
+        /// What was there.
+        found: String,
+    },
+    /// The state does not fit the model.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The data does not fit the model.
+    #[error("the data does not fit the model: expected {expected}, found {found}")]
+    Data {
+        /// What would be right.
+        expected: String,
+        /// What was there.
+        found: String,
+    },
+    /// Anything else that a model has to say.
+    #[error("{0}")]
+    Other(String),
+}

@@ -1,0 +1,224 @@
+//! [`Vector`]: the few instructions that a tile is made of.
+
+/// Some f32 lanes side by side.
+///
+/// # Safety
+/// All functions: the CPU has the type's instructions. Loads and stores: the
+/// pointer is good for `LANES` values, or for the first `count` of them; no
+/// other memory is touched. A `count` above `LANES` means all.
+pub(super) trait Vector: Copy {
+    /// Number of lanes.
+    const LANES: usize;
+
+    unsafe fn zero() -> Self;
+    unsafe fn splat(value: f32) -> Self;
+    unsafe fn load(from: *const f32) -> Self;
+    unsafe fn load_first(from: *const f32, count: usize) -> Self;
+    unsafe fn store(self, to: *mut f32);
+    unsafe fn store_first(self, to: *mut f32, count: usize);
+    unsafe fn times(self, other: Self) -> Self;
+    unsafe fn plus(self, other: Self) -> Self;
+}
+
+/// Four lanes that every CPU of the architecture has.
+#[cfg(target_arch = "x86_64")]
+pub(super) type Four = std::arch::x86_64::__m128;
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) type Four = PlainFour;
+
+/// Four lanes in plain Rust, for other architectures.
+#[cfg(not(target_arch = "x86_64"))]
+#[derive(Clone, Copy)]
+pub(super) struct PlainFour([f32; 4]);
+
+// SAFETY (of the blocks below): the caller's, as the trait says.
+#[cfg(not(target_arch = "x86_64"))]
+impl Vector for PlainFour {
+    const LANES: usize = 4;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        Self([0.0; 4])
+    }
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        Self([value; 4])
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        Self(unsafe { from.cast::<[f32; 4]>().read_unaligned() })
+    }
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, count: usize) -> Self {
+        let mut lanes = [0.0; 4];
+        for (at, lane) in lanes.iter_mut().enumerate().take(count) {
+            *lane = unsafe { *from.add(at) };
+        }
+        Self(lanes)
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        unsafe { to.cast::<[f32; 4]>().write_unaligned(self.0) }
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, count: usize) {
+        for (at, lane) in self.0.into_iter().enumerate().take(count) {
+            unsafe { *to.add(at) = lane };
+        }
+    }
+    #[inline(always)]
+    unsafe fn times(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] * other.0[lane]))
+    }
+    #[inline(always)]
+    unsafe fn plus(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] + other.0[lane]))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::Vector;
+
+    /// The first `count` of 8 lanes: all ones there, zeros in the others.
+    ///
+    /// # Safety
+    /// The CPU has AVX2.
+    #[inline(always)]
+    unsafe fn first_of_8(count: usize) -> __m256i {
+        unsafe {
+            let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            _mm256_cmpgt_epi32(_mm256_set1_epi32(count.min(8) as i32), lanes)
+        }
+    }
+
+    /// The first `count` of 16 lanes, as a mask.
+    #[inline(always)]
+    fn first_of_16(count: usize) -> __mmask16 {
+        ((1_u32 << count.min(16)) - 1) as __mmask16
+    }
+
+    // SAFETY (of the blocks below): the caller's, as the trait says.
+    impl Vector for __m128 {
+        const LANES: usize = 4;
+
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            unsafe { _mm_setzero_ps() }
+        }
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            unsafe { _mm_set1_ps(value) }
+        }
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            unsafe { _mm_loadu_ps(from) }
+        }
+        #[inline(always)]
+        unsafe fn load_first(from: *const f32, count: usize) -> Self {
+            let mut lanes = [0.0; 4];
+            for (at, lane) in lanes.iter_mut().enumerate().take(count) {
+                *lane = unsafe { *from.add(at) };
+            }
+            unsafe { _mm_loadu_ps(lanes.as_ptr()) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            unsafe { _mm_storeu_ps(to, self) }
+        }
+        #[inline(always)]
+        unsafe fn store_first(self, to: *mut f32, count: usize) {
+            let mut lanes = [0.0; 4];
+            unsafe { _mm_storeu_ps(lanes.as_mut_ptr(), self) };
+            for (at, lane) in lanes.into_iter().enumerate().take(count) {
+                unsafe { *to.add(at) = lane };
+            }
+        }
+        #[inline(always)]
+        unsafe fn times(self, other: Self) -> Self {
+            unsafe { _mm_mul_ps(self, other) }
+        }
+        #[inline(always)]
+        unsafe fn plus(self, other: Self) -> Self {
+            unsafe { _mm_add_ps(self, other) }
+        }
+    }
+
+    // SAFETY (of the blocks below): the caller's, as the trait says.
+    impl Vector for __m256 {
+        const LANES: usize = 8;
+
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            unsafe { _mm256_setzero_ps() }
+        }
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            unsafe { _mm256_set1_ps(value) }
+        }
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            unsafe { _mm256_loadu_ps(from) }
+        }
+        #[inline(always)]
+        unsafe fn load_first(from: *const f32, count: usize) -> Self {
+            unsafe { _mm256_maskload_ps(from, first_of_8(count)) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            unsafe { _mm256_storeu_ps(to, self) }
+        }
+        #[inline(always)]
+        unsafe fn store_first(self, to: *mut f32, count: usize) {
+            unsafe { _mm256_maskstore_ps(to, first_of_8(count), self) }
+        }
+        #[inline(always)]
+        unsafe fn times(self, other: Self) -> Self {
+            unsafe { _mm256_mul_ps(self, other) }
+        }
+        #[inline(always)]
+        unsafe fn plus(self, other: Self) -> Self {
+            unsafe { _mm256_add_ps(self, other) }
+        }
+    }
+
+    // SAFETY (of the blocks below): the caller's, as the trait says.
+    impl Vector for __m512 {
+        const LANES: usize = 16;
+
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            unsafe { _mm512_setzero_ps() }
+        }
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            unsafe { _mm512_set1_ps(value) }
+        }
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            unsafe { _mm512_loadu_ps(from) }
+        }
+        #[inline(always)]
+        unsafe fn load_first(from: *const f32, count: usize) -> Self {
+            unsafe { _mm512_maskz_loadu_ps(first_of_16(count), from) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            unsafe { _mm512_storeu_ps(to, self) }
+        }
+        #[inline(always)]
+        unsafe fn store_first(self, to: *mut f32, count: usize) {
+            unsafe { _mm512_mask_storeu_ps(to, first_of_16(count), self) }
+        }
+        #[inline(always)]
+        unsafe fn times(self, other: Self) -> Self {
+            unsafe { _mm512_mul_ps(self, other) }
+        }
+        #[inline(always)]
+        unsafe fn plus(self, other: Self) -> Self {
+            unsafe { _mm512_add_ps(self, other) }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! `mlp`: fully connected layers with ReLU between them. The tensors of layer
+//! n, from 1, are `layerN.weights` `[inputs, outputs]` and `layerN.bias`
+//! `[outputs]`, with merged momentum also `layerN.weights.velocity` and
+//! `layerN.bias.velocity`; beside them is the counter `examples`.
+
+use crate::model::network::{MomentumState, Network, Optimiser};
+use crate::model::{DataShape, Model, ModelError, Parameters};
+
+/// One line for `coordinator models`.
+pub const ABOUT: &str = "fully connected layers, ReLU, SGD with momentum";
+
+/// Most units of a hidden layer.
+const UNITS: usize = 1 << 16;
+
+/// Most hidden layers.
+const HIDDEN_LAYERS: usize = 32;
+
+/// The model.
+#[derive(Debug)]
+pub struct Mlp {}
+
+impl Mlp {
+    /// Makes the model from its parameters: `hidden` (`[32]`), the sizes of
+    /// the hidden layers; `learning_rate` (0.1); `momentum` (0.9);
+    /// `momentum_state`, `"merged"` (velocities are part of the state) or
+    /// `"local"` (each round starts with velocity zero, which is of no use where
+    /// rounds are short); `weight_decay` (0).
+    pub fn build(
+        parameters: &toml::Table,
+        shape: DataShape,
+        seed: u64,
+    ) -> Result<Box<dyn Model>, ModelError> {
+        let mut parameters = Parameters::new(parameters);
+        let hidden = parameters.whole_numbers("hidden", &[32], 1..=UNITS, HIDDEN_LAYERS)?;
+        let optimiser = Optimiser {
+            learning_rate: parameters.number("learning_rate", 0.1, 1e-9..=1e3)? as f32,
+            momentum: parameters.number("momentum", 0.9, 0.0..=0.9999)? as f32,
+            momentum_state: match parameters.choice("momentum_state", &["merged", "local"])? {
+                "local" => MomentumState::Local,
+                _ => MomentumState::Merged,
+            },
+            weight_decay: parameters.number("weight_decay", 0.0, 0.0..=1.0)? as f32,
+        };
+        parameters.finish()?;
+        Ok(Box::new(Network::with_hidden_layers(shape, &hidden, optimiser, seed)?))
+    }
+}

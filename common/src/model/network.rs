@@ -1,0 +1,207 @@
+//! Fully connected layers under softmax and cross-entropy, trained by SGD:
+//! what `softmax` (no hidden layer) and `mlp` are made of.
+
+mod initial;
+mod loss;
+mod replica;
+
+use std::sync::Arc;
+
+use ndarray::ArrayD;
+
+use crate::limits;
+use crate::merge::MergeRule;
+use crate::model::kernel::Kernel;
+use crate::model::{DataShape, Model, ModelError, Replica};
+use crate::state::{NetworkState, Tensor, TensorData};
+
+use initial::Initial;
+use replica::{CHUNK, NetworkReplica};
+
+/// Name of the counter of examples that a network has learnt from.
+pub const EXAMPLES: &str = "examples";
+
+/// Where the velocity of SGD with momentum lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MomentumState {
+    /// In the replica: zero at the start of every round.
+    Local,
+    /// In the state: merged like the weights.
+    Merged,
+}
+
+/// How weights follow their gradients:
+/// `v = momentum·v + (gradient + weight_decay·w)`, `w = w − learning_rate·v`.
+/// Biases do not decay.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Optimiser {
+    pub(super) learning_rate: f32,
+    pub(super) momentum: f32,
+    pub(super) momentum_state: MomentumState,
+    pub(super) weight_decay: f32,
+}
+
+impl Optimiser {
+    fn has_velocity(&self) -> bool {
+        self.momentum > 0.0
+    }
+
+    fn has_merged_velocity(&self) -> bool {
+        self.has_velocity() && self.momentum_state == MomentumState::Merged
+    }
+}
+
+/// One tensor that learns.
+#[derive(Clone, Debug)]
+struct Learnt {
+    /// Its name in the state.
+    name: String,
+    /// Its velocity's name, if that is in the state.
+    velocity: String,
+    elements: usize,
+}
+
+impl Learnt {
+    fn new(name: String, elements: usize) -> Self {
+        Self { velocity: format!("{name}.velocity"), name, elements }
+    }
+}
+
+/// One layer: `outputs = inputs · weights + bias`.
+#[derive(Clone, Debug)]
+struct Layer {
+    inputs: usize,
+    outputs: usize,
+    /// `[inputs, outputs]`.
+    weights: Learnt,
+    /// `[outputs]`.
+    bias: Learnt,
+}
+
+/// The model: layers from the features to the classes, ReLU between them.
+#[derive(Debug)]
+pub(super) struct Network {
+    design: Arc<Design>,
+    initial: Initial,
+    seed: u64,
+}
+
+/// What replicas know of their network.
+#[derive(Debug)]
+struct Design {
+    layers: Vec<Layer>,
+    optimiser: Optimiser,
+}
+
+impl Network {
+    /// Multinomial logistic regression, from zero weights: its loss has one
+    /// minimum.
+    pub(super) fn without_hidden_layers(
+        shape: DataShape,
+        optimiser: Optimiser,
+        seed: u64,
+    ) -> Result<Self, ModelError> {
+        let layers = vec![layer("", shape.features, shape.classes)];
+        Self::new(layers, optimiser, Initial::Zero, seed)
+    }
+
+    /// Hidden layers of these sizes.
+    pub(super) fn with_hidden_layers(
+        shape: DataShape,
+        hidden: &[usize],
+        optimiser: Optimiser,
+        seed: u64,
+    ) -> Result<Self, ModelError> {
+        let inputs = std::iter::once(shape.features).chain(hidden.iter().copied());
+        let outputs = hidden.iter().copied().chain(std::iter::once(shape.classes));
+        let layers = (1..)
+            .zip(inputs.zip(outputs))
+            .map(|(number, (inputs, outputs))| layer(&format!("layer{number}."), inputs, outputs));
+        Self::new(layers.collect(), optimiser, Initial::Uniform, seed)
+    }
+
+    fn new(
+        layers: Vec<Layer>,
+        optimiser: Optimiser,
+        initial: Initial,
+        seed: u64,
+    ) -> Result<Self, ModelError> {
+        if layers.iter().any(|layer| layer.inputs == 0 || layer.outputs == 0) {
+            return Err(ModelError::Data {
+                expected: "at least one feature and one class".into(),
+                found: "none".into(),
+            });
+        }
+        let count = |layer: &Layer| layer.weights.elements.saturating_add(layer.outputs) as u64;
+        let elements = layers.iter().fold(0, |sum: u64, layer| sum.saturating_add(count(layer)));
+        // A velocity may double it.
+        let most = limits::STATE_ELEMENTS / 2 - 1;
+        if elements > most {
+            return Err(ModelError::Parameter {
+                parameter: "hidden".into(),
+                expected: format!("layers of at most {most} weights together"),
+                found: elements.to_string(),
+            });
+        }
+        Ok(Self { design: Arc::new(Design { layers, optimiser }), initial, seed })
+    }
+}
+
+/// A layer whose tensors' names start with `prefix`.
+fn layer(prefix: &str, inputs: usize, outputs: usize) -> Layer {
+    Layer {
+        inputs,
+        outputs,
+        weights: Learnt::new(format!("{prefix}weights"), inputs.saturating_mul(outputs)),
+        bias: Learnt::new(format!("{prefix}bias"), outputs),
+    }
+}
+
+impl Model for Network {
+    fn initial_state(&self) -> Result<NetworkState, ModelError> {
+        let mut tensors = Vec::new();
+        let mut add = |learnt: &Learnt, shape: &[usize], values: ArrayD<f32>| {
+            let tensor = |values| Tensor { data: TensorData::F32(values), rule: MergeRule::Mean };
+            tensors.push((learnt.name.clone(), tensor(values)));
+            if self.design.optimiser.has_merged_velocity() {
+                tensors.push((learnt.velocity.clone(), tensor(ArrayD::zeros(shape))));
+            }
+        };
+        let last = self.design.layers.len() - 1;
+        for (place, layer) in self.design.layers.iter().enumerate() {
+            let shape = [layer.inputs, layer.outputs];
+            let weights = initial::weights(self.initial, self.seed, place, shape, place == last);
+            add(&layer.weights, &shape, weights);
+            add(&layer.bias, &[layer.outputs], ArrayD::zeros([layer.outputs].as_slice()));
+        }
+        let counter = TensorData::U64(ArrayD::zeros([1].as_slice()));
+        tensors.push((EXAMPLES.into(), Tensor { data: counter, rule: MergeRule::Sum }));
+        Ok(NetworkState::new(tensors)?)
+    }
+
+    fn replica(&self) -> Result<Box<dyn Replica>, ModelError> {
+        Ok(Box::new(NetworkReplica::new(Arc::clone(&self.design))))
+    }
+
+    fn replica_bytes(&self) -> u64 {
+        let optimiser = self.design.optimiser;
+        // The weights and their gradients; a velocity in the replica, and
+        // maybe one in the state.
+        let copies =
+            2 + u64::from(optimiser.has_velocity()) + u64::from(optimiser.has_merged_velocity());
+        let learnt = |layer: &Layer| (layer.weights.elements + layer.bias.elements) as u64;
+        // The outputs of a chunk of examples, and how the loss changes by them.
+        let outputs = |layer: &Layer| (2 * CHUNK * layer.outputs) as u64;
+        let values = |layer: &Layer| 4 * (copies * learnt(layer) + outputs(layer));
+        let products = |layer: &Layer| {
+            Kernel::bytes(layer.inputs, layer.outputs)
+                .max(Kernel::bytes(layer.outputs, layer.inputs))
+                .max(Kernel::bytes(CHUNK, layer.outputs))
+        };
+        let layers = &self.design.layers;
+        layers.iter().map(values).sum::<u64>() + layers.iter().map(products).max().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

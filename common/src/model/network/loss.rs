@@ -1,0 +1,77 @@
+//! Softmax and cross-entropy of a chunk of examples.
+
+use std::collections::BTreeMap;
+
+use ndarray::ArrayViewMut2;
+
+use crate::results::{CONFUSION, CORRECT, LOSS, Results};
+
+/// Most classes of which a confusion matrix is reported: it has their square
+/// of counts, and must fit a message.
+const CONFUSION_CLASSES: usize = 128;
+
+/// What a batch's examples add up to, in their order.
+#[derive(Debug)]
+pub(super) struct Tally {
+    loss: f64,
+    correct: u64,
+    confusion: Vec<u64>,
+    classes: usize,
+    examples: u64,
+}
+
+impl Tally {
+    pub(super) fn new(classes: usize) -> Self {
+        let matrix = if classes <= CONFUSION_CLASSES { classes * classes } else { 0 };
+        Self { loss: 0.0, correct: 0, confusion: vec![0; matrix], classes, examples: 0 }
+    }
+
+    /// Takes in the last layer's outputs `[examples, classes]`, and leaves in
+    /// their place how each example's loss changes by them.
+    pub(super) fn add(&mut self, outputs: &mut ArrayViewMut2<'_, f32>, labels: &[u32]) {
+        for (mut outputs, label) in outputs.rows_mut().into_iter().zip(labels) {
+            let outputs = outputs.as_slice_mut().expect("outputs are in standard layout");
+            self.add_example(outputs, *label as usize);
+        }
+    }
+
+    fn add_example(&mut self, outputs: &mut [f32], label: usize) {
+        let mut found = 0;
+        for (class, output) in outputs.iter().enumerate() {
+            if *output > outputs[found] {
+                found = class;
+            }
+        }
+        let largest = outputs[found];
+        let above = largest - outputs[label];
+        let mut sum = 0.0;
+        for output in outputs.iter_mut() {
+            // The largest becomes 1, so that nothing overflows.
+            *output = libm::expf(*output - largest);
+            sum += *output;
+        }
+        for output in outputs.iter_mut() {
+            *output /= sum;
+        }
+        outputs[label] -= 1.0;
+
+        self.examples += 1;
+        self.loss += libm::log(f64::from(sum)) + f64::from(above);
+        self.correct += u64::from(found == label);
+        if let Some(count) = self.confusion.get_mut(label * self.classes + found) {
+            *count += 1;
+        }
+    }
+
+    pub(super) fn into_results(self) -> Results {
+        let mut counts = BTreeMap::from([(CORRECT.to_owned(), vec![self.correct])]);
+        if !self.confusion.is_empty() {
+            counts.insert(CONFUSION.to_owned(), self.confusion);
+        }
+        Results {
+            examples: self.examples,
+            sums: BTreeMap::from([(LOSS.to_owned(), self.loss)]),
+            counts,
+        }
+    }
+}

@@ -1,0 +1,259 @@
+use std::ops::ControlFlow;
+
+use ndarray::Array2;
+
+use crate::dataset::Dataset;
+use crate::id::Block;
+use crate::merge::{self, MergeTree};
+use crate::model::{Batch, DataShape, Model, ModelError, Registry, Replica};
+use crate::plan::{RunPlan, StepKind};
+use crate::results::{CONFUSION, LOSS, Results};
+use crate::shard::{self, ShardInput};
+use crate::spec::RunSpec;
+use crate::state::NetworkState;
+
+const SHAPE: DataShape = DataShape { features: 5, classes: 3 };
+
+fn build(name: &str, parameters: &str) -> Result<Box<dyn Model>, ModelError> {
+    Registry::standard().build(name, &parameters.parse().unwrap(), SHAPE, 1)
+}
+
+/// A batch that owns its examples.
+struct Examples {
+    features: Array2<f32>,
+    labels: Vec<u32>,
+    places: Vec<u64>,
+}
+
+impl Examples {
+    fn new(count: usize) -> Self {
+        let value = |(row, column)| ((row * 7 + column * 3) % 11) as f32 / 11.0;
+        Self {
+            features: Array2::from_shape_fn((count, SHAPE.features), value),
+            labels: (0..count as u32).map(|row| row * row % 3).collect(),
+            places: (0..count as u64).collect(),
+        }
+    }
+
+    fn batch(&self) -> Batch<'_> {
+        Batch {
+            features: self.features.view(),
+            labels: &self.labels,
+            examples: &self.places,
+            epoch: 0,
+        }
+    }
+}
+
+fn begin(model: &dyn Model, base: &NetworkState) -> Box<dyn Replica> {
+    let mut replica = model.replica().unwrap();
+    replica.begin(base).unwrap();
+    replica
+}
+
+#[test]
+fn wrong_parameters_are_named() {
+    for (name, parameters, expected) in [
+        ("mlp", "hiden = [3]", "`hiden`: expected one of `hidden`, `learning_rate`"),
+        ("mlp", "hidden = 3", "`hidden`: expected at most 32 whole numbers from 1 to 65536"),
+        ("mlp", "hidden = [0]", "found [0]"),
+        ("mlp", "learning_rate = -0.1", "`learning_rate`: expected a number from"),
+        ("mlp", "learning_rate = \"fast\"", "found \"fast\""),
+        ("mlp", "learning_rate = nan", "found nan"),
+        ("mlp", "momentum = 1", "`momentum`: expected a number from 0 to 0.9999, found 1"),
+        ("mlp", "momentum_state = \"global\"", "expected `merged`, `local`, found \"global\""),
+        ("mlp", "hidden = [65536, 65536]", "`hidden`: expected layers of at most"),
+        ("softmax", "momentum = 0.9", "`momentum`: expected one of `learning_rate`"),
+        ("softmax", "weight_decay = 2", "`weight_decay`"),
+    ] {
+        let error = build(name, parameters).err().expect(parameters).to_string();
+        assert!(error.contains(expected), "{parameters}: {error}");
+    }
+    let no_features = DataShape { features: 0, classes: 3 };
+    assert!(Registry::standard().build("mlp", &Default::default(), no_features, 1).is_err());
+}
+
+#[test]
+fn the_state_has_the_tensors_that_are_documented() {
+    let names = |name, parameters| {
+        let state = build(name, parameters).unwrap().initial_state().unwrap();
+        state.tensors().keys().cloned().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(names("softmax", ""), "bias examples weights");
+    assert_eq!(
+        names("mlp", "hidden = [4]\nmomentum_state = \"local\""),
+        "examples layer1.bias layer1.weights layer2.bias layer2.weights"
+    );
+    assert_eq!(
+        names("mlp", "hidden = []"),
+        "examples layer1.bias layer1.bias.velocity layer1.weights layer1.weights.velocity"
+    );
+}
+
+#[test]
+fn the_initial_state_is_a_function_of_the_seed() {
+    let state = |seed| {
+        let model = Registry::standard().build("mlp", &Default::default(), SHAPE, seed).unwrap();
+        model.initial_state().unwrap()
+    };
+    assert_eq!(state(1), state(1));
+    assert_ne!(state(1), state(2));
+    let weights = state(1);
+    let weights = weights.f32("layer1.weights").unwrap();
+    let limit = (6.0_f32 / 5.0).sqrt();
+    assert!(weights.iter().all(|weight| weight.abs() <= limit));
+    assert!(weights.iter().any(|weight| weight.abs() > limit / 2.0));
+}
+
+/// Plain SGD from a state moves every weight against the slope of the mean
+/// loss, measured by moving that weight a little. More examples than go
+/// through the layers at a time.
+#[test]
+fn steps_follow_the_measured_slope_of_the_loss() {
+    let examples = Examples::new(2 * super::CHUNK + 9);
+    let model = build("mlp", "hidden = [4, 6]\nlearning_rate = 1\nmomentum = 0").unwrap();
+    let base = model.initial_state().unwrap();
+    let mut replica = begin(&*model, &base);
+    let results = replica.process_batch(&examples.batch()).unwrap();
+    assert_eq!(results.examples, examples.labels.len() as u64);
+    assert_eq!(replica.state().u64("examples").unwrap()[0], results.examples);
+
+    let mut probe = model.replica().unwrap();
+    let mut loss = |state: &NetworkState| {
+        probe.begin(state).unwrap();
+        probe.evaluate_batch(&examples.batch()).unwrap().loss().unwrap()
+    };
+    assert_eq!(loss(&base), results.loss().unwrap());
+    for name in ["layer1.weights", "layer1.bias", "layer2.weights", "layer3.weights", "layer3.bias"]
+    {
+        for at in 0..base.f32(name).unwrap().len() {
+            let moved = |by: f32| {
+                let mut state = base.clone();
+                state.f32_mut(name).unwrap().as_slice_mut().unwrap()[at] += by;
+                state
+            };
+            let slope = (loss(&moved(1e-3)) - loss(&moved(-1e-3))) / 2e-3;
+            let value = |state: &NetworkState| state.f32(name).unwrap().as_slice().unwrap()[at];
+            let step = f64::from(value(&base) - value(replica.state()));
+            assert!((step - slope).abs() < 2e-3, "{name} {at}: {step}, slope {slope}");
+        }
+    }
+}
+
+#[test]
+fn what_an_instance_did_before_does_not_show() {
+    let examples = Examples::new(20);
+    for parameters in ["", "momentum_state = \"local\"", "momentum = 0"] {
+        let model = build("mlp", parameters).unwrap();
+        let base = model.initial_state().unwrap();
+        let run = |replica: &mut dyn Replica| {
+            replica.begin(&base).unwrap();
+            let mut results = replica.process_batch(&examples.batch()).unwrap();
+            results.combine(&replica.process_batch(&examples.batch()).unwrap());
+            (replica.state().clone(), results)
+        };
+        let mut used = begin(&*model, &base);
+        let first = run(&mut *used);
+        assert_eq!(run(&mut *used), first, "{parameters}");
+        assert_ne!(first.0, base);
+        used.evaluate_batch(&examples.batch()).unwrap();
+        assert_eq!(*used.state(), first.0, "judging changes nothing");
+    }
+}
+
+#[test]
+fn merged_momentum_goes_on_where_local_momentum_starts_anew() {
+    let examples = Examples::new(20);
+    let after = |parameters: &str| {
+        let model = build("mlp", parameters).unwrap();
+        let mut state = model.initial_state().unwrap();
+        for _ in 0..2 {
+            let mut replica = begin(&*model, &state);
+            replica.process_batch(&examples.batch()).unwrap();
+            state = replica.state().clone();
+        }
+        state.f32("layer1.weights").unwrap().clone()
+    };
+    let [merged, local, none] = ["", "momentum_state = \"local\"", "momentum = 0"].map(after);
+    assert_ne!(merged, local);
+    assert_eq!(local, none, "one batch a round leaves local momentum nothing to do");
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let model = build("mlp", "").unwrap();
+    let mut replica = begin(&*model, &model.initial_state().unwrap());
+    let mut wrong = Examples::new(4);
+    wrong.labels[2] = 3;
+    let error = replica.process_batch(&wrong.batch()).unwrap_err().to_string();
+    assert!(error.contains("labels below 3, found the label 3"), "{error}");
+    wrong.labels.pop();
+    assert!(replica.evaluate_batch(&wrong.batch()).is_err());
+    wrong.features = Array2::zeros((3, 4));
+    let error = replica.process_batch(&wrong.batch()).unwrap_err().to_string();
+    assert!(error.contains("5 features, found 4 features"), "{error}");
+
+    let other = build("mlp", "hidden = [7]").unwrap().initial_state().unwrap();
+    let error = model.replica().unwrap().begin(&other).unwrap_err().to_string();
+    assert!(error.contains("expected shape [5, 32], found shape [5, 7]"), "{error}");
+    let softmax = build("softmax", "").unwrap().initial_state().unwrap();
+    assert!(model.replica().unwrap().begin(&softmax).is_err());
+}
+
+#[test]
+fn results_add_up() {
+    let model = build("softmax", "").unwrap();
+    let mut replica = begin(&*model, &model.initial_state().unwrap());
+    let Results { examples, sums, counts } =
+        replica.evaluate_batch(&Examples::new(10).batch()).unwrap();
+    assert_eq!(examples, 10);
+    assert_eq!(counts[CONFUSION].iter().sum::<u64>(), 10);
+    // Zero weights find every class equally likely.
+    assert!((sums[LOSS] - 10.0 * 3.0_f64.ln()).abs() < 1e-5);
+}
+
+/// A whole run in this thread: the test accuracy at its end.
+fn accuracy(spec: &RunSpec) -> f64 {
+    let data = Dataset::load(&spec.dataset).unwrap();
+    let shape = DataShape { features: 64, classes: 10 };
+    let registry = Registry::standard();
+    let model = registry.build(&spec.model, &spec.parameters, shape, spec.seed).unwrap();
+    let plan = RunPlan::new(spec, data.train.len(), data.test.len()).unwrap();
+    let mut state = model.initial_state().unwrap();
+    let mut replica = model.replica().unwrap();
+    let mut accuracy = 0.0;
+    for step in (0..plan.steps()).map(|index| plan.step(index).unwrap()) {
+        let order = plan.order(&step);
+        let input = ShardInput {
+            plan: &plan,
+            step: &step,
+            order: order.as_ref(),
+            base: &state,
+            data: &data,
+        };
+        let mut tree = MergeTree::new(step.replicas);
+        for index in 0..step.replicas {
+            let go_on = &mut |_, _| ControlFlow::Continue(());
+            let partial = shard::run(&input, index, &mut *replica, go_on).unwrap();
+            tree.insert(Block::of_replica(index), partial);
+        }
+        let merged = tree.into_root();
+        match step.kind {
+            StepKind::Train { .. } => state = merge::finish(&state, merged.as_ref()),
+            StepKind::Evaluate { .. } => accuracy = merged.unwrap().results.accuracy().unwrap(),
+        }
+    }
+    accuracy
+}
+
+#[test]
+fn eight_replicas_learn_the_digits() {
+    let mut spec = RunSpec::default_digits();
+    assert_eq!((spec.model.as_str(), spec.replicas), ("mlp", 8));
+    let mlp = accuracy(&spec);
+    assert!(mlp >= 0.96, "{mlp}");
+    spec.model = "softmax".into();
+    spec.parameters.clear();
+    let softmax = accuracy(&spec);
+    assert!(softmax >= 0.93, "{softmax}");
+}

@@ -1,0 +1,32 @@
+//! `softmax`: multinomial logistic regression. Its tensors are `weights`
+//! `[features, classes]`, `bias` `[classes]`, and the counter `examples`.
+
+use crate::model::network::{MomentumState, Network, Optimiser};
+use crate::model::{DataShape, Model, ModelError, Parameters};
+
+/// One line for `coordinator models`.
+pub const ABOUT: &str = "multinomial logistic regression, SGD";
+
+/// The model.
+#[derive(Debug)]
+pub struct Softmax {}
+
+impl Softmax {
+    /// Makes the model from its parameters: `learning_rate` (0.5) and
+    /// `weight_decay` (0).
+    pub fn build(
+        parameters: &toml::Table,
+        shape: DataShape,
+        seed: u64,
+    ) -> Result<Box<dyn Model>, ModelError> {
+        let mut parameters = Parameters::new(parameters);
+        let optimiser = Optimiser {
+            learning_rate: parameters.number("learning_rate", 0.5, 1e-9..=1e3)? as f32,
+            momentum: 0.0,
+            momentum_state: MomentumState::Local,
+            weight_decay: parameters.number("weight_decay", 0.0, 0.0..=1.0)? as f32,
+        };
+        parameters.finish()?;
+        Ok(Box::new(Network::without_hidden_layers(shape, optimiser, seed)?))
+    }
+}

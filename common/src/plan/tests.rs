@@ -1,0 +1,174 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn spec(replicas: u32, batch_size: u32, update_interval: u32) -> RunSpec {
+    RunSpec {
+        replicas,
+        batch_size,
+        update_interval,
+        epochs: Some(1),
+        rounds: None,
+        ..RunSpec::default_digits()
+    }
+}
+
+/// Rounds and evaluations in a line: `0:first` and `E:epochs`.
+fn outline(plan: &RunPlan) -> String {
+    let steps = (0..plan.steps()).map(|index| match plan.step(index).unwrap().kind {
+        StepKind::Train { round, epoch, first } => format!("{round}@{epoch}+{first}"),
+        StepKind::Evaluate { epochs, .. } => format!("E{epochs}"),
+    });
+    steps.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn epochs_have_short_last_rounds_and_an_evaluation_at_the_end() {
+    // 25 examples, 12 a round: rounds of 12, 12 and 1.
+    let spec = RunSpec { epochs: Some(2), ..spec(3, 2, 2) };
+    let plan = RunPlan::new(&spec, 25, 10).unwrap();
+    assert_eq!(outline(&plan), "0@0+0 1@0+12 2@0+24 3@1+0 4@1+12 5@1+24 E2");
+    assert_eq!((plan.rounds(), plan.steps()), (6, 7));
+    let last = plan.step(2).unwrap();
+    assert_eq!(plan.examples(&last), 1);
+    assert_eq!(plan.positions(&last, 0), 24..25);
+    assert_eq!(plan.positions(&last, 1), 25..25);
+    assert_eq!(plan.positions(&plan.step(1).unwrap(), 2), 20..24);
+    assert_eq!(plan.step(7), None);
+}
+
+#[test]
+fn evaluations_follow_every_so_many_epochs_and_the_end() {
+    let mut spec = RunSpec { epochs: Some(5), ..spec(1, 10, 1) };
+    spec.evaluation.every = 2;
+    let plan = |spec: &RunSpec, test| outline(&RunPlan::new(spec, 20, test).unwrap());
+    assert_eq!(
+        plan(&spec, 3),
+        "0@0+0 1@0+10 2@1+0 3@1+10 E2 4@2+0 5@2+10 6@3+0 7@3+10 E4 8@4+0 9@4+10 E5"
+    );
+    // Not twice when the last epoch is one of those.
+    spec.epochs = Some(2);
+    assert_eq!(plan(&spec, 3), "0@0+0 1@0+10 2@1+0 3@1+10 E2");
+    // None where there is nothing to evaluate on.
+    assert_eq!(plan(&spec, 0), "0@0+0 1@0+10 2@1+0 3@1+10");
+    // Rounds run on over epochs, and may stop within one.
+    (spec.epochs, spec.rounds, spec.evaluation.every) = (None, Some(3), 1);
+    assert_eq!(plan(&spec, 3), "0@0+0 1@0+10 E1 2@1+0 E1");
+}
+
+#[test]
+fn a_run_that_only_evaluates_has_one_step() {
+    let mut spec = RunSpec { update_weights: false, epochs: None, ..spec(4, 10, 1) };
+    spec.evaluation.shard_size = 4;
+    let plan = RunPlan::new(&spec, 0, 10).unwrap();
+    assert_eq!(outline(&plan), "E0");
+    let step = plan.step(0).unwrap();
+    assert_eq!((step.replicas, step.split(), plan.examples(&step)), (3, Split::Test, 10));
+    assert_eq!(plan.positions(&step, 2), 8..10);
+    assert_eq!(plan.order(&step), None);
+
+    let error = RunPlan::new(&spec, 10, 0).unwrap_err().to_string();
+    assert!(error.contains("`evaluation.split`"), "{error}");
+    spec.evaluation.split = Split::Train;
+    assert_eq!(outline(&RunPlan::new(&spec, 10, 0).unwrap()), "E0");
+}
+
+#[test]
+fn shards_of_an_evaluation_grow_when_there_would_be_too_many() {
+    let mut spec = spec(1, 1, 1);
+    spec.evaluation.shard_size = 1;
+    let test = u64::from(limits::REPLICAS) * 3 + 1;
+    let plan = RunPlan::new(&spec, 1, test).unwrap();
+    let step = plan.step(1).unwrap();
+    assert!(step.replicas <= limits::REPLICAS);
+    assert_eq!(plan.positions(&step, 1), 4..8);
+    assert_eq!(plan.positions(&step, step.replicas - 1).end, test);
+}
+
+#[test]
+fn what_cannot_be_planned_is_refused() {
+    let check = |spec: &RunSpec, train, field: &str| {
+        let error = RunPlan::new(spec, train, 1).unwrap_err().to_string();
+        assert!(error.contains(field), "{error}");
+    };
+    check(&spec(1, 1, 1), 0, "`dataset.source`");
+    check(&spec(1, 1, 1), limits::EXAMPLES + 1, "`dataset.source`");
+    check(&spec(0, 1, 1), 1, "`replicas`");
+}
+
+#[test]
+fn the_largest_plans_do_not_overflow() {
+    let mut largest = spec(1, 1, 1);
+    largest.evaluation.every = u32::MAX;
+    for (epochs, rounds) in [(Some(u32::MAX), None), (None, Some(i64::MAX as u64))] {
+        (largest.epochs, largest.rounds) = (epochs, rounds);
+        for every in [0, 1, u32::MAX] {
+            largest.evaluation.every = every;
+            let plan = RunPlan::new(&largest, limits::EXAMPLES, limits::EXAMPLES).unwrap();
+            let last = plan.step(plan.steps() - 1).unwrap();
+            assert!(matches!(last.kind, StepKind::Evaluate { .. }));
+            assert_eq!(plan.examples(&last), limits::EXAMPLES);
+            assert_eq!(plan.step(plan.steps()), None);
+        }
+    }
+    let wide = spec(limits::REPLICAS, u32::MAX, 1 << 15);
+    let plan = RunPlan::new(&wide, 10, 0).unwrap();
+    let step = plan.step(0).unwrap();
+    assert_eq!(plan.examples(&step), 10);
+    assert_eq!(plan.positions(&step, u32::MAX), 10..10);
+}
+
+proptest! {
+    #[test]
+    fn every_epoch_takes_every_position_once(
+        replicas in 1..9u32,
+        batch_size in 1..9u32,
+        update_interval in 1..5u32,
+        train in 1..300u64,
+        test in 0..50u64,
+        epochs in 1..4u32,
+        every in 0..3u32,
+        shard_size in 1..20u32,
+    ) {
+        let mut spec = RunSpec { epochs: Some(epochs), ..spec(replicas, batch_size, update_interval) };
+        spec.evaluation.every = every;
+        spec.evaluation.shard_size = shard_size;
+        let plan = RunPlan::new(&spec, train, test).unwrap();
+        let (mut next, mut rounds, mut epochs_done, mut evaluated) = (0, 0, 0, None);
+        for index in 0..plan.steps() {
+            let step = plan.step(index).unwrap();
+            prop_assert_eq!(step.index, index);
+            let ranges: Vec<_> =
+                (0..step.replicas).map(|replica| plan.positions(&step, replica)).collect();
+            let sizes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+            prop_assert_eq!(sizes, plan.examples(&step));
+            prop_assert!(sizes > 0);
+            match step.kind {
+                StepKind::Train { round, epoch, first } => {
+                    prop_assert_eq!((round, epoch, first), (rounds, epochs_done, next));
+                    for range in ranges {
+                        prop_assert_eq!(range.start, next);
+                        prop_assert!(range.end - range.start <= u64::from(batch_size * update_interval));
+                        next = range.end;
+                    }
+                    rounds += 1;
+                    if next == train {
+                        (next, epochs_done) = (0, epochs_done + 1);
+                    }
+                }
+                StepKind::Evaluate { epochs, .. } => {
+                    prop_assert_eq!(epochs, epochs_done);
+                    prop_assert!(evaluated < Some(epochs), "evaluated twice");
+                    evaluated = Some(epochs);
+                    prop_assert_eq!((ranges[0].start, ranges[ranges.len() - 1].end), (0, test));
+                    prop_assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start));
+                }
+            }
+        }
+        prop_assert_eq!((rounds, epochs_done, next), (plan.rounds(), u64::from(epochs), 0));
+        prop_assert_eq!(evaluated.is_some(), test > 0);
+        if test > 0 {
+            prop_assert_eq!(evaluated, Some(u64::from(epochs)));
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! One shard, start to end: the work of one replica in one step. The worker
+//! and the one-process reference both run shards through here.
+
+use std::ops::{ControlFlow, Range};
+
+use ndarray::ArrayView2;
+
+use crate::dataset::{DatasetError, ExampleSource};
+use crate::merge::{MergeError, Partial, Spare};
+use crate::model::{Batch, ModelError, Replica};
+use crate::plan::{EpochOrder, RunPlan, Step, StepKind};
+use crate::results::Results;
+use crate::state::NetworkState;
+
+/// What a shard needs besides a replica instance.
+#[derive(Clone, Copy)]
+pub struct ShardInput<'a> {
+    /// The run's plan.
+    pub plan: &'a RunPlan,
+    /// The step.
+    pub step: &'a Step,
+    /// The epoch's order, of [`RunPlan::order`].
+    pub order: Option<&'a EpochOrder>,
+    /// The step's base state.
+    pub base: &'a NetworkState,
+    /// The examples.
+    pub data: &'a dyn ExampleSource,
+}
+
+impl std::fmt::Debug for ShardInput<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ShardInput").field("step", &self.step).finish_non_exhaustive()
+    }
+}
+
+/// Why a shard gave no partial.
+#[derive(Debug, thiserror::Error)]
+pub enum ShardError {
+    /// The model failed.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The data is not there.
+    #[error(transparent)]
+    Data(#[from] DatasetError),
+    /// The outcome cannot be merged.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+    /// The observer said to stop.
+    #[error("stopped")]
+    Stopped,
+}
+
+/// Runs shard `index`: `replica` takes over the base and processes the
+/// shard's batches in order. `after_batch(batch, examples)` is called after
+/// each one, with its place in the shard, from 0, and the number of its
+/// examples, and may stop the shard. `None` where the shard has no examples.
+///
+/// The examples of the results are counted here, whatever the model says.
+pub fn run(
+    input: &ShardInput<'_>,
+    index: u32,
+    replica: &mut dyn Replica,
+    after_batch: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<Option<Partial>, ShardError> {
+    run_in(&Spare::default(), input, index, replica, after_batch)
+}
+
+/// [`run`] with the memory of former partials for the shard's own.
+pub fn run_in(
+    spare: &Spare,
+    input: &ShardInput<'_>,
+    index: u32,
+    replica: &mut dyn Replica,
+    after_batch: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<Option<Partial>, ShardError> {
+    let positions = input.plan.positions(input.step, index);
+    if positions.is_empty() {
+        return Ok(None);
+    }
+    replica.begin(input.base)?;
+    let batch_size = u64::from(input.plan.batch_size()).max(1);
+    let mut gathered = Gathered::default();
+    let mut results = Results::default();
+    for (number, start) in (0..).zip(positions.clone().step_by(batch_size as usize)) {
+        let end = positions.end.min(start.saturating_add(batch_size));
+        let batch = gathered.batch(input, start..end)?;
+        let batch_results = match input.step.kind {
+            StepKind::Train { .. } => replica.process_batch(&batch)?,
+            StepKind::Evaluate { .. } => replica.evaluate_batch(&batch)?,
+        };
+        results.combine(&batch_results);
+        if after_batch(number, end - start).is_break() {
+            return Err(ShardError::Stopped);
+        }
+    }
+    results.examples = positions.end - positions.start;
+    let partial = match input.step.kind {
+        StepKind::Train { .. } => {
+            Partial::of_replica_in(spare, replica, index, input.base, results)?
+        }
+        StepKind::Evaluate { .. } => Partial {
+            weight: results.examples,
+            results,
+            tensors: vec![None; input.base.tensors().len()],
+        },
+    };
+    Ok(Some(partial))
+}
+
+/// The memory of one batch, used again for the next.
+#[derive(Default)]
+struct Gathered {
+    examples: Vec<u64>,
+    features: Vec<f32>,
+    labels: Vec<u32>,
+}
+
+impl Gathered {
+    /// Fetches the examples at these positions of the step.
+    fn batch(
+        &mut self,
+        input: &ShardInput<'_>,
+        positions: Range<u64>,
+    ) -> Result<Batch<'_>, ShardError> {
+        self.examples.clear();
+        self.features.clear();
+        self.labels.clear();
+        let epoch = match input.step.kind {
+            StepKind::Train { epoch, .. } => {
+                let order = input.order.expect("a training step comes with its epoch's order");
+                self.examples.extend(order.examples(positions));
+                epoch
+            }
+            StepKind::Evaluate { epochs, .. } => {
+                self.examples.extend(positions);
+                epochs
+            }
+        };
+        let split = input.step.split();
+        input.data.gather(split, &self.examples, &mut self.features, &mut self.labels)?;
+        let count = self.examples.len();
+        if self.labels.len() != count || !self.features.len().is_multiple_of(count) {
+            return Err(ShardError::Data(DatasetError::Invalid {
+                expected: format!("features and labels of {count} examples"),
+                found: format!("{} values and {} labels", self.features.len(), self.labels.len()),
+            }));
+        }
+        let shape = (count, self.features.len() / count);
+        let features = ArrayView2::from_shape(shape, &self.features)
+            .expect("as many values as the shape says");
+        Ok(Batch { features, labels: &self.labels, examples: &self.examples, epoch })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::ArrayD;
+
+    use super::*;
+    use crate::merge::{Contribution, MergeRule};
+    use crate::spec::{RunSpec, Split};
+    use crate::state::{Tensor, TensorData};
+
+    /// Every example has its number as its only feature and as its label.
+    struct Numbers;
+
+    impl ExampleSource for Numbers {
+        fn gather(
+            &self,
+            _: Split,
+            examples: &[u64],
+            features: &mut Vec<f32>,
+            labels: &mut Vec<u32>,
+        ) -> Result<(), DatasetError> {
+            features.extend(examples.iter().map(|example| *example as f32));
+            labels.extend(examples.iter().map(|example| *example as u32));
+            Ok(())
+        }
+    }
+
+    /// Adds up the features it learns from, and remembers what it was given.
+    struct Adder {
+        state: NetworkState,
+        batches: Vec<(bool, Vec<u64>)>,
+    }
+
+    impl Adder {
+        fn remember(&mut self, batch: &Batch<'_>, learns: bool) -> Results {
+            let features: Vec<u64> = batch.features.iter().map(|value| *value as u64).collect();
+            assert_eq!(features, batch.examples);
+            assert_eq!(batch.features.dim(), (batch.labels.len(), 1));
+            self.batches.push((learns, features));
+            let examples = 77; // Wrong, and overruled.
+            Results { examples, sums: [("loss".into(), 1.0)].into(), ..Results::default() }
+        }
+    }
+
+    impl Replica for Adder {
+        fn begin(&mut self, base: &NetworkState) -> Result<(), ModelError> {
+            Ok(self.state.copy_from(base)?)
+        }
+        fn process_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
+            self.state.f32_mut("sum")?[0] += batch.features.sum();
+            Ok(self.remember(batch, true))
+        }
+        fn evaluate_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
+            Ok(self.remember(batch, false))
+        }
+        fn state(&self) -> &NetworkState {
+            &self.state
+        }
+    }
+
+    fn state(value: f32) -> NetworkState {
+        let data = TensorData::F32(ArrayD::from_elem(vec![1], value));
+        let tensor = Tensor { data, rule: MergeRule::Sum };
+        NetworkState::new([("sum".to_string(), tensor)]).unwrap()
+    }
+
+    /// Two replicas with up to two batches of three; eight examples to train
+    /// on, five to evaluate.
+    fn plan() -> RunPlan {
+        let spec = "model = 'adder'
+            replicas = 2
+            batch_size = 3
+            update_interval = 2
+            epochs = 1
+            dataset.source = 'digits'";
+        RunPlan::new(&RunSpec::from_toml(spec).unwrap(), 8, 5).unwrap()
+    }
+
+    type Outcome = Result<Option<Partial>, ShardError>;
+
+    /// Runs one shard; `last` is the batch after which it is stopped.
+    fn shard(step: u64, index: u32, last: u64) -> (Outcome, Adder, Vec<(u64, u64)>) {
+        let plan = plan();
+        let step = plan.step(step).unwrap();
+        let order = plan.order(&step);
+        let input = ShardInput {
+            plan: &plan,
+            step: &step,
+            order: order.as_ref(),
+            base: &state(10.0),
+            data: &Numbers,
+        };
+        let mut adder = Adder { state: state(-1.0), batches: Vec::new() };
+        let mut observed = Vec::new();
+        let outcome = run(&input, index, &mut adder, &mut |batch, examples| {
+            observed.push((batch, examples));
+            if batch == last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        (outcome, adder, observed)
+    }
+
+    #[test]
+    fn replicas_learn_from_every_example_once() {
+        let mut seen = Vec::new();
+        for index in 0..2 {
+            let (partial, adder, observed) = shard(0, index, u64::MAX);
+            let own: Vec<u64> = adder.batches.iter().flat_map(|(_, batch)| batch.clone()).collect();
+            let partial = partial.unwrap().unwrap();
+            assert_eq!(partial.weight, own.len() as u64);
+            assert_eq!(partial.results.examples, own.len() as u64);
+            assert_eq!(partial.results.sums["loss"], observed.len() as f64);
+            let sum = own.iter().sum::<u64>() as f32;
+            assert_eq!(partial.tensors, [Some(Contribution::Sum(vec![sum]))]);
+            let counts = adder.batches.iter().map(|(_, batch)| batch.len() as u64);
+            assert_eq!(observed, (0..).zip(counts).collect::<Vec<_>>());
+            seen.extend(own);
+        }
+        seen.sort();
+        assert_eq!(seen, [0, 1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn an_evaluation_goes_through_the_split_and_changes_nothing() {
+        let (partial, adder, _) = shard(1, 0, u64::MAX);
+        assert_eq!(adder.batches, [(false, vec![0, 1, 2]), (false, vec![3, 4])]);
+        let partial = partial.unwrap().unwrap();
+        assert_eq!((partial.weight, partial.tensors), (5, vec![None]));
+    }
+
+    #[test]
+    fn the_observer_stops_a_shard() {
+        let (outcome, adder, _) = shard(0, 0, 0);
+        assert!(matches!(outcome, Err(ShardError::Stopped)));
+        assert_eq!(adder.batches.len(), 1);
+    }
+
+    #[test]
+    fn a_shard_without_examples_gives_nothing() {
+        let (outcome, adder, observed) = shard(1, 1, 0);
+        assert!(matches!(outcome, Ok(None)));
+        assert!(adder.batches.is_empty() && observed.is_empty());
+        assert_eq!(adder.state, state(-1.0), "it did not even begin");
+    }
+}

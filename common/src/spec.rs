@@ -1,0 +1,218 @@
+//! [`RunSpec`]: all that a run's outcome depends on, except the data.
+
+mod check;
+mod set;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits;
+use crate::merge_rule::MergeRule;
+
+/// One training or evaluation job, as a user writes it in TOML.
+///
+/// Two runs of equal specs over equal data end in the same bits. Nothing about
+/// the cluster is in here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunSpec {
+    /// Name of the model in the registry.
+    pub model: String,
+    /// Seed of the initial state, of the order of the examples, and of
+    /// whatever is random inside the model. At most 2⁶³ − 1 (a TOML integer).
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+    /// Logical network instances that work side by side, from 1.
+    #[serde(default = "default_replicas")]
+    pub replicas: u32,
+    /// Examples in a batch.
+    #[serde(default = "default_batch_size")]
+    pub batch_size: u32,
+    /// Batches that each replica processes between two merges.
+    #[serde(default = "default_update_interval")]
+    pub update_interval: u32,
+    /// Passes over the training examples. Exactly one of `epochs` and
+    /// `rounds` is given when `update_weights` is true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<u32>,
+    /// Training rounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounds: Option<u64>,
+    /// Whether to train. If not, the run only evaluates the state it is given.
+    #[serde(default = "default_true")]
+    pub update_weights: bool,
+    /// Where the examples come from.
+    pub dataset: DatasetSpec,
+    /// Settings of the model, checked by the model.
+    #[serde(default)]
+    pub parameters: toml::Table,
+    /// Merge rules that differ from the model's own, by tensor.
+    #[serde(default)]
+    pub merge: BTreeMap<String, MergeRule>,
+    /// When and how to evaluate.
+    #[serde(default)]
+    pub evaluation: EvaluationSpec,
+}
+
+/// Where the examples come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetSpec {
+    /// `digits`, `idx:FOLDER`, `npy:FOLDER` or `csv:FILE`.
+    pub source: String,
+    /// Number of classes: every label must be below it. Left out, it is the
+    /// largest label of both splits, plus one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<u32>,
+    /// Feature values are divided by this, to bring them to [0, 1]. Left out,
+    /// it is what the source says: 16 for `digits`, 255 for `idx` and u8
+    /// `npy`, 1 for the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f32>,
+    /// For sources without a test split of their own: the last so many
+    /// examples are the test split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_examples: Option<u64>,
+}
+
+/// When and how to evaluate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationSpec {
+    /// Evaluate after every so many epochs; 0 for only at the end.
+    #[serde(default)]
+    pub every: u32,
+    /// Which split to evaluate on.
+    #[serde(default)]
+    pub split: Split,
+    /// Examples that one shard of an evaluation holds.
+    #[serde(default = "default_evaluation_shard")]
+    pub shard_size: u32,
+}
+
+impl Default for EvaluationSpec {
+    fn default() -> Self {
+        Self { every: 0, split: Split::Test, shard_size: default_evaluation_shard() }
+    }
+}
+
+/// A part of a dataset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Split {
+    /// The examples to learn from.
+    Train,
+    /// The examples to judge by.
+    #[default]
+    Test,
+}
+
+fn default_seed() -> u64 {
+    1
+}
+fn default_replicas() -> u32 {
+    8
+}
+fn default_batch_size() -> u32 {
+    10
+}
+fn default_update_interval() -> u32 {
+    1
+}
+fn default_true() -> bool {
+    true
+}
+fn default_evaluation_shard() -> u32 {
+    256
+}
+
+/// What is wrong with a spec.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    /// The text is not TOML, lacks a field, or has one of the wrong type.
+    #[error("the spec cannot be read: {}", .0.to_string().trim_end())]
+    Toml(#[from] toml::de::Error),
+    /// A field's value is out of its range.
+    #[error("spec field `{field}`: expected {expected}, found {found}")]
+    Field {
+        /// Path of the field, as in `evaluation.every`.
+        field: String,
+        /// What would be right.
+        expected: String,
+        /// What was there.
+        found: String,
+    },
+    /// The text is too long.
+    #[error("the spec: expected at most {most} bytes of TOML, found {found}", most = limits::SPEC_BYTES)]
+    TooLong {
+        /// Its bytes.
+        found: usize,
+    },
+}
+
+impl SpecError {
+    pub(crate) fn field(field: &str, expected: impl ToString, found: impl ToString) -> Self {
+        let (expected, found) = (expected.to_string(), found.to_string());
+        Self::Field { field: field.into(), expected, found }
+    }
+}
+
+impl RunSpec {
+    /// Reads and validates a spec.
+    pub fn from_toml(text: &str) -> Result<Self, SpecError> {
+        if text.len() > limits::SPEC_BYTES {
+            return Err(SpecError::TooLong { found: text.len() });
+        }
+        let spec: Self = toml::from_str(text)?;
+        spec.validate()?;
+        Ok(spec)
+    }
+
+    /// Reads and validates a spec from a table, as [`RunSpec::set`] leaves it.
+    pub fn from_table(table: toml::Table) -> Result<Self, SpecError> {
+        let spec: Self = table.try_into()?;
+        spec.validate()?;
+        Ok(spec)
+    }
+
+    /// The spec as TOML, every field written out. Reading it back gives an
+    /// equal spec.
+    ///
+    /// # Panics
+    /// If the seed is above 2⁶³ − 1, which no valid spec's is.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a valid spec can be written as TOML")
+    }
+
+    /// Checks every field's range. `from_toml` has done so already.
+    pub fn validate(&self) -> Result<(), SpecError> {
+        check::spec(self)
+    }
+
+    /// Applies `key=value` settings (`replicas=4`, `parameters.learning_rate=0.1`,
+    /// `merge.weights=mean`) to a TOML table, before it is read as a spec by
+    /// [`RunSpec::from_table`].
+    ///
+    /// Values are read as TOML; what is not TOML is taken as a string. Parts
+    /// of a key that hold a dot are quoted, as in TOML: `merge."layer.0"=sum`.
+    /// Since a spec has either `epochs` or `rounds`, setting one removes the
+    /// other.
+    pub fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<(), SpecError> {
+        set::set(table, key, value)
+    }
+
+    /// A commented example that `from_toml` accepts: what `coordinator spec`
+    /// prints. It is the spec of [`RunSpec::default_digits`].
+    pub fn example() -> &'static str {
+        include_str!("spec/example.toml")
+    }
+
+    /// The run of a user who names no spec: `mlp` learns the embedded digits.
+    pub fn default_digits() -> Self {
+        Self::from_toml(Self::example()).expect("the example is valid, as its test says")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! The ranges of a spec's fields.
+
+use crate::limits;
+use crate::spec::{DatasetSpec, RunSpec, SpecError};
+
+/// Most bytes in a dataset's source, which may hold a path (Linux's own bound
+/// on those).
+const SOURCE_BYTES: usize = 4096;
+
+/// Largest integer of TOML.
+const INTEGER_MAX: u64 = i64::MAX as u64;
+
+/// Checks all of a spec.
+pub(super) fn spec(spec: &RunSpec) -> Result<(), SpecError> {
+    name("model", &spec.model, limits::NAME_BYTES)?;
+    range("seed", spec.seed, 0, INTEGER_MAX)?;
+    range("replicas", spec.replicas, 1, limits::REPLICAS)?;
+    range("batch_size", spec.batch_size, 1, u32::MAX)?;
+    range("update_interval", spec.update_interval, 1, u32::MAX)?;
+    let round = [spec.replicas, spec.update_interval, spec.batch_size]
+        .into_iter()
+        .try_fold(1u64, |product, factor| product.checked_mul(factor.into()))
+        .filter(|examples| *examples <= INTEGER_MAX);
+    if round.is_none() {
+        let expected = "replicas × update_interval × batch_size to be below 2^63";
+        let found = format!("{} × {} × {}", spec.replicas, spec.update_interval, spec.batch_size);
+        return Err(SpecError::field("batch_size", expected, found));
+    }
+    duration(spec)?;
+    dataset(&spec.dataset)?;
+    for (key, value) in &spec.parameters {
+        finite(&format!("parameters.{key}"), value)?;
+    }
+    range("merge (number of tensors)", spec.merge.len(), 0, limits::TENSORS)?;
+    for tensor in spec.merge.keys() {
+        name("merge (name of a tensor)", tensor, limits::NAME_BYTES)?;
+    }
+    range("evaluation.shard_size", spec.evaluation.shard_size, 1, u32::MAX)?;
+
+    // Whoever gets the spec as text must be able to read it.
+    let text = spec.to_toml();
+    if text.len() > limits::SPEC_BYTES {
+        return Err(SpecError::TooLong { found: text.len() });
+    }
+    Ok(())
+}
+
+/// How long the run trains: one of `epochs` and `rounds`.
+fn duration(spec: &RunSpec) -> Result<(), SpecError> {
+    if let Some(epochs) = spec.epochs {
+        range("epochs", epochs, 1, u32::MAX)?;
+    }
+    if let Some(rounds) = spec.rounds {
+        range("rounds", rounds, 1, INTEGER_MAX)?;
+    }
+    let expected = "exactly one of `epochs` and `rounds`";
+    match (spec.epochs, spec.rounds) {
+        (None, None) if spec.update_weights => Err(SpecError::field("epochs", expected, "neither")),
+        (Some(epochs), Some(rounds)) => {
+            let found = format!("epochs = {epochs} and rounds = {rounds}");
+            Err(SpecError::field("rounds", expected, found))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks where the examples come from; the source itself is checked when it
+/// is loaded.
+fn dataset(dataset: &DatasetSpec) -> Result<(), SpecError> {
+    name("dataset.source", &dataset.source, SOURCE_BYTES)?;
+    if let Some(classes) = dataset.classes {
+        range("dataset.classes", classes, 1, limits::CLASSES)?;
+    }
+    if let Some(scale) = dataset.scale
+        && !(scale.is_finite() && scale > 0.0)
+    {
+        return Err(SpecError::field("dataset.scale", "a finite number above 0", scale));
+    }
+    if let Some(examples) = dataset.test_examples {
+        range("dataset.test_examples", examples, 0, limits::EXAMPLES)?;
+    }
+    Ok(())
+}
+
+fn range<T: PartialOrd + std::fmt::Display>(
+    field: &str,
+    value: T,
+    least: T,
+    most: T,
+) -> Result<(), SpecError> {
+    if value < least || value > most {
+        return Err(SpecError::field(field, format!("{least} to {most}"), value));
+    }
+    Ok(())
+}
+
+fn name(field: &str, text: &str, most: usize) -> Result<(), SpecError> {
+    if text.is_empty() || text.len() > most {
+        return Err(SpecError::field(field, format!("1 to {most} bytes"), text.len()));
+    }
+    if text.contains(char::is_control) {
+        return Err(SpecError::field(field, "no control characters", format!("{text:?}")));
+    }
+    Ok(())
+}
+
+/// A model's parameters may be anything but NaN and infinity, which no
+/// learning survives. TOML itself bounds how deep they nest.
+fn finite(path: &str, value: &toml::Value) -> Result<(), SpecError> {
+    match value {
+        toml::Value::Float(number) if !number.is_finite() => {
+            Err(SpecError::field(path, "a finite number", number))
+        }
+        toml::Value::Array(values) => values
+            .iter()
+            .enumerate()
+            .try_for_each(|(at, value)| finite(&format!("{path}[{at}]"), value)),
+        toml::Value::Table(table) => {
+            table.iter().try_for_each(|(key, value)| finite(&format!("{path}.{key}"), value))
+        }
+        _ => Ok(()),
+    }
+}

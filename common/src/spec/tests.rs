@@ -1,0 +1,201 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const SMALL: &str = "model = \"mlp\"\nepochs = 1\ndataset.source = \"digits\"\n";
+
+#[test]
+fn the_example_is_the_default_run() {
+    let spec = RunSpec::default_digits();
+    assert_eq!((spec.model.as_str(), spec.dataset.source.as_str()), ("mlp", "digits"));
+    // The example claims that what it shows is what is taken for what is left
+    // out.
+    let small = RunSpec::from_toml(SMALL).unwrap();
+    let RunSpec { parameters, epochs, .. } = spec.clone();
+    assert_eq!(RunSpec { parameters, epochs, ..small }, spec);
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let cases = [
+        ("model = 3", "invalid type: integer `3`, expected a string"),
+        ("model = ", "the spec cannot be read"),
+        ("modle = \"mlp\"", "unknown field `modle`, expected one of `model`"),
+        ("dataset.sorce = \"digits\"", "unknown field `sorce`"),
+        ("seed = -1", "invalid value: integer `-1`, expected u64"),
+        ("replicas = 0", "spec field `replicas`: expected 1 to 65536, found 0"),
+        ("replicas = 65537", "spec field `replicas`: expected 1 to 65536, found 65537"),
+        ("replicas = 5000000000", "expected u32"),
+        ("batch_size = 0", "spec field `batch_size`: expected 1 to 4294967295, found 0"),
+        ("update_interval = 0", "spec field `update_interval`"),
+        ("epochs = 0", "spec field `epochs`: expected 1 to 4294967295, found 0"),
+        ("epochs = {x = 1}", "expected u32"),
+        ("rounds = 1", "exactly one of `epochs` and `rounds`, found epochs = 1 and rounds = 1"),
+        ("dataset.source = \"\"", "spec field `dataset.source`: expected 1 to 4096 bytes, found 0"),
+        ("dataset.scale = 0.0", "spec field `dataset.scale`: expected a finite number above 0"),
+        ("dataset.scale = nan", "spec field `dataset.scale`"),
+        ("dataset.scale = 1e300", "spec field `dataset.scale`"),
+        ("dataset.classes = 0", "spec field `dataset.classes`: expected 1 to 65536, found 0"),
+        ("dataset.test_examples = 3000000000", "spec field `dataset.test_examples`"),
+        ("evaluation.shard_size = 0", "spec field `evaluation.shard_size`"),
+        ("evaluation.split = \"dev\"", "unknown variant `dev`, expected `train` or `test`"),
+        ("merge.weights = \"median\"", "unknown variant `median`, expected one of `mean`"),
+        ("parameters.rate = [1.0, inf]", "spec field `parameters.rate[1]`"),
+        ("parameters.layer.rate = nan", "spec field `parameters.layer.rate`: expected a finite"),
+    ];
+    for (line, expected) in cases {
+        let key = line.split([' ', '=']).next().unwrap();
+        let kept = SMALL.lines().filter(|kept| !kept.starts_with(&format!("{key} ")));
+        let text = kept.chain([line]).collect::<Vec<_>>().join("\n");
+        let error = RunSpec::from_toml(&text).expect_err(line).to_string();
+        assert!(error.contains(expected), "{line}: {error}");
+    }
+    let products = "replicas = 65536\nbatch_size = 4294967295\nupdate_interval = 4294967295\n";
+    let error = RunSpec::from_toml(&format!("{products}{SMALL}")).unwrap_err().to_string();
+    assert!(error.contains("below 2^63, found 65536 × 4294967295 × 4294967295"), "{error}");
+    let name = format!("model = \"{}\"\n", "m".repeat(129));
+    let error = RunSpec::from_toml(&SMALL.replace("model = \"mlp\"\n", &name)).unwrap_err();
+    assert!(error.to_string().contains("`model`: expected 1 to 128 bytes, found 129"), "{error}");
+    for needed in ["model", "dataset"] {
+        let text: Vec<_> = SMALL.lines().filter(|line| !line.starts_with(needed)).collect();
+        let error = RunSpec::from_toml(&text.join("\n")).unwrap_err().to_string();
+        assert!(error.contains(&format!("missing field `{needed}`")), "{error}");
+    }
+}
+
+#[test]
+fn how_long_to_train_is_needed_for_training_only() {
+    let text = SMALL.replace("epochs = 1\n", "");
+    let error = RunSpec::from_toml(&text).unwrap_err().to_string();
+    assert!(error.contains("exactly one of `epochs` and `rounds`, found neither"), "{error}");
+    RunSpec::from_toml(&format!("update_weights = false\n{text}")).unwrap();
+    RunSpec::from_toml(&format!("rounds = 9223372036854775807\n{text}")).unwrap();
+}
+
+#[test]
+fn texts_that_are_too_long_or_too_deep_are_refused() {
+    let long = format!("{SMALL}#{}", " ".repeat(limits::SPEC_BYTES));
+    assert!(matches!(RunSpec::from_toml(&long), Err(SpecError::TooLong { .. })));
+    // Short enough itself, but not when written out.
+    let long = format!("{SMALL}parameters.x = [{}]", "1,".repeat(30_000));
+    assert!(matches!(RunSpec::from_toml(&long), Err(SpecError::TooLong { .. })));
+    let deep = format!("{SMALL}parameters.x = {}", "[".repeat(60_000));
+    assert!(matches!(RunSpec::from_toml(&deep), Err(SpecError::Toml(_))));
+    let deep = format!("{SMALL}parameters.{} = 1", vec!["x"; 30_000].join("."));
+    assert!(matches!(RunSpec::from_toml(&deep), Err(SpecError::Toml(_))));
+}
+
+#[test]
+fn a_seed_beyond_toml_is_refused() {
+    let spec = RunSpec { seed: 1 << 63, ..RunSpec::default_digits() };
+    let error = spec.validate().unwrap_err().to_string();
+    assert!(error.contains("`seed`: expected 0 to 9223372036854775807"), "{error}");
+}
+
+/// The spec after these settings on top of the small one.
+fn set(settings: &[(&str, &str)]) -> Result<RunSpec, SpecError> {
+    let mut table: toml::Table = toml::from_str(SMALL).unwrap();
+    for (key, value) in settings {
+        RunSpec::set(&mut table, key, value)?;
+    }
+    RunSpec::from_table(table)
+}
+
+#[test]
+fn settings_reach_their_fields() {
+    let spec = set(&[
+        ("model", "softmax"),
+        ("replicas", "4"),
+        ("dataset.source", "csv:a = b.csv"),
+        ("dataset.scale", "2"),
+        ("parameters.learning_rate", "0.25"),
+        ("parameters.layers", "[3, 4]"),
+        ("parameters.note", "1\nreplicas = 9"),
+        ("parameters.empty", ""),
+        ("merge.weights", "sum"),
+        ("merge.\"layer.0\"", "max"),
+        ("evaluation.every", "3"),
+    ]);
+    let spec = spec.unwrap();
+    assert_eq!((spec.model.as_str(), spec.replicas), ("softmax", 4));
+    assert_eq!(spec.dataset.source, "csv:a = b.csv");
+    assert_eq!(spec.dataset.scale, Some(2.0));
+    assert_eq!(spec.parameters["learning_rate"].as_float(), Some(0.25));
+    assert_eq!(spec.parameters["layers"].as_array().map(Vec::len), Some(2));
+    assert_eq!(spec.parameters["note"].as_str(), Some("1\nreplicas = 9"));
+    assert_eq!(spec.parameters["empty"].as_str(), Some(""));
+    assert_eq!(spec.merge["weights"], MergeRule::Sum);
+    assert_eq!(spec.merge["layer.0"], MergeRule::Max);
+    assert_eq!(spec.evaluation.every, 3);
+}
+
+#[test]
+fn setting_rounds_takes_the_place_of_epochs() {
+    let spec = set(&[("rounds", "7")]).unwrap();
+    assert_eq!((spec.epochs, spec.rounds), (None, Some(7)));
+    let spec = set(&[("rounds", "7"), ("epochs", "2")]).unwrap();
+    assert_eq!((spec.epochs, spec.rounds), (Some(2), None));
+}
+
+#[test]
+fn settings_that_are_wrong_are_named() {
+    let long = "x".repeat(limits::SPEC_BYTES + 1);
+    let cases = [
+        ("", "1", "expected a key such as `replicas`"),
+        ("a b", "1", "found \"a b\""),
+        ("a..b", "1", "found \"a..b\""),
+        ("a = 1\nb", "1", "expected a key"),
+        ("replicas", "many", "invalid type: string \"many\", expected u32"),
+        ("replica", "4", "unknown field `replica`"),
+        ("evaluation.evry", "4", "unknown field `evry`"),
+        ("model.name", "mlp", "expected `model` to be a table, found a value of type string"),
+        ("parameters.x", long.as_str(), "bytes of TOML"),
+    ];
+    for (key, value, expected) in cases {
+        let error = set(&[(key, value)]).expect_err(key).to_string();
+        assert!(error.contains(expected), "{key}: {error}");
+    }
+}
+
+fn any_value() -> impl Strategy<Value = toml::Value> {
+    let leaf = prop_oneof![
+        any::<i64>().prop_map(toml::Value::Integer),
+        any::<bool>().prop_map(toml::Value::Boolean),
+        prop::num::f64::NORMAL.prop_map(toml::Value::Float),
+        any::<String>().prop_map(toml::Value::String),
+    ];
+    leaf.prop_recursive(2, 8, 4, |inner| {
+        let array = prop::collection::vec(inner.clone(), 0..4).prop_map(toml::Value::Array);
+        let table = prop::collection::btree_map(any::<String>(), inner, 0..4)
+            .prop_map(|table| toml::Value::Table(table.into_iter().collect()));
+        prop_oneof![array, table]
+    })
+}
+
+proptest! {
+    #[test]
+    fn writing_and_reading_lose_nothing(
+        seed in 0..=i64::MAX as u64,
+        replicas in 1..=limits::REPLICAS,
+        rounds in prop::option::of(1..=i64::MAX as u64),
+        scale in prop::option::of(1e-30f32..1e30),
+        classes in prop::option::of(1..=limits::CLASSES),
+        test_examples in prop::option::of(0..=limits::EXAMPLES),
+        parameters in prop::collection::btree_map("\\PC{0,9}", any_value(), 0..4),
+        merge in prop::collection::btree_map("[a-z.0]{1,9}", Just(MergeRule::MeanBy), 0..3),
+        split in prop_oneof![Just(Split::Train), Just(Split::Test)],
+    ) {
+        let mut spec = RunSpec { seed, replicas, rounds, merge, ..RunSpec::default_digits() };
+        spec.epochs = rounds.is_none().then_some(3);
+        spec.parameters = parameters.into_iter().collect();
+        spec.dataset = DatasetSpec { source: "csv:ä \"b\".csv".into(), classes, scale, test_examples };
+        spec.evaluation.split = split;
+        let text = spec.to_toml();
+        prop_assert_eq!(RunSpec::from_toml(&text).unwrap(), spec);
+    }
+
+    #[test]
+    fn no_setting_panics(key in "\\PC{0,12}", value in "\\PC{0,12}") {
+        let _ = set(&[(&key, &value)]);
+    }
+}

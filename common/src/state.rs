@@ -1,0 +1,312 @@
+//! [`NetworkState`]: a network's transferable state.
+//!
+//! [`Layout`] is a state without its numbers, [`Segment`] a piece of it that
+//! fits one message. Files are safetensors.
+
+mod file;
+mod layout;
+mod segment;
+mod tensor;
+pub(crate) mod values;
+
+use std::collections::BTreeMap;
+
+use ndarray::{ArrayD, ArrayViewMutD};
+use rayon::prelude::*;
+
+use crate::digest::Digest;
+use crate::limits;
+use crate::merge::MergeRule;
+
+pub use layout::{Layout, Segment, TensorLayout};
+pub use segment::shared_segment;
+pub use tensor::{ElementType, Tensor, TensorData};
+
+/// A network's transferable state: named tensors in the order of their names.
+///
+/// The *units* of a tensor (neurons, mostly) run along its last axis: a
+/// `[n_inputs, n_neurons]` weight matrix has `n_neurons` units of `n_inputs`
+/// values each.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NetworkState {
+    tensors: BTreeMap<String, Tensor>,
+}
+
+/// What is wrong with a state.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// A name is empty, too long, has characters outside `[A-Za-z0-9_.-]`, or
+    /// is the one name that safetensors files keep for themselves.
+    #[error("tensor name {0:?}: expected 1 to 128 of [A-Za-z0-9_.-], other than `__metadata__`")]
+    Name(String),
+    /// A shape has too many dimensions, a zero, or too many elements.
+    #[error("tensor `{tensor}`: expected {expected}, found shape {found:?}")]
+    Shape {
+        /// The tensor.
+        tensor: String,
+        /// What would be right.
+        expected: String,
+        /// What was there.
+        found: Vec<u64>,
+    },
+    /// A value is NaN or infinite.
+    #[error("tensor `{tensor}` element {element}: expected a finite value, found {found}")]
+    NotFinite {
+        /// The tensor.
+        tensor: String,
+        /// Place in row-major order.
+        element: usize,
+        /// What was there.
+        found: f32,
+    },
+    /// The rule does not go with the element type.
+    #[error("tensor `{tensor}`: rule `{rule}` does not work on {element} elements")]
+    Rule {
+        /// The tensor.
+        tensor: String,
+        /// The rule.
+        rule: MergeRule,
+        /// The element type.
+        element: ElementType,
+    },
+    /// Two states that should have the same tensors have not.
+    #[error("the state does not fit: expected {expected}, found {found}")]
+    Layout {
+        /// What was expected, in words.
+        expected: String,
+        /// What was found, in words.
+        found: String,
+    },
+    /// A segment's payload has the wrong length or content.
+    #[error("segment {segment} of tensor `{tensor}`: expected {expected}, found {found}")]
+    Segment {
+        /// Place of the segment.
+        segment: usize,
+        /// The tensor.
+        tensor: String,
+        /// What was expected, in words.
+        expected: String,
+        /// What was found, in words.
+        found: String,
+    },
+    /// A safetensors file cannot be read.
+    #[error("{path}: {message}")]
+    File {
+        /// The file.
+        path: String,
+        /// Expected and found, in words.
+        message: String,
+    },
+}
+
+impl NetworkState {
+    /// A state of these tensors, after checking names, shapes, rules and that
+    /// all values are finite.
+    pub fn new(tensors: impl IntoIterator<Item = (String, Tensor)>) -> Result<Self, StateError> {
+        let mut state = Self::default();
+        for (name, mut tensor) in tensors {
+            tensor.data.make_standard();
+            if state.tensors.len() == limits::TENSORS {
+                return Err(layout::too_many_tensors(limits::TENSORS + 1));
+            }
+            if state.tensors.insert(name.clone(), tensor).is_some() {
+                return Err(StateError::Layout {
+                    expected: "every tensor once".into(),
+                    found: format!("`{name}` twice"),
+                });
+            }
+        }
+        state.layout().validate()?;
+        state.check_finite()?;
+        Ok(state)
+    }
+
+    /// A state of this layout, all zero: what segments are received into.
+    pub fn zeros(layout: &Layout) -> Result<Self, StateError> {
+        layout.validate()?;
+        let tensors = layout.tensors.iter().map(|tensor| {
+            let data = TensorData::zeros(tensor.element, &tensor.shape);
+            (tensor.name.clone(), Tensor { data, rule: tensor.rule })
+        });
+        Ok(Self { tensors: tensors.collect() })
+    }
+
+    /// The tensors in the order of their names.
+    pub fn tensors(&self) -> &BTreeMap<String, Tensor> {
+        &self.tensors
+    }
+
+    /// The f32 tensor of this name.
+    pub fn f32(&self, name: &str) -> Result<&ArrayD<f32>, StateError> {
+        match self.tensors.get(name).map(|tensor| &tensor.data) {
+            Some(TensorData::F32(array)) => Ok(array),
+            other => Err(self.no_tensor(ElementType::F32, name, other)),
+        }
+    }
+
+    /// The f32 tensor of this name, to change in place. Its shape stays.
+    pub fn f32_mut(&mut self, name: &str) -> Result<ArrayViewMutD<'_, f32>, StateError> {
+        self.f32(name)?;
+        match self.tensors.get_mut(name).map(|tensor| &mut tensor.data) {
+            Some(TensorData::F32(array)) => Ok(array.view_mut()),
+            _ => unreachable!("just found"),
+        }
+    }
+
+    /// The u64 tensor of this name.
+    pub fn u64(&self, name: &str) -> Result<&ArrayD<u64>, StateError> {
+        match self.tensors.get(name).map(|tensor| &tensor.data) {
+            Some(TensorData::U64(array)) => Ok(array),
+            other => Err(self.no_tensor(ElementType::U64, name, other)),
+        }
+    }
+
+    /// The u64 tensor of this name, to change in place. Its shape stays.
+    pub fn u64_mut(&mut self, name: &str) -> Result<ArrayViewMutD<'_, u64>, StateError> {
+        self.u64(name)?;
+        match self.tensors.get_mut(name).map(|tensor| &mut tensor.data) {
+            Some(TensorData::U64(array)) => Ok(array.view_mut()),
+            _ => unreachable!("just found"),
+        }
+    }
+
+    fn no_tensor(
+        &self,
+        element: ElementType,
+        name: &str,
+        found: Option<&TensorData>,
+    ) -> StateError {
+        let expected = format!("an {element} tensor `{name}`");
+        let found = match found {
+            Some(data) => format!("an {} tensor of that name", data.element()),
+            None if self.tensors.is_empty() => "no tensors".into(),
+            None => format!("the tensors {}", self.names()),
+        };
+        StateError::Layout { expected, found }
+    }
+
+    /// All names, comma separated, for errors.
+    fn names(&self) -> String {
+        self.tensors.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Replaces merge rules by tensor name. Where one cannot be, none is.
+    pub fn set_rules(&mut self, rules: &BTreeMap<String, MergeRule>) -> Result<(), StateError> {
+        let mut layout = self.layout();
+        for (name, rule) in rules {
+            match layout.tensors.iter_mut().find(|tensor| tensor.name == *name) {
+                Some(tensor) => tensor.rule = *rule,
+                None => {
+                    return Err(StateError::Layout {
+                        expected: format!("a rule for one of the tensors {}", self.names()),
+                        found: format!("a rule for `{name}`"),
+                    });
+                }
+            }
+        }
+        layout.validate()?;
+        for (tensor, layout) in self.tensors.values_mut().zip(&layout.tensors) {
+            tensor.rule = layout.rule;
+        }
+        Ok(())
+    }
+
+    /// The state without its numbers.
+    pub fn layout(&self) -> Layout {
+        let tensors = self.tensors.iter().map(|(name, tensor)| TensorLayout {
+            name: name.clone(),
+            shape: tensor.data.shape().iter().map(|axis| *axis as u64).collect(),
+            element: tensor.data.element(),
+            rule: tensor.rule,
+        });
+        Layout { tensors: tensors.collect() }
+    }
+
+    /// Takes over the values, and the rules, of a state with the same names,
+    /// shapes and element types, without allocating.
+    pub fn copy_from(&mut self, other: &Self) -> Result<(), StateError> {
+        self.check_same_tensors(other)?;
+        for (own, other) in self.tensors.values_mut().zip(other.tensors.values()) {
+            own.rule = other.rule;
+            match (&mut own.data, &other.data) {
+                (own @ TensorData::F32(_), other @ TensorData::F32(_)) => {
+                    own.f32_slice_mut().copy_from_slice(other.f32_slice());
+                }
+                (own @ TensorData::U64(_), other @ TensorData::U64(_)) => {
+                    own.u64_slice_mut().copy_from_slice(other.u64_slice());
+                }
+                _ => unreachable!("the element types were compared"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that `other` has the same names, shapes and element types.
+    pub fn check_same_tensors(&self, other: &Self) -> Result<(), StateError> {
+        let count = (self.tensors.len(), other.tensors.len());
+        if count.0 != count.1 {
+            return Err(StateError::Layout {
+                expected: format!("the {} tensors {}", count.0, self.names()),
+                found: format!("the {} tensors {}", count.1, other.names()),
+            });
+        }
+        for ((name, own), (other_name, other)) in self.tensors.iter().zip(&other.tensors) {
+            let same_type = own.data.element() == other.data.element();
+            if name != other_name || !same_type || own.data.shape() != other.data.shape() {
+                let describe = |name: &str, data: &TensorData| {
+                    format!("`{name}` of {} {:?}", data.element(), data.shape())
+                };
+                return Err(StateError::Layout {
+                    expected: describe(name, &own.data),
+                    found: describe(other_name, &other.data),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of all tensors' numbers.
+    pub fn bytes(&self) -> u64 {
+        let bytes = |data: &TensorData| (data.len() * data.element().bytes()) as u64;
+        self.tensors.values().map(|tensor| bytes(&tensor.data)).sum()
+    }
+
+    /// The canonical digest: names, shapes, types, rules and the bits of every
+    /// value. SHA-256 over the layout ([`Layout::encode`]) and the SHA-256 of
+    /// each state segment's little-endian bytes, in order, so that it is
+    /// computed in parallel.
+    pub fn digest(&self) -> Digest {
+        let layout = self.layout();
+        let segments = layout.state_segments();
+        let leaves: Vec<Digest> =
+            segments.par_iter().map(|segment| Digest::of(&self.segment_bytes(segment))).collect();
+        Digest::of_digests(&layout.encode(), &leaves)
+    }
+
+    /// Checks that every f32 is finite.
+    pub fn check_finite(&self) -> Result<(), StateError> {
+        for (name, tensor) in &self.tensors {
+            let TensorData::F32(_) = tensor.data else { continue };
+            let values = tensor.data.f32_slice();
+            if let Some(element) = values::first_not_finite(values) {
+                let found = values[element];
+                return Err(StateError::NotFinite { tensor: name.clone(), element, found });
+            }
+        }
+        Ok(())
+    }
+
+    /// The tensor at a place of the layout. Segments refer to it.
+    pub(crate) fn tensor_at(&self, place: usize) -> (&str, &Tensor) {
+        let (name, tensor) = self.tensors.iter().nth(place).expect("the segment is of this layout");
+        (name, tensor)
+    }
+
+    /// The tensor at a place of the layout, to change.
+    pub(crate) fn tensor_at_mut(&mut self, place: usize) -> &mut Tensor {
+        self.tensors.values_mut().nth(place).expect("the segment is of this layout")
+    }
+}
+
+#[cfg(test)]
+mod tests;

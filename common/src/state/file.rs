@@ -1,0 +1,270 @@
+//! States as safetensors files: what numpy, PyTorch and others open as it is.
+//!
+//! ```text
+//! u64 little-endian   length of the header
+//! header              JSON: name → type, shape, place; and string metadata
+//! values              little-endian, one tensor after another
+//! ```
+//!
+//! The metadata has a rule for each tensor (`samebit.rule.NAME`) and the
+//! state's digest (`samebit.digest`). Equal states with equal metadata make
+//! equal files.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use safetensors::tensor::Metadata;
+use safetensors::{Dtype, tensor::TensorInfo};
+use serde::Serialize;
+use serde::de::IntoDeserializer;
+
+use super::{ElementType, Layout, NetworkState, StateError, TensorLayout};
+use crate::digest::Digest;
+use crate::limits;
+use crate::merge::MergeRule;
+
+/// Longest header that is read, in bytes: far above what [`limits::TENSORS`]
+/// tensors and a spec need.
+const HEADER_BYTES: u64 = 4 << 20;
+
+/// Metadata keys of the rules begin with this; the tensor's name follows.
+const RULE: &str = "samebit.rule.";
+
+/// Metadata key of the state's digest.
+const DIGEST: &str = "samebit.digest";
+
+/// One tensor in the header.
+#[derive(Serialize)]
+struct Entry {
+    dtype: &'static str,
+    shape: Vec<u64>,
+    data_offsets: (u64, u64),
+}
+
+impl NetworkState {
+    /// Reads a safetensors file; rules come from its metadata
+    /// (`samebit.rule.NAME`), `mean` (f32) or `sum` (u64) where there are none.
+    /// Where the metadata has a digest, it is checked.
+    pub fn load(path: &Path) -> Result<Self, StateError> {
+        let file = File::open(path).map_err(|error| file_error(path, error.to_string()))?;
+        let (mut file, header) = read_header(path, file)?;
+        let (layout, order) = layout_of(path, &header)?;
+        let mut state =
+            Self::zeros(&layout).map_err(|error| file_error(path, error.to_string()))?;
+        let mut payload = Vec::new();
+        for (index, segment) in order.iter().flat_map(|place| segments_of(&layout, *place)) {
+            let bytes = segment.range.len() * layout.tensors[segment.tensor].element.bytes();
+            payload.resize(bytes, 0);
+            file.read_exact(&mut payload).map_err(|error| {
+                let name = &layout.tensors[segment.tensor].name;
+                file_error(path, format!("tensor `{name}`: {error}"))
+            })?;
+            state
+                .write_segment(index, &segment, &payload)
+                .map_err(|error| file_error(path, error.to_string()))?;
+        }
+        check_digest(path, &header, &state)?;
+        Ok(state)
+    }
+
+    /// Writes a safetensors file: a temporary name beside it first, made
+    /// durable, then a rename. `metadata` is added to the rules and the
+    /// digest.
+    pub fn save(&self, path: &Path, metadata: &BTreeMap<String, String>) -> Result<(), StateError> {
+        let temporary = temporary_name(path);
+        let outcome = self
+            .write(&temporary, metadata)
+            .and_then(|()| fs::rename(&temporary, path))
+            .and_then(|()| sync_folder(path));
+        outcome.map_err(|error| {
+            // It may never have been made: nothing is lost if this fails.
+            let _ = fs::remove_file(&temporary);
+            file_error(path, format!("cannot be written: {error}"))
+        })
+    }
+
+    fn write(&self, path: &Path, metadata: &BTreeMap<String, String>) -> std::io::Result<()> {
+        let layout = self.layout();
+        let order = file_order(&layout);
+        let header = self.header(&layout, &order, metadata)?;
+        let mut file = BufWriter::new(File::create(path)?);
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        for (_, segment) in order.iter().flat_map(|place| segments_of(&layout, *place)) {
+            file.write_all(&self.segment_bytes(&segment))?;
+        }
+        file.into_inner()?.sync_all()
+    }
+
+    fn header(
+        &self,
+        layout: &Layout,
+        order: &[usize],
+        metadata: &BTreeMap<String, String>,
+    ) -> std::io::Result<Vec<u8>> {
+        let mut metadata = metadata.clone();
+        for tensor in &layout.tensors {
+            metadata.insert(format!("{RULE}{}", tensor.name), tensor.rule.to_string());
+        }
+        metadata.insert(DIGEST.into(), self.digest().to_string());
+
+        let mut header = serde_json::Map::new();
+        header.insert("__metadata__".into(), serde_json::to_value(metadata)?);
+        let mut start = 0;
+        for tensor in order.iter().map(|place| &layout.tensors[*place]) {
+            let end = start + (tensor.elements() * tensor.element.bytes()) as u64;
+            let dtype = match tensor.element {
+                ElementType::F32 => "F32",
+                ElementType::U64 => "U64",
+            };
+            let entry = Entry { dtype, shape: tensor.shape.clone(), data_offsets: (start, end) };
+            header.insert(tensor.name.clone(), serde_json::to_value(entry)?);
+            start = end;
+        }
+        let mut header = serde_json::to_vec(&header)?;
+        // Spaces, so that the values begin at a multiple of 8.
+        header.resize(header.len().next_multiple_of(8), b' ');
+        Ok(header)
+    }
+}
+
+fn file_error(path: &Path, message: String) -> StateError {
+    StateError::File { path: path.display().to_string(), message }
+}
+
+/// Places of the tensors in the order that they have in a file: wider types
+/// first, so that all are aligned.
+fn file_order(layout: &Layout) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..layout.tensors.len()).collect();
+    order.sort_by_key(|place| std::cmp::Reverse(layout.tensors[*place].element.bytes()));
+    order
+}
+
+/// The state segments of the tensor at a place, numbered.
+fn segments_of(layout: &Layout, place: usize) -> impl Iterator<Item = (usize, super::Segment)> {
+    let segments = layout.state_segments().into_iter().enumerate();
+    segments.filter(move |(_, segment)| segment.tensor == place)
+}
+
+/// Reads the header, having compared its length and its tensors' with the
+/// file's.
+fn read_header(path: &Path, mut file: File) -> Result<(File, Metadata), StateError> {
+    let error = |message: String| file_error(path, message);
+    let io_error = |error: std::io::Error| file_error(path, error.to_string());
+    let file_bytes = file.metadata().map_err(io_error)?.len();
+    let mut length = [0; 8];
+    if file_bytes < 8 {
+        return Err(error(format!(
+            "expected a safetensors file, which has at least 8 bytes, found {file_bytes}"
+        )));
+    }
+    file.read_exact(&mut length).map_err(io_error)?;
+    let length = u64::from_le_bytes(length);
+    let longest = HEADER_BYTES.min(file_bytes - 8);
+    if length > longest {
+        return Err(error(format!(
+            "expected a safetensors file, whose header would have at most {longest} bytes here, \
+             found a length of {length}: not safetensors, or truncated"
+        )));
+    }
+    let mut header = vec![0; length as usize];
+    file.read_exact(&mut header).map_err(io_error)?;
+    let header: Metadata = serde_json::from_slice(&header)
+        .map_err(|reason| error(format!("expected a safetensors header, found: {reason}")))?;
+    let expected = (8 + length).saturating_add(header.data_len() as u64);
+    if expected != file_bytes {
+        return Err(error(format!(
+            "expected {expected} bytes, as its header says, found {file_bytes}"
+        )));
+    }
+    Ok((file, header))
+}
+
+/// The layout that a header describes, and its tensors' places in the order
+/// of the file.
+fn layout_of(path: &Path, header: &Metadata) -> Result<(Layout, Vec<usize>), StateError> {
+    let infos: BTreeMap<String, &TensorInfo> = header.tensors().into_iter().collect();
+    let mut tensors = Vec::with_capacity(infos.len().min(limits::TENSORS));
+    for (name, info) in &infos {
+        let element = match info.dtype {
+            Dtype::F32 => ElementType::F32,
+            Dtype::U64 => ElementType::U64,
+            other => {
+                let message = format!(
+                    "tensor `{name}`: expected elements of type F32 or U64, found {other:?}"
+                );
+                return Err(file_error(path, message));
+            }
+        };
+        let shape = info.shape.iter().map(|axis| *axis as u64).collect();
+        let rule = rule_of(path, header, name, element)?;
+        tensors.push(TensorLayout { name: name.clone(), shape, element, rule });
+    }
+    let mut order: Vec<usize> = (0..tensors.len()).collect();
+    order.sort_by_key(|place| infos[&tensors[*place].name].data_offsets);
+    let layout = Layout { tensors };
+    layout.validate().map_err(|error| file_error(path, error.to_string()))?;
+    Ok((layout, order))
+}
+
+fn metadata_of<'a>(header: &'a Metadata, key: &str) -> Option<&'a String> {
+    header.metadata().as_ref()?.get(key)
+}
+
+fn rule_of(
+    path: &Path,
+    header: &Metadata,
+    name: &str,
+    element: ElementType,
+) -> Result<MergeRule, StateError> {
+    let Some(text) = metadata_of(header, &format!("{RULE}{name}")) else {
+        return Ok(match element {
+            ElementType::F32 => MergeRule::Mean,
+            ElementType::U64 => MergeRule::Sum,
+        });
+    };
+    let rule: Result<MergeRule, serde::de::value::Error> =
+        serde::Deserialize::deserialize(text.as_str().into_deserializer());
+    rule.map_err(|_| {
+        let message = format!(
+            "tensor `{name}`: expected the rule mean, mean_by, sum, max, fold or keep in the \
+             metadata `{RULE}{name}`, found {text:?}"
+        );
+        file_error(path, message)
+    })
+}
+
+fn check_digest(path: &Path, header: &Metadata, state: &NetworkState) -> Result<(), StateError> {
+    let Some(expected) = metadata_of(header, DIGEST) else {
+        return Ok(());
+    };
+    let found: Digest = state.digest();
+    if *expected == found.to_string() {
+        return Ok(());
+    }
+    let message = format!(
+        "expected a state with the digest {expected:?} of the metadata `{DIGEST}`, found {found}: \
+         the file is damaged, or was changed (then remove that metadata)"
+    );
+    Err(file_error(path, message))
+}
+
+/// A name beside `path` that no other save uses.
+fn temporary_name(path: &Path) -> PathBuf {
+    static SAVES: AtomicU64 = AtomicU64::new(0);
+    let save = SAVES.fetch_add(1, Ordering::Relaxed);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}.{save}.temporary", std::process::id()))
+}
+
+/// Makes a rename durable.
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,232 @@
+//! [`Layout`]: a state without its numbers, and how it is cut into segments.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ElementType, StateError};
+use crate::limits;
+use crate::merge::MergeRule;
+
+/// Name, shape, element type and rule of one tensor: a tensor without its
+/// numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TensorLayout {
+    /// The tensor's name.
+    pub name: String,
+    /// Its shape; the last axis runs over units.
+    pub shape: Vec<u64>,
+    /// The type of its elements.
+    pub element: ElementType,
+    /// Its merge rule.
+    pub rule: MergeRule,
+}
+
+/// A state without its numbers: the tensors in order of their names. Both
+/// sides of the wire cut a state, or a partial, into the same segments from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Layout {
+    /// In the order of the names.
+    pub tensors: Vec<TensorLayout>,
+}
+
+/// A range of one tensor that fits one data message.
+///
+/// For a tensor whose rule works unit by unit (`mean_by`, `fold`) a *merge*
+/// segment is a range of units, for any other a range of elements; a *state*
+/// segment is always a range of elements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Place of the tensor in the layout.
+    pub tensor: usize,
+    /// Elements or units.
+    pub range: std::ops::Range<usize>,
+}
+
+/// First bytes of [`Layout::encode`]: a digest of anything else, or of another
+/// version of the encoding, cannot be taken for a state's.
+const ENCODING: &[u8] = b"samebit-state-1\n";
+
+/// Most values of one unit under a rule that works unit by unit: with its
+/// number and count, a unit fits one message.
+const UNIT_VALUES: usize = (limits::PAYLOAD_BYTES - 16) / 4;
+
+impl Layout {
+    /// Checks names, order, shapes, rules and sizes, as they came from a peer.
+    pub fn validate(&self) -> Result<(), StateError> {
+        if self.tensors.len() > limits::TENSORS {
+            return Err(too_many_tensors(self.tensors.len()));
+        }
+        for tensor in &self.tensors {
+            tensor.validate()?;
+        }
+        for pair in self.tensors.windows(2) {
+            if pair[0].name >= pair[1].name {
+                return Err(StateError::Layout {
+                    expected: "every tensor once, in the order of the names".into(),
+                    found: format!("`{}` before `{}`", pair[0].name, pair[1].name),
+                });
+            }
+        }
+        let elements: u64 = self.tensors.iter().map(|tensor| tensor.elements() as u64).sum();
+        if elements > limits::STATE_ELEMENTS {
+            return Err(StateError::Layout {
+                expected: format!("at most {} elements in all tensors", limits::STATE_ELEMENTS),
+                found: format!("{elements}"),
+            });
+        }
+        Ok(())
+    }
+
+    /// Bytes of all tensors' numbers.
+    pub fn bytes(&self) -> u64 {
+        let bytes =
+            |tensor: &TensorLayout| tensor.elements().saturating_mul(tensor.element.bytes());
+        self.tensors.iter().fold(0, |sum, tensor| sum.saturating_add(bytes(tensor) as u64))
+    }
+
+    /// How a state is cut for the wire and the digest: element ranges of at
+    /// most [`crate::limits::PAYLOAD_BYTES`].
+    pub fn state_segments(&self) -> Vec<Segment> {
+        let mut segments = Vec::new();
+        for (place, tensor) in self.tensors.iter().enumerate() {
+            let longest = limits::PAYLOAD_BYTES / tensor.element.bytes();
+            cut(place, tensor.elements(), longest, &mut segments);
+        }
+        segments
+    }
+
+    /// How partials are cut for the wire and merged: ranges of elements, or of
+    /// units where the rule works unit by unit, such that a replica's
+    /// contribution to one never passes [`crate::limits::PAYLOAD_BYTES`].
+    /// Tensors under `keep` have none.
+    pub fn merge_segments(&self) -> Vec<Segment> {
+        let mut segments = Vec::new();
+        for (place, tensor) in self.tensors.iter().enumerate() {
+            match tensor.rule {
+                MergeRule::Keep => {}
+                MergeRule::MeanBy | MergeRule::Fold => {
+                    let longest = (limits::PAYLOAD_BYTES - 4) / tensor.encoded_unit_bytes();
+                    cut(place, tensor.units(), longest, &mut segments);
+                }
+                MergeRule::Mean | MergeRule::Sum | MergeRule::Max => {
+                    let longest = limits::PAYLOAD_BYTES / tensor.element.bytes();
+                    cut(place, tensor.elements(), longest, &mut segments);
+                }
+            }
+        }
+        segments
+    }
+
+    /// The canonical encoding, for digests. All numbers little-endian: the 16
+    /// bytes `samebit-state-1\n`; number of tensors, u32; for each tensor the
+    /// length of its name, u32, its name, its element type, u8 (0 f32, 1 u64),
+    /// its rule, u8 (0 mean, 1 mean_by, 2 sum, 3 max, 4 fold, 5 keep), the
+    /// number of its axes, u32, and the length of each, u64.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = ENCODING.to_vec();
+        out.extend((self.tensors.len() as u32).to_le_bytes());
+        for tensor in &self.tensors {
+            out.extend((tensor.name.len() as u32).to_le_bytes());
+            out.extend(tensor.name.as_bytes());
+            out.push(match tensor.element {
+                ElementType::F32 => 0,
+                ElementType::U64 => 1,
+            });
+            out.push(match tensor.rule {
+                MergeRule::Mean => 0,
+                MergeRule::MeanBy => 1,
+                MergeRule::Sum => 2,
+                MergeRule::Max => 3,
+                MergeRule::Fold => 4,
+                MergeRule::Keep => 5,
+            });
+            out.extend((tensor.shape.len() as u32).to_le_bytes());
+            out.extend(tensor.shape.iter().flat_map(|axis| axis.to_le_bytes()));
+        }
+        out
+    }
+}
+
+/// Cuts `0..length` of a tensor into ranges of at most `longest`.
+fn cut(tensor: usize, length: usize, longest: usize, segments: &mut Vec<Segment>) {
+    let starts = (0..length).step_by(longest);
+    segments
+        .extend(starts.map(|start| Segment { tensor, range: start..length.min(start + longest) }));
+}
+
+pub(super) fn too_many_tensors(found: usize) -> StateError {
+    StateError::Layout {
+        expected: format!("at most {} tensors", limits::TENSORS),
+        found: format!("{found}"),
+    }
+}
+
+impl TensorLayout {
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().fold(1, |product: usize, axis| product.saturating_mul(*axis as usize))
+    }
+
+    /// Number of units: the length of the last axis (1 for a scalar).
+    pub fn units(&self) -> usize {
+        self.shape.last().copied().unwrap_or(1) as usize
+    }
+
+    /// Values of one unit.
+    pub fn unit_len(&self) -> usize {
+        self.elements() / self.units().max(1)
+    }
+
+    /// Bytes of one unit in an encoded merge segment, for the rules that work
+    /// unit by unit.
+    pub(crate) fn encoded_unit_bytes(&self) -> usize {
+        let factor = if self.rule == MergeRule::MeanBy { 8 } else { 4 };
+        4 + factor + 4 * self.unit_len()
+    }
+
+    fn validate(&self) -> Result<(), StateError> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        let length = self.name.len();
+        if !(1..=limits::NAME_BYTES).contains(&length)
+            || !self.name.bytes().all(allowed)
+            || self.name == "__metadata__"
+        {
+            return Err(StateError::Name(self.name.chars().take(limits::NAME_BYTES).collect()));
+        }
+        let shape_error = |expected: String| StateError::Shape {
+            tensor: self.name.clone(),
+            expected,
+            found: self.shape.iter().copied().take(limits::DIMENSIONS + 1).collect(),
+        };
+        if !(1..=limits::DIMENSIONS).contains(&self.shape.len()) {
+            return Err(shape_error(format!(
+                "1 to {} axes (a scalar has shape [1])",
+                limits::DIMENSIONS
+            )));
+        }
+        if self.shape.contains(&0) {
+            return Err(shape_error("axes of length 1 or more".into()));
+        }
+        if self.elements() as u64 > limits::STATE_ELEMENTS {
+            return Err(shape_error(format!("at most {} elements", limits::STATE_ELEMENTS)));
+        }
+        let counter = matches!(self.rule, MergeRule::Sum | MergeRule::Max | MergeRule::Keep);
+        if self.element == ElementType::U64 && !counter {
+            return Err(StateError::Rule {
+                tensor: self.name.clone(),
+                rule: self.rule,
+                element: self.element,
+            });
+        }
+        // A unit travels whole: it must fit one message.
+        if self.rule.by_unit() && self.unit_len() > UNIT_VALUES {
+            return Err(shape_error(format!(
+                "at most {UNIT_VALUES} values in a unit (all axes but the last), as the rule \
+                 `{}` works unit by unit",
+                self.rule
+            )));
+        }
+        Ok(())
+    }
+}

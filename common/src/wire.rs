@@ -1,0 +1,17 @@
+//! The wire: a `u32` big-endian length, then one MessagePack message.
+//! `docs/PROTOCOL.md` describes it for other languages.
+
+#[cfg(test)]
+mod arbitrary;
+mod bounds;
+pub mod codec;
+pub mod event;
+#[cfg(test)]
+mod examples;
+pub mod handshake;
+pub mod message;
+mod payload;
+#[cfg(test)]
+mod tests;
+
+pub use codec::{Frame, FrameError, Message};

@@ -1,0 +1,391 @@
+//! Strategies for messages: every variant, in and at the edge of its bounds.
+
+use bytes::Bytes;
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+
+use crate::dataset::{FeatureType, SplitManifest};
+use crate::digest::Digest;
+use crate::id::{AssignmentId, Block, RunId, StepId, WorkerId};
+use crate::limits::{NAME_BYTES, SLOTS};
+use crate::merge::MergeRule;
+use crate::results::Results;
+use crate::spec::Split;
+use crate::state::{ElementType, Layout, TensorLayout};
+use crate::wire::message::{
+    BlockDone, FromClient, FromWorker, Hello, Progress, Role, RunEvent, RunStatus, Status,
+    ToClient, ToWorker, Welcome, WorkerStatus,
+};
+
+fn run() -> impl Strategy<Value = RunId> + Clone {
+    any::<u64>().prop_map(RunId)
+}
+
+fn worker() -> impl Strategy<Value = WorkerId> {
+    any::<u64>().prop_map(WorkerId)
+}
+
+fn assignment() -> impl Strategy<Value = AssignmentId> + Clone {
+    any::<u64>().prop_map(AssignmentId)
+}
+
+fn step() -> impl Strategy<Value = StepId> + Clone {
+    (run(), any::<u64>()).prop_map(|(run, index)| StepId { run, index })
+}
+
+fn block() -> impl Strategy<Value = Block> + Clone {
+    (0u8..=32).prop_flat_map(|level| {
+        (0..=u32::MAX >> level.min(31) >> (level / 32))
+            .prop_map(move |index| Block { level, index })
+    })
+}
+
+fn digest() -> impl Strategy<Value = Digest> {
+    any::<[u8; 32]>().prop_map(Digest)
+}
+
+fn split() -> impl Strategy<Value = Split> + Clone {
+    prop_oneof![Just(Split::Train), Just(Split::Test)]
+}
+
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof!["[a-z0-9.-]{1,12}", "\\PC{0,20}", Just("x".repeat(NAME_BYTES))]
+}
+
+fn text() -> impl Strategy<Value = String> {
+    "\\PC{0,80}"
+}
+
+/// Payloads around the sizes where MessagePack changes the length's form.
+fn payload() -> impl Strategy<Value = Bytes> {
+    let length = prop_oneof![0usize..40, 250usize..260, Just(65_535), Just(65_536)];
+    (length, any::<u8>()).prop_map(|(length, byte)| vec![byte; length].into())
+}
+
+fn results() -> impl Strategy<Value = Results> {
+    let sums = btree_map(name(), any::<f64>(), 0..3);
+    let counts = btree_map(name(), vec(any::<u64>(), 0..20), 0..3);
+    (any::<u64>(), sums, counts).prop_map(|(examples, sums, counts)| Results {
+        examples,
+        sums,
+        counts,
+    })
+}
+
+fn layout() -> impl Strategy<Value = Layout> {
+    let kind = prop_oneof![
+        Just((ElementType::F32, MergeRule::Mean)),
+        Just((ElementType::F32, MergeRule::MeanBy)),
+        Just((ElementType::F32, MergeRule::Fold)),
+        Just((ElementType::F32, MergeRule::Keep)),
+        Just((ElementType::U64, MergeRule::Sum)),
+        Just((ElementType::U64, MergeRule::Max)),
+    ];
+    let tensor = (vec(1u64..50, 1..4), kind);
+    btree_map("[A-Za-z0-9_.-]{1,12}", tensor, 0..5).prop_map(|tensors| {
+        let tensors = tensors.into_iter().map(|(name, (shape, (element, rule)))| TensorLayout {
+            name,
+            shape,
+            element,
+            rule,
+        });
+        Layout { tensors: tensors.collect() }
+    })
+}
+
+fn manifest() -> impl Strategy<Value = SplitManifest> {
+    let element = prop_oneof![Just(FeatureType::U8), Just(FeatureType::F32)];
+    let chunks = vec(digest(), 0..6);
+    (1u32..1000, 1u32..100, element, 1u32..200, chunks, any::<bool>()).prop_map(
+        |(features, classes, element, chunk_examples, chunks, is_last_full)| {
+            let full = chunks.len() as u64 * u64::from(chunk_examples);
+            let missing = if is_last_full { 0 } else { u64::from(chunk_examples) - 1 };
+            let examples = full.saturating_sub(missing);
+            let scale = 255.0;
+            SplitManifest { examples, features, classes, element, scale, chunk_examples, chunks }
+        },
+    )
+}
+
+fn chunk_places() -> impl Strategy<Value = Vec<u32>> {
+    vec(0u32..16_384, 0..40)
+}
+
+fn progress() -> impl Strategy<Value = Progress> {
+    (assignment(), vec(any::<u32>(), 0..8), any::<u32>(), any::<u64>()).prop_map(
+        |(assignment, running, shards_done, examples_done)| Progress {
+            assignment,
+            running,
+            shards_done,
+            examples_done,
+        },
+    )
+}
+
+fn block_done() -> impl Strategy<Value = BlockDone> {
+    let numbers = (any::<u64>(), 0u64..65_536, any::<u64>());
+    (step(), block(), results(), digest(), numbers, option::of(payload())).prop_map(
+        |(step, block, results, digest, (weight, partial_bytes, compute_us), inline)| BlockDone {
+            step,
+            block,
+            weight,
+            results,
+            digest,
+            partial_bytes,
+            compute_us,
+            is_inline: inline.is_some(),
+            inline: inline.unwrap_or_default(),
+        },
+    )
+}
+
+pub(crate) fn hello() -> impl Strategy<Value = Hello> {
+    let worker = (name(), 1..=SLOTS, any::<u64>());
+    let role = prop_oneof![
+        Just(Role::Client),
+        worker.prop_map(|(name, slots, memory_limit)| Role::Worker { name, slots, memory_limit }),
+    ];
+    let proof = vec(any::<u8>(), 0..40).prop_map(Bytes::from);
+    (name(), any::<u32>(), name(), name(), proof, role).prop_map(
+        |(magic, protocol, build, numeric_profile, proof, role)| Hello {
+            magic,
+            protocol,
+            build,
+            numeric_profile,
+            proof,
+            role,
+        },
+    )
+}
+
+pub(crate) fn welcome() -> impl Strategy<Value = Welcome> {
+    prop_oneof![
+        (name(), option::of(worker()), 1..=u64::MAX).prop_map(
+            |(build, worker, heartbeat_timeout_ms)| Welcome::Accepted {
+                build,
+                worker,
+                heartbeat_timeout_ms
+            }
+        ),
+        text().prop_map(|reason| Welcome::Refused { reason }),
+    ]
+}
+
+pub(crate) fn from_worker() -> impl Strategy<Value = FromWorker> {
+    prop_oneof![
+        (any::<u64>(), vec(progress(), 0..6))
+            .prop_map(|(memory, progress)| FromWorker::Heartbeat { memory, progress }),
+        (run(), split(), chunk_places()).prop_map(|(run, split, chunks)| FromWorker::NeedChunks {
+            run,
+            split,
+            chunks
+        }),
+        block_done().prop_map(FromWorker::BlockDone),
+        (assignment(), step(), any::<u32>(), any::<bool>(), text()).prop_map(
+            |(assignment, step, replica, fatal, error)| FromWorker::ShardFailed {
+                assignment,
+                step,
+                replica,
+                fatal,
+                error,
+            }
+        ),
+        assignment().prop_map(|assignment| FromWorker::HandedBack { assignment }),
+        (step(), block(), any::<u32>(), payload()).prop_map(|(step, block, segment, payload)| {
+            FromWorker::PartialSegment { step, block, segment, payload }
+        }),
+        (step(), block()).prop_map(|(step, block)| FromWorker::PartialMissing { step, block }),
+        Just(FromWorker::Draining),
+        Just(FromWorker::Goodbye),
+    ]
+}
+
+pub(crate) fn to_worker() -> impl Strategy<Value = ToWorker> {
+    prop_oneof![
+        Just(ToWorker::Heartbeat),
+        (run(), text(), manifest(), manifest(), layout(), option::of(digest())).prop_map(
+            |(run, spec, train, test, layout, initial)| ToWorker::OpenRun {
+                run,
+                spec,
+                train,
+                test,
+                layout,
+                initial
+            }
+        ),
+        run().prop_map(|run| ToWorker::CloseRun { run }),
+        (step(), any::<u32>(), payload()).prop_map(|(step, segment, payload)| {
+            ToWorker::StateSegment { step, segment, payload }
+        }),
+        (step(), step()).prop_map(|(step, as_of)| ToWorker::SameState { step, as_of }),
+        (assignment(), step(), block()).prop_map(|(assignment, step, block)| ToWorker::Assign {
+            assignment,
+            step,
+            block
+        }),
+        assignment().prop_map(|assignment| ToWorker::Revoke { assignment }),
+        (run(), split(), 0u32..16_384, payload()).prop_map(|(run, split, chunk, payload)| {
+            ToWorker::Chunk { run, split, chunk, payload }
+        }),
+        (step(), block(), any::<u32>(), 1u32..100).prop_map(|(step, block, first, count)| {
+            ToWorker::Pull { step, block, first: first.min(u32::MAX - count), count }
+        }),
+        step().prop_map(|step| ToWorker::StepDone { step }),
+        Just(ToWorker::Goodbye),
+    ]
+}
+
+pub(crate) fn from_client() -> impl Strategy<Value = FromClient> {
+    prop_oneof![
+        Just(FromClient::Heartbeat),
+        (text(), manifest(), manifest(), option::of(layout()), 0u32..100).prop_map(
+            |(spec, train, test, state, min_workers)| FromClient::Submit {
+                spec,
+                train,
+                test,
+                state,
+                min_workers,
+            }
+        ),
+        (split(), 0u32..16_384, payload()).prop_map(|(split, chunk, payload)| FromClient::Chunk {
+            split,
+            chunk,
+            payload
+        }),
+        (any::<u32>(), payload())
+            .prop_map(|(segment, payload)| FromClient::StateSegment { segment, payload }),
+        run().prop_map(|run| FromClient::Follow { run }),
+        run().prop_map(|run| FromClient::Fetch { run }),
+        run().prop_map(|run| FromClient::Cancel { run }),
+        Just(FromClient::Status),
+    ]
+}
+
+pub(crate) fn to_client() -> impl Strategy<Value = ToClient> {
+    prop_oneof![
+        Just(ToClient::Heartbeat),
+        (split(), chunk_places())
+            .prop_map(|(split, chunks)| ToClient::NeedChunks { split, chunks }),
+        run().prop_map(|run| ToClient::Accepted { run }),
+        (any::<bool>(), text())
+            .prop_map(|(bad_input, reason)| ToClient::Rejected { bad_input, reason }),
+        event().prop_map(ToClient::Event),
+        (run(), layout(), digest()).prop_map(|(run, layout, digest)| ToClient::State {
+            run,
+            layout,
+            digest
+        }),
+        (any::<u32>(), payload())
+            .prop_map(|(segment, payload)| ToClient::StateSegment { segment, payload }),
+        status().prop_map(ToClient::Status),
+        run().prop_map(|run| ToClient::Cancelled { run }),
+    ]
+}
+
+fn number() -> impl Strategy<Value = Option<f64>> {
+    option::of(any::<f64>())
+}
+
+fn event() -> impl Strategy<Value = RunEvent> {
+    let counts = || any::<[u64; 4]>();
+    prop_oneof![
+        (run(), any::<u64>(), any::<u32>(), any::<u32>()).prop_map(
+            |(run, ahead, workers, min_workers)| RunEvent::Queued {
+                run,
+                ahead,
+                workers,
+                min_workers
+            }
+        ),
+        (run(), name(), any::<u64>(), any::<u64>(), any::<u32>()).prop_map(
+            |(run, model, rounds, state_bytes, workers)| RunEvent::Started {
+                run,
+                model,
+                rounds,
+                state_bytes,
+                workers,
+            }
+        ),
+        (run(), counts(), number(), number(), any::<[f32; 3]>(), any::<u32>()).prop_map(
+            |(run, [round, rounds, epoch, examples], loss, accuracy, times, workers)| {
+                let [compute_ms, synchronisation_ms, examples_per_second] =
+                    times.map(|time| if time.is_nan() { 0.0 } else { f64::from(time) });
+                RunEvent::Round {
+                    run,
+                    round,
+                    rounds,
+                    epoch,
+                    examples,
+                    loss,
+                    accuracy,
+                    compute_ms,
+                    synchronisation_ms,
+                    examples_per_second,
+                    workers,
+                }
+            }
+        ),
+        (run(), any::<u64>(), split(), results(), number(), number()).prop_map(
+            |(run, epochs, split, results, loss, accuracy)| RunEvent::Evaluation {
+                run,
+                epochs,
+                split,
+                results,
+                loss,
+                accuracy,
+            }
+        ),
+        (run(), name(), name(), text()).prop_map(|(run, worker, what, detail)| {
+            RunEvent::Worker { run, worker, what, detail }
+        }),
+        (run(), digest(), counts(), number(), number()).prop_map(
+            |(run, digest, [rounds, examples, ..], loss, accuracy)| RunEvent::Finished {
+                run,
+                digest,
+                rounds,
+                examples,
+                seconds: 1.5,
+                loss,
+                accuracy,
+                synchronisation_share: 0.25,
+            }
+        ),
+        (run(), text()).prop_map(|(run, reason)| RunEvent::Failed { run, reason }),
+        run().prop_map(|run| RunEvent::Cancelled { run }),
+    ]
+}
+
+fn status() -> impl Strategy<Value = Status> {
+    let worker = (worker(), name(), name(), any::<u32>(), any::<[u64; 4]>(), name()).prop_map(
+        |(id, name, address, slots, [memory, memory_limit, shards_done, last_heard_ms], state)| {
+            WorkerStatus {
+                id,
+                name,
+                address,
+                slots,
+                memory,
+                memory_limit,
+                state,
+                shards_done,
+                last_heard_ms,
+            }
+        },
+    );
+    let run = (run(), name(), name(), any::<[u64; 2]>(), number(), option::of(digest())).prop_map(
+        |(id, model, state, [round, rounds], loss, digest)| RunStatus {
+            id,
+            model,
+            state,
+            round,
+            rounds,
+            loss,
+            digest,
+        },
+    );
+    (name(), vec(worker, 0..4), vec(run, 0..4)).prop_map(|(build, workers, runs)| Status {
+        build,
+        workers,
+        runs,
+    })
+}

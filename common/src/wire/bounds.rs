@@ -1,0 +1,346 @@
+//! What is said of every kind of message: its payload and its bounds.
+
+use bytes::Bytes;
+
+use crate::dataset::SplitManifest;
+use crate::id::Block;
+use crate::limits::{
+    CONNECTIONS, DATASET_CHUNKS, INLINE_PARTIAL_BYTES, NAME_BYTES, PAYLOAD_BYTES, PROOF_BYTES,
+    RESULT_COUNTS, RESULT_NAMES, RUNS, SLOTS, SPEC_BYTES, STATUS_WORKERS, TEXT_BYTES,
+};
+use crate::results::Results;
+use crate::state::Layout;
+use crate::wire::codec::{FrameError, Message};
+use crate::wire::event::{RunEvent, Status};
+use crate::wire::message::{
+    BlockDone, FromClient, FromWorker, Hello, Progress, Role, ToClient, ToWorker, Welcome,
+};
+
+impl Message for Hello {
+    const NAME: &'static str = "Hello";
+
+    fn validate(&self) -> Result<(), FrameError> {
+        let check = Check::of::<Self>();
+        check.text("magic", &self.magic, NAME_BYTES)?;
+        check.text("build", &self.build, NAME_BYTES)?;
+        check.text("numeric_profile", &self.numeric_profile, NAME_BYTES)?;
+        check.at_most("proof", self.proof.len(), PROOF_BYTES, "bytes")?;
+        match &self.role {
+            Role::Worker { name, .. } => check.text("role.name", name, NAME_BYTES),
+            Role::Client => Ok(()),
+        }
+    }
+}
+
+impl Message for Welcome {
+    const NAME: &'static str = "Welcome";
+
+    fn shorten(&mut self) {
+        if let Self::Refused { reason } = self {
+            cut(reason);
+        }
+    }
+
+    fn validate(&self) -> Result<(), FrameError> {
+        let check = Check::of::<Self>();
+        match self {
+            Self::Accepted { build, heartbeat_timeout_ms, .. } => {
+                check.text("build", build, NAME_BYTES)?;
+                check.that(*heartbeat_timeout_ms > 0, "heartbeat_timeout_ms", "above 0", 0)
+            }
+            Self::Refused { reason } => check.text("reason", reason, TEXT_BYTES),
+        }
+    }
+}
+
+impl Message for FromWorker {
+    const NAME: &'static str = "FromWorker";
+
+    fn take_payload(&mut self) -> Option<Bytes> {
+        match self {
+            Self::BlockDone(BlockDone { inline: payload, .. })
+            | Self::PartialSegment { payload, .. } => Some(std::mem::take(payload)),
+            _ => None,
+        }
+    }
+
+    fn shorten(&mut self) {
+        if let Self::ShardFailed { error, .. } = self {
+            cut(error);
+        }
+    }
+
+    fn validate(&self) -> Result<(), FrameError> {
+        let check = Check::of::<Self>();
+        match self {
+            Self::Heartbeat { progress, .. } => check.progress(progress),
+            Self::NeedChunks { chunks, .. } => check.chunks(chunks),
+            Self::BlockDone(done) => check.block_done(done),
+            Self::ShardFailed { error, .. } => check.text("error", error, TEXT_BYTES),
+            Self::PartialSegment { block, payload, .. } => {
+                check.block(*block)?;
+                check.payload(payload)
+            }
+            Self::PartialMissing { block, .. } => check.block(*block),
+            Self::HandedBack { .. } | Self::Draining | Self::Goodbye => Ok(()),
+        }
+    }
+}
+
+impl Message for ToWorker {
+    const NAME: &'static str = "ToWorker";
+
+    fn take_payload(&mut self) -> Option<Bytes> {
+        match self {
+            Self::StateSegment { payload, .. } | Self::Chunk { payload, .. } => {
+                Some(std::mem::take(payload))
+            }
+            _ => None,
+        }
+    }
+
+    fn validate(&self) -> Result<(), FrameError> {
+        let check = Check::of::<Self>();
+        match self {
+            Self::OpenRun { spec, train, test, layout, .. } => {
+                check.text("spec", spec, SPEC_BYTES)?;
+                check.manifests(train, test)?;
+                check.layout("layout", layout)
+            }
+            Self::StateSegment { payload, .. } => check.payload(payload),
+            Self::Assign { block, .. } => check.block(*block),
+            Self::Chunk { chunk, payload, .. } => {
+                check.chunks(&[*chunk])?;
+                check.payload(payload)
+            }
+            Self::Pull { block, first, count, .. } => {
+                check.block(*block)?;
+                let fits = *count > 0 && first.checked_add(*count).is_some();
+                check.that(fits, "count", "from 1, and first + count below 2^32", *count)
+            }
+            Self::Heartbeat
+            | Self::CloseRun { .. }
+            | Self::SameState { .. }
+            | Self::Revoke { .. }
+            | Self::StepDone { .. }
+            | Self::Goodbye => Ok(()),
+        }
+    }
+}
+
+impl Message for FromClient {
+    const NAME: &'static str = "FromClient";
+
+    fn take_payload(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Chunk { payload, .. } | Self::StateSegment { payload, .. } => {
+                Some(std::mem::take(payload))
+            }
+            _ => None,
+        }
+    }
+
+    fn validate(&self) -> Result<(), FrameError> {
+        let check = Check::of::<Self>();
+        match self {
+            Self::Submit { spec, train, test, state, min_workers } => {
+                check.text("spec", spec, SPEC_BYTES)?;
+                check.manifests(train, test)?;
+                if let Some(state) = state {
+                    check.layout("state", state)?;
+                }
+                check.at_most("min_workers", *min_workers as usize, CONNECTIONS, "workers")
+            }
+            Self::Chunk { chunk, payload, .. } => {
+                check.chunks(&[*chunk])?;
+                check.payload(payload)
+            }
+            Self::StateSegment { payload, .. } => check.payload(payload),
+            Self::Heartbeat
+            | Self::Follow { .. }
+            | Self::Fetch { .. }
+            | Self::Cancel { .. }
+            | Self::Status => Ok(()),
+        }
+    }
+}
+
+impl Message for ToClient {
+    const NAME: &'static str = "ToClient";
+
+    fn take_payload(&mut self) -> Option<Bytes> {
+        match self {
+            Self::StateSegment { payload, .. } => Some(std::mem::take(payload)),
+            _ => None,
+        }
+    }
+
+    fn shorten(&mut self) {
+        match self {
+            Self::Rejected { reason: text, .. }
+            | Self::Event(RunEvent::Failed { reason: text, .. })
+            | Self::Event(RunEvent::Worker { detail: text, .. }) => cut(text),
+            _ => {}
+        }
+    }
+
+    fn validate(&self) -> Result<(), FrameError> {
+        let check = Check::of::<Self>();
+        match self {
+            Self::NeedChunks { chunks, .. } => check.chunks(chunks),
+            Self::Rejected { reason, .. } => check.text("reason", reason, TEXT_BYTES),
+            Self::Event(event) => check.event(event),
+            Self::State { layout, .. } => check.layout("layout", layout),
+            Self::StateSegment { payload, .. } => check.payload(payload),
+            Self::Status(status) => check.status(status),
+            Self::Heartbeat | Self::Accepted { .. } | Self::Cancelled { .. } => Ok(()),
+        }
+    }
+}
+
+/// Cuts a text to [`TEXT_BYTES`], between two characters.
+fn cut(text: &mut String) {
+    text.truncate(text.floor_char_boundary(TEXT_BYTES));
+}
+
+/// Checks of one kind of message: what they refuse is an error that names it.
+#[derive(Clone, Copy)]
+struct Check {
+    message: &'static str,
+}
+
+impl Check {
+    fn of<M: Message>() -> Self {
+        Self { message: M::NAME }
+    }
+
+    fn that(
+        self,
+        holds: bool,
+        field: &'static str,
+        expected: impl ToString,
+        found: impl ToString,
+    ) -> Result<(), FrameError> {
+        if holds {
+            return Ok(());
+        }
+        let (expected, found) = (expected.to_string(), found.to_string());
+        Err(FrameError::Field { message: self.message, field, expected, found })
+    }
+
+    fn at_most(
+        self,
+        field: &'static str,
+        found: usize,
+        limit: usize,
+        unit: &str,
+    ) -> Result<(), FrameError> {
+        let expected = || format!("at most {limit} {unit}");
+        if found <= limit { Ok(()) } else { self.that(false, field, expected(), found) }
+    }
+
+    fn text(self, field: &'static str, text: &str, limit: usize) -> Result<(), FrameError> {
+        self.at_most(field, text.len(), limit, "bytes of text")
+    }
+
+    fn payload(self, payload: &Bytes) -> Result<(), FrameError> {
+        self.at_most("payload", payload.len(), PAYLOAD_BYTES, "bytes")
+    }
+
+    /// A block lies in the range of replica numbers, so that its arithmetic
+    /// cannot overflow.
+    fn block(self, block: Block) -> Result<(), FrameError> {
+        let fits = block.level <= 32 && block.end() <= 1 << 32;
+        let found = format_args!("level {}, index {}", block.level, block.index).to_string();
+        self.that(fits, "block", "replicas below 2^32", found)
+    }
+
+    fn chunks(self, chunks: &[u32]) -> Result<(), FrameError> {
+        self.at_most("chunks", chunks.len(), DATASET_CHUNKS, "chunks")?;
+        let last = chunks.iter().max().copied().unwrap_or(0);
+        self.that(
+            (last as usize) < DATASET_CHUNKS,
+            "chunks",
+            format_args!("places below {DATASET_CHUNKS}"),
+            last,
+        )
+    }
+
+    /// Both manifests together must fit one frame.
+    fn manifests(self, train: &SplitManifest, test: &SplitManifest) -> Result<(), FrameError> {
+        let chunks = train.chunks.len() + test.chunks.len();
+        self.at_most("chunks", chunks, DATASET_CHUNKS, "chunks in both splits together")?;
+        for (field, manifest) in [("train", train), ("test", test)] {
+            let outcome = manifest.validate();
+            outcome.or_else(|error| self.that(false, field, "a valid manifest", error))?;
+        }
+        Ok(())
+    }
+
+    fn layout(self, field: &'static str, layout: &Layout) -> Result<(), FrameError> {
+        layout.validate().or_else(|error| self.that(false, field, "a valid layout", error))
+    }
+
+    fn progress(self, progress: &[Progress]) -> Result<(), FrameError> {
+        self.at_most("progress", progress.len(), SLOTS as usize, "assignments")?;
+        let running = progress.iter().map(|progress| progress.running.len()).sum();
+        self.at_most("progress.running", running, SLOTS as usize, "replicas together")
+    }
+
+    fn results(self, results: &Results) -> Result<(), FrameError> {
+        self.at_most("results.sums", results.sums.len(), RESULT_NAMES, "names")?;
+        self.at_most("results.counts", results.counts.len(), RESULT_NAMES, "names")?;
+        for name in results.sums.keys().chain(results.counts.keys()) {
+            self.text("results", name, NAME_BYTES)?;
+        }
+        let counts = results.counts.values().map(Vec::len).sum();
+        self.at_most("results.counts", counts, RESULT_COUNTS, "counts together")
+    }
+
+    fn block_done(self, done: &BlockDone) -> Result<(), FrameError> {
+        self.block(done.block)?;
+        self.results(&done.results)?;
+        self.at_most("inline", done.inline.len(), PAYLOAD_BYTES, "bytes")?;
+        if done.is_inline {
+            let bytes = done.partial_bytes;
+            let expected = format_args!("at most {INLINE_PARTIAL_BYTES} bytes inline");
+            self.that(bytes <= INLINE_PARTIAL_BYTES, "partial_bytes", expected, bytes)
+        } else {
+            let found = done.inline.len();
+            self.that(found == 0, "inline", "nothing where is_inline is false", found)
+        }
+    }
+
+    fn event(self, event: &RunEvent) -> Result<(), FrameError> {
+        match event {
+            RunEvent::Started { model, .. } => self.text("model", model, NAME_BYTES),
+            RunEvent::Evaluation { results, .. } => self.results(results),
+            RunEvent::Worker { worker, what, detail, .. } => {
+                self.text("worker", worker, NAME_BYTES)?;
+                self.text("what", what, NAME_BYTES)?;
+                self.text("detail", detail, TEXT_BYTES)
+            }
+            RunEvent::Failed { reason, .. } => self.text("reason", reason, TEXT_BYTES),
+            RunEvent::Queued { .. }
+            | RunEvent::Round { .. }
+            | RunEvent::Finished { .. }
+            | RunEvent::Cancelled { .. } => Ok(()),
+        }
+    }
+
+    fn status(self, status: &Status) -> Result<(), FrameError> {
+        self.text("build", &status.build, NAME_BYTES)?;
+        self.at_most("workers", status.workers.len(), STATUS_WORKERS, "workers")?;
+        for worker in &status.workers {
+            self.text("workers.name", &worker.name, NAME_BYTES)?;
+            self.text("workers.address", &worker.address, NAME_BYTES)?;
+            self.text("workers.state", &worker.state, NAME_BYTES)?;
+        }
+        self.at_most("runs", status.runs.len(), RUNS, "runs")?;
+        for run in &status.runs {
+            self.text("runs.model", &run.model, NAME_BYTES)?;
+            self.text("runs.state", &run.state, NAME_BYTES)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,257 @@
+//! Frames: encoding once, and strict decoding.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_util::codec::{Decoder, LengthDelimitedCodec};
+
+use crate::wire::payload;
+
+/// Bytes of the length before every message.
+const LENGTH_BYTES: usize = 4;
+
+/// An empty MessagePack `bin`: how a message whose payload was taken out ends.
+const EMPTY_BIN: [u8; 2] = [0xc4, 0];
+
+/// Deepest nesting of a message's maps and lists.
+const MAX_DEPTH: usize = 16;
+
+/// Bytes that the reader makes room for at least.
+const READ_BYTES: usize = 8 << 10;
+
+/// Most characters of a decoder's words that an error repeats.
+const ERROR_CHARS: usize = 200;
+
+/// A message as it goes over the wire: shared, never copied per connection.
+///
+/// `head` is the length and the message up to the content of its payload;
+/// `body` is that content, which may be the memory of the state itself. For a
+/// message without payload `body` is empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Length prefix and message.
+    pub head: Bytes,
+    /// The payload's bytes.
+    pub body: Bytes,
+}
+
+impl Frame {
+    /// Bytes on the wire.
+    pub fn size(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+}
+
+/// Why bytes are not a message.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// The length passes the limit.
+    #[error("a frame of {found} bytes: expected at most {limit}")]
+    TooLong {
+        /// The limit in force.
+        limit: usize,
+        /// The length found.
+        found: u64,
+    },
+    /// The connection ended inside a frame.
+    #[error("the connection ended inside a frame")]
+    Truncated,
+    /// The bytes are not MessagePack of the message expected.
+    #[error("a frame that is no {expected}: {error}")]
+    Malformed {
+        /// The kind of message expected.
+        expected: &'static str,
+        /// What the decoder said.
+        error: String,
+    },
+    /// Bytes are left after the message.
+    #[error("bytes follow the {0} in its frame")]
+    Trailing(&'static str),
+    /// A field of the message is out of its bounds.
+    #[error("{message} message, field `{field}`: expected {expected}, found {found}")]
+    Field {
+        /// The kind of message.
+        message: &'static str,
+        /// The field.
+        field: &'static str,
+        /// What would be right.
+        expected: String,
+        /// What was there.
+        found: String,
+    },
+    /// The connection failed.
+    #[error("connection: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// What can be said over the wire.
+pub trait Message: Serialize + DeserializeOwned {
+    /// Name of the kind of message, for errors.
+    const NAME: &'static str;
+
+    /// Takes the payload out (leaving an empty one), if the message is of a
+    /// kind that has one. The payload is the message's last field.
+    fn take_payload(&mut self) -> Option<Bytes> {
+        None
+    }
+
+    /// Shortens texts of any origin (errors of models, panics) to what
+    /// [`Message::validate`] allows.
+    fn shorten(&mut self) {}
+
+    /// Checks what the types do not: sizes of names and lists, ranges of
+    /// numbers. Every decoded message has passed it.
+    fn validate(&self) -> Result<(), FrameError>;
+}
+
+/// Encodes a message into a frame. The payload is not copied; texts that are
+/// too long are cut.
+pub fn encode<M: Message>(mut message: M) -> Frame {
+    message.shorten();
+    let body = message.take_payload();
+    let mut head = BytesMut::with_capacity(128).writer();
+    head.get_mut().put_u32(0);
+    rmp_serde::encode::write_named(&mut head, &message)
+        .expect("plain data serialises, and memory does not fail to be written");
+    let mut head = head.into_inner();
+    if let Some(body) = &body {
+        assert!(head.ends_with(&EMPTY_BIN), "the payload is the last field of its message");
+        head.truncate(head.len() - EMPTY_BIN.len());
+        put_bin_header(&mut head, body.len());
+    }
+    let body = body.unwrap_or_default();
+    let length = u32::try_from(head.len() - LENGTH_BYTES + body.len())
+        .expect("messages are far below 4 GiB");
+    head[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+    Frame { head: head.freeze(), body }
+}
+
+/// Decodes the content of one frame (without its length), strictly: unknown
+/// fields, trailing bytes and values out of bounds are errors. A big payload
+/// shares the memory of `content`.
+///
+/// A declared count takes no memory before the elements are there, except for
+/// the 1 MiB per list that serde reserves at most.
+pub fn decode<M: Message>(content: &Bytes) -> Result<M, FrameError> {
+    let mut deserializer = rmp_serde::Deserializer::from_read_ref(content);
+    deserializer.set_max_depth(MAX_DEPTH);
+    let message = payload::within(content, || M::deserialize(&mut deserializer))
+        .map_err(|error| malformed::<M>(&error))?;
+    // Whatever is read here, there should have been nothing.
+    match bool::deserialize(&mut deserializer) {
+        Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => {}
+        _ => return Err(FrameError::Trailing(M::NAME)),
+    }
+    message.validate()?;
+    Ok(message)
+}
+
+/// The head of a MessagePack `bin` of `length` bytes, in its shortest form.
+fn put_bin_header(out: &mut BytesMut, length: usize) {
+    let length = u32::try_from(length).expect("payloads are far below 4 GiB");
+    if let Ok(length) = u8::try_from(length) {
+        out.put_slice(&[0xc4, length]);
+    } else if let Ok(length) = u16::try_from(length) {
+        out.put_u8(0xc5);
+        out.put_u16(length);
+    } else {
+        out.put_u8(0xc6);
+        out.put_u32(length);
+    }
+}
+
+fn malformed<M: Message>(error: &rmp_serde::decode::Error) -> FrameError {
+    let error = error.to_string().chars().take(ERROR_CHARS).collect();
+    FrameError::Malformed { expected: M::NAME, error }
+}
+
+/// Reads frames off a stream, with a limit on their length that is checked
+/// before memory is taken.
+#[derive(Debug)]
+pub struct FrameReader<R> {
+    stream: R,
+    codec: LengthDelimitedCodec,
+    buffer: BytesMut,
+    received: u64,
+    /// Bytes of all frames that were given out.
+    given: u64,
+}
+
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    /// Reads frames of at most `limit` bytes.
+    pub fn new(stream: R, limit: usize) -> Self {
+        let codec = LengthDelimitedCodec::builder().max_frame_length(limit).new_codec();
+        Self { stream, codec, buffer: BytesMut::new(), received: 0, given: 0 }
+    }
+
+    /// Changes the limit, for the frames after the handshake.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.codec.set_max_frame_length(limit);
+    }
+
+    /// Bytes that have come so far. It grows while a long frame arrives on a
+    /// slow link: the sign of life that silence is measured from.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// The content of the next frame; `None` when the peer has closed between
+    /// two frames.
+    ///
+    /// Cancel-safe: what was read stays in the reader. After an error the
+    /// stream has no next frame.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, FrameError> {
+        loop {
+            // The codec refuses a length without taking it off the buffer.
+            let length = self.buffer.first_chunk().map(|head| u32::from_be_bytes(*head));
+            let frame = self.codec.decode(&mut self.buffer).map_err(|_| FrameError::TooLong {
+                limit: self.codec.max_frame_length(),
+                found: length.unwrap_or_default().into(),
+            })?;
+            if let Some(frame) = frame {
+                self.given += (LENGTH_BYTES + frame.len()) as u64;
+                return Ok(Some(frame.freeze()));
+            }
+            if self.buffer.capacity() == self.buffer.len() {
+                self.buffer.reserve(READ_BYTES);
+            }
+            match self.stream.read_buf(&mut self.buffer).await? {
+                0 if self.received == self.given => return Ok(None),
+                0 => return Err(FrameError::Truncated),
+                count => self.received += count as u64,
+            }
+        }
+    }
+}
+
+/// Writes one frame whole, head and body in one go where the system can.
+pub async fn write<W: AsyncWrite + Unpin>(stream: &mut W, frame: &Frame) -> std::io::Result<()> {
+    stream.write_all_buf(&mut Buf::chain(&frame.head[..], &frame.body[..])).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{Block, RunId, StepId};
+    use crate::wire::message::{FromWorker, ToWorker};
+
+    #[test]
+    fn payloads_are_not_copied() {
+        let payload = Bytes::from(vec![7; crate::limits::PAYLOAD_BYTES]);
+        let step = StepId { run: RunId(1), index: 2 };
+        let frame = encode(ToWorker::StateSegment { step, segment: 3, payload: payload.clone() });
+        assert_eq!(frame.body.as_ptr(), payload.as_ptr());
+        let content = Bytes::from([&frame.head[4..], &frame.body[..]].concat());
+        let Ok(ToWorker::StateSegment { payload: found, .. }) = decode(&content) else {
+            panic!("a state segment");
+        };
+        assert_eq!(found, payload);
+        assert!(content.as_ptr_range().contains(&found.as_ptr()));
+        let block = Block { level: 0, index: 0 };
+        let empty = FromWorker::PartialSegment { step, block, segment: 3, payload: Bytes::new() };
+        let frame = encode(empty.clone());
+        assert!(frame.head.ends_with(&EMPTY_BIN) && frame.body.is_empty());
+        assert_eq!(decode::<FromWorker>(&frame.head.slice(4..)).unwrap(), empty);
+    }
+}

@@ -1,0 +1,184 @@
+//! What a client is told of runs and of the cluster.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::id::{RunId, WorkerId};
+use crate::results::Results;
+use crate::spec::Split;
+
+/// News of a run. `--json` prints these, one a line, with the variant's name
+/// as the field `event`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum RunEvent {
+    /// The run waits for others, or for workers.
+    Queued {
+        /// The run.
+        run: RunId,
+        /// Runs before it.
+        ahead: u64,
+        /// Workers connected.
+        workers: u32,
+        /// Workers that it waits for.
+        min_workers: u32,
+    },
+    /// The run has begun.
+    Started {
+        /// The run.
+        run: RunId,
+        /// Name of the model.
+        model: String,
+        /// Training rounds to come.
+        rounds: u64,
+        /// Bytes of the state.
+        state_bytes: u64,
+        /// Workers connected.
+        workers: u32,
+    },
+    /// A training round is merged.
+    Round {
+        /// The run.
+        run: RunId,
+        /// The round, from 1.
+        round: u64,
+        /// Training rounds of the run.
+        rounds: u64,
+        /// The epoch, from 1.
+        epoch: u64,
+        /// Examples processed in the round.
+        examples: u64,
+        /// Mean training loss, where the model reports one.
+        loss: Option<f64>,
+        /// Training accuracy, where the model reports one.
+        accuracy: Option<f64>,
+        /// Longest compute time of a worker, ms.
+        compute_ms: f64,
+        /// The rest of the round: sending, merging, waiting, ms.
+        synchronisation_ms: f64,
+        /// Examples a second, this round.
+        examples_per_second: f64,
+        /// Workers connected.
+        workers: u32,
+    },
+    /// An evaluation is done.
+    Evaluation {
+        /// The run.
+        run: RunId,
+        /// Epochs trained before it.
+        epochs: u64,
+        /// The split.
+        split: Split,
+        /// What was observed.
+        results: Results,
+        /// Mean loss, where the model reports one.
+        loss: Option<f64>,
+        /// Accuracy, where the model reports one.
+        accuracy: Option<f64>,
+    },
+    /// A worker came, went, or was given another's work.
+    Worker {
+        /// The run.
+        run: RunId,
+        /// Its name.
+        worker: String,
+        /// `joined`, `left`, `lost`, `slow`, `failed`.
+        what: String,
+        /// More, in a sentence.
+        detail: String,
+    },
+    /// The run has ended well.
+    Finished {
+        /// The run.
+        run: RunId,
+        /// Digest of the final state.
+        digest: Digest,
+        /// Training rounds done.
+        rounds: u64,
+        /// Examples processed in training.
+        examples: u64,
+        /// Seconds from start to end.
+        seconds: f64,
+        /// Loss of the last evaluation.
+        loss: Option<f64>,
+        /// Accuracy of the last evaluation.
+        accuracy: Option<f64>,
+        /// Share of the training time that was not computing, 0 to 1.
+        synchronisation_share: f64,
+    },
+    /// The run has failed.
+    Failed {
+        /// The run.
+        run: RunId,
+        /// Which shard, which error, what to do.
+        reason: String,
+    },
+    /// The run was cancelled.
+    Cancelled {
+        /// The run.
+        run: RunId,
+    },
+}
+
+impl RunEvent {
+    /// Whether no event follows.
+    pub fn is_last(&self) -> bool {
+        matches!(self, Self::Finished { .. } | Self::Failed { .. } | Self::Cancelled { .. })
+    }
+}
+
+/// The cluster's status.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Status {
+    /// Build of the coordinator.
+    pub build: String,
+    /// Connected workers.
+    pub workers: Vec<WorkerStatus>,
+    /// Runs that wait, run, or have ended lately.
+    pub runs: Vec<RunStatus>,
+}
+
+/// A connected worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerStatus {
+    /// Its id.
+    pub id: WorkerId,
+    /// Its name.
+    pub name: String,
+    /// Where it connected from.
+    pub address: String,
+    /// Its slots.
+    pub slots: u32,
+    /// Resident memory, bytes.
+    pub memory: u64,
+    /// Memory that it may use, bytes.
+    pub memory_limit: u64,
+    /// `idle`, `busy` or `draining`.
+    pub state: String,
+    /// Shards done since it joined.
+    pub shards_done: u64,
+    /// Milliseconds since it was last heard.
+    pub last_heard_ms: u64,
+}
+
+/// A run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunStatus {
+    /// Its id.
+    pub id: RunId,
+    /// Name of its model.
+    pub model: String,
+    /// `queued`, `running`, `finished`, `failed` or `cancelled`.
+    pub state: String,
+    /// Training rounds done.
+    pub round: u64,
+    /// Training rounds in all.
+    pub rounds: u64,
+    /// Mean training loss of the last round.
+    pub loss: Option<f64>,
+    /// Digest of the final state, once there is one.
+    pub digest: Option<Digest>,
+}

@@ -1,0 +1,155 @@
+//! The handshake: who connects says [`Hello`], the coordinator [`Welcome`].
+//!
+//! ```text
+//! worker, client                coordinator
+//! ask   ── Hello ──────────────▶ hear      (limits::HANDSHAKE_TIMEOUT)
+//!       ◀── Accepted | Refused ── codec::write
+//! ```
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::id::WorkerId;
+use crate::limits::{FRAME_BYTES, HANDSHAKE_TIMEOUT, NAME_BYTES, SLOTS};
+use crate::wire::codec::{self, FrameError, FrameReader};
+use crate::wire::message::{Hello, NUMERIC_PROFILE, PROTOCOL, Role, Welcome};
+
+/// The word that tells a stray connection from ours.
+pub const MAGIC: &str = "samebit";
+
+/// Version of this build. Coordinator and workers must have the same.
+pub const BUILD: &str = env!("CARGO_PKG_VERSION");
+
+/// Why a handshake came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    /// The coordinator refuses the peer: trying again as it is has no use.
+    #[error("the coordinator refuses: {0}")]
+    Refused(String),
+    /// The peer must not be let in, and is told this sentence.
+    #[error("{0}")]
+    Unfit(String),
+    /// The peer said nothing in time.
+    #[error("no handshake within {} s", HANDSHAKE_TIMEOUT.as_secs())]
+    Timeout,
+    /// The peer closed the connection.
+    #[error("the peer closed the connection during the handshake")]
+    Closed,
+    /// The connection failed, or the peer does not speak this protocol.
+    #[error("handshake: {0}")]
+    Frame(#[from] FrameError),
+}
+
+/// What an accepted worker or client is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Build of the coordinator.
+    pub build: String,
+    /// The worker's id; `None` for clients.
+    pub worker: Option<WorkerId>,
+    /// Silence after which either side counts the other as lost.
+    pub heartbeat_timeout: std::time::Duration,
+}
+
+/// This build's introduction.
+pub fn hello(role: Role) -> Hello {
+    Hello {
+        magic: MAGIC.into(),
+        protocol: PROTOCOL,
+        build: BUILD.into(),
+        numeric_profile: NUMERIC_PROFILE.into(),
+        proof: Bytes::new(),
+        role,
+    }
+}
+
+/// Whether a peer fits this build; if not, what to change, in a sentence.
+pub fn judge(hello: &Hello) -> Result<(), String> {
+    let peer = match &hello.role {
+        Role::Worker { .. } => "worker",
+        Role::Client => "client",
+    };
+    if hello.magic != MAGIC {
+        return Err(format!(
+            "expected a Samebit peer (magic {MAGIC:?}), found magic {:?}: \
+             check which program connects to this port",
+            hello.magic
+        ));
+    }
+    for (what, ours, theirs) in [
+        ("protocol", &PROTOCOL.to_string(), &hello.protocol.to_string()),
+        ("version", &BUILD.to_owned(), &hello.build),
+        ("numeric profile", &NUMERIC_PROFILE.to_owned(), &hello.numeric_profile),
+    ] {
+        if ours != theirs {
+            return Err(format!(
+                "the coordinator has {what} {ours:?}, the {peer} has {theirs:?}: \
+                 install the same Samebit version ({BUILD}) on both"
+            ));
+        }
+    }
+    match &hello.role {
+        Role::Worker { name, slots, memory_limit } => judge_worker(name, *slots, *memory_limit),
+        Role::Client => Ok(()),
+    }
+}
+
+fn judge_worker(name: &str, slots: u32, memory_limit: u64) -> Result<(), String> {
+    let length = name.len();
+    if !(1..=NAME_BYTES).contains(&length) || name.chars().any(char::is_control) {
+        return Err(format!(
+            "the worker's name {name:?} has {length} bytes: \
+             give it --name with 1 to {NAME_BYTES} bytes and no control characters"
+        ));
+    }
+    if !(1..=SLOTS).contains(&slots) {
+        return Err(format!("the worker offers {slots} slots: give it --slots from 1 to {SLOTS}"));
+    }
+    if memory_limit == 0 {
+        return Err("the worker may use no memory: give it a --memory-limit above 0".into());
+    }
+    Ok(())
+}
+
+/// The connecting side's part: says `hello`, waits for the answer, and opens
+/// the reader for frames of full size.
+pub async fn ask<R, W>(
+    reader: &mut FrameReader<R>,
+    writer: &mut W,
+    hello: Hello,
+) -> Result<Accepted, HandshakeError>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let frame = codec::encode(hello);
+    let answer = async {
+        codec::write(writer, &frame).await.map_err(FrameError::Io)?;
+        reader.next().await?.ok_or(HandshakeError::Closed)
+    };
+    let answer = tokio::time::timeout(HANDSHAKE_TIMEOUT, answer);
+    let content = answer.await.map_err(|_| HandshakeError::Timeout)??;
+    match codec::decode(&content)? {
+        Welcome::Refused { reason } => Err(HandshakeError::Refused(reason)),
+        Welcome::Accepted { build, worker, heartbeat_timeout_ms } => {
+            reader.set_limit(FRAME_BYTES);
+            let heartbeat_timeout = std::time::Duration::from_millis(heartbeat_timeout_ms);
+            Ok(Accepted { build, worker, heartbeat_timeout })
+        }
+    }
+}
+
+/// The coordinator's part: waits for a `Hello`, judges it, and opens the
+/// reader for frames of full size. The caller writes the [`Welcome`]; on an
+/// error, [`Welcome::Refused`] with its text, and closes.
+pub async fn hear<R>(reader: &mut FrameReader<R>) -> Result<Hello, HandshakeError>
+where
+    R: AsyncRead + Unpin,
+{
+    let hello = tokio::time::timeout(HANDSHAKE_TIMEOUT, reader.next());
+    let content = hello.await.map_err(|_| HandshakeError::Timeout)??;
+    let hello = codec::decode(&content.ok_or(HandshakeError::Closed)?)?;
+    judge(&hello).map_err(HandshakeError::Unfit)?;
+    reader.set_limit(FRAME_BYTES);
+    Ok(hello)
+}

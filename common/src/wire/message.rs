@@ -1,0 +1,393 @@
+//! Messages. One closed enum for each direction, so that a peer cannot say
+//! what its role does not allow.
+//!
+//! A payload is always the last field of its variant.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::dataset::SplitManifest;
+use crate::digest::Digest;
+use crate::id::{AssignmentId, Block, RunId, StepId, WorkerId};
+use crate::results::Results;
+use crate::spec::Split;
+use crate::state::Layout;
+use crate::wire::payload;
+
+pub use crate::wire::event::{RunEvent, RunStatus, Status, WorkerStatus};
+
+/// Version of the protocol. Any change to a message changes it.
+pub const PROTOCOL: u32 = 1;
+
+/// Names the order and kind of every floating-point operation. Two builds
+/// that could differ in a bit must differ here.
+pub const NUMERIC_PROFILE: &str = "samebit-f32-1";
+
+/// First message of every connection, from the one who connects.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hello {
+    /// Always `samebit`: what tells a stray connection from ours.
+    pub magic: String,
+    /// [`PROTOCOL`].
+    pub protocol: u32,
+    /// Version of the build.
+    pub build: String,
+    /// [`NUMERIC_PROFILE`].
+    pub numeric_profile: String,
+    /// Proof that the peer belongs to the cluster; empty on a cluster without
+    /// keys.
+    pub proof: Bytes,
+    /// Who connects.
+    pub role: Role,
+}
+
+/// Who connects.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Role {
+    /// A worker.
+    Worker {
+        /// Its name, for people.
+        name: String,
+        /// Shards that it runs at the same time.
+        slots: u32,
+        /// Memory that it may use, in bytes.
+        memory_limit: u64,
+    },
+    /// A client.
+    Client,
+}
+
+/// Answer to [`Hello`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Welcome {
+    /// Come in.
+    Accepted {
+        /// Build of the coordinator.
+        build: String,
+        /// The worker's id; `None` for clients.
+        worker: Option<WorkerId>,
+        /// Silence after which either side counts the other as lost, in ms.
+        heartbeat_timeout_ms: u64,
+    },
+    /// Stay out.
+    Refused {
+        /// What to change, in a sentence.
+        reason: String,
+    },
+}
+
+/// Where a running assignment stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// The assignment.
+    pub assignment: AssignmentId,
+    /// Replicas that are running right now.
+    pub running: Vec<u32>,
+    /// Shards finished.
+    pub shards_done: u32,
+    /// Examples processed, those of unfinished shards included.
+    pub examples_done: u64,
+}
+
+/// A finished block.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlockDone {
+    /// The step.
+    pub step: StepId,
+    /// The block.
+    pub block: Block,
+    /// Examples processed: the partial's weight.
+    pub weight: u64,
+    /// What was observed.
+    pub results: Results,
+    /// Digest of the partial.
+    pub digest: Digest,
+    /// Bytes of the partial's segments together.
+    pub partial_bytes: u64,
+    /// Time from the first shard's start to the last one's end, in µs.
+    pub compute_us: u64,
+    /// Whether `inline` holds the partial: all merge segments in order, each
+    /// with its length in 4 bytes, big-endian, before it. Otherwise the worker
+    /// keeps it, to be pulled.
+    pub is_inline: bool,
+    /// The segments, or nothing.
+    #[serde(deserialize_with = "payload::deserialize")]
+    pub inline: Bytes,
+}
+
+/// From a worker to its coordinator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum FromWorker {
+    /// The worker lives. Sent every second, whatever else goes on.
+    Heartbeat {
+        /// Resident memory, in bytes.
+        memory: u64,
+        /// Running assignments.
+        progress: Vec<Progress>,
+    },
+    /// Chunks of examples that the worker lacks for an assignment.
+    NeedChunks {
+        /// The run.
+        run: RunId,
+        /// The split.
+        split: Split,
+        /// Places in the split's manifest.
+        chunks: Vec<u32>,
+    },
+    /// A block is finished. Also said again, for each kept partial of the
+    /// run, after a reconnect.
+    BlockDone(BlockDone),
+    /// A shard failed: an error or a panic of the model.
+    ShardFailed {
+        /// The assignment.
+        assignment: AssignmentId,
+        /// The step.
+        step: StepId,
+        /// The replica.
+        replica: u32,
+        /// Whether trying again cannot help (a value that is not finite).
+        fatal: bool,
+        /// What went wrong.
+        error: String,
+    },
+    /// The assignment is given back unfinished (draining).
+    HandedBack {
+        /// The assignment.
+        assignment: AssignmentId,
+    },
+    /// A merge segment that was pulled.
+    PartialSegment {
+        /// The step.
+        step: StepId,
+        /// The block.
+        block: Block,
+        /// Place among the layout's merge segments.
+        segment: u32,
+        /// The contribution, encoded.
+        #[serde(deserialize_with = "payload::deserialize")]
+        payload: Bytes,
+    },
+    /// A partial that was pulled is not here.
+    PartialMissing {
+        /// The step.
+        step: StepId,
+        /// The block.
+        block: Block,
+    },
+    /// The worker takes no more work and will leave when its blocks are done
+    /// and pulled.
+    Draining,
+    /// The worker leaves now.
+    Goodbye,
+}
+
+/// From the coordinator to a worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum ToWorker {
+    /// The coordinator lives.
+    Heartbeat,
+    /// A run that assignments will refer to.
+    OpenRun {
+        /// The run.
+        run: RunId,
+        /// Its spec, as TOML.
+        spec: String,
+        /// Training examples.
+        train: SplitManifest,
+        /// Test examples.
+        test: SplitManifest,
+        /// Layout of its states.
+        layout: Layout,
+        /// Identity of the state that it starts from; nothing where the model
+        /// makes that. A worker that kept partials of a run of this number,
+        /// but of another opening, drops them: run numbers begin anew with a
+        /// new coordinator.
+        initial: Option<Digest>,
+    },
+    /// No assignment will refer to the run any more.
+    CloseRun {
+        /// The run.
+        run: RunId,
+    },
+    /// A segment of the base state of a step. All segments come in order.
+    StateSegment {
+        /// The step.
+        step: StepId,
+        /// Place among the layout's state segments.
+        segment: u32,
+        /// Values, little-endian.
+        #[serde(deserialize_with = "payload::deserialize")]
+        payload: Bytes,
+    },
+    /// The base state of a step is that of another one, which this worker was
+    /// sent before (an evaluation changes nothing).
+    SameState {
+        /// The step.
+        step: StepId,
+        /// The step whose base is equal.
+        as_of: StepId,
+    },
+    /// A block to process.
+    Assign {
+        /// The assignment.
+        assignment: AssignmentId,
+        /// The step.
+        step: StepId,
+        /// The block.
+        block: Block,
+    },
+    /// An assignment is no longer needed.
+    Revoke {
+        /// The assignment.
+        assignment: AssignmentId,
+    },
+    /// A chunk of examples.
+    Chunk {
+        /// The run.
+        run: RunId,
+        /// The split.
+        split: Split,
+        /// Place in the split's manifest.
+        chunk: u32,
+        /// Features and labels.
+        #[serde(deserialize_with = "payload::deserialize")]
+        payload: Bytes,
+    },
+    /// Send merge segments of a kept partial.
+    Pull {
+        /// The step.
+        step: StepId,
+        /// The block.
+        block: Block,
+        /// First segment.
+        first: u32,
+        /// How many.
+        count: u32,
+    },
+    /// The step is merged: partials and bases of it and of earlier steps of the
+    /// run may be dropped.
+    StepDone {
+        /// The step.
+        step: StepId,
+    },
+    /// The coordinator is going away; reconnect later.
+    Goodbye,
+}
+
+/// From a client to the coordinator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum FromClient {
+    /// The client lives.
+    Heartbeat,
+    /// A run to queue. Chunks and state segments that the coordinator lacks
+    /// follow.
+    Submit {
+        /// The spec, as TOML.
+        spec: String,
+        /// Training examples.
+        train: SplitManifest,
+        /// Test examples.
+        test: SplitManifest,
+        /// Layout of a state to start from; without it the model makes one.
+        state: Option<Layout>,
+        /// Workers to wait for before the run starts.
+        min_workers: u32,
+    },
+    /// A chunk that the coordinator asked for.
+    Chunk {
+        /// The split.
+        split: Split,
+        /// Place in the split's manifest.
+        chunk: u32,
+        /// Features and labels.
+        #[serde(deserialize_with = "payload::deserialize")]
+        payload: Bytes,
+    },
+    /// A segment of the state to start from. All come in order.
+    StateSegment {
+        /// Place among the layout's state segments.
+        segment: u32,
+        /// Values, little-endian.
+        #[serde(deserialize_with = "payload::deserialize")]
+        payload: Bytes,
+    },
+    /// Send events of a run as they come, from its beginning.
+    Follow {
+        /// The run.
+        run: RunId,
+    },
+    /// Send the final state of a run.
+    Fetch {
+        /// The run.
+        run: RunId,
+    },
+    /// Cancel a run.
+    Cancel {
+        /// The run.
+        run: RunId,
+    },
+    /// Send the cluster's status.
+    Status,
+}
+
+/// From the coordinator to a client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum ToClient {
+    /// The coordinator lives.
+    Heartbeat,
+    /// Chunks that the coordinator lacks for the submission.
+    NeedChunks {
+        /// The split.
+        split: Split,
+        /// Places in the split's manifest.
+        chunks: Vec<u32>,
+    },
+    /// The run is queued.
+    Accepted {
+        /// Its id.
+        run: RunId,
+    },
+    /// The request cannot be served.
+    Rejected {
+        /// Whether the request itself is wrong (bad input), or the coordinator
+        /// could not serve it.
+        bad_input: bool,
+        /// Why, in a sentence.
+        reason: String,
+    },
+    /// News of a followed run.
+    Event(RunEvent),
+    /// The state that was asked for: its layout, then all segments in order.
+    State {
+        /// The run.
+        run: RunId,
+        /// Its layout.
+        layout: Layout,
+        /// Its digest.
+        digest: Digest,
+    },
+    /// A segment of that state.
+    StateSegment {
+        /// Place among the layout's state segments.
+        segment: u32,
+        /// Values, little-endian.
+        #[serde(deserialize_with = "payload::deserialize")]
+        payload: Bytes,
+    },
+    /// The cluster's status.
+    Status(Status),
+    /// The run is cancelled, or was over already.
+    Cancelled {
+        /// The run.
+        run: RunId,
+    },
+}

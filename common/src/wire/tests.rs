@@ -1,0 +1,335 @@
+//! Properties of the wire as a whole.
+
+use std::fmt::Debug;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::arbitrary;
+use super::codec::{FrameReader, decode, encode};
+use super::message::{
+    BlockDone, FromClient, FromWorker, Hello, Progress, Role, ToClient, ToWorker, Welcome,
+};
+use super::{Frame, FrameError, Message, handshake};
+use crate::id::{AssignmentId, Block, RunId, StepId};
+use crate::limits::{
+    DATASET_CHUNKS, FRAME_BYTES, HANDSHAKE_FRAME_BYTES, NAME_BYTES, PAYLOAD_BYTES, RESULT_COUNTS,
+    SLOTS, TEXT_BYTES,
+};
+use crate::results::Results;
+use crate::spec::Split;
+
+fn bytes_of(frame: &Frame) -> Bytes {
+    [&frame.head[..], &frame.body[..]].concat().into()
+}
+
+/// What holds for every message: it comes back equal, it fits a frame, and no
+/// part of it passes for a message.
+fn check<M: Message + Clone + PartialEq + Debug>(message: M) -> Result<(), TestCaseError> {
+    let bytes = bytes_of(&encode(message.clone()));
+    let content = bytes.slice(4..);
+    prop_assert!(content.len() <= FRAME_BYTES);
+    prop_assert_eq!(u32::from_be_bytes(bytes[..4].try_into().unwrap()) as usize, content.len());
+    let decoded: M = decode(&content)?;
+    prop_assert_eq!(decoded, message);
+    // Every cut near the ends, some in between.
+    let stride = (content.len() / 256).max(1);
+    for end in
+        (0..content.len()).step_by(stride).chain(content.len().saturating_sub(64)..content.len())
+    {
+        prop_assert!(decode::<M>(&content.slice(..end)).is_err(), "cut at {}", end);
+    }
+    let longer = Bytes::from([&content[..], &[0xc0]].concat());
+    prop_assert!(matches!(decode::<M>(&longer), Err(FrameError::Trailing(_))));
+    Ok(())
+}
+
+fn decode_as_anything(content: &Bytes) {
+    let _ = decode::<Hello>(content);
+    let _ = decode::<Welcome>(content);
+    let _ = decode::<FromWorker>(content);
+    let _ = decode::<ToWorker>(content);
+    let _ = decode::<FromClient>(content);
+    let _ = decode::<ToClient>(content);
+}
+
+proptest! {
+    #[test]
+    fn hello_comes_back(message in arbitrary::hello()) { check(message)?; }
+
+    #[test]
+    fn welcome_comes_back(message in arbitrary::welcome()) { check(message)?; }
+
+    #[test]
+    fn from_worker_comes_back(message in arbitrary::from_worker()) { check(message)?; }
+
+    #[test]
+    fn to_worker_comes_back(message in arbitrary::to_worker()) { check(message)?; }
+
+    #[test]
+    fn from_client_comes_back(message in arbitrary::from_client()) { check(message)?; }
+
+    #[test]
+    fn to_client_comes_back(message in arbitrary::to_client()) { check(message)?; }
+
+    #[test]
+    fn random_bytes_give_an_error_or_a_message(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        decode_as_anything(&bytes.into());
+    }
+
+    #[test]
+    fn damaged_messages_give_an_error_or_a_message(
+        message in arbitrary::to_worker(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut bytes = bytes_of(&encode(message)).to_vec().split_off(4);
+        for (place, byte) in changes {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        decode_as_anything(&bytes.into());
+    }
+
+    #[test]
+    fn frames_read_the_same_however_they_are_cut(
+        messages in prop::collection::vec(arbitrary::from_worker(), 0..6),
+        pieces in prop::collection::vec(1usize..3000, 1..40),
+    ) {
+        let frames: Vec<_> = messages.iter().cloned().map(encode).collect();
+        let stream: Vec<u8> = frames.iter().flat_map(bytes_of).collect();
+        let total = stream.len() as u64;
+        let stream = Pieces { bytes: stream, pieces, turn: 0, is_due: false };
+        let mut reader = FrameReader::new(stream, FRAME_BYTES);
+        for message in messages {
+            let content = next(&mut reader)?.expect("a frame");
+            prop_assert_eq!(decode::<FromWorker>(&content)?, message);
+        }
+        prop_assert!(next(&mut reader)?.is_none());
+        prop_assert_eq!(reader.received(), total);
+    }
+}
+
+/// A stream that gives its bytes in pieces, and is not ready before each.
+struct Pieces {
+    bytes: Vec<u8>,
+    pieces: Vec<usize>,
+    turn: usize,
+    is_due: bool,
+}
+
+impl AsyncRead for Pieces {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        self.is_due = !self.is_due;
+        if self.is_due {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let piece = self.pieces[self.turn % self.pieces.len()];
+        self.turn += 1;
+        let count = piece.min(out.remaining()).min(self.bytes.len());
+        out.put_slice(&self.bytes[..count]);
+        self.bytes.drain(..count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The next frame, by a new call of `next` for every poll: each call but the
+/// last is cancelled, and must lose nothing.
+fn next<R: AsyncRead + Unpin>(reader: &mut FrameReader<R>) -> Result<Option<Bytes>, FrameError> {
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    loop {
+        if let Poll::Ready(outcome) = pin!(reader.next()).poll(&mut context) {
+            return outcome;
+        }
+    }
+}
+
+#[test]
+fn a_length_above_the_limit_is_refused_before_memory_is_taken() {
+    let mut reader = FrameReader::new(&b"\xff\xff\xff\xff"[..], FRAME_BYTES);
+    let error = next(&mut reader).unwrap_err();
+    assert_eq!(error.to_string(), "a frame of 4294967295 bytes: expected at most 1114112");
+    let mut long = vec![0, 0, 0x40, 1];
+    long.resize(4 + (16 << 10) + 1, 0xc0);
+    let mut reader = FrameReader::new(&long[..], HANDSHAKE_FRAME_BYTES);
+    assert!(matches!(next(&mut reader), Err(FrameError::TooLong { found: 16_385, .. })));
+    reader.set_limit(FRAME_BYTES);
+    assert_eq!(next(&mut reader).unwrap().unwrap().len(), 16_385);
+}
+
+#[test]
+fn a_connection_that_ends_inside_a_frame_is_an_error() {
+    let bytes = bytes_of(&encode(ToWorker::Heartbeat));
+    for end in 1..bytes.len() {
+        let mut reader = FrameReader::new(&bytes[..end], FRAME_BYTES);
+        assert!(matches!(next(&mut reader), Err(FrameError::Truncated)), "cut at {end}");
+    }
+}
+
+#[test]
+fn declared_counts_and_nesting_are_not_believed() {
+    let string = |text: &str| [&[0xa0 | text.len() as u8], text.as_bytes()].concat();
+    let list = [0xdd, 0xff, 0xff, 0xff, 0xff];
+    let map = [0xdf, 0xff, 0xff, 0xff, 0xff];
+    let heartbeat = |value: &[u8]| {
+        [&[0x81][..], &string("Heartbeat"), &[0x82], &string("progress"), value].concat()
+    };
+    for bytes in [
+        list.to_vec(),
+        map.to_vec(),
+        heartbeat(&list),
+        heartbeat(&[&list[..], &[0x81], &string("running"), &list].concat()),
+        heartbeat(&[0x91; 100_000]),
+        vec![0x81; 100_000],
+        [&[0x81][..], &string("Unknown"), &[0xc6, 0xff, 0xff, 0xff, 0xff]].concat(),
+    ] {
+        decode_as_anything(&bytes.clone().into());
+        assert!(decode::<FromWorker>(&bytes.into()).is_err());
+    }
+}
+
+#[test]
+fn what_is_unknown_twice_or_of_another_direction_is_refused() {
+    let string = |text: &str| [&[0xa0 | text.len() as u8], text.as_bytes()].concat();
+    let run = |fields: &[&str]| {
+        let mut bytes = [&[0x81][..], &string("CloseRun"), &[0x80 | fields.len() as u8]].concat();
+        for field in fields {
+            bytes.extend([&string(field)[..], &[1]].concat());
+        }
+        Bytes::from(bytes)
+    };
+    assert!(decode::<ToWorker>(&run(&["run"])).is_ok());
+    for (fields, word) in
+        [(&["run", "x"][..], "unknown field"), (&["run", "run"], "duplicate"), (&[], "missing")]
+    {
+        let error = decode::<ToWorker>(&run(fields)).unwrap_err().to_string();
+        assert!(error.contains("no ToWorker") && error.contains(word), "{error}");
+    }
+    assert!(decode::<FromWorker>(&run(&["run"])).is_err());
+    let long = string("long").repeat(10_000);
+    assert!(decode::<ToWorker>(&long.into()).unwrap_err().to_string().len() < 1000);
+}
+
+#[test]
+fn fields_out_of_bounds_are_refused_by_name() {
+    let step = StepId { run: RunId(1), index: 0 };
+    let block = Block { level: 0, index: 0 };
+    let far = Block { level: 200, index: 1 };
+    let long: Bytes = vec![0; PAYLOAD_BYTES + 1].into();
+    let done = |results, is_inline, inline: &'static [u8]| {
+        let digest = crate::digest::Digest::of(b"");
+        let (weight, partial_bytes, compute_us) = (1, 1 << 40, 1);
+        let inline = Bytes::from_static(inline);
+        let done = BlockDone {
+            step,
+            block,
+            weight,
+            results,
+            digest,
+            partial_bytes,
+            compute_us,
+            is_inline,
+            inline,
+        };
+        FromWorker::BlockDone(done)
+    };
+    let counts = |count| Results {
+        counts: [("confusion".into(), vec![0; count])].into(),
+        ..Default::default()
+    };
+    let assignment = AssignmentId(1);
+    let busy =
+        Progress { assignment, running: vec![0; SLOTS as usize], shards_done: 0, examples_done: 0 };
+    let progress = vec![busy.clone(), busy];
+    let (run, split) = (RunId(1), Split::Train);
+    for (message, field) in [
+        (FromWorker::PartialMissing { step, block: far }, "block"),
+        (FromWorker::PartialSegment { step, block, segment: 0, payload: long }, ""),
+        (FromWorker::Heartbeat { memory: 0, progress }, "progress.running"),
+        (FromWorker::NeedChunks { run, split, chunks: vec![0; DATASET_CHUNKS + 1] }, "chunks"),
+        (FromWorker::NeedChunks { run, split, chunks: vec![DATASET_CHUNKS as u32] }, "chunks"),
+        (done(counts(RESULT_COUNTS + 1), false, b""), "results.counts"),
+        (done(counts(0), false, b"x"), "inline"),
+        (done(counts(0), true, b"x"), "partial_bytes"),
+    ] {
+        let content = bytes_of(&encode(message)).slice(4..);
+        let error = decode::<FromWorker>(&content).unwrap_err().to_string();
+        assert!(error.contains(field) && error.contains("expected"), "{error}");
+    }
+    let pull = ToWorker::Pull { step, block, first: u32::MAX, count: 2 };
+    assert!(decode::<ToWorker>(&bytes_of(&encode(pull)).slice(4..)).is_err());
+}
+
+#[test]
+fn long_errors_are_cut_not_refused() {
+    let error = "é".repeat(TEXT_BYTES);
+    let step = StepId { run: RunId(1), index: 0 };
+    let assignment = AssignmentId(1);
+    let message = FromWorker::ShardFailed { assignment, step, replica: 0, fatal: false, error };
+    match decode(&bytes_of(&encode(message)).slice(4..)) {
+        Ok(FromWorker::ShardFailed { error, .. }) => assert_eq!(error.len(), TEXT_BYTES),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_refusal_says_what_to_change() {
+    let role =
+        |name: &str, slots, memory_limit| Role::Worker { name: name.into(), slots, memory_limit };
+    let good = handshake::hello(role("one", 4, 1 << 30));
+    assert_eq!(handshake::judge(&good), Ok(()));
+    assert_eq!(handshake::judge(&handshake::hello(Role::Client)), Ok(()));
+    for (hello, words) in [
+        (Hello { magic: "http".into(), ..good.clone() }, "which program connects"),
+        (Hello { protocol: 99, ..good.clone() }, "protocol \"1\", the worker has \"99\""),
+        (Hello { build: "9.9.9".into(), ..good.clone() }, "install the same Samebit version"),
+        (Hello { numeric_profile: "x".into(), ..good.clone() }, "numeric profile"),
+        (handshake::hello(role("", 4, 1)), "--name"),
+        (handshake::hello(role(&"x".repeat(NAME_BYTES + 1), 4, 1)), "--name"),
+        (handshake::hello(role("a\nb", 4, 1)), "--name"),
+        (handshake::hello(role("one", 0, 1)), "--slots"),
+        (handshake::hello(role("one", SLOTS + 1, 1)), "--slots"),
+        (handshake::hello(role("one", 4, 0)), "--memory-limit"),
+    ] {
+        let reason = handshake::judge(&hello).unwrap_err();
+        assert!(reason.contains(words), "{reason:?} lacks {words:?}");
+    }
+}
+
+#[tokio::test]
+async fn both_sides_shake_hands() {
+    for refuse in [false, true] {
+        let (near, far) = tokio::io::duplex(64);
+        let (near_read, mut near_write) = tokio::io::split(near);
+        let (far_read, mut far_write) = tokio::io::split(far);
+        let coordinator = async {
+            let mut reader = FrameReader::new(far_read, HANDSHAKE_FRAME_BYTES);
+            let hello = handshake::hear(&mut reader).await.unwrap();
+            let welcome = match refuse {
+                true => Welcome::Refused { reason: "full".into() },
+                false => Welcome::Accepted {
+                    build: hello.build,
+                    worker: None,
+                    heartbeat_timeout_ms: 10_000,
+                },
+            };
+            super::codec::write(&mut far_write, &encode(welcome)).await.unwrap();
+        };
+        let client = async {
+            let mut reader = FrameReader::new(near_read, HANDSHAKE_FRAME_BYTES);
+            handshake::ask(&mut reader, &mut near_write, handshake::hello(Role::Client)).await
+        };
+        let (_, outcome) = tokio::join!(coordinator, client);
+        match outcome {
+            Ok(accepted) => assert!(!refuse && accepted.heartbeat_timeout.as_secs() == 10),
+            Err(error) => assert_eq!(error.to_string(), "the coordinator refuses: full"),
+        }
+    }
+}
