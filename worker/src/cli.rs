@@ -1,0 +1,355 @@
+//! Flags and settings of the binary.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use clap::Parser;
+use common::limits;
+use common::model::Registry;
+use common::settings::{self, Bytes, LogFormat};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::driver::{self, Config, End, memory};
+
+/// A flag, a variable or a settings file is wrong.
+const EXIT_BAD_INPUT: u8 = 2;
+/// The coordinator refuses the worker, or the system does.
+const EXIT_FAILED: u8 = 3;
+/// Told to leave at once.
+const EXIT_CANCELLED: u8 = 130;
+
+/// Share of the memory limit that caches examples, unless told otherwise.
+const CACHE_SHARE: u64 = 4;
+
+/// The least memory limit that makes sense: below it, not even the worker
+/// itself would fit.
+const MEMORY_LIMIT_MIN: Bytes = Bytes(16 << 20);
+
+/// Threads for what blocks: host names, and segments that are encoded.
+const BLOCKING_THREADS: usize = 4;
+
+/// Longest time to leave in order once standard input has closed.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
+
+const AFTER_HELP: &str = "\
+Examples:
+  worker                                       for a coordinator on this machine
+  worker --coordinator head:7700 --slots 4     four shards at a time
+  worker --memory-limit 2GiB --log-level debug
+  SAMEBIT_COORDINATOR=head:7700 worker         the same from the environment
+  worker --config worker.toml --print-config   shows where each setting is from
+
+Every flag can be a line of the settings file (`memory_limit = \"2GiB\"`) or a
+variable (SAMEBIT_MEMORY_LIMIT); a flag wins over a variable, a variable over
+the file.
+
+SIGTERM or Ctrl-C leaves as soon as nothing is lost by it, a second one at once.
+A coordinator that cannot be reached is tried again until it can.
+
+Exit codes:
+  0    left as it was told to
+  2    a flag, a variable or the settings file is wrong
+  3    refused by the coordinator, or failed to start
+  130  left at once";
+
+/// A Samebit worker: trains the blocks of replicas that a coordinator hands it.
+#[derive(Debug, Parser, Serialize)]
+#[command(name = "worker", version, after_help = AFTER_HELP)]
+struct Flags {
+    /// Where the coordinator listens [default: 127.0.0.1:7700]
+    #[arg(long, value_name = "HOST:PORT")]
+    coordinator: Option<String>,
+    /// Shards that run at the same time, a thread each [default: the processors
+    /// that this process may use]
+    #[arg(long, value_name = "N")]
+    slots: Option<u32>,
+    /// Memory to use; where too little for all slots, fewer shards run at the
+    /// same time [default: the control group's limit or 80 % of the machine's
+    /// memory, whichever is less]
+    #[arg(long, value_name = "SIZE")]
+    memory_limit: Option<Bytes>,
+    /// Example data to keep in memory [default: a quarter of the memory limit]
+    #[arg(long, value_name = "SIZE")]
+    cache_limit: Option<Bytes>,
+    /// Name of this worker, for people [default: host name and process id]
+    #[arg(long)]
+    name: Option<String>,
+    /// What to log: error, warn, info, debug, trace, or a filter such as
+    /// `worker=debug` [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// How to log [default: text]
+    #[arg(long, value_enum)]
+    log_format: Option<LogFormat>,
+    /// Leave when standard input closes: whoever started this worker wants it
+    /// to, or is gone
+    #[arg(long)]
+    #[serde(skip)]
+    exit_on_stdin_close: bool,
+    /// Settings file (TOML)
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+    /// Print all settings and where each comes from, and exit
+    #[arg(long)]
+    #[serde(skip)]
+    print_config: bool,
+}
+
+/// All settings, in the words of the settings file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    coordinator: String,
+    slots: u32,
+    memory_limit: Bytes,
+    cache_limit: Option<Bytes>,
+    name: String,
+    log_level: String,
+    log_format: LogFormat,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            coordinator: "127.0.0.1:7700".into(),
+            slots: u32::try_from(processors).unwrap_or(limits::SLOTS).min(limits::SLOTS),
+            memory_limit: Bytes(memory::default_limit()),
+            cache_limit: None,
+            name: default_name(),
+            log_level: "info".into(),
+            log_format: LogFormat::Text,
+        }
+    }
+}
+
+/// The host's name and the process's number.
+fn default_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String = host.trim().chars().filter(|char| !char.is_control()).collect();
+    let host = if host.is_empty() { "worker" } else { &host };
+    let process = std::process::id().to_string();
+    let room = limits::NAME_BYTES - process.len() - 1;
+    let host = &host[..host.floor_char_boundary(room)];
+    format!("{host}-{process}")
+}
+
+impl Settings {
+    /// Checks what the types do not; the error names the setting.
+    fn check(&self) -> Result<(), String> {
+        let port = self.coordinator.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+        if !port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0)) {
+            return Err(format!(
+                "setting `coordinator`: expected HOST:PORT, found {:?}",
+                self.coordinator
+            ));
+        }
+        if !(1..=limits::SLOTS).contains(&self.slots) {
+            return Err(format!(
+                "setting `slots`: expected 1 to {}, found {}",
+                limits::SLOTS,
+                self.slots
+            ));
+        }
+        if self.memory_limit < MEMORY_LIMIT_MIN {
+            return Err(format!(
+                "setting `memory_limit`: expected at least {MEMORY_LIMIT_MIN}, found {}",
+                self.memory_limit
+            ));
+        }
+        if let Some(cache) = self.cache_limit
+            && cache > self.memory_limit
+        {
+            return Err(format!(
+                "setting `cache_limit`: expected at most the memory limit, {}, found {cache}",
+                self.memory_limit
+            ));
+        }
+        if !(1..=limits::NAME_BYTES).contains(&self.name.len())
+            || self.name.chars().any(char::is_control)
+        {
+            return Err(format!(
+                "setting `name`: expected 1 to {} bytes without control characters, found {:?}",
+                limits::NAME_BYTES,
+                self.name
+            ));
+        }
+        Ok(())
+    }
+
+    fn into_config(self) -> Config {
+        let share = Bytes(self.memory_limit.0 / CACHE_SHARE);
+        Config {
+            coordinator: self.coordinator,
+            name: self.name,
+            slots: self.slots,
+            memory_limit: self.memory_limit.0,
+            cache_limit: self.cache_limit.unwrap_or(share).0,
+            seed: jitter_seed(),
+        }
+    }
+}
+
+/// Differs between workers that start at the same time, so that they do not
+/// all reconnect at the same time. No result depends on it.
+fn jitter_seed() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.as_nanos() as u64 ^ (u64::from(std::process::id()) << 32)
+}
+
+/// The whole program: what a user's own binary calls with its own registry.
+/// `args` begin with the program's name. The codes are those of `--help`.
+pub fn run(registry: Registry, args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let flags = match Flags::try_parse_from(args) {
+        Ok(flags) => flags,
+        Err(error) => {
+            // Nobody is left to tell where even this cannot be written.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { EXIT_BAD_INPUT } else { 0 });
+        }
+    };
+    match start(registry, &flags) {
+        Ok(code) => code,
+        Err((code, error)) => {
+            eprintln!("error: {error}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn start(registry: Registry, flags: &Flags) -> Result<ExitCode, (u8, String)> {
+    let bad_input = |error: String| (EXIT_BAD_INPUT, error);
+    let loaded = settings::load::<Settings, _>(flags.config.as_deref(), flags)
+        .map_err(|error| bad_input(error.to_string()))?;
+    loaded.values.check().map_err(bad_input)?;
+    if flags.print_config {
+        print!("{}", loaded.to_text());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let settings = loaded.values;
+    settings::start_logging(settings.log_format, &settings.log_level)
+        .map_err(|error| bad_input(error.to_string()))?;
+    // One thread for all I/O: what computes has its own pool.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
+        .map_err(|error| (EXIT_FAILED, format!("cannot start: {error}")))?;
+    let end = runtime.block_on(async {
+        let signals = signals(flags.exit_on_stdin_close)
+            .map_err(|error| (EXIT_FAILED, format!("signals: {error}")))?;
+        Ok(driver::run(registry, settings.into_config(), signals).await)
+    });
+    // Shards that still run must not hold up the end.
+    runtime.shutdown_background();
+    Ok(match end? {
+        End::Left => ExitCode::SUCCESS,
+        End::Cancelled => ExitCode::from(EXIT_CANCELLED),
+        End::Refused(reason) => {
+            tracing::error!("refused by the coordinator: {reason}");
+            ExitCode::from(EXIT_FAILED)
+        }
+    })
+}
+
+/// A message for every SIGTERM and Ctrl-C, and for the end of standard input
+/// where `stdin` says so.
+fn signals(stdin: bool) -> std::io::Result<mpsc::Receiver<()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (sender, receiver) = mpsc::channel(2);
+    if stdin {
+        leave_with_stdin(sender.clone())?;
+    }
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if sender.send(()).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(receiver)
+}
+
+/// Asks to leave when standard input ends, and ends the process if that takes
+/// long: with nobody left to answer, it might take for ever.
+fn leave_with_stdin(leave: mpsc::Sender<()>) -> std::io::Result<()> {
+    std::thread::Builder::new().name("stdin".into()).spawn(move || {
+        // A failing read says the same as the end.
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        // Where the queue is full, it was asked before.
+        let _ = leave.try_send(());
+        std::thread::sleep(LEAVE_TIMEOUT);
+        std::process::exit(EXIT_CANCELLED.into());
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(args: &[&str]) -> Flags {
+        Flags::try_parse_from(std::iter::once("worker").chain(args.iter().copied())).unwrap()
+    }
+
+    #[test]
+    fn flags_are_settings() {
+        Flags::command().debug_assert();
+        let flags = parse(&["--slots", "3", "--memory-limit", "2GiB", "--name", "one"]);
+        let settings = settings::load::<Settings, _>(None, &flags).unwrap().values;
+        settings.check().unwrap();
+        let config = settings.into_config();
+        assert_eq!((config.slots, config.memory_limit, config.name.as_str()), (3, 2 << 30, "one"));
+        assert_eq!(config.cache_limit, 512 << 20);
+    }
+
+    #[test]
+    fn defaults_are_in_range() {
+        let settings = Settings::default();
+        settings.check().unwrap();
+        assert_eq!(settings.coordinator, "127.0.0.1:7700");
+        assert!(settings.name.ends_with(&std::process::id().to_string()));
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        type Change = fn(&mut Settings);
+        let wrong: [(&str, Change); 8] = [
+            ("coordinator", |settings| settings.coordinator = "head".into()),
+            ("coordinator", |settings| settings.coordinator = ":7700".into()),
+            ("coordinator", |settings| settings.coordinator = "head:70000".into()),
+            ("slots", |settings| settings.slots = 0),
+            ("slots", |settings| settings.slots = limits::SLOTS + 1),
+            ("memory_limit", |settings| settings.memory_limit = Bytes(1)),
+            ("cache_limit", |settings| settings.cache_limit = Some(Bytes(u64::MAX))),
+            ("name", |settings| settings.name = "a\nb".into()),
+        ];
+        for (name, change) in wrong {
+            let mut settings = Settings::default();
+            change(&mut settings);
+            let error = settings.check().unwrap_err();
+            assert!(error.contains(&format!("`{name}`")), "{error}");
+        }
+    }
+
+    #[test]
+    fn wrong_flags_are_bad_input() {
+        for args in [&["--slots", "many"][..], &["--nonsense"], &["--memory-limit", "2 apples"]] {
+            let args = std::iter::once("worker").chain(args.iter().copied()).map(OsString::from);
+            let code = run(Registry::empty(), args);
+            assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(EXIT_BAD_INPUT)));
+        }
+    }
+}

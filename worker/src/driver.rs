@@ -1,0 +1,380 @@
+//! The worker's driver: turns frames, ended shards, timers and signals into
+//! events of the [`Session`], and the session's actions into I/O.
+//!
+//! ```text
+//!  coordinator ─▶ reader ─┐                    ┌─▶ writer ─▶ coordinator
+//!  pool ──────▶ reports ──┤                    │     ▲
+//!  signals ───────────────┼▶ engine ─ session ─┤   heartbeat (its own task)
+//!  timer ─────────────────┘                    └─▶ pool (slots threads)
+//! ```
+//!
+//! One task, the engine, owns all that is not shared. It never computes: what
+//! may take long (shards, merges, digests, orders of epochs) runs on the pool.
+
+mod assignments;
+mod bases;
+mod block;
+mod cache;
+mod compute;
+mod connection;
+mod examples;
+pub(crate) mod memory;
+mod messages;
+mod run;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod toy;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use common::id::{AssignmentId, Block, RunId, StepId};
+use common::limits;
+use common::model::Registry;
+use common::wire::handshake::Accepted;
+use common::wire::message::{FromWorker, Role};
+use common::wire::{FrameError, codec};
+use tokio::sync::mpsc;
+
+use crate::session::{self, Action, Event, Session};
+use assignments::{Assignment, Kept};
+use bases::Bases;
+use cache::ChunkCache;
+use compute::{Compute, Report, WorkTable};
+use connection::{ConnectError, Connection};
+use examples::Requests;
+use run::{CurrentOrder, OpenRun, Opening};
+
+/// Finished blocks that are kept, to be pulled or offered again. All of them
+/// offered at once leave room in the queue of control messages.
+const KEPT_BLOCKS: usize = limits::CONTROL_QUEUE / 2;
+
+/// Settings of a worker.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the coordinator is, `HOST:PORT`.
+    pub coordinator: String,
+    /// The worker's name, for people.
+    pub name: String,
+    /// Shards that run at the same time, if memory allows.
+    pub slots: u32,
+    /// Memory that the worker may use, in bytes.
+    pub memory_limit: u64,
+    /// Bytes of example data to keep.
+    pub cache_limit: u64,
+    /// Seed of the jitter between tries to connect.
+    pub seed: u64,
+}
+
+/// How a worker ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was told to leave, and lost nothing by it.
+    Left,
+    /// It was told to leave at once.
+    Cancelled,
+    /// The coordinator refuses it, for this reason.
+    Refused(String),
+}
+
+/// Works for a coordinator until it is refused or told to leave: the first
+/// message of `signals` says to leave when nothing is lost by it, the second
+/// one at once.
+pub async fn run(registry: Registry, config: Config, mut signals: mpsc::Receiver<()>) -> End {
+    // Shards and orders report one by one; the pool waits when they are many.
+    let (sender, mut reports) = mpsc::channel(limits::SLOTS as usize);
+    let compute = Compute::new(config.slots, sender);
+    let mut engine = Engine::new(registry, config, compute);
+    let mut told_to_leave = false;
+    let sleep = tokio::time::sleep_until(Instant::now().into());
+    tokio::pin!(sleep);
+    loop {
+        if let Some(end) = engine.perform_actions() {
+            engine.close().await;
+            return end;
+        }
+        let due = engine.session.poll_timeout();
+        if let Some(due) = due
+            && sleep.deadline() != due.into()
+        {
+            sleep.as_mut().reset(due.into());
+        }
+        tokio::select! {
+            biased;
+            Some(()) = signals.recv() => {
+                if told_to_leave {
+                    return End::Cancelled;
+                }
+                told_to_leave = true;
+                tracing::info!("leaving when nothing is lost by it; again to leave at once");
+                engine.tell(Event::Drain);
+            }
+            Some(report) = reports.recv() => engine.on_report(report),
+            frame = next_frame(&mut engine.connection) => engine.on_frame(frame),
+            outcome = next_connection(&mut engine.connecting) => engine.on_connected(outcome),
+            () = &mut sleep, if due.is_some() => engine.on_timeout(),
+        }
+    }
+}
+
+type Connecting =
+    Pin<Box<dyn Future<Output = Result<(Connection, Accepted), ConnectError>> + Send>>;
+
+async fn next_frame(connection: &mut Option<Connection>) -> Result<Option<Bytes>, FrameError> {
+    match connection {
+        Some(connection) => connection.reader.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_connection(
+    connecting: &mut Option<Connecting>,
+) -> Result<(Connection, Accepted), ConnectError> {
+    match connecting {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A run that is open, or why it cannot be.
+#[derive(Debug)]
+struct Opened {
+    opening: Opening,
+    run: Result<Arc<OpenRun>, String>,
+    order: CurrentOrder,
+}
+
+struct Engine {
+    registry: Registry,
+    config: Config,
+    session: Session,
+    /// Events that came up while actions were performed.
+    pending: VecDeque<Event>,
+    connecting: Option<Connecting>,
+    connection: Option<Connection>,
+    /// Bytes of the connection that the session has heard of.
+    heard: u64,
+    /// What was wrong when connecting failed last: said once.
+    last_trouble: Option<String>,
+    refusal: Option<String>,
+    compute: Compute,
+    runs: BTreeMap<RunId, Opened>,
+    bases: Bases,
+    cache: ChunkCache,
+    requests: Requests,
+    assignments: BTreeMap<AssignmentId, Assignment>,
+    work: WorkTable,
+    kept: BTreeMap<(StepId, Block), Kept>,
+}
+
+impl Engine {
+    fn new(registry: Registry, config: Config, compute: Compute) -> Self {
+        let session = Session::new(session::Config {
+            slots: config.slots,
+            seed: config.seed,
+            kept_blocks: KEPT_BLOCKS,
+        });
+        Self {
+            session,
+            pending: VecDeque::new(),
+            connecting: None,
+            connection: None,
+            heard: 0,
+            last_trouble: None,
+            refusal: None,
+            compute,
+            runs: BTreeMap::new(),
+            bases: Bases::default(),
+            cache: ChunkCache::new(config.cache_limit),
+            requests: Requests::default(),
+            assignments: BTreeMap::new(),
+            work: WorkTable::default(),
+            kept: BTreeMap::new(),
+            registry,
+            config,
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.session.handle_event(Instant::now(), event);
+    }
+
+    fn on_report(&mut self, report: Report) {
+        match report {
+            Report::Shard(event) => self.tell(event),
+            Report::Order { run, epoch, order } => {
+                if let Some(opened) = self.runs.get_mut(&run) {
+                    opened.order.arrived(epoch, order);
+                }
+                let waiting = self.assignments_of(run, |assignment| assignment.fetching.is_none());
+                for assignment in waiting {
+                    self.fetch_data(assignment);
+                }
+            }
+        }
+    }
+
+    fn on_timeout(&mut self) {
+        // A long frame on a slow link is no silence.
+        let received =
+            self.connection.as_ref().map_or(0, |connection| connection.reader.received());
+        if received != self.heard {
+            self.heard = received;
+            self.tell(Event::Heard);
+        }
+        self.session.handle_timeout(Instant::now());
+    }
+
+    fn on_frame(&mut self, frame: Result<Option<Bytes>, FrameError>) {
+        let message =
+            frame.and_then(|content| content.map(|content| codec::decode(&content)).transpose());
+        match message {
+            Ok(Some(message)) => {
+                self.heard = self.connection.as_ref().map_or(0, |open| open.reader.received());
+                self.tell(Event::Heard);
+                if let Err(wrong) = self.on_message(message) {
+                    self.lost(&format!("the coordinator sent what makes no sense: {wrong}"));
+                }
+            }
+            Ok(None) => self.lost("the coordinator closed the connection"),
+            Err(error) => self.lost(&error.to_string()),
+        }
+    }
+
+    fn on_connected(&mut self, outcome: Result<(Connection, Accepted), ConnectError>) {
+        self.connecting = None;
+        match outcome {
+            Ok((connection, accepted)) => {
+                let id = accepted.worker.map(|id| id.to_string()).unwrap_or_default();
+                tracing::info!(
+                    "connected to {} as {id} ({}), {} slots",
+                    self.config.coordinator,
+                    self.config.name,
+                    self.config.slots
+                );
+                self.heard = connection.reader.received();
+                self.connection = Some(connection);
+                self.last_trouble = None;
+                self.tell(Event::Connected { heartbeat_timeout: accepted.heartbeat_timeout });
+            }
+            Err(ConnectError::Refused(reason)) => {
+                self.refusal = Some(reason);
+                self.tell(Event::Refused);
+            }
+            Err(error) => {
+                let trouble = error.to_string();
+                if self.last_trouble.as_ref() != Some(&trouble) {
+                    tracing::warn!("{trouble}; trying again");
+                }
+                self.last_trouble = Some(trouble);
+                self.tell(Event::Disconnected);
+            }
+        }
+    }
+
+    /// The connection is of no use any more.
+    fn lost(&mut self, why: &str) {
+        if self.connection.is_some() {
+            tracing::warn!("{why}; reconnecting");
+            self.disconnect();
+            self.pending.push_back(Event::Disconnected);
+        }
+    }
+
+    fn disconnect(&mut self) {
+        self.connecting = None;
+        self.connection = None;
+        self.bases.disconnected();
+        self.requests.disconnected();
+    }
+
+    async fn close(mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.close().await;
+        }
+    }
+
+    fn send(&mut self, message: FromWorker) {
+        let stuck = self.connection.as_ref().is_some_and(|open| open.send(message).is_err());
+        if stuck {
+            self.lost("the coordinator takes no messages");
+        }
+    }
+
+    /// Does all that the session wants done. `Some` says how the worker ends.
+    fn perform_actions(&mut self) -> Option<End> {
+        loop {
+            while let Some(action) = self.session.poll_action() {
+                if let Some(end) = self.perform(action) {
+                    return Some(end);
+                }
+            }
+            let event = self.pending.pop_front()?;
+            self.tell(event);
+        }
+    }
+
+    fn perform(&mut self, action: Action) -> Option<End> {
+        match action {
+            Action::Connect => {
+                let role = Role::Worker {
+                    name: self.config.name.clone(),
+                    slots: self.config.slots,
+                    memory_limit: self.config.memory_limit,
+                };
+                let address = self.config.coordinator.clone();
+                self.connecting =
+                    Some(Box::pin(Connection::open(address, role, self.work.clone())));
+            }
+            Action::Disconnect => {
+                tracing::warn!("the coordinator is silent; reconnecting");
+                self.disconnect();
+            }
+            Action::FetchData { assignment, .. } => self.fetch_data(assignment),
+            Action::RunShard { assignment, step, replica } => {
+                self.run_shard(assignment, step, replica);
+            }
+            Action::StopShards { assignment } => {
+                if let Some(assignment) = self.assignments.get(&assignment) {
+                    assignment.work.cancel();
+                }
+            }
+            Action::FinishBlock { assignment, .. } => self.finish_block(assignment),
+            Action::Offer { step, block } => {
+                if let Some(done) = self.kept.get(&(step, block)).map(|kept| kept.done.clone()) {
+                    self.send(done);
+                }
+            }
+            Action::ReportFailure { assignment, step, replica, fatal, error } => {
+                tracing::warn!("{step}, replica {replica}: {error}");
+                self.forget_assignment(assignment);
+                self.send(FromWorker::ShardFailed { assignment, step, replica, fatal, error });
+            }
+            Action::DropAssignment { assignment } => self.forget_assignment(assignment),
+            Action::DropPartial { step, block } => {
+                // A segment that is still on its way out keeps the partial.
+                if let Some(kept) = self.kept.remove(&(step, block))
+                    && let Ok(partial) = Arc::try_unwrap(kept.partial)
+                {
+                    kept.run.spare.keep(partial);
+                }
+            }
+            Action::DropState { step } => self.bases.drop_state(step),
+            Action::HandBack { assignment } => self.send(FromWorker::HandedBack { assignment }),
+            Action::SayDraining => self.send(FromWorker::Draining),
+            Action::Leave => {
+                self.send(FromWorker::Goodbye);
+                return Some(End::Left);
+            }
+            Action::GiveUp => {
+                return Some(End::Refused(self.refusal.take().unwrap_or_default()));
+            }
+        }
+        None
+    }
+}

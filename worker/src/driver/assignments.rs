@@ -1,0 +1,142 @@
+//! The life of an assignment: its examples, its shards, its finished block.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use common::id::{AssignmentId, RunId, StepId};
+use common::merge::Partial;
+use common::plan::EpochOrder;
+use common::wire::message::FromWorker;
+
+use super::Engine;
+use super::compute::{Input, Work};
+use super::examples::{PinnedChunks, needed_chunks};
+use super::run::{OpenRun, Ordered};
+use crate::session::Event;
+
+/// An assignment whose examples may still be on their way.
+#[derive(Debug)]
+pub(super) struct Assignment {
+    pub(super) work: Arc<Work>,
+    /// Whether the examples are known and wanted.
+    pub(super) fetching: Option<Fetching>,
+}
+
+/// The examples of an assignment, as far as they are here.
+#[derive(Debug)]
+pub(super) struct Fetching {
+    pub(super) order: Option<Arc<EpochOrder>>,
+    pub(super) chunks: BTreeMap<usize, Bytes>,
+    pub(super) missing: BTreeSet<usize>,
+}
+
+/// A finished block.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) done: FromWorker,
+    pub(super) partial: Arc<Partial>,
+    pub(super) run: Arc<OpenRun>,
+}
+
+impl Engine {
+    /// The assignments of a run that are `such`.
+    pub(super) fn assignments_of(
+        &self,
+        run: RunId,
+        such: fn(&Assignment) -> bool,
+    ) -> Vec<AssignmentId> {
+        let assignments = self.assignments.iter();
+        let such = assignments.filter(|(_, it)| it.work.step.run == run && such(it));
+        such.map(|(id, _)| *id).collect()
+    }
+
+    /// Gets the examples of an assignment together: at once if the order of
+    /// its epoch is known, else as soon as it is.
+    pub(super) fn fetch_data(&mut self, id: AssignmentId) {
+        let Some(assignment) = self.assignments.get_mut(&id) else { return };
+        let work = &assignment.work;
+        let Some(opened) = self.runs.get_mut(&work.step.run) else { return };
+        let order = match opened.order.of(&work.plan_step) {
+            Ordered::Ready(order) => order,
+            Ordered::Coming => return,
+            Ordered::Missing => {
+                self.compute.compute_order(work.step.run, work.run.clone(), work.plan_step);
+                return;
+            }
+        };
+        let split = work.plan_step.split();
+        let manifest = work.run.manifest(split);
+        let mut chunks = BTreeMap::new();
+        let mut missing = BTreeSet::new();
+        let (plan, step) = (&work.run.plan, &work.plan_step);
+        for place in needed_chunks(plan, step, work.block, order.as_deref(), manifest) {
+            match self.cache.get(&manifest.chunks[place]) {
+                Some(chunk) => {
+                    chunks.insert(place, chunk);
+                }
+                None => {
+                    self.requests.want((work.step.run, split, place as u32));
+                    missing.insert(place);
+                }
+            }
+        }
+        assignment.fetching = Some(Fetching { order, chunks, missing });
+        self.data_ready(id);
+        self.request_chunks();
+    }
+
+    /// Tells the session if the assignment's examples are all here.
+    pub(super) fn data_ready(&mut self, id: AssignmentId) {
+        let Some(assignment) = self.assignments.get_mut(&id) else { return };
+        let here = assignment.fetching.as_ref().is_some_and(|fetching| fetching.missing.is_empty());
+        if here && let Some(fetching) = &mut assignment.fetching {
+            let split = assignment.work.plan_step.split();
+            let manifest = assignment.work.run.manifest(split).clone();
+            let chunks = std::mem::take(&mut fetching.chunks);
+            let data = PinnedChunks { split, manifest, chunks };
+            let input = Input { order: fetching.order.take(), data };
+            // Told once only: a second set of the same chunks changes nothing.
+            if assignment.work.input.set(input).is_ok() {
+                self.pending.push_back(Event::DataReady { assignment: id });
+            }
+        }
+    }
+
+    pub(super) fn request_chunks(&mut self) {
+        while self.connection.is_some()
+            && let Some((run, split, chunks)) = self.requests.next()
+        {
+            self.send(FromWorker::NeedChunks { run, split, chunks });
+        }
+    }
+
+    pub(super) fn run_shard(&mut self, id: AssignmentId, step: StepId, replica: u32) {
+        let (Some(assignment), Some(base)) = (self.assignments.get(&id), self.bases.get(step))
+        else {
+            let error = format!("the base state of {step} is not here");
+            let event = Event::ShardFailed { assignment: id, replica, fatal: false, error };
+            self.pending.push_back(event);
+            return;
+        };
+        self.compute.run_shard(assignment.work.clone(), base, replica);
+    }
+
+    pub(super) fn finish_block(&mut self, id: AssignmentId) {
+        let Some(assignment) = self.assignments.remove(&id) else { return };
+        self.work.remove(id);
+        let work = assignment.work;
+        let (done, partial) =
+            work.finished.get().cloned().expect("the last shard to end has finished its block");
+        self.send(done.clone());
+        let kept = Kept { done, partial, run: work.run.clone() };
+        self.kept.insert((work.step, work.block), kept);
+    }
+
+    pub(super) fn forget_assignment(&mut self, id: AssignmentId) {
+        self.work.remove(id);
+        if let Some(assignment) = self.assignments.remove(&id) {
+            assignment.work.cancel();
+        }
+    }
+}

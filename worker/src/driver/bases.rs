@@ -1,0 +1,118 @@
+//! Base states of steps: received segment by segment straight into their
+//! tensors, shared by the shards, and their memory used again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use common::id::{RunId, StepId};
+use common::state::NetworkState;
+
+use super::run::OpenRun;
+
+/// A state that is whole.
+#[derive(Debug)]
+struct Base {
+    state: Arc<NetworkState>,
+    /// No shard will ask for it. It stays until the run's next state comes, as
+    /// an evaluation may name it as its own, and for its memory.
+    dropped: bool,
+}
+
+/// A state on its way in.
+#[derive(Debug)]
+struct Incoming {
+    step: StepId,
+    next: usize,
+    state: NetworkState,
+}
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(super) struct Bases {
+    whole: BTreeMap<StepId, Base>,
+    incoming: Option<Incoming>,
+}
+
+impl Bases {
+    /// The base of a step, if it is whole.
+    pub(super) fn get(&self, step: StepId) -> Option<Arc<NetworkState>> {
+        Some(self.whole.get(&step)?.state.clone())
+    }
+
+    /// Takes in a segment. `Ok(true)` once the state is whole; an error says
+    /// what is wrong with what the coordinator sent.
+    pub(super) fn segment(
+        &mut self,
+        run: &OpenRun,
+        step: StepId,
+        segment: u32,
+        payload: &[u8],
+    ) -> Result<bool, String> {
+        if segment == 0 {
+            // Before the buffer is chosen, an unfinished state's memory goes.
+            self.incoming = None;
+            let state = match self.take_spare(step.run) {
+                Some(spare) => spare,
+                None => NetworkState::zeros(&run.layout).map_err(|error| error.to_string())?,
+            };
+            self.incoming = Some(Incoming { step, next: 0, state });
+        }
+        let index = segment as usize;
+        let expected = self.incoming.as_ref().map(|incoming| (incoming.step, incoming.next));
+        let (Some(incoming), Some(place)) = (&mut self.incoming, run.state_segments.get(index))
+        else {
+            return Err(format!("state segment {segment} of {step}: there is no such segment"));
+        };
+        if expected != Some((step, index)) {
+            return Err(format!(
+                "state segment {segment} of {step}: expected segment {} of {}",
+                incoming.next, incoming.step
+            ));
+        }
+        incoming.state.write_segment(index, place, payload).map_err(|error| error.to_string())?;
+        incoming.next += 1;
+        if incoming.next < run.state_segments.len() {
+            return Ok(false);
+        }
+        if let Some(incoming) = self.incoming.take() {
+            let state = Arc::new(incoming.state);
+            self.whole.insert(step, Base { state, dropped: false });
+        }
+        Ok(true)
+    }
+
+    /// Takes in that `step` has the same base as `as_of`.
+    pub(super) fn same(&mut self, step: StepId, as_of: StepId) -> Result<(), String> {
+        let base = self.whole.get(&as_of);
+        let state = base.map(|base| base.state.clone()).ok_or_else(|| {
+            format!("the state of {step} is said to be that of {as_of}, which is not here")
+        })?;
+        self.whole.insert(step, Base { state, dropped: false });
+        Ok(())
+    }
+
+    /// No shard of `step` will run any more.
+    pub(super) fn drop_state(&mut self, step: StepId) {
+        if let Some(base) = self.whole.get_mut(&step) {
+            base.dropped = true;
+        }
+    }
+
+    /// Forgets the state that was on its way: the connection is gone.
+    pub(super) fn disconnected(&mut self) {
+        self.incoming = None;
+    }
+
+    /// Forgets a run.
+    pub(super) fn forget(&mut self, run: RunId) {
+        self.whole.retain(|step, _| step.run != run);
+        self.incoming.take_if(|incoming| incoming.step.run == run);
+    }
+
+    /// Lets go of the run's dropped states, and gives the memory of one that
+    /// nobody reads any more.
+    fn take_spare(&mut self, run: RunId) -> Option<NetworkState> {
+        let dropped = self.whole.extract_if(.., |step, base| step.run == run && base.dropped);
+        dropped.filter_map(|(_, base)| Arc::try_unwrap(base.state).ok()).last()
+    }
+}

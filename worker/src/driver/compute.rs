@@ -1,0 +1,390 @@
+//! The pool of threads, and the shards that run on it.
+
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
+
+use common::id::{AssignmentId, Block, RunId, StepId};
+use common::merge::Partial;
+use common::plan::{EpochOrder, Step, StepKind};
+use common::shard::{self, ShardError, ShardInput};
+use common::state::NetworkState;
+use common::wire::Message;
+use common::wire::message::{FromWorker, Progress};
+use tokio::sync::mpsc;
+
+use super::block::{self, BlockMerge};
+use super::examples::PinnedChunks;
+use super::run::OpenRun;
+use crate::session::Event;
+
+/// What the pool has to say.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// A shard has ended, one way or another.
+    Shard(Event),
+    /// The order of an epoch is there.
+    Order {
+        /// The run.
+        run: RunId,
+        /// The epoch.
+        epoch: u64,
+        /// The order.
+        order: Arc<EpochOrder>,
+    },
+}
+
+/// What shards read besides the base state.
+#[derive(Debug)]
+pub(super) struct Input {
+    /// The epoch's order, for a training round.
+    pub(super) order: Option<Arc<EpochOrder>>,
+    /// The examples.
+    pub(super) data: PinnedChunks,
+}
+
+/// An assignment at work, shared by its shards and the heartbeat.
+#[derive(Debug)]
+pub(super) struct Work {
+    /// The assignment.
+    pub(super) assignment: AssignmentId,
+    /// The step.
+    pub(super) step: StepId,
+    /// The step, as the plan has it.
+    pub(super) plan_step: Step,
+    /// The block.
+    pub(super) block: Block,
+    /// The run.
+    pub(super) run: Arc<OpenRun>,
+    /// Set once the examples are at hand, before the first shard.
+    pub(super) input: OnceLock<Input>,
+    /// The news of the finished block and its partial: set by the shard that
+    /// completes it.
+    pub(super) finished: OnceLock<(FromWorker, Arc<Partial>)>,
+    cancelled: AtomicBool,
+    merge: BlockMerge<Partial>,
+    first_start: OnceLock<Instant>,
+    running: Mutex<BTreeSet<u32>>,
+    shards_done: AtomicU32,
+    examples_done: AtomicU64,
+}
+
+impl Work {
+    /// An assignment none of whose shards has run.
+    pub(super) fn new(
+        assignment: AssignmentId,
+        step: StepId,
+        plan_step: Step,
+        block: Block,
+        run: Arc<OpenRun>,
+    ) -> Self {
+        Self {
+            assignment,
+            step,
+            plan_step,
+            block,
+            run,
+            input: OnceLock::new(),
+            finished: OnceLock::new(),
+            cancelled: AtomicBool::new(false),
+            merge: BlockMerge::new(block, plan_step.replicas),
+            first_start: OnceLock::new(),
+            running: Mutex::default(),
+            shards_done: AtomicU32::new(0),
+            examples_done: AtomicU64::new(0),
+        }
+    }
+
+    /// Tells its shards to stop after their current batch.
+    pub(super) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, BTreeSet<u32>> {
+        self.running.lock().expect("no code panics under this lock")
+    }
+
+    fn progress(&self) -> Progress {
+        Progress {
+            assignment: self.assignment,
+            running: self.running().iter().copied().collect(),
+            shards_done: self.shards_done.load(Ordering::Relaxed),
+            examples_done: self.examples_done.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// The assignments at hand, for the heartbeat to tell of.
+#[derive(Clone, Debug, Default)]
+pub(super) struct WorkTable(Arc<Mutex<BTreeMap<AssignmentId, Arc<Work>>>>);
+
+impl WorkTable {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<AssignmentId, Arc<Work>>> {
+        self.0.lock().expect("no code panics under this lock")
+    }
+
+    /// Adds an assignment.
+    pub(super) fn insert(&self, work: Arc<Work>) {
+        self.lock().insert(work.assignment, work);
+    }
+
+    /// Removes an assignment.
+    pub(super) fn remove(&self, assignment: AssignmentId) {
+        self.lock().remove(&assignment);
+    }
+
+    /// Where each assignment stands.
+    pub(super) fn progress(&self) -> Vec<Progress> {
+        self.lock().values().map(|work| work.progress()).collect()
+    }
+}
+
+/// The pool. Its threads start with the first run, so that an idle worker is
+/// small.
+#[derive(Debug)]
+pub(super) struct Compute {
+    slots: u32,
+    pool: Option<rayon::ThreadPool>,
+    reports: mpsc::Sender<Report>,
+}
+
+impl Compute {
+    /// A pool of `slots` threads that reports to `reports`.
+    pub(super) fn new(slots: u32, reports: mpsc::Sender<Report>) -> Self {
+        Self { slots, pool: None, reports }
+    }
+
+    /// Starts the threads, once.
+    pub(super) fn start(&mut self) -> Result<(), String> {
+        if self.pool.is_none() {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(self.slots as usize)
+                .thread_name(|slot| format!("slot-{slot}"))
+                .build()
+                .map_err(|error| format!("{} threads cannot be started: {error}", self.slots))?;
+            self.pool = Some(pool);
+        }
+        Ok(())
+    }
+
+    fn spawn(&self, job: impl FnOnce() -> Option<Report> + Send + 'static) {
+        let reports = self.reports.clone();
+        let pool = self.pool.as_ref().expect("the pool starts with the first run");
+        pool.spawn(move || {
+            if let Some(report) = job() {
+                // Nobody listens any more once the worker is leaving.
+                let _ = reports.blocking_send(report);
+            }
+        });
+    }
+
+    /// Runs a shard. Everything that it borrowed is given back before its end
+    /// is reported.
+    pub(super) fn run_shard(&self, work: Arc<Work>, base: Arc<NetworkState>, replica: u32) {
+        work.running().insert(replica);
+        self.spawn(move || {
+            let event = run_shard(&work, &base, replica);
+            work.running().remove(&replica);
+            if matches!(event, Event::ShardDone { .. }) {
+                work.shards_done.fetch_add(1, Ordering::Relaxed);
+            }
+            Some(Report::Shard(event))
+        });
+    }
+
+    /// Computes the order of the examples in a training round's epoch.
+    pub(super) fn compute_order(&self, id: RunId, run: Arc<OpenRun>, step: Step) {
+        self.spawn(move || {
+            let StepKind::Train { epoch, .. } = step.kind else { return None };
+            let order = Arc::new(run.plan.order(&step)?);
+            Some(Report::Order { run: id, epoch, order })
+        });
+    }
+}
+
+/// What a panic said.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+}
+
+fn run_shard(work: &Work, base: &NetworkState, replica: u32) -> Event {
+    let assignment = work.assignment;
+    work.first_start.get_or_init(Instant::now);
+    let failed = |fatal, error| Event::ShardFailed { assignment, replica, fatal, error };
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let partial = learn(work, base, replica)?;
+        Ok(match work.merge.insert(replica, partial) {
+            Some(root) => finish(work, root),
+            None => Ok(()),
+        })
+    }));
+    match outcome {
+        Ok(Ok(Ok(()))) => Event::ShardDone { assignment, replica },
+        Ok(Ok(Err(error))) => failed(true, error),
+        Ok(Err(ShardError::Stopped)) => Event::ShardStopped { assignment, replica },
+        // The same values would come of it on any other worker.
+        Ok(Err(error @ ShardError::Merge(_))) => failed(true, error.to_string()),
+        Ok(Err(error)) => failed(false, error.to_string()),
+        Err(panic) => failed(false, format!("the model panicked: {}", panic_text(&*panic))),
+    }
+}
+
+/// Runs the shard on an instance, which is kept unless something went wrong.
+fn learn(work: &Work, base: &NetworkState, replica: u32) -> Result<Option<Partial>, ShardError> {
+    if work.cancelled.load(Ordering::Relaxed) {
+        return Err(ShardError::Stopped);
+    }
+    let shard = work.input.get().expect("shards run once their examples are at hand");
+    let input = ShardInput {
+        plan: &work.run.plan,
+        step: &work.plan_step,
+        order: shard.order.as_deref(),
+        base,
+        data: &shard.data,
+    };
+    // The clock is read only for those who look at it.
+    let mut since = tracing::enabled!(tracing::Level::DEBUG).then(Instant::now);
+    let mut instance = work.run.take_replica()?;
+    let spare = &work.run.spare;
+    let outcome =
+        shard::run_in(spare, &input, replica, instance.as_mut(), &mut |batch, examples| {
+            work.examples_done.fetch_add(examples, Ordering::Relaxed);
+            if let Some(since) = &mut since {
+                let ms = since.elapsed().as_secs_f64() * 1e3;
+                let id = format!("{}.{replica}.{batch}", work.step.index);
+                tracing::debug!("Batch {id}: processed {examples} examples in {ms:.3} ms");
+                *since = Instant::now();
+            }
+            if work.cancelled.load(Ordering::Relaxed) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+    if matches!(outcome, Ok(_) | Err(ShardError::Stopped)) {
+        work.run.give_replica(instance);
+    }
+    outcome
+}
+
+/// The block is complete: what there is to say of it is made here, on the
+/// pool, so that a large digest holds up nobody. The error says why it cannot
+/// be told: the model's results pass what a message may hold.
+fn finish(work: &Work, root: Option<Partial>) -> Result<(), String> {
+    let elapsed = work.first_start.get().map(Instant::elapsed).unwrap_or_default();
+    let (done, partial) = block::finish(
+        work.step,
+        work.block,
+        root,
+        matches!(work.plan_step.kind, StepKind::Train { .. }),
+        &work.run.layout,
+        &work.run.merge_segments,
+        elapsed.as_micros() as u64,
+    );
+    let message = FromWorker::BlockDone(done);
+    message.validate().map_err(|error| error.to_string())?;
+    // Each replica is inserted once, so this is the only one to finish.
+    let _ = work.finished.set((message, Arc::new(partial)));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::toy::Toy;
+    use super::*;
+
+    fn run_all(toy: &Toy, work: &Arc<Work>, slots: u32) -> Vec<Event> {
+        let replicas: Vec<u32> = work.block.replicas(work.plan_step.replicas).collect();
+        let (sender, mut reports) = mpsc::channel(1);
+        let mut compute = Compute::new(slots, sender);
+        compute.start().unwrap();
+        for replica in &replicas {
+            compute.run_shard(work.clone(), toy.base.clone(), *replica);
+        }
+        let next = |_| match reports.blocking_recv() {
+            Some(Report::Shard(event)) => event,
+            report => panic!("{report:?}"),
+        };
+        (0..replicas.len()).map(next).collect()
+    }
+
+    #[test]
+    fn a_block_is_the_subtree_of_its_shards() {
+        for (size, inline) in [(3, true), (200_000, false)] {
+            let toy = Toy::new(size, "");
+            for step in 0..toy.run.plan.steps() {
+                let plan_step = toy.run.plan.step(step).unwrap();
+                let halves = plan_step.root().halves();
+                let blocks =
+                    [Some(plan_step.root()), halves.map(|both| both.0), halves.map(|both| both.1)];
+                for block in blocks.into_iter().flatten() {
+                    if block.replicas(plan_step.replicas).is_empty() {
+                        continue;
+                    }
+                    let work = toy.work(step, block);
+                    for event in run_all(&toy, &work, 3) {
+                        assert!(matches!(event, Event::ShardDone { .. }), "{event:?}");
+                    }
+                    let (message, partial) = work.finished.get().cloned().unwrap();
+                    let FromWorker::BlockDone(done) = message else { panic!("{message:?}") };
+                    let expected = toy.expected(step, block);
+                    assert_eq!(*partial, expected, "step {step}, block {block}");
+                    assert_eq!(done.weight, expected.weight);
+                    assert_eq!(done.digest, expected.digest(&toy.run.layout));
+                    let learnt = matches!(plan_step.kind, StepKind::Train { .. });
+                    assert_eq!(done.is_inline, inline || !learnt || done.weight == 0);
+                    assert_eq!(done.partial_bytes > 0, learnt && done.weight > 0);
+                    assert_eq!(
+                        work.progress().shards_done,
+                        work.block.replicas(plan_step.replicas).len() as u32
+                    );
+                    assert_eq!(work.progress().examples_done, done.weight);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn panics_and_errors_are_reported_and_their_instances_thrown_away() {
+        for (parameters, expected, fatal) in [
+            ("panic_at = 5", "the model panicked: example 5 is too much", false),
+            ("fail_at = 5", "example 5 is wrong", false),
+            ("nan_at = 5", "tensor `w` of replica", true),
+        ] {
+            let toy = Toy::new(3, parameters);
+            let work = toy.work(0, toy.run.plan.step(0).unwrap().root());
+            let events = run_all(&toy, &work, 1);
+            let failures: Vec<_> = events
+                .iter()
+                .filter_map(|event| match event {
+                    Event::ShardFailed { fatal, error, .. } => Some((*fatal, error.as_str())),
+                    _ => None,
+                })
+                .collect();
+            let [(was_fatal, error)] = failures[..] else { panic!("{events:?}") };
+            assert!(error.contains(expected), "{error}");
+            assert_eq!(was_fatal, fatal);
+            assert!(work.finished.get().is_none());
+            let done = events.iter().filter(|event| matches!(event, Event::ShardDone { .. }));
+            assert_eq!(done.count(), events.len() - 1, "the pool goes on after a failure");
+        }
+    }
+
+    #[test]
+    fn a_cancelled_assignment_stops_and_instances_are_used_again() {
+        let toy = Toy::new(3, "");
+        let root = toy.run.plan.step(0).unwrap().root();
+        let work = toy.work(0, root);
+        work.cancel();
+        for event in run_all(&toy, &work, 2) {
+            assert!(matches!(event, Event::ShardStopped { .. }), "{event:?}");
+        }
+        run_all(&toy, &toy.work(0, root), 1);
+        assert_eq!(toy.run.idle_replicas(), 1, "one slot needs one instance");
+    }
+}

@@ -1,0 +1,204 @@
+//! One connection to the coordinator: the handshake, the task that writes and
+//! the task that says that the worker lives.
+//!
+//! ```text
+//! engine ──── control ───▶ ┌────────┐
+//! heartbeat ─ control ───▶ │ writer │ ──▶ socket      control goes first
+//! engine ──── transfers ─▶ └────────┘
+//! engine ◀─── reader ──────────────────── socket
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::id::{Block, StepId};
+use common::limits::{CONTROL_QUEUE, HANDSHAKE_FRAME_BYTES, HANDSHAKE_TIMEOUT, HEARTBEAT_INTERVAL};
+use common::merge::Partial;
+use common::wire::codec::{self, Frame, FrameReader};
+use common::wire::handshake::{self, Accepted, HandshakeError};
+use common::wire::message::{FromWorker, Role};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::compute::WorkTable;
+use super::memory;
+use super::run::OpenRun;
+
+/// Pulls that may wait. A pull is a few bytes; the coordinator may ask for one
+/// segment of very many blocks at a time.
+const PULL_QUEUE: usize = 4096;
+
+/// How long the last words may take on their way out.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Merge segments of a kept partial, to be sent.
+#[derive(Debug)]
+pub(super) struct Pull {
+    /// The step.
+    pub(super) step: StepId,
+    /// The block.
+    pub(super) block: Block,
+    /// The partial.
+    pub(super) partial: Arc<Partial>,
+    /// Its run, for the layout.
+    pub(super) run: Arc<OpenRun>,
+    /// Places of the segments, all in range.
+    pub(super) segments: std::ops::Range<u32>,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    /// The coordinator does not want this worker.
+    #[error("{0}")]
+    Refused(String),
+    /// It cannot be reached, now.
+    #[error("cannot reach the coordinator at {address}: {error}")]
+    Unreachable {
+        /// Where it should be.
+        address: String,
+        /// What went wrong.
+        error: String,
+    },
+}
+
+/// See the [module](self). Dropped, it closes at once.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// Frames from the coordinator.
+    pub(super) reader: FrameReader<OwnedReadHalf>,
+    control: mpsc::Sender<Frame>,
+    pulls: mpsc::Sender<Pull>,
+    writer: JoinHandle<()>,
+    heartbeat: JoinHandle<()>,
+}
+
+/// The queue is full or the socket is gone: the connection is of no use.
+#[derive(Debug)]
+pub(super) struct Stuck;
+
+impl Connection {
+    /// Connects and shakes hands.
+    pub(super) async fn open(
+        address: String,
+        role: Role,
+        work: WorkTable,
+    ) -> Result<(Self, Accepted), ConnectError> {
+        let unreachable =
+            |error: String| ConnectError::Unreachable { address: address.clone(), error };
+        let stream = timeout(HANDSHAKE_TIMEOUT, TcpStream::connect(&address))
+            .await
+            .map_err(|_| unreachable(format!("no answer in {} s", HANDSHAKE_TIMEOUT.as_secs())))?
+            .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
+            .map_err(|error| unreachable(error.to_string()))?;
+        let (reader, mut writer) = stream.into_split();
+        let mut reader = FrameReader::new(reader, HANDSHAKE_FRAME_BYTES);
+        let accepted = handshake::ask(&mut reader, &mut writer, handshake::hello(role)).await;
+        let accepted = accepted.map_err(|error| match error {
+            HandshakeError::Refused(reason) => ConnectError::Refused(reason),
+            error => unreachable(error.to_string()),
+        })?;
+        let (control, control_queue) = mpsc::channel(CONTROL_QUEUE);
+        let (pulls, pull_queue) = mpsc::channel(PULL_QUEUE);
+        let heartbeat = tokio::spawn(say_that_we_live(control.clone(), work));
+        let writer = tokio::spawn(async move {
+            if let Err(error) = write_frames(writer, control_queue, pull_queue).await {
+                tracing::debug!("writing to the coordinator: {error}");
+            }
+        });
+        Ok((Self { reader, control, pulls, writer, heartbeat }, accepted))
+    }
+
+    /// Queues a control message.
+    pub(super) fn send(&self, message: FromWorker) -> Result<(), Stuck> {
+        self.control.try_send(codec::encode(message)).map_err(|_| Stuck)
+    }
+
+    /// Queues segments, behind all control messages.
+    pub(super) fn send_segments(&self, pull: Pull) -> Result<(), Stuck> {
+        self.pulls.try_send(pull).map_err(|_| Stuck)
+    }
+
+    /// Writes what control messages are queued, and closes.
+    pub(super) async fn close(mut self) {
+        self.heartbeat.abort();
+        let (nobody, _) = mpsc::channel(1);
+        self.control = nobody;
+        if timeout(CLOSE_TIMEOUT, &mut self.writer).await.is_err() {
+            tracing::debug!("the coordinator did not take the last words in time");
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.heartbeat.abort();
+        self.writer.abort();
+    }
+}
+
+/// Says every second that the worker lives and how far it is, whatever else
+/// goes on. Ends with the connection.
+async fn say_that_we_live(control: mpsc::Sender<Frame>, work: WorkTable) {
+    let mut ticks = interval(HEARTBEAT_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let message =
+            FromWorker::Heartbeat { memory: memory::resident(), progress: work.progress() };
+        if control.send(codec::encode(message)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Writes control messages as they come and segments between them, until
+/// nobody can send control messages any more.
+async fn write_frames(
+    mut stream: OwnedWriteHalf,
+    mut control: mpsc::Receiver<Frame>,
+    mut pulls: mpsc::Receiver<Pull>,
+) -> std::io::Result<()> {
+    let mut pull: Option<Pull> = None;
+    loop {
+        let frame = tokio::select! {
+            biased;
+            frame = control.recv() => match frame {
+                Some(frame) => frame,
+                None => return Ok(()),
+            },
+            frame = segment(&mut pull, &mut pulls) => frame,
+        };
+        codec::write(&mut stream, &frame).await?;
+    }
+}
+
+/// The next segment of the pull at hand or of the next one.
+async fn segment(pull: &mut Option<Pull>, pulls: &mut mpsc::Receiver<Pull>) -> Frame {
+    loop {
+        if let Some(frame) = pull.as_mut().and_then(Pull::encode_next) {
+            return frame;
+        }
+        // It refers to a partial, whose memory may be wanted.
+        *pull = None;
+        match pulls.recv().await {
+            Some(next) => *pull = Some(next),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Pull {
+    /// The next segment: mostly the partial's own memory, and else a copy of
+    /// at most one payload.
+    fn encode_next(&mut self) -> Option<Frame> {
+        let segment = self.segments.next()?;
+        let (step, block) = (self.step, self.block);
+        let place = &self.run.merge_segments[segment as usize];
+        let payload = self.partial.shared_segment(&self.run.layout, place);
+        Some(codec::encode(FromWorker::PartialSegment { step, block, segment, payload }))
+    }
+}

@@ -1,0 +1,113 @@
+//! Memory: how much there is, how much is used, and how many shards fit.
+
+use std::path::Path;
+
+/// Assumed where the system does not say how much memory it has.
+const UNKNOWN_MEMORY: u64 = 2 << 30;
+
+/// Shards that may run at the same time within `limit` bytes, from 1 to
+/// `slots`.
+///
+/// Set aside first are the cache of examples, and two states: the base of the
+/// step at hand, and that of the next one on its way in. Each running shard
+/// then costs its instance (`replica_bytes`, as the model declares) and, when
+/// it ends, a contribution as large as the state.
+///
+/// One shard always runs, even where it does not fit: refusing would leave the
+/// run without hope, and the limit is an estimate. Fewer at once never changes
+/// a batch, so bits do not depend on it.
+pub(super) fn parallel_shards(
+    limit: u64,
+    cache: u64,
+    state_bytes: u64,
+    replica_bytes: u64,
+    slots: u32,
+) -> u32 {
+    let free = limit.saturating_sub(cache).saturating_sub(state_bytes.saturating_mul(2));
+    let fit = free / replica_bytes.saturating_add(state_bytes).max(1);
+    u32::try_from(fit).unwrap_or(u32::MAX).clamp(1, slots.max(1))
+}
+
+/// Resident memory of this process in bytes; 0 where the system does not say.
+pub(super) fn resident() -> u64 {
+    std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|text| kibibytes(&text, "VmRSS:"))
+        .unwrap_or(0)
+}
+
+/// Memory that this process may use unless told otherwise, in bytes: the limit
+/// of its control group or 80 % of the machine's memory, whichever is less.
+pub(crate) fn default_limit() -> u64 {
+    let machine = std::fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| kibibytes(&text, "MemTotal:"))
+        .unwrap_or(UNKNOWN_MEMORY);
+    let share = machine / 5 * 4;
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    group_limit(Path::new("/sys/fs/cgroup"), &groups).map_or(share, |limit| limit.min(share))
+}
+
+/// The value of `field` in a file like `/proc/meminfo`, in bytes.
+fn kibibytes(text: &str, field: &str) -> Option<u64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(field))?;
+    let number = rest.trim().strip_suffix("kB")?.trim();
+    number.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// The least limit of the process's control group and the groups above it.
+/// `groups` is the text of `/proc/self/cgroup`; inside a container the group's
+/// own directory may be the mount's root.
+fn group_limit(mount: &Path, groups: &str) -> Option<u64> {
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
+    let second = Path::new(own.trim_start_matches('/'))
+        .ancestors()
+        .map(|group| mount.join(group).join("memory.max"));
+    let first = std::iter::once(mount.join("memory/memory.limit_in_bytes"));
+    second
+        .chain(first)
+        .filter_map(|file| std::fs::read_to_string(file).ok()?.trim().parse::<u64>().ok())
+        .min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn memory_caps_how_many_run_at_once() {
+        // 1000 − 100 of cache − 2 × 50 of state leaves 800, at 150 a shard.
+        assert_eq!(parallel_shards(1000 * MIB, 100 * MIB, 50 * MIB, 100 * MIB, 64), 5);
+        assert_eq!(parallel_shards(1000 * MIB, 100 * MIB, 50 * MIB, 100 * MIB, 4), 4);
+        assert_eq!(parallel_shards(MIB, 100 * MIB, 50 * MIB, 100 * MIB, 4), 1);
+        assert_eq!(parallel_shards(MIB, 0, 0, 0, 0), 1);
+        assert_eq!(parallel_shards(u64::MAX, 0, 0, 0, 3), 3);
+        assert_eq!(parallel_shards(u64::MAX, 0, u64::MAX, u64::MAX, 3), 1);
+    }
+
+    #[test]
+    fn fields_are_read_in_kibibytes() {
+        assert_eq!(
+            kibibytes("MemFree: 1 kB\nMemTotal:   24105 kB\n", "MemTotal:"),
+            Some(24105 << 10)
+        );
+        assert_eq!(kibibytes("MemTotal: lots", "MemTotal:"), None);
+        assert!(default_limit() > 0);
+        if cfg!(target_os = "linux") {
+            assert!(resident() > 0);
+        }
+    }
+
+    #[test]
+    fn the_tightest_control_group_counts() {
+        let root = std::env::temp_dir().join(format!("samebit-groups-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        std::fs::write(root.join("a/memory.max"), "5000\n").unwrap();
+        std::fs::write(root.join("a/b/memory.max"), "max\n").unwrap();
+        assert_eq!(group_limit(&root, "0::/a/b\n"), Some(5000));
+        assert_eq!(group_limit(&root, "0::/\n"), None);
+        std::fs::remove_dir_all(root).unwrap();
+    }
+}

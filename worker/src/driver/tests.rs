@@ -1,0 +1,299 @@
+//! The driver against a coordinator that is played by the test, over loopback.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::id::{AssignmentId, Block, StepId, WorkerId};
+use common::limits::HANDSHAKE_FRAME_BYTES;
+use common::merge::Partial;
+use common::wire::codec::{self, FrameReader};
+use common::wire::handshake;
+use common::wire::message::{BlockDone, FromWorker, Role, ToWorker, Welcome};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::toy::Toy;
+use super::{Config, End};
+
+/// A test that takes longer has hung.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A worker, started, and the listener that it connects to.
+struct Stage {
+    listener: TcpListener,
+    signals: mpsc::Sender<()>,
+    worker: JoinHandle<End>,
+}
+
+impl Stage {
+    async fn new(toy: &Toy) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = Config {
+            coordinator: listener.local_addr().unwrap().to_string(),
+            name: "test".into(),
+            slots: 2,
+            memory_limit: 1 << 30,
+            cache_limit: 1 << 20,
+            seed: 7,
+        };
+        let (signals, receiver) = mpsc::channel(2);
+        let worker = tokio::spawn(super::run(toy.registry.clone(), config, receiver));
+        Self { listener, signals, worker }
+    }
+
+    async fn accept(&self) -> Peer {
+        let (stream, _) = self.listener.accept().await.unwrap();
+        Peer::welcome(stream).await
+    }
+
+    async fn end(self) -> End {
+        tokio::time::timeout(PATIENCE, self.worker).await.unwrap().unwrap()
+    }
+}
+
+/// The coordinator's end of a connection.
+struct Peer {
+    reader: FrameReader<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
+}
+
+impl Peer {
+    async fn welcome(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).unwrap();
+        let (reader, writer) = stream.into_split();
+        let mut peer = Self { reader: FrameReader::new(reader, HANDSHAKE_FRAME_BYTES), writer };
+        let hello = handshake::hear(&mut peer.reader).await.unwrap();
+        assert!(matches!(hello.role, Role::Worker { slots: 2, .. }), "{hello:?}");
+        let welcome = Welcome::Accepted {
+            build: handshake::BUILD.into(),
+            worker: Some(WorkerId(1)),
+            heartbeat_timeout_ms: 10_000,
+        };
+        codec::write(&mut peer.writer, &codec::encode(welcome)).await.unwrap();
+        peer
+    }
+
+    async fn say(&mut self, message: ToWorker) {
+        codec::write(&mut self.writer, &codec::encode(message)).await.unwrap();
+    }
+
+    /// The next message but heartbeats; `None` once the worker has closed.
+    async fn next(&mut self) -> Option<FromWorker> {
+        loop {
+            let content = tokio::time::timeout(PATIENCE, self.reader.next()).await.unwrap();
+            match codec::decode(&content.unwrap()?).unwrap() {
+                FromWorker::Heartbeat { .. } => {}
+                message => return Some(message),
+            }
+        }
+    }
+
+    /// The next message but heartbeats and requests for chunks, which are
+    /// answered.
+    async fn next_answer(&mut self, toy: &Toy) -> FromWorker {
+        loop {
+            match self.next().await.unwrap() {
+                FromWorker::NeedChunks { run, split, chunks } => {
+                    for chunk in chunks {
+                        let payload = toy.chunk(split, chunk);
+                        self.say(ToWorker::Chunk { run, split, chunk, payload }).await;
+                    }
+                }
+                message => return message,
+            }
+        }
+    }
+
+    async fn open_run(&mut self, toy: &Toy) {
+        self.say(ToWorker::OpenRun {
+            run: toy.opening.run,
+            spec: toy.opening.spec.clone(),
+            train: toy.opening.train.clone(),
+            test: toy.opening.test.clone(),
+            layout: toy.opening.layout.clone(),
+            initial: None,
+        })
+        .await;
+    }
+
+    async fn send_base(&mut self, toy: &Toy, step: StepId) {
+        let mut payload = Vec::new();
+        for (segment, place) in (0..).zip(&toy.run.state_segments) {
+            toy.base.read_segment(place, &mut payload);
+            let payload = Bytes::from(payload.clone());
+            self.say(ToWorker::StateSegment { step, segment, payload }).await;
+        }
+    }
+
+    async fn block_done(&mut self, toy: &Toy) -> BlockDone {
+        match self.next_answer(toy).await {
+            FromWorker::BlockDone(done) => done,
+            message => panic!("expected a finished block, found {message:?}"),
+        }
+    }
+
+    /// Pulls a partial, segment by segment, and compares each.
+    async fn pull(&mut self, toy: &Toy, done: &BlockDone, expected: &Partial) {
+        let (step, block) = (done.step, done.block);
+        let count = toy.run.merge_segments.len() as u32;
+        self.say(ToWorker::Pull { step, block, first: 0, count }).await;
+        for (place, segment) in (0..).zip(&toy.run.merge_segments) {
+            let payload = expected.segment(&toy.run.layout, segment).into();
+            let expected = FromWorker::PartialSegment { step, block, segment: place, payload };
+            assert_eq!(self.next().await, Some(expected));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_run_from_handshake_to_goodbye() {
+    for size in [3, 600_000] {
+        let toy = Toy::new(size, "");
+        let stage = Stage::new(&toy).await;
+        let mut peer = stage.accept().await;
+        peer.open_run(&toy).await;
+        let mut first = None;
+        for index in 0..toy.run.plan.steps() {
+            let step = StepId { run: toy.opening.run, index };
+            // The toy's base stays, so that every other step may refer to it.
+            match first {
+                Some(as_of) if index % 2 == 1 => {
+                    peer.say(ToWorker::SameState { step, as_of }).await;
+                }
+                _ => {
+                    peer.send_base(&toy, step).await;
+                    first = Some(step);
+                }
+            }
+            let block = toy.run.plan.step(index).unwrap().root();
+            peer.say(ToWorker::Assign { assignment: AssignmentId(index), step, block }).await;
+            let done = peer.block_done(&toy).await;
+            let expected = toy.expected(index, block);
+            assert_eq!((done.step, done.block, done.weight), (step, block, expected.weight));
+            assert_eq!(done.results, expected.results);
+            assert_eq!(done.digest, expected.digest(&toy.run.layout));
+            if !done.is_inline {
+                peer.pull(&toy, &done, &expected).await;
+            }
+            peer.say(ToWorker::StepDone { step }).await;
+        }
+        peer.say(ToWorker::CloseRun { run: toy.opening.run }).await;
+        stage.signals.send(()).await.unwrap();
+        assert_eq!(peer.next().await, Some(FromWorker::Draining));
+        assert_eq!(peer.next().await, Some(FromWorker::Goodbye));
+        assert_eq!(peer.next().await, None);
+        assert_eq!(stage.end().await, End::Left);
+    }
+}
+
+#[tokio::test]
+async fn a_lost_coordinator_is_offered_what_was_finished() {
+    let toy = Toy::new(600_000, "");
+    let stage = Stage::new(&toy).await;
+    let step = StepId { run: toy.opening.run, index: 0 };
+    let block = toy.run.plan.step(0).unwrap().root();
+    let mut peer = stage.accept().await;
+    peer.open_run(&toy).await;
+    peer.send_base(&toy, step).await;
+    peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block }).await;
+    let done = peer.block_done(&toy).await;
+    drop(peer);
+    let mut peer = stage.accept().await;
+    peer.open_run(&toy).await;
+    assert_eq!(peer.block_done(&toy).await, done);
+    peer.pull(&toy, &done, &toy.expected(0, block)).await;
+    let elsewhere = Block { level: 0, index: 1 };
+    peer.say(ToWorker::Pull { step, block: elsewhere, first: 0, count: 1 }).await;
+    assert_eq!(peer.next().await, Some(FromWorker::PartialMissing { step, block: elsewhere }));
+}
+
+#[tokio::test]
+async fn what_fails_is_told() {
+    let toy = Toy::new(3, "panic_at = 5");
+    let stage = Stage::new(&toy).await;
+    let mut peer = stage.accept().await;
+    peer.open_run(&toy).await;
+    let step = StepId { run: toy.opening.run, index: 0 };
+    let block = toy.run.plan.step(0).unwrap().root();
+    peer.send_base(&toy, step).await;
+    peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block }).await;
+    let failure = peer.next_answer(&toy).await;
+    let FromWorker::ShardFailed { assignment, fatal, error, .. } = failure else {
+        panic!("{failure:?}")
+    };
+    assert_eq!((assignment, fatal), (AssignmentId(1), false));
+    assert!(error.contains("example 5 is too much"), "{error}");
+}
+
+#[tokio::test]
+async fn a_run_that_cannot_be_opened_fails_its_assignments() {
+    let toy = Toy::new(3, "");
+    let stage = Stage::new(&toy).await;
+    let mut peer = stage.accept().await;
+    let mut opening = Toy::new(3, "").opening;
+    opening.spec = opening.spec.replace("\"toy\"", "\"joy\"");
+    peer.say(ToWorker::OpenRun {
+        run: opening.run,
+        spec: opening.spec,
+        train: opening.train,
+        test: opening.test,
+        layout: opening.layout,
+        initial: None,
+    })
+    .await;
+    let step = StepId { run: toy.opening.run, index: 0 };
+    peer.send_base(&toy, step).await;
+    let block = toy.run.plan.step(0).unwrap().root();
+    peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block }).await;
+    let failure = peer.next().await.unwrap();
+    let FromWorker::ShardFailed { fatal: true, error, .. } = failure else { panic!("{failure:?}") };
+    assert!(error.contains("model `joy` is unknown; known are: toy"), "{error}");
+}
+
+#[tokio::test]
+async fn nonsense_ends_the_connection_and_not_the_worker() {
+    let toy = Toy::new(3, "");
+    let step = StepId { run: toy.opening.run, index: 0 };
+    let beyond = StepId { index: u64::MAX, ..step };
+    let block = Block { level: 0, index: 0 };
+    let assignment = AssignmentId(1);
+    let stage = Stage::new(&toy).await;
+    for nonsense in [
+        ToWorker::Assign { assignment, step: beyond, block },
+        ToWorker::Assign { assignment, step, block: Block { level: 3, index: 0 } },
+        ToWorker::Assign { assignment, step, block: Block { level: 0, index: 3 } },
+        ToWorker::SameState { step, as_of: step },
+        ToWorker::StateSegment { step, segment: 0, payload: Bytes::from_static(b"short") },
+        ToWorker::StateSegment { step, segment: 1, payload: Bytes::new() },
+        ToWorker::StateSegment { step, segment: u32::MAX, payload: Bytes::new() },
+    ] {
+        let mut peer = stage.accept().await;
+        peer.open_run(&toy).await;
+        peer.say(nonsense).await;
+        assert_eq!(peer.next().await, None);
+    }
+    stage.accept().await;
+}
+
+#[tokio::test]
+async fn a_refused_worker_gives_up() {
+    let toy = Toy::new(3, "");
+    let stage = Stage::new(&toy).await;
+    let (mut stream, _) = stage.listener.accept().await.unwrap();
+    let welcome = Welcome::Refused { reason: "install another".into() };
+    codec::write(&mut stream, &codec::encode(welcome)).await.unwrap();
+    assert_eq!(stage.end().await, End::Refused("install another".into()));
+}
+
+#[tokio::test]
+async fn told_twice_a_worker_leaves_at_once() {
+    let toy = Toy::new(3, "");
+    let stage = Stage::new(&toy).await;
+    // The kernel accepts; nobody says welcome.
+    stage.signals.send(()).await.unwrap();
+    stage.signals.send(()).await.unwrap();
+    let end = stage.end().await;
+    assert!(matches!(end, End::Left | End::Cancelled), "{end:?}");
+}

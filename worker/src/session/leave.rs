@@ -1,0 +1,78 @@
+//! Leaving: take no more work, end what is begun, and go when nothing is
+//! lost by it.
+
+use std::time::{Duration, Instant};
+
+use common::id::AssignmentId;
+
+use super::{Action, Session};
+
+/// How long a worker that has nothing left to do waits for its partials to be
+/// merged. If it leaves earlier, others run the blocks again: nothing but
+/// time is lost.
+const MERGE_WAIT: Duration = Duration::from_secs(30);
+
+/// A session that is about to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// Shards still run.
+    Working,
+    /// Partials wait to be merged, until this time.
+    Keeping(Instant),
+    /// The last action is said.
+    Over,
+}
+
+impl Session {
+    pub(super) fn drain(&mut self) {
+        if self.leaving.is_some() || !self.link.is_open() {
+            self.leave();
+            return;
+        }
+        self.leaving = Some(Leaving::Working);
+        self.actions.push_back(Action::SayDraining);
+        let idle = self.works.iter().filter(|(_, work)| !work.is_begun());
+        let idle: Vec<AssignmentId> = idle.map(|(id, _)| *id).collect();
+        for assignment in idle {
+            self.hand_back(assignment);
+        }
+    }
+
+    /// The coordinator wants nothing of this worker.
+    pub(super) fn give_up(&mut self) {
+        self.leaving = Some(Leaving::Over);
+        self.actions.push_back(Action::GiveUp);
+    }
+
+    /// Leaves, if it is time to.
+    pub(super) fn leave_when_done(&mut self, now: Instant) {
+        match self.leaving {
+            Some(Leaving::Working) if self.works.is_empty() => {
+                if self.kept.is_empty() {
+                    self.leave();
+                } else {
+                    self.leaving = Some(Leaving::Keeping(now + MERGE_WAIT));
+                }
+            }
+            Some(Leaving::Keeping(until)) if self.kept.is_empty() || until <= now => self.leave(),
+            _ => {}
+        }
+    }
+
+    pub(super) fn leave_deadline(&self) -> Option<Instant> {
+        match self.leaving {
+            Some(Leaving::Keeping(until)) => Some(until),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing is to be done any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.leaving == Some(Leaving::Over)
+    }
+
+    pub(super) fn leave(&mut self) {
+        self.leaving = Some(Leaving::Over);
+        self.actions.push_back(Action::Leave);
+    }
+}
