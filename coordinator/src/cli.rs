@@ -1,0 +1,155 @@
+//! Commands and flags of the binary.
+//!
+//! ```text
+//! serve      the coordinator itself
+//! run        submit, follow, bring home      ┐ job: a run, start to end
+//! evaluate   the same without learning       ┘
+//! status  cancel  models  datasets  spec
+//! ```
+
+mod evaluate;
+mod exit;
+mod job;
+mod progress;
+mod report;
+mod serve;
+mod spec_flags;
+mod status;
+mod train;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::num::NonZeroU16;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use common::id::RunId;
+use common::model::Registry;
+use common::spec::RunSpec;
+
+pub use exit::Exit;
+use exit::{EXIT_CODES, Failure};
+
+/// Trains a network on many machines and gives the same bits every time.
+#[derive(Debug, Parser)]
+#[command(name = "coordinator", version, about, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve workers and clients until Ctrl-C or SIGTERM
+    Serve(serve::ServeFlags),
+    /// Train a network, follow it, and print how it went
+    Run(Box<train::TrainFlags>),
+    /// Show the workers and runs of a cluster
+    Status(status::StatusFlags),
+    /// Cancel a run
+    #[command(after_help = "Examples:\n  coordinator cancel 3")]
+    Cancel {
+        /// The run's number, as `run` and `status` print it
+        run: u64,
+        #[command(flatten)]
+        address: Address,
+    },
+    /// Judge a trained state on a dataset, spread over the cluster
+    Evaluate(Box<evaluate::EvaluateFlags>),
+    /// List the models that a spec can name
+    #[command(after_help = "Examples:\n  coordinator models")]
+    Models,
+    /// List the sources of data that a spec can name
+    #[command(after_help = "Examples:\n  coordinator datasets")]
+    Datasets,
+    /// Print a commented example of a spec
+    #[command(
+        after_help = "Examples:\n  coordinator spec > my.toml\n  coordinator run my.toml --local 3"
+    )]
+    Spec,
+}
+
+/// Where the coordinator is.
+#[derive(Clone, Debug, Args)]
+struct Address {
+    /// Address of the coordinator
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "SAMEBIT_COORDINATOR",
+        default_value = "127.0.0.1:7700",
+        value_parser = host_and_port
+    )]
+    coordinator: String,
+}
+
+/// An address of the form that the system can look up.
+fn host_and_port(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<NonZeroU16>().is_ok() => {
+            Ok(text.into())
+        }
+        _ => Err("expected HOST:PORT".into()),
+    }
+}
+
+/// The whole program: what a user's own binary calls with its own registry.
+/// Exit codes are those of [`Exit`].
+pub fn run(registry: Registry, args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody is left to be told if this cannot be written.
+            let _ = error.print();
+            let exit = if error.use_stderr() { Exit::BadInput } else { Exit::Ok };
+            return ExitCode::from(exit as u8);
+        }
+    };
+    match dispatch(registry, cli.command) {
+        Ok(()) => ExitCode::from(Exit::Ok as u8),
+        Err(failure) => failure.report(),
+    }
+}
+
+fn dispatch(registry: Registry, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve(flags) => serve::serve(registry, &flags),
+        Command::Run(flags) => train::train(registry, *flags),
+        Command::Status(flags) => status::status(&flags),
+        Command::Cancel { run, address } => status::cancel(RunId(run), &address.coordinator),
+        Command::Evaluate(flags) => evaluate::evaluate(registry, *flags),
+        Command::Models => print(&report::list(registry.list())),
+        Command::Datasets => print(&report::list(common::dataset::sources().iter().copied())),
+        Command::Spec => print(RunSpec::example()),
+    }
+}
+
+/// Writes to standard output at once.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// The runtime of everything that waits.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn flags_are_consistent_and_every_command_has_examples() {
+        Cli::command().debug_assert();
+        for command in Cli::command().get_subcommands() {
+            let help = command.clone().render_help().to_string();
+            assert!(help.contains("Examples:"), "{}", command.get_name());
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! `coordinator evaluate`: a run that learns nothing.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use common::model::Registry;
+use common::spec::RunSpec;
+use toml::{Table, Value};
+
+use super::exit::Failure;
+use super::job::{self, ClusterFlags, Job, Outcome};
+use super::progress::Progress;
+use super::spec_flags::{apply_settings, set_model, set_source, to_spec};
+use crate::client::StateFile;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A state that `run --output` wrote says itself which model it is of, and which
+data it was trained on. Any other needs --model and --dataset.
+
+Examples:
+  coordinator evaluate final.safetensors --local 2
+  coordinator evaluate final.safetensors --dataset idx:data/mnist --split train
+  coordinator evaluate other.safetensors --model softmax --dataset csv:digits.csv")]
+pub(super) struct EvaluateFlags {
+    /// The state (safetensors)
+    #[arg(value_name = "STATE")]
+    state: PathBuf,
+    /// Name of the model [default: what the file says]
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// Where the examples come from: digits, idx:FOLDER, npy:FOLDER, csv:FILE
+    /// [default: what the file says]
+    #[arg(long, value_name = "SOURCE")]
+    dataset: Option<String>,
+    /// Which split to judge by
+    #[arg(long, value_enum, default_value = "test")]
+    split: SplitFlag,
+    /// Any field of the spec, as in `parameters.layers=[64]`; the last one wins
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    #[command(flatten)]
+    cluster: ClusterFlags,
+    /// Print one JSON object a line (docs/CLI.md has their fields)
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SplitFlag {
+    /// The examples to judge by
+    Test,
+    /// The examples that were learnt from
+    Train,
+}
+
+/// Evaluates, and prints loss, accuracy and confusion matrix.
+pub(super) fn evaluate(registry: Registry, flags: EvaluateFlags) -> Result<(), Failure> {
+    let file = StateFile::load(&flags.state).map_err(Failure::bad_input)?;
+    let spec = evaluation_spec(file.spec.as_ref(), &flags)?;
+    let job = Job { spec, state: Some(file.state), output: None, detach: false };
+    let mut progress = Progress::new(flags.json, true);
+    let outcome = job::perform(registry, job, &flags.cluster, &mut progress)?;
+    match outcome {
+        Outcome::Finished { summary, evaluation: Some((split, results)) }
+            if !progress.is_json() =>
+        {
+            super::print(&summary.to_evaluation_text(split, &results))
+        }
+        Outcome::Finished { .. } | Outcome::Detached(_) => Ok(()),
+    }
+}
+
+/// The spec that judges a state: that of the run that made it, as far as the
+/// file says and flags do not differ.
+fn evaluation_spec(made_by: Option<&RunSpec>, flags: &EvaluateFlags) -> Result<RunSpec, Failure> {
+    let mut table = match made_by {
+        Some(spec) => spec.to_toml().parse::<Table>().map_err(Failure::failed)?,
+        None => Table::new(),
+    };
+    if let Some(model) = &flags.model {
+        set_model(&mut table, model);
+    }
+    if let Some(source) = &flags.dataset {
+        set_source(&mut table, source);
+    }
+    for (field, flag) in [("model", "--model NAME"), ("dataset", "--dataset SOURCE")] {
+        if !table.contains_key(field) {
+            let file = flags.state.display();
+            return Err(Failure::bad_input(format!("{file} does not say its {field}: add {flag}")));
+        }
+    }
+    for key in ["epochs", "rounds", "evaluation"] {
+        table.remove(key);
+    }
+    table.insert("update_weights".into(), Value::Boolean(false));
+    let split = match flags.split {
+        SplitFlag::Test => "test",
+        SplitFlag::Train => "train",
+    };
+    let evaluation = Table::from_iter([("split".to_owned(), Value::from(split))]);
+    table.insert("evaluation".into(), evaluation.into());
+    apply_settings(&mut table, &flags.set)?;
+    to_spec(&table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use common::spec::Split;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        flags: EvaluateFlags,
+    }
+
+    fn flags(more: &[&str]) -> EvaluateFlags {
+        let args = ["evaluate", "state.safetensors"].iter().chain(more);
+        Command::try_parse_from(args).unwrap().flags
+    }
+
+    #[test]
+    fn the_file_says_model_and_data_and_flags_differ() {
+        let text = "model = \"mlp\"\nepochs = 3\nparameters = {momentum = 0.5}\n\
+                    dataset = {source = \"digits\"}\nevaluation = {every = 2}\n";
+        let made_by = RunSpec::from_toml(text).unwrap();
+        let spec = evaluation_spec(Some(&made_by), &flags(&[])).unwrap();
+        assert_eq!((spec.update_weights, spec.epochs, spec.rounds), (false, None, None));
+        assert_eq!((spec.evaluation.split, spec.evaluation.every), (Split::Test, 0));
+        assert_eq!(spec.parameters["momentum"].as_float(), Some(0.5));
+        let other = flags(&["--dataset", "csv:x.csv", "--split", "train"]);
+        let spec = evaluation_spec(Some(&made_by), &other).unwrap();
+        assert_eq!(spec.dataset.source, "csv:x.csv");
+        assert_eq!(spec.evaluation.split, Split::Train);
+    }
+
+    #[test]
+    fn a_file_that_says_nothing_needs_flags() {
+        assert!(evaluation_spec(None, &flags(&["--model", "mlp"])).is_err());
+        assert!(evaluation_spec(None, &flags(&["--dataset", "digits"])).is_err());
+        let both = flags(&["--model", "softmax", "--dataset", "digits"]);
+        assert_eq!(evaluation_spec(None, &both).unwrap().model, "softmax");
+    }
+}

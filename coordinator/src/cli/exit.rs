@@ -1,0 +1,141 @@
+//! How the program ends: exit codes, and the sentence that says why.
+
+use std::fmt::Display;
+use std::io;
+use std::process::ExitCode;
+
+use crate::client::ClientError;
+
+/// Exit codes. `docs/CLI.md` and `coordinator --help` list the same ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// All went well.
+    Ok = 0,
+    /// A flag, spec, file or request is wrong: change it.
+    BadInput = 2,
+    /// The run failed, or the coordinator refused this build.
+    Failed = 3,
+    /// No coordinator answers, or the connection to it was lost.
+    Lost = 4,
+    /// Cancelled, by Ctrl-C or by somebody else.
+    Cancelled = 130,
+}
+
+/// What `--help` says of exit codes.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes:
+  0    all went well
+  2    bad input: a flag, spec, file or request is wrong
+  3    the run failed, or the coordinator refused
+  4    no coordinator answers, or the connection was lost
+  130  cancelled";
+
+/// Why a command did not end well.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    message: String,
+}
+
+impl Failure {
+    /// Something that the user has to change.
+    pub(crate) fn bad_input(message: impl Display) -> Self {
+        Self { exit: Exit::BadInput, message: message.to_string() }
+    }
+
+    /// The run, or the program's surroundings, failed.
+    pub(crate) fn failed(message: impl Display) -> Self {
+        Self { exit: Exit::Failed, message: message.to_string() }
+    }
+
+    /// Somebody wanted it to end.
+    pub(crate) fn cancelled(message: impl Display) -> Self {
+        Self { exit: Exit::Cancelled, message: message.to_string() }
+    }
+
+    /// Adds a sentence to what is said.
+    pub(crate) fn and(mut self, more: impl Display) -> Self {
+        self.message = format!("{}; {more}", self.message);
+        self
+    }
+
+    /// Its exit code.
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// Says why on standard error, and gives the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        if !self.message.is_empty() {
+            // Nobody is left to be told if this cannot be written.
+            let _ = io::Write::write_all(
+                &mut io::stderr(),
+                format!("error: {}\n", self.message.trim_end()).as_bytes(),
+            );
+        }
+        ExitCode::from(self.exit as u8)
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let exit = match &error {
+            ClientError::Connect { .. } | ClientError::Lost { .. } => Exit::Lost,
+            ClientError::Refused { .. } | ClientError::Rejected { bad_input: false, .. } => {
+                Exit::Failed
+            }
+            ClientError::Unexpected { .. } => Exit::Failed,
+            ClientError::Rejected { bad_input: true, .. } | ClientError::TooLarge { .. } => {
+                Exit::BadInput
+            }
+        };
+        Self { exit, message: error.to_string() }
+    }
+}
+
+impl From<io::Error> for Failure {
+    /// Of writing to standard output. A reader that has seen enough (`| head`)
+    /// is no error.
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self { exit: Exit::Ok, message: String::new() }
+        } else {
+            Self::failed(format!("standard output: {error}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_lists_every_code() {
+        for exit in [Exit::Ok, Exit::BadInput, Exit::Failed, Exit::Lost, Exit::Cancelled] {
+            let line = format!("\n  {:<3}  ", exit as u8);
+            assert!(EXIT_CODES.contains(&line), "{exit:?}");
+        }
+    }
+
+    #[test]
+    fn errors_of_the_client_have_their_codes() {
+        let exit = |error: ClientError| Failure::from(error).exit();
+        let address = String::from("h:1");
+        let error = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        let connect = ClientError::Connect { address: address.clone(), error: error() };
+        assert_eq!(exit(connect), Exit::Lost);
+        let lost = ClientError::Lost { address: address.clone(), reason: "silent".into() };
+        assert_eq!(exit(lost), Exit::Lost);
+        assert_eq!(exit(ClientError::Refused { reason: "old".into() }), Exit::Failed);
+        let rejected = |bad_input| ClientError::Rejected { bad_input, reason: "no".into() };
+        assert_eq!(exit(rejected(true)), Exit::BadInput);
+        assert_eq!(exit(rejected(false)), Exit::Failed);
+    }
+
+    #[test]
+    fn a_closed_pipe_ends_quietly() {
+        let failure = Failure::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!((failure.exit(), failure.message.as_str()), (Exit::Ok, ""));
+    }
+}

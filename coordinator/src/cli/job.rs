@@ -1,0 +1,309 @@
+//! A run from a client's side, start to end: a cluster to run on, the
+//! submission, the events, the final state, and Ctrl-C at any point.
+
+use std::future::pending;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use common::id::RunId;
+use common::limits;
+use common::model::Registry;
+use common::results::Results;
+use common::settings::{LogFormat, start_logging};
+use common::spec::{RunSpec, Split};
+use common::state::NetworkState;
+use common::wire::message::RunEvent;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep_until};
+
+use super::Address;
+use super::exit::Failure;
+use super::progress::Progress;
+use super::report::Summary;
+use crate::client::{Client, StateFile, Submission};
+use crate::local::{self, LocalCluster};
+
+/// Longest wait for the coordinator to say that a run is cancelled.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Most workers that `--local` starts.
+const LOCAL_WORKERS: i64 = 256;
+
+/// Where to run.
+#[derive(Debug, Args)]
+pub(super) struct ClusterFlags {
+    #[command(flatten)]
+    address: Address,
+    /// Run on a cluster of N workers on this host, made for this run
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=LOCAL_WORKERS))]
+    local: Option<u32>,
+    /// The worker's binary, for --local [default: the one beside this one]
+    #[arg(long, value_name = "PATH", requires = "local")]
+    worker_binary: Option<PathBuf>,
+    /// Slots of each worker, for --local [default: its share of the cores]
+    #[arg(long, value_name = "N", requires = "local",
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::SLOTS)))]
+    slots: Option<u32>,
+    /// Wait for so many workers before the run starts
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(..=limits::CONNECTIONS as i64))]
+    min_workers: u32,
+    /// What to log to standard error, workers of --local included
+    #[arg(long, value_name = "FILTER", default_value = "warn")]
+    log_level: String,
+}
+
+/// What to run.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// The spec.
+    pub(super) spec: RunSpec,
+    /// The state to start from; `None`: the model makes one.
+    pub(super) state: Option<NetworkState>,
+    /// Where to write the final state.
+    pub(super) output: Option<PathBuf>,
+    /// Whether to leave as soon as the run is queued.
+    pub(super) detach: bool,
+}
+
+/// What came of a job.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// The run goes on without us.
+    Detached(RunId),
+    /// The run has ended well.
+    Finished {
+        /// How it went.
+        summary: Summary,
+        /// The last evaluation, if there was one.
+        evaluation: Option<(Split, Results)>,
+    },
+}
+
+/// Ctrl-C and SIGTERM.
+#[derive(Debug)]
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Takes over both signals.
+    pub(super) fn new() -> Result<Self, Failure> {
+        let take = |kind| {
+            signal(kind).map_err(|error| Failure::failed(format!("cannot watch signals: {error}")))
+        };
+        Ok(Self {
+            interrupt: take(SignalKind::interrupt())?,
+            terminate: take(SignalKind::terminate())?,
+        })
+    }
+
+    /// The next one. Cancel-safe.
+    pub(super) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// Runs a job to its end, and takes everything down that was started for it.
+pub(super) fn perform(
+    registry: Registry,
+    job: Job,
+    cluster: &ClusterFlags,
+    progress: &mut Progress,
+) -> Result<Outcome, Failure> {
+    start_logging(LogFormat::Text, &cluster.log_level).map_err(Failure::bad_input)?;
+    let runtime = super::runtime()?;
+    let outcome = runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        // Workers start first: they get ready while the data is loaded.
+        let mut local = match cluster.local {
+            Some(workers) => Some(start_local(&registry, cluster, workers).await?),
+            None => None,
+        };
+        let address = match &local {
+            Some(local) => local.address().to_string(),
+            None => cluster.address.coordinator.clone(),
+        };
+        let session = Session { address, local: &mut local, signals: &mut signals, progress };
+        let outcome = session.perform(registry, job, cluster.min_workers).await;
+        if let Some(local) = local {
+            local.stop().await;
+        }
+        outcome
+    });
+    progress.close();
+    // Loading data may still be under way; nobody waits for it any more.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn start_local(
+    registry: &Registry,
+    flags: &ClusterFlags,
+    workers: u32,
+) -> Result<LocalCluster, Failure> {
+    let config = local::Config {
+        workers,
+        slots: flags.slots.unwrap_or_else(|| local::slots_for(workers)),
+        binary: flags.worker_binary.clone(),
+        log_level: flags.log_level.clone(),
+    };
+    LocalCluster::start(registry.clone(), config).await.map_err(Failure::bad_input)
+}
+
+/// Everything that a job talks to while it runs.
+struct Session<'a> {
+    address: String,
+    local: &'a mut Option<LocalCluster>,
+    signals: &'a mut Signals,
+    progress: &'a mut Progress,
+}
+
+impl Session<'_> {
+    async fn perform(
+        mut self,
+        registry: Registry,
+        job: Job,
+        min_workers: u32,
+    ) -> Result<Outcome, Failure> {
+        let Job { spec, state, output, detach } = job;
+        let address = self.address.clone();
+        let submit = submit(&address, registry, spec.clone(), state, min_workers);
+        let (mut client, run) = tokio::select! {
+            submitted = submit => submitted?,
+            () = self.signals.next() => return Err(Failure::cancelled("cancelled")),
+            reason = failure_of(self.local) => return Err(Failure::failed(reason)),
+        };
+        self.progress.submitted(run)?;
+        if detach {
+            return Ok(Outcome::Detached(run));
+        }
+        let mut outcome = self.follow(&mut client, run, &spec).await.map_err(|f| hint(f, run))?;
+        if let (Some(path), Outcome::Finished { summary, .. }) = (output, &mut outcome) {
+            let state = tokio::select! {
+                state = client.fetch(run) => state.map_err(Failure::from),
+                () = self.signals.next() => Err(Failure::cancelled("cancelled")),
+            };
+            let state = state.map_err(|failure| hint(failure, run))?;
+            StateFile::save(&path, &state, &spec).map_err(Failure::failed)?;
+            self.progress.saved(run, &path.display().to_string(), summary.digest)?;
+            summary.output = Some(path);
+        }
+        Ok(outcome)
+    }
+
+    /// Shows the run's events until the last one. The first signal cancels the
+    /// run, the second one leaves at once.
+    async fn follow(
+        &mut self,
+        client: &mut Client,
+        run: RunId,
+        spec: &RunSpec,
+    ) -> Result<Outcome, Failure> {
+        client.follow(run).await?;
+        let mut evaluation = None;
+        let mut deadline = None;
+        loop {
+            let event = tokio::select! {
+                event = client.next_event() => event?,
+                () = self.signals.next() => {
+                    if deadline.is_some() {
+                        return Err(Failure::cancelled("left before the run was cancelled"));
+                    }
+                    deadline = Some(Instant::now() + CANCEL_TIMEOUT);
+                    client.request_cancel(run).await?;
+                    continue;
+                }
+                () = reached(deadline) => {
+                    let message = format!("run {run} may go on: no word that it is cancelled");
+                    return Err(Failure::cancelled(message));
+                }
+                reason = failure_of(self.local) => return Err(Failure::failed(reason)),
+            };
+            self.progress.show(&event)?;
+            match event {
+                RunEvent::Evaluation { split, results, .. } => evaluation = Some((split, results)),
+                RunEvent::Failed { reason, .. } => {
+                    return Err(Failure::failed(format!("run {run} has failed: {reason}")));
+                }
+                RunEvent::Cancelled { .. } => {
+                    return Err(Failure::cancelled(format!("run {run} was cancelled")));
+                }
+                RunEvent::Finished {
+                    digest,
+                    rounds,
+                    examples,
+                    seconds,
+                    loss,
+                    accuracy,
+                    synchronisation_share,
+                    ..
+                } => {
+                    let model = spec.model.clone();
+                    let summary = Summary {
+                        model,
+                        rounds,
+                        examples,
+                        seconds,
+                        loss,
+                        accuracy,
+                        synchronisation_share,
+                        digest,
+                        output: None,
+                    };
+                    return Ok(Outcome::Finished { summary, evaluation });
+                }
+                RunEvent::Queued { .. }
+                | RunEvent::Started { .. }
+                | RunEvent::Round { .. }
+                | RunEvent::Worker { .. } => {}
+            }
+        }
+    }
+}
+
+/// Loads and checks everything, then connects and submits.
+async fn submit(
+    address: &str,
+    registry: Registry,
+    spec: RunSpec,
+    state: Option<NetworkState>,
+    min_workers: u32,
+) -> Result<(Client, RunId), Failure> {
+    let prepared = tokio::task::spawn_blocking(move || {
+        Submission::prepare(&registry, spec, state, min_workers)
+    });
+    let submission = prepared.await.map_err(Failure::failed)?.map_err(Failure::bad_input)?;
+    let mut client = Client::connect(address).await?;
+    let run = client.submit(&submission).await?;
+    Ok((client, run))
+}
+
+/// When the cluster of `--local` cannot go on; never without one.
+async fn failure_of(local: &mut Option<LocalCluster>) -> String {
+    match local {
+        Some(local) => local.failure().await,
+        None => pending().await,
+    }
+}
+
+async fn reached(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => pending().await,
+    }
+}
+
+/// Tells how to find a run whose coordinator was lost.
+fn hint(failure: Failure, run: RunId) -> Failure {
+    if failure.exit() == super::exit::Exit::Lost {
+        failure.and(format!("look for run {run} with `coordinator status` once it is back"))
+    } else {
+        failure
+    }
+}

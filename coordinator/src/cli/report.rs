@@ -1,0 +1,356 @@
+//! What people and programs read of a run. Pure: text in the right shape.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use common::digest::Digest;
+use common::results::{CONFUSION, Results};
+use common::spec::Split;
+use common::wire::message::RunEvent;
+use serde_json::json;
+
+/// Round lines come at most this often.
+const ROUND_LINE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Largest confusion matrix that is printed, in classes.
+const PRINTED_CLASSES: usize = 32;
+
+/// Lets through the first line and then at most one every
+/// [`ROUND_LINE_INTERVAL`].
+#[derive(Debug, Default)]
+pub(super) struct Throttle {
+    last: Option<Instant>,
+}
+
+impl Throttle {
+    /// Whether a line may be printed now.
+    pub(super) fn allows(&mut self, now: Instant) -> bool {
+        let due = self.last.is_none_or(|last| now.duration_since(last) >= ROUND_LINE_INTERVAL);
+        if due {
+            self.last = Some(now);
+        }
+        due
+    }
+}
+
+/// Whether an event is told even when lines are throttled: all but rounds
+/// that are not the last.
+pub(super) fn is_always_told(event: &RunEvent) -> bool {
+    !matches!(event, RunEvent::Round { round, rounds, .. } if round < rounds)
+}
+
+/// An event as a line for people; `None` where another line tells it: the last
+/// event (the summary, or the error) and a queue without a wait.
+pub(super) fn line(event: &RunEvent) -> Option<String> {
+    Some(match event {
+        RunEvent::Queued { run, ahead: 0, workers, min_workers } if workers < min_workers => {
+            format!("run {run} waits for workers: {workers} of {min_workers} are there")
+        }
+        RunEvent::Queued { ahead: 0, .. } => return None,
+        RunEvent::Queued { run, ahead, .. } => format!("run {run} waits: {ahead} before it"),
+        RunEvent::Started { run, model, rounds, state_bytes, workers } => format!(
+            "run {run} has begun: {model}, {}, a state of {}, {}",
+            plural(*rounds, "round"),
+            bytes(*state_bytes),
+            plural(u64::from(*workers), "worker")
+        ),
+        RunEvent::Round { round, rounds, .. } => {
+            format!("round {round}/{rounds}  {}", round_text(event))
+        }
+        RunEvent::Evaluation { epochs, split, loss, accuracy, .. } => format!(
+            "evaluation after {}: {}{}",
+            plural(*epochs, "epoch"),
+            split_name(*split),
+            quality(*loss, *accuracy)
+        ),
+        RunEvent::Worker { worker, what, detail, .. } if detail.is_empty() => {
+            format!("worker {worker}: {what}")
+        }
+        RunEvent::Worker { worker, what, detail, .. } => {
+            format!("worker {worker}: {what}, {detail}")
+        }
+        RunEvent::Finished { .. } | RunEvent::Failed { .. } | RunEvent::Cancelled { .. } => {
+            return None;
+        }
+    })
+}
+
+/// What a round line and the progress bar say of a round.
+pub(super) fn round_text(event: &RunEvent) -> String {
+    let RunEvent::Round { loss, accuracy, examples_per_second, workers, .. } = event else {
+        return String::new();
+    };
+    format!(
+        "{}  {examples_per_second:.0} examples/s  {}",
+        quality(*loss, *accuracy).trim_start(),
+        plural(u64::from(*workers), "worker")
+    )
+}
+
+/// An event as one line of JSON: the variant's name as `event`, its fields
+/// beside it.
+pub(super) fn json_line(event: &RunEvent) -> String {
+    // An enum of struct variants is an object of one key, its variant's name.
+    let tagged = serde_json::to_value(event).unwrap_or_default();
+    let variant = tagged.as_object().and_then(|tagged| tagged.iter().next());
+    let Some((name, fields)) = variant else { return json!({"event": null}).to_string() };
+    let fields = fields.to_string();
+    // Put in front by hand: objects here are in the order of their keys.
+    format!(r#"{{"event":"{name}",{}"#, fields.trim_start_matches('{'))
+}
+
+/// The JSON line that says the number of a run.
+pub(super) fn json_submitted(run: u64) -> String {
+    json!({"event": "submitted", "run": run}).to_string()
+}
+
+/// The JSON line that says where the final state was written.
+pub(super) fn json_saved(run: u64, path: &str, digest: Digest) -> String {
+    json!({"event": "saved", "run": run, "path": path, "digest": digest}).to_string()
+}
+
+/// How a run went, for people.
+#[derive(Clone, Debug)]
+pub(super) struct Summary {
+    pub(super) model: String,
+    pub(super) rounds: u64,
+    pub(super) examples: u64,
+    pub(super) seconds: f64,
+    pub(super) loss: Option<f64>,
+    pub(super) accuracy: Option<f64>,
+    pub(super) synchronisation_share: f64,
+    pub(super) digest: Digest,
+    pub(super) output: Option<PathBuf>,
+}
+
+impl Summary {
+    /// One line a quantity; that of the digest is made to be found by grep.
+    pub(super) fn to_text(&self) -> String {
+        let speed = self.examples as f64 / self.seconds.max(1e-9);
+        let mut text = format!(
+            "model   {}\nrounds  {}, {} examples\ntime    {:.2} s, {speed:.0} examples/s, \
+             {:.0} % of it synchronisation\n",
+            self.model,
+            self.rounds,
+            self.examples,
+            self.seconds,
+            self.synchronisation_share * 100.0
+        );
+        self.push_quality(&mut text);
+        let _ = writeln!(text, "digest  {}", self.digest);
+        if let Some(output) = &self.output {
+            let _ = writeln!(text, "output  {}", output.display());
+        }
+        text
+    }
+
+    /// The same for a run that learnt nothing.
+    pub(super) fn to_evaluation_text(&self, split: Split, results: &Results) -> String {
+        let mut text = format!(
+            "model   {}\nsplit   {}, {} examples\n",
+            self.model,
+            split_name(split),
+            results.examples
+        );
+        self.push_quality(&mut text);
+        let _ = writeln!(text, "digest  {}", self.digest);
+        if let Some(matrix) = results.counts.get(CONFUSION) {
+            text.push_str(&confusion(matrix));
+        }
+        text
+    }
+
+    fn push_quality(&self, text: &mut String) {
+        if self.loss.is_some() || self.accuracy.is_some() {
+            let _ = writeln!(text, "result{}", quality(self.loss, self.accuracy));
+        }
+    }
+}
+
+/// `[true class, found class]` as a table, where it is of a readable size.
+fn confusion(matrix: &[u64]) -> String {
+    let classes = matrix.len().isqrt();
+    if classes == 0 || classes > PRINTED_CLASSES || classes * classes != matrix.len() {
+        return String::new();
+    }
+    let header = std::iter::once("true \\ found".to_owned())
+        .chain((0..classes).map(|class| class.to_string()))
+        .collect();
+    let rows = matrix.chunks(classes).enumerate().map(|(class, row)| {
+        std::iter::once(class.to_string()).chain(row.iter().map(u64::to_string)).collect()
+    });
+    table(header, rows)
+}
+
+/// Lines of cells in columns as wide as their widest cell; no spaces at the
+/// ends of lines.
+pub(super) fn table(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> String {
+    let lines: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
+    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| {
+            let cells = lines.iter().filter_map(|line| line.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        })
+        .collect();
+    let mut text = String::new();
+    for line in &lines {
+        let mut row = String::new();
+        for (cell, width) in line.iter().zip(&widths) {
+            let _ = write!(row, "{cell:<width$}  ");
+        }
+        text.push_str(row.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// Names and descriptions, a line each.
+pub(super) fn list<'a>(entries: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let entries: Vec<_> = entries.collect();
+    let width = entries.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    entries.iter().fold(String::new(), |mut text, (name, about)| {
+        let _ = writeln!(text, "{name:<width$}  {about}");
+        text
+    })
+}
+
+/// A number of bytes for people.
+pub(super) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let power = (count.max(1).ilog2() / 10).min(UNITS.len() as u32 - 1);
+    if power == 0 {
+        return format!("{count} {}", UNITS[0]);
+    }
+    format!("{:.1} {}", count as f64 / (1u64 << (10 * power)) as f64, UNITS[power as usize])
+}
+
+fn quality(loss: Option<f64>, accuracy: Option<f64>) -> String {
+    let loss = loss.map(|loss| format!("  loss {loss:.4}"));
+    let accuracy = accuracy.map(|share| format!("  accuracy {:.2} %", share * 100.0));
+    loss.unwrap_or_default() + &accuracy.unwrap_or_default()
+}
+
+fn plural(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+pub(super) fn split_name(split: Split) -> &'static str {
+    match split {
+        Split::Train => "train",
+        Split::Test => "test",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::id::RunId;
+    use serde_json::Value;
+
+    fn round(round: u64) -> RunEvent {
+        RunEvent::Round {
+            run: RunId(4),
+            round,
+            rounds: 9,
+            epoch: 1,
+            examples: 80,
+            loss: Some(0.5),
+            accuracy: Some(0.25),
+            compute_ms: 1.0,
+            synchronisation_ms: 0.5,
+            examples_per_second: 1234.5,
+            workers: 1,
+        }
+    }
+
+    #[test]
+    fn json_lines_are_flat_objects_that_name_their_event() {
+        let line = json_line(&round(2));
+        assert!(line.starts_with(r#"{"event":"round","accuracy":0.25,"#), "{line}");
+        let value: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["event"], "round");
+        assert_eq!((&value["run"], &value["round"]), (&json!(4), &json!(2)));
+        assert_eq!(value["examples_per_second"], 1234.5);
+        assert!(value.as_object().unwrap().values().all(|field| !field.is_object()));
+        let finished = RunEvent::Finished {
+            run: RunId(4),
+            digest: Digest::of(b"abc"),
+            rounds: 9,
+            examples: 720,
+            seconds: 0.1,
+            loss: None,
+            accuracy: None,
+            synchronisation_share: 0.5,
+        };
+        let value: Value = serde_json::from_str(&json_line(&finished)).unwrap();
+        assert_eq!(value["event"], "finished");
+        assert_eq!(value["digest"], Digest::of(b"abc").to_string());
+        assert_eq!(value["loss"], Value::Null);
+        assert_eq!(json_submitted(4), r#"{"event":"submitted","run":4}"#);
+    }
+
+    #[test]
+    fn rounds_are_throttled_but_the_last_one_and_all_else_is_told() {
+        let mut throttle = Throttle::default();
+        let start = Instant::now();
+        let told: Vec<u64> = (0..25)
+            .filter(|tenth| throttle.allows(start + Duration::from_millis(100 * tenth)))
+            .collect();
+        assert_eq!(told, [0, 10, 20]);
+        assert!(!is_always_told(&round(8)));
+        assert!(is_always_told(&round(9)));
+        assert!(is_always_told(&RunEvent::Cancelled { run: RunId(1) }));
+    }
+
+    #[test]
+    fn lines_say_what_happened() {
+        let text = "round 2/9  loss 0.5000  accuracy 25.00 %  1234 examples/s  1 worker";
+        assert_eq!(line(&round(2)).unwrap(), text);
+        let waits = RunEvent::Queued { run: RunId(1), ahead: 0, workers: 1, min_workers: 3 };
+        assert_eq!(line(&waits).unwrap(), "run 1 waits for workers: 1 of 3 are there");
+        let starts = RunEvent::Queued { run: RunId(1), ahead: 0, workers: 3, min_workers: 3 };
+        assert_eq!(line(&starts), None);
+        assert_eq!(line(&RunEvent::Cancelled { run: RunId(1) }), None);
+    }
+
+    #[test]
+    fn the_summary_has_a_digest_line_of_its_own() {
+        let summary = Summary {
+            model: "mlp".into(),
+            rounds: 9,
+            examples: 720,
+            seconds: 0.5,
+            loss: Some(0.1),
+            accuracy: Some(0.99),
+            synchronisation_share: 0.125,
+            digest: Digest::of(b"abc"),
+            output: Some("out.safetensors".into()),
+        };
+        let text = summary.to_text();
+        let digest = format!("\ndigest  {}\n", Digest::of(b"abc"));
+        assert!(text.contains(&digest), "{text}");
+        assert!(text.contains("time    0.50 s, 1440 examples/s"), "{text}");
+        assert!(text.contains("result  loss 0.1000  accuracy 99.00 %\n"), "{text}");
+        assert!(text.ends_with("output  out.safetensors\n"), "{text}");
+    }
+
+    #[test]
+    fn tables_align_and_matrices_are_square() {
+        assert_eq!(
+            confusion(&[5, 1, 0, 6]),
+            "true \\ found  0  1\n0             5  1\n1             0  6\n"
+        );
+        assert_eq!(confusion(&[1, 2, 3]), "");
+        assert_eq!(confusion(&[]), "");
+    }
+
+    #[test]
+    fn sizes_are_readable() {
+        assert_eq!(bytes(0), "0 bytes");
+        assert_eq!(bytes(1023), "1023 bytes");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(u64::MAX), "16777216.0 TiB");
+    }
+}

@@ -1,0 +1,226 @@
+//! `coordinator serve`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use common::model::Registry;
+use common::settings::{self, Bytes, LogFormat};
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+
+use super::exit::Failure;
+use super::job::Signals;
+use crate::server;
+
+/// Heartbeat timeouts that make sense, in seconds: a heartbeat is due every
+/// second, and silence of an hour is no liveness at all.
+const HEARTBEAT_TIMEOUTS: std::ops::RangeInclusive<f64> = 1.5..=3600.0;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Settings come from the file, then from variables (SAMEBIT_LISTEN, …), then from
+flags, the later before the earlier.
+
+Examples:
+  coordinator serve
+  coordinator serve --listen 127.0.0.1:7800 --log-level debug
+  coordinator serve --config coordinator.toml --print-config")]
+pub(super) struct ServeFlags {
+    /// Settings file (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the settings and where each came from, and leave
+    #[arg(long)]
+    print_config: bool,
+    #[command(flatten)]
+    settings: SettingFlags,
+}
+
+/// The flags that are settings: nothing where a flag was not given.
+#[derive(Debug, Default, Args, Serialize)]
+struct SettingFlags {
+    /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:7700]
+    #[arg(long, value_name = "HOST:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen: Option<String>,
+    /// Listen beyond loopback although nothing is encrypted and nobody is
+    /// checked: for private networks only
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    insecure: Option<bool>,
+    /// Silence after which a worker is lost, in seconds [default: 10]
+    #[arg(long, value_name = "SECONDS", value_parser = heartbeat_timeout)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    heartbeat_timeout: Option<f64>,
+    /// Workers that may die while running one shard before it fails the run
+    /// [default: 3]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    crash_limit: Option<u32>,
+    /// Memory for partials that wait to be merged [default: 64MiB]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    merge_memory: Option<Bytes>,
+    /// Memory for example data of runs [default: 8GiB]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_memory: Option<Bytes>,
+    /// What to log: error, warn, info, debug, trace, or a filter as
+    /// `info,coordinator=debug` [default: info]
+    #[arg(long, value_name = "FILTER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_level: Option<String>,
+    /// How to log [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_format: Option<LogFormat>,
+}
+
+/// Reads a heartbeat timeout. NaN would get no further as a setting, which is
+/// plain data, and pass for a flag that was not given.
+fn heartbeat_timeout(text: &str) -> Result<f64, String> {
+    let (least, most) = (HEARTBEAT_TIMEOUTS.start(), HEARTBEAT_TIMEOUTS.end());
+    let seconds = text.parse().ok().filter(|seconds| HEARTBEAT_TIMEOUTS.contains(seconds));
+    seconds.ok_or_else(|| format!("expected {least} to {most} seconds"))
+}
+
+/// The settings of a coordinator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ServeSettings {
+    listen: String,
+    insecure: bool,
+    heartbeat_timeout: f64,
+    crash_limit: u32,
+    merge_memory: Bytes,
+    data_memory: Bytes,
+    log_level: String,
+    log_format: LogFormat,
+}
+
+impl Default for ServeSettings {
+    fn default() -> Self {
+        let config = server::Config::default();
+        Self {
+            listen: "127.0.0.1:7700".into(),
+            insecure: false,
+            heartbeat_timeout: config.scheduler.heartbeat_timeout.as_secs_f64(),
+            crash_limit: config.scheduler.crash_limit,
+            merge_memory: Bytes(config.merge_memory),
+            data_memory: Bytes(config.data_memory),
+            log_level: "info".into(),
+            log_format: LogFormat::Text,
+        }
+    }
+}
+
+impl ServeSettings {
+    /// What the server is told.
+    fn to_config(&self) -> Result<server::Config, Failure> {
+        if !HEARTBEAT_TIMEOUTS.contains(&self.heartbeat_timeout) {
+            return Err(Failure::bad_input(format!(
+                "setting `heartbeat_timeout`: expected {} to {} seconds, found {}",
+                HEARTBEAT_TIMEOUTS.start(),
+                HEARTBEAT_TIMEOUTS.end(),
+                self.heartbeat_timeout
+            )));
+        }
+        if self.crash_limit == 0 {
+            return Err(Failure::bad_input("setting `crash_limit`: expected at least 1, found 0"));
+        }
+        let mut config = server::Config {
+            merge_memory: self.merge_memory.0,
+            data_memory: self.data_memory.0,
+            ..Default::default()
+        };
+        config.scheduler.heartbeat_timeout = Duration::from_secs_f64(self.heartbeat_timeout);
+        config.scheduler.crash_limit = self.crash_limit;
+        Ok(config)
+    }
+
+    /// The address to listen on, if it may be listened on.
+    async fn address(&self) -> Result<SocketAddr, Failure> {
+        let listen = &self.listen;
+        let bad = |what: String| Failure::bad_input(format!("setting `listen`: {what}"));
+        let address = tokio::net::lookup_host(listen)
+            .await
+            .map_err(|error| bad(format!("expected HOST:PORT, found {listen:?} ({error})")))?
+            .next()
+            .ok_or_else(|| bad(format!("{listen:?} has no address")))?;
+        if !address.ip().is_loopback() && !self.insecure {
+            return Err(bad(format!(
+                "{listen} can be reached from other hosts, and connections are neither \
+                 encrypted nor checked; on a private network, add --insecure"
+            )));
+        }
+        Ok(address)
+    }
+}
+
+/// Serves until Ctrl-C or SIGTERM.
+pub(super) fn serve(registry: Registry, flags: &ServeFlags) -> Result<(), Failure> {
+    let loaded =
+        settings::load::<ServeSettings, SettingFlags>(flags.config.as_deref(), &flags.settings)
+            .map_err(Failure::bad_input)?;
+    if flags.print_config {
+        return super::print(&loaded.to_text());
+    }
+    let settings = loaded.values;
+    let config = settings.to_config()?;
+    settings::start_logging(settings.log_format, &settings.log_level)
+        .map_err(Failure::bad_input)?;
+    let runtime = super::runtime()?;
+    let outcome = runtime.block_on(async {
+        let address = settings.address().await?;
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            Failure::failed(format!(
+                "cannot listen on {address}: {error}; is another coordinator running there?"
+            ))
+        })?;
+        let address = listener.local_addr().map_err(Failure::failed)?;
+        let mut signals = Signals::new()?;
+        // Scripts read the port from this line when they asked for a free one.
+        super::print(&format!("listening on {address}\n"))?;
+        let shutdown = async move { signals.next().await };
+        server::serve(listener, registry, config, shutdown)
+            .await
+            .map_err(|error| Failure::failed(format!("the server has stopped: {error}")))
+    });
+    runtime.shutdown_background();
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_is_open_to_all() {
+        let runtime = super::super::runtime().unwrap();
+        let address = |listen: &str, insecure| {
+            let settings = ServeSettings { listen: listen.into(), insecure, ..Default::default() };
+            runtime.block_on(settings.address()).map_err(|failure| failure.exit())
+        };
+        use super::super::exit::Exit::BadInput;
+        assert!(address("127.0.0.1:0", false).is_ok());
+        assert!(address("[::1]:0", false).is_ok());
+        assert_eq!(address("0.0.0.0:7700", false), Err(BadInput));
+        assert!(address("0.0.0.0:7700", true).is_ok());
+        assert_eq!(address("7700", true), Err(BadInput));
+    }
+
+    #[test]
+    fn settings_out_of_range_are_bad_input() {
+        let check = |change: fn(&mut ServeSettings)| {
+            let mut settings = ServeSettings::default();
+            change(&mut settings);
+            settings.to_config().is_ok()
+        };
+        assert!(check(|_| {}));
+        assert!(!check(|settings| settings.heartbeat_timeout = f64::NAN));
+        assert!(!check(|settings| settings.heartbeat_timeout = 0.0));
+        assert!(!check(|settings| settings.crash_limit = 0));
+    }
+}

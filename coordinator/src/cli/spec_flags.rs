@@ -1,0 +1,225 @@
+//! From a spec file and flags to one spec: the file, then flags, then
+//! `--set`, the later before the earlier.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use common::limits;
+use common::spec::RunSpec;
+use toml::{Table, Value};
+
+use super::exit::Failure;
+
+/// Largest integer that a spec can hold.
+const TOML_MAX: u64 = i64::MAX as u64;
+
+/// What describes a run.
+#[derive(Debug, Default, Args)]
+pub(super) struct SpecFlags {
+    /// The spec (TOML); without one, the embedded digits are trained
+    #[arg(value_name = "SPEC.toml")]
+    spec: Option<PathBuf>,
+    /// Name of the model; another one than the spec's starts from its own
+    /// default parameters
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// Where the examples come from: digits, idx:FOLDER, npy:FOLDER, csv:FILE
+    #[arg(long, value_name = "SOURCE")]
+    dataset: Option<String>,
+    /// Seed of everything random
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=TOML_MAX))]
+    seed: Option<u64>,
+    /// Logical network instances that work side by side
+    #[arg(long, value_name = "N")]
+    replicas: Option<u32>,
+    /// Examples in a batch
+    #[arg(long, value_name = "N")]
+    batch_size: Option<u32>,
+    /// Batches that each replica processes between two merges
+    #[arg(long, value_name = "N")]
+    update_interval: Option<u32>,
+    /// Passes over the training examples
+    #[arg(long, value_name = "N", conflicts_with = "rounds")]
+    epochs: Option<u32>,
+    /// Training rounds, instead of epochs
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=TOML_MAX))]
+    rounds: Option<u64>,
+    /// Any field of the spec, as in `parameters.learning_rate=0.1`; the last
+    /// one wins
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl SpecFlags {
+    /// The spec that file and flags make together.
+    pub(super) fn assemble(&self) -> Result<RunSpec, Failure> {
+        let mut table = match &self.spec {
+            Some(path) => read_table(path)?,
+            None => RunSpec::example().parse().map_err(Failure::failed)?,
+        };
+        self.apply_flags(&mut table)?;
+        apply_settings(&mut table, &self.set)?;
+        to_spec(&table).map_err(|failure| match &self.spec {
+            Some(path) => failure.and(format!("the spec is {}", path.display())),
+            None => failure,
+        })
+    }
+
+    fn apply_flags(&self, table: &mut Table) -> Result<(), Failure> {
+        if let Some(model) = &self.model {
+            set_model(table, model);
+        }
+        if let Some(source) = &self.dataset {
+            set_source(table, source);
+        }
+        let numbers = [
+            ("seed", self.seed),
+            ("replicas", self.replicas.map(u64::from)),
+            ("batch_size", self.batch_size.map(u64::from)),
+            ("update_interval", self.update_interval.map(u64::from)),
+            ("epochs", self.epochs.map(u64::from)),
+            ("rounds", self.rounds),
+        ];
+        for (key, number) in numbers {
+            if let Some(number) = number {
+                RunSpec::set(table, key, &number.to_string()).map_err(Failure::bad_input)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Applies `KEY=VALUE` settings in their order.
+pub(super) fn apply_settings(table: &mut Table, settings: &[String]) -> Result<(), Failure> {
+    for setting in settings {
+        let Some((key, value)) = setting.split_once('=') else {
+            let message = format!("--set {setting}: expected KEY=VALUE, found no `=`");
+            return Err(Failure::bad_input(message));
+        };
+        RunSpec::set(table, key.trim(), value.trim()).map_err(Failure::bad_input)?;
+    }
+    Ok(())
+}
+
+/// Reads the finished table as a spec.
+pub(super) fn to_spec(table: &Table) -> Result<RunSpec, Failure> {
+    // Not through text again, whose line numbers would be nobody's.
+    RunSpec::from_table(table.clone()).map_err(Failure::bad_input)
+}
+
+/// Names the model; parameters and merge rules of another model go with it.
+pub(super) fn set_model(table: &mut Table, model: &str) {
+    if table.get("model").and_then(Value::as_str) != Some(model) {
+        table.remove("parameters");
+        table.remove("merge");
+    }
+    table.insert("model".into(), model.into());
+}
+
+/// Names the data; the scale and split of another source go with it.
+pub(super) fn set_source(table: &mut Table, source: &str) {
+    let dataset = table.get("dataset").and_then(|dataset| dataset.get("source"));
+    if dataset.and_then(Value::as_str) != Some(source) {
+        let dataset = Table::from_iter([("source".to_owned(), Value::from(source))]);
+        table.insert("dataset".into(), dataset.into());
+    }
+}
+
+fn read_table(path: &Path) -> Result<Table, Failure> {
+    let bad = |error: String| Failure::bad_input(format!("spec {}: {error}", path.display()));
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(limits::SPEC_BYTES as u64 + 1).read_to_string(&mut text))
+        .map_err(|error| bad(error.to_string()))?;
+    if text.len() > limits::SPEC_BYTES {
+        return Err(bad(format!("expected at most {} bytes, found more", limits::SPEC_BYTES)));
+    }
+    text.parse().map_err(|error: toml::de::Error| bad(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assemble(flags: &SpecFlags) -> RunSpec {
+        flags.assemble().unwrap()
+    }
+
+    fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("spec.toml");
+        std::fs::write(&path, text).unwrap();
+        (folder, path)
+    }
+
+    const FILE: &str = "model = \"mlp\"\nseed = 7\nreplicas = 3\nepochs = 2\n\
+        [dataset]\nsource = \"idx:somewhere\"\nscale = 2.0\n\
+        [parameters]\nlearning_rate = 0.5\n";
+
+    #[test]
+    fn without_anything_it_is_the_default_run() {
+        let spec = assemble(&SpecFlags::default());
+        assert_eq!(spec, RunSpec::default_digits());
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_settings_over_flags() {
+        let (_folder, path) = file(FILE);
+        let mut flags = SpecFlags { spec: Some(path), ..Default::default() };
+        assert_eq!((assemble(&flags).seed, assemble(&flags).replicas), (7, 3));
+        flags.seed = Some(8);
+        flags.replicas = Some(4);
+        assert_eq!((assemble(&flags).seed, assemble(&flags).replicas), (8, 4));
+        flags.set = vec!["seed=9".into(), "seed = 10".into(), "parameters.momentum=0.5".into()];
+        let spec = assemble(&flags);
+        assert_eq!((spec.seed, spec.replicas), (10, 4));
+        assert_eq!(spec.parameters["momentum"].as_float(), Some(0.5));
+        assert_eq!(spec.parameters["learning_rate"].as_float(), Some(0.5));
+    }
+
+    #[test]
+    fn epochs_and_rounds_replace_each_other() {
+        let (_folder, path) = file(FILE);
+        let mut flags = SpecFlags { spec: Some(path), rounds: Some(5), ..Default::default() };
+        let length = |spec: RunSpec| (spec.epochs, spec.rounds);
+        assert_eq!(length(assemble(&flags)), (None, Some(5)));
+        flags.set = vec!["epochs=4".into()];
+        assert_eq!(length(assemble(&flags)), (Some(4), None));
+    }
+
+    #[test]
+    fn another_model_or_source_brings_its_own_defaults() {
+        let (_folder, path) = file(FILE);
+        let flags = |model: &str, dataset: &str| SpecFlags {
+            spec: Some(path.clone()),
+            model: Some(model.into()),
+            dataset: Some(dataset.into()),
+            ..Default::default()
+        };
+        let same = assemble(&flags("mlp", "idx:somewhere"));
+        assert_eq!((same.parameters.len(), same.dataset.scale), (1, Some(2.0)));
+        let other = assemble(&flags("softmax", "digits"));
+        assert_eq!((other.parameters.len(), other.dataset.scale), (0, None));
+    }
+
+    #[test]
+    fn wrong_flags_are_bad_input() {
+        let exit = |flags: SpecFlags| flags.assemble().unwrap_err().exit();
+        let (_folder, broken) = file("model = ");
+        let wrong = [
+            SpecFlags { set: vec!["replicas".into()], ..Default::default() },
+            SpecFlags { set: vec!["replicas=many".into()], ..Default::default() },
+            SpecFlags { set: vec!["no_such_field=1".into()], ..Default::default() },
+            SpecFlags { replicas: Some(0), ..Default::default() },
+            SpecFlags { seed: Some(u64::MAX), ..Default::default() },
+            SpecFlags { spec: Some("no/such/file.toml".into()), ..Default::default() },
+            SpecFlags { spec: Some(broken), ..Default::default() },
+        ];
+        for flags in wrong {
+            let what = format!("{flags:?}");
+            assert_eq!(exit(flags), super::super::exit::Exit::BadInput, "{what}");
+        }
+    }
+}

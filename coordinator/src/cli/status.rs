@@ -1,0 +1,135 @@
+//! `coordinator status` and `coordinator cancel`.
+
+use clap::Args;
+use common::id::RunId;
+use common::wire::message::{RunStatus, Status, WorkerStatus};
+
+use super::Address;
+use super::exit::Failure;
+use super::report::{bytes, table};
+use crate::client::Client;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  coordinator status
+  coordinator status --coordinator 10.0.0.1:7700 --json
+  coordinator status --quiet && echo healthy")]
+pub(super) struct StatusFlags {
+    #[command(flatten)]
+    address: Address,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Print nothing: the exit code says whether a coordinator answers
+    #[arg(long, conflicts_with = "json")]
+    quiet: bool,
+}
+
+/// Prints workers and runs.
+pub(super) fn status(flags: &StatusFlags) -> Result<(), Failure> {
+    let status = super::runtime()?
+        .block_on(async { Client::connect(&flags.address.coordinator).await?.status().await })?;
+    if flags.quiet {
+        Ok(())
+    } else if flags.json {
+        let text = serde_json::to_string(&status).map_err(Failure::failed)?;
+        super::print(&format!("{text}\n"))
+    } else {
+        super::print(&tables(&status))
+    }
+}
+
+/// Cancels a run of anyone, and says where it stands then: it may have been
+/// over already.
+pub(super) fn cancel(run: RunId, address: &str) -> Result<(), Failure> {
+    let status = super::runtime()?.block_on(async {
+        let mut client = Client::connect(address).await?;
+        client.cancel(run).await?;
+        client.status().await
+    })?;
+    let state = status.runs.into_iter().find(|known| known.id == run).map(|known| known.state);
+    super::print(&format!("run {run} is {}\n", state.as_deref().unwrap_or("cancelled")))
+}
+
+fn tables(status: &Status) -> String {
+    let header = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let workers = if status.workers.is_empty() {
+        "no workers\n".to_owned()
+    } else {
+        let names = ["worker", "address", "slots", "memory", "state", "shards done", "last heard"];
+        table(header(&names), status.workers.iter().map(worker_row))
+    };
+    let runs = if status.runs.is_empty() {
+        "no runs\n".to_owned()
+    } else {
+        let names = ["run", "model", "state", "round", "loss", "digest"];
+        table(header(&names), status.runs.iter().map(run_row))
+    };
+    format!("{workers}\n{runs}")
+}
+
+fn worker_row(worker: &WorkerStatus) -> Vec<String> {
+    vec![
+        worker.name.clone(),
+        worker.address.clone(),
+        worker.slots.to_string(),
+        format!("{} of {}", bytes(worker.memory), bytes(worker.memory_limit)),
+        worker.state.clone(),
+        worker.shards_done.to_string(),
+        format!("{:.1} s ago", worker.last_heard_ms as f64 / 1000.0),
+    ]
+}
+
+fn run_row(run: &RunStatus) -> Vec<String> {
+    let none = || "–".to_owned();
+    vec![
+        run.id.to_string(),
+        run.model.clone(),
+        run.state.clone(),
+        format!("{}/{}", run.round, run.rounds),
+        run.loss.map_or_else(none, |loss| format!("{loss:.4}")),
+        run.digest.map_or_else(none, |digest| digest.to_string()),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::id::WorkerId;
+
+    #[test]
+    fn tables_name_all_that_people_ask_for() {
+        let status = Status {
+            build: "0.1.0".into(),
+            workers: vec![WorkerStatus {
+                id: WorkerId(1),
+                name: "local-1".into(),
+                address: "127.0.0.1:40000".into(),
+                slots: 2,
+                memory: 12 << 20,
+                memory_limit: 2 << 30,
+                state: "busy".into(),
+                shards_done: 40,
+                last_heard_ms: 300,
+            }],
+            runs: vec![RunStatus {
+                id: RunId(3),
+                model: "mlp".into(),
+                state: "running".into(),
+                round: 2,
+                rounds: 9,
+                loss: Some(0.25),
+                digest: None,
+            }],
+        };
+        let text = tables(&status);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("worker   address "), "{text}");
+        assert!(lines[1].contains("12.0 MiB of 2.0 GiB  busy   40"), "{text}");
+        assert!(lines[1].ends_with("0.3 s ago"), "{text}");
+        assert_eq!(lines[4], "3    mlp    running  2/9    0.2500  –");
+        let none = Status { build: String::new(), workers: vec![], runs: vec![] };
+        assert_eq!(tables(&none), "no workers\n\nno runs\n");
+    }
+}

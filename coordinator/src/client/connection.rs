@@ -1,0 +1,326 @@
+//! One connection of a client.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::id::RunId;
+use common::limits;
+use common::spec::Split;
+use common::state::{Layout, NetworkState};
+use common::wire::codec::{self, FrameReader};
+use common::wire::message::{
+    FromClient, Hello, NUMERIC_PROFILE, PROTOCOL, Role, RunEvent, Status, ToClient, Welcome,
+};
+use common::wire::{Frame, FrameError};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::{ClientError, Submission};
+
+/// Time that the system has to open a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A client's connection to its coordinator. Dropping it closes it.
+#[derive(Debug)]
+pub struct Client {
+    address: String,
+    reader: FrameReader<OwnedReadHalf>,
+    outbox: mpsc::Sender<Frame>,
+    silence: Duration,
+}
+
+impl Client {
+    /// Connects to `HOST:PORT` and shakes hands.
+    pub async fn connect(address: &str) -> Result<Self, ClientError> {
+        let connect_error = |error| ClientError::Connect { address: address.into(), error };
+        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
+            .await
+            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+            .map_err(connect_error)?;
+        stream.set_nodelay(true).map_err(connect_error)?;
+        let (read, mut write) = stream.into_split();
+        let mut reader = FrameReader::new(read, limits::HANDSHAKE_FRAME_BYTES);
+        let silence = timeout(limits::HANDSHAKE_TIMEOUT, shake_hands(&mut reader, &mut write))
+            .await
+            .unwrap_or_else(|_| Err(Handshake::Lost("no answer to the handshake".into())))
+            .map_err(|error| match error {
+                Handshake::Lost(reason) => ClientError::Lost { address: address.into(), reason },
+                Handshake::Refused(reason) => ClientError::Refused { reason },
+            })?;
+        reader.set_limit(limits::FRAME_BYTES);
+        let (outbox, queue) = mpsc::channel(limits::DATA_QUEUE);
+        tokio::spawn(write_frames(write, queue));
+        Ok(Self { address: address.into(), reader, outbox, silence })
+    }
+
+    /// Submits a run and sends what the coordinator lacks of its data.
+    pub async fn submit(&mut self, submission: &Submission) -> Result<RunId, ClientError> {
+        let frame = codec::encode(FromClient::Submit {
+            spec: submission.spec.to_toml(),
+            train: submission.train.clone(),
+            test: submission.test.clone(),
+            state: submission.state.as_ref().map(NetworkState::layout),
+            min_workers: submission.min_workers,
+        });
+        let found = frame.head.len() + frame.body.len();
+        if found > limits::FRAME_BYTES {
+            return Err(ClientError::TooLarge { limit: limits::FRAME_BYTES, found });
+        }
+        let mut upload = Upload::new(submission);
+        let mut next = Some(frame);
+        let outbox = self.outbox.clone();
+        loop {
+            tokio::select! {
+                // While there is something to send, both sides may talk: a
+                // rejection must not wait for the rest of the data.
+                permit = outbox.reserve(), if next.is_some() => {
+                    match (permit, next.take()) {
+                        (Ok(permit), Some(frame)) => permit.send(frame),
+                        // The writer is gone; the reader will say why.
+                        _ => upload.clear(),
+                    }
+                    next = upload.next_frame();
+                }
+                message = self.next_message() => match message? {
+                    ToClient::NeedChunks { split, chunks } => {
+                        if let Some(bad) = upload.want(split, &chunks) {
+                            let what = format!("it wants chunk {bad} of the {split:?} split");
+                            return Err(self.unexpected(what));
+                        }
+                        if next.is_none() {
+                            next = upload.next_frame();
+                        }
+                    }
+                    ToClient::Accepted { run } => return Ok(run),
+                    other => return Err(self.refused_or_unexpected(other)),
+                }
+            }
+        }
+    }
+
+    /// Asks for the events of a run, from its beginning.
+    pub async fn follow(&mut self, run: RunId) -> Result<(), ClientError> {
+        self.send(FromClient::Follow { run }).await
+    }
+
+    /// The next event of the followed run. That the coordinator has cancelled
+    /// it on our request counts as one. Cancel-safe.
+    pub async fn next_event(&mut self) -> Result<RunEvent, ClientError> {
+        match self.next_message().await? {
+            ToClient::Event(event) => Ok(event),
+            ToClient::Cancelled { run } => Ok(RunEvent::Cancelled { run }),
+            other => Err(self.refused_or_unexpected(other)),
+        }
+    }
+
+    /// Asks for a run to be cancelled; [`Client::next_event`] says when it is.
+    pub async fn request_cancel(&mut self, run: RunId) -> Result<(), ClientError> {
+        self.send(FromClient::Cancel { run }).await
+    }
+
+    /// Cancels a run (of anyone) and waits until it is.
+    pub async fn cancel(&mut self, run: RunId) -> Result<(), ClientError> {
+        self.request_cancel(run).await?;
+        match self.next_message().await? {
+            ToClient::Cancelled { .. } => Ok(()),
+            other => Err(self.refused_or_unexpected(other)),
+        }
+    }
+
+    /// The cluster's status.
+    pub async fn status(&mut self) -> Result<Status, ClientError> {
+        self.send(FromClient::Status).await?;
+        match self.next_message().await? {
+            ToClient::Status(status) => Ok(status),
+            other => Err(self.refused_or_unexpected(other)),
+        }
+    }
+
+    /// Brings the final state of a run home, and checks its digest.
+    pub async fn fetch(&mut self, run: RunId) -> Result<NetworkState, ClientError> {
+        self.send(FromClient::Fetch { run }).await?;
+        let (layout, digest) = match self.next_message().await? {
+            ToClient::State { layout, digest, .. } => (layout, digest),
+            other => return Err(self.refused_or_unexpected(other)),
+        };
+        let state = self.receive_state(&layout).await?;
+        let found = state.digest();
+        if found != digest {
+            let what = format!("a state of digest {found} where it had promised {digest}");
+            return Err(self.unexpected(what));
+        }
+        Ok(state)
+    }
+
+    async fn receive_state(&mut self, layout: &Layout) -> Result<NetworkState, ClientError> {
+        let mut state = layout
+            .validate()
+            .and_then(|()| NetworkState::zeros(layout))
+            .map_err(|error| self.unexpected(error.to_string()))?;
+        for (index, expected) in layout.state_segments().iter().enumerate() {
+            match self.next_message().await? {
+                ToClient::StateSegment { segment, payload } if segment as usize == index => state
+                    .write_segment(index, expected, &payload)
+                    .map_err(|error| self.unexpected(error.to_string()))?,
+                other => return Err(self.refused_or_unexpected(other)),
+            }
+        }
+        Ok(state)
+    }
+
+    async fn send(&mut self, message: FromClient) -> Result<(), ClientError> {
+        let sent = self.outbox.send(codec::encode(message)).await;
+        sent.map_err(|_| self.lost("it has closed the connection"))
+    }
+
+    /// The next message that is more than a sign of life. Cancel-safe.
+    async fn next_message(&mut self) -> Result<ToClient, ClientError> {
+        loop {
+            let content = match timeout(self.silence, self.reader.next()).await {
+                Ok(Ok(Some(content))) => content,
+                Ok(Ok(None)) => return Err(self.lost("it has closed the connection")),
+                Ok(Err(FrameError::Io(error))) => return Err(self.lost(&error.to_string())),
+                Ok(Err(error)) => return Err(self.unexpected(error.to_string())),
+                Err(_) => {
+                    let silence = self.silence.as_secs_f64();
+                    return Err(self.lost(&format!("it was silent for {silence} s")));
+                }
+            };
+            match codec::decode(&content) {
+                Ok(ToClient::Heartbeat) => {}
+                Ok(message) => return Ok(message),
+                Err(error) => return Err(self.unexpected(error.to_string())),
+            }
+        }
+    }
+
+    fn lost(&self, reason: &str) -> ClientError {
+        ClientError::Lost { address: self.address.clone(), reason: reason.into() }
+    }
+
+    fn unexpected(&self, what: String) -> ClientError {
+        ClientError::Unexpected { address: self.address.clone(), what }
+    }
+
+    fn refused_or_unexpected(&self, message: ToClient) -> ClientError {
+        if let ToClient::Rejected { bad_input, reason } = message {
+            return ClientError::Rejected { bad_input, reason };
+        }
+        let text = format!("{message:?}");
+        self.unexpected(text.chars().take(80).collect())
+    }
+}
+
+/// Why there was no handshake.
+enum Handshake {
+    Lost(String),
+    Refused(String),
+}
+
+/// Says who we are; gives the silence after which the coordinator is lost.
+async fn shake_hands(
+    reader: &mut FrameReader<OwnedReadHalf>,
+    write: &mut OwnedWriteHalf,
+) -> Result<Duration, Handshake> {
+    let hello = Hello {
+        magic: "samebit".into(),
+        protocol: PROTOCOL,
+        build: env!("CARGO_PKG_VERSION").into(),
+        numeric_profile: NUMERIC_PROFILE.into(),
+        proof: Bytes::new(),
+        role: Role::Client,
+    };
+    let lost = |error: FrameError| Handshake::Lost(error.to_string());
+    codec::write(write, &codec::encode(hello)).await.map_err(|error| lost(error.into()))?;
+    let content = reader.next().await.map_err(lost)?;
+    let Some(content) = content else {
+        return Err(Handshake::Lost("it has closed the connection during the handshake".into()));
+    };
+    match codec::decode::<Welcome>(&content).map_err(lost)? {
+        Welcome::Accepted { heartbeat_timeout_ms, .. } => {
+            let silence = Duration::from_millis(heartbeat_timeout_ms);
+            Ok(silence.max(limits::HEARTBEAT_INTERVAL))
+        }
+        Welcome::Refused { reason } => Err(Handshake::Refused(reason)),
+    }
+}
+
+/// Writes what is queued, and signs of life in between, until the client is
+/// dropped or the connection fails (which the reader notices).
+async fn write_frames(mut write: OwnedWriteHalf, mut queue: mpsc::Receiver<Frame>) {
+    let mut beat = interval(limits::HEARTBEAT_INTERVAL);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let frame = tokio::select! {
+            frame = queue.recv() => match frame {
+                Some(frame) => frame,
+                None => return,
+            },
+            _ = beat.tick() => codec::encode(FromClient::Heartbeat),
+        };
+        if codec::write(&mut write, &frame).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What is still to be sent of a submission, one frame at a time, so that
+/// only a few are in memory.
+struct Upload<'a> {
+    submission: &'a Submission,
+    state: std::iter::Enumerate<std::vec::IntoIter<common::state::Segment>>,
+    chunks: std::collections::VecDeque<(Split, u32)>,
+}
+
+impl<'a> Upload<'a> {
+    fn new(submission: &'a Submission) -> Self {
+        let state = submission.state.as_ref().map(|state| state.layout().state_segments());
+        Self {
+            submission,
+            state: state.unwrap_or_default().into_iter().enumerate(),
+            chunks: Default::default(),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.state = Vec::new().into_iter().enumerate();
+        self.chunks.clear();
+    }
+
+    /// Queues chunks that the coordinator lacks; gives one that does not exist.
+    fn want(&mut self, split: Split, chunks: &[u32]) -> Option<u32> {
+        let manifest = match split {
+            Split::Train => &self.submission.train,
+            Split::Test => &self.submission.test,
+        };
+        let known = manifest.chunks.len();
+        // Whoever asks for more than everything asks twice.
+        let room = limits::DATASET_CHUNKS * 2 - self.chunks.len();
+        if let Some(bad) = chunks.iter().find(|chunk| **chunk as usize >= known) {
+            return Some(*bad);
+        }
+        if chunks.len() > room {
+            return chunks.first().copied();
+        }
+        self.chunks.extend(chunks.iter().map(|chunk| (split, *chunk)));
+        None
+    }
+
+    fn next_frame(&mut self) -> Option<Frame> {
+        if let (Some(state), Some((index, segment))) = (&self.submission.state, self.state.next()) {
+            let mut payload = Vec::new();
+            state.read_segment(&segment, &mut payload);
+            let message =
+                FromClient::StateSegment { segment: index as u32, payload: payload.into() };
+            return Some(codec::encode(message));
+        }
+        let (split, chunk) = self.chunks.pop_front()?;
+        let payload = self.submission.examples(split).chunk(chunk as usize);
+        Some(codec::encode(FromClient::Chunk { split, chunk, payload }))
+    }
+}
+
+#[cfg(test)]
+mod tests;

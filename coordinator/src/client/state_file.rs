@@ -1,0 +1,136 @@
+//! States in files: what `--output` writes, and `--initial-state` and
+//! `evaluate` read.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use common::spec::RunSpec;
+use common::state::{NetworkState, StateError};
+
+/// Metadata key of the model's name.
+const MODEL: &str = "samebit.model";
+/// Metadata key of the model's parameters, as TOML.
+const PARAMETERS: &str = "samebit.parameters";
+/// Metadata key of the whole spec, as TOML.
+const SPEC: &str = "samebit.spec";
+
+/// Longest header of a safetensors file that is read, in bytes.
+const HEADER_BYTES: u64 = 16 << 20;
+
+/// A state and what its file says of where it came from.
+#[derive(Clone, Debug)]
+pub struct StateFile {
+    /// The state.
+    pub state: NetworkState,
+    /// The spec of the run that made it, if the file says.
+    pub spec: Option<RunSpec>,
+}
+
+impl StateFile {
+    /// Reads a file, whoever wrote it.
+    pub fn load(path: &Path) -> Result<Self, StateError> {
+        let state = NetworkState::load(path)?;
+        let metadata = read_metadata(path)?;
+        let spec = metadata
+            .get(SPEC)
+            .map(|text| RunSpec::from_toml(text))
+            .transpose()
+            .map_err(|error| file_error(path, format!("metadata `{SPEC}`: {error}")))?;
+        Ok(Self { state, spec })
+    }
+
+    /// Writes `state`, the outcome of `spec`. Equal runs write equal files.
+    pub fn save(path: &Path, state: &NetworkState, spec: &RunSpec) -> Result<(), StateError> {
+        let metadata = BTreeMap::from([
+            (MODEL.to_owned(), spec.model.clone()),
+            (PARAMETERS.to_owned(), spec.parameters.to_string()),
+            (SPEC.to_owned(), spec.to_toml()),
+        ]);
+        state.save(path, &metadata)
+    }
+}
+
+/// The `__metadata__` of a safetensors file: 8 bytes of length, little-endian,
+/// then a JSON object.
+fn read_metadata(path: &Path) -> Result<BTreeMap<String, String>, StateError> {
+    #[derive(serde::Deserialize)]
+    struct Header {
+        #[serde(default, rename = "__metadata__")]
+        metadata: BTreeMap<String, String>,
+    }
+    let io = |error: std::io::Error| file_error(path, error.to_string());
+    let mut file = File::open(path).map_err(io)?;
+    let mut length = [0; 8];
+    file.read_exact(&mut length).map_err(io)?;
+    let length = u64::from_le_bytes(length);
+    if length > HEADER_BYTES {
+        let message = format!("expected a header of at most {HEADER_BYTES} bytes, found {length}");
+        return Err(file_error(path, message));
+    }
+    let mut text = Vec::new();
+    file.take(length).read_to_end(&mut text).map_err(io)?;
+    let header: Header = serde_json::from_slice(&text)
+        .map_err(|error| file_error(path, format!("expected a JSON header, found {error}")))?;
+    Ok(header.metadata)
+}
+
+/// Checks that a state could be written to `path` now, so that nothing is lost
+/// after hours: the folder exists and lets a new file be made.
+pub fn check_output(path: &Path) -> Result<(), StateError> {
+    if path.is_dir() {
+        return Err(file_error(path, "expected a file to write, found a folder".into()));
+    }
+    let Some(name) = path.file_name() else {
+        return Err(file_error(path, "expected a file to write, found no file name".into()));
+    };
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let mut probe = std::ffi::OsString::from(".");
+    probe.push(name);
+    probe.push(format!(".probe-{}", std::process::id()));
+    let probe = folder.join(probe);
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&probe)
+        .and_then(|_| std::fs::remove_file(&probe))
+        .map_err(|error| file_error(path, format!("cannot be written: {error}")))
+}
+
+fn file_error(path: &Path, message: String) -> StateError {
+    StateError::File { path: path.display().to_string(), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_that_cannot_be_written_is_found_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(check_output(&folder.path().join("state.safetensors")).is_ok());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the probe is gone");
+        let error = check_output(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("found a folder"), "{error}");
+        let missing = folder.path().join("missing/state.safetensors");
+        let error = check_output(&missing).unwrap_err().to_string();
+        assert!(error.contains("missing/state.safetensors: cannot be written"), "{error}");
+        assert!(check_output(Path::new("..")).is_err());
+    }
+
+    #[test]
+    fn headers_are_bounded_and_checked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        std::fs::write(&path, u64::MAX.to_le_bytes()).unwrap();
+        assert!(read_metadata(&path).unwrap_err().to_string().contains("at most"));
+        std::fs::write(&path, [2, 0, 0, 0, 0, 0, 0, 0, b'{', b'}']).unwrap();
+        assert_eq!(read_metadata(&path).unwrap(), BTreeMap::new());
+        std::fs::write(&path, [3]).unwrap();
+        assert!(read_metadata(&path).is_err());
+    }
+}

@@ -1,0 +1,82 @@
+//! A run, ready to be submitted: everything a user may have got wrong is
+//! found here, before a coordinator is asked.
+
+use common::dataset::{Dataset, DatasetError, Examples, SplitManifest};
+use common::model::{DataShape, ModelError, Registry};
+use common::plan::RunPlan;
+use common::spec::{RunSpec, SpecError, Split};
+use common::state::{NetworkState, StateError};
+
+/// A run with its data at hand.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    pub(super) spec: RunSpec,
+    pub(super) dataset: Dataset,
+    pub(super) train: SplitManifest,
+    pub(super) test: SplitManifest,
+    pub(super) state: Option<NetworkState>,
+    pub(super) min_workers: u32,
+}
+
+/// What is wrong with a run.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmissionError {
+    /// The spec.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The data.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// The model or its parameters.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The merge rules of the spec.
+    #[error("spec field `merge`: {0}")]
+    Merge(StateError),
+    /// The state to start from.
+    #[error("the state to start from does not fit the model: {0}")]
+    State(StateError),
+}
+
+impl Submission {
+    /// Loads the data of `spec` and checks it all: model, parameters, merge
+    /// rules, plan, and the state to start from (`None`: the model makes one).
+    /// Reads files and takes as long as they need.
+    pub fn prepare(
+        registry: &Registry,
+        spec: RunSpec,
+        state: Option<NetworkState>,
+        min_workers: u32,
+    ) -> Result<Self, SubmissionError> {
+        spec.validate()?;
+        let dataset = Dataset::load(&spec.dataset)?;
+        let shape = DataShape {
+            features: dataset.train.width() as usize,
+            classes: dataset.train.classes() as usize,
+        };
+        let model = registry.build(&spec.model, &spec.parameters, shape, spec.seed)?;
+        RunPlan::new(&spec, dataset.train.len(), dataset.test.len())?;
+        let mut state = state;
+        if state.is_some() || !spec.merge.is_empty() {
+            let mut initial = model.initial_state()?;
+            initial.set_rules(&spec.merge).map_err(SubmissionError::Merge)?;
+            if let Some(state) = &mut state {
+                state.set_rules(&spec.merge).map_err(SubmissionError::State)?;
+                // Copying checks that both have the same tensors.
+                initial.copy_from(state).map_err(SubmissionError::State)?;
+            }
+        }
+        let (train, test) = (dataset.train.manifest(), dataset.test.manifest());
+        Ok(Self { spec, dataset, train, test, state, min_workers })
+    }
+
+    /// The spec.
+    pub fn spec(&self) -> &RunSpec {
+        &self.spec
+    }
+
+    /// Examples of one split.
+    pub(super) fn examples(&self, split: Split) -> &Examples {
+        self.dataset.split(split)
+    }
+}

@@ -1,0 +1,19 @@
+//! The coordinator: shards a run's rounds over workers, merges what they
+//! learnt, and gives the same bits whatever happens to them.
+//!
+//! ```text
+//! cli                          F5  commands, flags, what people see
+//! server  client  local        F4  sockets, timers, processes
+//! scheduler                    F3  pure: who does what, who is lost
+//! reference                    F1  a whole run in one process, no socket
+//! ```
+
+pub mod cli;
+pub mod client;
+pub mod local;
+pub mod reference;
+pub mod scheduler;
+pub mod server;
+
+pub use cli::run;
+pub use reference::ParallelBatchProcessor;

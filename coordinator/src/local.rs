@@ -1,0 +1,209 @@
+//! A cluster on this host, made for one run: a coordinator in this process and
+//! worker processes on loopback.
+//!
+//! Workers cannot outlive this process: they are killed when the cluster is
+//! dropped, and leave by themselves when their standard input closes, which
+//! the system sees to even after SIGKILL.
+
+mod workers;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use common::model::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+
+use crate::server;
+use workers::{WorkerCommand, keep_running};
+
+/// Longest wait for the server to end.
+const SERVER_END_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a local cluster is made of.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Number of worker processes.
+    pub workers: u32,
+    /// Slots of each.
+    pub slots: u32,
+    /// The worker's binary; `None` for the one beside this process's own.
+    pub binary: Option<PathBuf>,
+    /// What workers log.
+    pub log_level: String,
+}
+
+/// Why there is no local cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    /// There is no worker binary.
+    #[error(
+        "no worker binary at {path}: build it with `cargo build --release -p worker`, \
+         or name it with --worker-binary"
+    )]
+    NoBinary {
+        /// Where it was looked for.
+        path: String,
+    },
+    /// A worker process cannot be started.
+    #[error("cannot start the worker {path}: {error}")]
+    Spawn {
+        /// The binary.
+        path: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Loopback cannot be listened on, or this binary cannot be found.
+    #[error("cannot make a cluster on this host: {0}")]
+    Host(#[from] std::io::Error),
+}
+
+/// A running cluster on this host. [`LocalCluster::stop`] ends it in order;
+/// dropping it kills the workers too.
+#[derive(Debug)]
+pub struct LocalCluster {
+    address: SocketAddr,
+    /// Until it has ended.
+    server: Option<JoinHandle<std::io::Result<()>>>,
+    stop_server: Option<oneshot::Sender<()>>,
+    workers: JoinSet<()>,
+    stop_workers: watch::Sender<bool>,
+    failures: mpsc::Receiver<String>,
+}
+
+/// A worker's share of this host's cores.
+pub fn slots_for(workers: u32) -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+    (cores / workers.max(1)).max(1)
+}
+
+impl LocalCluster {
+    /// Starts coordinator and workers. They connect in their own time.
+    pub async fn start(registry: Registry, config: Config) -> Result<Self, LocalError> {
+        let binary = match config.binary {
+            Some(binary) => binary,
+            None => beside(std::env::current_exe()?),
+        };
+        if !binary.is_file() {
+            return Err(LocalError::NoBinary { path: binary.display().to_string() });
+        }
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = listener.local_addr()?;
+        let (stop_workers, stop) = watch::channel(false);
+        let (report, failures) = mpsc::channel(config.workers as usize + 1);
+        let mut workers = JoinSet::new();
+        for number in 1..=config.workers {
+            let command = WorkerCommand {
+                binary: binary.clone(),
+                name: format!("local-{number}"),
+                coordinator: address,
+                slots: config.slots,
+                log_level: config.log_level.clone(),
+            };
+            let process = command
+                .spawn()
+                .map_err(|error| LocalError::Spawn { path: binary.display().to_string(), error })?;
+            workers.spawn(keep_running(command, process, stop.clone(), report.clone()));
+        }
+        let (stop_server, shutdown) = oneshot::channel();
+        let server = tokio::spawn(server::serve(
+            listener,
+            registry,
+            server::Config::default(),
+            async move {
+                // A dropped cluster shuts down as well.
+                let _ = shutdown.await;
+            },
+        ));
+        Ok(Self {
+            address,
+            server: Some(server),
+            stop_server: Some(stop_server),
+            workers,
+            stop_workers,
+            failures,
+        })
+    }
+
+    /// Where the coordinator listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until the cluster cannot go on, and says why: a worker was
+    /// refused, no worker is left, or the server has ended. Cancel-safe.
+    pub async fn failure(&mut self) -> String {
+        let server = &mut self.server;
+        tokio::select! {
+            // The channel closes with the last worker's keeper.
+            failure = self.failures.recv() => {
+                failure.unwrap_or_else(|| "every worker has left".into())
+            }
+            reason = ended(server) => {
+                *server = None;
+                format!("the coordinator has stopped: {reason}")
+            }
+        }
+    }
+
+    /// Ends workers and server, and waits for all of them.
+    pub async fn stop(mut self) {
+        // Workers first, while there is a server to say goodbye to.
+        self.stop_workers.send_replace(true);
+        while self.workers.join_next().await.is_some() {}
+        if let Some(stop) = self.stop_server.take() {
+            // It may have ended by itself.
+            let _ = stop.send(());
+        }
+        if let Some(server) = &mut self.server
+            && timeout(SERVER_END_TIMEOUT, &mut *server).await.is_err()
+        {
+            server.abort();
+        }
+    }
+}
+
+/// When the server has ended by itself, and why; never after that.
+async fn ended(server: &mut Option<JoinHandle<std::io::Result<()>>>) -> String {
+    match server {
+        Some(server) => match server.await {
+            Ok(Ok(())) => "it was told to".into(),
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        },
+        None => std::future::pending().await,
+    }
+}
+
+/// The worker's binary beside `coordinator`'s: a user's own `my_coordinator`
+/// goes with `my_worker`.
+fn beside(coordinator: PathBuf) -> PathBuf {
+    let name = coordinator.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let worker = match name.contains("coordinator") {
+        true => name.replace("coordinator", "worker"),
+        false => "worker".to_owned(),
+    };
+    coordinator.with_file_name(worker)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worker_is_beside_the_coordinator() {
+        let worker = |path: &str| beside(path.into()).display().to_string();
+        assert_eq!(worker("/a/coordinator"), "/a/worker");
+        assert_eq!(worker("/a/custom_coordinator"), "/a/custom_worker");
+        assert_eq!(worker("/a/other"), "/a/worker");
+    }
+
+    #[test]
+    fn every_worker_has_a_slot() {
+        assert_eq!(slots_for(u32::MAX), 1);
+        assert!(slots_for(1) >= 1);
+    }
+}

@@ -1,0 +1,172 @@
+//! Keeps one worker process running.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+/// Times that one worker is restarted.
+const RESTARTS: u32 = 100;
+
+/// A worker that crashes sooner than this after its start has crashed again:
+/// the next start waits.
+const EARLY: Duration = Duration::from_secs(1);
+
+/// First and longest wait before a start that follows early crashes.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// Longest time that a worker has to leave in order.
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Exit code of a worker that the coordinator has refused: starting it again
+/// would not help.
+const REFUSED: i32 = 3;
+
+/// How to start a worker.
+#[derive(Clone, Debug)]
+pub(super) struct WorkerCommand {
+    pub(super) binary: PathBuf,
+    pub(super) name: String,
+    pub(super) coordinator: SocketAddr,
+    pub(super) slots: u32,
+    pub(super) log_level: String,
+}
+
+/// A worker process. Dropping it kills it.
+#[derive(Debug)]
+pub(super) struct WorkerProcess {
+    child: Child,
+    /// Closes with this process, however it ends; the worker leaves then.
+    stdin: Option<ChildStdin>,
+    started: Instant,
+}
+
+impl WorkerProcess {
+    /// Lets the worker say goodbye, and kills it if it does not.
+    async fn end(mut self) {
+        drop(self.stdin.take());
+        if timeout(LEAVE_TIMEOUT, self.child.wait()).await.is_err() {
+            // It may have ended in this moment; it is gone either way.
+            let _ = self.child.kill().await;
+        }
+    }
+}
+
+impl WorkerCommand {
+    /// Starts the process.
+    pub(super) fn spawn(&self) -> io::Result<WorkerProcess> {
+        let mut child = Command::new(&self.binary)
+            .arg("--coordinator")
+            .arg(self.coordinator.to_string())
+            .arg("--slots")
+            .arg(self.slots.to_string())
+            .arg("--name")
+            .arg(&self.name)
+            .arg("--log-level")
+            .arg(&self.log_level)
+            .arg("--exit-on-stdin-close")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            // Ctrl-C in a terminal is for us alone: the run is cancelled in
+            // order, and only then do workers go.
+            .process_group(0)
+            .spawn()?;
+        let stdin = child.stdin.take();
+        Ok(WorkerProcess { child, stdin, started: Instant::now() })
+    }
+}
+
+/// Restarts the worker whenever it crashes, until `stop` turns true (then it
+/// has to end), it leaves by itself, or it will not run. What ends a whole run
+/// goes to `failures`.
+pub(super) async fn keep_running(
+    command: WorkerCommand,
+    mut process: WorkerProcess,
+    mut stop: watch::Receiver<bool>,
+    failures: mpsc::Sender<String>,
+) {
+    let name = &command.name;
+    let mut pause = Duration::ZERO;
+    for _ in 0..=RESTARTS {
+        let status = tokio::select! {
+            status = process.child.wait() => status,
+            () = stopped(&mut stop) => {
+                return process.end().await;
+            }
+        };
+        let status = match status {
+            Ok(status) if status.success() => return,
+            Ok(status) if status.code() == Some(REFUSED) => {
+                let failure = format!("the coordinator has refused worker {name}: see its log");
+                let _ = failures.send(failure).await;
+                return;
+            }
+            Ok(status) => status,
+            Err(error) => {
+                let _ = failures.send(format!("worker {name} is out of sight: {error}")).await;
+                return;
+            }
+        };
+        tracing::warn!("worker {name} has crashed ({}); starting it again", describe(status));
+        pause = next_pause(pause, process.started.elapsed());
+        if !pause.is_zero() {
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = stopped(&mut stop) => return,
+            }
+        }
+        process = match command.spawn() {
+            Ok(process) => process,
+            Err(error) => {
+                let failure = format!("cannot start worker {name} again: {error}");
+                let _ = failures.send(failure).await;
+                return;
+            }
+        };
+    }
+    let failure = format!("worker {name} has crashed {RESTARTS} times: see its log");
+    let _ = failures.send(failure).await;
+}
+
+/// Waits until `stop` is true, or nobody is left who could set it.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// The wait before the next start: none after a first crash, then doubling
+/// while the worker keeps crashing early.
+fn next_pause(last: Duration, lived: Duration) -> Duration {
+    if lived >= EARLY { Duration::ZERO } else { (last * 2).clamp(PAUSE.0, PAUSE.1) }
+}
+
+fn describe(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => status.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_repeated_early_crashes_wait() {
+        let early = Duration::from_millis(5);
+        assert_eq!(next_pause(Duration::ZERO, EARLY), Duration::ZERO);
+        let mut pause = Duration::ZERO;
+        for _ in 0..20 {
+            pause = next_pause(pause, early);
+        }
+        assert_eq!(pause, PAUSE.1);
+        assert_eq!(next_pause(pause, EARLY), Duration::ZERO);
+    }
+}

@@ -1,0 +1,298 @@
+//! A whole run in this process, on rayon, without any socket: the oracle that
+//! every cluster must equal bit for bit.
+//!
+//! It shares plan, models and merge rules with the cluster, and nothing else:
+//! replicas combine here by plain recursion over the blocks of the merge tree.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::{Mutex, PoisonError};
+
+use common::dataset::{Dataset, DatasetError, Examples, Features};
+use common::id::Block;
+use common::merge::{self, Merge, MergeRule, Partial};
+use common::model::{Batch, DataShape, Model, ModelError, Registry, Replica};
+use common::plan::{RunPlan, Step, StepKind};
+use common::results::Results;
+use common::shard::{self, ShardError, ShardInput};
+use common::spec::{DatasetSpec, EvaluationSpec, RunSpec, SpecError, Split};
+use common::state::{NetworkState, StateError};
+use ndarray::ArrayView2;
+
+/// Why a run in this process failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReferenceError {
+    /// The spec is wrong, or does not go with the data.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The data is wrong.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// The model does not exist, or does not accept its parameters.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The initial state does not fit.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A shard failed.
+    #[error("step {step}, replica {replica}: {error}")]
+    Shard {
+        /// The step.
+        step: u64,
+        /// The replica.
+        replica: u32,
+        /// What went wrong.
+        error: ShardError,
+    },
+}
+
+/// What a step of a run gave.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepResults {
+    /// The step.
+    pub step: Step,
+    /// What was observed in it.
+    pub results: Results,
+}
+
+/// Settings of [`ParallelBatchProcessor::run_parallel`].
+#[derive(Clone, Debug)]
+pub struct Params {
+    /// Name of the model.
+    pub model: String,
+    /// Settings of the model other than the learning rate.
+    pub parameters: toml::Table,
+    /// The model's `learning_rate`; its own default without.
+    pub learning_rate: Option<f64>,
+    /// Whether to learn. If not, the examples are only evaluated.
+    pub update_weights: bool,
+    /// Batches that each replica processes between two merges.
+    pub update_interval: u32,
+    /// Passes over the examples.
+    pub epochs: u32,
+    /// Seed of the order of the examples, and of the model's randomness.
+    pub seed: u64,
+    /// Merge rules that differ from the model's own, by tensor.
+    pub merge: BTreeMap<String, MergeRule>,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            model: "softmax".into(),
+            parameters: toml::Table::new(),
+            learning_rate: None,
+            update_weights: true,
+            update_interval: 1,
+            epochs: 1,
+            seed: 1,
+            merge: BTreeMap::new(),
+        }
+    }
+}
+
+/// Runs whole [`RunSpec`]s in this process.
+///
+/// `num_processes` is the number of replicas, which is part of the outcome.
+/// The number of threads is rayon's, and is not.
+///
+/// ```
+/// use coordinator::ParallelBatchProcessor;
+/// use coordinator::reference::Params;
+///
+/// let examples = ndarray::array![[0.0, 1.0], [1.0, 0.0], [0.1, 0.9], [0.8, 0.3]];
+/// let labels = [0, 1, 0, 1];
+/// let processor = ParallelBatchProcessor::new(2, 1);
+/// let params = Params { epochs: 20, learning_rate: Some(0.5), ..Params::default() };
+/// let (state, results) = processor.run_parallel(examples.view(), &labels, None, &params)?;
+/// assert_eq!(results.last().unwrap().results.accuracy(), Some(1.0));
+/// println!("{}", state.digest());
+/// # Ok::<(), coordinator::reference::ReferenceError>(())
+/// ```
+#[derive(Debug)]
+pub struct ParallelBatchProcessor {
+    registry: Registry,
+    num_processes: u32,
+    batch_size: u32,
+}
+
+impl ParallelBatchProcessor {
+    /// A processor of so many replicas with batches of so many examples, with
+    /// the standard models.
+    pub fn new(num_processes: u32, batch_size: u32) -> Self {
+        Self { registry: Registry::standard(), num_processes, batch_size }
+    }
+
+    /// The same with other models.
+    pub fn with_registry(self, registry: Registry) -> Self {
+        Self { registry, ..self }
+    }
+
+    /// One replica processes one batch from `state` in place, learning only
+    /// if `update_weights`, and returns what it saw.
+    pub fn process_batch(
+        &self,
+        model: &dyn Model,
+        state: &mut NetworkState,
+        batch: &Batch<'_>,
+        update_weights: bool,
+    ) -> Result<Results, ReferenceError> {
+        let mut replica = model.replica()?;
+        replica.begin(state)?;
+        if !update_weights {
+            return Ok(replica.evaluate_batch(batch)?);
+        }
+        let results = replica.process_batch(batch)?;
+        state.copy_from(replica.state())?;
+        Ok(results)
+    }
+
+    /// Trains on, or evaluates, examples in memory (`[examples, features]`,
+    /// one label each), from `initial_state` or the model's own. Returns the
+    /// final state and every step's results.
+    pub fn run_parallel(
+        &self,
+        examples: ArrayView2<'_, f32>,
+        labels: &[u32],
+        initial_state: Option<&NetworkState>,
+        params: &Params,
+    ) -> Result<(NetworkState, Vec<StepResults>), ReferenceError> {
+        let split = if params.update_weights { Split::Train } else { Split::Test };
+        let dataset = in_memory(examples, labels, split)?;
+        let mut parameters = params.parameters.clone();
+        if let Some(rate) = params.learning_rate {
+            parameters.insert("learning_rate".into(), rate.into());
+        }
+        let spec = RunSpec {
+            model: params.model.clone(),
+            seed: params.seed,
+            replicas: self.num_processes,
+            batch_size: self.batch_size,
+            update_interval: params.update_interval,
+            epochs: params.update_weights.then_some(params.epochs),
+            rounds: None,
+            update_weights: params.update_weights,
+            dataset: DatasetSpec {
+                source: "memory".into(),
+                classes: None,
+                scale: None,
+                test_examples: None,
+            },
+            parameters,
+            merge: params.merge.clone(),
+            evaluation: EvaluationSpec { split, ..EvaluationSpec::default() },
+        };
+        self.run_spec(&spec, &dataset, initial_state)
+    }
+
+    /// Runs a whole spec. Replicas and batch size are the spec's.
+    pub fn run_spec(
+        &self,
+        spec: &RunSpec,
+        dataset: &Dataset,
+        initial_state: Option<&NetworkState>,
+    ) -> Result<(NetworkState, Vec<StepResults>), ReferenceError> {
+        spec.validate()?;
+        let shape = DataShape {
+            features: dataset.train.width().max(dataset.test.width()) as usize,
+            classes: dataset.train.classes().max(dataset.test.classes()) as usize,
+        };
+        let model = self.registry.build(&spec.model, &spec.parameters, shape, spec.seed)?;
+        let plan = RunPlan::new(spec, dataset.train.len(), dataset.test.len())?;
+        let mut state = match initial_state {
+            Some(state) => state.clone(),
+            None => model.initial_state()?,
+        };
+        state.set_rules(&spec.merge)?;
+
+        let instances = Instances { model: &*model, idle: Mutex::default() };
+        let mut all = Vec::new();
+        let mut order = None;
+        for index in 0..plan.steps() {
+            let step = plan.step(index).expect("a step below `steps` exists");
+            let epoch = epoch_of(&step);
+            if order.as_ref().is_none_or(|(of, _)| *of != epoch) {
+                order = Some((epoch, plan.order(&step)));
+            }
+            let order = order.as_ref().and_then(|(_, order)| order.as_ref());
+            let input = ShardInput { plan: &plan, step: &step, order, base: &state, data: dataset };
+            let partial = instances.run_block(&input, step.root())?;
+            if let StepKind::Train { .. } = step.kind {
+                state = merge::finish(&state, partial.as_ref());
+                model.finish_round(&mut state)?;
+            }
+            let results = partial.map(|partial| partial.results).unwrap_or_default();
+            all.push(StepResults { step, results });
+        }
+        Ok((state, all))
+    }
+}
+
+/// The epoch of a training round.
+fn epoch_of(step: &Step) -> Option<u64> {
+    match step.kind {
+        StepKind::Train { epoch, .. } => Some(epoch),
+        StepKind::Evaluate { .. } => None,
+    }
+}
+
+/// Examples that a caller has in memory, as a dataset with nothing in the
+/// other split.
+fn in_memory(
+    examples: ArrayView2<'_, f32>,
+    labels: &[u32],
+    split: Split,
+) -> Result<Dataset, DatasetError> {
+    let width = examples.ncols() as u32;
+    let classes = labels.iter().max().map_or(1, |label| label.saturating_add(1));
+    let features = Features::F32(examples.iter().copied().collect());
+    let full = Examples::new(features, labels.to_vec(), width, classes, 1.0)?;
+    let none = Examples::new(Features::F32(Vec::new()), Vec::new(), width, classes, 1.0)?;
+    Ok(match split {
+        Split::Train => Dataset { train: full, test: none },
+        Split::Test => Dataset { train: none, test: full },
+    })
+}
+
+/// Instances of the model that wait to be used again.
+struct Instances<'a> {
+    model: &'a dyn Model,
+    idle: Mutex<Vec<Box<dyn Replica>>>,
+}
+
+impl Instances<'_> {
+    /// Runs all shards of a block and combines them: the definition of the
+    /// merge tree.
+    fn run_block(
+        &self,
+        input: &ShardInput<'_>,
+        block: Block,
+    ) -> Result<Option<Partial>, ReferenceError> {
+        if block.replicas(input.step.replicas).is_empty() {
+            return Ok(None);
+        }
+        let Some((left, right)) = block.halves() else {
+            return self.run_shard(input, block.index);
+        };
+        let (left, right) =
+            rayon::join(|| self.run_block(input, left), || self.run_block(input, right));
+        Ok(match (left?, right?) {
+            (Some(left), Some(right)) => Some(left.merge(right)),
+            (left, right) => left.or(right),
+        })
+    }
+
+    fn run_shard(
+        &self,
+        input: &ShardInput<'_>,
+        index: u32,
+    ) -> Result<Option<Partial>, ReferenceError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut replica = idle.map_or_else(|| self.model.replica(), Ok)?;
+        let outcome =
+            shard::run(input, index, &mut *replica, &mut |_, _| ControlFlow::Continue(()));
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(replica);
+        let step = input.step.index;
+        outcome.map_err(|error| ReferenceError::Shard { step, replica: index, error })
+    }
+}

@@ -1,0 +1,150 @@
+//! What always holds, checked from the outside in: cheap enough to run after
+//! every event of a test.
+
+use common::id::Block;
+use common::limits::BLOCK_COPIES;
+
+use super::Scheduler;
+use super::cover::exists;
+use super::step::{Care, Merge, Step};
+
+/// Checks everything; the message says what is broken.
+pub(super) fn check(scheduler: &Scheduler) -> Result<(), String> {
+    queue(scheduler)?;
+    let Some(step) = scheduler.step() else { return Ok(()) };
+    cover(step)?;
+    nothing_is_lost(step)?;
+    copies(step)?;
+    merge(step)?;
+    hands(scheduler, step)?;
+    nothing_waits_in_vain(scheduler, step)
+}
+
+fn ensure(holds: bool, broken: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(broken()) }
+}
+
+/// Every run is in one place, and no run waits that could start.
+fn queue(scheduler: &Scheduler) -> Result<(), String> {
+    let mut runs: Vec<_> = scheduler.queue.iter().map(|queued| queued.run).collect();
+    runs.extend(scheduler.active.as_ref().map(|active| active.run));
+    let count = runs.len();
+    runs.sort_unstable();
+    runs.dedup();
+    ensure(runs.len() == count, || "a run is queued twice, or queued and active".into())?;
+    ensure(!scheduler.next_may_start(), || "a run waits though it could start".into())
+}
+
+/// The parts are a partition of the replicas done.
+fn cover(step: &Step) -> Result<(), String> {
+    let (mut end, mut covered) = (0, 0);
+    for part in step.cover.parts() {
+        ensure(exists(part.block, step.replicas), || {
+            format!("{}: part {} is outside the step", step.id, part.block)
+        })?;
+        ensure(part.block.start() >= end, || {
+            format!("{}: part {} overlaps the one before", step.id, part.block)
+        })?;
+        end = part.block.end();
+        covered += part.block.replicas(step.replicas).len();
+    }
+    ensure(covered == step.cover.covered() as usize, || {
+        format!("{}: the count of replicas done is wrong", step.id)
+    })
+}
+
+/// Every replica is done, in hands, or waiting; and only one of them, except
+/// that parts of a block in hands may be done by another.
+fn nothing_is_lost(step: &Step) -> Result<(), String> {
+    let done = step.cover.parts().map(|part| part.block);
+    let held = step.hands.iter().map(|(_, it)| it.block);
+    let waiting = step.waiting.values().copied();
+    let mut blocks: Vec<Block> = done.chain(held).chain(waiting).collect();
+    blocks.sort_unstable_by_key(|block| block.start());
+    let mut end = 0;
+    for block in blocks {
+        ensure(block.start() <= end, || {
+            format!("{}: replica {end} is neither done, in hands, nor waiting", step.id)
+        })?;
+        end = end.max(block.end());
+    }
+    ensure(end >= u64::from(step.replicas), || {
+        format!("{}: replica {end} is neither done, in hands, nor waiting", step.id)
+    })?;
+    let mut end = 0;
+    for block in step.waiting.values() {
+        ensure(block.start() >= end, || format!("{}: {block} waits twice", step.id))?;
+        end = block.end();
+        ensure(step.cover.is_clear_of(*block), || {
+            format!("{}: {block} waits though some of it is done", step.id)
+        })?;
+        ensure(!step.hands.touch(*block), || {
+            format!("{}: {block} waits though it is in hands", step.id)
+        })?;
+    }
+    Ok(())
+}
+
+/// No replica is in more hands than it may be, and none needlessly.
+fn copies(step: &Step) -> Result<(), String> {
+    let mut edges: Vec<(u64, i32)> = Vec::new();
+    for (id, it) in step.hands.iter() {
+        edges.extend([(it.block.start(), 1), (it.block.end(), -1)]);
+        ensure(!step.cover.covers(it.block), || {
+            format!("{}: {id} goes on though {} is done", step.id, it.block)
+        })?;
+    }
+    edges.sort_unstable();
+    let mut copies = 0;
+    for (replica, change) in edges {
+        copies += change;
+        ensure(copies <= BLOCK_COPIES as i32, || {
+            format!("{}: replica {replica} is in {copies} hands", step.id)
+        })?;
+    }
+    Ok(())
+}
+
+/// A merge is under way exactly when the step is complete, and then there is
+/// nothing else to do.
+fn merge(step: &Step) -> Result<(), String> {
+    let is_under_way = step.merge == Merge::UnderWay;
+    ensure(is_under_way == step.cover.is_complete(), || {
+        format!("{}: complete is {}, merging {is_under_way}", step.id, !is_under_way)
+    })?;
+    ensure(!is_under_way || (step.hands.is_empty() && step.waiting.is_empty()), || {
+        format!("{}: work goes on during the merge", step.id)
+    })
+}
+
+/// Only connected workers have blocks and partials.
+fn hands(scheduler: &Scheduler, step: &Step) -> Result<(), String> {
+    let holders = step.cover.parts().filter_map(|part| part.holder);
+    for worker in step.hands.iter().map(|(_, it)| it.worker).chain(holders) {
+        ensure(scheduler.members.contains_key(&worker), || {
+            format!("{}: {worker} is gone but counted on", step.id)
+        })?;
+    }
+    for (id, it) in step.hands.iter().filter(|(_, it)| it.alone) {
+        let others = step.hands.iter().filter(|(_, other)| other.worker == it.worker).count();
+        ensure(others == 1, || format!("{}: {id} should be alone on {}", step.id, it.worker))?;
+    }
+    let limit = scheduler.config.crash_limit.max(1);
+    ensure(step.trouble.values().all(|trouble| trouble.crashes < limit), || {
+        format!("{}: a replica is over the crash limit", step.id)
+    })
+}
+
+/// Nothing waits while a worker could take it.
+fn nothing_waits_in_vain(scheduler: &Scheduler, step: &Step) -> Result<(), String> {
+    let candidates = scheduler.candidates(step);
+    let crash_limit = scheduler.config.crash_limit;
+    for block in step.waiting.values() {
+        let may_wait = match step.care(*block, crash_limit) {
+            Care::None | Care::Elsewhere => candidates.is_empty(),
+            Care::Alone => !step.hands.is_empty() || candidates.is_empty(),
+        };
+        ensure(may_wait, || format!("{}: {block} waits though a worker is free", step.id))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,233 @@
+//! Who is there, and who is lost.
+
+use std::time::Instant;
+
+use common::id::{AssignmentId, Block, WorkerId};
+
+use super::hands::Assignment;
+use super::pace::Pace;
+use super::planted::Plant;
+use super::step::{Merge, Step};
+use super::{Action, Scheduler, WorkerNote};
+
+/// A connected worker.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) slots: u32,
+    /// When it was last heard.
+    pub(super) heard: Instant,
+    /// Whether it takes no more work.
+    pub(super) draining: bool,
+    /// Whether it was found slow and not heard since: it may be stopped, and
+    /// gets no more work until it is heard.
+    pub(super) stalled: bool,
+    pub(super) pace: Pace,
+    /// Partials that it said it had, and then had not.
+    pub(super) missing: u32,
+}
+
+impl Member {
+    /// Whether it may be given work.
+    pub(super) fn is_available(&self) -> bool {
+        !self.draining && !self.stalled
+    }
+}
+
+/// How a worker went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Departure {
+    /// It said goodbye.
+    Left,
+    /// It did not: whatever was running on it is under suspicion.
+    Crashed,
+    /// It was sent away.
+    Expelled,
+}
+
+impl Scheduler {
+    pub(super) fn worker_joined(&mut self, now: Instant, worker: WorkerId, slots: u32) {
+        let member = Member {
+            slots: slots.clamp(1, common::limits::SLOTS),
+            heard: now,
+            draining: false,
+            stalled: false,
+            pace: Pace::default(),
+            missing: 0,
+        };
+        if self.members.contains_key(&worker) {
+            return;
+        }
+        self.members.insert(worker, member);
+        self.note(worker, WorkerNote::Joined, format!("it has {slots} slots"));
+        self.start_next();
+        self.hand_out(now);
+    }
+
+    pub(super) fn heard(&mut self, now: Instant, worker: WorkerId) {
+        let Some(member) = self.members.get_mut(&worker) else { return };
+        member.heard = member.heard.max(now);
+        if std::mem::take(&mut member.stalled) {
+            self.hand_out(now);
+        }
+    }
+
+    pub(super) fn worker_draining(&mut self, worker: WorkerId) {
+        if let Some(member) = self.members.get_mut(&worker) {
+            member.draining = true;
+        }
+    }
+
+    /// Remembers what a worker says is running, for the day that it dies.
+    pub(super) fn progress(
+        &mut self,
+        worker: WorkerId,
+        assignment: AssignmentId,
+        running: &[u32],
+        shards_done: u32,
+    ) {
+        let Some(step) = self.step_mut() else { return };
+        let replicas = step.replicas;
+        let Some(found) = step.hands.get_mut(assignment) else { return };
+        // An assignment that is not begun says nothing about what may be
+        // running by now.
+        if found.worker == worker && (shards_done > 0 || !running.is_empty()) {
+            let block = found.block.replicas(replicas);
+            let known = block.filter(|replica| running.contains(replica)).collect();
+            found.running = Some(known);
+        }
+    }
+
+    /// When the next worker has been silent for too long.
+    pub(super) fn silence_deadline(&self) -> Option<Instant> {
+        if self.has(Plant::SilenceForgiven) {
+            return None;
+        }
+        self.members.values().map(|member| member.heard + self.config.heartbeat_timeout).min()
+    }
+
+    /// Declares the silent lost.
+    pub(super) fn lose_silent(&mut self, now: Instant) {
+        if self.silence_deadline().is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        let timeout = self.config.heartbeat_timeout;
+        let is_silent = |member: &Member| member.heard + timeout <= now;
+        let silent: Vec<WorkerId> = self
+            .members
+            .iter()
+            .filter(|(_, member)| is_silent(member))
+            .map(|(worker, _)| *worker)
+            .collect();
+        for worker in silent {
+            let reason = format!("it was silent for {:.1} s", timeout.as_secs_f64());
+            self.actions.push_back(Action::Disconnect { worker, reason: reason.clone() });
+            self.worker_gone(now, worker, Departure::Crashed, &reason);
+        }
+    }
+
+    /// Forgets a worker. What it worked on and what only it has is given to
+    /// others.
+    pub(super) fn worker_gone(
+        &mut self,
+        now: Instant,
+        worker: WorkerId,
+        how: Departure,
+        reason: &str,
+    ) {
+        if self.members.remove(&worker).is_none() {
+            return;
+        }
+        let what = if how == Departure::Left { WorkerNote::Left } else { WorkerNote::Lost };
+        self.note(worker, what, reason.to_owned());
+        let crash_limit = self.config.crash_limit;
+        let forgets = self.has(Plant::LostBlockForgotten);
+        let Some(step) = self.step_mut() else { return };
+        let mut lost: Vec<Block> = Vec::new();
+        let held = step.hands.take(|it| it.worker == worker);
+        let held: Vec<Assignment> = held.into_iter().map(|(_, it)| it).collect();
+        if how == Departure::Crashed {
+            suspect(step, &held);
+        }
+        for assignment in &held {
+            // After a crash the block goes on in halves, so that the replica
+            // that may have caused it is cornered.
+            match assignment.block.halves() {
+                Some((left, right)) if is_suspect(step, assignment.block) => {
+                    lost.extend([left, right]);
+                }
+                _ => lost.push(assignment.block),
+            }
+        }
+        for block in step.cover.kept_by(worker) {
+            step.cover.remove(block);
+            lost.push(block);
+        }
+        if !forgets {
+            for block in lost {
+                step.release(block, crash_limit);
+            }
+        }
+        self.pause_if_broken();
+        if !self.fail_on_crashes() {
+            self.hand_out(now);
+        }
+    }
+
+    /// Stops a merge whose parts are not all there any more.
+    pub(super) fn pause_if_broken(&mut self) {
+        let Some(step) = self.step_mut() else { return };
+        if step.merge == Merge::UnderWay && !step.cover.is_complete() {
+            step.merge = Merge::Paused;
+            let step = step.id;
+            self.actions.push_back(Action::PauseMerge { step });
+        }
+    }
+
+    /// Fails the run where a replica was running on too many workers as they
+    /// died. Says whether it did.
+    fn fail_on_crashes(&mut self) -> bool {
+        let limit = self.config.crash_limit.max(1);
+        let Some(step) = self.step_mut() else { return false };
+        let over = step.trouble.iter().filter(|(_, it)| it.crashes >= limit);
+        let guilty: Vec<String> = over.map(|(replica, _)| replica.to_string()).collect();
+        if guilty.is_empty() {
+            return false;
+        }
+        let reason = format!(
+            "{}: {limit} workers died while replica {} was running on them, so the shard is taken \
+             to be what kills them; look into the last log lines of those workers (out of \
+             memory? a crash in the model?), then submit the run again",
+            step.id,
+            guilty.join(", "),
+        );
+        self.fail_run(reason);
+        true
+    }
+}
+
+/// Counts a crash for what was running on a worker as it died: by its last
+/// word, or, if it had said nothing, all that it had.
+fn suspect(step: &mut Step, held: &[Assignment]) {
+    let spoke = held.iter().any(|assignment| assignment.running.is_some());
+    for assignment in held {
+        let all = assignment.block.replicas(step.replicas);
+        let suspects: Vec<u32> = match &assignment.running {
+            Some(running) if !running.is_empty() => running.clone(),
+            // It ran something of this block, and had just ended what is
+            // known of: what it began next is anyone's guess.
+            Some(_) => all.collect(),
+            None if spoke => continue,
+            None => all.collect(),
+        };
+        for replica in suspects {
+            if !step.cover.covers(Block::of_replica(replica)) {
+                step.trouble.entry(replica).or_default().crashes += 1;
+            }
+        }
+    }
+}
+
+fn is_suspect(step: &Step, block: Block) -> bool {
+    let mut troubles = step.trouble.range(block.replicas(step.replicas));
+    troubles.any(|(_, trouble)| trouble.crashes > 0)
+}

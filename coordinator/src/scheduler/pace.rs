@@ -1,0 +1,135 @@
+//! How long a shard takes, measured from finished blocks. Whole nanoseconds,
+//! so that comparing them is exact.
+
+use std::time::Duration;
+
+use common::id::StepId;
+
+/// What is taken for a shard's time before anything is measured: only
+/// relations matter then.
+const UNMEASURED_NANOS: u64 = 1_000_000;
+
+/// Weight of a new measurement against all before it: one part in this many.
+const SMOOTHING: u64 = 4;
+
+/// The measured time of a shard on one worker.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    smoothed: Option<u64>,
+    /// The step of the last measurement, and what it was.
+    last: Option<(StepId, u64)>,
+}
+
+impl Pace {
+    /// A block of `shards` was done in `compute` on `slots` slots.
+    pub(super) fn measure(&mut self, step: StepId, shards: u32, slots: u32, compute: Duration) {
+        let nanos = per_shard(shards, slots, compute);
+        self.last = Some((step, nanos));
+        self.smoothed = Some(match self.smoothed {
+            None => nanos,
+            Some(old) => old - old / SMOOTHING + nanos / SMOOTHING,
+        });
+    }
+
+    /// A block of `shards` is not done after `elapsed`: a shard takes at
+    /// least this long.
+    pub(super) fn is_at_least(&mut self, shards: u32, slots: u32, elapsed: Duration) {
+        let nanos = per_shard(shards, slots, elapsed);
+        self.smoothed = Some(self.smoothed.unwrap_or(0).max(nanos));
+    }
+
+    /// Nothing was measured in the step before this one: what is known ages,
+    /// so that a worker that was slow once is tried again some day.
+    pub(super) fn age(&mut self, before: StepId, mean: u64) {
+        if self.last.is_none_or(|(step, _)| step != before)
+            && let Some(nanos) = &mut self.smoothed
+        {
+            *nanos = *nanos - *nanos / 16 + mean / 16;
+        }
+    }
+
+    /// Nanoseconds a shard, or `mean` before the first measurement.
+    pub(super) fn nanos(&self, mean: u64) -> u64 {
+        self.smoothed.unwrap_or(mean).max(1)
+    }
+}
+
+/// Nanoseconds a shard, where `slots` run at a time.
+fn per_shard(shards: u32, slots: u32, elapsed: Duration) -> u64 {
+    let waves = u64::from(shards.div_ceil(slots.max(1)).max(1));
+    let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+    // A peer's clock is not trusted: a year is more than any shard takes, and
+    // keeps products with counts of shards inside u64.
+    const YEAR: u64 = 365 * 24 * 3600 * 1_000_000_000;
+    (nanos / waves).clamp(1, YEAR)
+}
+
+/// Sums over all workers, from which means with or without one are taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Paces {
+    smoothed: Sum,
+    in_step: Sum,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    nanos: u128,
+    count: u32,
+}
+
+impl Sum {
+    fn add(&mut self, nanos: u64) {
+        self.nanos += u128::from(nanos);
+        self.count += 1;
+    }
+
+    fn without(self, nanos: Option<u64>) -> Self {
+        match nanos {
+            Some(nanos) => Self { nanos: self.nanos - u128::from(nanos), count: self.count - 1 },
+            None => self,
+        }
+    }
+
+    fn mean(self) -> Option<u64> {
+        let count = u128::from(self.count);
+        (count > 0).then(|| u64::try_from(self.nanos / count).unwrap_or(u64::MAX))
+    }
+}
+
+impl Paces {
+    /// Sums up all workers' paces; `step` is the one under way, if any.
+    pub(super) fn of<'a>(paces: impl Iterator<Item = &'a Pace>, step: Option<StepId>) -> Self {
+        let mut sums = Self::default();
+        for pace in paces {
+            if let Some(nanos) = pace.smoothed {
+                sums.smoothed.add(nanos);
+            }
+            if let Some(nanos) = pace.in_step(step) {
+                sums.in_step.add(nanos);
+            }
+        }
+        sums
+    }
+
+    /// What a worker without a measurement is taken for.
+    pub(super) fn mean(&self) -> u64 {
+        self.smoothed.mean().unwrap_or(UNMEASURED_NANOS)
+    }
+
+    /// How long a shard should take, judged by the other workers: in this
+    /// step, where one has finished a block, else in earlier ones. A worker
+    /// that is alone is judged by itself. `None` before any measurement.
+    pub(super) fn expected(&self, pace: &Pace, step: StepId) -> Option<u64> {
+        self.in_step
+            .without(pace.in_step(Some(step)))
+            .mean()
+            .or_else(|| self.smoothed.without(pace.smoothed).mean())
+            .or(pace.smoothed)
+    }
+}
+
+impl Pace {
+    fn in_step(&self, step: Option<StepId>) -> Option<u64> {
+        self.last.filter(|(at, _)| Some(*at) == step).map(|(_, nanos)| nanos)
+    }
+}

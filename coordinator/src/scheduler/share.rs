@@ -1,0 +1,174 @@
+//! Splitting blocks over workers: each gets replicas in proportion to its
+//! speed, in blocks as large as that allows, because every block is one
+//! partial that must cross the wire.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+
+use common::id::{Block, WorkerId};
+
+use super::cover::size;
+
+/// A worker that may be given blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Candidate {
+    pub(super) worker: WorkerId,
+    /// Shards that it runs at a time.
+    pub(super) slots: u32,
+    /// Time that a shard takes on it.
+    pub(super) nanos: u64,
+    /// Replicas that it has already.
+    pub(super) load: u32,
+}
+
+impl Candidate {
+    /// When it would be done with one replica more, and its id for a tie.
+    pub(super) fn done_at(&self) -> (u64, WorkerId) {
+        let work = u128::from(self.load + 1) * u128::from(self.nanos);
+        let nanos = work / u128::from(self.slots.max(1));
+        (u64::try_from(nanos).unwrap_or(u64::MAX), self.worker)
+    }
+}
+
+/// Splits all replicas of `blocks` over the candidates: who gets which block,
+/// each one's larger blocks first. Equal input gives equal output.
+pub(super) fn share(
+    blocks: impl Iterator<Item = Block>,
+    replicas: u32,
+    candidates: &[Candidate],
+) -> Vec<(WorkerId, Block)> {
+    let mut free: BTreeSet<(u32, Reverse<u64>, Block)> =
+        blocks.map(|block| keyed(block, replicas)).collect();
+    let total = free.iter().map(|(size, ..)| size).sum();
+    let mut quotas = quotas(total, candidates);
+    let mut shared = Vec::new();
+    while let Some((quota, Reverse(worker))) = quotas.pop() {
+        let block = carve(&mut free, quota, replicas);
+        shared.push((worker, block));
+        let rest = quota - size(block, replicas);
+        if rest > 0 {
+            quotas.push((rest, Reverse(worker)));
+        }
+    }
+    shared
+}
+
+/// How many of `total` replicas each candidate gets: one after another to
+/// whoever would be done with it first.
+fn quotas(total: u32, candidates: &[Candidate]) -> BinaryHeap<(u32, Reverse<WorkerId>)> {
+    let mut heap: BinaryHeap<_> = candidates
+        .iter()
+        .enumerate()
+        .map(|(at, candidate)| Reverse((candidate.done_at(), at)))
+        .collect();
+    let mut loaded = candidates.to_vec();
+    for _ in 0..total {
+        let Some(mut top) = heap.peek_mut() else { break };
+        let Reverse((done_at, at)) = &mut *top;
+        loaded[*at].load += 1;
+        *done_at = loaded[*at].done_at();
+    }
+    let quota = |(before, after): (&Candidate, &Candidate)| {
+        (after.load - before.load, Reverse(before.worker))
+    };
+    candidates.iter().zip(&loaded).map(quota).filter(|(quota, _)| *quota > 0).collect()
+}
+
+/// Takes the largest free block of at most `quota` replicas out, splitting
+/// the smallest larger one where there is none. The quotas add up to what is
+/// free, so there always is a block.
+fn carve(free: &mut BTreeSet<(u32, Reverse<u64>, Block)>, quota: u32, replicas: u32) -> Block {
+    let above = (quota + 1, Reverse(u64::MAX), Block { level: 0, index: 0 });
+    loop {
+        if let Some(found) = free.range(..above).next_back().copied() {
+            free.remove(&found);
+            return found.2;
+        }
+        let larger = *free.range(above..).next().expect("the quotas add up to what is free");
+        free.remove(&larger);
+        let (left, right) = larger.2.halves().expect("a block of two replicas has halves");
+        for half in [left, right] {
+            if size(half, replicas) > 0 {
+                free.insert(keyed(half, replicas));
+            }
+        }
+    }
+}
+
+/// Blocks in order of size, and of equal ones the first replicas last: the
+/// end of the order is what to take first.
+fn keyed(block: Block, replicas: u32) -> (u32, Reverse<u64>, Block) {
+    (size(block, replicas), Reverse(block.start()), block)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn candidate(worker: u64, slots: u32, nanos: u64) -> Candidate {
+        Candidate { worker: WorkerId(worker), slots, nanos, load: 0 }
+    }
+
+    fn loads(replicas: u32, candidates: &[Candidate]) -> Vec<u32> {
+        let shared = share([Block::root(replicas)].into_iter(), replicas, candidates);
+        let load = |candidate: &Candidate| {
+            let mine = shared.iter().filter(|(worker, _)| *worker == candidate.worker);
+            mine.map(|(_, block)| size(*block, replicas)).sum()
+        };
+        candidates.iter().map(load).collect()
+    }
+
+    #[test]
+    fn equal_workers_share_evenly() {
+        let three = [candidate(1, 1, 5), candidate(2, 1, 5), candidate(3, 1, 5)];
+        assert_eq!(loads(8, &three), [3, 3, 2]);
+        assert_eq!(loads(2, &three), [1, 1, 0]);
+        assert_eq!(loads(9, &three), [3, 3, 3]);
+    }
+
+    #[test]
+    fn few_partials_cross_the_wire() {
+        let one = [candidate(1, 3, 5)];
+        assert_eq!(
+            share([Block::root(13)].into_iter(), 13, &one),
+            [(WorkerId(1), Block::root(13))]
+        );
+        let two = [candidate(1, 4, 5), candidate(2, 4, 5)];
+        let shared = share([Block::root(8)].into_iter(), 8, &two);
+        assert_eq!(
+            shared,
+            [
+                (WorkerId(1), Block { level: 2, index: 0 }),
+                (WorkerId(2), Block { level: 2, index: 1 })
+            ]
+        );
+    }
+
+    #[test]
+    fn speed_and_slots_count() {
+        assert_eq!(loads(9, &[candidate(1, 2, 10), candidate(2, 1, 10)]), [6, 3]);
+        assert_eq!(loads(9, &[candidate(1, 1, 5), candidate(2, 1, 10)]), [6, 3]);
+        assert_eq!(loads(4, &[candidate(1, 1, 1), candidate(2, 1, 1000)]), [4, 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_replica_is_given_once(
+            replicas in 1u32..300,
+            workers in prop::collection::vec((1u32..5, 1u64..100, 0u32..20), 1..9),
+        ) {
+            let candidates: Vec<_> = workers
+                .iter()
+                .zip(1..)
+                .map(|(&(slots, nanos, load), id)| Candidate { load, ..candidate(id, slots, nanos) })
+                .collect();
+            let shared = share([Block::root(replicas)].into_iter(), replicas, &candidates);
+            let mut given: Vec<u32> =
+                shared.iter().flat_map(|(_, block)| block.replicas(replicas)).collect();
+            given.sort_unstable();
+            prop_assert_eq!(given, (0..replicas).collect::<Vec<_>>());
+        }
+    }
+}

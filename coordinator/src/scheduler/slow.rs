@@ -1,0 +1,95 @@
+//! Duplicates of slow blocks onto idle workers. Every copy gives the same
+//! bits, so a duplicate risks nothing: the first to be done wins.
+
+use std::time::{Duration, Instant};
+
+use common::id::{Block, WorkerId};
+use common::limits::BLOCK_COPIES;
+
+use super::hands::Assignment;
+use super::pace::Paces;
+use super::share::{Candidate, share};
+use super::step::{Care, Step};
+use super::{Scheduler, WorkerNote};
+
+/// No block is slow before this: shorter waits are the network's.
+const SLOW_FLOOR: Duration = Duration::from_millis(250);
+
+/// A block is slow when it takes this many times as long as the other
+/// workers would need.
+const SLOW_FACTOR: u64 = 3;
+
+/// When a block is slow, as long as no block at all was ever measured.
+const SLOW_UNMEASURED: Duration = Duration::from_secs(30);
+
+impl Scheduler {
+    /// When the next block becomes slow, if an idle worker could take it.
+    pub(super) fn slow_deadline(&self) -> Option<Instant> {
+        let step = self.step()?;
+        if self.idle(step).is_empty() {
+            return None;
+        }
+        let paces = self.paces();
+        let single = step.hands.iter().filter(|(_, it)| self.may_copy(step, it));
+        single.map(|(_, it)| self.slow_at(step, &paces, it)).min()
+    }
+
+    /// Gives copies of slow blocks to idle workers.
+    pub(super) fn duplicate_slow(&mut self, now: Instant) {
+        let Some(step) = self.step() else { return };
+        let idle = self.idle(step);
+        if idle.is_empty() {
+            return;
+        }
+        let paces = self.paces();
+        let mut slow: Vec<(WorkerId, Block, u32, Instant)> = Vec::new();
+        let mut parts = Vec::new();
+        for (_, it) in step.hands.iter() {
+            if self.may_copy(step, it) && self.slow_at(step, &paces, it) <= now {
+                step.undone(it.block, &mut parts);
+                slow.push((it.worker, it.block, it.queued, it.since));
+            }
+        }
+        let shared = share(parts.into_iter(), step.replicas, &idle);
+        for (worker, block, queued, since) in slow {
+            if let Some(member) = self.members.get_mut(&worker) {
+                member.stalled = true;
+                member.pace.is_at_least(queued, member.slots, now.duration_since(since));
+            }
+            let seconds = now.duration_since(since).as_secs_f64();
+            let detail = format!("replicas {block} take {seconds:.1} s: run again on idle workers");
+            self.note(worker, WorkerNote::Slow, detail);
+        }
+        for (worker, block) in shared {
+            self.assign(now, worker, block, false);
+        }
+    }
+
+    /// Workers that may be given work and have none.
+    fn idle(&self, step: &Step) -> Vec<Candidate> {
+        let mut idle = self.candidates(step);
+        idle.retain(|candidate| candidate.load == 0);
+        idle
+    }
+
+    /// Whether another copy of an assignment may be made. What may kill its
+    /// worker is not given to two.
+    fn may_copy(&self, step: &Step, it: &Assignment) -> bool {
+        step.hands.overlapping(it.block) < BLOCK_COPIES
+            && step.care(it.block, self.config.crash_limit) != Care::Alone
+    }
+
+    /// When an assignment becomes slow.
+    fn slow_at(&self, step: &Step, paces: &Paces, it: &Assignment) -> Instant {
+        let member = self.members.get(&it.worker);
+        let expected = member.and_then(|member| {
+            let waves = u64::from(it.queued.div_ceil(member.slots));
+            Some(paces.expected(&member.pace, step.id)?.saturating_mul(waves))
+        });
+        let wait = match expected {
+            Some(nanos) => Duration::from_nanos(nanos.saturating_mul(SLOW_FACTOR)).max(SLOW_FLOOR),
+            None => SLOW_UNMEASURED,
+        };
+        it.since + wait
+    }
+}

@@ -1,0 +1,349 @@
+//! The scheduler by example. Every event goes through [`TestEnv::tell`],
+//! which checks all invariants.
+
+use std::time::{Duration, Instant};
+
+use common::id::{AssignmentId, Block, RunId, StepId, WorkerId};
+
+use super::planted::Plant;
+use super::{Action, Config, Event, Part, Scheduler, WorkerNote};
+
+const RUN: RunId = RunId(1);
+const STEP: StepId = StepId { run: RUN, index: 0 };
+
+struct TestEnv {
+    scheduler: Scheduler,
+    now: Instant,
+    /// Assignments that were not revoked.
+    assigned: Vec<(WorkerId, AssignmentId, Block)>,
+    actions: Vec<Action>,
+}
+
+fn block(level: u8, index: u32) -> Block {
+    Block { level, index }
+}
+
+impl TestEnv {
+    /// Run 1 is active on workers 1 to `workers`, each with one slot, and its
+    /// first step has `replicas`.
+    fn new(workers: u64, replicas: u32) -> Self {
+        Self::with(Scheduler::new(Config::default()), workers, replicas)
+    }
+
+    fn with(scheduler: Scheduler, workers: u64, replicas: u32) -> Self {
+        let (assigned, actions) = (Vec::new(), Vec::new());
+        let mut env = Self { scheduler, now: Instant::now(), assigned, actions };
+        for worker in 1..=workers {
+            env.join(worker);
+        }
+        env.tell(Event::RunSubmitted { run: RUN, min_workers: 0 });
+        env.tell(Event::StepReady { step: STEP, replicas });
+        env
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.scheduler.handle_event(self.now, event);
+        self.settle();
+    }
+
+    /// Lets time pass, with all timeouts on the way. Workers beside `silent`
+    /// are heard.
+    fn pass(&mut self, time: Duration, silent: &[u64]) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now = end.min(self.now + Duration::from_millis(100));
+            for worker in self.workers().into_iter().filter(|it| !silent.contains(&it.0)) {
+                self.tell(Event::WorkerHeard { worker });
+            }
+            if self.scheduler.poll_timeout().is_some_and(|due| due <= self.now) {
+                self.scheduler.handle_timeout(self.now);
+                self.settle();
+            }
+        }
+    }
+
+    fn workers(&self) -> Vec<WorkerId> {
+        self.scheduler.members.keys().copied().collect()
+    }
+
+    fn settle(&mut self) {
+        while let Some(action) = self.scheduler.poll_action() {
+            match &action {
+                Action::Assign { worker, assignment, block, .. } => {
+                    self.assigned.push((*worker, *assignment, *block));
+                }
+                Action::Revoke { assignment, .. } => {
+                    self.assigned.retain(|(_, id, _)| id != assignment);
+                }
+                _ => {}
+            }
+            self.actions.push(action);
+        }
+        self.scheduler.check().unwrap();
+    }
+
+    fn join(&mut self, worker: u64) {
+        self.tell(Event::WorkerJoined { worker: WorkerId(worker), slots: 1 });
+    }
+
+    fn crash(&mut self, worker: u64) {
+        self.assigned.retain(|(held_by, ..)| *held_by != WorkerId(worker));
+        self.tell(Event::WorkerGone { worker: WorkerId(worker), goodbye: false });
+    }
+
+    fn done(&mut self, worker: u64, block: Block, inline: bool) {
+        let worker = WorkerId(worker);
+        self.assigned.retain(|(held_by, _, held)| (*held_by, *held) != (worker, block));
+        let compute = Duration::from_millis(10);
+        self.tell(Event::BlockDone { worker, step: STEP, block, inline, compute });
+    }
+
+    /// All that is assigned is done.
+    fn all_done(&mut self) {
+        while let Some((worker, _, block)) = self.assigned.first().copied() {
+            self.done(worker.0, block, false);
+        }
+    }
+
+    /// The blocks in a worker's hands.
+    fn held(&self, worker: u64) -> Vec<Block> {
+        let held = self.assigned.iter().filter(|(held_by, ..)| *held_by == WorkerId(worker));
+        held.map(|(_, _, block)| *block).collect()
+    }
+
+    fn merges(&self) -> Vec<Vec<Part>> {
+        let merge = |action: &Action| match action {
+            Action::Merge { parts, .. } => Some(parts.clone()),
+            _ => None,
+        };
+        self.actions.iter().filter_map(merge).collect()
+    }
+
+    fn verdicts(&self) -> Vec<bool> {
+        let verdict = |action: &Action| match action {
+            Action::Inline { keep, .. } => Some(*keep),
+            _ => None,
+        };
+        self.actions.iter().filter_map(verdict).collect()
+    }
+
+    fn failure(&self) -> Option<&str> {
+        self.actions.iter().find_map(|action| match action {
+            Action::FailRun { reason, .. } => Some(reason.as_str()),
+            _ => None,
+        })
+    }
+}
+
+#[test]
+fn a_step_is_shared_and_merged() {
+    let mut env = TestEnv::new(3, 8);
+    let sizes = |worker| env.held(worker).iter().map(|it| it.replicas(8).len()).sum::<usize>();
+    assert_eq!([sizes(1), sizes(2), sizes(3)], [3, 3, 2]);
+    env.all_done();
+    assert_eq!(env.merges().len(), 1);
+    env.tell(Event::StepMerged { step: STEP });
+    env.tell(Event::RunEnded { run: RUN });
+    assert!(env.scheduler.active.is_none() && env.scheduler.poll_action().is_none());
+}
+
+#[test]
+fn runs_wait_for_each_other_and_for_workers() {
+    let mut env = TestEnv::new(1, 1);
+    env.tell(Event::RunSubmitted { run: RunId(2), min_workers: 2 });
+    env.tell(Event::RunSubmitted { run: RunId(3), min_workers: 0 });
+    env.tell(Event::RunCancelled { run: RUN });
+    assert!(!env.actions.contains(&Action::StartRun { run: RunId(2) }));
+    env.join(2);
+    assert_eq!(env.actions.last(), Some(&Action::StartRun { run: RunId(2) }));
+    env.tell(Event::RunEnded { run: RunId(2) });
+    assert_eq!(env.actions.last(), Some(&Action::StartRun { run: RunId(3) }));
+}
+
+#[test]
+fn a_larger_block_takes_the_place_of_its_parts() {
+    let mut env = TestEnv::new(2, 4);
+    env.done(1, block(0, 0), true);
+    env.done(2, block(1, 0), true);
+    env.done(1, block(0, 1), true);
+    env.done(2, block(1, 1), true);
+    assert_eq!(env.verdicts(), [true, true, false, true]);
+    let part = |index| Part { block: block(1, index), holder: None };
+    assert_eq!(env.merges(), [vec![part(0), part(1)]]);
+}
+
+#[test]
+fn a_late_offer_of_another_connection_counts() {
+    let mut env = TestEnv::new(1, 8);
+    env.crash(1);
+    env.join(2);
+    assert_eq!(env.held(2).len(), 2, "a block goes on in halves after a crash");
+    env.done(2, block(3, 0), false);
+    assert!(env.assigned.is_empty(), "the halves are revoked");
+    assert_eq!(env.merges(), [vec![Part { block: block(3, 0), holder: Some(WorkerId(2)) }]]);
+}
+
+#[test]
+fn the_clipped_end_of_a_step_may_be_said_in_many_ways() {
+    let mut env = TestEnv::new(1, 5);
+    env.done(1, block(0, 4), true);
+    env.done(1, block(2, 1), true);
+    env.done(1, block(2, 0), true);
+    assert_eq!(env.verdicts(), [true, false, true]);
+    assert_eq!(env.merges().len(), 1);
+}
+
+#[test]
+fn nonsense_changes_nothing() {
+    let mut env = TestEnv::new(1, 4);
+    let before = env.actions.len();
+    let worker = WorkerId(1);
+    for block in [block(255, u32::MAX), block(3, 0), block(0, 4), block(2, 1)] {
+        env.done(1, block, false);
+        env.tell(Event::PartialMissing { worker, step: STEP, block });
+    }
+    env.done(77, block(2, 0), false);
+    let other = StepId { run: RunId(9), index: u64::MAX };
+    env.tell(Event::StepMerged { step: STEP });
+    env.tell(Event::StepMerged { step: other });
+    env.tell(Event::StepReady { step: other, replicas: 3 });
+    env.tell(Event::RunEnded { run: RunId(9) });
+    env.tell(Event::Progress {
+        worker,
+        assignment: AssignmentId(1),
+        running: vec![9, u32::MAX],
+        shards_done: u32::MAX,
+    });
+    env.tell(Event::ShardFailed {
+        worker,
+        assignment: AssignmentId(1),
+        replica: 4,
+        fatal: true,
+        error: String::new(),
+    });
+    assert_eq!(env.actions.len(), before);
+}
+
+#[test]
+fn the_silent_are_lost_exactly_in_time() {
+    let mut env = TestEnv::new(1, 4);
+    let timeout = Config::default().heartbeat_timeout;
+    assert_eq!(env.scheduler.poll_timeout(), Some(env.now + timeout));
+    env.pass(timeout - Duration::from_millis(100), &[1]);
+    assert_eq!(env.workers().len(), 1);
+    env.pass(Duration::from_millis(100), &[1]);
+    assert!(env.workers().is_empty());
+    let is_disconnect = |it: &Action| matches!(it, Action::Disconnect { .. });
+    assert!(env.actions.iter().any(is_disconnect));
+}
+
+#[test]
+fn a_lost_holder_pauses_the_merge() {
+    let mut env = TestEnv::new(2, 2);
+    env.done(1, block(0, 0), false);
+    env.done(2, block(0, 1), true);
+    env.crash(1);
+    assert!(env.actions.contains(&Action::PauseMerge { step: STEP }));
+    assert_eq!(env.held(2), [block(0, 0)]);
+    env.done(2, block(0, 0), false);
+    assert_eq!(env.merges().len(), 2);
+    env.tell(Event::PartialMissing { worker: WorkerId(2), step: STEP, block: block(0, 0) });
+    assert_eq!(env.held(2), [block(0, 0)]);
+    env.done(2, block(0, 0), true);
+    env.crash(2);
+    assert_eq!(env.merges().len(), 3, "what came inline outlives its worker");
+}
+
+#[test]
+fn a_worker_that_lacks_what_it_claims_is_sent_away() {
+    let mut env = TestEnv::new(1, 1);
+    for _ in 0..8 {
+        env.done(1, block(0, 0), false);
+        let (worker, block) = (WorkerId(1), block(0, 0));
+        env.tell(Event::PartialMissing { worker, step: STEP, block });
+    }
+    assert!(env.workers().is_empty());
+    assert!(env.failure().is_none());
+}
+
+#[test]
+fn slow_blocks_are_run_again_on_idle_workers() {
+    let mut env = TestEnv::new(2, 2);
+    env.done(1, block(0, 0), false);
+    env.pass(Duration::from_millis(200), &[2]);
+    assert!(env.held(1).is_empty());
+    env.pass(Duration::from_millis(100), &[2]);
+    assert_eq!(env.held(1), [block(0, 1)]);
+    let is_slow = |it: &Action| matches!(it, Action::Note { what: WorkerNote::Slow, .. });
+    assert_eq!(env.actions.iter().filter(|it| is_slow(it)).count(), 1);
+    env.done(1, block(0, 1), false);
+    assert!(env.assigned.is_empty(), "the slow copy is revoked");
+    // A stopped worker gets nothing new until it is heard.
+    env.tell(Event::StepMerged { step: STEP });
+    env.tell(Event::StepReady { step: StepId { index: 1, ..STEP }, replicas: 2 });
+    assert_eq!(env.held(1), [block(1, 0)]);
+}
+
+#[test]
+fn a_poison_shard_is_cornered_and_fails_the_run() {
+    let poison = 5;
+    let mut env = TestEnv::new(2, 8);
+    let mut worker = 2;
+    while env.failure().is_none() {
+        let (victim, ..) =
+            *env.assigned.iter().find(|(.., it)| it.replicas(8).contains(&poison)).unwrap();
+        // The others get their work done first.
+        let others = env.assigned.clone().into_iter().filter(|(held_by, ..)| *held_by != victim);
+        for (held_by, _, block) in others.collect::<Vec<_>>() {
+            env.done(held_by.0, block, true);
+        }
+        env.crash(victim.0);
+        worker += 1;
+        env.join(worker);
+        assert!(worker < 20, "the poison is never found");
+    }
+    let reason = env.failure().unwrap();
+    assert!(reason.contains("run 1 step 0") && reason.contains("replica 5 "), "{reason}");
+    assert!(env.assigned.is_empty());
+}
+
+#[test]
+fn an_error_is_tried_elsewhere_and_then_fails_the_run() {
+    let mut env = TestEnv::new(2, 2);
+    let fail = |env: &mut TestEnv, worker: u64, replica: u32| {
+        let at = env
+            .assigned
+            .iter()
+            .position(|(held_by, _, it)| held_by.0 == worker && it.start() == u64::from(replica));
+        let (worker, assignment, _) = env.assigned.remove(at.unwrap());
+        let error = "loss is NaN".to_owned();
+        env.tell(Event::ShardFailed { worker, assignment, replica, fatal: false, error });
+    };
+    fail(&mut env, 1, 0);
+    assert_eq!(env.held(2), [block(0, 1), block(0, 0)]);
+    fail(&mut env, 2, 0);
+    let reason = env.failure().unwrap();
+    assert!(reason.contains("replica 0 failed 2 times") && reason.contains("loss is NaN"));
+    assert!(env.assigned.is_empty());
+}
+
+#[test]
+fn who_hands_back_gets_nothing_more() {
+    let mut env = TestEnv::new(2, 2);
+    let (worker, assignment, _) = env.assigned.remove(0);
+    env.tell(Event::WorkerDraining { worker });
+    env.tell(Event::HandedBack { worker, assignment });
+    assert_eq!(env.held(2).len(), 2);
+    env.all_done();
+    assert_eq!(env.merges().len(), 1);
+}
+
+#[test]
+fn check_finds_planted_bugs() {
+    let mut env = TestEnv::with(Scheduler::planted(Config::default(), Plant::MergeEarly), 2, 2);
+    let compute = Duration::from_millis(10);
+    let (worker, block) = (WorkerId(1), block(0, 0));
+    let done = Event::BlockDone { worker, step: STEP, block, inline: true, compute };
+    env.scheduler.handle_event(env.now, done);
+    assert!(env.scheduler.check().is_err());
+}

@@ -1,0 +1,333 @@
+//! A step's blocks: handing them out, taking them in, and giving to others
+//! what failed.
+
+use std::time::{Duration, Instant};
+
+use common::id::{AssignmentId, Block, StepId, WorkerId};
+
+use super::cover::{exists, size};
+use super::hands::Assignment;
+use super::membership::{Departure, Member};
+use super::pace::Paces;
+use super::planted::Plant;
+use super::share::{Candidate, share};
+use super::step::{Care, Merge, Step};
+use super::{Action, Part, Scheduler, WorkerNote};
+
+/// Partials that a worker may claim to have and then lack, before it is
+/// disconnected: a worker that does so again and again would keep the step
+/// from ending.
+const MISSING_LIMIT: u32 = 8;
+
+/// Most bytes of a worker's error that are passed on.
+const ERROR_BYTES: usize = 2048;
+
+/// News of a finished block.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Finished {
+    pub(super) worker: WorkerId,
+    pub(super) step: StepId,
+    pub(super) block: Block,
+    /// Whether the partial came along.
+    pub(super) inline: bool,
+    pub(super) compute: Duration,
+}
+
+impl Scheduler {
+    pub(super) fn step_ready(&mut self, now: Instant, id: StepId, replicas: u32) {
+        let Some(active) = self.active.as_mut().filter(|active| active.run == id.run) else {
+            return;
+        };
+        if active.step.is_some() || active.last.is_some_and(|last| last.index >= id.index) {
+            return;
+        }
+        let before = active.last.replace(id);
+        active.step = Some(Step::new(id, replicas));
+        if let Some(before) = before {
+            let mean = self.paces().mean();
+            for member in self.members.values_mut() {
+                member.pace.age(before, mean);
+            }
+        }
+        self.hand_out(now);
+        self.merge_if_complete();
+    }
+
+    pub(super) fn step_merged(&mut self, step: StepId) {
+        let Some(active) = &mut self.active else { return };
+        // A merge that was paused may have ended just before it heard so:
+        // what it merged was complete.
+        let is_over = |it: &Step| it.id == step && it.merge != Merge::Waiting;
+        if active.step.as_ref().is_some_and(is_over) {
+            self.revoke(|_, _| true);
+            if let Some(active) = &mut self.active {
+                active.step = None;
+            }
+        }
+    }
+
+    pub(super) fn block_done(&mut self, now: Instant, done: Finished) {
+        let is_ours = self.members.contains_key(&done.worker)
+            && self.step_with(done.step, done.block).is_some();
+        let taken = is_ours && self.take_in(&done);
+        if done.inline {
+            let Finished { step, block, .. } = done;
+            self.actions.push_back(Action::Inline { step, block, keep: taken });
+        }
+        if !is_ours {
+            return;
+        }
+        self.end_assignment(&done);
+        self.revoke(|step, it| step.cover.covers(it.block));
+        self.hand_out(now);
+        self.merge_if_complete();
+    }
+
+    /// Enters a result in the cover. Says whether it was news.
+    fn take_in(&mut self, done: &Finished) -> bool {
+        let crash_limit = self.config.crash_limit;
+        let twice = self.has(Plant::DuplicateTaken);
+        let Some(step) = self.step_with(done.step, done.block) else { return false };
+        let holder = (!done.inline).then_some(done.worker);
+        let part = Part { block: done.block, holder };
+        let taken = step.cover.take(part);
+        if taken {
+            step.settle(done.block, crash_limit);
+        } else if twice {
+            step.cover.count_twice(part.block);
+        }
+        taken
+    }
+
+    /// Ends the assignment of a finished block, and learns from it how fast
+    /// its worker is.
+    fn end_assignment(&mut self, done: &Finished) {
+        let Some(step) = self.step_mut() else { return };
+        let (id, shards) = (step.id, size(done.block, step.replicas));
+        let ended = step.hands.take(|it| it.worker == done.worker && it.block == done.block);
+        if ended.is_empty() {
+            return;
+        }
+        if let Some(member) = self.members.get_mut(&done.worker) {
+            member.pace.measure(id, shards, member.slots, done.compute);
+        }
+    }
+
+    pub(super) fn handed_back(&mut self, now: Instant, worker: WorkerId, id: AssignmentId) {
+        // Only a worker that is about to leave gives work back. Were it given
+        // more, it would only give that back, too.
+        self.worker_draining(worker);
+        if let Some(assignment) = self.remove_assignment(worker, id) {
+            self.release(assignment.block);
+            self.hand_out(now);
+        }
+    }
+
+    pub(super) fn shard_failed(
+        &mut self,
+        now: Instant,
+        (worker, id): (WorkerId, AssignmentId),
+        replica: u32,
+        fatal: bool,
+        error: &str,
+    ) {
+        let replicas = self.step().map_or(0, |step| step.replicas);
+        let is_its =
+            |it: &Assignment| it.worker == worker && it.block.replicas(replicas).contains(&replica);
+        let assignment = self.step().and_then(|step| step.hands.get(id));
+        if !assignment.is_some_and(is_its) {
+            return;
+        }
+        let Some(assignment) = self.remove_assignment(worker, id) else { return };
+        let limit = self.config.shard_error_limit;
+        let Some(step) = self.step_mut() else { return };
+        let is_done = step.cover.covers(Block::of_replica(replica));
+        let trouble = step.trouble.entry(replica).or_default();
+        if !is_done {
+            trouble.errors += 1;
+            trouble.failed_on.insert(worker);
+        }
+        let (step, errors, error) = (step.id, trouble.errors, shortened(error));
+        self.note(worker, WorkerNote::Failed, format!("replica {replica}: {error}"));
+        if fatal || errors >= limit.max(1) {
+            let times = if fatal {
+                "in a way that trying again cannot help".to_owned()
+            } else {
+                format!("{errors} times, the last time on worker {worker}")
+            };
+            self.fail_run(format!(
+                "{step}: replica {replica} failed {times}: {error}; the same shard fails the same \
+                 way every time, so mend the model, its parameters or the data, then submit the \
+                 run again",
+            ));
+            return;
+        }
+        self.release(assignment.block);
+        self.hand_out(now);
+    }
+
+    pub(super) fn partial_missing(
+        &mut self,
+        now: Instant,
+        worker: WorkerId,
+        id: StepId,
+        block: Block,
+    ) {
+        let part = Part { block, holder: Some(worker) };
+        let Some(step) = self.step_with(id, block) else { return };
+        if step.cover.get(block) != Some(part) {
+            return;
+        }
+        step.cover.remove(block);
+        self.release(block);
+        self.pause_if_broken();
+        let Some(member) = self.members.get_mut(&worker) else { return };
+        member.missing += 1;
+        if member.missing >= MISSING_LIMIT {
+            let reason = format!("it lacked {MISSING_LIMIT} partials that it said it had");
+            self.actions.push_back(Action::Disconnect { worker, reason: reason.clone() });
+            self.worker_gone(now, worker, Departure::Expelled, &reason);
+        } else {
+            self.hand_out(now);
+        }
+    }
+
+    /// Hands all waiting blocks out, as far as there are workers for them.
+    pub(super) fn hand_out(&mut self, now: Instant) {
+        let crash_limit = self.config.crash_limit;
+        let Some(step) = self.step().filter(|step| !step.waiting.is_empty()) else { return };
+        let mut candidates = self.candidates(step);
+        let (careful, plain): (Vec<Block>, Vec<Block>) =
+            step.waiting.values().partition(|block| step.care(**block, crash_limit) != Care::None);
+        let replicas = step.replicas;
+        let mut handed: Vec<(WorkerId, Block, Care)> = Vec::new();
+        for block in careful {
+            let care = step.care(block, crash_limit);
+            let Some(at) = pick(step, block, care, &candidates) else { continue };
+            candidates[at].load += size(block, replicas);
+            handed.push((candidates[at].worker, block, care));
+            if care == Care::Alone {
+                candidates.remove(at);
+            }
+        }
+        let done = if candidates.is_empty() { Vec::new() } else { plain };
+        let settled: Vec<u64> = handed
+            .iter()
+            .map(|(_, block, _)| block.start())
+            .chain(done.iter().map(|it| it.start()))
+            .collect();
+        let shared = share(done.into_iter(), replicas, &candidates);
+        handed.extend(shared.into_iter().map(|(worker, block)| (worker, block, Care::None)));
+        if let Some(step) = self.step_mut() {
+            for start in settled {
+                step.waiting.remove(&start);
+            }
+        }
+        for (worker, block, care) in handed {
+            self.assign(now, worker, block, care == Care::Alone);
+        }
+    }
+
+    /// The workers that may be given work, with what they have already.
+    pub(super) fn candidates(&self, step: &Step) -> Vec<Candidate> {
+        let mean = self.paces().mean();
+        let loads = step.loads();
+        let available = self.members.iter().filter(|(_, member)| member.is_available());
+        let candidate = |(worker, member): (&WorkerId, &Member)| {
+            let load = loads.get(worker).copied().unwrap_or_default();
+            (!load.is_reserved).then(|| Candidate {
+                worker: *worker,
+                slots: member.slots,
+                nanos: member.pace.nanos(mean),
+                load: load.replicas,
+            })
+        };
+        available.filter_map(candidate).collect()
+    }
+
+    /// Puts a block in a worker's hands.
+    pub(super) fn assign(&mut self, now: Instant, worker: WorkerId, block: Block, alone: bool) {
+        self.last_assignment += 1;
+        let id = AssignmentId(self.last_assignment);
+        let Some(step) = self.step_mut() else { return };
+        let before = step.hands.iter().filter(|(_, it)| it.worker == worker);
+        let before: u32 = before.map(|(_, it)| size(it.block, step.replicas)).sum();
+        let queued = before + size(block, step.replicas);
+        let assignment = Assignment { worker, block, since: now, queued, alone, running: None };
+        step.hands.insert(id, assignment);
+        let step = step.id;
+        self.actions.push_back(Action::Assign { worker, assignment: id, step, block });
+    }
+
+    /// Takes the assignments that `is_needless` out of their workers' hands.
+    pub(super) fn revoke(&mut self, is_needless: impl Fn(&Step, &Assignment) -> bool) {
+        let Some(active) = &mut self.active else { return };
+        let Some(step) = &mut active.step else { return };
+        let needless = step.hands.iter().filter(|(_, it)| is_needless(step, it));
+        let needless: Vec<AssignmentId> = needless.map(|(id, _)| id).collect();
+        for assignment in needless {
+            if let Some(Assignment { worker, .. }) = step.hands.remove(assignment) {
+                self.actions.push_back(Action::Revoke { worker, assignment });
+            }
+        }
+    }
+
+    /// What all workers' measurements say together.
+    pub(super) fn paces(&self) -> Paces {
+        Paces::of(self.members.values().map(|it| &it.pace), self.step().map(|step| step.id))
+    }
+
+    fn remove_assignment(&mut self, worker: WorkerId, id: AssignmentId) -> Option<Assignment> {
+        let step = self.step_mut()?;
+        step.hands.get(id).filter(|it| it.worker == worker)?;
+        step.hands.remove(id)
+    }
+
+    /// The step under way, if it is this one and has this block. A block that
+    /// a peer names may be any.
+    fn step_with(&mut self, id: StepId, block: Block) -> Option<&mut Step> {
+        self.step_mut().filter(|step| step.id == id && exists(block, step.replicas))
+    }
+
+    fn release(&mut self, block: Block) {
+        let crash_limit = self.config.crash_limit;
+        if let Some(step) = self.step_mut() {
+            step.release(block, crash_limit);
+        }
+    }
+
+    fn merge_if_complete(&mut self) {
+        let early = self.has(Plant::MergeEarly);
+        let Some(step) = self.step_mut() else { return };
+        let is_due = step.cover.is_complete() || (early && step.cover.parts().count() > 0);
+        if is_due && step.merge != Merge::UnderWay {
+            step.merge = Merge::UnderWay;
+            let (id, parts) = (step.id, step.cover.parts().collect());
+            self.actions.push_back(Action::Merge { step: id, parts });
+        }
+    }
+}
+
+/// Who gets a block that needs care: of the workers where it has not failed,
+/// or of all if it has failed on each, the one that would be done first.
+fn pick(step: &Step, block: Block, care: Care, candidates: &[Candidate]) -> Option<usize> {
+    let replicas = block.replicas(step.replicas);
+    let failed_on = |candidate: &Candidate| {
+        let mut troubles = step.trouble.range(replicas.clone());
+        troubles.any(|(_, trouble)| trouble.failed_on.contains(&candidate.worker))
+    };
+    let everywhere = candidates.iter().all(failed_on);
+    let fits = |candidate: &Candidate| {
+        (everywhere || !failed_on(candidate)) && (care != Care::Alone || candidate.load == 0)
+    };
+    let fitting = candidates.iter().enumerate().filter(|(_, candidate)| fits(candidate));
+    fitting.min_by_key(|(_, candidate)| candidate.done_at()).map(|(at, _)| at)
+}
+
+fn shortened(error: &str) -> &str {
+    let mut end = error.len().min(ERROR_BYTES);
+    while !error.is_char_boundary(end) {
+        end -= 1;
+    }
+    &error[..end]
+}

@@ -1,0 +1,142 @@
+//! The coordinator's sockets, timers and tensors.
+//!
+//! ```text
+//! accept ─▶ connection (reads, checks) ─▶ engine (decides) ─▶ outbox (writes)
+//!                                           │    ▲
+//!                                           ▼    │
+//!                                      jobs on other threads
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `connection` | handshake, reading, signs of life |
+//! | `outbox` | what waits to be sent: control before data |
+//! | `engine` | the one loop: events in, the scheduler's actions out |
+//! | `worker`, `client` | what is made of their messages; the life of a run |
+//! | `upload`, `store` | submissions on their way in; chunks of examples |
+//! | `run` | what is remembered of a run, and the active one |
+//! | `merge`, `settle` | from partials to the next state, and on to the next step |
+
+mod client;
+mod connection;
+mod engine;
+mod merge;
+mod outbox;
+mod run;
+mod settle;
+mod store;
+#[cfg(test)]
+mod tests;
+mod upload;
+mod worker;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::limits;
+use common::model::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use connection::Door;
+use engine::{Engine, Event};
+
+/// Settings of the server.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Settings of the scheduler.
+    pub scheduler: crate::scheduler::Config,
+    /// Most bytes of pulled segments in memory at one time; less for a state
+    /// that is small itself.
+    pub merge_memory: u64,
+    /// Most bytes of example data, and of states that wait with their runs.
+    pub data_memory: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { scheduler: Default::default(), merge_memory: 64 << 20, data_memory: 8 << 30 }
+    }
+}
+
+/// First wait after a connection could not be accepted; doubled up to
+/// [`ACCEPT_WAIT_MAX`].
+const ACCEPT_WAIT: Duration = Duration::from_millis(10);
+
+/// Longest wait after a connection could not be accepted (no file descriptor
+/// left, mostly).
+const ACCEPT_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Time that connections have to take what was sent to them before a
+/// shutdown.
+const FLUSH_TIME: Duration = Duration::from_secs(2);
+
+/// Serves workers and clients on `listener` until `shutdown`, then says
+/// goodbye to all and returns.
+pub async fn serve(
+    listener: TcpListener,
+    registry: Registry,
+    config: Config,
+    shutdown: impl Future<Output = ()>,
+) -> std::io::Result<()> {
+    let (events, inbox) = mpsc::channel(engine::EVENTS);
+    let door = Arc::new(Door::new(events.clone(), config.scheduler.heartbeat_timeout));
+    let mut engine = tokio::spawn(Engine::new(config, registry, events.clone()).run(inbox));
+    let mut connections = JoinSet::new();
+    info!("listening on {}", listener.local_addr()?);
+    let ended = tokio::select! {
+        () = accept(&listener, &door, &mut connections) => None,
+        () = shutdown => None,
+        ended = &mut engine => Some(ended),
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            // If the engine is gone by now, that comes out below.
+            let _ = events.send(Event::Shutdown).await;
+            engine.await
+        }
+    };
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        std::panic::resume_unwind(error.into_panic());
+    }
+    let flushed = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(FLUSH_TIME, flushed).await.is_err() {
+        warn!("not all connections took their goodbye within {FLUSH_TIME:?}");
+    }
+    Ok(())
+}
+
+/// Accepts connections for ever, no more at a time than the limit.
+async fn accept(listener: &TcpListener, door: &Arc<Door>, connections: &mut JoinSet<()>) {
+    let slots = Arc::new(Semaphore::new(limits::CONNECTIONS));
+    let mut wait = ACCEPT_WAIT;
+    loop {
+        while connections.try_join_next().is_some() {}
+        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        let (stream, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!("cannot accept a connection: {error}; trying again in {wait:?}");
+                tokio::time::sleep(wait).await;
+                wait = (2 * wait).min(ACCEPT_WAIT_MAX);
+                continue;
+            }
+        };
+        wait = ACCEPT_WAIT;
+        if let Err(error) = stream.set_nodelay(true) {
+            warn!(peer = %address, "TCP_NODELAY cannot be set: {error}");
+        }
+        let door = door.clone();
+        connections.spawn(async move {
+            let (reader, writer) = stream.into_split();
+            door.serve(reader, writer, address).await;
+            drop(slot);
+        });
+    }
+}

@@ -1,0 +1,314 @@
+//! The engine's view of a client, and what it makes of a client's messages.
+
+use common::id::{RunId, WorkerId};
+use common::limits;
+use common::state::shared_segment;
+use common::wire::codec::encode;
+use common::wire::handshake::BUILD;
+use common::wire::message::{FromClient, RunEvent, Status, ToClient};
+use tracing::{debug, info, warn};
+
+use super::connection::{ClientId, Link, Peer, Room};
+use super::engine::Engine;
+use super::outbox::Transfer;
+use super::run::{ActiveRun, OLD_EVENTS, Phase};
+use super::upload::Upload;
+use crate::scheduler::{self, WorkerNote};
+
+/// Final states of ended runs that are kept to be fetched.
+const KEPT_STATES: usize = 8;
+
+/// Bytes of kept final states together; the last one is kept whatever its
+/// size.
+const KEPT_STATE_BYTES: u64 = 1 << 30;
+
+/// Ended runs whose events are all kept; of those that ended before, only the
+/// last few.
+const RUNS_WITH_EVENTS: usize = 16;
+
+/// A connected client.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) link: Link,
+    /// The submission under way.
+    pub(super) upload: Upload,
+}
+
+impl Client {
+    pub(super) fn new(link: Link) -> Self {
+        Self { link, upload: Upload::None }
+    }
+}
+
+impl Engine {
+    /// Takes in a client's message. An error ends its connection.
+    pub(super) fn on_client_message(
+        &mut self,
+        client: ClientId,
+        message: FromClient,
+        room: Room,
+    ) -> Result<(), String> {
+        match message {
+            FromClient::Heartbeat => Ok(()),
+            FromClient::Submit { spec, train, test, state, min_workers } => {
+                self.submit(client, spec, train, test, state, min_workers)
+            }
+            FromClient::Chunk { split, chunk, payload } => {
+                self.on_chunk(client, split, chunk, payload, room)
+            }
+            FromClient::StateSegment { segment, payload } => {
+                self.on_state_segment(client, segment, &payload)
+            }
+            FromClient::Follow { run } => {
+                self.follow(client, run);
+                Ok(())
+            }
+            FromClient::Fetch { run } => {
+                self.fetch(client, run);
+                Ok(())
+            }
+            FromClient::Cancel { run } => {
+                self.cancel(client, run);
+                Ok(())
+            }
+            FromClient::Status => {
+                let status = self.status();
+                self.send_client(client, ToClient::Status(status));
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn reject(&mut self, client: ClientId, bad_input: bool, reason: String) {
+        info!("a request of client {} is rejected: {reason}", client.0);
+        self.send_client(client, ToClient::Rejected { bad_input, reason });
+    }
+
+    fn reject_unknown(&mut self, client: ClientId, run: RunId) {
+        let reason = format!("run {run} is unknown: `coordinator status` names the runs");
+        self.reject(client, true, reason);
+    }
+
+    /// Sends a run's events from its beginning, and those to come.
+    fn follow(&mut self, client: ClientId, run: RunId) {
+        let Some(followed) = self.runs.get_mut(&run) else {
+            return self.reject_unknown(client, run);
+        };
+        if !followed.phase.is_over() {
+            followed.followers.insert(client);
+        }
+        if let Some(about) = self.clients.get(&client) {
+            about.link.outbox.events(followed.events.iter().cloned());
+        }
+        self.mark(Peer::Client(client));
+    }
+
+    /// Sends a run's final state.
+    fn fetch(&mut self, client: ClientId, run: RunId) {
+        let Some(fetched) = self.runs.get(&run) else { return self.reject_unknown(client, run) };
+        let (Phase::Finished, Some(digest)) = (fetched.phase, fetched.digest) else {
+            let reason = format!(
+                "run {run} is {}: only a finished run has a final state",
+                fetched.status().state
+            );
+            return self.reject(client, true, reason);
+        };
+        let Some(state) = &fetched.state else {
+            let reason = format!(
+                "the final state of run {run} is not kept any more: the coordinator keeps those \
+                 of the last runs; run it again, it ends in the same bits"
+            );
+            return self.reject(client, false, reason);
+        };
+        let layout = state.layout();
+        let mut frames = Vec::new();
+        for (index, segment) in layout.state_segments().iter().enumerate() {
+            let payload = shared_segment(state, segment);
+            frames.push(encode(ToClient::StateSegment { segment: index as u32, payload }));
+        }
+        frames.insert(0, encode(ToClient::State { run, layout, digest }));
+        if let Some(about) = self.clients.get(&client) {
+            let frames = frames.into();
+            about.link.outbox.data(Transfer::State { step: None, frames, next: 0 });
+        }
+        self.mark(Peer::Client(client));
+    }
+
+    fn cancel(&mut self, client: ClientId, run: RunId) {
+        let Some(cancelled) = self.runs.get(&run) else {
+            return self.reject_unknown(client, run);
+        };
+        if !cancelled.phase.is_over() {
+            self.tell(scheduler::Event::RunCancelled { run });
+        }
+        self.send_client(client, ToClient::Cancelled { run });
+    }
+
+    fn status(&self) -> Status {
+        let workers = self.workers.iter().take(limits::STATUS_WORKERS);
+        Status {
+            build: BUILD.into(),
+            workers: workers.map(|(worker, about)| about.status(*worker)).collect(),
+            runs: self.runs.values().map(|run| run.status()).collect(),
+        }
+    }
+
+    /// Keeps an event of a run, and sends it to all who follow the run.
+    pub(super) fn publish(&mut self, run: RunId, event: RunEvent) {
+        let Some(of) = self.runs.get_mut(&run) else { return };
+        let frame = of.record(event);
+        let followers: Vec<_> = of.followers.iter().copied().collect();
+        for client in followers {
+            if let Some(about) = self.clients.get(&client) {
+                about.link.outbox.events(std::iter::once(frame.clone()));
+                self.mark(Peer::Client(client));
+            }
+        }
+    }
+
+    /// Tells the followers of the next run in the queue what it waits for.
+    pub(super) fn publish_queued(&mut self) {
+        let queued = self.runs.values().find(|run| run.phase == Phase::Queued);
+        if let Some(run) = queued.map(|run| run.id) {
+            self.publish_waiting(run);
+        }
+    }
+
+    /// Says what a queued run waits for.
+    pub(super) fn publish_waiting(&mut self, run: RunId) {
+        let ahead = self.runs.range(..run).filter(|(_, run)| !run.phase.is_over()).count() as u64;
+        let Some(min_workers) = self.runs.get(&run).map(|run| run.min_workers) else { return };
+        let workers = self.workers.len() as u32;
+        self.publish(run, RunEvent::Queued { run, ahead, workers, min_workers });
+    }
+
+    pub(super) fn publish_note(
+        &mut self,
+        run: RunId,
+        worker: WorkerId,
+        what: WorkerNote,
+        detail: String,
+    ) {
+        let what = match what {
+            WorkerNote::Joined => "joined",
+            WorkerNote::Left => "left",
+            WorkerNote::Lost => "lost",
+            WorkerNote::Slow => "slow",
+            WorkerNote::Failed => "failed",
+        };
+        let name = self.workers.get(&worker).map(|about| about.name.clone());
+        let name = name.or_else(|| self.departed.remove(&worker));
+        let worker = name.unwrap_or_else(|| worker.to_string());
+        match what {
+            "slow" | "failed" => warn!("run {run}: worker {worker} {what}: {detail}"),
+            // Said already when its connection began or ended.
+            _ => debug!("run {run}: worker {worker} {what}: {detail}"),
+        }
+        self.publish(run, RunEvent::Worker { run, worker, what: what.into(), detail });
+    }
+
+    /// Makes a queued run the active one.
+    pub(super) fn start_run(&mut self, run: RunId) {
+        let Some(started) = self.runs.get_mut(&run) else { return };
+        let (Some(submission), Some(state)) = (started.submission.clone(), started.state.take())
+        else {
+            return;
+        };
+        started.phase = Phase::Running;
+        let freed = std::mem::take(&mut started.reserved);
+        let event = RunEvent::Started {
+            run,
+            model: submission.model_name.clone(),
+            rounds: submission.plan.rounds(),
+            state_bytes: state.bytes(),
+            workers: self.workers.len() as u32,
+        };
+        self.store.unreserve(freed);
+        info!("run {run} starts: model {}, {} rounds", submission.model_name, started.rounds);
+        self.publish(run, event);
+        self.active = ActiveRun::new(run, submission, state, self.now);
+        match &self.active {
+            Some(active) => {
+                let (step, replicas) = (active.step_id(), active.step.replicas);
+                self.pending.push_back(scheduler::Event::StepReady { step, replicas });
+            }
+            None => {
+                self.fail_run(run, "its plan has no steps".into());
+                self.pending.push_back(scheduler::Event::RunEnded { run });
+            }
+        }
+    }
+
+    /// Ends a run that was cancelled.
+    pub(super) fn cancel_run(&mut self, run: RunId) {
+        info!("run {run} is cancelled");
+        self.end_run(run, Phase::Cancelled, RunEvent::Cancelled { run });
+    }
+
+    /// Ends a run with its last event, and lets go of all that it held.
+    pub(super) fn end_run(&mut self, run: RunId, phase: Phase, event: RunEvent) {
+        let Some(ended) = self.runs.get_mut(&run) else { return };
+        if ended.phase.is_over() {
+            return;
+        }
+        ended.phase = phase;
+        if phase != Phase::Finished {
+            ended.state = None;
+        }
+        let (submission, freed) = (ended.submission.take(), std::mem::take(&mut ended.reserved));
+        self.store.unreserve(freed);
+        if let Some(submission) = submission {
+            self.store.release(&submission.train);
+            self.store.release(&submission.test);
+        }
+        self.publish(run, event);
+        if let Some(ended) = self.runs.get_mut(&run) {
+            ended.followers.clear();
+        }
+        if self.active.as_ref().is_some_and(|active| active.run == run) {
+            self.active = None;
+            self.advance = false;
+            self.close_run(run);
+        }
+        self.forget_old_runs();
+        self.publish_queued();
+    }
+
+    /// Tells all workers that a run is over.
+    fn close_run(&mut self, run: RunId) {
+        let frame = encode(common::wire::message::ToWorker::CloseRun { run });
+        let mut told = Vec::new();
+        for (worker, about) in &mut self.workers {
+            about.assignments.retain(|_, (step, _)| step.run != run);
+            if about.run == Some(run) {
+                about.link.outbox.drop_run(run);
+                told.push(*worker);
+                (about.run, about.base) = (None, None);
+            }
+        }
+        for worker in told {
+            self.send_worker_frame(worker, frame.clone());
+        }
+    }
+
+    /// Bounds what is remembered of runs that are over.
+    pub(super) fn forget_old_runs(&mut self) {
+        let mut bytes = 0;
+        let over = self.runs.values_mut().rev().filter(|run| run.phase.is_over());
+        for (age, run) in over.enumerate() {
+            if age >= RUNS_WITH_EVENTS {
+                let old = run.events.len().saturating_sub(OLD_EVENTS);
+                run.events.drain(..old);
+            }
+            bytes += run.state.as_ref().map_or(0, |state| state.bytes());
+            if age >= KEPT_STATES || (age > 0 && bytes > KEPT_STATE_BYTES) {
+                run.state = None;
+            }
+        }
+        while self.runs.len() > limits::RUNS {
+            let oldest = self.runs.values().find(|run| run.phase.is_over()).map(|run| run.id);
+            let Some(oldest) = oldest else { return };
+            self.runs.remove(&oldest);
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! One connection: the handshake, then a task that reads and one that writes.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::id::WorkerId;
+use common::limits;
+use common::wire::codec::{FrameReader, decode, encode, write};
+use common::wire::handshake;
+use common::wire::message::{Hello, Role, Welcome};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::engine::Event;
+use super::outbox::Outbox;
+
+/// Bytes of one connection's messages that may wait for the engine.
+const UNHANDLED_BYTES: usize = 2 * limits::FRAME_BYTES;
+
+/// Cause of the end of a connection that the peer ended, between two frames.
+pub(super) const CLOSED_BY_PEER: &str = "closed by the peer";
+
+/// One connection of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ClientId(pub(super) u64);
+
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Peer {
+    Worker(WorkerId),
+    Client(ClientId),
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Worker(id) => write!(f, "worker {id}"),
+            Self::Client(id) => write!(f, "client {}", id.0),
+        }
+    }
+}
+
+/// Room that a message takes of its connection's share of the engine's queue;
+/// given back when the message is handled. This is what holds up a peer that
+/// sends faster than it is served.
+pub(super) type Room = OwnedSemaphorePermit;
+
+/// When bytes last came, in ms since the server's start.
+#[derive(Debug)]
+pub(super) struct Heard {
+    since: Instant,
+    at: AtomicU64,
+}
+
+impl Heard {
+    fn new(since: Instant) -> Self {
+        let heard = Self { since, at: AtomicU64::new(0) };
+        heard.stamp();
+        heard
+    }
+
+    fn stamp(&self) {
+        self.at.store(self.since.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Milliseconds from the server's start to the last bytes.
+    pub(super) fn at(&self) -> u64 {
+        self.at.load(Ordering::Relaxed)
+    }
+
+    /// Time since the last bytes.
+    pub(super) fn silence(&self) -> Duration {
+        self.since.elapsed().saturating_sub(Duration::from_millis(self.at()))
+    }
+}
+
+/// The engine's side of a connection. The connection ends when it is dropped.
+#[derive(Debug)]
+pub(super) struct Link {
+    /// What waits to be sent.
+    pub(super) outbox: Arc<Outbox>,
+    /// When bytes last came.
+    pub(super) heard: Arc<Heard>,
+    /// Where the peer connected from.
+    pub(super) address: String,
+    /// Whether something was queued in this turn of the engine.
+    pub(super) dirty: bool,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.outbox.finish();
+    }
+}
+
+/// A stream that notes when bytes come: half a frame is life as well.
+#[derive(Debug)]
+struct Stamped<R> {
+    inner: R,
+    heard: Arc<Heard>,
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Stamped<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
+        if polled.is_ready() {
+            self.heard.stamp();
+        }
+        polled
+    }
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub(super) struct Door {
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) heartbeat_timeout: Duration,
+    pub(super) started: Instant,
+    next_id: AtomicU64,
+}
+
+impl Door {
+    pub(super) fn new(events: mpsc::Sender<Event>, heartbeat_timeout: Duration) -> Self {
+        Self { events, heartbeat_timeout, started: Instant::now(), next_id: AtomicU64::new(1) }
+    }
+
+    /// Serves one connection to its end.
+    pub(super) async fn serve<R, W>(&self, reader: R, mut writer: W, address: SocketAddr)
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
+        let heard = Arc::new(Heard::new(self.started));
+        let stream = Stamped { inner: reader, heard: heard.clone() };
+        let mut frames = FrameReader::new(stream, limits::HANDSHAKE_FRAME_BYTES);
+        let greeting = self.greet(&mut frames, &mut writer);
+        // Twice the time: a peer that says its hello late and does not read
+        // the answer either.
+        let role = match tokio::time::timeout(2 * limits::HANDSHAKE_TIMEOUT, greeting).await {
+            Ok(Ok(role)) => role,
+            Ok(Err(reason)) => return warn!(peer = %address, "refused: {reason}"),
+            Err(_) => return warn!(peer = %address, "refused: it does not read the answer"),
+        };
+        let outbox = Arc::new(Outbox::new());
+        let address = address.to_string();
+        let link = Link { outbox: outbox.clone(), heard, address, dirty: false };
+        let (peer, joined) = match role {
+            Greeted::Worker { worker, name, slots, memory_limit } => {
+                let joined = Event::WorkerJoined { worker, name, slots, memory_limit, link };
+                (Peer::Worker(worker), joined)
+            }
+            Greeted::Client(client) => (Peer::Client(client), Event::ClientJoined { client, link }),
+        };
+        if self.events.send(joined).await.is_err() {
+            return;
+        }
+        let writing_outbox = outbox.clone();
+        let mut writing = tokio::spawn(async move { writing_outbox.write_to(writer).await });
+        let cause = tokio::select! {
+            cause = self.read(peer, &mut frames) => {
+                outbox.abort();
+                cause
+            }
+            written = &mut writing => match written {
+                Ok(Err(error)) => format!("writing failed: {error}"),
+                _ => "closed by this side".to_owned(),
+            },
+        };
+        // The engine may have gone before: then nobody asks.
+        let _ = self.events.send(Event::Closed { peer, cause }).await;
+    }
+
+    /// Reads the peer's messages for as long as they are right, and says why
+    /// there are no more.
+    async fn read<R: AsyncRead + Unpin>(&self, peer: Peer, frames: &mut FrameReader<R>) -> String {
+        let room = Arc::new(Semaphore::new(UNHANDLED_BYTES));
+        loop {
+            let content = match frames.next().await {
+                Ok(Some(content)) => content,
+                Ok(None) => return CLOSED_BY_PEER.into(),
+                Err(error) => return error.to_string(),
+            };
+            let bytes = content.len().clamp(1, UNHANDLED_BYTES) as u32;
+            let Ok(taken) = room.clone().acquire_many_owned(bytes).await else {
+                return "closed by this side".into();
+            };
+            match message(peer, &content, taken) {
+                Ok(event) => {
+                    if self.events.send(event).await.is_err() {
+                        return "closed by this side".into();
+                    }
+                }
+                Err(error) => return error.to_string(),
+            }
+        }
+    }
+
+    /// Shakes hands. A peer that is refused is told why.
+    async fn greet<R, W>(
+        &self,
+        frames: &mut FrameReader<R>,
+        writer: &mut W,
+    ) -> Result<Greeted, String>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let heard = handshake::hear(frames).await.map_err(|error| error.to_string());
+        let hello = match heard.and_then(no_proof) {
+            Ok(hello) => hello,
+            Err(reason) => {
+                // The peer may be gone, or may not understand: the log has it.
+                let _ = write(writer, &encode(Welcome::Refused { reason: reason.clone() })).await;
+                let _ = writer.shutdown().await;
+                return Err(reason);
+            }
+        };
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let (worker, greeted) = match hello.role {
+            Role::Client => (None, Greeted::Client(ClientId(id))),
+            Role::Worker { name, slots, memory_limit } => {
+                let worker = WorkerId(id);
+                (Some(worker), Greeted::Worker { worker, name, slots, memory_limit })
+            }
+        };
+        let heartbeat_timeout_ms = (self.heartbeat_timeout.as_millis() as u64).max(1);
+        let build = handshake::BUILD.into();
+        let welcome = Welcome::Accepted { build, worker, heartbeat_timeout_ms };
+        write(writer, &encode(welcome)).await.map_err(|error| format!("connection: {error}"))?;
+        Ok(greeted)
+    }
+}
+
+/// A peer after the handshake.
+#[derive(Debug)]
+enum Greeted {
+    Worker { worker: WorkerId, name: String, slots: u32, memory_limit: u64 },
+    Client(ClientId),
+}
+
+/// This coordinator has no keys to prove anything by.
+fn no_proof(hello: Hello) -> Result<Hello, String> {
+    match hello.proof.is_empty() {
+        true => Ok(hello),
+        false => Err("the coordinator has no cluster keys: start this peer without any".into()),
+    }
+}
+
+/// A frame's content as the message that `peer` may send.
+fn message(peer: Peer, content: &Bytes, room: Room) -> Result<Event, common::wire::FrameError> {
+    Ok(match peer {
+        Peer::Worker(worker) => Event::FromWorker { worker, message: decode(content)?, room },
+        Peer::Client(client) => Event::FromClient { client, message: decode(content)?, room },
+    })
+}
+
+/// Logs the end of a connection.
+pub(super) fn log_closed(peer: Peer, name: &str, address: &str, loss: Loss, cause: &str) {
+    match (peer, loss) {
+        (Peer::Worker(_), Loss::Harmless) => {
+            info!(peer = %address, "{peer} ({name}) left: {cause}");
+        }
+        (Peer::Client(_), Loss::Harmless) => debug!(peer = %address, "{peer} left: {cause}"),
+        (Peer::Worker(_), Loss::Lost) => warn!(peer = %address, "{peer} ({name}) is lost: {cause}"),
+        (Peer::Client(_), Loss::Lost) => warn!(peer = %address, "{peer} is lost: {cause}"),
+    }
+}
+
+/// What the end of a connection means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// Nothing is lost by it.
+    Harmless,
+    /// Something went wrong.
+    Lost,
+}

@@ -1,0 +1,424 @@
+//! The engine: one task that owns the scheduler, the runs, and the engine's
+//! side of every connection. Everything that happens comes to it as an
+//! [`Event`]; it never waits for a peer.
+//!
+//! ```text
+//! connections ──┐
+//! jobs ─────────┼─▶ Event ─▶ Engine ─▶ scheduler ─▶ Action ─▶ outboxes, jobs
+//! timer ────────┘
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use common::id::{RunId, WorkerId};
+use common::limits;
+use common::model::Registry;
+use common::wire::Frame;
+use common::wire::codec::encode;
+use common::wire::message::{FromClient, FromWorker, ToClient, ToWorker};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::Config;
+use super::client::Client;
+use super::connection::{CLOSED_BY_PEER, ClientId, Link, Loss, Peer, Room, log_closed};
+use super::run::{ActiveRun, Run};
+use super::settle::Settled;
+use super::store::ChunkStore;
+use super::upload::{CheckedChunk, Prepared};
+use super::worker::Worker;
+use crate::scheduler::{self, Action, Scheduler};
+
+/// Events that may wait for the engine. What one connection may have among
+/// them is bounded by itself (its [`Room`]).
+pub(super) const EVENTS: usize = 4096;
+
+/// Events handled in one turn, before what they gave is sent.
+const TURN: usize = 256;
+
+/// What happens.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// A worker has shaken hands.
+    WorkerJoined { worker: WorkerId, name: String, slots: u32, memory_limit: u64, link: Link },
+    /// A client has shaken hands.
+    ClientJoined { client: ClientId, link: Link },
+    /// A worker's message.
+    FromWorker { worker: WorkerId, message: FromWorker, room: Room },
+    /// A client's message.
+    FromClient { client: ClientId, message: FromClient, room: Room },
+    /// A connection is gone.
+    Closed { peer: Peer, cause: String },
+    /// A submission's model is made, or cannot be.
+    Prepared(Prepared),
+    /// A client's chunk was checked.
+    ChunkChecked(CheckedChunk),
+    /// A piece of a step's merge is done.
+    Merged(super::merge::JobDone),
+    /// A merged state is settled, or cannot be.
+    Settled(Settled),
+    /// A run's final state has its digest.
+    Digested { run: RunId, digest: common::digest::Digest },
+    /// A job has panicked: a bug of ours, as what models do is caught before.
+    Panicked(Box<dyn std::any::Any + Send>),
+    /// Say goodbye to all.
+    Shutdown,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Engine {
+    pub(super) config: Config,
+    pub(super) registry: Registry,
+    scheduler: Scheduler,
+    /// What the scheduler is to be told once its actions are drained.
+    pub(super) pending: VecDeque<scheduler::Event>,
+    /// The current step is merged: go on to the next one once the scheduler
+    /// knows.
+    pub(super) advance: bool,
+    pub(super) now: Instant,
+    pub(super) workers: BTreeMap<WorkerId, Worker>,
+    pub(super) clients: BTreeMap<ClientId, Client>,
+    pub(super) runs: BTreeMap<RunId, Run>,
+    pub(super) active: Option<ActiveRun>,
+    pub(super) store: ChunkStore,
+    /// Jobs of merges that are running, and how many may.
+    pub(super) merging: usize,
+    pub(super) cores: usize,
+    /// Where jobs send what they found.
+    pub(super) events: mpsc::Sender<Event>,
+    /// Names of workers that went in this turn, for those who are told of it.
+    pub(super) departed: BTreeMap<WorkerId, String>,
+    /// Connections with something new to send.
+    dirty: Vec<Peer>,
+    pub(super) last_run: u64,
+    pub(super) last_upload: u64,
+    /// What came inline in the event at hand, until the scheduler has said
+    /// whether to keep it.
+    pub(super) arrived: Option<(common::id::StepId, common::id::Block, super::run::Outcome)>,
+    next_sweep: Instant,
+    next_heartbeat: Instant,
+    worker_heartbeat: Frame,
+    client_heartbeat: Frame,
+}
+
+impl Engine {
+    pub(super) fn new(config: Config, registry: Registry, events: mpsc::Sender<Event>) -> Self {
+        let now = Instant::now();
+        Self {
+            scheduler: Scheduler::new(config.scheduler),
+            store: ChunkStore::new(config.data_memory),
+            config,
+            registry,
+            pending: VecDeque::new(),
+            advance: false,
+            now,
+            workers: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            active: None,
+            merging: 0,
+            cores: std::thread::available_parallelism().map_or(1, |cores| cores.get()),
+            events,
+            departed: BTreeMap::new(),
+            dirty: Vec::new(),
+            last_run: 0,
+            last_upload: 0,
+            arrived: None,
+            next_sweep: now,
+            next_heartbeat: now,
+            worker_heartbeat: encode(ToWorker::Heartbeat),
+            client_heartbeat: encode(ToClient::Heartbeat),
+        }
+    }
+
+    /// Runs until [`Event::Shutdown`].
+    pub(super) async fn run(mut self, mut events: mpsc::Receiver<Event>) {
+        let mut turn = Vec::with_capacity(TURN);
+        let timer = tokio::time::sleep_until(self.next_sweep);
+        tokio::pin!(timer);
+        loop {
+            let deadline = self.deadline();
+            // Moved only to be earlier: a timer that fires too soon costs less
+            // than one that is set anew in every turn.
+            if deadline < timer.deadline() || timer.is_elapsed() {
+                timer.as_mut().reset(deadline);
+            }
+            tokio::select! {
+                biased;
+                _ = events.recv_many(&mut turn, TURN) => {}
+                () = &mut timer => {}
+            }
+            self.now = Instant::now();
+            for event in turn.drain(..) {
+                if matches!(event, Event::Shutdown) {
+                    return self.say_goodbye();
+                }
+                self.handle(event);
+            }
+            if self.now >= self.deadline() {
+                self.handle_time();
+            }
+            self.flush();
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        let scheduler = self.scheduler.poll_timeout().map(Instant::from_std);
+        scheduler.map_or(self.next_sweep, |at| at.min(self.next_sweep))
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::WorkerJoined { worker, name, slots, memory_limit, link } => {
+                self.join(worker, Worker::new(name, slots, memory_limit, link));
+            }
+            Event::ClientJoined { client, link } => {
+                debug!(peer = %link.address, "client {} joined", client.0);
+                self.clients.insert(client, Client::new(link));
+            }
+            Event::FromWorker { worker, message, room } => {
+                if self.workers.contains_key(&worker)
+                    && let Err(cause) = self.on_worker_message(worker, message)
+                {
+                    self.close(Peer::Worker(worker), &cause);
+                }
+                drop(room);
+            }
+            Event::FromClient { client, message, room } => {
+                if self.clients.contains_key(&client)
+                    && let Err(cause) = self.on_client_message(client, message, room)
+                {
+                    self.close(Peer::Client(client), &cause);
+                }
+            }
+            Event::Closed { peer, cause } => self.close(peer, &cause),
+            Event::Prepared(prepared) => self.on_prepared(prepared),
+            Event::ChunkChecked(chunk) => self.on_checked_chunk(chunk),
+            Event::Merged(done) => self.on_merged(done),
+            Event::Settled(settled) => self.on_settled(settled),
+            Event::Digested { run, digest } => self.on_digested(run, digest),
+            Event::Panicked(panic) => std::panic::resume_unwind(panic),
+            Event::Shutdown => unreachable!("the loop ends at a shutdown"),
+        }
+        self.pump();
+    }
+
+    /// Tells the scheduler something now. Only from where no action is being
+    /// performed; from there, use `pending`.
+    pub(super) fn tell(&mut self, event: scheduler::Event) {
+        self.scheduler.handle_event(self.now.into_std(), event);
+        self.pump();
+    }
+
+    /// Performs all that the scheduler wants, and tells it what comes of it,
+    /// until both are done.
+    fn pump(&mut self) {
+        loop {
+            while let Some(action) = self.scheduler.poll_action() {
+                self.perform(action);
+            }
+            if let Some(event) = self.pending.pop_front() {
+                self.scheduler.handle_event(self.now.into_std(), event);
+            } else if std::mem::take(&mut self.advance) {
+                self.next_step();
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::StartRun { run } => self.start_run(run),
+            Action::Assign { worker, assignment, step, block } => {
+                self.assign(worker, assignment, step, block);
+            }
+            Action::Revoke { worker, assignment } => {
+                if let Some(about) = self.workers.get_mut(&worker) {
+                    about.assignments.remove(&assignment);
+                    self.send_worker(worker, ToWorker::Revoke { assignment });
+                }
+            }
+            Action::Inline { step, block, keep } => self.on_verdict(step, block, keep),
+            Action::Merge { step, parts } => self.merge_step(step, &parts),
+            Action::PauseMerge { step } => self.pause_merge(step),
+            Action::Disconnect { worker, reason } => {
+                if let Some(about) = self.workers.remove(&worker) {
+                    about.link.outbox.abort();
+                    self.after_loss(worker);
+                    let peer = Peer::Worker(worker);
+                    log_closed(peer, &about.name, &about.link.address, Loss::Lost, &reason);
+                    self.departed.insert(worker, about.name.clone());
+                }
+            }
+            Action::FailRun { run, reason } => self.fail_run(run, reason),
+            Action::RunCancelled { run } => self.cancel_run(run),
+            Action::Note { run, worker, what, detail } => {
+                self.publish_note(run, worker, what, detail);
+            }
+        }
+    }
+
+    /// Ends a connection for a cause, and tells the scheduler.
+    pub(super) fn close(&mut self, peer: Peer, cause: &str) {
+        match peer {
+            Peer::Worker(worker) => {
+                let Some(about) = self.workers.remove(&worker) else { return };
+                about.link.outbox.abort();
+                let idle = self.active.is_none() && cause == CLOSED_BY_PEER;
+                let loss = if about.goodbye || idle { Loss::Harmless } else { Loss::Lost };
+                log_closed(peer, &about.name, &about.link.address, loss, cause);
+                self.after_loss(worker);
+                self.departed.insert(worker, about.name.clone());
+                self.tell(scheduler::Event::WorkerGone { worker, goodbye: about.goodbye });
+                self.publish_queued();
+            }
+            Peer::Client(client) => {
+                let Some(about) = self.clients.remove(&client) else { return };
+                about.link.outbox.abort();
+                let loss = if cause == CLOSED_BY_PEER { Loss::Harmless } else { Loss::Lost };
+                log_closed(peer, "", &about.link.address, loss, cause);
+                self.drop_upload(about.upload);
+                for run in self.runs.values_mut() {
+                    run.followers.remove(&client);
+                }
+            }
+        }
+    }
+
+    /// Forgets what a lost worker was asked for.
+    fn after_loss(&mut self, worker: WorkerId) {
+        if let Some(merge) = self.active.as_mut().and_then(|active| active.merge.as_mut()) {
+            merge.forget(worker);
+        }
+    }
+
+    /// Queues a control message to a worker.
+    pub(super) fn send_worker(&mut self, worker: WorkerId, message: ToWorker) {
+        self.send_worker_frame(worker, encode(message));
+    }
+
+    /// Queues an encoded control message to a worker.
+    pub(super) fn send_worker_frame(&mut self, worker: WorkerId, frame: Frame) {
+        if let Some(about) = self.workers.get_mut(&worker) {
+            about.link.outbox.control(frame);
+            self.mark(Peer::Worker(worker));
+        }
+    }
+
+    /// Queues a message to a client.
+    pub(super) fn send_client(&mut self, client: ClientId, message: ToClient) {
+        if let Some(about) = self.clients.get_mut(&client) {
+            about.link.outbox.control(encode(message));
+            self.mark(Peer::Client(client));
+        }
+    }
+
+    /// Notes that a connection has something new to send.
+    pub(super) fn mark(&mut self, peer: Peer) {
+        if let Some(link) = self.link(peer)
+            && !std::mem::replace(&mut link.dirty, true)
+        {
+            self.dirty.push(peer);
+        }
+    }
+
+    fn link(&mut self, peer: Peer) -> Option<&mut Link> {
+        match peer {
+            Peer::Worker(worker) => Some(&mut self.workers.get_mut(&worker)?.link),
+            Peer::Client(client) => Some(&mut self.clients.get_mut(&client)?.link),
+        }
+    }
+
+    /// Lets the writers see what this turn queued. Who does not read is
+    /// disconnected, which may queue more for others.
+    fn flush(&mut self) {
+        while let Some(peer) = self.dirty.pop() {
+            let Some(link) = self.link(peer) else { continue };
+            link.dirty = false;
+            if link.outbox.flush().is_err() {
+                self.close(peer, "it does not read what it is sent: its queue is full");
+            }
+        }
+        self.departed.clear();
+    }
+
+    /// Whatever is due: signs of life in both directions, and the scheduler's
+    /// own time.
+    fn handle_time(&mut self) {
+        self.hear_workers();
+        self.pump();
+        if self.now >= self.next_sweep {
+            self.next_sweep = self.now + self.sweep_interval();
+            self.drop_silent_clients();
+            self.drop_stalled_pulls();
+            self.pump();
+        }
+        if self.now >= self.next_heartbeat {
+            self.next_heartbeat = self.now + limits::HEARTBEAT_INTERVAL;
+            self.send_heartbeats();
+        }
+        self.scheduler.handle_timeout(self.now.into_std());
+        self.pump();
+    }
+
+    /// How often silence is looked for.
+    fn sweep_interval(&self) -> Duration {
+        (self.config.scheduler.heartbeat_timeout / 8)
+            .clamp(Duration::from_millis(10), limits::HEARTBEAT_INTERVAL)
+    }
+
+    /// Tells the scheduler whose bytes came since the last time: half a state
+    /// segment on a slow link is life as well.
+    fn hear_workers(&mut self) {
+        for (worker, about) in &mut self.workers {
+            let at = about.link.heard.at();
+            if at != std::mem::replace(&mut about.heard_at, at) {
+                self.pending.push_back(scheduler::Event::WorkerHeard { worker: *worker });
+            }
+        }
+    }
+
+    fn drop_silent_clients(&mut self) {
+        let limit = self.config.scheduler.heartbeat_timeout;
+        let silent: Vec<_> = self
+            .clients
+            .iter()
+            .filter(|(_, about)| about.link.heard.silence() > limit)
+            .map(|(client, _)| Peer::Client(*client))
+            .collect();
+        for peer in silent {
+            self.close(peer, &format!("silent for {limit:?}"));
+        }
+    }
+
+    fn send_heartbeats(&mut self) {
+        let peers: Vec<_> = (self.workers.keys().copied().map(Peer::Worker))
+            .chain(self.clients.keys().copied().map(Peer::Client))
+            .collect();
+        for peer in peers {
+            let frame = match peer {
+                Peer::Worker(_) => self.worker_heartbeat.clone(),
+                Peer::Client(_) => self.client_heartbeat.clone(),
+            };
+            if let Some(link) = self.link(peer) {
+                link.outbox.heartbeat(&frame);
+            }
+            self.mark(peer);
+        }
+    }
+
+    fn say_goodbye(mut self) {
+        if let Some(active) = &self.active {
+            warn!("run {} ends with this coordinator", active.run);
+        }
+        for about in self.workers.values_mut() {
+            about.link.outbox.control(encode(ToWorker::Goodbye));
+        }
+        // Links end their connections, once all is written, as they are
+        // dropped.
+    }
+}

@@ -1,0 +1,495 @@
+//! What waits to be sent on one connection.
+//!
+//! Two lanes: *control* (small messages) always goes first; *data* is a queue
+//! of [`Transfer`]s, each of which is expanded into frames only as they are
+//! written, so that a queued state costs no memory. The engine fills the
+//! lanes and never waits; one task per connection empties them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::IoSlice;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{Buf, Bytes};
+use common::id::{RunId, StepId};
+use common::limits;
+use common::spec::Split;
+use common::wire::Frame;
+use common::wire::codec::encode;
+use common::wire::message::ToWorker;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::Notify;
+
+/// Bytes of data frames that go out in one write, unless a single frame has
+/// more: small enough that control is not kept waiting.
+const WRITE_BYTES: usize = 256 << 10;
+
+/// Most pieces of memory in one vectored write.
+const WRITE_PIECES: usize = 64;
+
+/// Most events of followed runs that may wait for one client.
+const WAITING_EVENTS: usize = 32 << 10;
+
+/// Several frames that are sent one after another, as one item of the data
+/// lane.
+#[derive(Debug)]
+pub(super) enum Transfer {
+    /// A whole state. The frames are shared by all connections.
+    State {
+        /// The step whose base it is; `None` for a state that a client fetches.
+        step: Option<StepId>,
+        /// Its frames.
+        frames: Arc<[Frame]>,
+        /// The next one to send.
+        next: usize,
+    },
+    /// Chunks of examples, each at most once.
+    Chunks(BTreeMap<(RunId, Split, u32), Bytes>),
+    /// Events of a followed run.
+    Events(VecDeque<Frame>),
+    /// The base of `step` is that of the step before it, which is over. Stays
+    /// behind that step's state.
+    Same {
+        /// The step.
+        step: StepId,
+        /// Says both, the equal base first; empty once sent.
+        both: Bytes,
+        /// Says only that the step before is over.
+        done: Frame,
+    },
+}
+
+impl Transfer {
+    /// The next frame, and the step whose state it shows.
+    fn next(&mut self) -> Option<(Frame, Option<StepId>)> {
+        match self {
+            Self::State { step, frames, next } => {
+                let frame = frames.get(*next)?.clone();
+                *next += 1;
+                Some((frame, *step))
+            }
+            Self::Chunks(chunks) => {
+                let ((run, split, chunk), payload) = chunks.pop_first()?;
+                Some((encode(ToWorker::Chunk { run, split, chunk, payload }), None))
+            }
+            Self::Events(events) => Some((events.pop_front()?, None)),
+            Self::Same { both, .. } => {
+                let head = std::mem::take(both);
+                (!head.is_empty()).then_some((Frame { head, body: Bytes::new() }, None))
+            }
+        }
+    }
+}
+
+/// How the lanes end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// Not yet.
+    Open,
+    /// When what waits is written.
+    WhenEmpty,
+    /// At once.
+    Now,
+}
+
+/// The two lanes.
+#[derive(Debug)]
+struct Lanes {
+    control: VecDeque<Frame>,
+    data: VecDeque<Transfer>,
+    ending: Ending,
+    /// A lane was full when something more was to wait in it.
+    overflowed: bool,
+    /// The step whose state the writer's pieces show.
+    writing: Option<StepId>,
+    /// The writer must copy what is left of its pieces and let go of the state.
+    detach: bool,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Outbox {
+    lanes: Mutex<Lanes>,
+    wake: Notify,
+}
+
+/// The peer does not read: a lane of its connection is full.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Overflow;
+
+impl Outbox {
+    /// Nothing waits.
+    pub(super) fn new() -> Self {
+        let lanes = Lanes {
+            control: VecDeque::new(),
+            data: VecDeque::new(),
+            ending: Ending::Open,
+            overflowed: false,
+            writing: None,
+            detach: false,
+        };
+        Self { lanes: Mutex::new(lanes), wake: Notify::new() }
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a control message.
+    pub(super) fn control(&self, frame: Frame) {
+        let mut lanes = self.lanes();
+        match lanes.control.len() < limits::CONTROL_QUEUE {
+            true => lanes.control.push_back(frame),
+            false => lanes.overflowed = true,
+        }
+    }
+
+    /// Queues a heartbeat, unless other control messages wait anyway.
+    pub(super) fn heartbeat(&self, frame: &Frame) {
+        let mut lanes = self.lanes();
+        if lanes.control.is_empty() {
+            lanes.control.push_back(frame.clone());
+        }
+    }
+
+    /// Queues a transfer behind those that wait.
+    pub(super) fn data(&self, transfer: Transfer) {
+        let mut lanes = self.lanes();
+        match lanes.data.len() < limits::DATA_QUEUE {
+            true => lanes.data.push_back(transfer),
+            false => lanes.overflowed = true,
+        }
+    }
+
+    /// Queues chunks, together with those that wait already.
+    pub(super) fn chunks(&self, chunks: impl Iterator<Item = ((RunId, Split, u32), Bytes)>) {
+        let mut lanes = self.lanes();
+        let waiting = lanes.data.iter_mut().find_map(|transfer| match transfer {
+            Transfer::Chunks(waiting) => Some(waiting),
+            _ => None,
+        });
+        if let Some(waiting) = waiting {
+            waiting.extend(chunks);
+            return;
+        }
+        drop(lanes);
+        self.data(Transfer::Chunks(chunks.collect()));
+    }
+
+    /// Queues events of a followed run, behind those that wait already.
+    pub(super) fn events(&self, events: impl Iterator<Item = Frame>) {
+        let mut lanes = self.lanes();
+        if let Some(Transfer::Events(waiting)) = lanes.data.back_mut() {
+            waiting.extend(events);
+            let full = waiting.len() > WAITING_EVENTS;
+            lanes.overflowed |= full;
+            return;
+        }
+        drop(lanes);
+        self.data(Transfer::Events(events.collect()));
+    }
+
+    /// Forgets what waits of the states of a run's steps up to `of`, so that a
+    /// slow connection keeps no old state in memory.
+    pub(super) fn drop_states(&self, of: StepId) {
+        let old = |step: &StepId| step.run == of.run && step.index <= of.index;
+        let mut lanes = self.lanes();
+        for transfer in std::mem::take(&mut lanes.data) {
+            match transfer {
+                Transfer::State { step: Some(step), .. } if old(&step) => {}
+                // Without the state that it refers to, it means nothing; that
+                // the step is over must be said all the same.
+                Transfer::Same { step, both, done } if old(&step) => {
+                    if !both.is_empty() {
+                        lanes.control.push_back(done);
+                    }
+                }
+                transfer => lanes.data.push_back(transfer),
+            }
+        }
+        if lanes.writing.as_ref().is_some_and(old) {
+            lanes.detach = true;
+            self.wake.notify_one();
+        }
+    }
+
+    /// Forgets what waits of a run's states and chunks.
+    pub(super) fn drop_run(&self, of: RunId) {
+        let mut lanes = self.lanes();
+        for transfer in &mut lanes.data {
+            if let Transfer::Chunks(chunks) = transfer {
+                chunks.retain(|(run, ..), _| *run != of);
+            }
+        }
+        lanes.data.retain(|transfer| match transfer {
+            Transfer::State { step: Some(step), .. } | Transfer::Same { step, .. } => {
+                step.run != of
+            }
+            Transfer::Chunks(chunks) => !chunks.is_empty(),
+            _ => true,
+        });
+        if lanes.writing.is_some_and(|step| step.run == of) {
+            lanes.detach = true;
+            self.wake.notify_one();
+        }
+    }
+
+    /// Lets the writer see what was queued. Called once per turn of the
+    /// engine, so that all of a turn goes out in one write.
+    pub(super) fn flush(&self) -> Result<(), Overflow> {
+        let overflowed = self.lanes().overflowed;
+        self.wake.notify_one();
+        if overflowed { Err(Overflow) } else { Ok(()) }
+    }
+
+    /// Ends the connection once everything is written.
+    pub(super) fn finish(&self) {
+        self.end(Ending::WhenEmpty);
+    }
+
+    /// Ends the connection at once.
+    pub(super) fn abort(&self) {
+        self.end(Ending::Now);
+    }
+
+    fn end(&self, ending: Ending) {
+        let mut lanes = self.lanes();
+        if lanes.ending != Ending::Now {
+            lanes.ending = ending;
+        }
+        if ending == Ending::Now {
+            lanes.control.clear();
+            lanes.data.clear();
+        }
+        self.wake.notify_one();
+    }
+
+    /// Writes what waits until the connection ends or fails.
+    pub(super) async fn write_to<W: AsyncWrite + Unpin>(
+        &self,
+        mut stream: W,
+    ) -> std::io::Result<()> {
+        let mut pieces = VecDeque::new();
+        loop {
+            match self.fill(&mut pieces) {
+                Fill::End => return stream.shutdown().await,
+                Fill::Wait => self.wake.notified().await,
+                Fill::Write => {
+                    let mut slices = [IoSlice::new(&[]); WRITE_PIECES];
+                    let count = slices.len().min(pieces.len());
+                    for (slice, piece) in slices.iter_mut().zip(&pieces) {
+                        *slice = IoSlice::new(piece);
+                    }
+                    tokio::select! {
+                        biased;
+                        written = stream.write_vectored(&slices[..count]) => {
+                            advance(&mut pieces, written?)?;
+                        }
+                        // An ending, or a state to let go of; anything else
+                        // waits until these pieces are out.
+                        () = self.wake.notified() => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the next frames to write, once all taken before are out.
+    fn fill(&self, pieces: &mut VecDeque<Bytes>) -> Fill {
+        let mut lanes = self.lanes();
+        if lanes.ending == Ending::Now {
+            return Fill::End;
+        }
+        if !pieces.is_empty() {
+            if std::mem::take(&mut lanes.detach) {
+                for piece in pieces {
+                    *piece = Bytes::copy_from_slice(piece);
+                }
+            }
+            return Fill::Write;
+        }
+        lanes.writing = None;
+        lanes.detach = false;
+        let mut bytes = 0;
+        while pieces.len() + 2 <= WRITE_PIECES && bytes < WRITE_BYTES {
+            let (frame, step) = match lanes.control.pop_front() {
+                Some(frame) => (frame, None),
+                None => match lanes.next_data() {
+                    Some(next) => next,
+                    None => break,
+                },
+            };
+            lanes.writing = step.or(lanes.writing);
+            bytes += frame.head.len() + frame.body.len();
+            pieces.push_back(frame.head);
+            if !frame.body.is_empty() {
+                pieces.push_back(frame.body);
+            }
+        }
+        match (pieces.is_empty(), lanes.ending) {
+            (false, _) => Fill::Write,
+            (true, Ending::Open) => Fill::Wait,
+            (true, _) => Fill::End,
+        }
+    }
+}
+
+impl Lanes {
+    fn next_data(&mut self) -> Option<(Frame, Option<StepId>)> {
+        loop {
+            let next = self.data.front_mut()?.next();
+            if next.is_some() {
+                return next;
+            }
+            self.data.pop_front();
+        }
+    }
+}
+
+/// What the writer does next.
+enum Fill {
+    Write,
+    Wait,
+    End,
+}
+
+/// Drops the first `written` bytes of the pieces.
+fn advance(pieces: &mut VecDeque<Bytes>, mut written: usize) -> std::io::Result<()> {
+    if written == 0 {
+        return Err(std::io::ErrorKind::WriteZero.into());
+    }
+    while written > 0 {
+        let Some(piece) = pieces.front_mut() else { break };
+        let taken = written.min(piece.len());
+        piece.advance(taken);
+        written -= taken;
+        if piece.is_empty() {
+            pieces.pop_front();
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(text: &'static str) -> Frame {
+        Frame { head: Bytes::from_static(text.as_bytes()), body: Bytes::new() }
+    }
+
+    fn step(index: u64) -> StepId {
+        StepId { run: RunId(1), index }
+    }
+
+    fn state(index: u64, frames: &[&'static str]) -> Transfer {
+        let frames = frames.iter().map(|text| frame(text)).collect();
+        Transfer::State { step: Some(step(index)), frames, next: 0 }
+    }
+
+    /// What one write would send.
+    fn taken(outbox: &Outbox) -> String {
+        let mut pieces = VecDeque::new();
+        outbox.fill(&mut pieces);
+        pieces.iter().map(|piece| String::from_utf8_lossy(piece).into_owned()).collect()
+    }
+
+    #[test]
+    fn a_turn_goes_out_in_one_write_with_control_first() {
+        let outbox = Outbox::new();
+        outbox.data(state(0, &["s0", "s1"]));
+        outbox.control(frame("assign"));
+        assert_eq!(taken(&outbox), "assigns0s1");
+        assert_eq!(taken(&outbox), "");
+    }
+
+    #[test]
+    fn control_goes_between_big_data_frames() {
+        let outbox = Outbox::new();
+        let big = Bytes::from(vec![b'x'; WRITE_BYTES]);
+        let frames = vec![Frame { head: Bytes::from_static(b"h"), body: big }; 2];
+        outbox.data(Transfer::State { step: None, frames: frames.into(), next: 0 });
+        assert!(taken(&outbox).starts_with("hx"));
+        outbox.control(frame("pull"));
+        assert!(taken(&outbox).starts_with("pullhx"));
+    }
+
+    #[test]
+    fn a_merged_steps_state_is_forgotten() {
+        let outbox = Outbox::new();
+        outbox.data(state(0, &["old"]));
+        outbox.data(state(1, &["new"]));
+        outbox.drop_states(step(0));
+        assert_eq!(taken(&outbox), "new");
+    }
+
+    #[test]
+    fn an_equal_base_is_not_said_without_the_base() {
+        let same = || Transfer::Same {
+            step: step(1),
+            both: Bytes::from_static(b"same,done"),
+            done: frame("done"),
+        };
+        let outbox = Outbox::new();
+        outbox.data(state(0, &["s"]));
+        outbox.data(same());
+        assert_eq!(taken(&outbox), "ssame,done");
+        outbox.data(state(0, &["s"]));
+        outbox.data(same());
+        outbox.drop_states(step(1));
+        assert_eq!(taken(&outbox), "done");
+    }
+
+    #[test]
+    fn the_writer_lets_go_of_a_state_that_it_is_writing() {
+        let outbox = Outbox::new();
+        let memory = Bytes::from(b"values".to_vec());
+        let frames = vec![Frame { head: Bytes::from_static(b"h"), body: memory.clone() }];
+        outbox.data(Transfer::State { step: Some(step(0)), frames: frames.into(), next: 0 });
+        let mut pieces = VecDeque::new();
+        outbox.fill(&mut pieces);
+        advance(&mut pieces, 3).unwrap();
+        assert!(!memory.is_unique());
+        outbox.drop_states(step(0));
+        outbox.fill(&mut pieces);
+        assert_eq!(pieces, [Bytes::from_static(b"lues")]);
+        assert!(memory.is_unique());
+    }
+
+    #[test]
+    fn a_chunk_waits_once() {
+        let outbox = Outbox::new();
+        let key = |chunk| (RunId(1), Split::Train, chunk);
+        outbox.chunks([(key(1), Bytes::new()), (key(2), Bytes::new())].into_iter());
+        outbox.chunks([(key(2), Bytes::new()), (key(3), Bytes::new())].into_iter());
+        let mut lanes = outbox.lanes();
+        let [Transfer::Chunks(chunks)] = &*lanes.data.make_contiguous() else { panic!() };
+        assert_eq!(chunks.len(), 3);
+    }
+
+    #[test]
+    fn lanes_are_bounded() {
+        let outbox = Outbox::new();
+        for _ in 0..limits::CONTROL_QUEUE {
+            outbox.control(frame("c"));
+        }
+        assert_eq!(outbox.flush(), Ok(()));
+        outbox.control(frame("c"));
+        assert_eq!(outbox.flush(), Err(Overflow));
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_written_before_the_end() {
+        let outbox = Outbox::new();
+        let (ours, mut theirs) = tokio::io::duplex(4);
+        outbox.control(frame("goodbye"));
+        outbox.finish();
+        let reading = async {
+            let mut text = String::new();
+            tokio::io::AsyncReadExt::read_to_string(&mut theirs, &mut text).await.unwrap();
+            text
+        };
+        let (written, text) = tokio::join!(outbox.write_to(ours), reading);
+        written.unwrap();
+        assert_eq!(text, "goodbye");
+    }
+}

@@ -1,0 +1,440 @@
+//! From merged tensors to the next step: the model's last word on a merged
+//! state, and what a step's end is reported as.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use common::id::{Block, RunId, StepId};
+use common::model::Model;
+use common::plan::StepKind;
+use common::state::NetworkState;
+use common::wire::codec::encode;
+use common::wire::message::{RunEvent, ToWorker};
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use super::connection::Peer;
+use super::engine::{Engine, Event};
+use super::merge::{Arrival, Content, JobDone, Piece, StepMerge, merge_inline, next_state};
+use super::outbox::Transfer;
+use super::run::{ActiveRun, Phase};
+use crate::scheduler::{self, Part};
+
+/// States up to this many bytes are merged and settled in the engine's own
+/// task: handing them to another thread would take longer.
+const SMALL_STATE: u64 = 256 << 10;
+
+/// A merge's window is this part of the state: with the base and the next
+/// state it stays well under three states.
+const WINDOW_SHARE: u64 = 4;
+
+/// The smallest window, whatever the state, in bytes: enough to keep a few
+/// connections busy.
+const SMALL_WINDOW: u64 = 4 << 20;
+
+/// Inline parts up to this number are merged in the engine's own task.
+const FEW_PARTS: usize = 256;
+
+/// Workers whose memory a round's log line names.
+const LOGGED_WORKERS: usize = 16;
+
+/// A settled state.
+#[derive(Debug)]
+pub(super) struct Settled {
+    step: StepId,
+    state: Result<Box<NetworkState>, String>,
+}
+
+impl Engine {
+    /// Begins, or goes on with, the merge of a complete step.
+    pub(super) fn merge_step(&mut self, step: StepId, parts: &[Part]) {
+        let waits = |active: &&mut ActiveRun| active.step_id() == step && !active.settling;
+        let Some(active) = self.active.as_mut().filter(waits) else { return };
+        let outcome = |block: &Block| active.outcomes.get(block);
+        active.parts = parts
+            .iter()
+            .map(|part| Piece {
+                block: part.block,
+                weight: outcome(&part.block).map_or(0, |outcome| outcome.weight),
+                holder: part.holder,
+            })
+            .collect();
+        match active.step.kind {
+            StepKind::Evaluate { .. } => self.step_merged(None),
+            StepKind::Train { .. } => self.merge_round(),
+        }
+    }
+
+    fn merge_round(&mut self) {
+        let Some(active) = &mut self.active else { return };
+        let inline = active.parts.iter().all(|part| part.holder.is_none());
+        let small = active.state.bytes() <= SMALL_STATE && active.parts.len() <= FEW_PARTS;
+        let fresh = |active: &mut ActiveRun| {
+            let spare = active.take_spare();
+            next_state(&active.state, spare)
+        };
+        if active.cut.segments.is_empty() || (active.merge.is_none() && inline && small) {
+            let mut next = fresh(active);
+            let taken = |part: &Piece| {
+                let outcome = active.outcomes.get_mut(&part.block);
+                (part.block, outcome.and_then(|outcome| outcome.inline.take()).unwrap_or_default())
+            };
+            let parts = active.parts.iter().map(taken).collect();
+            merge_inline(active.step.replicas, &active.cut, &active.state, parts, &mut next);
+            return self.settle(next);
+        }
+        let step = active.step_id();
+        let window = (active.state.bytes() / WINDOW_SHARE).max(SMALL_WINDOW);
+        let window = window.min(self.config.merge_memory);
+        if active.merge.is_none() {
+            let (replicas, cut) = (active.step.replicas, active.cut.clone());
+            let (base, next) = (active.state.clone(), fresh(active));
+            active.merge = Some(StepMerge::new(step, replicas, cut, base, next, window));
+        }
+        if let Some(merge) = &mut active.merge {
+            merge.resume(active.parts.clone());
+        }
+        self.fetch_pieces();
+    }
+
+    /// Stops the merge: a holder is lost.
+    pub(super) fn pause_merge(&mut self, step: StepId) {
+        if let Some(active) = self.active.as_mut().filter(|active| active.step_id() == step)
+            && let Some(merge) = &mut active.merge
+        {
+            merge.pause();
+        }
+    }
+
+    /// Asks for as many pieces as the window has room for.
+    fn fetch_pieces(&mut self) {
+        loop {
+            let Some(active) = &mut self.active else { return };
+            let Some(merge) = &mut active.merge else { return };
+            let Some(fetch) = merge.next_fetch(self.now) else { return };
+            let (step, block) = (merge.step, fetch.piece.block);
+            if let Some(holder) = fetch.piece.holder {
+                let first = fetch.segment as u32;
+                self.send_worker(holder, ToWorker::Pull { step, block, first, count: 1 });
+                continue;
+            }
+            let inline = active.outcomes.get(&block).and_then(|outcome| outcome.inline.as_ref());
+            let piece = inline.and_then(|inline| inline.get(fetch.segment).cloned()).flatten();
+            merge.take_in(fetch, Content::Decoded(piece));
+            self.run_jobs();
+        }
+    }
+
+    /// Runs as many of the merge's jobs as there are cores.
+    fn run_jobs(&mut self) {
+        while self.merging < self.cores {
+            let merge = self.active.as_mut().and_then(|active| active.merge.as_mut());
+            let Some(job) = merge.and_then(StepMerge::next_job) else { return };
+            self.merging += 1;
+            self.spawn(move || Event::Merged(job.run()));
+        }
+    }
+
+    /// Takes in a pulled piece.
+    pub(super) fn on_piece(
+        &mut self,
+        worker: common::id::WorkerId,
+        (step, block, segment): (StepId, Block, u32),
+        payload: bytes::Bytes,
+    ) -> Result<(), String> {
+        let out_of_turn =
+            || Err(format!("out of turn: segment {segment} of {block}, {step}, was not asked for"));
+        let Some(active) = self.active.as_mut().filter(|active| active.run == step.run) else {
+            return if step.run.0 <= self.last_run { Ok(()) } else { out_of_turn() };
+        };
+        if step.index < active.step.index {
+            return Ok(());
+        }
+        let merge = active.merge.as_mut().filter(|merge| merge.step == step);
+        let Some(merge) = merge else { return out_of_turn() };
+        match merge.arrived(self.now, worker, block, segment as usize, payload) {
+            Arrival::Taken => self.run_jobs(),
+            Arrival::Late => debug!("late: segment {segment} of {block}, {step}"),
+            Arrival::OutOfTurn => return out_of_turn(),
+        }
+        Ok(())
+    }
+
+    /// Takes in the end of a merge job.
+    pub(super) fn on_merged(&mut self, done: JobDone) {
+        self.merging -= 1;
+        self.run_jobs();
+        let Some(active) = &mut self.active else { return };
+        let Some(merge) = active.merge.as_mut().filter(|merge| merge.is_current(&done)) else {
+            return;
+        };
+        match &done.outcome {
+            Ok(complete) => match merge.merged(&done, *complete) {
+                Some(next) => self.settle(next),
+                None => self.fetch_pieces(),
+            },
+            Err(cause) => {
+                let (step, block) = (done.step, done.fetch.piece.block);
+                let cause = format!("the partial of replicas {block} of {step}: {cause}");
+                match done.fetch.piece.holder {
+                    Some(holder) => self.close(Peer::Worker(holder), &cause),
+                    None => self.give_up(&cause),
+                }
+            }
+        }
+    }
+
+    /// Tells the scheduler of partials that were asked for long ago and do
+    /// not come.
+    pub(super) fn drop_stalled_pulls(&mut self) {
+        let Some(merge) = self.active.as_ref().and_then(|active| active.merge.as_ref()) else {
+            return;
+        };
+        for (worker, block) in merge.stalled(self.now) {
+            warn!("worker {worker} does not send its partial of {block}, {}", merge.step);
+            let step = merge.step;
+            self.pending.push_back(scheduler::Event::PartialMissing { worker, step, block });
+        }
+    }
+
+    /// Lets the model settle a merged state, and checks it.
+    fn settle(&mut self, next: NetworkState) {
+        let Some(active) = &mut self.active else { return };
+        active.settling = true;
+        let (step, model) = (active.step_id(), active.submission.model.clone());
+        if next.bytes() <= SMALL_STATE {
+            return self.on_settled(Settled { step, state: settle(&*model, next) });
+        }
+        self.spawn(move || Event::Settled(Settled { step, state: settle(&*model, next) }));
+    }
+
+    /// Takes in a settled state: the round is over.
+    pub(super) fn on_settled(&mut self, settled: Settled) {
+        let active = self.active.as_ref().filter(|active| active.step_id() == settled.step);
+        if active.is_none() {
+            return;
+        }
+        match settled.state {
+            Ok(state) => self.step_merged(Some(*state)),
+            Err(cause) => self.give_up(&format!("the merged state of {}: {cause}", settled.step)),
+        }
+    }
+
+    /// Fails the active run for a reason that the scheduler does not know.
+    pub(super) fn give_up(&mut self, reason: &str) {
+        let Some(run) = self.active.as_ref().map(|active| active.run) else { return };
+        self.fail_run(run, reason.to_owned());
+        self.pending.push_back(scheduler::Event::RunEnded { run });
+    }
+
+    /// Reports a merged step. The next one begins when the scheduler knows.
+    fn step_merged(&mut self, next: Option<NetworkState>) {
+        let Some(active) = &mut self.active else { return };
+        let (run, results) = (active.run, active.results());
+        let (loss, accuracy) = (results.loss(), results.accuracy());
+        let step = active.step_id();
+        let event = match active.step.kind {
+            StepKind::Train { round, epoch, .. } => {
+                let examples = active.submission.plan.examples(&active.step);
+                let now = Instant::now();
+                let (compute, whole) = active.clock.end_round(now, examples);
+                let rounds = active.submission.plan.rounds();
+                let compute_ms = compute.as_secs_f64() * 1e3;
+                RunEvent::Round {
+                    run,
+                    round: round + 1,
+                    rounds,
+                    epoch: epoch + 1,
+                    examples,
+                    loss,
+                    accuracy,
+                    compute_ms,
+                    synchronisation_ms: whole.as_secs_f64() * 1e3 - compute_ms,
+                    examples_per_second: examples as f64 / whole.as_secs_f64().max(1e-9),
+                    workers: self.workers.len() as u32,
+                }
+            }
+            StepKind::Evaluate { split, epochs } => {
+                active.clock.evaluated = (loss, accuracy);
+                RunEvent::Evaluation { run, epochs, split, results, loss, accuracy }
+            }
+        };
+        if let Some(next) = next {
+            active.take_state(next);
+        }
+        self.log_step(&event);
+        if let (RunEvent::Round { round, loss, .. }, Some(run)) = (&event, self.runs.get_mut(&run))
+        {
+            (run.round, run.loss) = (*round, *loss);
+        }
+        self.publish(run, event);
+        self.pending.push_back(scheduler::Event::StepMerged { step });
+        self.advance = true;
+    }
+
+    /// Goes on to the next step, after the scheduler was told of the merge.
+    pub(super) fn next_step(&mut self) {
+        let Some(active) = &mut self.active else { return };
+        let (run, done) = (active.run, active.step_id());
+        let kind = active.step.kind;
+        let more = active.next_step(self.now);
+        let (step, replicas) = (active.step_id(), active.step.replicas);
+        let same_base = matches!(kind, StepKind::Evaluate { .. }) && more;
+        self.tell_step_done(done, same_base.then_some(step));
+        if more {
+            self.pending.push_back(scheduler::Event::StepReady { step, replicas });
+        } else {
+            self.digest(run);
+        }
+    }
+
+    /// Tells all workers that a step is over. If the next one has the same
+    /// base, those who have it are told so first, and behind the state that
+    /// may still be on its way to them.
+    fn tell_step_done(&mut self, done: StepId, same_as: Option<StepId>) {
+        let frame = encode(ToWorker::StepDone { step: done });
+        let mut told = Vec::new();
+        for (worker, about) in &mut self.workers {
+            if about.run != Some(done.run) {
+                continue;
+            }
+            about.assignments.retain(|_, (step, _)| *step != done);
+            told.push(*worker);
+            let outbox = &about.link.outbox;
+            match same_as {
+                Some(step) if about.base == Some(done) => {
+                    let same = encode(ToWorker::SameState { step, as_of: done });
+                    let both = [&same.head[..], &frame.head].concat().into();
+                    outbox.data(Transfer::Same { step, both, done: frame.clone() });
+                    about.base = Some(step);
+                }
+                _ => {
+                    outbox.drop_states(done);
+                    outbox.control(frame.clone());
+                }
+            }
+        }
+        for worker in told {
+            self.mark(Peer::Worker(worker));
+        }
+    }
+
+    /// Has the final state's digest made.
+    fn digest(&mut self, run: RunId) {
+        let Some(active) = &self.active else { return };
+        let state = active.state.clone();
+        if state.bytes() <= SMALL_STATE {
+            return self.on_digested(run, state.digest());
+        }
+        self.spawn(move || Event::Digested { run, digest: state.digest() });
+    }
+
+    /// Takes in the final state's digest: the run has ended well.
+    pub(super) fn on_digested(&mut self, run: RunId, digest: common::digest::Digest) {
+        let Some(active) = self.active.as_ref().filter(|active| active.run == run) else { return };
+        let clock = &active.clock;
+        let event = RunEvent::Finished {
+            run,
+            digest,
+            rounds: active.submission.plan.rounds(),
+            examples: clock.examples,
+            seconds: clock.seconds(Instant::now()),
+            loss: clock.evaluated.0,
+            accuracy: clock.evaluated.1,
+            synchronisation_share: clock.synchronisation_share(),
+        };
+        let state = active.state.clone();
+        if let Some(run) = self.runs.get_mut(&run) {
+            (run.state, run.digest) = (Some(state), Some(digest));
+        }
+        info!("run {run} finished: {digest}");
+        self.end_run(run, Phase::Finished, event);
+        self.pending.push_back(scheduler::Event::RunEnded { run });
+    }
+
+    /// Ends a run that failed.
+    pub(super) fn fail_run(&mut self, run: RunId, reason: String) {
+        error!("run {run} failed: {reason}");
+        self.end_run(run, Phase::Failed, RunEvent::Failed { run, reason });
+    }
+
+    /// Runs work on another thread; what it gives comes back as an event.
+    pub(super) fn spawn(&self, work: impl FnOnce() -> Event + Send + 'static) {
+        let events = self.events.clone();
+        tokio::task::spawn_blocking(move || {
+            let event = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(Event::Panicked);
+            // The engine may have gone before: then nobody asks.
+            let _ = events.blocking_send(event);
+        });
+    }
+
+    fn log_step(&self, event: &RunEvent) {
+        match event {
+            RunEvent::Round {
+                run,
+                round,
+                rounds,
+                loss,
+                accuracy,
+                compute_ms,
+                synchronisation_ms,
+                workers,
+                ..
+            } if tracing::enabled!(tracing::Level::INFO) => {
+                let share = synchronisation_ms / (compute_ms + synchronisation_ms).max(1e-9);
+                info!(
+                    run = run.0,
+                    loss = loss.map(rounded),
+                    accuracy = accuracy.map(rounded),
+                    compute_ms = rounded(*compute_ms),
+                    synchronisation_ms = rounded(*synchronisation_ms),
+                    synchronisation_share = rounded(share),
+                    workers,
+                    memory = self.memory(),
+                    "round {round} of {rounds}"
+                );
+            }
+            RunEvent::Evaluation { run, epochs, split, loss, accuracy, .. } => info!(
+                run = run.0,
+                loss = loss.map(rounded),
+                accuracy = accuracy.map(rounded),
+                "evaluated on {split:?} after {epochs} epochs"
+            ),
+            _ => {}
+        }
+    }
+
+    /// Each worker's memory, for a log line.
+    fn memory(&self) -> String {
+        let mut text = String::new();
+        for (worker, about) in self.workers.iter().take(LOGGED_WORKERS) {
+            let separator = if text.is_empty() { "" } else { ", " };
+            text += &format!("{separator}{worker} {} MiB", about.memory >> 20);
+        }
+        if self.workers.len() > LOGGED_WORKERS {
+            text += ", …";
+        }
+        text
+    }
+}
+
+/// A figure with the digits that a person reads.
+fn rounded(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
+}
+
+/// The model's last word on a merged state.
+fn settle(model: &dyn Model, mut state: NetworkState) -> Result<Box<NetworkState>, String> {
+    catch_unwind(AssertUnwindSafe(|| {
+        model.finish_round(&mut state).map_err(|error| error.to_string())?;
+        state.check_finite().map_err(|error| error.to_string())
+    }))
+    .unwrap_or_else(|panic| Err(panic_text("the model panicked in finish_round", &*panic)))?;
+    Ok(Box::new(state))
+}
+
+/// What a panic said.
+pub(super) fn panic_text(where_: &str, panic: &(dyn std::any::Any + Send)) -> String {
+    let text = (panic.downcast_ref::<&str>().copied())
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("{where_}: {}", text.unwrap_or("without a word"))
+}

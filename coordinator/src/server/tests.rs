@@ -1,0 +1,282 @@
+//! The server as its peers see it.
+
+mod peers;
+mod toy;
+
+use std::time::Duration;
+
+use common::dataset::Dataset;
+use common::id::{Block, RunId, StepId};
+use common::state::NetworkState;
+use common::wire::codec::{encode, write};
+use common::wire::handshake::{self, HandshakeError};
+use common::wire::message::{FromClient, FromWorker, Hello, Role, RunEvent, ToClient, ToWorker};
+use tokio::io::AsyncWriteExt;
+
+use self::peers::TestServer;
+use super::Config;
+use crate::reference::ParallelBatchProcessor;
+
+/// What the one-process reference ends with.
+fn reference(spec: &common::spec::RunSpec, data: &Dataset) -> NetworkState {
+    let processor = ParallelBatchProcessor::new(1, 1).with_registry(toy::registry());
+    processor.run_spec(spec, data, None).unwrap().0
+}
+
+/// The kinds of events that every run of a spec has in the same order.
+fn kinds(events: &[RunEvent]) -> Vec<&'static str> {
+    let kind = |event: &RunEvent| match event {
+        RunEvent::Started { .. } => "started",
+        RunEvent::Round { .. } => "round",
+        RunEvent::Evaluation { .. } => "evaluation",
+        RunEvent::Finished { .. } => "finished",
+        _ => "other",
+    };
+    events.iter().map(kind).filter(|kind| *kind != "other").collect()
+}
+
+/// Runs a spec on a cluster of so many workers, and compares it with the
+/// reference in every bit.
+async fn check_run(parameters: &str, config: Config, workers: usize, mortal: usize) {
+    let server = TestServer::start(config);
+    let mut client = server.client().await;
+    let spec = toy::spec(parameters);
+    for index in 0..mortal {
+        server.worker(&format!("mortal-{index}"), 2 + index).await;
+    }
+    for index in 0..workers {
+        server.worker(&format!("worker-{index}"), usize::MAX).await;
+    }
+    let answer = client.submit(&spec, None).await;
+    assert_eq!(answer, Some(ToClient::Accepted { run: RunId(1) }));
+    let events = client.follow(RunId(1)).await;
+    let expected = reference(&spec, &toy::dataset());
+    let Some(RunEvent::Finished { digest, rounds, examples, .. }) = events.last() else {
+        panic!("{events:#?}");
+    };
+    assert_eq!((*digest, *rounds, *examples), (expected.digest(), 6, 106));
+    let round = ["round"; 3];
+    let epoch = [&round[..], &["evaluation"]].concat();
+    assert_eq!(kinds(&events), [&["started"], &epoch[..], &epoch, &["finished"]].concat());
+
+    client.say(FromClient::Fetch { run: RunId(1) }).await;
+    let Some(ToClient::State { layout, digest: of, .. }) = client.hear_client().await else {
+        panic!("a state");
+    };
+    let mut state = NetworkState::zeros(&layout).unwrap();
+    for (index, segment) in layout.state_segments().iter().enumerate() {
+        let Some(ToClient::StateSegment { payload, .. }) = client.hear_client().await else {
+            panic!("a state segment");
+        };
+        state.write_segment(index, segment, &payload).unwrap();
+    }
+    assert_eq!((&state, of), (&expected, *digest));
+    assert_eq!(client.follow(RunId(1)).await, events, "a run can be followed once it is over");
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn inline_partials_give_the_bits_of_the_reference() {
+    for workers in [1, 2, 3] {
+        check_run("", Config::default(), workers, 0).await;
+    }
+}
+
+/// 2.4 MB: three merge segments of `w`, which must be pulled.
+const BIG: &str = "size = 600000";
+
+#[tokio::test]
+async fn pulled_partials_give_the_bits_of_the_reference() {
+    for (workers, merge_memory) in [(1, 1), (2, 64 << 20), (3, 2 << 20)] {
+        let config = Config { merge_memory, ..Config::default() };
+        check_run(BIG, config, workers, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn lost_workers_change_no_bit() {
+    check_run("", Config::default(), 1, 2).await;
+    check_run(BIG, Config::default(), 2, 2).await;
+}
+
+#[tokio::test]
+async fn a_state_that_does_not_fit_is_rejected_and_one_that_fits_is_taken() {
+    let server = TestServer::start(Config::default());
+    let mut client = server.client().await;
+    let spec = toy::spec("");
+    let small = reference(&toy::spec(""), &toy::dataset());
+    let other = reference(&toy::spec("size = 4"), &toy::dataset());
+    let answer = client.submit(&spec, Some(&other)).await;
+    let Some(ToClient::Rejected { bad_input: true, reason }) = answer else { panic!("{answer:?}") };
+    assert!(reason.contains("`w`"), "{reason}");
+    server.worker("worker", usize::MAX).await;
+    let answer = client.submit(&spec, Some(&small)).await;
+    assert_eq!(answer, Some(ToClient::Accepted { run: RunId(1) }));
+    let events = client.follow(RunId(1)).await;
+    let processor = ParallelBatchProcessor::new(1, 1).with_registry(toy::registry());
+    let expected = processor.run_spec(&spec, &toy::dataset(), Some(&small)).unwrap().0.digest();
+    assert!(
+        matches!(events.last(), Some(RunEvent::Finished { digest, .. }) if *digest == expected)
+    );
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn bad_submissions_are_rejected_with_the_cause() {
+    let server = TestServer::start(Config::default());
+    let mut client = server.client().await;
+    let mut unknown = toy::spec("");
+    unknown.model = "nothing".into();
+    let mut unmerged = toy::spec("");
+    unmerged.merge.insert("nothing".into(), common::merge::MergeRule::Max);
+    for (spec, word) in [(unknown, "`nothing` is unknown; known are: toy"), (unmerged, "nothing")] {
+        let answer = client.submit(&spec, None).await;
+        let Some(ToClient::Rejected { bad_input: true, reason }) = answer else {
+            panic!("{answer:?}")
+        };
+        assert!(reason.contains(word), "{reason}");
+    }
+    client.say(FromClient::Fetch { run: RunId(7) }).await;
+    let answer = client.hear_client().await;
+    let Some(ToClient::Rejected { bad_input: true, reason }) = answer else { panic!("{answer:?}") };
+    assert!(reason.contains("run 7 is unknown"), "{reason}");
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn too_much_data_is_rejected_before_it_is_sent() {
+    let config = Config { data_memory: 100, ..Config::default() };
+    let server = TestServer::start(config);
+    let mut client = server.client().await;
+    let answer = client.submit(&toy::spec(""), None).await;
+    let Some(ToClient::Rejected { bad_input: false, reason }) = answer else {
+        panic!("{answer:?}")
+    };
+    assert!(reason.contains("100 bytes"), "{reason}");
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_model_that_panics_fails_the_run_alone() {
+    let server = TestServer::start(Config::default());
+    let mut client = server.client().await;
+    server.worker("worker", usize::MAX).await;
+    // A round has 20 examples.
+    client.submit(&toy::spec("panic_at = 40"), None).await;
+    let events = client.follow(RunId(1)).await;
+    let Some(RunEvent::Failed { reason, .. }) = events.last() else { panic!("{events:?}") };
+    assert!(reason.contains("run 1 step 1") && reason.contains("too many"), "{reason}");
+    client.submit(&toy::spec(""), None).await;
+    let events = client.follow(RunId(2)).await;
+    assert!(matches!(events.last(), Some(RunEvent::Finished { .. })), "{events:?}");
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_waiting_run_can_be_cancelled() {
+    let server = TestServer::start(Config::default());
+    let mut client = server.client().await;
+    client.submit(&toy::spec(""), None).await;
+    client.say(FromClient::Cancel { run: RunId(1) }).await;
+    assert_eq!(client.hear_client().await, Some(ToClient::Cancelled { run: RunId(1) }));
+    let events = client.follow(RunId(1)).await;
+    assert_eq!(events.last(), Some(&RunEvent::Cancelled { run: RunId(1) }));
+    client.say(FromClient::Fetch { run: RunId(1) }).await;
+    let answer = client.hear_client().await;
+    assert!(matches!(answer, Some(ToClient::Rejected { bad_input: true, .. })), "{answer:?}");
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn unfit_peers_are_told_why() {
+    let server = TestServer::start(Config::default());
+    let fit = || handshake::hello(Role::Client);
+    let worker = |slots| Role::Worker { name: "w".into(), slots, memory_limit: 1 };
+    let cases: [(Hello, &str); 4] = [
+        (Hello { protocol: 99, ..fit() }, "\"99\""),
+        (Hello { numeric_profile: "other".into(), ..fit() }, "\"other\""),
+        (handshake::hello(worker(0)), "0 slots"),
+        (Hello { proof: b"secret"[..].into(), ..fit() }, "no cluster keys"),
+    ];
+    for (hello, word) in cases {
+        let mut peer = server.connect();
+        let answer = handshake::ask(&mut peer.frames, &mut peer.writer, hello).await;
+        let Err(HandshakeError::Refused(reason)) = answer else { panic!("{answer:?}") };
+        assert!(reason.contains(word), "{reason}");
+        assert!(peer.frames.next().await.unwrap().is_none(), "closed after {reason}");
+    }
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn floods_and_messages_out_of_turn_disturb_nobody_else() {
+    let server = TestServer::start(Config::default());
+    let mut client = server.client().await;
+    let step = StepId { run: RunId(3), index: 0 };
+    let block = Block { level: 0, index: 0 };
+    let payload = bytes::Bytes::new();
+    let piece = FromWorker::PartialSegment { step, block, segment: 0, payload };
+    let chunks =
+        FromWorker::NeedChunks { run: RunId(9), split: Default::default(), chunks: vec![] };
+    let bytes = |message| encode(message).head.to_vec();
+    let wrong: [Vec<u8>; 6] = [
+        bytes(piece),
+        bytes(chunks),
+        // A length of 4 GiB.
+        vec![0xff; 8],
+        // A length that fits, and then no message.
+        [&[0, 0, 0, 4][..], &[0xc1; 4]].concat(),
+        // What only a client may say.
+        encode(FromClient::Status).head.to_vec(),
+        (0..4096_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect(),
+    ];
+    for bytes in wrong {
+        let mut peer = server.idle_worker("wrong").await;
+        peer.writer.write_all(&bytes).await.unwrap();
+        assert_eq!(peer.hear(&ToWorker::Heartbeat).await, None, "closed after {:x?}", &bytes[..4]);
+        assert!(client.is_served().await);
+    }
+    client.say(FromClient::StateSegment { segment: 0, payload: Default::default() }).await;
+    assert_eq!(client.hear_client().await, None);
+    let mut stray = server.connect();
+    stray.writer.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let refused = stray.frames.next().await.unwrap();
+    assert!(refused.is_some() && stray.frames.next().await.unwrap().is_none());
+    server.shut_down().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_frame_and_silence_end_a_connection() {
+    let server = TestServer::start(Config::default());
+    let mut mute = server.connect();
+    let mut half_hello = server.connect();
+    half_hello.writer.write_all(&[0, 0]).await.unwrap();
+    let mut half_client = server.client().await;
+    half_client.writer.write_all(&[0, 0, 0, 9, 1]).await.unwrap();
+    let mut half_worker = server.idle_worker("half").await;
+    half_worker.writer.write_all(&[0, 0, 0, 9, 1]).await.unwrap();
+    let mut alive = server.client().await;
+    let heartbeat = encode(FromClient::Heartbeat);
+    for _ in 0..15 {
+        write(&mut alive.writer, &heartbeat).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    // The answer to either is a refusal, then the end.
+    for peer in [&mut mute, &mut half_hello] {
+        assert!(peer.frames.next().await.unwrap().is_some());
+        assert!(peer.frames.next().await.unwrap().is_none());
+    }
+    assert_eq!(half_client.hear_client().await, None);
+    assert_eq!(half_worker.hear(&ToWorker::Heartbeat).await, None);
+    assert!(alive.is_served().await);
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_shutdown_says_goodbye() {
+    let server = TestServer::start(Config::default());
+    let mut worker = server.idle_worker("worker").await;
+    server.shut_down().await;
+    assert_eq!(worker.hear(&ToWorker::Heartbeat).await, Some(ToWorker::Goodbye));
+    assert_eq!(worker.hear(&ToWorker::Heartbeat).await, None);
+}

@@ -1,0 +1,360 @@
+//! A server in memory, and a worker and a client that speak the wire by hand.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes};
+use common::dataset::{DatasetError, ExampleSource, SplitManifest};
+use common::id::{Block, StepId};
+use common::limits;
+use common::merge::{MergeTree, Partial};
+use common::model::{DataShape, Model};
+use common::plan::RunPlan;
+use common::shard::{self, ShardInput};
+use common::spec::{RunSpec, Split};
+use common::state::{Layout, NetworkState};
+use common::wire::codec::{FrameReader, Message, decode, encode, write};
+use common::wire::handshake::{self, HandshakeError};
+use common::wire::message::{
+    BlockDone, FromClient, FromWorker, Role, RunEvent, ToClient, ToWorker,
+};
+use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
+use tokio::sync::mpsc;
+
+use super::super::Config;
+use super::super::connection::Door;
+use super::super::engine::{EVENTS, Engine, Event};
+use super::toy;
+
+/// A server without sockets.
+pub(super) struct TestServer {
+    door: Arc<Door>,
+    pub(super) engine: tokio::task::JoinHandle<()>,
+    events: mpsc::Sender<Event>,
+}
+
+impl TestServer {
+    pub(super) fn start(config: Config) -> Self {
+        let (events, inbox) = mpsc::channel(EVENTS);
+        let door = Arc::new(Door::new(events.clone(), config.scheduler.heartbeat_timeout));
+        let engine = Engine::new(config, toy::registry(), events.clone());
+        Self { door, engine: tokio::spawn(engine.run(inbox)), events }
+    }
+
+    /// A new connection, before its handshake.
+    pub(super) fn connect(&self) -> TestPeer {
+        let (ours, theirs) = tokio::io::duplex(64 << 10);
+        let door = self.door.clone();
+        let (reader, writer) = tokio::io::split(theirs);
+        tokio::spawn(async move {
+            door.serve(reader, writer, SocketAddr::from(([127, 0, 0, 1], 1))).await;
+        });
+        let (reader, writer) = tokio::io::split(ours);
+        TestPeer { frames: FrameReader::new(reader, limits::FRAME_BYTES), writer }
+    }
+
+    /// A client.
+    pub(super) async fn client(&self) -> TestPeer {
+        let mut peer = self.connect();
+        peer.greet(Role::Client).await.unwrap();
+        peer
+    }
+
+    /// A connection as a worker of two slots, with nobody to work.
+    pub(super) async fn idle_worker(&self, name: &str) -> TestPeer {
+        let mut peer = self.connect();
+        let role = Role::Worker { name: name.into(), slots: 2, memory_limit: 1 << 30 };
+        peer.greet(role).await.unwrap();
+        peer
+    }
+
+    /// A worker that works until the server is gone, or until it has finished
+    /// so many blocks, and then goes without a word.
+    pub(super) async fn worker(&self, name: &str, blocks: usize) -> tokio::task::JoinHandle<()> {
+        let peer = self.idle_worker(name).await;
+        tokio::spawn(async move { TestWorker::new(peer).work(blocks).await })
+    }
+
+    pub(super) async fn shut_down(self) {
+        self.events.send(Event::Shutdown).await.unwrap();
+        self.engine.await.unwrap();
+    }
+}
+
+/// The other end of a connection.
+pub(super) struct TestPeer {
+    pub(super) frames: FrameReader<ReadHalf<DuplexStream>>,
+    pub(super) writer: WriteHalf<DuplexStream>,
+}
+
+impl TestPeer {
+    pub(super) async fn greet(&mut self, role: Role) -> Result<(), HandshakeError> {
+        let hello = handshake::hello(role);
+        handshake::ask(&mut self.frames, &mut self.writer, hello).await.map(|_| ())
+    }
+
+    /// Says something; the server may be gone.
+    pub(super) async fn say<M: Message>(&mut self, message: M) {
+        let _ = write(&mut self.writer, &encode(message)).await;
+    }
+
+    /// The next message but heartbeats; `None` at the end.
+    pub(super) async fn hear<M: Message + PartialEq>(&mut self, heartbeat: &M) -> Option<M> {
+        loop {
+            let content = self.frames.next().await.ok()??;
+            let message = decode(&content).unwrap();
+            if message != *heartbeat {
+                return Some(message);
+            }
+        }
+    }
+
+    pub(super) async fn hear_client(&mut self) -> Option<ToClient> {
+        self.hear(&ToClient::Heartbeat).await
+    }
+
+    /// Whether the server still answers this client.
+    pub(super) async fn is_served(&mut self) -> bool {
+        self.say(FromClient::Status).await;
+        matches!(self.hear_client().await, Some(ToClient::Status(_)))
+    }
+
+    /// Submits the toy dataset's run, sends what is asked for, and returns the
+    /// answer.
+    pub(super) async fn submit(
+        &mut self,
+        spec: &RunSpec,
+        state: Option<&NetworkState>,
+    ) -> Option<ToClient> {
+        let data = toy::dataset();
+        self.say(FromClient::Submit {
+            spec: spec.to_toml(),
+            train: data.train.manifest(),
+            test: data.test.manifest(),
+            state: state.map(NetworkState::layout),
+            min_workers: 1,
+        })
+        .await;
+        let segments = state.map(|state| state.layout().state_segments()).unwrap_or_default();
+        for (index, segment) in segments.iter().enumerate() {
+            let mut payload = Vec::new();
+            state?.read_segment(segment, &mut payload);
+            let segment = index as u32;
+            self.say(FromClient::StateSegment { segment, payload: payload.into() }).await;
+        }
+        loop {
+            match self.hear_client().await? {
+                ToClient::NeedChunks { split, chunks } => {
+                    for chunk in chunks {
+                        let payload = data.split(split).chunk(chunk as usize);
+                        self.say(FromClient::Chunk { split, chunk, payload }).await;
+                    }
+                }
+                answer => return Some(answer),
+            }
+        }
+    }
+
+    /// Follows a run to its last event.
+    pub(super) async fn follow(&mut self, run: common::id::RunId) -> Vec<RunEvent> {
+        self.say(FromClient::Follow { run }).await;
+        let mut events = Vec::new();
+        while let Some(message) = self.hear_client().await {
+            let ToClient::Event(event) = message else { panic!("{message:?}") };
+            let is_last = event.is_last();
+            events.push(event);
+            if is_last {
+                break;
+            }
+        }
+        events
+    }
+}
+
+/// Chunks, as a source of examples.
+#[derive(Default)]
+struct Chunks {
+    manifests: BTreeMap<Split, SplitManifest>,
+    chunks: BTreeMap<(Split, usize), Bytes>,
+}
+
+impl ExampleSource for Chunks {
+    fn gather(
+        &self,
+        split: Split,
+        examples: &[u64],
+        features: &mut Vec<f32>,
+        labels: &mut Vec<u32>,
+    ) -> Result<(), DatasetError> {
+        let manifest = &self.manifests[&split];
+        for example in examples {
+            let chunk = &self.chunks[&(split, manifest.chunk_of(*example))];
+            manifest.read_example(chunk, *example, features, labels);
+        }
+        Ok(())
+    }
+}
+
+/// A run that a [`TestWorker`] knows of.
+struct KnownRun {
+    plan: RunPlan,
+    model: Box<dyn Model>,
+    layout: Layout,
+}
+
+/// A worker that does one thing after another.
+struct TestWorker {
+    peer: TestPeer,
+    run: Option<KnownRun>,
+    data: Chunks,
+    incoming: Option<(StepId, NetworkState)>,
+    bases: BTreeMap<StepId, Arc<NetworkState>>,
+    assigned: Vec<(StepId, Block)>,
+    kept: BTreeMap<(StepId, Block), Partial>,
+}
+
+impl TestWorker {
+    fn new(peer: TestPeer) -> Self {
+        Self {
+            peer,
+            run: None,
+            data: Chunks::default(),
+            incoming: None,
+            bases: BTreeMap::new(),
+            assigned: Vec::new(),
+            kept: BTreeMap::new(),
+        }
+    }
+
+    async fn work(mut self, blocks: usize) {
+        let mut done = 0;
+        while let Some(message) = self.peer.hear(&ToWorker::Heartbeat).await {
+            if message == ToWorker::Goodbye {
+                return;
+            }
+            self.handle(message).await;
+            while let Some((step, block)) = self.next_block() {
+                self.process(step, block).await;
+                done += 1;
+                if done == blocks {
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn handle(&mut self, message: ToWorker) {
+        match message {
+            ToWorker::OpenRun { run, spec, train, test, layout, .. } => {
+                let spec = RunSpec::from_toml(&spec).unwrap();
+                let plan = RunPlan::new(&spec, train.examples, test.examples).unwrap();
+                let shape = DataShape { features: 1, classes: 1 };
+                let model = toy::registry().build("toy", &spec.parameters, shape, spec.seed);
+                for (split, manifest) in [(Split::Train, train), (Split::Test, test)] {
+                    let chunks = (0..manifest.chunks.len() as u32).collect();
+                    self.peer.say(FromWorker::NeedChunks { run, split, chunks }).await;
+                    self.data.manifests.insert(split, manifest);
+                }
+                self.run = Some(KnownRun { plan, model: model.unwrap(), layout });
+            }
+            ToWorker::Chunk { split, chunk, payload, .. } => {
+                self.data.manifests[&split].check_chunk(chunk as usize, &payload).unwrap();
+                self.data.chunks.insert((split, chunk as usize), payload);
+            }
+            ToWorker::StateSegment { step, segment, payload } => {
+                let layout = &self.run.as_ref().unwrap().layout;
+                if segment == 0 {
+                    self.incoming = Some((step, NetworkState::zeros(layout).unwrap()));
+                }
+                let segments = layout.state_segments();
+                let (of, state) = self.incoming.as_mut().unwrap();
+                assert_eq!(*of, step);
+                let index = segment as usize;
+                state.write_segment(index, &segments[index], &payload).unwrap();
+                if index + 1 == segments.len() {
+                    let (_, state) = self.incoming.take().unwrap();
+                    self.bases.insert(step, Arc::new(state));
+                }
+            }
+            ToWorker::SameState { step, as_of } => {
+                let base = self.bases[&as_of].clone();
+                self.bases.insert(step, base);
+            }
+            ToWorker::Assign { step, block, .. } => self.assigned.push((step, block)),
+            ToWorker::Pull { step, block, first, count } => {
+                let layout = &self.run.as_ref().unwrap().layout;
+                let segments = layout.merge_segments();
+                for segment in first..first + count {
+                    let partial = &self.kept[&(step, block)];
+                    let payload = partial.segment(layout, &segments[segment as usize]).into();
+                    let piece = FromWorker::PartialSegment { step, block, segment, payload };
+                    self.peer.say(piece).await;
+                }
+            }
+            ToWorker::StepDone { step } => {
+                self.bases.remove(&step);
+                self.kept.retain(|(of, _), _| *of != step);
+                self.assigned.retain(|(of, _)| *of != step);
+            }
+            ToWorker::CloseRun { .. } => {
+                self.bases.clear();
+                self.assigned.clear();
+                self.data = Chunks::default();
+            }
+            ToWorker::Revoke { .. } | ToWorker::Heartbeat | ToWorker::Goodbye => {}
+        }
+    }
+
+    /// A block that can be processed now.
+    fn next_block(&mut self) -> Option<(StepId, Block)> {
+        let wanted: usize = self.data.manifests.values().map(|it| it.chunks.len()).sum();
+        if self.data.chunks.len() < wanted {
+            return None;
+        }
+        let ready = self.assigned.iter().position(|(step, _)| self.bases.contains_key(step))?;
+        Some(self.assigned.remove(ready))
+    }
+
+    async fn process(&mut self, id: StepId, block: Block) {
+        let run = self.run.as_ref().unwrap();
+        let step = run.plan.step(id.index).unwrap();
+        let order = run.plan.order(&step);
+        let base = &*self.bases[&id];
+        let (plan, data) = (&run.plan, &self.data);
+        let input = ShardInput { plan, step: &step, order: order.as_ref(), base, data };
+        let mut tree = MergeTree::of_block(block, step.replicas);
+        for replica in block.replicas(step.replicas) {
+            let mut instance = run.model.replica().unwrap();
+            let go_on = &mut |_, _| ControlFlow::Continue(());
+            let partial = shard::run(&input, replica, instance.as_mut(), go_on).unwrap();
+            tree.insert(Block::of_replica(replica), partial);
+        }
+        let partial = tree.into_root().unwrap_or_else(|| Partial {
+            tensors: vec![None; run.layout.tensors.len()],
+            ..Default::default()
+        });
+        let partial_bytes = partial.encoded_bytes(&run.layout);
+        let is_inline = partial_bytes <= limits::INLINE_PARTIAL_BYTES;
+        let mut inline = Vec::new();
+        for segment in run.layout.merge_segments().iter().filter(|_| is_inline) {
+            let payload = partial.segment(&run.layout, segment);
+            inline.put_u32(payload.len() as u32);
+            inline.extend(payload);
+        }
+        let done = FromWorker::BlockDone(BlockDone {
+            step: id,
+            block,
+            weight: partial.weight,
+            results: partial.results.clone(),
+            digest: partial.digest(&run.layout),
+            partial_bytes,
+            compute_us: 1,
+            is_inline,
+            inline: inline.into(),
+        });
+        self.kept.insert((id, block), partial);
+        self.peer.say(done).await;
+    }
+}

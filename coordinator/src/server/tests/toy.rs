@@ -1,0 +1,109 @@
+//! A model and a dataset small enough to reason about.
+
+use common::dataset::{Dataset, Examples, Features};
+use common::merge::MergeRule;
+use common::model::{Batch, DataShape, Model, ModelError, Registry, Replica};
+use common::results::Results;
+use common::spec::RunSpec;
+use common::state::{NetworkState, Tensor, TensorData};
+use ndarray::ArrayD;
+
+/// Every value of `w` moves towards each example's feature, `seen` counts the
+/// examples, `kept` stays. Panics as it settles a state that has seen
+/// `panic_at` examples.
+#[derive(Clone, Debug)]
+struct Toy {
+    state: NetworkState,
+    panic_at: Option<u64>,
+}
+
+impl Model for Toy {
+    fn initial_state(&self) -> Result<NetworkState, ModelError> {
+        Ok(self.state.clone())
+    }
+
+    fn replica(&self) -> Result<Box<dyn Replica>, ModelError> {
+        Ok(Box::new(self.clone()))
+    }
+
+    fn replica_bytes(&self) -> u64 {
+        self.state.bytes()
+    }
+
+    fn finish_round(&self, state: &mut NetworkState) -> Result<(), ModelError> {
+        let seen = state.u64("seen")?[[0]];
+        assert!(self.panic_at != Some(seen), "{seen} examples are too many");
+        state.f32_mut("w")?.mapv_inplace(|value| value.clamp(-100.0, 100.0));
+        Ok(())
+    }
+}
+
+impl Replica for Toy {
+    fn begin(&mut self, base: &NetworkState) -> Result<(), ModelError> {
+        Ok(self.state.copy_from(base)?)
+    }
+
+    fn process_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
+        for features in batch.features.outer_iter() {
+            for (place, value) in self.state.f32_mut("w")?.iter_mut().enumerate() {
+                *value += 0.1 * (features[0] + (place % 7) as f32 - *value);
+            }
+            self.state.u64_mut("seen")?[[0]] += 1;
+        }
+        self.evaluate_batch(batch)
+    }
+
+    fn evaluate_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
+        let first = f64::from(self.state.f32("w")?.first().copied().unwrap_or_default());
+        let loss = batch.features.iter().map(|feature| f64::from(*feature) - first);
+        let sums = [("loss".to_owned(), loss.fold(0.0, |sum, loss| sum + loss))].into();
+        Ok(Results { examples: batch.labels.len() as u64, sums, ..Default::default() })
+    }
+
+    fn state(&self) -> &NetworkState {
+        &self.state
+    }
+}
+
+fn build(
+    parameters: &toml::Table,
+    _shape: DataShape,
+    _seed: u64,
+) -> Result<Box<dyn Model>, ModelError> {
+    let number = |name: &str| parameters.get(name).and_then(toml::Value::as_integer);
+    let size = number("size").unwrap_or(3) as usize;
+    let tensor = |rule, data| Tensor { data, rule };
+    let f32s = |values: usize| TensorData::F32(ArrayD::from_elem(vec![values], 0.5));
+    let state = NetworkState::new([
+        ("w".into(), tensor(MergeRule::Mean, f32s(size))),
+        ("kept".into(), tensor(MergeRule::Keep, f32s(2))),
+        ("seen".into(), tensor(MergeRule::Sum, TensorData::U64(ArrayD::zeros(vec![1])))),
+    ])?;
+    Ok(Box::new(Toy { state, panic_at: number("panic_at").map(|at| at as u64) }))
+}
+
+/// The toy model alone.
+pub(super) fn registry() -> Registry {
+    let mut registry = Registry::empty();
+    registry.register("toy", "for tests", build);
+    registry
+}
+
+/// Five replicas, two epochs with a short last round, evaluations between.
+pub(super) fn spec(parameters: &str) -> RunSpec {
+    let text = format!(
+        "model = \"toy\"\nreplicas = 5\nbatch_size = 2\nupdate_interval = 2\nepochs = 2\n\
+         evaluation = {{ every = 1, shard_size = 3 }}\ndataset = {{ source = \"digits\" }}\n\
+         [parameters]\n{parameters}\n"
+    );
+    RunSpec::from_toml(&text).unwrap()
+}
+
+/// 53 examples to learn from, 7 to judge by.
+pub(super) fn dataset() -> Dataset {
+    let split = |count: usize, first: f32| {
+        let features = (0..count).map(|at| first + at as f32).collect();
+        Examples::new(Features::F32(features), vec![0; count], 1, 1, 1.0).unwrap()
+    };
+    Dataset { train: split(53, 1.0), test: split(7, -1.0) }
+}

@@ -1,0 +1,479 @@
+//! A submission on its way in: its spec is checked, its model made, its
+//! chunks and its state come, and then it is a run.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use common::dataset::{DatasetError, SplitManifest};
+use common::digest::Digest;
+use common::id::RunId;
+use common::limits;
+use common::model::{DataShape, Model, ModelError, Registry};
+use common::plan::RunPlan;
+use common::spec::{RunSpec, SpecError, Split};
+use common::state::{Layout, NetworkState, Segment, StateError};
+use common::wire::message::ToClient;
+use tracing::info;
+
+use super::connection::{ClientId, Room};
+use super::engine::{Engine, Event};
+use super::run::{Phase, Run, Submission, open_run};
+use super::settle::panic_text;
+use super::store::StoreFull;
+use crate::scheduler;
+
+/// What a client is submitting.
+#[derive(Debug)]
+pub(super) enum Upload {
+    /// Nothing.
+    None,
+    /// Nothing any more: what is still on its way of a rejected submission is
+    /// dropped.
+    Rejected,
+    /// A submission.
+    Open(Box<Open>),
+}
+
+/// A submission under way.
+#[derive(Debug)]
+pub(super) struct Open {
+    /// Tells what jobs find about it from what they find about others.
+    serial: u64,
+    text: String,
+    spec: RunSpec,
+    plan: RunPlan,
+    train: SplitManifest,
+    test: SplitManifest,
+    min_workers: u32,
+    /// The state that comes from the client.
+    incoming: Option<Incoming>,
+    /// The model and its own initial state, once made.
+    made: Option<Made>,
+    /// Chunks that were asked for and have not come.
+    needed: BTreeSet<(Split, u32)>,
+    /// Chunks that came and are being checked.
+    checking: usize,
+    /// Bytes taken from the store's bound for the state.
+    reserved: u64,
+}
+
+/// A state that comes from a client.
+#[derive(Debug)]
+struct Incoming {
+    state: NetworkState,
+    segments: Vec<Segment>,
+    next: usize,
+    /// Of the segments so far.
+    digests: Vec<Digest>,
+}
+
+/// A run's model and its own initial state.
+struct Made {
+    model: Arc<dyn Model>,
+    state: NetworkState,
+}
+
+impl std::fmt::Debug for Made {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Made").finish_non_exhaustive()
+    }
+}
+
+/// A model that was made for a submission, or why it could not be.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    client: ClientId,
+    serial: u64,
+    outcome: Result<Made, String>,
+}
+
+/// A chunk that was checked.
+#[derive(Debug)]
+pub(super) struct CheckedChunk {
+    client: ClientId,
+    serial: u64,
+    split: Split,
+    chunk: u32,
+    outcome: Result<Bytes, DatasetError>,
+}
+
+/// Why a submission is rejected.
+#[derive(Debug, thiserror::Error)]
+enum UploadError {
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    #[error("{0:?} split: {1}")]
+    Split(Split, DatasetError),
+    #[error(
+        "the test examples have {found} features: expected {expected}, as the training examples have"
+    )]
+    Features { expected: u32, found: u32 },
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error("{0}")]
+    Model(String),
+    #[error(
+        "the manifests and the layout take {found} bytes: expected at most {limit}; use fewer, \
+         larger chunks or fewer tensors"
+    )]
+    TooLong { limit: usize, found: usize },
+    #[error(transparent)]
+    Full(#[from] StoreFull),
+    #[error("{0} runs wait already: try again when some have ended")]
+    Runs(usize),
+}
+
+impl UploadError {
+    /// Whether the submission itself is wrong.
+    fn is_bad_input(&self) -> bool {
+        !matches!(self, Self::Full(_) | Self::Runs(_))
+    }
+}
+
+impl Engine {
+    /// Begins a submission.
+    pub(super) fn submit(
+        &mut self,
+        client: ClientId,
+        text: String,
+        train: SplitManifest,
+        test: SplitManifest,
+        state: Option<Layout>,
+        min_workers: u32,
+    ) -> Result<(), String> {
+        let Some(about) = self.clients.get_mut(&client) else { return Ok(()) };
+        if matches!(about.upload, Upload::Open(_)) {
+            return Err("out of turn: a submission while another is under way".into());
+        }
+        match self.open_upload(text, train, test, state, min_workers) {
+            Ok(open) => {
+                self.prepare(client, &open);
+                if let Some(about) = self.clients.get_mut(&client) {
+                    about.upload = Upload::Open(Box::new(open));
+                }
+            }
+            Err(error) => self.reject_upload(client, &error),
+        }
+        Ok(())
+    }
+
+    fn open_upload(
+        &mut self,
+        text: String,
+        train: SplitManifest,
+        test: SplitManifest,
+        state: Option<Layout>,
+        min_workers: u32,
+    ) -> Result<Open, UploadError> {
+        let waiting = self.runs.values().filter(|run| !run.phase.is_over()).count();
+        if waiting >= limits::RUNS {
+            return Err(UploadError::Runs(waiting));
+        }
+        let spec = RunSpec::from_toml(&text)?;
+        train.validate().map_err(|error| UploadError::Split(Split::Train, error))?;
+        test.validate().map_err(|error| UploadError::Split(Split::Test, error))?;
+        if train.examples > 0 && test.examples > 0 && train.features != test.features {
+            let (expected, found) = (train.features, test.features);
+            return Err(UploadError::Features { expected, found });
+        }
+        let plan = RunPlan::new(&spec, train.examples, test.examples)?;
+        if let Some(layout) = &state {
+            layout.validate()?;
+        }
+        let reserved = state.as_ref().map_or(0, Layout::bytes);
+        self.store.reserve(reserved)?;
+        let incoming = match state.map(|layout| Incoming::new(&layout)).transpose() {
+            Ok(incoming) => incoming,
+            Err(error) => {
+                self.store.unreserve(reserved);
+                return Err(error.into());
+            }
+        };
+        if let Err(error) = self.refer_both(&train, &test) {
+            self.store.unreserve(reserved);
+            return Err(error.into());
+        }
+        self.last_upload += 1;
+        Ok(Open {
+            serial: self.last_upload,
+            text,
+            spec,
+            plan,
+            train,
+            test,
+            min_workers,
+            incoming,
+            made: None,
+            needed: BTreeSet::new(),
+            checking: 0,
+            reserved,
+        })
+    }
+
+    fn refer_both(&mut self, train: &SplitManifest, test: &SplitManifest) -> Result<(), StoreFull> {
+        self.store.refer(train)?;
+        self.store.refer(test).inspect_err(|_| self.store.release(train))
+    }
+
+    /// Has the model made, away from the engine: it may take long.
+    fn prepare(&self, client: ClientId, open: &Open) {
+        let (serial, spec, registry) = (open.serial, open.spec.clone(), self.registry.clone());
+        let shape = DataShape {
+            features: open.train.features.max(open.test.features) as usize,
+            classes: open.train.classes.max(open.test.classes) as usize,
+        };
+        self.spawn(move || {
+            let outcome = make_model(&registry, &spec, shape);
+            Event::Prepared(Prepared { client, serial, outcome })
+        });
+    }
+
+    /// The submission that something belongs to, if it is still under way.
+    fn upload(&mut self, client: ClientId, serial: u64) -> Option<&mut Open> {
+        match &mut self.clients.get_mut(&client)?.upload {
+            Upload::Open(open) if open.serial == serial => Some(open),
+            _ => None,
+        }
+    }
+
+    /// Takes in the model, and asks for the chunks that are not here.
+    pub(super) fn on_prepared(&mut self, prepared: Prepared) {
+        let Prepared { client, serial, outcome } = prepared;
+        let Some(open) = self.upload(client, serial) else { return };
+        let made = match outcome {
+            Ok(made) => made,
+            Err(reason) => return self.reject_upload(client, &UploadError::Model(reason)),
+        };
+        if let Some(incoming) = &open.incoming {
+            if let Err(error) = made.state.check_same_tensors(&incoming.state) {
+                return self.reject_upload(client, &error.into());
+            }
+        } else {
+            let bytes = made.state.bytes();
+            if let Err(error) = self.store.reserve(bytes) {
+                return self.reject_upload(client, &error.into());
+            }
+            if let Some(open) = self.upload(client, serial) {
+                open.reserved = bytes;
+            }
+        }
+        let missing = |split, manifest: &SplitManifest| (split, self.store.missing(manifest));
+        let Some(Upload::Open(open)) = self.clients.get(&client).map(|about| &about.upload) else {
+            return;
+        };
+        let missing = [missing(Split::Train, &open.train), missing(Split::Test, &open.test)];
+        let Some(open) = self.upload(client, serial) else { return };
+        open.made = Some(made);
+        for (split, chunks) in &missing {
+            open.needed.extend(chunks.iter().map(|chunk| (*split, *chunk)));
+        }
+        for (split, chunks) in missing {
+            if !chunks.is_empty() {
+                self.send_client(client, ToClient::NeedChunks { split, chunks });
+            }
+        }
+        self.accept_upload(client);
+    }
+
+    /// Takes in a chunk from a client, and has it checked.
+    pub(super) fn on_chunk(
+        &mut self,
+        client: ClientId,
+        split: Split,
+        chunk: u32,
+        payload: Bytes,
+        room: Room,
+    ) -> Result<(), String> {
+        let Some(about) = self.clients.get_mut(&client) else { return Ok(()) };
+        let open = match &mut about.upload {
+            Upload::Open(open) => open,
+            Upload::Rejected => return Ok(()),
+            Upload::None => return Err("out of turn: a chunk without a submission".into()),
+        };
+        if !open.needed.remove(&(split, chunk)) {
+            return Err(format!("out of turn: chunk {chunk} of {split:?} was not asked for"));
+        }
+        open.checking += 1;
+        let serial = open.serial;
+        let manifest = match split {
+            Split::Train => &open.train,
+            Split::Test => &open.test,
+        };
+        let manifest = manifest.clone();
+        self.spawn(move || {
+            let outcome = manifest.check_chunk(chunk as usize, &payload).map(|()| payload);
+            drop(room);
+            Event::ChunkChecked(CheckedChunk { client, serial, split, chunk, outcome })
+        });
+        Ok(())
+    }
+
+    /// Takes in that a chunk was checked.
+    pub(super) fn on_checked_chunk(&mut self, checked: CheckedChunk) {
+        let CheckedChunk { client, serial, split, chunk, outcome } = checked;
+        let Some(open) = self.upload(client, serial) else { return };
+        open.checking -= 1;
+        let manifest = match split {
+            Split::Train => &open.train,
+            Split::Test => &open.test,
+        };
+        let digest = manifest.chunks.get(chunk as usize).copied();
+        match (outcome, digest) {
+            (Ok(content), Some(digest)) => {
+                self.store.insert(digest, content);
+                self.accept_upload(client);
+            }
+            (Ok(_), None) => {}
+            (Err(error), _) => self.reject_upload(client, &UploadError::Split(split, error)),
+        }
+    }
+
+    /// Takes in a segment of the state that a client starts from.
+    pub(super) fn on_state_segment(
+        &mut self,
+        client: ClientId,
+        segment: u32,
+        payload: &[u8],
+    ) -> Result<(), String> {
+        let Some(about) = self.clients.get_mut(&client) else { return Ok(()) };
+        let incoming = match &mut about.upload {
+            Upload::Open(open) => open.incoming.as_mut(),
+            Upload::Rejected => return Ok(()),
+            Upload::None => None,
+        };
+        let Some(incoming) = incoming.filter(|incoming| incoming.next == segment as usize) else {
+            return Err(format!("out of turn: state segment {segment}"));
+        };
+        let Some(place) = incoming.segments.get(incoming.next) else {
+            return Err(format!("out of turn: state segment {segment} of {}", incoming.next));
+        };
+        match incoming.state.write_segment(incoming.next, place, payload) {
+            Ok(()) => {
+                incoming.next += 1;
+                incoming.digests.push(Digest::of(payload));
+                self.accept_upload(client);
+            }
+            Err(error) => self.reject_upload(client, &error.into()),
+        }
+        Ok(())
+    }
+
+    /// Queues the run, once all of it is here.
+    fn accept_upload(&mut self, client: ClientId) {
+        let Some(about) = self.clients.get_mut(&client) else { return };
+        match &about.upload {
+            Upload::Open(open) if open.is_complete() => {}
+            _ => return,
+        }
+        let Upload::Open(open) = std::mem::replace(&mut about.upload, Upload::None) else { return };
+        let run = RunId(self.last_run + 1);
+        match self.run_of(run, *open) {
+            Ok(queued) => {
+                self.last_run = run.0;
+                info!("run {run} is queued: model {}", queued.model_name);
+                self.runs.insert(run, queued);
+                self.forget_old_runs();
+                self.send_client(client, ToClient::Accepted { run });
+                let min_workers = self.runs.get(&run).map_or(0, |run| run.min_workers);
+                self.publish_waiting(run);
+                self.tell(scheduler::Event::RunSubmitted { run, min_workers });
+            }
+            Err((open, error)) => {
+                self.drop_upload(Upload::Open(open));
+                self.reject_upload(client, &error);
+            }
+        }
+    }
+
+    /// The run of a complete submission.
+    fn run_of(&self, id: RunId, mut open: Open) -> Result<Run, (Box<Open>, UploadError)> {
+        let made = open.made.take().expect("a complete submission has its model");
+        let (mut state, initial) = match open.incoming.take() {
+            Some(incoming) => (incoming.state, Some(Digest::of_digests(&[], &incoming.digests))),
+            None => (made.state, None),
+        };
+        if let Err(error) = state.set_rules(&open.spec.merge) {
+            return Err((Box::new(open), error.into()));
+        }
+        let submission = Submission {
+            text: open.text.clone(),
+            model_name: open.spec.model.clone(),
+            model: made.model,
+            plan: open.plan.clone(),
+            train: open.train.clone(),
+            test: open.test.clone(),
+            initial,
+        };
+        let found = open_run(id, &submission, &state).size();
+        if found > limits::FRAME_BYTES {
+            let error = UploadError::TooLong { limit: limits::FRAME_BYTES, found };
+            return Err((Box::new(open), error));
+        }
+        Ok(Run {
+            id,
+            phase: Phase::Queued,
+            min_workers: open.min_workers,
+            model_name: submission.model_name.clone(),
+            rounds: submission.plan.rounds(),
+            submission: Some(Arc::new(submission)),
+            state: Some(Arc::new(state)),
+            reserved: open.reserved,
+            round: 0,
+            loss: None,
+            digest: None,
+            events: VecDeque::new(),
+            followers: BTreeSet::new(),
+        })
+    }
+
+    fn reject_upload(&mut self, client: ClientId, error: &UploadError) {
+        let Some(about) = self.clients.get_mut(&client) else { return };
+        let upload = std::mem::replace(&mut about.upload, Upload::Rejected);
+        self.drop_upload(upload);
+        self.reject(client, error.is_bad_input(), error.to_string());
+    }
+
+    /// Lets go of what a submission held.
+    pub(super) fn drop_upload(&mut self, upload: Upload) {
+        if let Upload::Open(open) = upload {
+            self.store.unreserve(open.reserved);
+            self.store.release(&open.train);
+            self.store.release(&open.test);
+        }
+    }
+}
+
+impl Open {
+    /// Whether model, chunks and state are here.
+    fn is_complete(&self) -> bool {
+        let state = self.incoming.as_ref();
+        self.made.is_some()
+            && self.needed.is_empty()
+            && self.checking == 0
+            && state.is_none_or(|incoming| incoming.next == incoming.segments.len())
+    }
+}
+
+impl Incoming {
+    fn new(layout: &Layout) -> Result<Self, StateError> {
+        let state = NetworkState::zeros(layout)?;
+        Ok(Self { state, segments: layout.state_segments(), next: 0, digests: Vec::new() })
+    }
+}
+
+/// Makes a run's model and its initial state, with the spec's merge rules.
+/// Whatever a model does, the coordinator lives on.
+fn make_model(registry: &Registry, spec: &RunSpec, shape: DataShape) -> Result<Made, String> {
+    let make = || -> Result<_, ModelError> {
+        let model = registry.build(&spec.model, &spec.parameters, shape, spec.seed)?;
+        let mut state = model.initial_state()?;
+        state.set_rules(&spec.merge)?;
+        state.check_finite()?;
+        Ok(Made { model: Arc::from(model), state })
+    };
+    catch_unwind(AssertUnwindSafe(make))
+        .map_err(|panic| panic_text("the model panicked as it was made", &*panic))?
+        .map_err(|error| error.to_string())
+}

@@ -1,0 +1,324 @@
+//! The engine's view of a worker, and what it makes of a worker's messages.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use common::id::{AssignmentId, Block, RunId, StepId, WorkerId};
+use common::plan::StepKind;
+use common::spec::Split;
+use common::wire::codec::encode;
+use common::wire::message::{BlockDone, FromWorker, Progress, ToWorker, WorkerStatus};
+use tracing::{debug, info};
+
+use super::connection::{Link, Peer};
+use super::engine::Engine;
+use super::merge::decode_inline;
+use super::outbox::Transfer;
+use super::run::Outcome;
+use crate::scheduler;
+
+/// A connected worker.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) name: String,
+    slots: u32,
+    memory_limit: u64,
+    /// Resident memory, as its last heartbeat said.
+    pub(super) memory: u64,
+    pub(super) link: Link,
+    /// When bytes had come by the time the scheduler was last told so.
+    pub(super) heard_at: u64,
+    /// The run that it knows of.
+    pub(super) run: Option<RunId>,
+    /// The last step whose base it was sent.
+    pub(super) base: Option<StepId>,
+    /// What it was handed and has not finished.
+    pub(super) assignments: BTreeMap<AssignmentId, (StepId, Block)>,
+    shards_done: u64,
+    draining: bool,
+    /// It said goodbye: its end is no loss.
+    pub(super) goodbye: bool,
+}
+
+impl Worker {
+    pub(super) fn new(name: String, slots: u32, memory_limit: u64, link: Link) -> Self {
+        Self {
+            name,
+            slots,
+            memory_limit,
+            memory: 0,
+            heard_at: link.heard.at(),
+            link,
+            run: None,
+            base: None,
+            assignments: BTreeMap::new(),
+            shards_done: 0,
+            draining: false,
+            goodbye: false,
+        }
+    }
+
+    /// What `coordinator status` says of it.
+    pub(super) fn status(&self, id: WorkerId) -> WorkerStatus {
+        let state = match (self.draining, self.assignments.is_empty()) {
+            (true, _) => "draining",
+            (false, true) => "idle",
+            (false, false) => "busy",
+        };
+        WorkerStatus {
+            id,
+            name: self.name.clone(),
+            address: self.link.address.clone(),
+            slots: self.slots,
+            memory: self.memory,
+            memory_limit: self.memory_limit,
+            state: state.into(),
+            shards_done: self.shards_done,
+            last_heard_ms: self.link.heard.silence().as_millis() as u64,
+        }
+    }
+}
+
+impl Engine {
+    /// Lets a worker in. If a run is active it is told at once, for it may
+    /// have finished blocks of it before it lost its last connection.
+    pub(super) fn join(&mut self, worker: WorkerId, mut about: Worker) {
+        info!(peer = %about.link.address, "worker {worker} ({}) joined", about.name);
+        if let Some(active) = &self.active {
+            about.link.outbox.control(active.open.clone());
+            about.run = Some(active.run);
+        }
+        let slots = about.slots;
+        self.workers.insert(worker, about);
+        self.mark(Peer::Worker(worker));
+        self.tell(scheduler::Event::WorkerJoined { worker, slots });
+        self.publish_queued();
+    }
+
+    /// Hands a block to a worker, with all that it lacks to begin.
+    pub(super) fn assign(
+        &mut self,
+        worker: WorkerId,
+        assignment: AssignmentId,
+        step: StepId,
+        block: Block,
+    ) {
+        let Some(active) = self.active.as_mut().filter(|active| active.step_id() == step) else {
+            return;
+        };
+        let Some(about) = self.workers.get_mut(&worker) else { return };
+        debug!("{assignment}: replicas {block} of {step} to worker {worker} ({})", about.name);
+        let outbox = &about.link.outbox;
+        if about.run != Some(step.run) {
+            outbox.control(active.open.clone());
+            about.run = Some(step.run);
+        }
+        if about.base != Some(step) {
+            let frames = active.frames();
+            outbox.data(Transfer::State { step: Some(step), frames, next: 0 });
+            about.base = Some(step);
+        }
+        outbox.control(encode(ToWorker::Assign { assignment, step, block }));
+        about.assignments.insert(assignment, (step, block));
+        self.mark(Peer::Worker(worker));
+    }
+
+    /// Takes in a worker's message. An error ends its connection.
+    pub(super) fn on_worker_message(
+        &mut self,
+        worker: WorkerId,
+        message: FromWorker,
+    ) -> Result<(), String> {
+        match message {
+            FromWorker::Heartbeat { memory, progress } => {
+                if let Some(about) = self.workers.get_mut(&worker) {
+                    about.memory = memory;
+                }
+                progress.into_iter().for_each(|progress| self.on_progress(worker, progress));
+            }
+            FromWorker::NeedChunks { run, split, chunks } => {
+                return self.send_chunks(worker, run, split, &chunks);
+            }
+            FromWorker::BlockDone(done) => return self.on_block_done(worker, done),
+            FromWorker::ShardFailed { assignment, step, replica, fatal, error } => {
+                let Some((_, block)) = self.take_assignment(worker, assignment) else {
+                    return Ok(());
+                };
+                if !(block.start()..block.end()).contains(&u64::from(replica)) {
+                    return Err(format!(
+                        "out of turn: replica {replica} failed in {assignment}, which is {block}"
+                    ));
+                }
+                debug!("replica {replica} of {step} failed on worker {worker}: {error}");
+                self.tell(scheduler::Event::ShardFailed {
+                    worker,
+                    assignment,
+                    replica,
+                    fatal,
+                    error,
+                });
+            }
+            FromWorker::HandedBack { assignment } => {
+                if self.take_assignment(worker, assignment).is_some() {
+                    self.tell(scheduler::Event::HandedBack { worker, assignment });
+                }
+            }
+            FromWorker::PartialSegment { step, block, segment, payload } => {
+                return self.on_piece(worker, (step, block, segment), payload);
+            }
+            FromWorker::PartialMissing { step, block } => {
+                if self.active.as_ref().is_some_and(|active| active.step_id() == step) {
+                    self.tell(scheduler::Event::PartialMissing { worker, step, block });
+                }
+            }
+            FromWorker::Draining => {
+                if let Some(about) = self.workers.get_mut(&worker) {
+                    about.draining = true;
+                }
+                self.tell(scheduler::Event::WorkerDraining { worker });
+            }
+            FromWorker::Goodbye => {
+                if let Some(about) = self.workers.get_mut(&worker) {
+                    about.goodbye = true;
+                }
+                self.close(Peer::Worker(worker), "it said goodbye");
+            }
+        }
+        Ok(())
+    }
+
+    /// An assignment that the worker has, or had: what comes after the
+    /// assignment was revoked, or from before a reconnect, is of no interest.
+    fn take_assignment(
+        &mut self,
+        worker: WorkerId,
+        assignment: AssignmentId,
+    ) -> Option<(StepId, Block)> {
+        self.workers.get_mut(&worker)?.assignments.remove(&assignment)
+    }
+
+    fn on_progress(&mut self, worker: WorkerId, progress: Progress) {
+        let Progress { assignment, running, shards_done, .. } = progress;
+        let about = self.workers.get(&worker);
+        if about.is_some_and(|about| about.assignments.contains_key(&assignment)) {
+            self.tell(scheduler::Event::Progress { worker, assignment, running, shards_done });
+        }
+    }
+
+    /// Queues the chunks that a worker lacks.
+    fn send_chunks(
+        &mut self,
+        worker: WorkerId,
+        run: RunId,
+        split: Split,
+        chunks: &[u32],
+    ) -> Result<(), String> {
+        let Some(active) = self.active.as_ref().filter(|active| active.run == run) else {
+            let past = run.0 <= self.last_run;
+            return if past {
+                Ok(())
+            } else {
+                Err(format!("out of turn: no run {run} was opened"))
+            };
+        };
+        let manifest = match split {
+            Split::Train => &active.submission.train,
+            Split::Test => &active.submission.test,
+        };
+        let found = |chunk: &u32| {
+            let content = manifest.chunks.get(*chunk as usize).and_then(|of| self.store.get(of));
+            content.map(|content| ((run, split, *chunk), content.clone())).ok_or_else(|| {
+                format!(
+                    "the {split:?} split of run {run} has {} chunks: chunk {chunk} was asked for",
+                    manifest.chunks.len()
+                )
+            })
+        };
+        let found: Vec<_> = chunks.iter().map(found).collect::<Result<_, _>>()?;
+        if let Some(about) = self.workers.get_mut(&worker) {
+            about.link.outbox.chunks(found.into_iter());
+            self.mark(Peer::Worker(worker));
+        }
+        Ok(())
+    }
+
+    /// Checks a finished block, and tells the scheduler.
+    fn on_block_done(&mut self, worker: WorkerId, done: BlockDone) -> Result<(), String> {
+        let BlockDone { step, block, weight, .. } = done;
+        let Some(active) = self.active.as_mut().filter(|active| active.run == step.run) else {
+            let past = step.run.0 <= self.last_run;
+            return if past { Ok(()) } else { Err(format!("out of turn: {step} has not begun")) };
+        };
+        if step.index > active.step.index {
+            return Err(format!("out of turn: {step} has not begun"));
+        }
+        let Some(about) = self.workers.get_mut(&worker) else { return Ok(()) };
+        if about.run != Some(step.run) {
+            // Its partials may be of another coordinator's run of this number.
+            return Err(format!("out of turn: run {} was not opened here", step.run));
+        }
+        about.assignments.retain(|_, (of, assigned)| (*of, *assigned) != (step, block));
+        if step.index < active.step.index {
+            debug!("late: replicas {block} of {step} from worker {worker}");
+            let frame = encode(ToWorker::StepDone { step });
+            self.send_worker_frame(worker, frame);
+            return Ok(());
+        }
+        let replicas = block.replicas(active.step.replicas);
+        if !active.step.root().contains(block) || replicas.is_empty() {
+            return Err(format!("{step} has {} replicas, not {block}", active.step.replicas));
+        }
+        let expected = active.weight(block);
+        if weight != expected {
+            return Err(format!(
+                "replicas {block} of {step} have {expected} examples, found weight {weight}"
+            ));
+        }
+        let inline = match active.step.kind {
+            StepKind::Evaluate { .. } => Some(Vec::new()),
+            StepKind::Train { .. } if !done.is_inline => None,
+            StepKind::Train { .. } => {
+                let decoded = decode_inline(&active.cut, weight, done.inline);
+                let place = |error| format!("the partial of replicas {block} of {step}: {error}");
+                Some(decoded.map_err(place)?)
+            }
+        };
+        if let Some(first) = active.outcomes.get(&block)
+            && first.digest != done.digest
+        {
+            let reason = format!(
+                "replicas {block} of {step} gave partial {} on worker {} and {} on worker {worker} \
+                 ({}): the results of a shard must be the same everywhere; look for a model that \
+                 reads a clock, a thread count or the environment, or for a faulty machine",
+                first.digest, first.worker, done.digest, about.name
+            );
+            self.give_up(&reason);
+            return Ok(());
+        }
+        let compute = Duration::from_micros(done.compute_us);
+        active.clock.computed(self.now, worker, compute);
+        about.shards_done += replicas.len() as u64;
+        let is_inline = inline.is_some();
+        let outcome =
+            Outcome { weight, results: done.results, digest: done.digest, worker, inline };
+        if is_inline {
+            self.arrived = Some((step, block, outcome));
+        } else {
+            active.outcomes.entry(block).or_insert(outcome);
+        }
+        self.tell(scheduler::Event::BlockDone { worker, step, block, inline: is_inline, compute });
+        self.arrived = None;
+        Ok(())
+    }
+
+    /// Keeps what came inline, if the scheduler says so.
+    pub(super) fn on_verdict(&mut self, step: StepId, block: Block, keep: bool) {
+        let Some((of, at, outcome)) = self.arrived.take() else { return };
+        let Some(active) = self.active.as_mut().filter(|active| active.step_id() == step) else {
+            return;
+        };
+        if keep && (of, at) == (step, block) {
+            active.outcomes.insert(block, outcome);
+        }
+    }
+}
