@@ -1,0 +1,149 @@
+//! A user's own model, as a tutorial: a classifier that knows the mean image
+//! (the centroid) of each class, and finds the class whose centroid is nearest.
+//!
+//! ```text
+//! cargo build --release -p custom_model
+//! target/release/custom_coordinator run --local 3 \
+//!     --worker-binary target/release/custom_worker \
+//!     --model centroids --dataset digits --epochs 1
+//! ```
+//!
+//! Four steps make a model: describe its state, process a batch, say what you
+//! saw, register it by name. Sockets, retries and merging are none of its
+//! business.
+
+use common::merge::MergeRule;
+use common::model::{Batch, DataShape, Model, ModelError, Parameters, Registry, Replica};
+use common::results::{CORRECT, Results};
+use common::state::{NetworkState, Tensor, TensorData};
+use ndarray::{ArrayD, ArrayView1, Ix2};
+
+/// Step 4, register: the standard models and this one. The binaries beside
+/// this file hand it to `coordinator::run` and `worker::run`; both must have
+/// the same models.
+pub fn registry() -> Registry {
+    let mut registry = Registry::standard();
+    registry.register("centroids", "nearest class mean, one pass", build);
+    registry
+}
+
+/// Makes the model from its parameters (it has none, and says so to whoever
+/// gives some), the shape of the data and the seed (nothing here is random).
+fn build(
+    parameters: &toml::Table,
+    shape: DataShape,
+    _seed: u64,
+) -> Result<Box<dyn Model>, ModelError> {
+    Parameters::new(parameters).finish()?;
+    Ok(Box::new(Centroids { shape }))
+}
+
+struct Centroids {
+    shape: DataShape,
+}
+
+impl Model for Centroids {
+    /// Step 1, the state. Each tensor says how replicas' versions of it become
+    /// one. Replicas see different examples, so their sums and counts add up.
+    fn initial_state(&self) -> Result<NetworkState, ModelError> {
+        let DataShape { features, classes } = self.shape;
+        let sums = TensorData::F32(ArrayD::zeros([features, classes].as_slice()));
+        let counts = TensorData::U64(ArrayD::zeros([classes].as_slice()));
+        Ok(NetworkState::new([
+            ("sums".to_owned(), Tensor { data: sums, rule: MergeRule::Sum }),
+            ("counts".to_owned(), Tensor { data: counts, rule: MergeRule::Sum }),
+        ])?)
+    }
+
+    fn replica(&self) -> Result<Box<dyn Replica>, ModelError> {
+        Ok(Box::new(CentroidsReplica { shape: self.shape, state: self.initial_state()? }))
+    }
+
+    /// What a replica holds in memory: workers plan with it.
+    fn replica_bytes(&self) -> u64 {
+        let DataShape { features, classes } = self.shape;
+        (4 * features * classes + 8 * classes) as u64
+    }
+}
+
+struct CentroidsReplica {
+    shape: DataShape,
+    state: NetworkState,
+}
+
+impl Replica for CentroidsReplica {
+    /// A shard starts from the round's state, whatever this instance did
+    /// before.
+    fn begin(&mut self, base: &NetworkState) -> Result<(), ModelError> {
+        Ok(self.state.copy_from(base)?)
+    }
+
+    /// Step 2, learn. Examples come in a fixed order, and are added up in it:
+    /// that, and no more, is what gives the same bits on any cluster.
+    fn process_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
+        let results = self.evaluate_batch(batch)?;
+        for (features, label) in batch.features.rows().into_iter().zip(batch.labels) {
+            let class = *label as usize;
+            let mut sums = self.state.f32_mut("sums")?;
+            for (at, feature) in features.iter().enumerate() {
+                sums[[at, class].as_slice()] += feature;
+            }
+            self.state.u64_mut("counts")?[[class].as_slice()] += 1;
+        }
+        Ok(results)
+    }
+
+    /// Step 3, say what you saw: sums and counts over examples. `correct` is
+    /// what accuracy is computed from.
+    fn evaluate_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
+        let DataShape { features, classes } = self.shape;
+        let fits = batch.features.ncols() == features
+            && batch.labels.iter().all(|label| (*label as usize) < classes);
+        if !fits {
+            return Err(ModelError::Data {
+                expected: format!("{features} features and labels below {classes}"),
+                found: "something else".into(),
+            });
+        }
+        let mut correct = 0;
+        for (features, label) in batch.features.rows().into_iter().zip(batch.labels) {
+            correct += u64::from(self.nearest(features)? == *label as usize);
+        }
+        Ok(Results {
+            examples: batch.labels.len() as u64,
+            counts: [(CORRECT.to_owned(), vec![correct])].into(),
+            ..Results::default()
+        })
+    }
+
+    fn state(&self) -> &NetworkState {
+        &self.state
+    }
+}
+
+impl CentroidsReplica {
+    /// The class whose centroid is nearest; 0 before any example was seen.
+    fn nearest(&self, features: ArrayView1<'_, f32>) -> Result<usize, ModelError> {
+        let sums = self.state.f32("sums")?.view().into_dimensionality::<Ix2>();
+        let sums = sums.map_err(|error| ModelError::Other(error.to_string()))?;
+        let counts = self.state.u64("counts")?;
+        let (mut nearest, mut least) = (0, f32::INFINITY);
+        for (class, (sums, count)) in sums.columns().into_iter().zip(counts).enumerate() {
+            // A plain loop: `Iterator::sum` over floats is fine as well, but
+            // nothing that splits the sum by threads or by CPU.
+            let mut distance = 0.0;
+            for (feature, sum) in features.iter().zip(sums) {
+                let difference = feature - sum / *count as f32;
+                distance += difference * difference;
+            }
+            // Without examples the distance is NaN, and less than nothing.
+            if distance < least {
+                (nearest, least) = (class, distance);
+            }
+        }
+        Ok(nearest)
+    }
+}
+
+#[cfg(test)]
+mod tests;
