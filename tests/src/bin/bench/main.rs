@@ -1,0 +1,58 @@
+//! What the exchange costs: `cargo run --release -p tests --bin bench`.
+//!
+//! Prints the tables of `docs/PERFORMANCE.md`. Every figure of the cluster
+//! stands beside the same bytes through bare TCP sockets in the same run,
+//! because machines differ and are noisy.
+//!
+//! This program is its own coordinator and worker (`bench coordinator …`,
+//! `bench worker …`), with a model that only has a state of a given size.
+
+mod ballast;
+mod bare;
+mod measure;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Measures what the exchange costs.
+#[derive(Debug, Parser)]
+#[command(name = "bench", after_help = "Example:\n  bench --sizes 1,10 --rounds 10")]
+struct Options {
+    /// Sizes of the state, in MB.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 100, 400])]
+    sizes: Vec<u64>,
+    /// Numbers of workers.
+    #[arg(long, value_delimiter = ',', default_values_t = [2, 4])]
+    workers: Vec<u32>,
+    /// Rounds of each measurement; the median counts.
+    #[arg(long, default_value_t = 9)]
+    rounds: u64,
+    /// Rounds of the measurement with a state of 1 KiB; 0 leaves it out, and
+    /// that of a launch.
+    #[arg(long, default_value_t = 20_000)]
+    small_rounds: u64,
+}
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().collect::<Vec<_>>();
+    match args.get(1).and_then(|command| command.to_str()) {
+        Some("coordinator") => {
+            args.remove(1);
+            coordinator::run(ballast::registry(), args)
+        }
+        Some("worker") => {
+            args.remove(1);
+            worker::run(ballast::registry(), args)
+        }
+        _ => {
+            let options = Options::parse();
+            if options.small_rounds > 0 {
+                measure::start();
+                measure::small(options.small_rounds);
+            }
+            measure::sizes(&options);
+            ExitCode::SUCCESS
+        }
+    }
+}

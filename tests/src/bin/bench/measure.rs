@@ -1,0 +1,180 @@
+//! The measurements.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tests::binaries::binaries;
+
+use crate::{Options, bare};
+
+/// Repetitions of the measurement of a launch.
+const LAUNCHES: usize = 9;
+
+/// Launch to the first merged round, and what an idle worker holds.
+pub(crate) fn start() {
+    let mut times = (0..LAUNCHES).map(|_| first_round()).collect::<Vec<_>>();
+    times.sort_unstable();
+    println!("launch of `run --local 2` to the first merged round: {} ms", ms(times[LAUNCHES / 2]));
+    println!("idle worker: {:.1} MB resident\n", idle_worker() as f64 / 1e6);
+}
+
+/// Rounds a second with a state of 1 KiB.
+pub(crate) fn small(rounds: u64) {
+    let run = Run::start(256, 2, rounds);
+    let times = run.round_times();
+    let total: Duration = times.iter().skip(times.len() / 10).sum();
+    let rate = (times.len() - times.len() / 10) as f64 / total.as_secs_f64();
+    println!("state of 1 KiB, 2 workers: {rate:.0} rounds/s over {} rounds\n", times.len());
+}
+
+/// Seconds a round beside bare TCP, and the coordinator's memory.
+pub(crate) fn sizes(options: &Options) {
+    println!("| state MB | workers | round ms | bare TCP ms | ratio | coordinator peak / state |");
+    println!("|---|---|---|---|---|---|");
+    for &size in &options.sizes {
+        for &workers in &options.workers {
+            let bytes = size * 1_000_000;
+            let bare = bare::exchange(bytes as usize, workers, options.rounds);
+            let run = Run::start(bytes / 4, workers, options.rounds);
+            let coordinator = run.coordinator.id();
+            let (mut times, peak) = run.round_times_while(|| peak_memory(coordinator));
+            times.sort_unstable();
+            let round = times[times.len() / 2];
+            println!(
+                "| {size} | {workers} | {} | {} | {:.2} | {:.2} |",
+                ms(round),
+                ms(bare),
+                round.as_secs_f64() / bare.as_secs_f64(),
+                peak as f64 / bytes as f64,
+            );
+        }
+    }
+}
+
+fn ms(time: Duration) -> String {
+    format!("{:.1}", time.as_secs_f64() * 1e3)
+}
+
+/// A cluster of this very program that runs `ballast`.
+struct Run {
+    coordinator: Child,
+    workers: Vec<Child>,
+    client: Child,
+    _spec: tempfile::TempPath,
+}
+
+impl Run {
+    fn start(elements: u64, workers: u32, rounds: u64) -> Self {
+        let program = std::env::current_exe().expect("a running program has a path");
+        let mut coordinator = spawn(&program, &["coordinator", "serve", "--listen", "127.0.0.1:0"]);
+        let mut line = String::new();
+        let stdout = coordinator.stdout.take().expect("stdout is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("the coordinator says where it is");
+        let address = line.trim().strip_prefix("listening on ").expect("an address").to_owned();
+        let join = ["worker", "--coordinator", &address, "--slots", "1", "--log-level", "warn"];
+        let joined = (0..workers).map(|_| spawn(&program, &join)).collect();
+        let spec = spec(elements, workers, rounds);
+        let (workers, path) = (workers.to_string(), spec.to_string_lossy());
+        let submit = ["coordinator", "run", &*path, "--coordinator", &address, "--json"];
+        let submit = [&submit[..], &["--min-workers", &workers]].concat();
+        let client = spawn(&program, &submit);
+        Self { coordinator, workers: joined, client, _spec: spec }
+    }
+
+    fn round_times(self) -> Vec<Duration> {
+        self.round_times_while(|| ()).0
+    }
+
+    /// Time of every round as the coordinator reports it, and what `last`
+    /// gives when all are done.
+    fn round_times_while<T>(mut self, last: impl FnOnce() -> T) -> (Vec<Duration>, T) {
+        let stdout = self.client.stdout.take().expect("stdout is piped");
+        let mut times = Vec::new();
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            let event: Value = serde_json::from_str(&line).expect("a JSON line");
+            if event["event"] == "round" {
+                let part = |name: &str| event[name].as_f64().expect("a time in ms");
+                let ms = part("compute_ms") + part("synchronisation_ms");
+                times.push(Duration::from_secs_f64(ms / 1e3));
+            }
+        }
+        (times, last())
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        for child in self.workers.iter_mut().chain([&mut self.client, &mut self.coordinator]) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A run of `rounds` rounds with one replica a worker.
+fn spec(elements: u64, workers: u32, rounds: u64) -> tempfile::TempPath {
+    let mut file = tempfile::Builder::new().suffix(".toml").tempfile().expect("a file");
+    let text = format!(
+        "model = \"ballast\"\nreplicas = {workers}\nbatch_size = 1\nrounds = {rounds}\n\
+         [parameters]\nelements = {elements}\n[dataset]\nsource = \"digits\"\n"
+    );
+    file.write_all(text.as_bytes()).expect("the spec is written");
+    file.into_temp_path()
+}
+
+fn spawn(program: &Path, args: &[&str]) -> Child {
+    Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts")
+}
+
+fn first_round() -> Duration {
+    let start = Instant::now();
+    let mut child =
+        spawn(&binaries().coordinator, &["run", "--local", "2", "--rounds", "3", "--json"]);
+    let stdout = child.stdout.take().expect("stdout is piped");
+    let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+    let found = lines.any(|line| line.contains("\"event\":\"round\""));
+    let time = start.elapsed();
+    assert!(found, "the run has rounds");
+    lines.for_each(drop);
+    let _ = child.wait();
+    time
+}
+
+/// Resident bytes of a worker that has joined and waits.
+fn idle_worker() -> u64 {
+    let mut coordinator = spawn(&binaries().coordinator, &["serve", "--listen", "127.0.0.1:0"]);
+    let mut line = String::new();
+    let stdout = coordinator.stdout.take().expect("stdout is piped");
+    BufReader::new(stdout).read_line(&mut line).expect("the coordinator says where it is");
+    let address = line.trim().strip_prefix("listening on ").expect("an address").to_owned();
+    let mut worker = spawn(&binaries().worker, &["--coordinator", &address]);
+    let status = PathBuf::from(format!("/proc/{}/status", worker.id()));
+    std::thread::sleep(Duration::from_secs(2));
+    let resident = memory(&status, "VmRSS:");
+    for child in [&mut worker, &mut coordinator] {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    resident
+}
+
+fn peak_memory(process: u32) -> u64 {
+    memory(&PathBuf::from(format!("/proc/{process}/status")), "VmHWM:")
+}
+
+/// A line of `/proc/PID/status`, in bytes.
+fn memory(status: &Path, name: &str) -> u64 {
+    let text = std::fs::read_to_string(status).expect("the process runs");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("the line is there");
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kilobytes * 1024
+}

@@ -1,0 +1,73 @@
+//! The real binaries, built once by cargo in the profile of the tests.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Where the binaries lie.
+#[derive(Clone, Debug)]
+pub struct Binaries {
+    /// `coordinator`.
+    pub coordinator: PathBuf,
+    /// `worker`.
+    pub worker: PathBuf,
+    /// The coordinator of `examples/custom_model`.
+    pub custom_coordinator: PathBuf,
+    /// The worker of `examples/custom_model`.
+    pub custom_worker: PathBuf,
+}
+
+/// The workspace's folder.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the workspace")
+}
+
+/// The binaries of this build.
+pub fn binaries() -> &'static Binaries {
+    static BUILT: OnceLock<Binaries> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+        build(&target_folder(), profile, None)
+    })
+}
+
+/// Builds the binaries into `target`, with `RUSTFLAGS` if given.
+pub fn build(target: &Path, profile: &str, rustflags: Option<&str>) -> Binaries {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .current_dir(workspace())
+        .args([
+            "build",
+            "--locked",
+            "--quiet",
+            "-p",
+            "coordinator",
+            "-p",
+            "worker",
+            "-p",
+            "custom_model",
+        ])
+        .args(["--profile", profile, "--target-dir"])
+        .arg(target);
+    if let Some(flags) = rustflags {
+        cargo.env("RUSTFLAGS", flags);
+    }
+    let status = cargo.status().expect("cargo starts");
+    assert!(status.success(), "building the binaries: {status}");
+    let folder = target.join(if profile == "dev" { "debug" } else { profile });
+    Binaries {
+        coordinator: folder.join("coordinator"),
+        worker: folder.join("worker"),
+        custom_coordinator: folder.join("custom_coordinator"),
+        custom_worker: folder.join("custom_worker"),
+    }
+}
+
+/// The target folder that this program was built into: the one that cargo has
+/// marked.
+pub fn target_folder() -> PathBuf {
+    let program = std::env::current_exe().expect("a running program has a path");
+    let mut folders = program.ancestors();
+    let marked = folders.find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    marked.expect("cargo marks its target folder").to_owned()
+}

@@ -1,0 +1,14 @@
+//! Where coordinator and worker meet: the harness of the end-to-end tests.
+//!
+//! - [`binaries`]: the real binaries, built once.
+//! - [`cluster`]: a coordinator and workers as processes, and what to do to
+//!   them.
+//! - [`client`]: `coordinator run --json`, followed event by event.
+//! - [`proxy`]: what can happen between a worker and its coordinator.
+//! - [`expected`]: what the one-process reference gives.
+
+pub mod binaries;
+pub mod client;
+pub mod cluster;
+pub mod expected;
+pub mod proxy;

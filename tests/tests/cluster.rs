@@ -1,0 +1,100 @@
+//! The same bits on any cluster.
+
+use std::process::Command;
+
+use tests::binaries;
+use tests::cluster::Cluster;
+use tests::expected;
+
+pub(crate) const SOFTMAX: &str = r#"
+model = "softmax"
+seed = 7
+replicas = 8
+batch_size = 10
+update_interval = 3
+epochs = 2
+[dataset]
+source = "digits"
+[evaluation]
+every = 1
+"#;
+
+pub(crate) const MLP: &str = r#"
+model = "mlp"
+seed = 7
+replicas = 6
+batch_size = 7
+update_interval = 5
+rounds = 11
+[parameters]
+hidden = [24]
+momentum = 0.9
+momentum_state = "merged"
+[dataset]
+source = "digits"
+"#;
+
+#[test]
+fn any_number_of_workers_and_slots_gives_the_same_bits() {
+    let specs = [SOFTMAX, MLP].map(|spec| (spec, expected::digest(spec)));
+    for workers in [1, 2, 3, 7] {
+        for slots in [1, 2, 4] {
+            let cluster = Cluster::start().with_workers(workers, slots);
+            for (spec, expected) in &specs {
+                let mut client = cluster.submit_when(spec, workers);
+                let started = client.wait_for("started");
+                assert_eq!(started["workers"], workers);
+                assert_eq!(client.finish(), *expected, "{workers} workers of {slots} slots");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_users_own_model_in_its_own_binaries() {
+    let spec = "model = \"centroids\"\nepochs = 1\ndataset.source = \"digits\"\n";
+    let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    std::fs::write(file.path(), spec).unwrap();
+    let built = binaries::binaries();
+    let output = Command::new(&built.custom_coordinator)
+        .arg("run")
+        .arg(file.path())
+        .args(["--local", "3", "--worker-binary"])
+        .arg(&built.custom_worker)
+        .output()
+        .unwrap();
+    let expected = expected::digest_with(custom_model::registry(), spec);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains(&expected.to_string()), "{text}");
+}
+
+#[test]
+fn any_instruction_set_gives_the_same_bits() {
+    let expected = [SOFTMAX, MLP].map(expected::digest);
+    let levels = [
+        ("x86-64", true),
+        ("x86-64-v3", is_x86_feature_detected!("avx2")),
+        ("x86-64-v4", is_x86_feature_detected!("avx512f")),
+    ];
+    for (level, available) in levels {
+        if !available {
+            println!("skipped: this CPU lacks {level}");
+            continue;
+        }
+        let target = binaries::target_folder().join("instruction-sets").join(level);
+        let flags = format!("-C target-cpu={level}");
+        let built = binaries::build(&target, "dev", Some(&flags));
+        for (spec, expected) in [SOFTMAX, MLP].iter().zip(&expected) {
+            let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+            std::fs::write(file.path(), spec).unwrap();
+            let output = Command::new(&built.coordinator)
+                .arg("run")
+                .arg(file.path())
+                .args(["--local", "2", "--json"])
+                .output()
+                .unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            assert!(text.contains(&expected.to_string()), "{level}: {text}");
+        }
+    }
+}

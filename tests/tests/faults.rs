@@ -1,0 +1,137 @@
+//! The same bits, whoever dies. Each test proves that its fault happened.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tests::cluster::Cluster;
+use tests::expected;
+use tests::proxy::{Fault, Proxy};
+
+use crate::cluster::SOFTMAX;
+
+/// Rounds of [`LONG`].
+const ROUNDS: usize = 6;
+
+/// Rounds that take long enough to be struck in the middle, and a state that
+/// is pulled in pieces rather than sent along.
+const LONG: &str = r#"
+model = "mlp"
+seed = 3
+replicas = 8
+batch_size = 9
+update_interval = 20
+rounds = 6
+[parameters]
+hidden = [768, 768]
+[dataset]
+source = "digits"
+"#;
+
+#[test]
+fn a_worker_killed_in_every_round() {
+    let mut cluster = Cluster::start().with_workers(2, 1);
+    let mut client = cluster.submit_when(LONG, 2);
+    for round in 0..ROUNDS {
+        if round > 0 {
+            client.wait_for("round");
+        } else {
+            client.wait_for("started");
+        }
+        cluster.workers.remove(0).signal(Signal::SIGKILL);
+        cluster.add_worker(1);
+    }
+    assert_eq!(client.finish(), expected::digest(LONG));
+    assert!(client.count_worker_events("lost") >= ROUNDS, "{:#?}", client.events);
+}
+
+#[test]
+fn all_workers_killed_at_once() {
+    let mut cluster = Cluster::start().with_workers(3, 1);
+    let mut client = cluster.submit_when(LONG, 3);
+    client.wait_for("round");
+    for worker in &cluster.workers {
+        worker.signal(Signal::SIGKILL);
+    }
+    for _ in 0..3 {
+        while client.wait_for("worker")["what"] != "lost" {}
+    }
+    cluster.add_worker(2);
+    assert_eq!(client.finish(), expected::digest(LONG));
+    assert_eq!(client.count_worker_events("lost"), 3);
+}
+
+#[test]
+fn a_worker_stopped_past_the_timeout_and_continued() {
+    let cluster = Cluster::start_with(&["--heartbeat-timeout", "2"]).with_workers(2, 1);
+    let mut client = cluster.submit_when(LONG, 2);
+    client.wait_for("started");
+    cluster.workers[0].signal(Signal::SIGSTOP);
+    while client.wait_for("worker")["what"] != "lost" {}
+    cluster.workers[0].signal(Signal::SIGCONT);
+    assert_eq!(client.finish(), expected::digest(LONG));
+}
+
+#[test]
+fn a_worker_that_joins_half_way() {
+    let mut cluster = Cluster::start().with_workers(1, 1);
+    let mut client = cluster.submit_when(LONG, 1);
+    for _ in 0..ROUNDS / 2 {
+        client.wait_for("round");
+    }
+    cluster.add_worker(2);
+    while client.wait_for("worker")["what"] != "joined" {}
+    assert_eq!(client.finish(), expected::digest(LONG));
+}
+
+#[test]
+fn a_worker_that_leaves_by_sigterm() {
+    let mut cluster = Cluster::start().with_workers(2, 1);
+    let mut client = cluster.submit_when(LONG, 2);
+    client.wait_for("round");
+    cluster.workers[0].signal(Signal::SIGTERM);
+    while client.wait_for("worker")["what"] != "left" {}
+    assert!(cluster.workers[0].wait().success());
+    assert_eq!(client.finish(), expected::digest(LONG));
+    assert_eq!(client.count_worker_events("lost"), 0);
+}
+
+#[test]
+fn connections_that_are_reset() {
+    // To the coordinator, a connection that breaks is a worker that died: this
+    // many deaths over one shard would fail the run as the fault of the shard.
+    let mut cluster = Cluster::start_with(&["--crash-limit", "1000"]);
+    // Enough to shake hands and to begin: then the connection breaks while
+    // blocks are done or partials are pulled, again and again.
+    let proxy = Proxy::start(&cluster.address, Fault::Reset { after: 20_000 });
+    let address = proxy.address.clone();
+    cluster.add_worker_at(&address, 1);
+    cluster.add_worker_at(&address, 2);
+    let mut client = cluster.submit_when(LONG, 2);
+    assert_eq!(client.finish(), expected::digest(LONG));
+    assert!(proxy.resets() >= 3, "{}", proxy.resets());
+}
+
+#[test]
+fn frames_that_come_late_and_in_pieces() {
+    let mut cluster = Cluster::start();
+    let fault = Fault::Split { piece: 31, pause: Duration::from_micros(50) };
+    let proxy = Proxy::start(&cluster.address, fault);
+    let address = proxy.address.clone();
+    cluster.add_worker_at(&address, 1);
+    cluster.add_worker(1);
+    let mut client = cluster.submit_when(SOFTMAX, 2);
+    assert_eq!(client.finish(), expected::digest(SOFTMAX));
+    assert!(proxy.pieces() > 500, "{}", proxy.pieces());
+}
+
+#[test]
+fn results_that_come_twice_and_late() {
+    let mut cluster = Cluster::start();
+    let proxy = Proxy::start(&cluster.address, Fault::Repeat);
+    let address = proxy.address.clone();
+    cluster.add_worker_at(&address, 1);
+    cluster.add_worker_at(&address, 2);
+    let mut client = cluster.submit_when(SOFTMAX, 2);
+    assert_eq!(client.finish(), expected::digest(SOFTMAX));
+    assert!(proxy.duplicates() > 10 && proxy.late() > 10);
+}

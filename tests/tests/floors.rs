@@ -1,0 +1,263 @@
+//! Imports only go down, and the pure modules stay pure. ARCHITECTURE.md
+//! explains the floors; this is what keeps them.
+
+use std::fs;
+use std::path::Path;
+
+use tests::binaries::workspace;
+
+/// What the files below a path may not name, and why.
+struct Rule {
+    why: &'static str,
+    paths: &'static [&'static str],
+    except: &'static [&'static str],
+    banned: &'static [&'static str],
+}
+
+const RULES: &[Rule] = &[
+    Rule {
+        why: "the scheduler and the worker's session are pure: no I/O, clock, thread or tensor",
+        paths: &["coordinator/src/scheduler", "worker/src/session"],
+        except: &[],
+        banned: &[
+            "tokio",
+            "rayon",
+            "ndarray",
+            "std::fs",
+            "std::net",
+            "std::io",
+            "std::env",
+            "std::thread",
+            "std::process",
+            "SystemTime",
+            "Instant::now",
+            "thread_rng",
+            "HashMap",
+            "HashSet",
+            "tracing",
+            "common::state",
+            "common::merge",
+            "common::model",
+            "common::dataset",
+            "common::wire",
+            "crate::server",
+            "crate::client",
+            "crate::local",
+            "crate::driver",
+            "crate::cli",
+        ],
+    },
+    Rule {
+        why: "what a round is depends on nothing but its input: no I/O, clock or host",
+        paths: &[
+            "common/src/merge",
+            "common/src/model",
+            "common/src/plan",
+            "common/src/shard",
+            "common/src/results",
+            "common/src/id",
+            "common/src/spec",
+        ],
+        except: &[],
+        banned: &[
+            "tokio",
+            "std::fs",
+            "std::net",
+            "std::env",
+            "std::thread",
+            "SystemTime",
+            "Instant",
+            "thread_rng",
+            "HashMap",
+            "HashSet",
+            "mul_add",
+            "available_parallelism",
+            "current_num_threads",
+        ],
+    },
+    Rule {
+        why: "floor 0 knows nothing above it",
+        paths: &[
+            "common/src/id",
+            "common/src/digest",
+            "common/src/limits",
+            "common/src/results",
+            "common/src/spec",
+            "common/src/merge_rule",
+        ],
+        except: &[],
+        banned: &[
+            "crate::state",
+            "crate::merge",
+            "crate::model",
+            "crate::dataset",
+            "crate::plan",
+            "crate::shard",
+            "crate::wire",
+            "crate::settings",
+        ],
+    },
+    Rule {
+        why: "floor 1 knows neither the wire nor settings",
+        paths: &[
+            "common/src/state",
+            "common/src/merge",
+            "common/src/model",
+            "common/src/dataset",
+            "common/src/plan",
+            "common/src/shard",
+        ],
+        except: &[],
+        banned: &["crate::wire", "crate::settings"],
+    },
+    Rule {
+        why: "the wire knows no settings",
+        paths: &["common/src/wire"],
+        except: &[],
+        banned: &["crate::settings", "crate::model", "crate::shard"],
+    },
+    Rule {
+        why: "flags and settings files belong to floor 5",
+        paths: &["common/src", "coordinator/src", "worker/src"],
+        except: &["common/src/settings", "coordinator/src/cli", "worker/src/cli"],
+        banned: &["clap::", "config::Config", "config::builder", "anyhow"],
+    },
+    Rule {
+        why: "drivers do not know the command line",
+        paths: &[
+            "coordinator/src/server",
+            "coordinator/src/client",
+            "coordinator/src/local",
+            "coordinator/src/reference",
+            "worker/src/driver",
+        ],
+        except: &[],
+        banned: &["crate::cli", "common::settings"],
+    },
+    Rule {
+        why: "the coordinator and the worker meet in `tests` only",
+        paths: &["coordinator/src", "coordinator/Cargo.toml"],
+        except: &[],
+        banned: &["use worker::", "worker.workspace", "worker = {"],
+    },
+    Rule {
+        why: "the coordinator and the worker meet in `tests` only",
+        paths: &["worker/src", "worker/Cargo.toml"],
+        except: &[],
+        banned: &["use coordinator::", "coordinator.workspace", "coordinator = {"],
+    },
+    Rule {
+        why: "`unsafe` lives in the kernels alone",
+        paths: &["common/src", "coordinator/src", "worker/src"],
+        except: &["common/src/model/kernel"],
+        banned: &["unsafe {", "unsafe fn", "allow(unsafe_code)"],
+    },
+];
+
+/// Longest `main.rs`, in lines.
+const MAIN_LINES: usize = 60;
+
+#[test]
+fn floors_hold() {
+    let broken = violations(&sources());
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn every_rule_catches_a_breach() {
+    for rule in RULES {
+        for banned in rule.banned {
+            let path = format!("{}/planted.rs", rule.paths[0]);
+            let planted = (path, format!("fn planted() {{ {banned} }}\n"));
+            let found = violations(&[planted]);
+            assert!(
+                found.iter().any(|line| line.contains(rule.why)),
+                "`{banned}` in {} was not caught",
+                rule.paths[0]
+            );
+        }
+    }
+    let long = ("worker/src/main.rs".to_owned(), "\n".repeat(MAIN_LINES + 1));
+    assert_eq!(violations(&[long]).len(), 1);
+}
+
+#[test]
+fn every_rule_reads_something() {
+    let sources = sources();
+    for path in RULES.iter().flat_map(|rule| rule.paths.iter().chain(rule.except)) {
+        assert!(sources.iter().any(|(file, _)| below(file, path)), "nothing lies at {path}");
+    }
+}
+
+/// One line for each breach.
+fn violations(sources: &[(String, String)]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (file, text) in sources {
+        if file.ends_with("src/main.rs") && text.lines().count() >= MAIN_LINES {
+            found.push(format!("{file}: `main.rs` is {MAIN_LINES} lines or more"));
+        }
+        for rule in RULES {
+            let applies = rule.paths.iter().any(|path| below(file, path));
+            if !applies || rule.except.iter().any(|path| below(file, path)) {
+                continue;
+            }
+            for (number, line) in product_code(text) {
+                for banned in rule.banned.iter().filter(|banned| names(line, banned)) {
+                    found.push(format!("{file}:{number}: names `{banned}`, but {}", rule.why));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Whether `file` is the module `path` (`a/b.rs`) or lies below it (`a/b/…`).
+fn below(file: &str, path: &str) -> bool {
+    file.strip_prefix(path).is_some_and(|rest| matches!(rest, "" | ".rs") || rest.starts_with('/'))
+}
+
+/// Whether `line` has `word`, not as a part of a longer word.
+fn names(line: &str, word: &str) -> bool {
+    let inside = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    line.match_indices(word).any(|(at, _)| {
+        let open_end = word.ends_with(|c: char| !c.is_alphanumeric());
+        !inside(line[..at].chars().next_back())
+            && (open_end || !inside(line[at + word.len()..].chars().next()))
+    })
+}
+
+/// Numbered lines without comments, up to the tests at a file's end.
+fn product_code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines()
+        .enumerate()
+        .take_while(|(_, line)| line.trim() != "#[cfg(test)]")
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
+        .map(|(number, line)| (number + 1, line))
+}
+
+/// All source files and manifests of the three packages.
+fn sources() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for package in ["common", "coordinator", "worker"] {
+        let manifest = format!("{package}/Cargo.toml");
+        let text = fs::read_to_string(workspace().join(&manifest)).expect("a manifest");
+        found.push((manifest, text));
+        collect(&workspace().join(package).join("src"), &mut found);
+    }
+    found
+}
+
+fn collect(folder: &Path, found: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(folder).expect("a source folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            collect(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs")
+            && path.file_stem().is_some_and(|stem| stem != "tests")
+        {
+            let name = path.strip_prefix(workspace()).expect("below the workspace");
+            let text = fs::read_to_string(&path).expect("a source file");
+            found.push((name.to_string_lossy().into_owned(), text));
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! All integration tests, one binary.
+
+mod bad_input;
+mod cluster;
+mod faults;
+mod floors;
+mod readme;
+mod simulation;

@@ -1,0 +1,370 @@
+//! One simulated cluster, from its seed to its end: a phase with faults, then
+//! healing, then everything must come to its end in bounded time.
+
+use common::id::{RunId, StepId};
+use coordinator::scheduler::planted::Plant;
+use coordinator::scheduler::{Config, Scheduler};
+
+use super::context::{Context, Event};
+use super::coordinator::{Coordinator, Outcome};
+use super::faults::{Fault, Faults};
+use super::network::{ConnectionId, Direction, Message};
+use super::process::{Fate, Machine, Process, Wrongs};
+
+/// Virtual time after healing by which all runs must have ended, beside twice
+/// the time that the slowest worker would need for all of their shards.
+const LIVENESS: u64 = 200_000_000;
+
+/// Events of one cluster at most: more is a livelock.
+const EVENTS: u64 = 3_000_000;
+
+/// What a cluster is like, and what befalls it.
+#[derive(Debug)]
+pub(super) struct Setup {
+    pub(super) seed: u64,
+    pub(super) machines: Vec<Machine>,
+    pub(super) config: Config,
+    /// Workers to wait for, and the replicas of each step, of each run.
+    pub(super) runs: Vec<(u32, Vec<u32>)>,
+    pub(super) wrongs: Wrongs,
+    /// Faults and their times.
+    pub(super) faults: Vec<(u64, Fault)>,
+    pub(super) cancel: Option<(u64, RunId)>,
+    pub(super) heal_at: u64,
+    pub(super) plant: Option<Plant>,
+}
+
+/// How a cluster ended.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) faults: Faults,
+    pub(super) outcomes: Vec<(RunId, Outcome)>,
+    pub(super) events: u64,
+    /// Virtual seconds.
+    pub(super) seconds: f64,
+}
+
+/// Runs a cluster to its end. The error says which invariant broke.
+pub(super) fn run(setup: Setup) -> Result<Report, String> {
+    let mut cluster = Cluster::new(setup);
+    let mut events = 0;
+    while cluster.context.broken.is_none() && !cluster.is_over() {
+        let Some(event) = cluster.context.next_event() else {
+            return Err("nothing will ever happen again".into());
+        };
+        events += 1;
+        if events > EVENTS || cluster.context.now > cluster.end_by {
+            return Err(format!("no end in sight, {}", cluster.story()));
+        }
+        cluster.happen(event);
+    }
+    match cluster.context.broken.take() {
+        Some(broken) => Err(broken),
+        None => cluster.judge().map(|()| Report {
+            outcomes: cluster.coordinator.outcomes.clone().into_iter().collect(),
+            seconds: cluster.context.now as f64 / 1e6,
+            faults: cluster.context.faults,
+            events,
+        }),
+    }
+}
+
+struct Cluster {
+    context: Context,
+    coordinator: Coordinator,
+    processes: Vec<Process>,
+    min_workers: Vec<u32>,
+    wrongs: Wrongs,
+    crash_limit: u32,
+    heal_at: u64,
+    /// When all runs must have ended.
+    end_by: u64,
+    is_healed: bool,
+}
+
+impl Cluster {
+    fn new(setup: Setup) -> Self {
+        let mut context = Context::new(setup.seed);
+        let scheduler = match setup.plant {
+            Some(plant) => Scheduler::planted(setup.config, plant),
+            None => Scheduler::new(setup.config),
+        };
+        let mut coordinator = Coordinator::new(scheduler, setup.config);
+        for (at, (_, steps)) in setup.runs.iter().enumerate() {
+            let run = RunId(at as u64 + 1);
+            coordinator.runs.insert(run, steps.clone());
+            let wait = context.random.within(0..3_000_000);
+            context.after(wait, Event::Submit(run));
+        }
+        for (at, fault) in &setup.faults {
+            context.after(*at, Event::Fault(*fault));
+        }
+        if let Some((at, run)) = setup.cancel {
+            context.after(at, Event::Cancel(run));
+        }
+        context.after(setup.heal_at, Event::Heal);
+        context.after(0, Event::CoordinatorBeat);
+        let machines = setup.machines.iter().enumerate();
+        let slow = setup.machines.iter().map(|machine| machine.shard_time).min().unwrap_or(0);
+        let mut processes = Vec::new();
+        for (index, machine) in machines {
+            if machine.shard_time > 5 * slow {
+                context.faults.fired(Fault::SlowWorker);
+            }
+            processes.push(Process::start(&mut context, index, 0, *machine));
+        }
+        let shards = setup.runs.iter().flat_map(|(_, steps)| steps).map(|it| u64::from(*it));
+        let shards: u64 = shards.sum();
+        let slowest = setup.machines.iter().map(|it| it.shard_time).max().unwrap_or(0);
+        Self {
+            context,
+            coordinator,
+            processes,
+            min_workers: setup.runs.iter().map(|(min_workers, _)| *min_workers).collect(),
+            wrongs: setup.wrongs,
+            crash_limit: setup.config.crash_limit,
+            heal_at: setup.heal_at,
+            end_by: setup.heal_at + LIVENESS + 2 * shards * slowest,
+            is_healed: false,
+        }
+    }
+
+    /// Whether the faults are over and all runs have ended.
+    fn is_over(&self) -> bool {
+        self.is_healed && self.coordinator.outcomes.len() == self.coordinator.runs.len()
+    }
+
+    fn story(&self) -> String {
+        format!(
+            "after {} s with {} processes, healed at {} s, {} of {} runs ended: {:?}; {:#?}",
+            self.context.now / 1_000_000,
+            self.processes.len(),
+            self.heal_at / 1_000_000,
+            self.coordinator.outcomes.len(),
+            self.coordinator.runs.len(),
+            self.coordinator.outcomes,
+            self.coordinator.scheduler,
+        )
+    }
+
+    fn happen(&mut self, event: Event) {
+        let context = &mut self.context;
+        if !matches!(event, Event::SchedulerTimer) {
+            self.coordinator.idle_timeouts = 0;
+        }
+        match event {
+            Event::Deliver(connection, Direction::ToCoordinator) => {
+                if let Some(message) = context.receive(connection, Direction::ToCoordinator) {
+                    self.coordinator.on_message(context, connection, message);
+                }
+            }
+            Event::Deliver(connection, Direction::ToWorker) => self.deliver_to_worker(connection),
+            Event::SchedulerTimer => self.coordinator.on_timer(context),
+            Event::CoordinatorBeat => self.coordinator.beat(context),
+            Event::Submit(run) => {
+                let min_workers = self.min_workers[run.0 as usize - 1];
+                let event = coordinator::scheduler::Event::RunSubmitted { run, min_workers };
+                self.coordinator.tell(context, event);
+            }
+            Event::Cancel(run) => {
+                if !self.coordinator.outcomes.contains_key(&run) {
+                    context.faults.fired(Fault::Cancel);
+                    let event = coordinator::scheduler::Event::RunCancelled { run };
+                    self.coordinator.tell(context, event);
+                }
+            }
+            Event::StepReady(step) => self.coordinator.step_ready(context, step),
+            Event::Merged(step) => self.coordinator.merged(context, step),
+            Event::Fault(fault) => self.fault(fault),
+            Event::Restart(index) => self.restart(index),
+            Event::Resume(index) => self.resume(index),
+            Event::Heal => self.heal(),
+            Event::Process(index, incarnation, inner) => {
+                let process = &mut self.processes[index];
+                if process.incarnation != incarnation || !process.is_alive {
+                    return;
+                }
+                if let Some(stopped) = &mut process.stopped {
+                    stopped.push(Event::Process(index, incarnation, inner));
+                } else if process.on_event(context, inner, &mut self.wrongs) == Fate::Dies {
+                    self.die(index, true);
+                }
+            }
+        }
+        self.coordinator.check_silence(&mut self.context);
+    }
+
+    fn deliver_to_worker(&mut self, connection: ConnectionId) {
+        let Some(found) = self.context.network.get(connection) else { return };
+        let (index, incarnation) = (found.process, found.incarnation);
+        let process = &mut self.processes[index];
+        let is_its = process.incarnation == incarnation && process.connection == Some(connection);
+        if let Some(stopped) = process.stopped.as_mut().filter(|_| is_its) {
+            stopped.push(Event::Deliver(connection, Direction::ToWorker));
+            return;
+        }
+        if let Some(message) = self.context.receive(connection, Direction::ToWorker)
+            && is_its
+            && process.is_alive
+        {
+            process.on_message(&mut self.context, message);
+        }
+    }
+
+    fn fault(&mut self, fault: Fault) {
+        let count = self.processes.len() as u64;
+        let index = self.context.random.within(0..count) as usize;
+        let until = self.context.random.within(500_000..15_000_000);
+        let (now, is_alive) = (self.context.now, self.processes[index].is_alive);
+        let fired = match fault {
+            Fault::Crash | Fault::PowerLoss if is_alive => {
+                self.die(index, fault == Fault::Crash);
+                true
+            }
+            Fault::MassDeath => {
+                for index in 0..self.processes.len() {
+                    let closes = self.context.random.chance(500);
+                    self.die(index, closes);
+                }
+                true
+            }
+            Fault::Partition => {
+                self.context.network.block(index, now + until, now + until);
+                true
+            }
+            Fault::OneWayPartition => {
+                let to = self.context.random.chance(500);
+                let (to, from) = if to { (now + until, 0) } else { (0, now + until) };
+                self.context.network.block(index, to, from);
+                true
+            }
+            Fault::Delay => match self.processes[index].connection {
+                Some(connection) => {
+                    self.context.network.slow_down(connection, now + until);
+                    true
+                }
+                None => false,
+            },
+            Fault::Reset => self.reset(index),
+            Fault::Duplicate => self.processes[index].say_again(&mut self.context),
+            Fault::Pause if is_alive && self.processes[index].stopped.is_none() => {
+                self.processes[index].stopped = Some(Vec::new());
+                self.context.after(until, Event::Resume(index));
+                true
+            }
+            Fault::Join if count < 12 => {
+                let machine = self.processes[index].machine;
+                let index = self.processes.len();
+                let process = Process::start(&mut self.context, index, 0, machine);
+                self.processes.push(process);
+                true
+            }
+            Fault::Drain if is_alive && self.processes[index].stopped.is_none() => {
+                self.processes[index].drain(&mut self.context);
+                true
+            }
+            Fault::PartialLost => {
+                self.processes[index].lose_partials();
+                false
+            }
+            Fault::Nonsense => {
+                let step = StepId { run: RunId(1), index: 0 };
+                let step = self.coordinator.current().map_or(step, |(step, _)| step);
+                self.processes[index].say_nonsense(&mut self.context, step)
+            }
+            _ => false,
+        };
+        if fired {
+            self.context.faults.fired(fault);
+        }
+    }
+
+    /// A process ends without warning, and is started again after a while.
+    fn die(&mut self, index: usize, kernel_closes: bool) {
+        let process = &mut self.processes[index];
+        if !process.is_alive {
+            return;
+        }
+        process.is_alive = false;
+        process.stopped = None;
+        if let Some(connection) = process.connection.take() {
+            if self.context.random.chance(300) {
+                self.context.network.lose(connection, Direction::ToCoordinator);
+            }
+            if kernel_closes {
+                self.context.send(connection, Direction::ToCoordinator, Message::Closed);
+            }
+        }
+        let wait = self.context.random.within(50_000..5_000_000);
+        self.context.after(wait, Event::Restart(index));
+    }
+
+    fn restart(&mut self, index: usize) {
+        let process = &self.processes[index];
+        if process.is_alive || process.has_left {
+            return;
+        }
+        self.context.faults.fired(Fault::Restart);
+        let (incarnation, machine) = (process.incarnation + 1, process.machine);
+        self.processes[index] = Process::start(&mut self.context, index, incarnation, machine);
+    }
+
+    fn resume(&mut self, index: usize) {
+        for event in self.processes[index].stopped.take().into_iter().flatten() {
+            self.context.after(0, event);
+        }
+    }
+
+    /// Both sides of a connection see it end; what was under way is lost.
+    fn reset(&mut self, index: usize) -> bool {
+        let process = &self.processes[index];
+        let Some(connection) = process.connection.filter(|_| process.is_alive) else {
+            return false;
+        };
+        for direction in [Direction::ToCoordinator, Direction::ToWorker] {
+            self.context.network.lose(connection, direction);
+            self.context.send(connection, direction, Message::Closed);
+        }
+        true
+    }
+
+    /// Faults end: the network works, stopped processes go on, and there are
+    /// enough workers again. Poison stays poison.
+    fn heal(&mut self) {
+        self.is_healed = true;
+        self.context.network.heal();
+        for index in 0..self.processes.len() {
+            self.resume(index);
+            self.restart(index);
+        }
+        let staying = self.processes.iter().filter(|process| !process.has_left).count();
+        let wanted = self.min_workers.iter().copied().max().unwrap_or(1).max(1) as usize;
+        // Those that are about to leave count as staying here, so that each
+        // needs a replacement.
+        for _ in 0..wanted + staying {
+            let (index, machine) = (self.processes.len(), self.processes[0].machine);
+            self.processes.push(Process::start(&mut self.context, index, 0, machine));
+        }
+    }
+
+    /// Whether each run ended as it may.
+    fn judge(&self) -> Result<(), String> {
+        for (run, outcome) in &self.coordinator.outcomes {
+            let is_of =
+                |shard: Option<(StepId, u32)>| shard.is_some_and(|(step, _)| step.run == *run);
+            let is_broken = is_of(self.wrongs.broken);
+            let is_poisoned = is_of(self.wrongs.poison);
+            let deaths = self.coordinator.deaths.get(run).copied().unwrap_or(0);
+            match outcome {
+                Outcome::Finished if is_broken || is_poisoned => {
+                    return Err(format!("run {run} finished in spite of a shard that cannot"));
+                }
+                Outcome::Failed(reason) if !is_broken && deaths < self.crash_limit => {
+                    return Err(format!("run {run} failed without a cause: {reason}"));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,437 @@
+//! A coordinator without sockets or tensors: the scheduler and the least that
+//! a driver does for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::id::{AssignmentId, Block, RunId, StepId, WorkerId};
+use coordinator::scheduler::{self, Action, Part, Scheduler};
+
+use super::context::{Context, Event};
+use super::faults::Fault;
+use super::network::{BlockDone, ConnectionId, Direction, Message, Partial};
+
+/// Segments of a partial, merged one after another.
+const SEGMENTS: u32 = 2;
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Finished,
+    Failed(String),
+    Cancelled,
+}
+
+#[derive(Debug)]
+pub(super) struct Coordinator {
+    pub(super) scheduler: Scheduler,
+    config: scheduler::Config,
+    connections: BTreeMap<WorkerId, ConnectionId>,
+    workers: BTreeMap<ConnectionId, WorkerId>,
+    heard: BTreeMap<WorkerId, u64>,
+    last_worker: u64,
+    last_assignment: AssignmentId,
+    /// Replicas of each step of each run.
+    pub(super) runs: BTreeMap<RunId, Vec<u32>>,
+    pub(super) outcomes: BTreeMap<RunId, Outcome>,
+    /// Workers that went without goodbye while a run was active.
+    pub(super) deaths: BTreeMap<RunId, u32>,
+    active: Option<Active>,
+    /// The inline partial that came just now, until its verdict.
+    arrived: Option<Partial>,
+    armed: Option<std::time::Instant>,
+    /// Timeouts handled without time moving on.
+    pub(super) idle_timeouts: u32,
+}
+
+#[derive(Debug)]
+struct Active {
+    run: RunId,
+    /// Steps merged.
+    merged: u64,
+    ready: bool,
+    /// Inline partials of this step.
+    stored: BTreeMap<Block, Partial>,
+    /// Workers that have this step's state.
+    stated: BTreeSet<WorkerId>,
+    merging: Option<Vec<Part>>,
+    segment: u32,
+    gathered: BTreeMap<Block, Partial>,
+}
+
+impl Coordinator {
+    pub(super) fn new(scheduler: Scheduler, config: scheduler::Config) -> Self {
+        Self {
+            scheduler,
+            config,
+            connections: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            last_worker: 0,
+            last_assignment: AssignmentId(0),
+            runs: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+            deaths: BTreeMap::new(),
+            active: None,
+            arrived: None,
+            armed: None,
+            idle_timeouts: 0,
+        }
+    }
+
+    /// The worker that speaks on a connection.
+    pub(super) fn worker_on(&self, connection: ConnectionId) -> Option<WorkerId> {
+        self.workers.get(&connection).copied()
+    }
+
+    /// The step that is open for results.
+    pub(super) fn current(&self) -> Option<(StepId, u32)> {
+        let active = self.active.as_ref().filter(|active| active.ready)?;
+        let step = StepId { run: active.run, index: active.merged };
+        Some((step, self.runs[&active.run][active.merged as usize]))
+    }
+
+    pub(super) fn tell(&mut self, context: &mut Context, event: scheduler::Event) {
+        self.scheduler.handle_event(context.instant(), event);
+        self.perform(context);
+    }
+
+    pub(super) fn on_timer(&mut self, context: &mut Context) {
+        self.armed = None;
+        let now = context.instant();
+        if self.scheduler.poll_timeout().is_some_and(|due| due <= now) {
+            self.scheduler.handle_timeout(now);
+            self.idle_timeouts += 1;
+            let stuck = self.idle_timeouts > 1000;
+            context.ensure(!stuck, || "the scheduler's timeout is due again and again".into());
+        }
+        self.perform(context);
+    }
+
+    pub(super) fn beat(&mut self, context: &mut Context) {
+        for connection in self.connections.values() {
+            context.send(*connection, Direction::ToWorker, Message::CoordinatorBeat);
+        }
+        context.after(1_000_000, Event::CoordinatorBeat);
+    }
+
+    /// Performs all actions, and checks what must hold.
+    fn perform(&mut self, context: &mut Context) {
+        while let Some(action) = self.scheduler.poll_action() {
+            self.act(context, action);
+        }
+        let checked = self.scheduler.check();
+        context.ensure(checked.is_ok(), || checked.clone().err().unwrap_or_default());
+        let verdict = self.arrived.take().is_none();
+        context.ensure(verdict, || "an inline partial got no verdict".into());
+        if let Some(due) = self.scheduler.poll_timeout()
+            && self.armed.is_none_or(|armed| due < armed)
+        {
+            self.armed = Some(due);
+            context.at(due, Event::SchedulerTimer);
+        }
+    }
+
+    fn act(&mut self, context: &mut Context, action: Action) {
+        match action {
+            Action::StartRun { run } => {
+                context.ensure(self.active.is_none(), || format!("run {run} is not alone"));
+                self.active = Some(Active {
+                    run,
+                    merged: 0,
+                    ready: false,
+                    stored: BTreeMap::new(),
+                    stated: BTreeSet::new(),
+                    merging: None,
+                    segment: 0,
+                    gathered: BTreeMap::new(),
+                });
+                self.broadcast(context, &Message::OpenRun(run));
+                context.after(1000, Event::StepReady(StepId { run, index: 0 }));
+            }
+            Action::Assign { worker, assignment, step, block } => {
+                self.assign(context, worker, assignment, step, block);
+            }
+            Action::Revoke { worker, assignment } => {
+                self.tell_worker(context, worker, Message::Revoke(assignment));
+            }
+            Action::Inline { step, block, keep } => {
+                let arrived = self.arrived.take();
+                context.ensure(arrived.is_some(), || "a verdict without a partial".into());
+                if let (true, Some(partial), Some(active)) = (keep, arrived, &mut self.active) {
+                    let current = StepId { run: active.run, index: active.merged };
+                    context.ensure(step == current, || format!("{step} is kept late"));
+                    active.stored.insert(block, partial);
+                }
+            }
+            Action::Merge { step, parts } => self.merge(context, step, parts),
+            Action::PauseMerge { .. } => {
+                if let Some(active) = &mut self.active {
+                    context.ensure(active.merging.is_some(), || "no merge to pause".into());
+                    active.merging = None;
+                }
+            }
+            Action::Disconnect { worker, .. } => {
+                if let Some(connection) = self.connections.remove(&worker) {
+                    self.workers.remove(&connection);
+                    self.heard.remove(&worker);
+                    context.send(connection, Direction::ToWorker, Message::Closed);
+                    self.count_death();
+                }
+            }
+            Action::FailRun { run, reason } => self.end(context, run, Outcome::Failed(reason)),
+            Action::RunCancelled { run } => self.end(context, run, Outcome::Cancelled),
+            Action::Note { .. } => {}
+        }
+    }
+
+    fn assign(
+        &mut self,
+        context: &mut Context,
+        worker: WorkerId,
+        assignment: AssignmentId,
+        step: StepId,
+        block: Block,
+    ) {
+        let current = self.current();
+        context.ensure(current.is_some_and(|(id, _)| id == step), || format!("{step} is not open"));
+        context.ensure(self.connections.contains_key(&worker), || format!("{worker} is gone"));
+        context.ensure(assignment > self.last_assignment, || format!("{assignment} is not new"));
+        self.last_assignment = assignment;
+        let Some((_, replicas)) = current else { return };
+        let news = self.active.as_mut().is_some_and(|active| active.stated.insert(worker));
+        if news {
+            self.tell_worker(context, worker, Message::State(step));
+        }
+        self.tell_worker(context, worker, Message::Assign { assignment, step, block, replicas });
+    }
+
+    /// A message from a worker.
+    pub(super) fn on_message(
+        &mut self,
+        context: &mut Context,
+        connection: ConnectionId,
+        message: Message,
+    ) {
+        if let Message::Hello { slots } = message {
+            self.last_worker += 1;
+            let worker = WorkerId(self.last_worker);
+            self.connections.insert(worker, connection);
+            self.workers.insert(connection, worker);
+            self.heard.insert(worker, context.now);
+            self.tell_worker(context, worker, Message::Welcome);
+            if let Some(active) = &self.active {
+                let run = active.run;
+                self.tell_worker(context, worker, Message::OpenRun(run));
+            }
+            self.tell(context, scheduler::Event::WorkerJoined { worker, slots });
+            return;
+        }
+        let Some(worker) = self.worker_on(connection) else { return };
+        self.heard.insert(worker, context.now);
+        let heard = scheduler::Event::WorkerHeard { worker };
+        match message {
+            Message::Beat(progress) => {
+                self.tell(context, heard);
+                for (assignment, running, shards_done) in progress {
+                    let event =
+                        scheduler::Event::Progress { worker, assignment, running, shards_done };
+                    self.tell(context, event);
+                }
+            }
+            Message::BlockDone(done) => self.block_done(context, worker, done),
+            Message::ShardFailed { assignment, replica, fatal, error } => {
+                let event =
+                    scheduler::Event::ShardFailed { worker, assignment, replica, fatal, error };
+                self.tell(context, event);
+            }
+            Message::HandedBack(assignment) => {
+                self.tell(context, scheduler::Event::HandedBack { worker, assignment });
+            }
+            Message::Segment { block, segment, partial } => {
+                self.tell(context, heard);
+                self.gather(context, worker, block, segment, partial);
+            }
+            Message::Missing { step, block } => {
+                self.tell(context, scheduler::Event::PartialMissing { worker, step, block });
+            }
+            Message::Draining => self.tell(context, scheduler::Event::WorkerDraining { worker }),
+            Message::Goodbye => self.gone(context, connection, true),
+            Message::Closed => self.gone(context, connection, false),
+            other => context.ensure(false, || format!("a worker said {other:?}")),
+        }
+    }
+
+    fn gone(&mut self, context: &mut Context, connection: ConnectionId, goodbye: bool) {
+        if let Some(worker) = self.workers.remove(&connection) {
+            self.connections.remove(&worker);
+            self.heard.remove(&worker);
+            if !goodbye {
+                self.count_death();
+            }
+            self.tell(context, scheduler::Event::WorkerGone { worker, goodbye });
+        }
+    }
+
+    fn count_death(&mut self) {
+        if let Some(active) = &self.active {
+            *self.deaths.entry(active.run).or_default() += 1;
+        }
+    }
+
+    fn block_done(&mut self, context: &mut Context, worker: WorkerId, done: BlockDone) {
+        let is_late = match (&self.active, self.outcomes.contains_key(&done.step.run)) {
+            (_, true) => true,
+            (Some(active), _) => active.run == done.step.run && done.step.index < active.merged,
+            (None, _) => false,
+        };
+        if is_late {
+            context.faults.fired(Fault::LateResult);
+        }
+        let BlockDone { step, block, compute, inline } = done;
+        self.arrived = inline;
+        let inline = self.arrived.is_some();
+        let event = scheduler::Event::BlockDone { worker, step, block, inline, compute };
+        self.tell(context, event);
+    }
+
+    pub(super) fn step_ready(&mut self, context: &mut Context, step: StepId) {
+        let Some(active) = self.active.as_mut().filter(|active| active.run == step.run) else {
+            return;
+        };
+        active.ready = true;
+        let replicas = self.runs[&step.run][step.index as usize];
+        self.tell(context, scheduler::Event::StepReady { step, replicas });
+    }
+
+    /// Begins or goes on with a merge. The parts must be a partition.
+    fn merge(&mut self, context: &mut Context, step: StepId, parts: Vec<Part>) {
+        let Some((current, replicas)) = self.current() else {
+            context.ensure(false, || format!("{step} is merged, but none is open"));
+            return;
+        };
+        context.ensure(step == current, || format!("{step} is merged during {current}"));
+        let covered: Vec<u32> = parts.iter().flat_map(|it| it.block.replicas(replicas)).collect();
+        context.ensure(covered.iter().copied().eq(0..replicas), || {
+            format!("{step}: of {replicas} replicas, {covered:?} enter the merge")
+        });
+        let Some(active) = &mut self.active else { return };
+        context.ensure(active.merging.is_none(), || format!("{step} is merged twice at once"));
+        active.merging = Some(parts);
+        self.pull(context);
+    }
+
+    /// Asks for the current segment of all parts.
+    fn pull(&mut self, context: &mut Context) {
+        let Some((step, _)) = self.current() else { return };
+        let Some(active) = &mut self.active else { return };
+        active.gathered.clear();
+        let segment = active.segment;
+        let mut pulls = Vec::new();
+        for part in active.merging.iter().flatten() {
+            match part.holder {
+                Some(holder) => pulls.push((holder, part.block)),
+                None => {
+                    let stored = active.stored.get(&part.block);
+                    context.ensure(stored.is_some(), || format!("{} was not kept", part.block));
+                    active.gathered.extend(stored.map(|partial| (part.block, partial.clone())));
+                }
+            }
+        }
+        for (holder, block) in pulls {
+            context.ensure(self.connections.contains_key(&holder), || format!("{holder} is gone"));
+            self.tell_worker(context, holder, Message::Pull { step, block, segment });
+        }
+        self.merge_segment(context);
+    }
+
+    fn gather(
+        &mut self,
+        context: &mut Context,
+        worker: WorkerId,
+        block: Block,
+        segment: u32,
+        partial: Partial,
+    ) {
+        let Some((step, _)) = self.current() else { return };
+        let Some(active) = &mut self.active else { return };
+        let part = Part { block, holder: Some(worker) };
+        let is_wanted = active.merging.as_ref().is_some_and(|parts| parts.contains(&part));
+        if is_wanted && segment == active.segment && partial.step == step {
+            active.gathered.insert(block, partial);
+            self.merge_segment(context);
+        }
+    }
+
+    /// Merges the current segment, if all of it is here: each replica of the
+    /// step exactly once.
+    fn merge_segment(&mut self, context: &mut Context) {
+        let Some((step, replicas)) = self.current() else { return };
+        let Some(active) = &mut self.active else { return };
+        let Some(parts) = &active.merging else { return };
+        if active.gathered.len() < parts.len() || active.segment == SEGMENTS {
+            return;
+        }
+        let partials = active.gathered.values();
+        let is_right = partials.clone().all(|partial| partial.step == step);
+        let mut merged: Vec<u32> = partials.flat_map(|it| it.replicas.clone()).collect();
+        merged.sort_unstable();
+        context.ensure(is_right && merged.iter().copied().eq(0..replicas), || {
+            format!("{step}: of {replicas} replicas, the merge had {merged:?}")
+        });
+        active.segment += 1;
+        if active.segment < SEGMENTS {
+            self.pull(context);
+        } else {
+            context.after(500, Event::Merged(step));
+        }
+    }
+
+    pub(super) fn merged(&mut self, context: &mut Context, step: StepId) {
+        let is_current = self.current().is_some_and(|(current, _)| current == step);
+        let Some(active) = self.active.as_mut().filter(|_| is_current) else { return };
+        active.merged += 1;
+        active.ready = false;
+        active.merging = None;
+        active.segment = 0;
+        active.stored.clear();
+        active.stated.clear();
+        let next = StepId { run: step.run, index: active.merged };
+        let is_last = active.merged as usize == self.runs[&step.run].len();
+        self.broadcast(context, &Message::StepDone(step));
+        self.tell(context, scheduler::Event::StepMerged { step });
+        if is_last {
+            self.end(context, step.run, Outcome::Finished);
+            self.tell(context, scheduler::Event::RunEnded { run: step.run });
+        } else {
+            context.after(300, Event::StepReady(next));
+        }
+    }
+
+    fn end(&mut self, context: &mut Context, run: RunId, outcome: Outcome) {
+        if self.active.as_ref().is_some_and(|active| active.run == run) {
+            self.active = None;
+            self.broadcast(context, &Message::CloseRun(run));
+        }
+        let is_new = self.outcomes.insert(run, outcome).is_none();
+        context.ensure(is_new, || format!("run {run} ends twice"));
+    }
+
+    /// No worker that is silent for too long may count as alive.
+    pub(super) fn check_silence(&self, context: &mut Context) {
+        let timeout = self.config.heartbeat_timeout.as_micros() as u64;
+        let silent = self.heard.iter().find(|(_, heard)| **heard + timeout < context.now);
+        context.ensure(silent.is_none(), || format!("{silent:?} is silent and not lost"));
+    }
+
+    fn tell_worker(&mut self, context: &mut Context, worker: WorkerId, message: Message) {
+        if let Some(connection) = self.connections.get(&worker) {
+            context.send(*connection, Direction::ToWorker, message);
+        }
+    }
+
+    fn broadcast(&mut self, context: &mut Context, message: &Message) {
+        for connection in self.connections.values() {
+            context.send(*connection, Direction::ToWorker, message.clone());
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What goes wrong, and the proof that it did.
+
+use std::collections::BTreeMap;
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fault {
+    /// A worker's process dies; its kernel closes the connection.
+    Crash,
+    /// A worker's machine dies: nobody closes anything.
+    PowerLoss,
+    /// A dead worker is started again.
+    Restart,
+    /// All workers die at once.
+    MassDeath,
+    /// Nothing gets through, either way.
+    Partition,
+    /// Nothing gets through, one way.
+    OneWayPartition,
+    /// A connection is slow for a while.
+    Delay,
+    /// A connection is reset: what was under way is lost.
+    Reset,
+    /// A message overtook one that was sent before on another connection.
+    Reorder,
+    /// A result is sent a second time.
+    Duplicate,
+    /// A result arrived after its step was merged.
+    LateResult,
+    /// A worker is many times slower than others.
+    SlowWorker,
+    /// A worker is stopped for a while (SIGSTOP).
+    Pause,
+    /// A shard kills its worker, every time.
+    Poison,
+    /// A shard gives an error.
+    ShardError,
+    /// A new worker joins.
+    Join,
+    /// A worker leaves in good order (SIGTERM).
+    Drain,
+    /// A partial was to be pulled and was not there.
+    PartialLost,
+    /// A worker says what makes no sense.
+    Nonsense,
+    /// A run is cancelled.
+    Cancel,
+}
+
+impl Fault {
+    pub(super) const ALL: [Self; 20] = [
+        Self::Crash,
+        Self::PowerLoss,
+        Self::Restart,
+        Self::MassDeath,
+        Self::Partition,
+        Self::OneWayPartition,
+        Self::Delay,
+        Self::Reset,
+        Self::Reorder,
+        Self::Duplicate,
+        Self::LateResult,
+        Self::SlowWorker,
+        Self::Pause,
+        Self::Poison,
+        Self::ShardError,
+        Self::Join,
+        Self::Drain,
+        Self::PartialLost,
+        Self::Nonsense,
+        Self::Cancel,
+    ];
+
+    /// Those that are planned for a time, and not a consequence of others or
+    /// a property of the cluster.
+    pub(super) const PLANNED: [Self; 13] = [
+        Self::Crash,
+        Self::PowerLoss,
+        Self::MassDeath,
+        Self::Partition,
+        Self::OneWayPartition,
+        Self::Delay,
+        Self::Reset,
+        Self::Duplicate,
+        Self::Pause,
+        Self::Join,
+        Self::Drain,
+        Self::PartialLost,
+        Self::Nonsense,
+    ];
+}
+
+/// How often each kind has fired.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Faults(BTreeMap<Fault, u64>);
+
+impl Faults {
+    pub(super) fn fired(&mut self, fault: Fault) {
+        *self.0.entry(fault).or_default() += 1;
+    }
+
+    pub(super) fn count(&self, fault: Fault) -> u64 {
+        self.0.get(&fault).copied().unwrap_or(0)
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        for (fault, count) in &other.0 {
+            *self.0.entry(*fault).or_default() += count;
+        }
+    }
+}

@@ -1,0 +1,471 @@
+//! A worker's process without sockets, threads or tensors: the session and
+//! the least that a driver does for it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use common::id::{AssignmentId, Block, RunId, StepId};
+use worker::session::{self, Action, Session};
+
+use super::context::{Context, Event, ProcessEvent};
+use super::faults::Fault;
+use super::network::{BlockDone, ConnectionId, Direction, Message, Partial};
+
+/// Finished results that a faulty network may deliver once more.
+const HISTORY: usize = 8;
+
+/// What a worker's machine is like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Machine {
+    pub(super) slots: u32,
+    /// Shards that fit in memory.
+    pub(super) parallel: u32,
+    /// Microseconds a shard, at most.
+    pub(super) shard_time: u64,
+    /// Results of so many in a thousand blocks ride along inline.
+    pub(super) inline: u64,
+    pub(super) heartbeat_timeout: Duration,
+}
+
+/// Shards that are wrong, the same for all workers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wrongs {
+    /// Kills its worker.
+    pub(super) poison: Option<(StepId, u32)>,
+    /// Gives an error, always or only once.
+    pub(super) broken: Option<(StepId, u32)>,
+    pub(super) is_fatal: bool,
+    pub(super) flaky: BTreeSet<(StepId, u32)>,
+}
+
+/// What a process does that concerns the whole cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Lives,
+    Dies,
+}
+
+#[derive(Debug)]
+struct Tree {
+    step: StepId,
+    block: Block,
+    began: u64,
+    done: BTreeSet<u32>,
+    has_data: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) index: usize,
+    pub(super) incarnation: u64,
+    pub(super) machine: Machine,
+    session: Session,
+    pub(super) is_alive: bool,
+    /// Whether it has left for good.
+    pub(super) has_left: bool,
+    /// Events that wait for a stopped process to go on.
+    pub(super) stopped: Option<Vec<Event>>,
+    pub(super) connection: Option<ConnectionId>,
+    is_welcome: bool,
+    trees: BTreeMap<AssignmentId, Tree>,
+    running: BTreeSet<(AssignmentId, u32)>,
+    states: BTreeSet<StepId>,
+    kept: BTreeMap<(StepId, Block), BlockDone>,
+    /// Kept partials that are not there any more.
+    lost: BTreeSet<(StepId, Block)>,
+    replicas: BTreeMap<StepId, u32>,
+    history: VecDeque<BlockDone>,
+    armed: Option<std::time::Instant>,
+}
+
+impl Process {
+    /// A process that has just been started.
+    pub(super) fn start(
+        context: &mut Context,
+        index: usize,
+        incarnation: u64,
+        machine: Machine,
+    ) -> Self {
+        let config =
+            session::Config { slots: machine.slots, seed: context.random.next(), kept_blocks: 4 };
+        let mut process = Self {
+            index,
+            incarnation,
+            machine,
+            session: Session::new(config),
+            is_alive: true,
+            has_left: false,
+            stopped: None,
+            connection: None,
+            is_welcome: false,
+            trees: BTreeMap::new(),
+            running: BTreeSet::new(),
+            states: BTreeSet::new(),
+            kept: BTreeMap::new(),
+            lost: BTreeSet::new(),
+            replicas: BTreeMap::new(),
+            history: VecDeque::new(),
+            armed: None,
+        };
+        process.perform(context);
+        process.plan(context, 1_000_000, ProcessEvent::Beat);
+        process
+    }
+
+    fn plan(&self, context: &mut Context, wait: u64, event: ProcessEvent) {
+        context.after(wait, Event::Process(self.index, self.incarnation, event));
+    }
+
+    pub(super) fn tell(&mut self, context: &mut Context, event: session::Event) {
+        self.session.handle_event(context.instant(), event);
+        self.perform(context);
+    }
+
+    pub(super) fn on_event(
+        &mut self,
+        context: &mut Context,
+        event: ProcessEvent,
+        wrongs: &mut Wrongs,
+    ) -> Fate {
+        match event {
+            ProcessEvent::SessionTimer => {
+                self.armed = None;
+                let now = context.instant();
+                if self.session.poll_timeout().is_some_and(|due| due <= now) {
+                    self.session.handle_timeout(now);
+                }
+                self.perform(context);
+            }
+            ProcessEvent::Beat => {
+                let progress = self.session.progress();
+                self.say(context, Message::Beat(progress));
+                self.plan(context, 1_000_000, ProcessEvent::Beat);
+            }
+            ProcessEvent::HandshakeTimeout(connection) => {
+                if self.connection == Some(connection) && !self.is_welcome {
+                    context.send(connection, Direction::ToCoordinator, Message::Closed);
+                    self.connection = None;
+                    self.tell(context, session::Event::Disconnected);
+                }
+            }
+            ProcessEvent::DataReady(assignment) => {
+                if let Some(tree) = self.trees.get_mut(&assignment) {
+                    tree.has_data = true;
+                    self.tell(context, session::Event::DataReady { assignment });
+                }
+            }
+            ProcessEvent::ShardEnds(assignment, replica) => {
+                return self.shard_ends(context, assignment, replica, wrongs);
+            }
+            ProcessEvent::ShardStops(assignment, replica) => {
+                if self.running.remove(&(assignment, replica)) {
+                    self.tell(context, session::Event::ShardStopped { assignment, replica });
+                }
+            }
+        }
+        Fate::Lives
+    }
+
+    fn shard_ends(
+        &mut self,
+        context: &mut Context,
+        assignment: AssignmentId,
+        replica: u32,
+        wrongs: &mut Wrongs,
+    ) -> Fate {
+        if !self.running.remove(&(assignment, replica)) {
+            return Fate::Lives;
+        }
+        let Some(tree) = self.trees.get_mut(&assignment) else {
+            context.ensure(false, || format!("{assignment} was dropped while it ran"));
+            return Fate::Lives;
+        };
+        let shard = (tree.step, replica);
+        if wrongs.poison == Some(shard) {
+            context.faults.fired(Fault::Poison);
+            return Fate::Dies;
+        }
+        let is_broken = wrongs.broken == Some(shard);
+        if is_broken || wrongs.flaky.remove(&shard) {
+            context.faults.fired(Fault::ShardError);
+            let fatal = is_broken && wrongs.is_fatal;
+            let error = "the weights are not finite".to_owned();
+            self.tell(context, session::Event::ShardFailed { assignment, replica, fatal, error });
+            return Fate::Lives;
+        }
+        let is_new = tree.done.insert(replica);
+        context.ensure(is_new, || format!("{assignment} ran replica {replica} twice"));
+        self.tell(context, session::Event::ShardDone { assignment, replica });
+        Fate::Lives
+    }
+
+    /// A message from the coordinator.
+    pub(super) fn on_message(&mut self, context: &mut Context, message: Message) {
+        let event = match message {
+            Message::Welcome => {
+                self.is_welcome = true;
+                let heartbeat_timeout = self.machine.heartbeat_timeout;
+                session::Event::Connected { heartbeat_timeout }
+            }
+            Message::Closed => {
+                self.connection = None;
+                session::Event::Disconnected
+            }
+            other => {
+                self.tell(context, session::Event::Heard);
+                match self.heard(context, other) {
+                    Some(event) => event,
+                    None => return,
+                }
+            }
+        };
+        self.tell(context, event);
+    }
+
+    fn heard(&mut self, context: &mut Context, message: Message) -> Option<session::Event> {
+        match message {
+            Message::CoordinatorBeat => None,
+            Message::OpenRun(run) => {
+                Some(session::Event::RunOpened { run, parallel: self.machine.parallel })
+            }
+            Message::CloseRun(run) => Some(session::Event::RunClosed { run }),
+            Message::State(step) => {
+                self.states.insert(step);
+                Some(session::Event::StateReady { step })
+            }
+            Message::Assign { assignment, step, block, replicas } => {
+                self.replicas.insert(step, replicas);
+                Some(session::Event::Assigned { assignment, step, block, replicas })
+            }
+            Message::Revoke(assignment) => Some(session::Event::Revoked { assignment }),
+            Message::Pull { step, block, segment } => {
+                self.pulled(context, step, block, segment);
+                None
+            }
+            Message::StepDone(step) => Some(session::Event::StepDone { step }),
+            other => {
+                context.ensure(false, || format!("the coordinator said {other:?}"));
+                None
+            }
+        }
+    }
+
+    fn pulled(&mut self, context: &mut Context, step: StepId, block: Block, segment: u32) {
+        let is_here = self.kept.contains_key(&(step, block));
+        if is_here && !self.lost.contains(&(step, block)) {
+            let partial = self.partial(step, block);
+            self.say(context, Message::Segment { block, segment, partial });
+        } else {
+            context.faults.fired(Fault::PartialLost);
+            self.say(context, Message::Missing { step, block });
+            self.tell(context, session::Event::PartialLost { step, block });
+        }
+    }
+
+    /// What the true result of a block is.
+    fn partial(&self, step: StepId, block: Block) -> Partial {
+        let replicas = block.replicas(self.replicas.get(&step).copied().unwrap_or(0));
+        Partial { step, replicas: replicas.collect() }
+    }
+
+    fn say(&mut self, context: &mut Context, message: Message) {
+        if let Some(connection) = self.connection.filter(|_| self.is_welcome) {
+            context.send(connection, Direction::ToCoordinator, message);
+        }
+    }
+
+    fn perform(&mut self, context: &mut Context) {
+        while let Some(action) = self.session.poll_action() {
+            self.act(context, action);
+        }
+        let checked = self.session.check();
+        context.ensure(checked.is_ok(), || checked.clone().err().unwrap_or_default());
+        let most = self.machine.slots.min(self.machine.parallel) as usize;
+        context.ensure(self.running.len() <= most, || format!("more than {most} shards run"));
+        if let Some(due) = self.session.poll_timeout()
+            && self.armed.is_none_or(|armed| due < armed)
+        {
+            self.armed = Some(due);
+            let event = ProcessEvent::SessionTimer;
+            context.at(due, Event::Process(self.index, self.incarnation, event));
+        }
+    }
+
+    fn act(&mut self, context: &mut Context, action: Action) {
+        match action {
+            Action::Connect => self.connect(context),
+            Action::Disconnect => self.disconnect(context),
+            Action::FetchData { assignment, step, block } => {
+                let (began, has_data, done) = (context.now, false, BTreeSet::new());
+                self.trees.insert(assignment, Tree { step, block, began, done, has_data });
+                let wait = context.random.within(0..3000);
+                self.plan(context, wait, ProcessEvent::DataReady(assignment));
+            }
+            Action::RunShard { assignment, step, replica } => {
+                self.run_shard(context, assignment, step, replica);
+            }
+            Action::StopShards { assignment } => {
+                for (_, replica) in self.running.iter().filter(|(id, _)| *id == assignment) {
+                    self.plan(context, 700, ProcessEvent::ShardStops(assignment, *replica));
+                }
+            }
+            Action::FinishBlock { assignment, step, block } => {
+                self.finish(context, assignment, step, block);
+            }
+            Action::Offer { step, block } => {
+                let done = self.kept.get(&(step, block)).cloned();
+                context.ensure(done.is_some(), || format!("{step} {block} is offered, not kept"));
+                if let Some(done) = done {
+                    context.faults.fired(Fault::Duplicate);
+                    self.say(context, Message::BlockDone(done));
+                }
+            }
+            Action::ReportFailure { assignment, replica, fatal, error, .. } => {
+                self.say(context, Message::ShardFailed { assignment, replica, fatal, error });
+            }
+            Action::DropAssignment { assignment } => {
+                let runs = self.running.iter().any(|(id, _)| *id == assignment);
+                context.ensure(!runs, || format!("{assignment} is dropped while it runs"));
+                self.trees.remove(&assignment);
+            }
+            Action::DropPartial { step, block } => {
+                let kept = self.kept.remove(&(step, block));
+                self.lost.remove(&(step, block));
+                context.ensure(kept.is_some(), || format!("{step} {block} is dropped, not kept"));
+            }
+            Action::DropState { step } => {
+                let had = self.states.remove(&step);
+                context.ensure(had, || format!("the state of {step} is dropped, not here"));
+            }
+            Action::HandBack { assignment } => {
+                self.say(context, Message::HandedBack(assignment));
+            }
+            Action::SayDraining => self.say(context, Message::Draining),
+            Action::Leave => {
+                self.say(context, Message::Goodbye);
+                self.has_left = true;
+                self.is_alive = false;
+                self.connection = None;
+            }
+            Action::GiveUp => context.ensure(false, || "nobody refused this worker".into()),
+        }
+    }
+
+    fn connect(&mut self, context: &mut Context) {
+        context.ensure(self.connection.is_none(), || "two connections at once".into());
+        let connection = context.network.connect(self.index, self.incarnation);
+        self.connection = Some(connection);
+        self.is_welcome = false;
+        let hello = Message::Hello { slots: self.machine.slots };
+        context.send(connection, Direction::ToCoordinator, hello);
+        self.plan(context, 5_000_000, ProcessEvent::HandshakeTimeout(connection));
+    }
+
+    fn disconnect(&mut self, context: &mut Context) {
+        if let Some(connection) = self.connection.take() {
+            context.send(connection, Direction::ToCoordinator, Message::Closed);
+        }
+    }
+
+    fn run_shard(
+        &mut self,
+        context: &mut Context,
+        assignment: AssignmentId,
+        step: StepId,
+        replica: u32,
+    ) {
+        let is_new = self.running.insert((assignment, replica));
+        context.ensure(is_new, || format!("{assignment} runs replica {replica} twice"));
+        let has_state = self.states.contains(&step);
+        context.ensure(has_state, || format!("{step} is run without its state"));
+        let has_data = self.trees.get(&assignment).is_some_and(|tree| tree.has_data);
+        context.ensure(has_data, || format!("{assignment} is run without its data"));
+        let time = context.random.within(self.machine.shard_time / 2..self.machine.shard_time);
+        self.plan(context, time.max(1), ProcessEvent::ShardEnds(assignment, replica));
+    }
+
+    fn finish(
+        &mut self,
+        context: &mut Context,
+        assignment: AssignmentId,
+        step: StepId,
+        block: Block,
+    ) {
+        let Some(tree) = self.trees.remove(&assignment) else {
+            context.ensure(false, || format!("{assignment} is finished, but not here"));
+            return;
+        };
+        let partial = self.partial(step, block);
+        context.ensure(tree.block == block && tree.done.iter().eq(&partial.replicas), || {
+            format!("{step} {block} is finished with {:?}", tree.done)
+        });
+        let inline = context.random.chance(self.machine.inline).then_some(partial);
+        let compute = Duration::from_micros(context.now - tree.began);
+        let done = BlockDone { step, block, compute, inline };
+        self.kept.insert((step, block), done.clone());
+        if self.history.len() == HISTORY {
+            self.history.pop_front();
+        }
+        self.history.push_back(done.clone());
+        self.say(context, Message::BlockDone(done));
+    }
+
+    // Faults.
+
+    /// Sends a result of the past once more. Says whether it could.
+    pub(super) fn say_again(&mut self, context: &mut Context) -> bool {
+        let at = context.random.within(0..self.history.len() as u64) as usize;
+        let done = self.history.get(at).cloned().filter(|_| self.is_connected());
+        let can = done.is_some();
+        if let Some(done) = done {
+            self.say(context, Message::BlockDone(done));
+        }
+        can
+    }
+
+    /// Loses the partials that are kept now: the session believes that they
+    /// are there, the driver knows better.
+    pub(super) fn lose_partials(&mut self) {
+        self.lost.extend(self.kept.keys().copied());
+    }
+
+    /// Says what makes no sense. Says whether it could.
+    pub(super) fn say_nonsense(&mut self, context: &mut Context, step: StepId) -> bool {
+        let level = context.random.within(0..256) as u8;
+        let index = context.random.next() as u32 | 1 << 20;
+        let block = Block { level, index };
+        let (run, assignment) = (RunId(context.random.within(90..99)), AssignmentId(u64::MAX));
+        let other = StepId { run, index: context.random.next() };
+        let inline = Some(Partial { step, replicas: vec![u32::MAX] });
+        let compute = Duration::MAX;
+        let error = "é".repeat(3000);
+        let nonsense = [
+            Message::BlockDone(BlockDone { step, block, compute, inline: inline.clone() }),
+            Message::BlockDone(BlockDone {
+                step: other,
+                block: Block::of_replica(0),
+                compute,
+                inline,
+            }),
+            Message::Missing { step, block },
+            Message::Missing { step: other, block: Block::of_replica(0) },
+            Message::HandedBack(assignment),
+            Message::Beat(vec![(assignment, vec![u32::MAX; 9], u32::MAX)]),
+            Message::ShardFailed { assignment, replica: u32::MAX, fatal: true, error },
+        ];
+        let can = self.is_connected();
+        // All but giving back, which says that the worker leaves.
+        for message in nonsense.into_iter().filter(|it| !matches!(it, Message::HandedBack(_))) {
+            self.say(context, message);
+        }
+        can
+    }
+
+    pub(super) fn drain(&mut self, context: &mut Context) {
+        self.tell(context, session::Event::Drain);
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.is_alive && self.is_welcome && self.connection.is_some() && self.stopped.is_none()
+    }
+}
