@@ -122,12 +122,18 @@ impl Connection {
         self.pulls.try_send(pull).map_err(|_| Stuck)
     }
 
-    /// Writes what control messages are queued, and closes.
+    /// Writes what control messages are queued, and closes once the coordinator
+    /// has: were it earlier, what the coordinator still sends would meet a
+    /// closed socket, and the last words might be lost with the connection.
     pub(super) async fn close(mut self) {
         self.heartbeat.abort();
         let (nobody, _) = mpsc::channel(1);
         self.control = nobody;
-        if timeout(CLOSE_TIMEOUT, &mut self.writer).await.is_err() {
+        let closing = async {
+            let _ = (&mut self.writer).await;
+            while let Ok(Some(_)) = self.reader.next().await {}
+        };
+        if timeout(CLOSE_TIMEOUT, closing).await.is_err() {
             tracing::debug!("the coordinator did not take the last words in time");
         }
     }
