@@ -32,6 +32,13 @@ numbered!(
     "w"
 );
 numbered!(
+    /// One start of a worker's program, drawn at random by itself. A connection
+    /// may break and a worker come back: this says that it is the same one, so
+    /// that it has not died.
+    ProcessId,
+    "p"
+);
+numbered!(
     /// One handing of a block to a worker. Handing the same block out again
     /// makes a new assignment.
     AssignmentId,

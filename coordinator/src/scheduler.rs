@@ -27,7 +27,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use common::id::{AssignmentId, Block, RunId, StepId, WorkerId};
+use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
 
 mod check;
 mod cover;
@@ -77,6 +77,8 @@ pub enum Event {
     WorkerJoined {
         /// Its id, new for every connection.
         worker: WorkerId,
+        /// Its process: the same after a reconnect.
+        process: ProcessId,
         /// Shards that it runs at the same time.
         slots: u32,
     },
@@ -105,7 +107,8 @@ pub enum Event {
     WorkerGone {
         /// The worker.
         worker: WorkerId,
-        /// Whether it said goodbye. If not, it crashed as far as anyone knows.
+        /// Whether it said goodbye. If not, it crashed as far as anyone knows,
+        /// unless its process comes back.
         goodbye: bool,
     },
     /// The worker gives an assignment back unfinished.
@@ -326,7 +329,9 @@ impl Scheduler {
     /// assignments, steps and blocks changes nothing.
     pub fn handle_event(&mut self, now: Instant, event: Event) {
         match event {
-            Event::WorkerJoined { worker, slots } => self.worker_joined(now, worker, slots),
+            Event::WorkerJoined { worker, process, slots } => {
+                self.worker_joined(now, worker, process, slots);
+            }
             Event::WorkerHeard { worker } => self.heard(now, worker),
             Event::Progress { worker, assignment, running, shards_done } => {
                 self.heard(now, worker);

@@ -1,11 +1,13 @@
 //! Flags and settings of the binary.
 
 use std::ffi::OsString;
+use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use clap::Parser;
+use common::id::ProcessId;
 use common::limits;
 use common::model::Registry;
 use common::settings::{self, Bytes, LogFormat};
@@ -189,16 +191,15 @@ impl Settings {
             slots: self.slots,
             memory_limit: self.memory_limit.0,
             cache_limit: self.cache_limit.unwrap_or(share).0,
-            seed: jitter_seed(),
+            process: new_process_id(),
         }
     }
 }
 
-/// Differs between workers that start at the same time, so that they do not
-/// all reconnect at the same time. No result depends on it.
-fn jitter_seed() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    now.as_nanos() as u64 ^ (u64::from(std::process::id()) << 32)
+/// A number that no other process has, from the randomness that the standard
+/// library draws for its hash maps. No result depends on it.
+fn new_process_id() -> ProcessId {
+    ProcessId(RandomState::new().hash_one(std::process::id()))
 }
 
 /// The whole program: what a user's own binary calls with its own registry.

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use common::id::{AssignmentId, Block, RunId, StepId};
+use common::id::{AssignmentId, Block, ProcessId, RunId, StepId};
 use common::limits;
 use common::model::Registry;
 use common::wire::handshake::Accepted;
@@ -67,8 +67,9 @@ pub struct Config {
     pub memory_limit: u64,
     /// Bytes of example data to keep.
     pub cache_limit: u64,
-    /// Seed of the jitter between tries to connect.
-    pub seed: u64,
+    /// Tells this process from any other one. Also the seed of the jitter
+    /// between tries to connect.
+    pub process: ProcessId,
 }
 
 /// How a worker ends.
@@ -176,7 +177,7 @@ impl Engine {
     fn new(registry: Registry, config: Config, compute: Compute) -> Self {
         let session = Session::new(session::Config {
             slots: config.slots,
-            seed: config.seed,
+            seed: config.process.0,
             kept_blocks: KEPT_BLOCKS,
         });
         Self {
@@ -324,6 +325,7 @@ impl Engine {
             Action::Connect => {
                 let role = Role::Worker {
                     name: self.config.name.clone(),
+                    process: self.config.process,
                     slots: self.config.slots,
                     memory_limit: self.config.memory_limit,
                 };

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::dataset::{FeatureType, SplitManifest};
 use crate::digest::Digest;
-use crate::id::{AssignmentId, Block, RunId, StepId, WorkerId};
+use crate::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
 use crate::limits::{NAME_BYTES, SLOTS};
 use crate::merge::MergeRule;
 use crate::results::Results;
@@ -141,10 +141,15 @@ fn block_done() -> impl Strategy<Value = BlockDone> {
 }
 
 pub(crate) fn hello() -> impl Strategy<Value = Hello> {
-    let worker = (name(), 1..=SLOTS, any::<u64>());
+    let worker = (name(), any::<u64>().prop_map(ProcessId), 1..=SLOTS, any::<u64>());
     let role = prop_oneof![
         Just(Role::Client),
-        worker.prop_map(|(name, slots, memory_limit)| Role::Worker { name, slots, memory_limit }),
+        worker.prop_map(|(name, process, slots, memory_limit)| Role::Worker {
+            name,
+            process,
+            slots,
+            memory_limit
+        }),
     ];
     let proof = vec(any::<u8>(), 0..40).prop_map(Bytes::from);
     (name(), any::<u32>(), name(), name(), proof, role).prop_map(

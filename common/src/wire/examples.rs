@@ -11,7 +11,7 @@ use super::message::{
 };
 use crate::dataset::{FeatureType, SplitManifest};
 use crate::digest::Digest;
-use crate::id::{AssignmentId, Block, RunId, StepId, WorkerId};
+use crate::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
 use crate::merge::MergeRule;
 use crate::results::Results;
 use crate::spec::Split;
@@ -44,7 +44,8 @@ fn wire<M: Message + Clone + PartialEq + std::fmt::Debug>(message: M) -> Vec<u8>
 }
 
 fn examples() -> BTreeMap<String, Vec<u8>> {
-    let role = Role::Worker { name: "w1".into(), slots: 4, memory_limit: 2 << 30 };
+    let role =
+        Role::Worker { name: "w1".into(), process: ProcessId(5), slots: 4, memory_limit: 2 << 30 };
     let hello = super::message::Hello { build: "0.1.0".into(), ..handshake::hello(role) };
     let accepted = Welcome::Accepted {
         build: "0.1.0".into(),

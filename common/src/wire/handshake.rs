@@ -89,7 +89,7 @@ pub fn judge(hello: &Hello) -> Result<(), String> {
         }
     }
     match &hello.role {
-        Role::Worker { name, slots, memory_limit } => judge_worker(name, *slots, *memory_limit),
+        Role::Worker { name, slots, memory_limit, .. } => judge_worker(name, *slots, *memory_limit),
         Role::Client => Ok(()),
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dataset::SplitManifest;
 use crate::digest::Digest;
-use crate::id::{AssignmentId, Block, RunId, StepId, WorkerId};
+use crate::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
 use crate::results::Results;
 use crate::spec::Split;
 use crate::state::Layout;
@@ -50,6 +50,8 @@ pub enum Role {
     Worker {
         /// Its name, for people.
         name: String,
+        /// The same for all connections of one process.
+        process: ProcessId,
         /// Shards that it runs at the same time.
         slots: u32,
         /// Memory that it may use, in bytes.

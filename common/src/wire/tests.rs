@@ -14,7 +14,7 @@ use super::message::{
     BlockDone, FromClient, FromWorker, Hello, Progress, Role, ToClient, ToWorker, Welcome,
 };
 use super::{Frame, FrameError, Message, handshake};
-use crate::id::{AssignmentId, Block, RunId, StepId};
+use crate::id::{AssignmentId, Block, ProcessId, RunId, StepId};
 use crate::limits::{
     DATASET_CHUNKS, FRAME_BYTES, HANDSHAKE_FRAME_BYTES, NAME_BYTES, PAYLOAD_BYTES, RESULT_COUNTS,
     SLOTS, TEXT_BYTES,
@@ -281,8 +281,12 @@ fn long_errors_are_cut_not_refused() {
 
 #[test]
 fn the_refusal_says_what_to_change() {
-    let role =
-        |name: &str, slots, memory_limit| Role::Worker { name: name.into(), slots, memory_limit };
+    let role = |name: &str, slots, memory_limit| Role::Worker {
+        name: name.into(),
+        process: ProcessId(5),
+        slots,
+        memory_limit,
+    };
     let good = handshake::hello(role("one", 4, 1 << 30));
     assert_eq!(handshake::judge(&good), Ok(()));
     assert_eq!(handshake::judge(&handshake::hello(Role::Client)), Ok(()));

@@ -130,7 +130,7 @@ fn hands(scheduler: &Scheduler, step: &Step) -> Result<(), String> {
         ensure(others == 1, || format!("{}: {id} should be alone on {}", step.id, it.worker))?;
     }
     let limit = scheduler.config.crash_limit.max(1);
-    ensure(step.trouble.values().all(|trouble| trouble.crashes < limit), || {
+    ensure(step.trouble.values().all(|trouble| trouble.crashes() < limit), || {
         format!("{}: a replica is over the crash limit", step.id)
     })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use common::id::{AssignmentId, Block, WorkerId};
+use common::id::{AssignmentId, Block, ProcessId, WorkerId};
 
 use super::hands::Assignment;
 use super::pace::Pace;
@@ -13,6 +13,7 @@ use super::{Action, Scheduler, WorkerNote};
 /// A connected worker.
 #[derive(Debug)]
 pub(super) struct Member {
+    pub(super) process: ProcessId,
     pub(super) slots: u32,
     /// When it was last heard.
     pub(super) heard: Instant,
@@ -38,15 +39,23 @@ impl Member {
 pub(super) enum Departure {
     /// It said goodbye.
     Left,
-    /// It did not: whatever was running on it is under suspicion.
+    /// It did not: whatever was running on it is under suspicion, until its
+    /// process comes back.
     Crashed,
     /// It was sent away.
     Expelled,
 }
 
 impl Scheduler {
-    pub(super) fn worker_joined(&mut self, now: Instant, worker: WorkerId, slots: u32) {
+    pub(super) fn worker_joined(
+        &mut self,
+        now: Instant,
+        worker: WorkerId,
+        process: ProcessId,
+        slots: u32,
+    ) {
         let member = Member {
+            process,
             slots: slots.clamp(1, common::limits::SLOTS),
             heard: now,
             draining: false,
@@ -58,6 +67,7 @@ impl Scheduler {
             return;
         }
         self.members.insert(worker, member);
+        self.acquit(process);
         self.note(worker, WorkerNote::Joined, format!("it has {slots} slots"));
         self.start_next();
         self.hand_out(now);
@@ -134,19 +144,19 @@ impl Scheduler {
         how: Departure,
         reason: &str,
     ) {
-        if self.members.remove(&worker).is_none() {
-            return;
-        }
+        let Some(member) = self.members.remove(&worker) else { return };
         let what = if how == Departure::Left { WorkerNote::Left } else { WorkerNote::Lost };
         self.note(worker, what, reason.to_owned());
         let crash_limit = self.config.crash_limit;
         let forgets = self.has(Plant::LostBlockForgotten);
+        // It may have reconnected before its old connection was seen to end.
+        let is_back = self.members.values().any(|it| it.process == member.process);
         let Some(step) = self.step_mut() else { return };
         let mut lost: Vec<Block> = Vec::new();
         let held = step.hands.take(|it| it.worker == worker);
         let held: Vec<Assignment> = held.into_iter().map(|(_, it)| it).collect();
-        if how == Departure::Crashed {
-            suspect(step, &held);
+        if how == Departure::Crashed && !is_back {
+            suspect(step, &held, member.process);
         }
         for assignment in &held {
             // After a crash the block goes on in halves, so that the replica
@@ -183,12 +193,21 @@ impl Scheduler {
         }
     }
 
+    /// Takes back what a process was taken to have died of: it is back, so only
+    /// its connection had died.
+    fn acquit(&mut self, process: ProcessId) {
+        let Some(step) = self.step_mut() else { return };
+        for trouble in step.trouble.values_mut() {
+            trouble.died.remove(&process);
+        }
+    }
+
     /// Fails the run where a replica was running on too many workers as they
     /// died. Says whether it did.
     fn fail_on_crashes(&mut self) -> bool {
         let limit = self.config.crash_limit.max(1);
         let Some(step) = self.step_mut() else { return false };
-        let over = step.trouble.iter().filter(|(_, it)| it.crashes >= limit);
+        let over = step.trouble.iter().filter(|(_, it)| it.crashes() >= limit);
         let guilty: Vec<String> = over.map(|(replica, _)| replica.to_string()).collect();
         if guilty.is_empty() {
             return false;
@@ -207,7 +226,7 @@ impl Scheduler {
 
 /// Counts a crash for what was running on a worker as it died: by its last
 /// word, or, if it had said nothing, all that it had.
-fn suspect(step: &mut Step, held: &[Assignment]) {
+fn suspect(step: &mut Step, held: &[Assignment], process: ProcessId) {
     let spoke = held.iter().any(|assignment| assignment.running.is_some());
     for assignment in held {
         let all = assignment.block.replicas(step.replicas);
@@ -221,7 +240,7 @@ fn suspect(step: &mut Step, held: &[Assignment]) {
         };
         for replica in suspects {
             if !step.cover.covers(Block::of_replica(replica)) {
-                step.trouble.entry(replica).or_default().crashes += 1;
+                step.trouble.entry(replica).or_default().died.insert(process);
             }
         }
     }
@@ -229,5 +248,5 @@ fn suspect(step: &mut Step, held: &[Assignment]) {
 
 fn is_suspect(step: &Step, block: Block) -> bool {
     let mut troubles = step.trouble.range(block.replicas(step.replicas));
-    troubles.any(|(_, trouble)| trouble.crashes > 0)
+    troubles.any(|(_, trouble)| trouble.crashes() > 0)
 }

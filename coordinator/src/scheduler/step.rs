@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::id::{Block, StepId, WorkerId};
+use common::id::{Block, ProcessId, StepId, WorkerId};
 
 use super::cover::{Cover, size};
 use super::hands::Hands;
@@ -34,8 +34,8 @@ pub(super) struct Load {
 /// What went wrong with a replica in this step.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trouble {
-    /// Workers that died while it was running.
-    pub(super) crashes: u32,
+    /// Processes that died while it was running, and were not seen again.
+    pub(super) died: BTreeSet<ProcessId>,
     /// Errors that it gave.
     pub(super) errors: u32,
     /// Where it gave them.
@@ -172,8 +172,13 @@ impl Step {
 }
 
 impl Trouble {
+    /// Workers that died while it was running.
+    pub(super) fn crashes(&self) -> u32 {
+        self.died.len() as u32
+    }
+
     /// Whether one more crash fails the run.
     pub(super) fn is_last_chance(&self, crash_limit: u32) -> bool {
-        self.crashes > 0 && self.crashes + 1 >= crash_limit
+        self.crashes() > 0 && self.crashes() + 1 >= crash_limit
     }
 }

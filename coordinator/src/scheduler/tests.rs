@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use common::id::{AssignmentId, Block, RunId, StepId, WorkerId};
+use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
 
 use super::planted::Plant;
 use super::{Action, Config, Event, Part, Scheduler, WorkerNote};
@@ -83,7 +83,13 @@ impl TestEnv {
     }
 
     fn join(&mut self, worker: u64) {
-        self.tell(Event::WorkerJoined { worker: WorkerId(worker), slots: 1 });
+        self.come_back(worker, worker);
+    }
+
+    /// The process of worker `as_was` connects as worker `worker`.
+    fn come_back(&mut self, as_was: u64, worker: u64) {
+        let (worker, process) = (WorkerId(worker), ProcessId(as_was));
+        self.tell(Event::WorkerJoined { worker, process, slots: 1 });
     }
 
     fn crash(&mut self, worker: u64) {
@@ -305,6 +311,31 @@ fn a_poison_shard_is_cornered_and_fails_the_run() {
     let reason = env.failure().unwrap();
     assert!(reason.contains("run 1 step 0") && reason.contains("replica 5 "), "{reason}");
     assert!(env.assigned.is_empty());
+}
+
+#[test]
+fn a_worker_that_comes_back_has_not_died() {
+    let mut env = TestEnv::new(1, 1);
+    let mut worker = 1;
+    for _ in 0..20 {
+        assert_eq!(env.held(worker), [block(0, 0)]);
+        env.crash(worker);
+        worker += 1;
+        env.come_back(1, worker);
+    }
+    // Back before the old connection is seen to end.
+    env.come_back(1, worker + 1);
+    env.crash(worker);
+    assert_eq!(env.held(worker + 1), [block(0, 0)]);
+    assert!(env.failure().is_none());
+    // Three that do not come back are three deaths.
+    env.crash(worker + 1);
+    for process in 100..102 {
+        assert!(env.failure().is_none());
+        env.join(process);
+        env.crash(process);
+    }
+    assert!(env.failure().is_some());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::id::WorkerId;
+use common::id::{ProcessId, WorkerId};
 use common::limits;
 use common::wire::codec::{FrameReader, decode, encode, write};
 use common::wire::handshake;
@@ -23,6 +23,10 @@ use super::outbox::Outbox;
 
 /// Bytes of one connection's messages that may wait for the engine.
 const UNHANDLED_BYTES: usize = 2 * limits::FRAME_BYTES;
+
+/// How long a peer's last words are waited for once nothing can be written to
+/// it: they have arrived, or never will.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Cause of the end of a connection that the peer ended, between two frames.
 pub(super) const CLOSED_BY_PEER: &str = "closed by the peer";
@@ -156,8 +160,8 @@ impl Door {
         let address = address.to_string();
         let link = Link { outbox: outbox.clone(), heard, address, dirty: false };
         let (peer, joined) = match role {
-            Greeted::Worker { worker, name, slots, memory_limit } => {
-                let joined = Event::WorkerJoined { worker, name, slots, memory_limit, link };
+            Greeted::Worker { worker, about } => {
+                let joined = Event::WorkerJoined { worker, about, link };
                 (Peer::Worker(worker), joined)
             }
             Greeted::Client(client) => (Peer::Client(client), Event::ClientJoined { client, link }),
@@ -173,7 +177,13 @@ impl Door {
                 cause
             }
             written = &mut writing => match written {
-                Ok(Err(error)) => format!("writing failed: {error}"),
+                Ok(Err(error)) => {
+                    // What the peer said before it closed is still to be read:
+                    // it may be a goodbye.
+                    let rest = self.read(peer, &mut frames);
+                    let _ = tokio::time::timeout(LAST_WORDS, rest).await;
+                    format!("writing failed: {error}")
+                }
                 _ => "closed by this side".to_owned(),
             },
         };
@@ -229,9 +239,10 @@ impl Door {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (worker, greeted) = match hello.role {
             Role::Client => (None, Greeted::Client(ClientId(id))),
-            Role::Worker { name, slots, memory_limit } => {
+            Role::Worker { name, process, slots, memory_limit } => {
                 let worker = WorkerId(id);
-                (Some(worker), Greeted::Worker { worker, name, slots, memory_limit })
+                let about = Introduction { name, process, slots, memory_limit };
+                (Some(worker), Greeted::Worker { worker, about })
             }
         };
         let heartbeat_timeout_ms = (self.heartbeat_timeout.as_millis() as u64).max(1);
@@ -242,10 +253,20 @@ impl Door {
     }
 }
 
+/// What a worker says of itself.
+#[derive(Clone, Debug)]
+pub(super) struct Introduction {
+    pub(super) name: String,
+    pub(super) process: ProcessId,
+    pub(super) slots: u32,
+    /// Bytes.
+    pub(super) memory_limit: u64,
+}
+
 /// A peer after the handshake.
 #[derive(Debug)]
 enum Greeted {
-    Worker { worker: WorkerId, name: String, slots: u32, memory_limit: u64 },
+    Worker { worker: WorkerId, about: Introduction },
     Client(ClientId),
 }
 

@@ -23,7 +23,9 @@ use tracing::{debug, warn};
 
 use super::Config;
 use super::client::Client;
-use super::connection::{CLOSED_BY_PEER, ClientId, Link, Loss, Peer, Room, log_closed};
+use super::connection::{
+    CLOSED_BY_PEER, ClientId, Introduction, Link, Loss, Peer, Room, log_closed,
+};
 use super::run::{ActiveRun, Run};
 use super::settle::Settled;
 use super::store::ChunkStore;
@@ -42,7 +44,7 @@ const TURN: usize = 256;
 #[derive(Debug)]
 pub(super) enum Event {
     /// A worker has shaken hands.
-    WorkerJoined { worker: WorkerId, name: String, slots: u32, memory_limit: u64, link: Link },
+    WorkerJoined { worker: WorkerId, about: Introduction, link: Link },
     /// A client has shaken hands.
     ClientJoined { client: ClientId, link: Link },
     /// A worker's message.
@@ -172,8 +174,8 @@ impl Engine {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::WorkerJoined { worker, name, slots, memory_limit, link } => {
-                self.join(worker, Worker::new(name, slots, memory_limit, link));
+            Event::WorkerJoined { worker, about, link } => {
+                self.join(worker, Worker::new(about, link));
             }
             Event::ClientJoined { client, link } => {
                 debug!(peer = %link.address, "client {} joined", client.0);

@@ -6,7 +6,7 @@ mod toy;
 use std::time::Duration;
 
 use common::dataset::Dataset;
-use common::id::{Block, RunId, StepId};
+use common::id::{Block, ProcessId, RunId, StepId};
 use common::state::NetworkState;
 use common::wire::codec::{encode, write};
 use common::wire::handshake::{self, HandshakeError};
@@ -191,7 +191,8 @@ async fn a_waiting_run_can_be_cancelled() {
 async fn unfit_peers_are_told_why() {
     let server = TestServer::start(Config::default());
     let fit = || handshake::hello(Role::Client);
-    let worker = |slots| Role::Worker { name: "w".into(), slots, memory_limit: 1 };
+    let worker =
+        |slots| Role::Worker { name: "w".into(), process: ProcessId(5), slots, memory_limit: 1 };
     let cases: [(Hello, &str); 4] = [
         (Hello { protocol: 99, ..fit() }, "\"99\""),
         (Hello { numeric_profile: "other".into(), ..fit() }, "\"other\""),

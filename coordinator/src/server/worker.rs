@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::id::{AssignmentId, Block, RunId, StepId, WorkerId};
+use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
 use common::plan::StepKind;
 use common::spec::Split;
 use common::wire::codec::encode;
 use common::wire::message::{BlockDone, FromWorker, Progress, ToWorker, WorkerStatus};
 use tracing::{debug, info};
 
-use super::connection::{Link, Peer};
+use super::connection::{Introduction, Link, Peer};
 use super::engine::Engine;
 use super::merge::decode_inline;
 use super::outbox::Transfer;
@@ -21,6 +21,7 @@ use crate::scheduler;
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) name: String,
+    process: ProcessId,
     slots: u32,
     memory_limit: u64,
     /// Resident memory, as its last heartbeat said.
@@ -41,9 +42,11 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(name: String, slots: u32, memory_limit: u64, link: Link) -> Self {
+    pub(super) fn new(about: Introduction, link: Link) -> Self {
+        let Introduction { name, process, slots, memory_limit } = about;
         Self {
             name,
+            process,
             slots,
             memory_limit,
             memory: 0,
@@ -88,10 +91,10 @@ impl Engine {
             about.link.outbox.control(active.open.clone());
             about.run = Some(active.run);
         }
-        let slots = about.slots;
+        let (process, slots) = (about.process, about.slots);
         self.workers.insert(worker, about);
         self.mark(Peer::Worker(worker));
-        self.tell(scheduler::Event::WorkerJoined { worker, slots });
+        self.tell(scheduler::Event::WorkerJoined { worker, process, slots });
         self.publish_queued();
     }
 

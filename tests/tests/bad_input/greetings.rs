@@ -1,6 +1,7 @@
 //! Strangers that do not get past the handshake.
 
 use bytes::Bytes;
+use common::id::ProcessId;
 use common::wire::codec;
 use common::wire::handshake;
 use common::wire::message::{FromClient, FromWorker, Hello, Role};
@@ -21,7 +22,7 @@ fn but(name: &str, change: impl FnOnce(&mut Hello)) -> Stranger {
 
 /// A worker whose introduction is wrong.
 fn worker(name: &str, called: &str, slots: u32, memory_limit: u64) -> Stranger {
-    let role = Role::Worker { name: called.into(), slots, memory_limit };
+    let role = Role::Worker { name: called.into(), process: ProcessId(5), slots, memory_limit };
     but(name, |hello| hello.role = role)
 }
 

@@ -99,11 +99,9 @@ pub(super) struct Logged {
 }
 
 impl Logged {
-    /// A coordinator, and where it listens. Workers that are sent away count
-    /// as crashed: with the usual limit, a few dozen of them would be taken
-    /// for the work of one poisonous shard.
+    /// A coordinator, and where it listens.
     fn coordinator() -> (Self, String) {
-        let args = ["serve", "--listen", "127.0.0.1:0", "--crash-limit", "1000"];
+        let args = ["serve", "--listen", "127.0.0.1:0"];
         let mut process = Self::start(Command::new(&binaries().coordinator).args(args));
         let mut line = String::new();
         let stdout = process.child.stdout.take().expect("stdout is piped");

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
 use bytes::Bytes;
+use common::id::ProcessId;
 use common::wire::codec::{self, Message};
 use common::wire::handshake;
 use common::wire::message::{FromClient, FromWorker, Role, ToClient, Welcome};
@@ -53,7 +54,12 @@ impl Stranger {
 
     /// One that introduces itself as a worker should.
     pub(super) fn worker(name: &str) -> Self {
-        let role = Role::Worker { name: "stranger".into(), slots: 1, memory_limit: 1 << 30 };
+        let role = Role::Worker {
+            name: "stranger".into(),
+            process: ProcessId(5),
+            slots: 1,
+            memory_limit: 1 << 30,
+        };
         Self { role: Some(role), end: End::Closed, ..Self::new(name) }
     }
 

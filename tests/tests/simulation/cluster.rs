@@ -354,7 +354,7 @@ impl Cluster {
                 |shard: Option<(StepId, u32)>| shard.is_some_and(|(step, _)| step.run == *run);
             let is_broken = is_of(self.wrongs.broken);
             let is_poisoned = is_of(self.wrongs.poison);
-            let deaths = self.coordinator.deaths.get(run).copied().unwrap_or(0);
+            let deaths = self.coordinator.deaths.get(run).map_or(0, |deaths| deaths.len() as u32);
             match outcome {
                 Outcome::Finished if is_broken || is_poisoned => {
                     return Err(format!("run {run} finished in spite of a shard that cannot"));

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::id::{AssignmentId, Block, RunId, StepId, WorkerId};
+use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
 use coordinator::scheduler::{self, Action, Part, Scheduler};
 
 use super::context::{Context, Event};
@@ -33,8 +33,10 @@ pub(super) struct Coordinator {
     /// Replicas of each step of each run.
     pub(super) runs: BTreeMap<RunId, Vec<u32>>,
     pub(super) outcomes: BTreeMap<RunId, Outcome>,
-    /// Workers that went without goodbye while a run was active.
-    pub(super) deaths: BTreeMap<RunId, u32>,
+    /// Processes that went without goodbye while a run was active, and did not
+    /// come back in its time.
+    pub(super) deaths: BTreeMap<RunId, BTreeSet<ProcessId>>,
+    processes: BTreeMap<WorkerId, ProcessId>,
     active: Option<Active>,
     /// The inline partial that came just now, until its verdict.
     arrived: Option<Partial>,
@@ -71,6 +73,7 @@ impl Coordinator {
             runs: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             deaths: BTreeMap::new(),
+            processes: BTreeMap::new(),
             active: None,
             arrived: None,
             armed: None,
@@ -175,7 +178,7 @@ impl Coordinator {
                     self.workers.remove(&connection);
                     self.heard.remove(&worker);
                     context.send(connection, Direction::ToWorker, Message::Closed);
-                    self.count_death();
+                    self.note_death(worker);
                 }
             }
             Action::FailRun { run, reason } => self.end(context, run, Outcome::Failed(reason)),
@@ -212,18 +215,20 @@ impl Coordinator {
         connection: ConnectionId,
         message: Message,
     ) {
-        if let Message::Hello { slots } = message {
+        if let Message::Hello { process, slots } = message {
             self.last_worker += 1;
             let worker = WorkerId(self.last_worker);
             self.connections.insert(worker, connection);
             self.workers.insert(connection, worker);
             self.heard.insert(worker, context.now);
+            self.processes.insert(worker, process);
+            self.note_return(context, process);
             self.tell_worker(context, worker, Message::Welcome);
             if let Some(active) = &self.active {
                 let run = active.run;
                 self.tell_worker(context, worker, Message::OpenRun(run));
             }
-            self.tell(context, scheduler::Event::WorkerJoined { worker, slots });
+            self.tell(context, scheduler::Event::WorkerJoined { worker, process, slots });
             return;
         }
         let Some(worker) = self.worker_on(connection) else { return };
@@ -266,15 +271,23 @@ impl Coordinator {
             self.connections.remove(&worker);
             self.heard.remove(&worker);
             if !goodbye {
-                self.count_death();
+                self.note_death(worker);
             }
             self.tell(context, scheduler::Event::WorkerGone { worker, goodbye });
         }
     }
 
-    fn count_death(&mut self) {
+    fn note_death(&mut self, worker: WorkerId) {
         if let Some(active) = &self.active {
-            *self.deaths.entry(active.run).or_default() += 1;
+            self.deaths.entry(active.run).or_default().insert(self.processes[&worker]);
+        }
+    }
+
+    fn note_return(&mut self, context: &mut Context, process: ProcessId) {
+        if let Some(active) = &self.active
+            && self.deaths.entry(active.run).or_default().remove(&process)
+        {
+            context.faults.fired(Fault::Return);
         }
     }
 

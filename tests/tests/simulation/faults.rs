@@ -23,6 +23,8 @@ pub(super) enum Fault {
     Reset,
     /// A message overtook one that was sent before on another connection.
     Reorder,
+    /// A process that was taken for dead is back in the same run.
+    Return,
     /// A result is sent a second time.
     Duplicate,
     /// A result arrived after its step was merged.
@@ -48,7 +50,7 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    pub(super) const ALL: [Self; 20] = [
+    pub(super) const ALL: [Self; 21] = [
         Self::Crash,
         Self::PowerLoss,
         Self::Restart,
@@ -58,6 +60,7 @@ impl Fault {
         Self::Delay,
         Self::Reset,
         Self::Reorder,
+        Self::Return,
         Self::Duplicate,
         Self::LateResult,
         Self::SlowWorker,

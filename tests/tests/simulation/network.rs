@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use common::id::{AssignmentId, Block, RunId, StepId};
+use common::id::{AssignmentId, Block, ProcessId, RunId, StepId};
 
 use super::context::{Context, Event};
 use super::faults::Fault;
@@ -37,7 +37,7 @@ pub(super) struct BlockDone {
 #[derive(Clone, Debug)]
 pub(super) enum Message {
     // To the coordinator.
-    Hello { slots: u32 },
+    Hello { process: ProcessId, slots: u32 },
     Beat(Vec<(AssignmentId, Vec<u32>, u32)>),
     BlockDone(BlockDone),
     ShardFailed { assignment: AssignmentId, replica: u32, fatal: bool, error: String },

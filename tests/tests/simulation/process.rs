@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use common::id::{AssignmentId, Block, RunId, StepId};
+use common::id::{AssignmentId, Block, ProcessId, RunId, StepId};
 use worker::session::{self, Action, Session};
 
 use super::context::{Context, Event, ProcessEvent};
@@ -356,7 +356,8 @@ impl Process {
         let connection = context.network.connect(self.index, self.incarnation);
         self.connection = Some(connection);
         self.is_welcome = false;
-        let hello = Message::Hello { slots: self.machine.slots };
+        let process = ProcessId((self.index as u64) << 32 | self.incarnation);
+        let hello = Message::Hello { process, slots: self.machine.slots };
         context.send(connection, Direction::ToCoordinator, hello);
         self.plan(context, 5_000_000, ProcessEvent::HandshakeTimeout(connection));
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::id::{AssignmentId, Block, StepId, WorkerId};
+use common::id::{AssignmentId, Block, ProcessId, StepId, WorkerId};
 use common::limits::HANDSHAKE_FRAME_BYTES;
 use common::merge::Partial;
 use common::wire::codec::{self, FrameReader};
@@ -36,7 +36,7 @@ impl Stage {
             slots: 2,
             memory_limit: 1 << 30,
             cache_limit: 1 << 20,
-            seed: 7,
+            process: ProcessId(7),
         };
         let (signals, receiver) = mpsc::channel(2);
         let worker = tokio::spawn(super::run(toy.registry.clone(), config, receiver));
@@ -184,6 +184,7 @@ async fn a_run_from_handshake_to_goodbye() {
         assert_eq!(peer.next().await, Some(FromWorker::Draining));
         assert_eq!(peer.next().await, Some(FromWorker::Goodbye));
         assert_eq!(peer.next().await, None);
+        drop(peer);
         assert_eq!(stage.end().await, End::Left);
     }
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{BufMut, Bytes};
 use common::dataset::{DatasetError, ExampleSource, SplitManifest};
-use common::id::{Block, StepId};
+use common::id::{Block, ProcessId, StepId};
 use common::limits;
 use common::merge::{MergeTree, Partial};
 use common::model::{DataShape, Model};
@@ -33,6 +34,7 @@ pub(super) struct TestServer {
     door: Arc<Door>,
     pub(super) engine: tokio::task::JoinHandle<()>,
     events: mpsc::Sender<Event>,
+    processes: AtomicU64,
 }
 
 impl TestServer {
@@ -40,7 +42,7 @@ impl TestServer {
         let (events, inbox) = mpsc::channel(EVENTS);
         let door = Arc::new(Door::new(events.clone(), config.scheduler.heartbeat_timeout));
         let engine = Engine::new(config, toy::registry(), events.clone());
-        Self { door, engine: tokio::spawn(engine.run(inbox)), events }
+        Self { door, engine: tokio::spawn(engine.run(inbox)), events, processes: AtomicU64::new(1) }
     }
 
     /// A new connection, before its handshake.
@@ -65,7 +67,9 @@ impl TestServer {
     /// A connection as a worker of two slots, with nobody to work.
     pub(super) async fn idle_worker(&self, name: &str) -> TestPeer {
         let mut peer = self.connect();
-        let role = Role::Worker { name: name.into(), slots: 2, memory_limit: 1 << 30 };
+        let process = ProcessId(self.processes.fetch_add(1, Ordering::Relaxed));
+        let name = name.into();
+        let role = Role::Worker { name, process, slots: 2, memory_limit: 1 << 30 };
         peer.greet(role).await.unwrap();
         peer
     }
