@@ -11,7 +11,9 @@ mod examples;
 pub mod handshake;
 pub mod message;
 mod payload;
+mod spare;
 #[cfg(test)]
 mod tests;
 
 pub use codec::{Frame, FrameError, Message};
+pub use spare::SpareFrames;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 
-use crate::wire::payload;
+use crate::wire::{SpareFrames, payload};
 
 /// Bytes of the length before every message.
 const LENGTH_BYTES: usize = 4;
@@ -172,7 +172,10 @@ fn malformed<M: Message>(error: &rmp_serde::decode::Error) -> FrameError {
 pub struct FrameReader<R> {
     stream: R,
     codec: LengthDelimitedCodec,
+    spare: SpareFrames,
     buffer: BytesMut,
+    /// Length of the frame that has begun, once its head is here.
+    length: Option<u32>,
     received: u64,
     /// Bytes of all frames that were given out.
     given: u64,
@@ -182,7 +185,13 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads frames of at most `limit` bytes.
     pub fn new(stream: R, limit: usize) -> Self {
         let codec = LengthDelimitedCodec::builder().max_frame_length(limit).new_codec();
-        Self { stream, codec, buffer: BytesMut::new(), received: 0, given: 0 }
+        let (spare, buffer) = (SpareFrames::default(), BytesMut::new());
+        Self { stream, codec, spare, buffer, length: None, received: 0, given: 0 }
+    }
+
+    /// Takes the memory of long frames from `spare`, and gives it back there.
+    pub fn with_spare(self, spare: SpareFrames) -> Self {
+        Self { spare, ..self }
     }
 
     /// Changes the limit, for the frames after the handshake.
@@ -203,20 +212,32 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// stream has no next frame.
     pub async fn next(&mut self) -> Result<Option<Bytes>, FrameError> {
         loop {
-            // The codec refuses a length without taking it off the buffer.
-            let length = self.buffer.first_chunk().map(|head| u32::from_be_bytes(*head));
+            // The codec takes the head off the buffer.
+            if self.length.is_none() {
+                self.length = self.buffer.first_chunk().map(|head| u32::from_be_bytes(*head));
+                let length = self.length.unwrap_or_default() as usize;
+                if length <= self.codec.max_frame_length() {
+                    self.spare.make_room(&mut self.buffer, LENGTH_BYTES + length);
+                }
+            }
             let frame = self.codec.decode(&mut self.buffer).map_err(|_| FrameError::TooLong {
                 limit: self.codec.max_frame_length(),
-                found: length.unwrap_or_default().into(),
+                found: self.length.unwrap_or_default().into(),
             })?;
             if let Some(frame) = frame {
+                self.length = None;
                 self.given += (LENGTH_BYTES + frame.len()) as u64;
-                return Ok(Some(frame.freeze()));
+                return Ok(Some(self.spare.lend(frame)));
             }
             if self.buffer.capacity() == self.buffer.len() {
                 self.buffer.reserve(READ_BYTES);
             }
-            match self.stream.read_buf(&mut self.buffer).await? {
+            // Little of what follows a long frame is read along with it: it
+            // would have to be copied to where the next one is put together.
+            let missing =
+                (self.length.unwrap_or_default() as usize).saturating_sub(self.buffer.len());
+            let mut room = (&mut self.buffer).limit(missing.max(READ_BYTES));
+            match self.stream.read_buf(&mut room).await? {
                 0 if self.received == self.given => return Ok(None),
                 0 => return Err(FrameError::Truncated),
                 count => self.received += count as u64,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::id::{ProcessId, WorkerId};
 use common::limits;
+use common::wire::SpareFrames;
 use common::wire::codec::{FrameReader, decode, encode, write};
 use common::wire::handshake;
 use common::wire::message::{Hello, Role, Welcome};
@@ -131,12 +132,15 @@ pub(super) struct Door {
     pub(super) events: mpsc::Sender<Event>,
     pub(super) heartbeat_timeout: Duration,
     pub(super) started: Instant,
+    /// Memory of frames, shared by all connections.
+    spare: SpareFrames,
     next_id: AtomicU64,
 }
 
 impl Door {
     pub(super) fn new(events: mpsc::Sender<Event>, heartbeat_timeout: Duration) -> Self {
-        Self { events, heartbeat_timeout, started: Instant::now(), next_id: AtomicU64::new(1) }
+        let (started, spare) = (Instant::now(), SpareFrames::default());
+        Self { events, heartbeat_timeout, started, spare, next_id: AtomicU64::new(1) }
     }
 
     /// Serves one connection to its end.
@@ -147,7 +151,8 @@ impl Door {
     {
         let heard = Arc::new(Heard::new(self.started));
         let stream = Stamped { inner: reader, heard: heard.clone() };
-        let mut frames = FrameReader::new(stream, limits::HANDSHAKE_FRAME_BYTES);
+        let mut frames =
+            FrameReader::new(stream, limits::HANDSHAKE_FRAME_BYTES).with_spare(self.spare.clone());
         let greeting = self.greet(&mut frames, &mut writer);
         // Twice the time: a peer that says its hello late and does not read
         // the answer either.

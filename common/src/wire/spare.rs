@@ -1,0 +1,92 @@
+//! [`SpareFrames`]: memory of long frames that nobody reads any more.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+
+/// Frames of at least this many bytes are worth it: memory for less is had
+/// from the allocator at once, for more it comes from the system page by page.
+const SPARE_BYTES: usize = 256 << 10;
+
+/// Frames that are kept at most.
+const SPARE_FRAMES: usize = 8;
+
+/// Memory of long frames that nobody reads any more, for the next ones.
+/// Readers that have a part in it may be many.
+#[derive(Clone, Debug, Default)]
+pub struct SpareFrames(Arc<Mutex<Vec<BytesMut>>>);
+
+impl SpareFrames {
+    /// A frame whose memory comes back here once nobody reads it.
+    pub(super) fn lend(&self, frame: BytesMut) -> Bytes {
+        if frame.len() < SPARE_BYTES {
+            return frame.freeze();
+        }
+        Bytes::from_owner(Lent { frame, home: self.clone() })
+    }
+
+    /// Puts what `buffer` holds into memory for `bytes`, if there is any and
+    /// the buffer has no room for so many itself.
+    pub(super) fn make_room(&self, buffer: &mut BytesMut, bytes: usize) {
+        if bytes < SPARE_BYTES || buffer.capacity() >= bytes {
+            return;
+        }
+        let Some(mut spare) = self.lock().pop() else { return };
+        // The buffer may be the last that holds on to the spare memory: what
+        // was left of it when the frame was cut off.
+        let begun = Bytes::copy_from_slice(&std::mem::take(buffer));
+        spare.clear();
+        if spare.try_reclaim(bytes) {
+            *buffer = spare;
+        }
+        buffer.extend_from_slice(&begun);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<BytesMut>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A frame on loan.
+struct Lent {
+    frame: BytesMut,
+    home: SpareFrames,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.frame
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let mut spare = self.home.lock();
+        if spare.len() < SPARE_FRAMES {
+            spare.push(std::mem::take(&mut self.frame));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_of_a_read_frame_is_used_again() {
+        let spare = SpareFrames::default();
+        let frame = BytesMut::from(&vec![7; SPARE_BYTES][..]);
+        let memory = frame.as_ptr();
+        let lent = spare.lend(frame);
+        let reader = lent.slice(3..9);
+        drop(lent);
+        let mut buffer = BytesMut::from(&b"head"[..]);
+        spare.make_room(&mut buffer, SPARE_BYTES);
+        assert_ne!(buffer.as_ptr(), memory, "it is still read");
+        drop(reader);
+        spare.make_room(&mut buffer, SPARE_BYTES - 1);
+        assert_ne!(buffer.as_ptr(), memory, "not worth it");
+        spare.make_room(&mut buffer, SPARE_BYTES);
+        assert_eq!((buffer.as_ptr(), &buffer[..]), (memory, &b"head"[..]));
+    }
+}
