@@ -1,39 +1,41 @@
 //! The same bytes through bare TCP sockets: what no exchange can beat.
+//!
+//! As in a round, every peer receives a whole state into memory of its size,
+//! and sends one from such memory back.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Bytes of one write.
+/// Bytes of one read or write.
 const PIECE: usize = 1 << 20;
 
-/// Median time for `bytes` to go to each of `workers` peers, and then from
-/// each of them back.
+/// Median time for a state of `bytes` to go to each of `workers` peers, and
+/// then one from each of them back.
 pub(crate) fn exchange(bytes: usize, workers: u32, rounds: u64) -> Duration {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
     let address = listener.local_addr().expect("a bound socket has an address");
-    let peers = (0..workers)
-        .map(|_| {
-            thread::spawn(move || {
-                let mut stream = TcpStream::connect(address).expect("the listener is there");
-                for _ in 0..rounds {
-                    receive(&mut stream, bytes);
-                    send(&mut stream, bytes);
-                }
-            })
-        })
-        .collect::<Vec<_>>();
-    let mut streams =
-        (0..workers).map(|_| listener.accept().expect("a peer connects").0).collect::<Vec<_>>();
+    let peer = move || {
+        let mut stream = TcpStream::connect(address).expect("the listener is there");
+        let mut state = vec![1; bytes];
+        for _ in 0..rounds {
+            receive(&mut stream, &mut state);
+            send(&mut stream, &state);
+        }
+    };
+    let peers = (0..workers).map(|_| thread::spawn(peer)).collect::<Vec<_>>();
+    let accept = |_| (listener.accept().expect("a peer connects").0, vec![1; bytes]);
+    let mut connections = (0..workers).map(accept).collect::<Vec<_>>();
+    let state = vec![1; bytes];
     let mut times = (0..rounds)
         .map(|_| {
             let start = Instant::now();
             thread::scope(|scope| {
-                for stream in &mut streams {
+                for (stream, partial) in &mut connections {
                     scope.spawn(|| {
-                        send(stream, bytes);
-                        receive(stream, bytes);
+                        send(stream, &state);
+                        receive(stream, partial);
                     });
                 }
             });
@@ -47,22 +49,14 @@ pub(crate) fn exchange(bytes: usize, workers: u32, rounds: u64) -> Duration {
     times[times.len() / 2]
 }
 
-fn send(stream: &mut TcpStream, bytes: usize) {
-    let piece = vec![7; PIECE.min(bytes)];
-    let mut left = bytes;
-    while left > 0 {
-        let length = left.min(piece.len());
-        stream.write_all(&piece[..length]).expect("the peer reads");
-        left -= length;
+fn send(stream: &mut TcpStream, state: &[u8]) {
+    for piece in state.chunks(PIECE) {
+        stream.write_all(piece).expect("the peer reads");
     }
 }
 
-fn receive(stream: &mut TcpStream, bytes: usize) {
-    let mut piece = vec![0; PIECE.min(bytes)];
-    let mut left = bytes;
-    while left > 0 {
-        let length = left.min(piece.len());
-        stream.read_exact(&mut piece[..length]).expect("the peer writes");
-        left -= length;
+fn receive(stream: &mut TcpStream, state: &mut [u8]) {
+    for piece in state.chunks_mut(PIECE) {
+        stream.read_exact(piece).expect("the peer writes");
     }
 }
