@@ -47,11 +47,11 @@ fn mean_by(units: Vec<u32>) -> Contribution {
 }
 
 fn merge(criterion: &mut Criterion) {
-    let mean = |offset| Contribution::Mean { examples: 100, values: values(offset) };
+    let mean = |offset| Contribution::Mean { examples: 100, values: values(offset).into() };
     let cases = [
         ("mean", mean(0.0), mean(1.0)),
-        ("sum", Contribution::Sum(values(0.0)), Contribution::Sum(values(1.0))),
-        ("max", Contribution::Max(values(0.0)), Contribution::Max(values(1.0))),
+        ("sum", Contribution::Sum(values(0.0).into()), Contribution::Sum(values(1.0).into())),
+        ("max", Contribution::Max(values(0.0).into()), Contribution::Max(values(1.0).into())),
         ("mean_by, same units", mean_by(units(None)), mean_by(units(None))),
         ("fold, same units", fold(units(None)), fold(units(None))),
         ("fold, disjoint units", fold(units(Some(0))), fold(units(Some(1)))),
@@ -74,7 +74,7 @@ fn transfer(criterion: &mut Criterion) {
     let partial = Partial {
         weight: 100,
         results: Results { examples: 100, sums: BTreeMap::new(), counts: BTreeMap::new() },
-        tensors: vec![Some(Contribution::Mean { examples: 100, values: values(0.0) })],
+        tensors: vec![Some(Contribution::Mean { examples: 100, values: values(0.0).into() })],
     };
     let mut next = NetworkState::zeros(&layout).expect("a valid layout");
 
@@ -94,7 +94,7 @@ fn transfer(criterion: &mut Criterion) {
         bencher.iter(|| {
             for (index, segment) in segments.iter().enumerate() {
                 let payload = partial.segment(&layout, segment);
-                let merged = Contribution::decode(&layout, index, segment, 100, &payload)
+                let merged = Contribution::decode(&layout, index, segment, 100, &payload.into())
                     .expect("the segment decodes");
                 finish_segment(&state, segment, merged.as_ref(), &mut next);
             }

@@ -31,6 +31,7 @@ mod spare;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod values;
 
 use crate::results::Results;
 
@@ -39,6 +40,7 @@ pub use finish::{copy_kept, finish, finish_segment};
 pub use partial::Partial;
 pub use spare::Spare;
 pub use tree::MergeTree;
+pub use values::Values;
 
 /// How often each unit of a tensor was touched: what `mean_by` weighs with.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -70,7 +72,7 @@ pub enum Contribution {
         /// Examples behind the values.
         examples: u64,
         /// One value per element.
-        values: Vec<f32>,
+        values: Values,
     },
     /// `mean_by`: the averages so far of the touched units.
     MeanBy {
@@ -80,11 +82,11 @@ pub enum Contribution {
         values: Vec<f32>,
     },
     /// `sum` of f32 changes.
-    Sum(Vec<f32>),
+    Sum(Values),
     /// `sum` of exact changes, modulo 2⁶⁴.
     Count(Vec<u64>),
     /// `max` of f32 values.
-    Max(Vec<f32>),
+    Max(Values),
     /// `max` of counters.
     MaxCount(Vec<u64>),
     /// `fold`: composed maps.

@@ -263,7 +263,7 @@ mod tests {
             assert_eq!(partial.results.examples, own.len() as u64);
             assert_eq!(partial.results.sums["loss"], observed.len() as f64);
             let sum = own.iter().sum::<u64>() as f32;
-            assert_eq!(partial.tensors, [Some(Contribution::Sum(vec![sum]))]);
+            assert_eq!(partial.tensors, [Some(Contribution::Sum(vec![sum].into()))]);
             let counts = adder.batches.iter().map(|(_, batch)| batch.len() as u64);
             assert_eq!(observed, (0..).zip(counts).collect::<Vec<_>>());
             seen.extend(own);

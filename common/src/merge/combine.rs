@@ -4,7 +4,8 @@ use std::cmp::Ordering;
 
 use rayon::prelude::*;
 
-use super::{Contribution, Merge, UnitCounts, UnitMaps};
+use super::values::{EMPTY_BLOCK, blocks};
+use super::{Contribution, Merge, UnitCounts, UnitMaps, Values};
 use crate::state::values::TASK_VALUES;
 
 impl Merge for Contribution {
@@ -14,30 +15,28 @@ impl Merge for Contribution {
     fn merge(self, right: Self) -> Self {
         match (self, right) {
             (
-                Self::Mean { examples: nl, values: mut left },
+                Self::Mean { examples: nl, values: left },
                 Self::Mean { examples: nr, values: right },
             ) => {
                 let t = share(nl, nr);
-                combine(&mut left, &right, |l, r| average(l, r, t));
-                Self::Mean { examples: nl.saturating_add(nr), values: left }
+                let values = combine_values(left, &right, |l, r| average(l, r, t));
+                Self::Mean { examples: nl.saturating_add(nr), values }
             }
             (
                 Self::MeanBy { counts: left, values: left_values },
                 Self::MeanBy { counts: right, values: right_values },
             ) => mean_by(left, left_values, right, right_values),
-            (Self::Sum(mut left), Self::Sum(right)) => {
-                combine(&mut left, &right, |l, r| l + r);
-                Self::Sum(left)
+            (Self::Sum(left), Self::Sum(right)) => {
+                Self::Sum(combine_values(left, &right, |l, r| l + r))
             }
             (Self::Count(mut left), Self::Count(right)) => {
                 combine(&mut left, &right, u64::wrapping_add);
                 Self::Count(left)
             }
-            (Self::Max(mut left), Self::Max(right)) => {
+            (Self::Max(left), Self::Max(right)) => {
                 // Not f32::max: which zero it takes of 0 and −0 is the CPU's
                 // choice.
-                combine(&mut left, &right, |l, r| if r > l { r } else { l });
-                Self::Max(left)
+                Self::Max(combine_values(left, &right, |l, r| if r > l { r } else { l }))
             }
             (Self::MaxCount(mut left), Self::MaxCount(right)) => {
                 combine(&mut left, &right, u64::max);
@@ -58,6 +57,37 @@ fn share(nl: u64, nr: u64) -> f32 {
 fn average(l: f32, r: f32, t: f32) -> f32 {
     let x = l + t * (r - l);
     if l == r { l } else { x }
+}
+
+/// Combines element by element, in the memory of `left` if it has its own.
+fn combine_values(left: Values, right: &Values, f: impl Fn(f32, f32) -> f32 + Sync) -> Values {
+    assert_eq!(left.len(), right.len(), "contributions to one segment");
+    let mut scratch = EMPTY_BLOCK;
+    let both = |(left, right): (&mut [f32], &[f32])| {
+        for (l, r) in left.iter_mut().zip(right) {
+            *l = f(*l, *r);
+        }
+    };
+    match (left, right) {
+        (Values::Owned(mut left), Values::Owned(right)) => {
+            combine(&mut left, right, f);
+            left.into()
+        }
+        (Values::Owned(mut left), right) => {
+            for at in blocks(left.len()) {
+                both((&mut left[at.clone()], right.block(at, &mut scratch)));
+            }
+            left.into()
+        }
+        (left, right) => {
+            let mut values = Vec::with_capacity(left.len());
+            for at in blocks(left.len()) {
+                left.append_to(at.clone(), &mut values);
+                both((&mut values[at.clone()], right.block(at, &mut scratch)));
+            }
+            values.into()
+        }
+    }
 }
 
 /// Combines element by element, into `left`. Long runs are split into tasks:

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use twox_hash::XxHash3_128;
 
-use super::{Contribution, MergeError, MergeRule, Partial, UnitCounts, UnitMaps};
+use super::{Contribution, MergeError, MergeRule, Partial, UnitCounts, UnitMaps, Values};
 use crate::digest::Digest;
 use crate::limits;
-use crate::state::values::{f32_bytes, first_not_finite, read_f32, read_u64, u64_bytes};
+use crate::state::values::{f32_bytes, read_f32, read_u64, u64_bytes};
 use crate::state::{ElementType, Layout, Segment, TensorLayout};
 
 /// First bytes under the digest of a partial.
@@ -78,7 +78,10 @@ impl Partial {
         match self.tensors[segment.tensor].as_ref()? {
             Contribution::Mean { values, .. }
             | Contribution::Sum(values)
-            | Contribution::Max(values) => Some(f32_bytes(&values[range])),
+            | Contribution::Max(values) => Some(match values {
+                Values::Owned(values) => f32_bytes(&values[range]),
+                Values::Wire(bytes) => Cow::Borrowed(&bytes[4 * range.start..4 * range.end]),
+            }),
             Contribution::Count(values) | Contribution::MaxCount(values) => {
                 Some(u64_bytes(&values[range]))
             }
@@ -180,7 +183,7 @@ impl Contribution {
         index: usize,
         segment: &Segment,
         weight: u64,
-        payload: &[u8],
+        payload: &Bytes,
     ) -> Result<Option<Self>, MergeError> {
         let tensor = &layout.tensors[segment.tensor];
         let payload = Payload { tensor, index, segment, bytes: payload };
@@ -226,13 +229,13 @@ struct Payload<'a> {
     tensor: &'a TensorLayout,
     index: usize,
     segment: &'a Segment,
-    bytes: &'a [u8],
+    bytes: &'a Bytes,
 }
 
 impl<'a> Payload<'a> {
-    fn all_f32(&self) -> Result<Vec<f32>, MergeError> {
+    fn all_f32(&self) -> Result<Values, MergeError> {
         self.check_length(4 * self.segment.range.len())?;
-        self.f32("values", self.bytes)
+        Values::from_wire(self.bytes.clone()).map_err(|found| self.not_finite("values", found))
     }
 
     fn all_u64(&self) -> Result<Vec<u64>, MergeError> {
@@ -241,14 +244,15 @@ impl<'a> Payload<'a> {
     }
 
     fn f32(&self, what: &str, bytes: &[u8]) -> Result<Vec<f32>, MergeError> {
-        let values = read_f32(bytes);
-        match first_not_finite(&values) {
-            None => Ok(values),
-            Some(place) => {
-                let found = format!("{} at place {place}", values[place]);
-                Err(self.error(format!("finite {what}"), found))
-            }
+        let mut values = Vec::new();
+        match read_f32(bytes, &mut values) {
+            Ok(()) => Ok(values),
+            Err(place) => Err(self.not_finite(what, (place, values[place]))),
         }
+    }
+
+    fn not_finite(&self, what: &str, (place, found): (usize, f32)) -> MergeError {
+        self.error(format!("finite {what}"), format!("{found} at place {place}"))
     }
 
     /// The units, and the bytes after them, whose length is right.

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{Contribution, MergeRule, Partial};
+use super::values::{EMPTY_BLOCK, blocks};
+use super::{Contribution, MergeRule, Partial, Values};
 use crate::state::values::TASK_VALUES;
 use crate::state::{NetworkState, Segment, TensorData};
 
@@ -37,9 +38,11 @@ pub fn finish_segment(
             match merged {
                 None => copy(next, base),
                 Some(Contribution::Mean { values, .. } | Contribution::Max(values)) => {
-                    copy(next, values);
+                    finish_values(next, values, base, |_, x| x);
                 }
-                Some(Contribution::Sum(changes)) => add(next, base, changes, |x, y| x + y),
+                Some(Contribution::Sum(changes)) => {
+                    finish_values(next, changes, base, |base, change| base + change);
+                }
                 Some(_) => panic!("a contribution of another rule"),
             }
         }
@@ -86,6 +89,26 @@ pub fn finish(base: &NetworkState, merged: Option<&Partial>) -> NetworkState {
         finish_segment(base, &segment, merged, &mut next);
     }
     next
+}
+
+/// Writes what `f` makes of the base and the merged values.
+fn finish_values(
+    next: &mut [f32],
+    values: &Values,
+    base: &[f32],
+    f: impl Fn(f32, f32) -> f32 + Sync,
+) {
+    if let Values::Owned(values) = values {
+        return add(next, base, values, f);
+    }
+    assert_eq!(next.len(), values.len(), "values for one segment");
+    let mut scratch = EMPTY_BLOCK;
+    for at in blocks(next.len()) {
+        let values = values.block(at.clone(), &mut scratch);
+        for ((next, base), value) in next[at.clone()].iter_mut().zip(&base[at]).zip(values) {
+            *next = f(*base, *value);
+        }
+    }
 }
 
 /// Copies values, long runs in parallel.

@@ -1,9 +1,9 @@
 //! What one replica contributes.
 
-use super::{Contribution, MergeError, MergeRule, Partial, Spare, UnitCounts, UnitMaps};
+use super::{Contribution, MergeError, MergeRule, Partial, Spare, UnitCounts, UnitMaps, Values};
 use crate::model::Replica;
 use crate::results::Results;
-use crate::state::values::{TASK_VALUES, first_not_finite};
+use crate::state::values::{BLOCK_VALUES, first_not_finite};
 use crate::state::{NetworkState, TensorData};
 
 impl Partial {
@@ -89,7 +89,7 @@ impl Source<'_> {
                 let mut values = self.spare.take(self.base.len());
                 values.extend(pairs.map(|(x, base)| x - base));
                 self.check_finite(&values, |place| place)?;
-                Contribution::Sum(values)
+                Contribution::Sum(values.into())
             }
             (MergeRule::Sum, TensorData::U64(_)) => {
                 let pairs = self.state.u64_slice().iter().zip(self.base.u64_slice());
@@ -101,15 +101,14 @@ impl Source<'_> {
         Ok(Some(contribution))
     }
 
-    fn finite_values(&self) -> Result<Vec<f32>, MergeError> {
+    fn finite_values(&self) -> Result<Values, MergeError> {
         let state = self.state.f32_slice();
         let mut values = self.spare.take(state.len());
-        // Piece by piece, so that the second look finds it in the cache.
-        for piece in state.chunks(TASK_VALUES) {
+        for piece in state.chunks(BLOCK_VALUES) {
             self.check_finite(piece, |place| values.len() + place)?;
             values.extend_from_slice(piece);
         }
-        Ok(values)
+        Ok(values.into())
     }
 
     fn mean_by(&self, counts: Option<UnitCounts>) -> Result<Contribution, MergeError> {

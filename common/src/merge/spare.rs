@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Contribution, Partial};
+use super::{Contribution, Partial, Values};
 
 /// Values from which memory is kept: less is had from the allocator at once,
 /// more comes from the system page by page, which takes longer than a copy.
@@ -17,9 +17,9 @@ impl Spare {
     /// Keeps the memory of a partial.
     pub fn keep(&self, partial: Partial) {
         for contribution in partial.tensors.into_iter().flatten() {
-            if let Contribution::Mean { values, .. }
-            | Contribution::Sum(values)
-            | Contribution::Max(values) = contribution
+            if let Contribution::Mean { values: Values::Owned(values), .. }
+            | Contribution::Sum(Values::Owned(values))
+            | Contribution::Max(Values::Owned(values)) = contribution
                 && values.capacity() >= SPARE_VALUES
             {
                 self.lock().push(values);
@@ -54,8 +54,11 @@ mod tests {
         let spare = Spare::default();
         let values = vec![1.0; SPARE_VALUES];
         let memory = values.as_ptr();
-        let tensors =
-            vec![None, Some(Contribution::Sum(values)), Some(Contribution::Max(vec![2.0]))];
+        let tensors = vec![
+            None,
+            Some(Contribution::Sum(values.into())),
+            Some(Contribution::Max(vec![2.0].into())),
+        ];
         spare.keep(Partial { tensors, ..Partial::default() });
         let longer = spare.take(SPARE_VALUES + 1);
         assert_ne!(longer.as_ptr(), memory);

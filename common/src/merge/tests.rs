@@ -61,7 +61,7 @@ proptest! {
             for (block, partial) in &partials {
                 let value = partial.as_ref().and_then(|partial| {
                     let payload = partial.segment(&layout, &segment);
-                    Contribution::decode(&layout, 0, &segment, partial.weight, &payload).unwrap()
+                    Contribution::decode(&layout, 0, &segment, partial.weight, &payload.into()).unwrap()
                 });
                 tree.insert(*block, value);
             }
@@ -245,7 +245,7 @@ proptest! {
             let payload = partial.segment(&layout, segment);
             bytes += payload.len() as u64;
             tensors[segment.tensor] =
-                Contribution::decode(&layout, index, segment, partial.weight, &payload).unwrap();
+                Contribution::decode(&layout, index, segment, partial.weight, &payload.into()).unwrap();
         }
         prop_assert_eq!(bytes, partial.encoded_bytes(&layout));
         let back = Partial { tensors, ..partial.clone() };
@@ -267,12 +267,14 @@ proptest! {
             *bytes = [count, 0, 0, 0];
         }
         let layout = state(&mut Random(seed)).layout();
+        let payload = bytes::Bytes::from(payload);
         for (index, segment) in layout.merge_segments().iter().enumerate() {
-            if let Ok(Some(contribution)) = Contribution::decode(&layout, index, segment, 5, &payload) {
+            let decoded = Contribution::decode(&layout, index, segment, 5, &payload);
+            if let Ok(Some(contribution)) = decoded {
                 let mut tensors = vec![None; layout.tensors.len()];
                 tensors[segment.tensor] = Some(contribution);
                 let partial = Partial { weight: 5, results: Results::default(), tensors };
-                prop_assert_eq!(partial.segment(&layout, segment), payload.clone());
+                prop_assert_eq!(partial.segment(&layout, segment), payload.to_vec());
             }
         }
     }

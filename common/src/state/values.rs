@@ -8,6 +8,10 @@ use rayon::prelude::*;
 /// of a segment, as segments are worked on side by side already.
 pub(crate) const TASK_VALUES: usize = 1 << 18;
 
+/// Values that are looked at and copied in one go: they are still in the
+/// CPU's nearest cache when they are touched again.
+pub(crate) const BLOCK_VALUES: usize = 1 << 12;
+
 /// The exponent's bits: all set in what is not finite, and only there.
 const EXPONENT: u32 = 0x7f80_0000;
 
@@ -20,14 +24,34 @@ fn is_not_finite(bits: u32) -> bool {
 pub(crate) fn first_not_finite(values: &[f32]) -> Option<usize> {
     // Two passes: the first, over all values, has no branch inside and so
     // runs at the speed of memory.
-    let is_bad =
-        |chunk: &[f32]| chunk.iter().fold(false, |bad, value| bad | is_not_finite(value.to_bits()));
     let is_any_bad = if values.len() <= TASK_VALUES {
         is_bad(values)
     } else {
         values.par_chunks(TASK_VALUES).any(is_bad)
     };
-    if is_any_bad { values.iter().position(|value| !value.is_finite()) } else { None }
+    is_any_bad.then(|| first_of(values))
+}
+
+/// Whether any value is not finite.
+fn is_bad(values: &[f32]) -> bool {
+    values.iter().fold(false, |bad, value| bad | is_not_finite(value.to_bits()))
+}
+
+/// A value from its little-endian bytes.
+pub(crate) fn f32_of(word: &[u8; 4]) -> f32 {
+    f32::from_le_bytes(*word)
+}
+
+/// Place of the first value that is NaN or infinite.
+pub(crate) fn first_not_finite_word(words: &[[u8; 4]]) -> Option<usize> {
+    let is_bad = |word: &[u8; 4]| is_not_finite(u32::from_le_bytes(*word));
+    let is_any_bad = words.iter().fold(false, |bad, word| bad | is_bad(word));
+    if is_any_bad { words.iter().position(is_bad) } else { None }
+}
+
+/// Place of the first of the values that are not finite.
+fn first_of(values: &[f32]) -> usize {
+    values.iter().position(|value| !value.is_finite()).expect("one was seen")
 }
 
 /// Copies f32 values from their little-endian bytes, in whatever alignment.
@@ -37,16 +61,17 @@ pub(crate) fn first_not_finite(values: &[f32]) -> Option<usize> {
 pub(crate) fn copy_f32(bytes: &[u8], out: &mut [f32]) -> Result<(), usize> {
     let (words, rest) = bytes.as_chunks::<4>();
     assert!(words.len() == out.len() && rest.is_empty(), "four bytes for each value");
-    let mut is_bad = false;
-    for (value, word) in out.iter_mut().zip(words) {
-        let bits = u32::from_le_bytes(*word);
-        is_bad |= is_not_finite(bits);
-        *value = f32::from_bits(bits);
+    let mut is_any_bad = false;
+    for (out, words) in out.chunks_mut(BLOCK_VALUES).zip(words.chunks(BLOCK_VALUES)) {
+        for (value, word) in out.iter_mut().zip(words) {
+            *value = f32_of(word);
+        }
+        is_any_bad |= is_bad(out);
     }
-    if !is_bad {
-        return Ok(());
+    match is_any_bad {
+        false => Ok(()),
+        true => Err(first_of(out)),
     }
-    Err(out.iter().position(|value| !value.is_finite()).expect("one was seen"))
 }
 
 /// Copies u64 values from their little-endian bytes, in whatever alignment.
@@ -60,10 +85,23 @@ pub(crate) fn copy_u64(bytes: &[u8], out: &mut [u64]) {
     }
 }
 
-/// The f32 values of little-endian bytes, in whatever alignment. Bytes after
-/// the last whole value are left out.
-pub(crate) fn read_f32(bytes: &[u8]) -> Vec<f32> {
-    bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect()
+/// The f32 values of little-endian bytes, in whatever alignment, behind those
+/// of `out`. Fails, with the place of the first in `out`, where some are not
+/// finite. Bytes after the last whole value are left out.
+pub(crate) fn read_f32(bytes: &[u8], out: &mut Vec<f32>) -> Result<(), usize> {
+    let begin = out.len();
+    let words = bytes.as_chunks::<4>().0;
+    out.reserve(words.len());
+    let mut is_any_bad = false;
+    for words in words.chunks(BLOCK_VALUES) {
+        let at = out.len();
+        out.extend(words.iter().map(f32_of));
+        is_any_bad |= is_bad(&out[at..]);
+    }
+    match is_any_bad {
+        false => Ok(()),
+        true => Err(begin + first_of(&out[begin..])),
+    }
 }
 
 /// The u64 values of little-endian bytes, in whatever alignment. Bytes after

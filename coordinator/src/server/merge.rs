@@ -455,9 +455,10 @@ mod tests {
 
     /// What each replica contributes, whole.
     fn partial(replica: u32) -> Partial {
-        let values = (0..ELEMENTS).map(|at| (at as f32 + 1.0) / (replica as f32 + 3.0)).collect();
+        let values = (0..ELEMENTS).map(|at| (at as f32 + 1.0) / (replica as f32 + 3.0));
+        let values = values.collect::<Vec<f32>>();
         let examples = u64::from(replica) + 1;
-        let tensors = vec![Some(Contribution::Mean { examples, values })];
+        let tensors = vec![Some(Contribution::Mean { examples, values: values.into() })];
         Partial { weight: examples, results: Results::default(), tensors }
     }
 

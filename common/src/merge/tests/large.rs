@@ -61,7 +61,7 @@ fn large_states_merge_the_same_on_any_number_of_threads() {
                     let payload = partial.segment(&layout, segment);
                     assert!(payload.len() <= crate::limits::PAYLOAD_BYTES);
                     let value =
-                        Contribution::decode(&layout, at, segment, partial.weight, &payload);
+                        Contribution::decode(&layout, at, segment, partial.weight, &payload.into());
                     tree.insert(Block::of_replica(index), value.unwrap());
                 }
                 finish_segment(&base, segment, tree.into_root().as_ref(), &mut next);

@@ -86,7 +86,15 @@ fn what_comes_from_the_wire_is_checked() {
         let of = |segment: &Segment| layout.tensors[segment.tensor].name == name;
         let index = segments.iter().position(of).unwrap();
         let short = Segment { tensor: segments[index].tensor, range: 2..6 };
-        Contribution::decode(&layout, index, &short, weight, payload).unwrap_err().to_string()
+        Contribution::decode(
+            &layout,
+            index,
+            &short,
+            weight,
+            &bytes::Bytes::copy_from_slice(payload),
+        )
+        .unwrap_err()
+        .to_string()
     };
     // One unit of `mean_by` (unit length 3) and of `fold.said` (4).
     let mean_by = |unit: u32, count: u64, value: f32| {

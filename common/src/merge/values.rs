@@ -1,0 +1,105 @@
+//! [`Values`]: the f32 values of a contribution.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::state::values::{BLOCK_VALUES, f32_of, first_not_finite_word};
+
+/// The f32 values of a contribution: its own, or still as they came over the
+/// wire, little-endian and in whatever alignment. Those are combined straight
+/// from the frame they came in, without a copy between.
+#[derive(Clone, Debug)]
+pub enum Values {
+    /// In memory of their own.
+    Owned(Vec<f32>),
+    /// Four bytes for each value, all finite.
+    Wire(Bytes),
+}
+
+impl Values {
+    /// Takes values as they come. Fails, with the place and the value of the
+    /// first, where some are not finite. Bytes after the last whole value are
+    /// left out.
+    pub(super) fn from_wire(mut bytes: Bytes) -> Result<Self, (usize, f32)> {
+        bytes.truncate(bytes.len() / 4 * 4);
+        match first_not_finite_word(words(&bytes)) {
+            None => Ok(Self::Wire(bytes)),
+            Some(place) => Err((place, f32_of(&words(&bytes)[place]))),
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Owned(values) => values.len(),
+            Self::Wire(bytes) => bytes.len() / 4,
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All of them in memory of their own.
+    pub fn into_vec(self) -> Vec<f32> {
+        match self {
+            Self::Owned(values) => values,
+            Self::Wire(bytes) => words(&bytes).iter().map(f32_of).collect(),
+        }
+    }
+
+    /// Puts some of them behind those of `out`.
+    pub(super) fn append_to(&self, range: Range<usize>, out: &mut Vec<f32>) {
+        match self {
+            Self::Owned(values) => out.extend_from_slice(&values[range]),
+            Self::Wire(bytes) => out.extend(words(bytes)[range].iter().map(f32_of)),
+        }
+    }
+
+    /// Some of them, at most [`BLOCK_VALUES`].
+    pub(super) fn block<'a>(&'a self, range: Range<usize>, scratch: &'a mut Block) -> &'a [f32] {
+        match self {
+            Self::Owned(values) => &values[range],
+            Self::Wire(bytes) => {
+                let scratch = &mut scratch[..range.len()];
+                for (value, word) in scratch.iter_mut().zip(&words(bytes)[range]) {
+                    *value = f32_of(word);
+                }
+                scratch
+            }
+        }
+    }
+}
+
+/// Room for the values that are looked at in one go.
+pub(super) type Block = [f32; BLOCK_VALUES];
+
+/// Room for a block, with nothing in it.
+pub(super) const EMPTY_BLOCK: Block = [0.0; BLOCK_VALUES];
+
+/// Consecutive ranges of at most [`BLOCK_VALUES`] that cover `length`.
+pub(super) fn blocks(length: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..length).step_by(BLOCK_VALUES).map(move |start| start..length.min(start + BLOCK_VALUES))
+}
+
+fn words(bytes: &[u8]) -> &[[u8; 4]] {
+    bytes.as_chunks().0
+}
+
+impl From<Vec<f32>> for Values {
+    fn from(values: Vec<f32>) -> Self {
+        Self::Owned(values)
+    }
+}
+
+/// Equal values are equal, however they are kept.
+impl PartialEq for Values {
+    fn eq(&self, other: &Self) -> bool {
+        let (mut left, mut right) = (EMPTY_BLOCK, EMPTY_BLOCK);
+        self.len() == other.len()
+            && blocks(self.len())
+                .all(|at| self.block(at.clone(), &mut left) == other.block(at, &mut right))
+    }
+}
