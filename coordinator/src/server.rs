@@ -15,7 +15,8 @@
 //! | `worker`, `client` | what is made of their messages; the life of a run |
 //! | `upload`, `store` | submissions on their way in; chunks of examples |
 //! | `run` | what is remembered of a run, and the active one |
-//! | `merge`, `settle` | from partials to the next state, and on to the next step |
+//! | `merge`, `settle` | from partials to the next state |
+//! | `steps` | from one step to the next, and the end of a run |
 
 mod client;
 mod connection;
@@ -24,6 +25,7 @@ mod merge;
 mod outbox;
 mod run;
 mod settle;
+mod steps;
 mod store;
 #[cfg(test)]
 mod tests;

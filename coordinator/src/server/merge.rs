@@ -11,6 +11,11 @@
 //! [`StepMerge`] itself does no I/O: the engine sends what
 //! [`StepMerge::next_fetch`] asks for, and runs the jobs.
 
+mod inline;
+mod job;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,9 +23,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::id::{Block, StepId, WorkerId};
 use common::limits;
-use common::merge::{Contribution, MergeError, MergeTree, copy_kept, finish_segment};
+use common::merge::MergeTree;
 use common::state::{Layout, NetworkState, Segment};
 use tokio::time::Instant;
+
+pub(super) use inline::{decode_inline, merge_inline, next_state};
+use job::Tree;
+pub(super) use job::{Content, Job, JobDone};
 
 /// Most fetches under way at one time, however small they are: well below
 /// [`limits::CONTROL_QUEUE`], as each is a message.
@@ -81,9 +90,6 @@ pub(super) enum Arrival {
     /// It was never asked for.
     OutOfTurn,
 }
-
-/// The tree of one segment, until it is complete.
-type Tree = Arc<Mutex<Option<MergeTree<Contribution>>>>;
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -289,311 +295,5 @@ impl StepMerge {
         stalled.sort_unstable();
         stalled.dedup();
         stalled
-    }
-}
-
-/// A part's piece of one segment.
-#[derive(Debug)]
-pub(super) enum Content {
-    /// As it came over the wire.
-    Encoded(Bytes),
-    /// As it was decoded when it came inline.
-    Decoded(Option<Contribution>),
-}
-
-/// Merges one piece; to be run on a thread of its own. Not on the rayon pool:
-/// merging is itself parallel there, and a pool thread that waits for that
-/// takes up other work, which must not be another job that wants the same
-/// locks.
-#[derive(Debug)]
-pub(super) struct Job {
-    step: StepId,
-    generation: u64,
-    fetch: Fetch,
-    content: Content,
-    tree: Tree,
-    cut: Arc<Cut>,
-    base: Arc<NetworkState>,
-    next: Arc<Mutex<Option<NetworkState>>>,
-}
-
-/// A job's end.
-#[derive(Debug)]
-pub(super) struct JobDone {
-    /// The step.
-    pub(super) step: StepId,
-    generation: u64,
-    /// The piece.
-    pub(super) fetch: Fetch,
-    /// Whether its segment is finished now, or what is wrong with the piece.
-    pub(super) outcome: Result<bool, MergeError>,
-}
-
-impl Job {
-    /// Decodes the piece, puts it into its segment's tree, and finishes the
-    /// segment if it was the last one.
-    pub(super) fn run(self) -> JobDone {
-        let segment = &self.cut.segments[self.fetch.segment];
-        let contribution = match self.content {
-            Content::Decoded(contribution) => Ok(contribution),
-            Content::Encoded(payload) => Contribution::decode(
-                &self.cut.layout,
-                self.fetch.segment,
-                segment,
-                self.fetch.piece.weight,
-                &payload,
-            ),
-        };
-        let outcome = contribution.map(|contribution| {
-            let mut slot = self.tree.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(mut tree) = slot.take() else { return false };
-            tree.insert(self.fetch.piece.block, contribution);
-            if !tree.is_complete() {
-                *slot = Some(tree);
-                return false;
-            }
-            drop(slot);
-            let merged = tree.into_root();
-            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(next) = next.as_mut() {
-                finish_segment(&self.base, segment, merged.as_ref(), next);
-            }
-            true
-        });
-        let Self { step, generation, fetch, .. } = self;
-        JobDone { step, generation, fetch, outcome }
-    }
-}
-
-/// Merges a step whose partials all came inline, and are small, right here.
-pub(super) fn merge_inline(
-    replicas: u32,
-    cut: &Cut,
-    base: &NetworkState,
-    mut parts: Vec<(Block, Vec<Option<Contribution>>)>,
-    next: &mut NetworkState,
-) {
-    for (index, segment) in cut.segments.iter().enumerate() {
-        let mut tree = MergeTree::new(replicas);
-        for (block, contributions) in &mut parts {
-            tree.insert(*block, contributions.get_mut(index).and_then(Option::take));
-        }
-        finish_segment(base, segment, tree.into_root().as_ref(), next);
-    }
-}
-
-/// A state to merge into: `spare` if there is one, and all that the merge
-/// does not write (tensors under `keep`) as in `base`.
-pub(super) fn next_state(base: &NetworkState, spare: Option<NetworkState>) -> NetworkState {
-    let mut next = match spare {
-        Some(spare) => spare,
-        None => NetworkState::zeros(&base.layout()).expect("the layout of a state is valid"),
-    };
-    copy_kept(base, &mut next);
-    next
-}
-
-/// Cuts an inline partial into its segments' contributions.
-pub(super) fn decode_inline(
-    cut: &Cut,
-    weight: u64,
-    mut inline: Bytes,
-) -> Result<Vec<Option<Contribution>>, InlineError> {
-    let mut contributions = Vec::with_capacity(cut.segments.len());
-    for (index, segment) in cut.segments.iter().enumerate() {
-        let short = InlineError::Short { segment: index, segments: cut.segments.len() };
-        let Some((length, _)) = inline.split_first_chunk::<4>() else { return Err(short) };
-        let length = u32::from_be_bytes(*length) as usize;
-        if inline.len() - 4 < length {
-            return Err(short);
-        }
-        let payload = inline.split_to(4 + length).slice(4..);
-        contributions.push(Contribution::decode(&cut.layout, index, segment, weight, &payload)?);
-    }
-    match inline.len() {
-        0 => Ok(contributions),
-        left => Err(InlineError::Long(left)),
-    }
-}
-
-/// What is wrong with a partial that came inline.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum InlineError {
-    /// It ends too early.
-    #[error("an inline partial ends inside merge segment {segment} of {segments}")]
-    Short {
-        /// The segment.
-        segment: usize,
-        /// Segments of the layout.
-        segments: usize,
-    },
-    /// It does not end.
-    #[error("{0} bytes follow the last merge segment of an inline partial")]
-    Long(usize),
-    /// A segment is wrong.
-    #[error(transparent)]
-    Segment(#[from] MergeError),
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use common::id::RunId;
-    use common::merge::{MergeRule, Partial, finish};
-    use common::results::Results;
-    use common::state::{Tensor, TensorData};
-    use proptest::prelude::*;
-
-    const REPLICAS: u32 = 5;
-    const ELEMENTS: usize = 600_000;
-
-    fn state(of: impl Fn(usize) -> f32) -> NetworkState {
-        let values = ndarray::ArrayD::from_shape_fn(vec![ELEMENTS], |place| of(place[0]));
-        let tensor = Tensor { data: TensorData::F32(values), rule: MergeRule::Mean };
-        NetworkState::new([("w".into(), tensor)]).unwrap()
-    }
-
-    /// What each replica contributes, whole.
-    fn partial(replica: u32) -> Partial {
-        let values = (0..ELEMENTS).map(|at| (at as f32 + 1.0) / (replica as f32 + 3.0));
-        let values = values.collect::<Vec<f32>>();
-        let examples = u64::from(replica) + 1;
-        let tensors = vec![Some(Contribution::Mean { examples, values: values.into() })];
-        Partial { weight: examples, results: Results::default(), tensors }
-    }
-
-    fn block_partial(block: Block) -> Partial {
-        let mut tree = MergeTree::of_block(block, REPLICAS);
-        for replica in block.replicas(REPLICAS) {
-            tree.insert(Block::of_replica(replica), Some(partial(replica)));
-        }
-        tree.into_root().unwrap()
-    }
-
-    /// A cover, each part with another holder, or with none.
-    fn parts(blocks: &[(u8, u32)], first_holder: u64) -> Vec<Piece> {
-        let piece = |(at, (level, index)): (usize, &(u8, u32))| {
-            let block = Block { level: *level, index: *index };
-            let holder = (at != 1).then_some(WorkerId(first_holder + at as u64));
-            Piece { block, weight: block_partial(block).weight, holder }
-        };
-        blocks.iter().enumerate().map(piece).collect()
-    }
-
-    struct Bench {
-        merge: StepMerge,
-        layout: Layout,
-        jobs: Vec<Job>,
-        pulls: Vec<Fetch>,
-        most: u64,
-    }
-
-    impl Bench {
-        fn fetch(&mut self) {
-            while let Some(fetch) = self.merge.next_fetch(Instant::now()) {
-                if fetch.piece.holder.is_some() {
-                    self.pulls.push(fetch);
-                } else {
-                    let segment = &self.layout.merge_segments()[fetch.segment];
-                    let bytes = block_partial(fetch.piece.block).segment(&self.layout, segment);
-                    self.merge.take_in(fetch, Content::Encoded(bytes.into()));
-                }
-            }
-            self.most = self.most.max(self.merge.in_flight.0);
-        }
-
-        /// One of the things under way happens.
-        fn advance(&mut self, choice: usize) -> Option<NetworkState> {
-            self.jobs.extend(std::iter::from_fn(|| self.merge.next_job()));
-            let choice = choice % (self.jobs.len() + self.pulls.len());
-            if choice < self.jobs.len() {
-                let done = self.jobs.swap_remove(choice).run();
-                let complete = *done.outcome.as_ref().unwrap();
-                return self.merge.merged(&done, complete);
-            }
-            let fetch = self.pulls.swap_remove(choice - self.jobs.len());
-            let segment = &self.layout.merge_segments()[fetch.segment];
-            let bytes = block_partial(fetch.piece.block).segment(&self.layout, segment);
-            let (block, holder) = (fetch.piece.block, fetch.piece.holder.unwrap());
-            let now = Instant::now();
-            match self.merge.arrived(now, holder, block, fetch.segment, bytes.into()) {
-                Arrival::Taken | Arrival::Late => {}
-                Arrival::OutOfTurn => panic!("it was asked for"),
-            }
-            None
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
-        #[test]
-        fn order_pauses_and_covers_change_no_bit(
-            choices in proptest::collection::vec(any::<usize>(), 200),
-            pause_at in 0_usize..8,
-            window in prop_oneof![Just(1_u64), Just(3 << 20)],
-        ) {
-            let base = Arc::new(state(|at| at as f32));
-            let layout = base.layout();
-            let segments = layout.merge_segments();
-            prop_assert_eq!(segments.len(), 3);
-            let cut = Arc::new(Cut { layout: layout.clone(), segments });
-            let step = StepId { run: RunId(1), index: 0 };
-            let next = next_state(&base, None);
-            let merge = StepMerge::new(step, REPLICAS, cut, base.clone(), next, window);
-            let mut bench =
-                Bench { merge, layout, jobs: Vec::new(), pulls: Vec::new(), most: 0 };
-            bench.merge.resume(parts(&[(1, 0), (0, 2), (0, 3), (0, 4)], 10));
-            let mut merged = None;
-            for (turn, choice) in choices.into_iter().enumerate() {
-                if turn == pause_at {
-                    bench.merge.pause();
-                    prop_assert!(bench.merge.next_fetch(Instant::now()).is_none());
-                    bench.merge.resume(parts(&[(2, 0), (2, 1)], 10));
-                }
-                bench.fetch();
-                merged = bench.advance(choice);
-                if merged.is_some() {
-                    break;
-                }
-            }
-            prop_assert!(bench.most <= window.max(1 << 20));
-            let expected = finish(&base, Some(&block_partial(Block::root(REPLICAS))));
-            prop_assert_eq!(merged.map(|state| state.digest()), Some(expected.digest()));
-        }
-    }
-
-    #[test]
-    fn a_piece_that_nobody_asked_for_is_out_of_turn() {
-        let base = Arc::new(state(|_| 0.0));
-        let layout = base.layout();
-        let cut = Arc::new(Cut { segments: layout.merge_segments(), layout });
-        let step = StepId { run: RunId(1), index: 0 };
-        let next = next_state(&base, None);
-        let mut merge = StepMerge::new(step, REPLICAS, cut, base, next, 1);
-        merge.resume(parts(&[(3, 0)], 10));
-        let now = Instant::now();
-        let fetch = merge.next_fetch(now).unwrap();
-        assert_eq!(merge.next_fetch(now), None, "the window is full");
-        assert!(merge.stalled(now + PULL_TIMEOUT).is_empty());
-        let stalled = merge.stalled(now + 2 * PULL_TIMEOUT);
-        assert_eq!(stalled, [(WorkerId(10), fetch.piece.block)]);
-        let mut arrives =
-            |segment| merge.arrived(now, WorkerId(10), fetch.piece.block, segment, Bytes::new());
-        assert!(matches!(arrives(1), Arrival::OutOfTurn));
-        assert!(matches!(arrives(0), Arrival::Taken));
-        assert!(matches!(arrives(0), Arrival::OutOfTurn));
-    }
-
-    #[test]
-    fn an_inline_partial_is_cut_strictly() {
-        let layout = state(|_| 0.0).layout();
-        let cut = Cut { segments: layout.merge_segments(), layout };
-        let empty = Bytes::from(vec![0; 12]);
-        assert_eq!(decode_inline(&cut, 1, empty.clone()).unwrap(), [None, None, None]);
-        let error = |bytes: Bytes| decode_inline(&cut, 1, bytes).unwrap_err().to_string();
-        assert!(error(empty.slice(..11)).contains("inside merge segment 2 of 3"));
-        assert!(error(Bytes::from(vec![0; 13])).contains("1 bytes follow"));
-        assert!(error(Bytes::from(vec![0, 0, 0, 9, 1])).contains("inside merge segment 0 of 3"));
-        assert!(error(Bytes::from(vec![0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0])).contains("`w`"));
     }
 }

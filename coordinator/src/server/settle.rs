@@ -1,27 +1,24 @@
-//! From merged tensors to the next step: the model's last word on a merged
-//! state, and what a step's end is reported as.
+//! A complete step's merge: pieces asked for and taken in, jobs run, and the
+//! model's last word on the merged state.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use common::id::{Block, RunId, StepId};
+use common::id::{Block, StepId};
 use common::model::Model;
 use common::plan::StepKind;
 use common::state::NetworkState;
-use common::wire::codec::encode;
-use common::wire::message::{RunEvent, ToWorker};
-use tokio::time::Instant;
-use tracing::{debug, error, info, warn};
+use common::wire::message::ToWorker;
+use tracing::{debug, warn};
 
 use super::connection::Peer;
 use super::engine::{Engine, Event};
 use super::merge::{Arrival, Content, JobDone, Piece, StepMerge, merge_inline, next_state};
-use super::outbox::Transfer;
-use super::run::{ActiveRun, Phase};
+use super::run::ActiveRun;
 use crate::scheduler::{self, Part};
 
 /// States up to this many bytes are merged and settled in the engine's own
 /// task: handing them to another thread would take longer.
-const SMALL_STATE: u64 = 256 << 10;
+pub(super) const SMALL_STATE: u64 = 256 << 10;
 
 /// A merge's window is this part of the state: with the base and the next
 /// state it stays well under three states.
@@ -33,9 +30,6 @@ const SMALL_WINDOW: u64 = 4 << 20;
 
 /// Inline parts up to this number are merged in the engine's own task.
 const FEW_PARTS: usize = 256;
-
-/// Workers whose memory a round's log line names.
-const LOGGED_WORKERS: usize = 16;
 
 /// A settled state.
 #[derive(Debug)]
@@ -226,137 +220,6 @@ impl Engine {
         self.pending.push_back(scheduler::Event::RunEnded { run });
     }
 
-    /// Reports a merged step. The next one begins when the scheduler knows.
-    fn step_merged(&mut self, next: Option<NetworkState>) {
-        let Some(active) = &mut self.active else { return };
-        let (run, results) = (active.run, active.results());
-        let (loss, accuracy) = (results.loss(), results.accuracy());
-        let step = active.step_id();
-        let event = match active.step.kind {
-            StepKind::Train { round, epoch, .. } => {
-                let examples = active.submission.plan.examples(&active.step);
-                let now = Instant::now();
-                let (compute, whole) = active.clock.end_round(now, examples);
-                let rounds = active.submission.plan.rounds();
-                let compute_ms = compute.as_secs_f64() * 1e3;
-                RunEvent::Round {
-                    run,
-                    round: round + 1,
-                    rounds,
-                    epoch: epoch + 1,
-                    examples,
-                    loss,
-                    accuracy,
-                    compute_ms,
-                    synchronisation_ms: whole.as_secs_f64() * 1e3 - compute_ms,
-                    examples_per_second: examples as f64 / whole.as_secs_f64().max(1e-9),
-                    workers: self.workers.len() as u32,
-                }
-            }
-            StepKind::Evaluate { split, epochs } => {
-                active.clock.evaluated = (loss, accuracy);
-                RunEvent::Evaluation { run, epochs, split, results, loss, accuracy }
-            }
-        };
-        if let Some(next) = next {
-            active.take_state(next);
-        }
-        self.log_step(&event);
-        if let (RunEvent::Round { round, loss, .. }, Some(run)) = (&event, self.runs.get_mut(&run))
-        {
-            (run.round, run.loss) = (*round, *loss);
-        }
-        self.publish(run, event);
-        self.pending.push_back(scheduler::Event::StepMerged { step });
-        self.advance = true;
-    }
-
-    /// Goes on to the next step, after the scheduler was told of the merge.
-    pub(super) fn next_step(&mut self) {
-        let Some(active) = &mut self.active else { return };
-        let (run, done) = (active.run, active.step_id());
-        let kind = active.step.kind;
-        let more = active.next_step(self.now);
-        let (step, replicas) = (active.step_id(), active.step.replicas);
-        let same_base = matches!(kind, StepKind::Evaluate { .. }) && more;
-        self.tell_step_done(done, same_base.then_some(step));
-        if more {
-            self.pending.push_back(scheduler::Event::StepReady { step, replicas });
-        } else {
-            self.digest(run);
-        }
-    }
-
-    /// Tells all workers that a step is over. If the next one has the same
-    /// base, those who have it are told so first, and behind the state that
-    /// may still be on its way to them.
-    fn tell_step_done(&mut self, done: StepId, same_as: Option<StepId>) {
-        let frame = encode(ToWorker::StepDone { step: done });
-        let mut told = Vec::new();
-        for (worker, about) in &mut self.workers {
-            if about.run != Some(done.run) {
-                continue;
-            }
-            about.assignments.retain(|_, (step, _)| *step != done);
-            told.push(*worker);
-            let outbox = &about.link.outbox;
-            match same_as {
-                Some(step) if about.base == Some(done) => {
-                    let same = encode(ToWorker::SameState { step, as_of: done });
-                    let both = [&same.head[..], &frame.head].concat().into();
-                    outbox.data(Transfer::Same { step, both, done: frame.clone() });
-                    about.base = Some(step);
-                }
-                _ => {
-                    outbox.drop_states(done);
-                    outbox.control(frame.clone());
-                }
-            }
-        }
-        for worker in told {
-            self.mark(Peer::Worker(worker));
-        }
-    }
-
-    /// Has the final state's digest made.
-    fn digest(&mut self, run: RunId) {
-        let Some(active) = &self.active else { return };
-        let state = active.state.clone();
-        if state.bytes() <= SMALL_STATE {
-            return self.on_digested(run, state.digest());
-        }
-        self.spawn(move || Event::Digested { run, digest: state.digest() });
-    }
-
-    /// Takes in the final state's digest: the run has ended well.
-    pub(super) fn on_digested(&mut self, run: RunId, digest: common::digest::Digest) {
-        let Some(active) = self.active.as_ref().filter(|active| active.run == run) else { return };
-        let clock = &active.clock;
-        let event = RunEvent::Finished {
-            run,
-            digest,
-            rounds: active.submission.plan.rounds(),
-            examples: clock.examples,
-            seconds: clock.seconds(Instant::now()),
-            loss: clock.evaluated.0,
-            accuracy: clock.evaluated.1,
-            synchronisation_share: clock.synchronisation_share(),
-        };
-        let state = active.state.clone();
-        if let Some(run) = self.runs.get_mut(&run) {
-            (run.state, run.digest) = (Some(state), Some(digest));
-        }
-        info!("run {run} finished: {digest}");
-        self.end_run(run, Phase::Finished, event);
-        self.pending.push_back(scheduler::Event::RunEnded { run });
-    }
-
-    /// Ends a run that failed.
-    pub(super) fn fail_run(&mut self, run: RunId, reason: String) {
-        error!("run {run} failed: {reason}");
-        self.end_run(run, Phase::Failed, RunEvent::Failed { run, reason });
-    }
-
     /// Runs work on another thread; what it gives comes back as an event.
     pub(super) fn spawn(&self, work: impl FnOnce() -> Event + Send + 'static) {
         let events = self.events.clone();
@@ -366,60 +229,6 @@ impl Engine {
             let _ = events.blocking_send(event);
         });
     }
-
-    fn log_step(&self, event: &RunEvent) {
-        match event {
-            RunEvent::Round {
-                run,
-                round,
-                rounds,
-                loss,
-                accuracy,
-                compute_ms,
-                synchronisation_ms,
-                workers,
-                ..
-            } if tracing::enabled!(tracing::Level::INFO) => {
-                let share = synchronisation_ms / (compute_ms + synchronisation_ms).max(1e-9);
-                info!(
-                    run = run.0,
-                    loss = loss.map(rounded),
-                    accuracy = accuracy.map(rounded),
-                    compute_ms = rounded(*compute_ms),
-                    synchronisation_ms = rounded(*synchronisation_ms),
-                    synchronisation_share = rounded(share),
-                    workers,
-                    memory = self.memory(),
-                    "round {round} of {rounds}"
-                );
-            }
-            RunEvent::Evaluation { run, epochs, split, loss, accuracy, .. } => info!(
-                run = run.0,
-                loss = loss.map(rounded),
-                accuracy = accuracy.map(rounded),
-                "evaluated on {split:?} after {epochs} epochs"
-            ),
-            _ => {}
-        }
-    }
-
-    /// Each worker's memory, for a log line.
-    fn memory(&self) -> String {
-        let mut text = String::new();
-        for (worker, about) in self.workers.iter().take(LOGGED_WORKERS) {
-            let separator = if text.is_empty() { "" } else { ", " };
-            text += &format!("{separator}{worker} {} MiB", about.memory >> 20);
-        }
-        if self.workers.len() > LOGGED_WORKERS {
-            text += ", …";
-        }
-        text
-    }
-}
-
-/// A figure with the digits that a person reads.
-fn rounded(value: f64) -> f64 {
-    (value * 1e4).round() / 1e4
 }
 
 /// The model's last word on a merged state.

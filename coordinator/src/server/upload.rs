@@ -1,19 +1,21 @@
 //! A submission on its way in: its spec is checked, its model made, its
 //! chunks and its state come, and then it is a run.
 
+mod open;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use common::dataset::{DatasetError, SplitManifest};
+use common::dataset::SplitManifest;
 use common::digest::Digest;
 use common::id::RunId;
 use common::limits;
-use common::model::{DataShape, Model, ModelError, Registry};
+use common::model::{DataShape, ModelError, Registry};
 use common::plan::RunPlan;
-use common::spec::{RunSpec, SpecError, Split};
-use common::state::{Layout, NetworkState, Segment, StateError};
+use common::spec::{RunSpec, Split};
+use common::state::Layout;
 use common::wire::message::ToClient;
 use tracing::info;
 
@@ -24,113 +26,8 @@ use super::settle::panic_text;
 use super::store::StoreFull;
 use crate::scheduler;
 
-/// What a client is submitting.
-#[derive(Debug)]
-pub(super) enum Upload {
-    /// Nothing.
-    None,
-    /// Nothing any more: what is still on its way of a rejected submission is
-    /// dropped.
-    Rejected,
-    /// A submission.
-    Open(Box<Open>),
-}
-
-/// A submission under way.
-#[derive(Debug)]
-pub(super) struct Open {
-    /// Tells what jobs find about it from what they find about others.
-    serial: u64,
-    text: String,
-    spec: RunSpec,
-    plan: RunPlan,
-    train: SplitManifest,
-    test: SplitManifest,
-    min_workers: u32,
-    /// The state that comes from the client.
-    incoming: Option<Incoming>,
-    /// The model and its own initial state, once made.
-    made: Option<Made>,
-    /// Chunks that were asked for and have not come.
-    needed: BTreeSet<(Split, u32)>,
-    /// Chunks that came and are being checked.
-    checking: usize,
-    /// Bytes taken from the store's bound for the state.
-    reserved: u64,
-}
-
-/// A state that comes from a client.
-#[derive(Debug)]
-struct Incoming {
-    state: NetworkState,
-    segments: Vec<Segment>,
-    next: usize,
-    /// Of the segments so far.
-    digests: Vec<Digest>,
-}
-
-/// A run's model and its own initial state.
-struct Made {
-    model: Arc<dyn Model>,
-    state: NetworkState,
-}
-
-impl std::fmt::Debug for Made {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Made").finish_non_exhaustive()
-    }
-}
-
-/// A model that was made for a submission, or why it could not be.
-#[derive(Debug)]
-pub(super) struct Prepared {
-    client: ClientId,
-    serial: u64,
-    outcome: Result<Made, String>,
-}
-
-/// A chunk that was checked.
-#[derive(Debug)]
-pub(super) struct CheckedChunk {
-    client: ClientId,
-    serial: u64,
-    split: Split,
-    chunk: u32,
-    outcome: Result<Bytes, DatasetError>,
-}
-
-/// Why a submission is rejected.
-#[derive(Debug, thiserror::Error)]
-enum UploadError {
-    #[error(transparent)]
-    Spec(#[from] SpecError),
-    #[error("{0:?} split: {1}")]
-    Split(Split, DatasetError),
-    #[error(
-        "the test examples have {found} features: expected {expected}, as the training examples have"
-    )]
-    Features { expected: u32, found: u32 },
-    #[error(transparent)]
-    State(#[from] StateError),
-    #[error("{0}")]
-    Model(String),
-    #[error(
-        "the manifests and the layout take {found} bytes: expected at most {limit}; use fewer, \
-         larger chunks or fewer tensors"
-    )]
-    TooLong { limit: usize, found: usize },
-    #[error(transparent)]
-    Full(#[from] StoreFull),
-    #[error("{0} runs wait already: try again when some have ended")]
-    Runs(usize),
-}
-
-impl UploadError {
-    /// Whether the submission itself is wrong.
-    fn is_bad_input(&self) -> bool {
-        !matches!(self, Self::Full(_) | Self::Runs(_))
-    }
-}
+pub(super) use open::{CheckedChunk, Prepared, Upload};
+use open::{Incoming, Made, Open, UploadError};
 
 impl Engine {
     /// Begins a submission.
@@ -442,24 +339,6 @@ impl Engine {
             self.store.release(&open.train);
             self.store.release(&open.test);
         }
-    }
-}
-
-impl Open {
-    /// Whether model, chunks and state are here.
-    fn is_complete(&self) -> bool {
-        let state = self.incoming.as_ref();
-        self.made.is_some()
-            && self.needed.is_empty()
-            && self.checking == 0
-            && state.is_none_or(|incoming| incoming.next == incoming.segments.len())
-    }
-}
-
-impl Incoming {
-    fn new(layout: &Layout) -> Result<Self, StateError> {
-        let state = NetworkState::zeros(layout)?;
-        Ok(Self { state, segments: layout.state_segments(), next: 0, digests: Vec::new() })
     }
 }
 

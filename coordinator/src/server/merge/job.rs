@@ -1,0 +1,87 @@
+//! One piece's way into its segment's tree, and a complete tree's into the next
+//! state.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use common::id::StepId;
+use common::merge::{Contribution, MergeError, MergeTree, finish_segment};
+use common::state::NetworkState;
+
+use super::{Cut, Fetch};
+
+/// The tree of one segment, until it is complete.
+pub(super) type Tree = Arc<Mutex<Option<MergeTree<Contribution>>>>;
+
+/// A part's piece of one segment.
+#[derive(Debug)]
+pub(in crate::server) enum Content {
+    /// As it came over the wire.
+    Encoded(Bytes),
+    /// As it was decoded when it came inline.
+    Decoded(Option<Contribution>),
+}
+
+/// Merges one piece; to be run on a thread of its own. Not on the rayon pool:
+/// merging is itself parallel there, and a pool thread that waits for that
+/// takes up other work, which must not be another job that wants the same
+/// locks.
+#[derive(Debug)]
+pub(in crate::server) struct Job {
+    pub(super) step: StepId,
+    pub(super) generation: u64,
+    pub(super) fetch: Fetch,
+    pub(super) content: Content,
+    pub(super) tree: Tree,
+    pub(super) cut: Arc<Cut>,
+    pub(super) base: Arc<NetworkState>,
+    pub(super) next: Arc<Mutex<Option<NetworkState>>>,
+}
+
+/// A job's end.
+#[derive(Debug)]
+pub(in crate::server) struct JobDone {
+    /// The step.
+    pub(in crate::server) step: StepId,
+    pub(super) generation: u64,
+    /// The piece.
+    pub(in crate::server) fetch: Fetch,
+    /// Whether its segment is finished now, or what is wrong with the piece.
+    pub(in crate::server) outcome: Result<bool, MergeError>,
+}
+
+impl Job {
+    /// Decodes the piece, puts it into its segment's tree, and finishes the
+    /// segment if it was the last one.
+    pub(in crate::server) fn run(self) -> JobDone {
+        let segment = &self.cut.segments[self.fetch.segment];
+        let contribution = match self.content {
+            Content::Decoded(contribution) => Ok(contribution),
+            Content::Encoded(payload) => Contribution::decode(
+                &self.cut.layout,
+                self.fetch.segment,
+                segment,
+                self.fetch.piece.weight,
+                &payload,
+            ),
+        };
+        let outcome = contribution.map(|contribution| {
+            let mut slot = self.tree.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(mut tree) = slot.take() else { return false };
+            tree.insert(self.fetch.piece.block, contribution);
+            if !tree.is_complete() {
+                *slot = Some(tree);
+                return false;
+            }
+            drop(slot);
+            let merged = tree.into_root();
+            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(next) = next.as_mut() {
+                finish_segment(&self.base, segment, merged.as_ref(), next);
+            }
+            true
+        });
+        let Self { step, generation, fetch, .. } = self;
+        JobDone { step, generation, fetch, outcome }
+    }
+}

@@ -1,0 +1,121 @@
+use super::*;
+
+fn frame(text: &'static str) -> Frame {
+    Frame { head: Bytes::from_static(text.as_bytes()), body: Bytes::new() }
+}
+
+fn step(index: u64) -> StepId {
+    StepId { run: RunId(1), index }
+}
+
+fn state(index: u64, frames: &[&'static str]) -> Transfer {
+    let frames = frames.iter().map(|text| frame(text)).collect();
+    Transfer::State { step: Some(step(index)), frames, next: 0 }
+}
+
+/// What one write would send.
+fn taken(outbox: &Outbox) -> String {
+    let mut pieces = VecDeque::new();
+    outbox.fill(&mut pieces);
+    pieces.iter().map(|piece| String::from_utf8_lossy(piece).into_owned()).collect()
+}
+
+#[test]
+fn a_turn_goes_out_in_one_write_with_control_first() {
+    let outbox = Outbox::new();
+    outbox.data(state(0, &["s0", "s1"]));
+    outbox.control(frame("assign"));
+    assert_eq!(taken(&outbox), "assigns0s1");
+    assert_eq!(taken(&outbox), "");
+}
+
+#[test]
+fn control_goes_between_big_data_frames() {
+    let outbox = Outbox::new();
+    let big = Bytes::from(vec![b'x'; WRITE_BYTES]);
+    let frames = vec![Frame { head: Bytes::from_static(b"h"), body: big }; 2];
+    outbox.data(Transfer::State { step: None, frames: frames.into(), next: 0 });
+    assert!(taken(&outbox).starts_with("hx"));
+    outbox.control(frame("pull"));
+    assert!(taken(&outbox).starts_with("pullhx"));
+}
+
+#[test]
+fn a_merged_steps_state_is_forgotten() {
+    let outbox = Outbox::new();
+    outbox.data(state(0, &["old"]));
+    outbox.data(state(1, &["new"]));
+    outbox.drop_states(step(0));
+    assert_eq!(taken(&outbox), "new");
+}
+
+#[test]
+fn an_equal_base_is_not_said_without_the_base() {
+    let same = || Transfer::Same {
+        step: step(1),
+        both: Bytes::from_static(b"same,done"),
+        done: frame("done"),
+    };
+    let outbox = Outbox::new();
+    outbox.data(state(0, &["s"]));
+    outbox.data(same());
+    assert_eq!(taken(&outbox), "ssame,done");
+    outbox.data(state(0, &["s"]));
+    outbox.data(same());
+    outbox.drop_states(step(1));
+    assert_eq!(taken(&outbox), "done");
+}
+
+#[test]
+fn the_writer_lets_go_of_a_state_that_it_is_writing() {
+    let outbox = Outbox::new();
+    let memory = Bytes::from(b"values".to_vec());
+    let frames = vec![Frame { head: Bytes::from_static(b"h"), body: memory.clone() }];
+    outbox.data(Transfer::State { step: Some(step(0)), frames: frames.into(), next: 0 });
+    let mut pieces = VecDeque::new();
+    outbox.fill(&mut pieces);
+    advance(&mut pieces, 3).unwrap();
+    assert!(!memory.is_unique());
+    outbox.drop_states(step(0));
+    outbox.fill(&mut pieces);
+    assert_eq!(pieces, [Bytes::from_static(b"lues")]);
+    assert!(memory.is_unique());
+}
+
+#[test]
+fn a_chunk_waits_once() {
+    let outbox = Outbox::new();
+    let key = |chunk| (RunId(1), Split::Train, chunk);
+    outbox.chunks([(key(1), Bytes::new()), (key(2), Bytes::new())].into_iter());
+    outbox.chunks([(key(2), Bytes::new()), (key(3), Bytes::new())].into_iter());
+    let mut lanes = outbox.lanes();
+    let [Transfer::Chunks(chunks)] = &*lanes.data.make_contiguous() else { panic!() };
+    assert_eq!(chunks.len(), 3);
+}
+
+#[test]
+fn lanes_are_bounded() {
+    let outbox = Outbox::new();
+    for _ in 0..limits::CONTROL_QUEUE {
+        outbox.control(frame("c"));
+    }
+    assert_eq!(outbox.flush(), Ok(()));
+    outbox.control(frame("c"));
+    assert_eq!(outbox.flush(), Err(Overflow));
+}
+
+#[tokio::test]
+async fn what_waits_is_written_before_the_end() {
+    let outbox = Outbox::new();
+    let (ours, mut theirs) = tokio::io::duplex(4);
+    outbox.control(frame("goodbye"));
+    outbox.finish();
+    let reading = async {
+        let mut text = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut theirs, &mut text).await.unwrap();
+        text
+    };
+    let (written, text) = tokio::join!(outbox.write_to(ours), reading);
+    written.unwrap();
+    assert_eq!(text, "goodbye");
+}

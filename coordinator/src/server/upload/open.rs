@@ -1,0 +1,141 @@
+//! What is known of a submission on its way in, and why one is rejected.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use common::dataset::{DatasetError, SplitManifest};
+use common::digest::Digest;
+use common::model::Model;
+use common::plan::RunPlan;
+use common::spec::{RunSpec, SpecError, Split};
+use common::state::{Layout, NetworkState, Segment, StateError};
+
+use super::super::connection::ClientId;
+use super::super::store::StoreFull;
+
+/// What a client is submitting.
+#[derive(Debug)]
+pub(in crate::server) enum Upload {
+    /// Nothing.
+    None,
+    /// Nothing any more: what is still on its way of a rejected submission is
+    /// dropped.
+    Rejected,
+    /// A submission.
+    Open(Box<Open>),
+}
+
+/// A submission under way.
+#[derive(Debug)]
+pub(in crate::server) struct Open {
+    /// Tells what jobs find about it from what they find about others.
+    pub(super) serial: u64,
+    pub(super) text: String,
+    pub(super) spec: RunSpec,
+    pub(super) plan: RunPlan,
+    pub(super) train: SplitManifest,
+    pub(super) test: SplitManifest,
+    pub(super) min_workers: u32,
+    /// The state that comes from the client.
+    pub(super) incoming: Option<Incoming>,
+    /// The model and its own initial state, once made.
+    pub(super) made: Option<Made>,
+    /// Chunks that were asked for and have not come.
+    pub(super) needed: BTreeSet<(Split, u32)>,
+    /// Chunks that came and are being checked.
+    pub(super) checking: usize,
+    /// Bytes taken from the store's bound for the state.
+    pub(super) reserved: u64,
+}
+
+/// A state that comes from a client.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    pub(super) state: NetworkState,
+    pub(super) segments: Vec<Segment>,
+    pub(super) next: usize,
+    /// Of the segments so far.
+    pub(super) digests: Vec<Digest>,
+}
+
+/// A run's model and its own initial state.
+pub(super) struct Made {
+    pub(super) model: Arc<dyn Model>,
+    pub(super) state: NetworkState,
+}
+
+impl std::fmt::Debug for Made {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Made").finish_non_exhaustive()
+    }
+}
+
+/// A model that was made for a submission, or why it could not be.
+#[derive(Debug)]
+pub(in crate::server) struct Prepared {
+    pub(super) client: ClientId,
+    pub(super) serial: u64,
+    pub(super) outcome: Result<Made, String>,
+}
+
+/// A chunk that was checked.
+#[derive(Debug)]
+pub(in crate::server) struct CheckedChunk {
+    pub(super) client: ClientId,
+    pub(super) serial: u64,
+    pub(super) split: Split,
+    pub(super) chunk: u32,
+    pub(super) outcome: Result<Bytes, DatasetError>,
+}
+
+/// Why a submission is rejected.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum UploadError {
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    #[error("{0:?} split: {1}")]
+    Split(Split, DatasetError),
+    #[error(
+        "the test examples have {found} features: expected {expected}, as the training examples have"
+    )]
+    Features { expected: u32, found: u32 },
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error("{0}")]
+    Model(String),
+    #[error(
+        "the manifests and the layout take {found} bytes: expected at most {limit}; use fewer, \
+         larger chunks or fewer tensors"
+    )]
+    TooLong { limit: usize, found: usize },
+    #[error(transparent)]
+    Full(#[from] StoreFull),
+    #[error("{0} runs wait already: try again when some have ended")]
+    Runs(usize),
+}
+
+impl UploadError {
+    /// Whether the submission itself is wrong.
+    pub(super) fn is_bad_input(&self) -> bool {
+        !matches!(self, Self::Full(_) | Self::Runs(_))
+    }
+}
+
+impl Open {
+    /// Whether model, chunks and state are here.
+    pub(super) fn is_complete(&self) -> bool {
+        let state = self.incoming.as_ref();
+        self.made.is_some()
+            && self.needed.is_empty()
+            && self.checking == 0
+            && state.is_none_or(|incoming| incoming.next == incoming.segments.len())
+    }
+}
+
+impl Incoming {
+    pub(super) fn new(layout: &Layout) -> Result<Self, StateError> {
+        let state = NetworkState::zeros(layout)?;
+        Ok(Self { state, segments: layout.state_segments(), next: 0, digests: Vec::new() })
+    }
+}
