@@ -18,7 +18,8 @@
 //!
 //! Finite contributions can still overflow as they combine. What has once
 //! overflowed stays NaN or infinite up to the finished state, so whoever
-//! finishes a step calls [`NetworkState::check_finite`] on it.
+//! finishes a step calls [`NetworkState::check_finite`] on it, and a worker
+//! [`Partial::check_finite`] on what it has combined.
 //!
 //! [`NetworkState::check_finite`]: crate::state::NetworkState::check_finite
 
@@ -33,6 +34,7 @@ mod tests;
 mod tree;
 mod values;
 
+use crate::id::Block;
 use crate::results::Results;
 
 pub use crate::merge_rule::MergeRule;
@@ -144,6 +146,18 @@ pub enum MergeError {
         expected: String,
         /// What was found, in words.
         found: String,
+    },
+    /// Finite contributions came to more than f32 holds as they were combined.
+    #[error(
+        "tensor `{tensor}`: the contributions of replicas {block} are finite, but not what they          come to ({found}): lower the learning rate, or clip the model's changes"
+    )]
+    Overflow {
+        /// The tensor.
+        tensor: String,
+        /// The replicas.
+        block: Block,
+        /// What was there.
+        found: f32,
     },
     /// A segment's payload from the wire does not decode.
     #[error("merge segment {segment} of tensor `{tensor}`: expected {expected}, found {found}")]

@@ -31,7 +31,7 @@ pub enum ReferenceError {
     /// The model does not exist, or does not accept its parameters.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The initial state does not fit.
+    /// A state does not fit, or is not finite.
     #[error(transparent)]
     State(#[from] StateError),
     /// A shard failed.
@@ -220,6 +220,7 @@ impl ParallelBatchProcessor {
             if let StepKind::Train { .. } = step.kind {
                 state = merge::finish(&state, partial.as_ref());
                 model.finish_round(&mut state)?;
+                state.check_finite()?;
             }
             let results = partial.map(|partial| partial.results).unwrap_or_default();
             all.push(StepResults { step, results });

@@ -1,7 +1,10 @@
 //! [`Partial`]: what a block's replicas amount to.
 
-use super::{Contribution, Merge, merge_options};
+use super::{Contribution, Merge, MergeError, merge_options};
+use crate::id::Block;
 use crate::results::Results;
+use crate::state::Layout;
+use crate::state::values::first_not_finite;
 
 /// The merged outcome of a block's replicas: its weight, results and one
 /// contribution per tensor of the layout (`None` where nothing contributed).
@@ -13,6 +16,33 @@ pub struct Partial {
     pub results: Results,
     /// By place in the layout.
     pub tensors: Vec<Option<Contribution>>,
+}
+
+impl Partial {
+    /// Checks that what several replicas came to is finite: what each of them
+    /// contributed was, but they can overflow together.
+    pub fn check_finite(&self, layout: &Layout, block: Block) -> Result<(), MergeError> {
+        let pairs = layout.tensors.iter().zip(&self.tensors);
+        for (tensor, contribution) in pairs.filter_map(|(tensor, it)| Some((tensor, it.as_ref()?)))
+        {
+            let found = match contribution {
+                Contribution::Mean { values, .. }
+                | Contribution::Sum(values)
+                | Contribution::Max(values) => values.first_not_finite(),
+                Contribution::MeanBy { values, .. } => not_finite_of(values),
+                Contribution::Fold(maps) => not_finite_of(&maps.a).or(not_finite_of(&maps.b)),
+                Contribution::Count(_) | Contribution::MaxCount(_) => None,
+            };
+            if let Some(found) = found {
+                return Err(MergeError::Overflow { tensor: tensor.name.clone(), block, found });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn not_finite_of(values: &[f32]) -> Option<f32> {
+    first_not_finite(values).map(|place| values[place])
 }
 
 impl Merge for Partial {

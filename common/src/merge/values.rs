@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::state::values::{BLOCK_VALUES, f32_of, first_not_finite_word};
+use crate::state::values::{BLOCK_VALUES, f32_of, first_not_finite, first_not_finite_word};
 
 /// The f32 values of a contribution: its own, or still as they came over the
 /// wire, little-endian and in whatever alignment. Those are combined straight
@@ -47,6 +47,15 @@ impl Values {
         match self {
             Self::Owned(values) => values,
             Self::Wire(bytes) => words(&bytes).iter().map(f32_of).collect(),
+        }
+    }
+
+    /// The first that is NaN or infinite.
+    pub(super) fn first_not_finite(&self) -> Option<f32> {
+        match self {
+            Self::Owned(values) => first_not_finite(values).map(|place| values[place]),
+            // They were checked as they came.
+            Self::Wire(_) => None,
         }
     }
 

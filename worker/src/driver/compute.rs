@@ -274,8 +274,12 @@ fn learn(work: &Work, base: &NetworkState, replica: u32) -> Result<Option<Partia
 
 /// The block is complete: what there is to say of it is made here, on the
 /// pool, so that a large digest holds up nobody. The error says why it cannot
-/// be told: the model's results pass what a message may hold.
+/// be told: the replicas overflow together, or the model's results pass what a
+/// message may hold.
 fn finish(work: &Work, root: Option<Partial>) -> Result<(), String> {
+    if let Some(partial) = root.as_ref().filter(|_| work.block.level > 0) {
+        partial.check_finite(&work.run.layout, work.block).map_err(|error| error.to_string())?;
+    }
     let elapsed = work.first_start.get().map(Instant::elapsed).unwrap_or_default();
     let (done, partial) = block::finish(
         work.step,
@@ -355,6 +359,7 @@ mod tests {
             ("panic_at = 5", "the model panicked: example 5 is too much", false),
             ("fail_at = 5", "example 5 is wrong", false),
             ("nan_at = 5", "tensor `w` of replica", true),
+            ("huge = 1", "tensor `w`: the contributions of replicas", true),
         ] {
             let toy = Toy::new(3, parameters);
             let work = toy.work(0, toy.run.plan.step(0).unwrap().root());

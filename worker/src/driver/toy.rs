@@ -18,13 +18,15 @@ use super::examples::{PinnedChunks, needed_chunks};
 use super::run::{OpenRun, Opening};
 
 /// Every value moves towards each example's feature. At the example named by a
-/// parameter, it panics, fails, or learns what is not a number.
+/// parameter, it panics, fails, or learns what is not a number; or every value
+/// is as large as can be, above or below zero.
 #[derive(Clone, Debug)]
 struct ToyModel {
     state: NetworkState,
     panic_at: Option<u64>,
     fail_at: Option<u64>,
     nan_at: Option<u64>,
+    is_huge: bool,
 }
 
 impl Model for ToyModel {
@@ -56,6 +58,9 @@ impl Replica for ToyModel {
             let nan = if at == self.nan_at { f32::NAN } else { 0.0 };
             for value in &mut self.state.f32_mut("w")? {
                 *value += 0.1 * (features[0] - *value) + nan;
+                if self.is_huge {
+                    *value = if example % 3 == 0 { f32::MAX } else { f32::MIN };
+                }
             }
         }
         self.evaluate_batch(batch)
@@ -174,5 +179,6 @@ fn build(
         panic_at: number("panic_at"),
         fail_at: number("fail_at"),
         nan_at: number("nan_at"),
+        is_huge: number("huge").is_some(),
     }))
 }
