@@ -3,12 +3,14 @@
 //! ```text
 //! serve      the coordinator itself
 //! run        submit, follow, bring home      ┐ job: a run, start to end
-//! evaluate   the same without learning       ┘
+//! evaluate   the same without learning       │
+//! follow     the second half alone           ┘
 //! status  cancel  models  datasets  spec
 //! ```
 
 mod evaluate;
 mod exit;
+mod follow;
 mod job;
 mod progress;
 mod report;
@@ -44,6 +46,8 @@ enum Command {
     Serve(serve::ServeFlags),
     /// Train a network, follow it, and print how it went
     Run(Box<train::TrainFlags>),
+    /// Follow a run that goes on by itself, and bring its state home
+    Follow(follow::FollowFlags),
     /// Show the workers and runs of a cluster
     Status(status::StatusFlags),
     /// Cancel a run
@@ -115,6 +119,7 @@ fn dispatch(registry: Registry, command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(flags) => serve::serve(registry, &flags),
         Command::Run(flags) => train::train(registry, *flags),
+        Command::Follow(flags) => follow::follow(flags),
         Command::Status(flags) => status::status(&flags),
         Command::Cancel { run, address } => status::cancel(RunId(run), &address.coordinator),
         Command::Evaluate(flags) => evaluate::evaluate(registry, *flags),

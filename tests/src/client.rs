@@ -19,7 +19,7 @@ pub struct Client {
     lines: std::sync::mpsc::Receiver<String>,
     /// All events so far.
     pub events: Vec<Value>,
-    _spec: tempfile::NamedTempFile,
+    _spec: Option<tempfile::NamedTempFile>,
 }
 
 impl Client {
@@ -32,17 +32,27 @@ impl Client {
     pub fn start(spec: &str, flags: &[&str]) -> Self {
         let mut file = tempfile::Builder::new().suffix(".toml").tempfile().expect("a file");
         file.write_all(spec.as_bytes()).expect("the spec is written");
+        let path = file.path().to_str().expect("a plain path").to_owned();
+        let mut client = Self::spawn(&[&["run", &path], flags].concat());
+        client._spec = Some(file);
+        client
+    }
+
+    /// Follows a run of the coordinator at `address`.
+    pub fn follow(address: &str, run: u64) -> Self {
+        Self::spawn(&["follow", &run.to_string(), "--coordinator", address])
+    }
+
+    fn spawn(args: &[&str]) -> Self {
         let mut child = Command::new(&binaries().coordinator)
-            .arg("run")
-            .arg(file.path())
+            .args(args)
             .arg("--json")
-            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .expect("the client starts");
         let lines = read_lines(child.stdout.take().expect("stdout is piped"));
-        Self { child, lines, events: Vec::new(), _spec: file }
+        Self { child, lines, events: Vec::new(), _spec: None }
     }
 
     /// The next event; `None` at the end of the output.

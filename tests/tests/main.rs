@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cluster;
+mod commands;
 mod faults;
 mod floors;
 mod readme;

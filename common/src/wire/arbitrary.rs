@@ -276,10 +276,8 @@ pub(crate) fn to_client() -> impl Strategy<Value = ToClient> {
         (any::<bool>(), text())
             .prop_map(|(bad_input, reason)| ToClient::Rejected { bad_input, reason }),
         event().prop_map(ToClient::Event),
-        (run(), layout(), digest()).prop_map(|(run, layout, digest)| ToClient::State {
-            run,
-            layout,
-            digest
+        (run(), any::<String>(), layout(), digest()).prop_map(|(run, spec, layout, digest)| {
+            ToClient::State { run, spec, layout, digest }
         }),
         (any::<u32>(), payload())
             .prop_map(|(segment, payload)| ToClient::StateSegment { segment, payload }),

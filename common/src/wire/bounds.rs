@@ -190,7 +190,10 @@ impl Message for ToClient {
             Self::NeedChunks { chunks, .. } => check.chunks(chunks),
             Self::Rejected { reason, .. } => check.text("reason", reason, TEXT_BYTES),
             Self::Event(event) => check.event(event),
-            Self::State { layout, .. } => check.layout("layout", layout),
+            Self::State { spec, layout, .. } => {
+                check.text("spec", spec, SPEC_BYTES)?;
+                check.layout("layout", layout)
+            }
             Self::StateSegment { payload, .. } => check.payload(payload),
             Self::Status(status) => check.status(status),
             Self::Heartbeat | Self::Accepted { .. } | Self::Cancelled { .. } => Ok(()),

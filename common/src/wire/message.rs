@@ -372,6 +372,8 @@ pub enum ToClient {
     State {
         /// The run.
         run: RunId,
+        /// Its spec, as TOML.
+        spec: String,
         /// Its layout.
         layout: Layout,
         /// Its digest.

@@ -81,6 +81,15 @@ pub(super) enum Outcome {
     },
 }
 
+/// What the first signal does; a second one leaves at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Interrupt {
+    /// It cancels the run.
+    Cancels,
+    /// It leaves the run alone.
+    Leaves,
+}
+
 /// Ctrl-C and SIGTERM.
 #[derive(Debug)]
 pub(super) struct Signals {
@@ -183,13 +192,25 @@ impl Session<'_> {
         if detach {
             return Ok(Outcome::Detached(run));
         }
-        let mut outcome = self.follow(&mut client, run, &spec).await.map_err(|f| hint(f, run))?;
+        self.see_through(&mut client, (run, spec.model), Interrupt::Cancels, output).await
+    }
+
+    /// Follows a run to its end and brings its state home.
+    async fn see_through(
+        &mut self,
+        client: &mut Client,
+        (run, model): (RunId, String),
+        interrupt: Interrupt,
+        output: Option<PathBuf>,
+    ) -> Result<Outcome, Failure> {
+        let followed = self.follow(client, (run, model), interrupt).await;
+        let mut outcome = followed.map_err(|failure| hint(failure, run))?;
         if let (Some(path), Outcome::Finished { summary, .. }) = (output, &mut outcome) {
-            let state = tokio::select! {
-                state = client.fetch(run) => state.map_err(Failure::from),
+            let fetched = tokio::select! {
+                fetched = client.fetch(run) => fetched.map_err(Failure::from),
                 () = self.signals.next() => Err(Failure::cancelled("cancelled")),
             };
-            let state = state.map_err(|failure| hint(failure, run))?;
+            let (state, spec) = fetched.map_err(|failure| hint(failure, run))?;
             StateFile::save(&path, &state, &spec).map_err(Failure::failed)?;
             self.progress.saved(run, &path.display().to_string(), summary.digest)?;
             summary.output = Some(path);
@@ -197,13 +218,12 @@ impl Session<'_> {
         Ok(outcome)
     }
 
-    /// Shows the run's events until the last one. The first signal cancels the
-    /// run, the second one leaves at once.
+    /// Shows the run's events until the last one.
     async fn follow(
         &mut self,
         client: &mut Client,
-        run: RunId,
-        spec: &RunSpec,
+        (run, model): (RunId, String),
+        interrupt: Interrupt,
     ) -> Result<Outcome, Failure> {
         client.follow(run).await?;
         let mut evaluation = None;
@@ -212,10 +232,14 @@ impl Session<'_> {
             let event = tokio::select! {
                 event = client.next_event() => event?,
                 () = self.signals.next() => {
+                    if interrupt == Interrupt::Leaves {
+                        return Err(Failure::cancelled(format!("left run {run}, which goes on")));
+                    }
                     if deadline.is_some() {
                         return Err(Failure::cancelled("left before the run was cancelled"));
                     }
                     deadline = Some(Instant::now() + CANCEL_TIMEOUT);
+                    self.progress.cancelling(run);
                     client.request_cancel(run).await?;
                     continue;
                 }
@@ -244,7 +268,6 @@ impl Session<'_> {
                     synchronisation_share,
                     ..
                 } => {
-                    let model = spec.model.clone();
                     let summary = Summary {
                         model,
                         rounds,
@@ -265,6 +288,32 @@ impl Session<'_> {
             }
         }
     }
+}
+
+/// Follows a run that goes on by itself, from its beginning to its end.
+pub(super) fn watch(
+    address: &str,
+    run: RunId,
+    output: Option<PathBuf>,
+    progress: &mut Progress,
+) -> Result<Outcome, Failure> {
+    let outcome = super::runtime()?.block_on(async {
+        let mut signals = Signals::new()?;
+        let mut client = tokio::select! {
+            client = Client::connect(address) => client?,
+            () = signals.next() => return Err(Failure::cancelled("cancelled")),
+        };
+        let known = client.status().await?.runs.into_iter().find(|known| known.id == run);
+        let Some(known) = known else {
+            let message = format!("run {run} is unknown: `coordinator status` names the runs");
+            return Err(Failure::bad_input(message));
+        };
+        let (address, signals, local) = (address.to_owned(), &mut signals, &mut None);
+        let mut session = Session { address, local, signals, progress };
+        session.see_through(&mut client, (run, known.model), Interrupt::Leaves, output).await
+    });
+    progress.close();
+    outcome
 }
 
 /// Loads and checks everything, then connects and submits.
@@ -302,7 +351,7 @@ async fn reached(deadline: Option<Instant>) {
 /// Tells how to find a run whose coordinator was lost.
 fn hint(failure: Failure, run: RunId) -> Failure {
     if failure.exit() == super::exit::Exit::Lost {
-        failure.and(format!("look for run {run} with `coordinator status` once it is back"))
+        failure.and(format!("`coordinator follow {run}` shows it once the coordinator is back"))
     } else {
         failure
     }

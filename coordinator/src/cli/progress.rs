@@ -70,6 +70,16 @@ impl Progress {
         }
     }
 
+    /// The run was asked to stop, which may take a moment.
+    pub(super) fn cancelling(&mut self, run: RunId) {
+        let notice = format!("cancelling run {run}; Ctrl-C again leaves at once");
+        match self {
+            Self::Bar(bar) => bar.println(notice),
+            // Whoever closed standard error does not want to know.
+            _ => drop(writeln!(io::stderr(), "{notice}")),
+        }
+    }
+
     /// The final state is in a file.
     pub(super) fn saved(&mut self, run: RunId, path: &str, digest: Digest) -> io::Result<()> {
         match self {

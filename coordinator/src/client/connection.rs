@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use common::id::RunId;
 use common::limits;
-use common::spec::Split;
+use common::spec::{RunSpec, Split};
 use common::state::{Layout, NetworkState};
 use common::wire::codec::{self, FrameReader};
-use common::wire::message::{
-    FromClient, Hello, NUMERIC_PROFILE, PROTOCOL, Role, RunEvent, Status, ToClient, Welcome,
-};
+use common::wire::handshake::{self, HandshakeError};
+use common::wire::message::{FromClient, Role, RunEvent, Status, ToClient};
 use common::wire::{Frame, FrameError};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -42,14 +40,13 @@ impl Client {
         stream.set_nodelay(true).map_err(connect_error)?;
         let (read, mut write) = stream.into_split();
         let mut reader = FrameReader::new(read, limits::HANDSHAKE_FRAME_BYTES);
-        let silence = timeout(limits::HANDSHAKE_TIMEOUT, shake_hands(&mut reader, &mut write))
-            .await
-            .unwrap_or_else(|_| Err(Handshake::Lost("no answer to the handshake".into())))
-            .map_err(|error| match error {
-                Handshake::Lost(reason) => ClientError::Lost { address: address.into(), reason },
-                Handshake::Refused(reason) => ClientError::Refused { reason },
-            })?;
-        reader.set_limit(limits::FRAME_BYTES);
+        let hello = handshake::hello(Role::Client);
+        let accepted = handshake::ask(&mut reader, &mut write, hello).await;
+        let accepted = accepted.map_err(|error| match error {
+            HandshakeError::Refused(reason) => ClientError::Refused { reason },
+            error => ClientError::Lost { address: address.into(), reason: error.to_string() },
+        })?;
+        let silence = accepted.heartbeat_timeout.max(limits::HEARTBEAT_INTERVAL);
         let (outbox, queue) = mpsc::channel(limits::DATA_QUEUE);
         tokio::spawn(write_frames(write, queue));
         Ok(Self { address: address.into(), reader, outbox, silence })
@@ -138,11 +135,11 @@ impl Client {
         }
     }
 
-    /// Brings the final state of a run home, and checks its digest.
-    pub async fn fetch(&mut self, run: RunId) -> Result<NetworkState, ClientError> {
+    /// Brings the final state of a run home, and its spec; checks the digest.
+    pub async fn fetch(&mut self, run: RunId) -> Result<(NetworkState, RunSpec), ClientError> {
         self.send(FromClient::Fetch { run }).await?;
-        let (layout, digest) = match self.next_message().await? {
-            ToClient::State { layout, digest, .. } => (layout, digest),
+        let (spec, layout, digest) = match self.next_message().await? {
+            ToClient::State { spec, layout, digest, .. } => (spec, layout, digest),
             other => return Err(self.refused_or_unexpected(other)),
         };
         let state = self.receive_state(&layout).await?;
@@ -151,7 +148,8 @@ impl Client {
             let what = format!("a state of digest {found} where it had promised {digest}");
             return Err(self.unexpected(what));
         }
-        Ok(state)
+        let spec = RunSpec::from_toml(&spec).map_err(|error| self.unexpected(error.to_string()))?;
+        Ok((state, spec))
     }
 
     async fn receive_state(&mut self, layout: &Layout) -> Result<NetworkState, ClientError> {
@@ -210,40 +208,6 @@ impl Client {
         }
         let text = format!("{message:?}");
         self.unexpected(text.chars().take(80).collect())
-    }
-}
-
-/// Why there was no handshake.
-enum Handshake {
-    Lost(String),
-    Refused(String),
-}
-
-/// Says who we are; gives the silence after which the coordinator is lost.
-async fn shake_hands(
-    reader: &mut FrameReader<OwnedReadHalf>,
-    write: &mut OwnedWriteHalf,
-) -> Result<Duration, Handshake> {
-    let hello = Hello {
-        magic: "samebit".into(),
-        protocol: PROTOCOL,
-        build: env!("CARGO_PKG_VERSION").into(),
-        numeric_profile: NUMERIC_PROFILE.into(),
-        proof: Bytes::new(),
-        role: Role::Client,
-    };
-    let lost = |error: FrameError| Handshake::Lost(error.to_string());
-    codec::write(write, &codec::encode(hello)).await.map_err(|error| lost(error.into()))?;
-    let content = reader.next().await.map_err(lost)?;
-    let Some(content) = content else {
-        return Err(Handshake::Lost("it has closed the connection during the handshake".into()));
-    };
-    match codec::decode::<Welcome>(&content).map_err(lost)? {
-        Welcome::Accepted { heartbeat_timeout_ms, .. } => {
-            let silence = Duration::from_millis(heartbeat_timeout_ms);
-            Ok(silence.max(limits::HEARTBEAT_INTERVAL))
-        }
-        Welcome::Refused { reason } => Err(Handshake::Refused(reason)),
     }
 }
 

@@ -126,7 +126,8 @@ impl Engine {
             let payload = shared_segment(state, segment);
             frames.push(encode(ToClient::StateSegment { segment: index as u32, payload }));
         }
-        frames.insert(0, encode(ToClient::State { run, layout, digest }));
+        let spec = fetched.final_spec.clone().unwrap_or_default();
+        frames.insert(0, encode(ToClient::State { run, spec, layout, digest }));
         if let Some(about) = self.clients.get(&client) {
             let frames = frames.into();
             about.link.outbox.data(Transfer::State { step: None, frames, next: 0 });
@@ -258,6 +259,7 @@ impl Engine {
         let (submission, freed) = (ended.submission.take(), std::mem::take(&mut ended.reserved));
         self.store.unreserve(freed);
         if let Some(submission) = submission {
+            ended.final_spec = ended.state.is_some().then(|| submission.text.clone());
             self.store.release(&submission.train);
             self.store.release(&submission.test);
         }
@@ -302,7 +304,7 @@ impl Engine {
             }
             bytes += run.state.as_ref().map_or(0, |state| state.bytes());
             if age >= KEPT_STATES || (age > 0 && bytes > KEPT_STATE_BYTES) {
-                run.state = None;
+                (run.state, run.final_spec) = (None, None);
             }
         }
         while self.runs.len() > limits::RUNS {

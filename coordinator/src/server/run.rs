@@ -84,6 +84,8 @@ pub(super) struct Run {
     pub(super) submission: Option<Arc<Submission>>,
     pub(super) model_name: String,
     pub(super) rounds: u64,
+    /// The spec, as long as the final state is kept.
+    pub(super) final_spec: Option<String>,
     /// The state to start from while it waits, the final one once it has
     /// finished.
     pub(super) state: Option<Arc<NetworkState>>,

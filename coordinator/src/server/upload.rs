@@ -315,6 +315,7 @@ impl Engine {
             model_name: submission.model_name.clone(),
             rounds: submission.plan.rounds(),
             submission: Some(Arc::new(submission)),
+            final_spec: None,
             state: Some(Arc::new(state)),
             reserved: open.reserved,
             round: 0,

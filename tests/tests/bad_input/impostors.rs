@@ -94,7 +94,12 @@ fn for_a_client() {
             .says(&["127.0.0.1:", "no ToClient"]),
         says("an answer to another question", {
             let (layout, digest) = (Layout::default(), Digest::of(b""));
-            welcome_and(&encoded(ToClient::State { run: RunId(1), layout, digest }))
+            welcome_and(&encoded(ToClient::State {
+                run: RunId(1),
+                spec: String::new(),
+                layout,
+                digest,
+            }))
         })
         .exits(FAILED)
         .says(&["127.0.0.1:", "something unexpected", "State"]),

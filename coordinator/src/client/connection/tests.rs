@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::*;
+use common::wire::message::{Hello, Welcome};
 
 /// The coordinator's end of a connection.
 struct Peer {
@@ -127,7 +128,9 @@ async fn a_state_comes_home_only_with_its_digest() {
             let state = state(2.5);
             assert_eq!(peer.next().await, FromClient::Fetch { run: RunId(1) });
             let digest = if honest { state.digest() } else { state_digest_of_another() };
-            peer.say(ToClient::State { run: RunId(1), layout: state.layout(), digest }).await;
+            let (run, layout) = (RunId(1), state.layout());
+            let spec = RunSpec::example().to_owned();
+            peer.say(ToClient::State { run, spec, layout, digest }).await;
             for (index, segment) in state.layout().state_segments().iter().enumerate() {
                 let mut payload = Vec::new();
                 state.read_segment(segment, &mut payload);
@@ -139,7 +142,10 @@ async fn a_state_comes_home_only_with_its_digest() {
         .await;
         let fetched = client.unwrap().fetch(RunId(1)).await;
         match fetched {
-            Ok(fetched) => assert!(honest && fetched == state(2.5)),
+            Ok((fetched, spec)) => {
+                assert!(honest && fetched == state(2.5));
+                assert_eq!(spec, RunSpec::from_toml(RunSpec::example()).unwrap());
+            }
             Err(ClientError::Unexpected { what, .. }) => assert!(!honest, "{what}"),
             Err(other) => panic!("{other}"),
         }

@@ -1,0 +1,53 @@
+//! `coordinator follow`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use common::id::RunId;
+
+use super::Address;
+use super::exit::Failure;
+use super::job::{self, Outcome};
+use super::progress::Progress;
+use crate::client::check_output;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Shows the run from its beginning. The exit code is that of `run`: it says how
+the run ended. Ctrl-C leaves; the run goes on.
+
+Examples:
+  coordinator follow 3
+  coordinator follow 3 --output final.safetensors
+  coordinator follow 3 --json | jq 'select(.event == \"round\") | .loss'")]
+pub(super) struct FollowFlags {
+    /// The run's number, as `run --detach` and `status` print it
+    run: u64,
+    #[command(flatten)]
+    address: Address,
+    /// Bring the final state home (safetensors)
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Print one JSON object a line (docs/CLI.md has their fields)
+    #[arg(long)]
+    json: bool,
+    /// Print only how it went
+    #[arg(long, conflicts_with = "json")]
+    quiet: bool,
+}
+
+/// Follows a run, and prints how it went.
+pub(super) fn follow(flags: FollowFlags) -> Result<(), Failure> {
+    if let Some(output) = &flags.output {
+        check_output(output).map_err(Failure::bad_input)?;
+    }
+    let mut progress = Progress::new(flags.json, flags.quiet);
+    let address = &flags.address.coordinator;
+    let outcome = job::watch(address, RunId(flags.run), flags.output, &mut progress)?;
+    match outcome {
+        Outcome::Finished { summary, .. } if !progress.is_json() => {
+            super::print(&summary.to_text())
+        }
+        _ => Ok(()),
+    }
+}

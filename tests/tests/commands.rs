@@ -1,0 +1,205 @@
+//! What a person does at the command line, with the real binaries.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tests::binaries::binaries;
+use tests::client::Client;
+use tests::cluster::Cluster;
+use tests::expected;
+
+use crate::cluster::SOFTMAX;
+
+/// A run that goes on until it is stopped.
+const ENDLESS: &str = r#"
+model = "softmax"
+replicas = 4
+rounds = 100_000_000
+[dataset]
+source = "digits"
+"#;
+
+/// A run whose weights are beyond f32 within a few rounds.
+const DIVERGING: &str = r#"
+model = "mlp"
+replicas = 8
+batch_size = 10
+rounds = 300
+[parameters]
+hidden = [256, 128]
+momentum_state = "merged"
+learning_rate = 1000.0
+momentum = 0.9
+[dataset]
+source = "digits"
+"#;
+
+/// `coordinator ARGS --coordinator ADDRESS`.
+fn command(cluster: &Cluster, args: &[&str]) -> Output {
+    let mut command = Command::new(&binaries().coordinator);
+    command.args(args).args(["--coordinator", &cluster.address]);
+    command.stdin(Stdio::null()).output().expect("the command runs")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("text")
+}
+
+fn lines(output: &Output) -> Vec<Value> {
+    text(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+fn write(folder: &Path, name: &str, content: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, content).expect("a scratch folder can be written to");
+    path.to_str().expect("a plain path").to_owned()
+}
+
+fn signal(client: &Client, signal: Signal) {
+    kill(Pid::from_raw(client.id() as i32), signal).expect("it is there");
+}
+
+#[test]
+fn a_detached_run_is_followed_and_brought_home_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = write(folder.path(), "spec.toml", SOFTMAX);
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let cluster = Cluster::start().with_workers(2, 1);
+
+    let detached = command(&cluster, &["run", &spec, "--detach"]);
+    assert!(detached.status.success());
+    assert_eq!(text(&detached.stdout), "1\n");
+    let followed = command(&cluster, &["follow", "1", "--json", "--output", &path("followed")]);
+    assert!(followed.status.success(), "{}", text(&followed.stderr));
+    let events = lines(&followed);
+    let finished = events.iter().find(|event| event["event"] == "finished").expect("its end");
+    assert_eq!(finished["digest"], expected::digest(SOFTMAX).to_string());
+    assert_eq!(events.last().unwrap()["event"], "saved");
+
+    let direct = command(&cluster, &["run", &spec, "--quiet", "--output", &path("direct")]);
+    assert!(direct.status.success());
+    let read = |name| std::fs::read(path(name)).expect("a state");
+    assert!(read("followed") == read("direct"), "equal runs write equal files");
+
+    let evaluated = command(&cluster, &["evaluate", &path("direct"), "--json"]);
+    assert!(evaluated.status.success(), "{}", text(&evaluated.stderr));
+    let of = |events: &[Value]| {
+        let found = events.iter().rfind(|event| event["event"] == "evaluation");
+        found.expect("an evaluation")["results"].clone()
+    };
+    assert_eq!(of(&lines(&evaluated)), of(&events));
+
+    let unknown = command(&cluster, &["follow", "77"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(text(&unknown.stderr).contains("run 77 is unknown"));
+    assert_eq!(run_state(&cluster, 1), "finished");
+}
+
+#[test]
+fn the_first_interrupt_cancels_and_the_second_one_leaves() {
+    let cluster = Cluster::start().with_workers(1, 1);
+    let mut client = cluster.submit(ENDLESS);
+    client.wait_for("round");
+    signal(&client, Signal::SIGINT);
+    client.wait_for("cancelled");
+    assert_eq!(client.wait().code(), Some(130));
+
+    // A coordinator that says nothing: the client waits for it to cancel.
+    let folder = tempfile::tempdir().unwrap();
+    let spec = write(folder.path(), "spec.toml", ENDLESS);
+    let mut impatient = Command::new(&binaries().coordinator)
+        .args(["run", &spec, "--coordinator", &cluster.address, "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let process = Pid::from_raw(impatient.id() as i32);
+    let mut events = BufReader::new(impatient.stdout.take().unwrap()).lines();
+    assert!(events.any(|line| line.unwrap().contains("\"round\"")));
+    std::thread::spawn(move || events.for_each(drop));
+    cluster.coordinator.signal(Signal::SIGSTOP);
+    kill(process, Signal::SIGINT).unwrap();
+    let mut errors = BufReader::new(impatient.stderr.take().unwrap()).lines();
+    assert_eq!(errors.next().unwrap().unwrap(), "cancelling run 2; Ctrl-C again leaves at once");
+    kill(process, Signal::SIGINT).unwrap();
+    assert_eq!(impatient.wait().unwrap().code(), Some(130));
+    assert!(errors.next().unwrap().unwrap().contains("left before"));
+    cluster.coordinator.signal(Signal::SIGCONT);
+
+    // The coordinator finds the request when it goes on.
+    while run_state(&cluster, 2) != "cancelled" {}
+    let detached = command(&cluster, &["run", &spec, "--detach"]);
+    assert_eq!(text(&detached.stdout), "3\n");
+    // Whoever only follows leaves the run alone.
+    let mut follower = Client::follow(&cluster.address, 3);
+    follower.wait_for("round");
+    signal(&follower, Signal::SIGINT);
+    assert_eq!(follower.wait().code(), Some(130));
+    let mut follower = Client::follow(&cluster.address, 3);
+    follower.wait_for("round");
+    assert!(command(&cluster, &["cancel", "3"]).status.success());
+    follower.wait_for("cancelled");
+    assert_eq!(follower.wait().code(), Some(130));
+}
+
+fn run_state(cluster: &Cluster, run: usize) -> String {
+    let output = command(cluster, &["status", "--json"]);
+    let status: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    status["runs"][run - 1]["state"].as_str().expect("a state").to_owned()
+}
+
+#[test]
+fn exit_codes_say_how_a_run_ended() {
+    let mut cluster = Cluster::start().with_workers(1, 1);
+    let mut client = cluster.submit(DIVERGING);
+    let failed = client.wait_for("failed");
+    assert_eq!(client.wait().code(), Some(3));
+    let reason = failed["reason"].as_str().unwrap();
+    assert!(reason.contains("tensor `") && reason.contains("step"), "{reason}");
+
+    let mut client = cluster.submit(ENDLESS);
+    client.wait_for("round");
+    cluster.coordinator.signal(Signal::SIGKILL);
+    cluster.coordinator.wait();
+    assert_eq!(client.wait().code(), Some(4));
+    assert_eq!(command(&cluster, &["status"]).status.code(), Some(4));
+    assert_eq!(command(&cluster, &["follow", "2"]).status.code(), Some(4));
+}
+
+#[test]
+fn logs_say_what_was_done_and_how_long_it_took() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = write(folder.path(), "spec.toml", SOFTMAX);
+    let output = Command::new(&binaries().coordinator)
+        .args(["run", &spec, "--local", "1", "--quiet", "--log-level", "info,worker=debug"])
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let log = text(&output.stderr);
+    let batch = log.lines().find(|line| line.contains("DEBUG Batch ")).expect("a line a batch");
+    assert!(batch.contains(": processed ") && batch.contains(" examples in "), "{batch}");
+    let round = log.lines().find(|line| line.contains("INFO round 1 of ")).expect("one a round");
+    for part in ["compute_ms", "synchronisation_ms", "synchronisation_share", "memory", "MiB"] {
+        assert!(round.contains(part), "{round}");
+    }
+}
+
+#[test]
+fn lists_and_examples() {
+    let coordinator = |args: &[&str]| {
+        let output = Command::new(&binaries().coordinator).args(args).output().unwrap();
+        assert!(output.status.success(), "{args:?}");
+        text(&output.stdout).to_owned()
+    };
+    assert!(["softmax", "mlp"].iter().all(|name| coordinator(&["models"]).contains(name)));
+    let sources = coordinator(&["datasets"]);
+    assert!(["digits", "idx", "npy", "csv"].iter().all(|name| sources.contains(name)));
+    let example = coordinator(&["spec"]);
+    common::spec::RunSpec::from_toml(&example).expect("the example is a spec");
+    let config = coordinator(&["serve", "--print-config", "--listen", "127.0.0.1:7777"]);
+    assert!(config.contains("127.0.0.1:7777") && config.contains("default"), "{config}");
+}
