@@ -102,7 +102,7 @@ impl Progress {
 }
 
 fn bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:24} round {pos}/{len}  {msg}  {eta} left");
+    let style = ProgressStyle::with_template("{bar:16} round {pos}/{len}  {eta} left  {wide_msg}");
     let bar = ProgressBar::new(0);
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar
