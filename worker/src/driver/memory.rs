@@ -1,6 +1,6 @@
 //! Memory: how much there is, how much is used, and how many shards fit.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Assumed where the system does not say how much memory it has.
 const UNKNOWN_MEMORY: u64 = 2 << 30;
@@ -55,19 +55,26 @@ fn kibibytes(text: &str, field: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// The least limit of the process's control group and the groups above it.
-/// `groups` is the text of `/proc/self/cgroup`; inside a container the group's
-/// own directory may be the mount's root.
+/// The least limit of the process's control groups, of either version, and the
+/// groups above them. `groups` is the text of `/proc/self/cgroup`, a line
+/// `id:controllers:path` for each; inside a container the group's own directory
+/// may be the mount's root.
 fn group_limit(mount: &Path, groups: &str) -> Option<u64> {
-    let own = groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
-    let second = Path::new(own.trim_start_matches('/'))
-        .ancestors()
-        .map(|group| mount.join(group).join("memory.max"));
-    let first = std::iter::once(mount.join("memory/memory.limit_in_bytes"));
-    second
-        .chain(first)
-        .filter_map(|file| std::fs::read_to_string(file).ok()?.trim().parse::<u64>().ok())
-        .min()
+    let read = |file: PathBuf| std::fs::read_to_string(file).ok()?.trim().parse::<u64>().ok();
+    let limit = |line: &str| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (fields.next()?, fields.next()?);
+        let (mount, file) = match controllers {
+            "" => (mount.to_owned(), "memory.max"),
+            _ if controllers.split(',').any(|it| it == "memory") => {
+                (mount.join("memory"), "memory.limit_in_bytes")
+            }
+            _ => return None,
+        };
+        let groups = Path::new(path.trim_start_matches('/')).ancestors();
+        groups.filter_map(|group| read(mount.join(group).join(file))).min()
+    };
+    groups.lines().filter_map(limit).min()
 }
 
 #[cfg(test)]
@@ -104,10 +111,15 @@ mod tests {
     fn the_tightest_control_group_counts() {
         let root = std::env::temp_dir().join(format!("samebit-groups-{}", std::process::id()));
         std::fs::create_dir_all(root.join("a/b")).unwrap();
+        std::fs::create_dir_all(root.join("memory/c")).unwrap();
+        std::fs::write(root.join("memory/memory.limit_in_bytes"), "9000\n").unwrap();
+        std::fs::write(root.join("memory/c/memory.limit_in_bytes"), "4000\n").unwrap();
         std::fs::write(root.join("a/memory.max"), "5000\n").unwrap();
         std::fs::write(root.join("a/b/memory.max"), "max\n").unwrap();
         assert_eq!(group_limit(&root, "0::/a/b\n"), Some(5000));
         assert_eq!(group_limit(&root, "0::/\n"), None);
+        assert_eq!(group_limit(&root, "3:cpuset:/\n4:cpu,memory:/c\n0::/a\n"), Some(4000));
+        assert_eq!(group_limit(&root, "4:memory:/gone\n0::/\n"), Some(9000));
         std::fs::remove_dir_all(root).unwrap();
     }
 }
