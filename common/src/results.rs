@@ -41,6 +41,14 @@ impl Results {
         }
     }
 
+    /// Whether both are the same to the bit, NaN included.
+    pub fn same_bits(&self, other: &Self) -> bool {
+        let bits = |(name, sum): (&String, &f64)| (name.clone(), sum.to_bits());
+        self.examples == other.examples
+            && self.counts == other.counts
+            && self.sums.iter().map(bits).eq(other.sums.iter().map(bits))
+    }
+
     /// Mean loss of an example, where the model reports losses.
     pub fn loss(&self) -> Option<f64> {
         self.sums.get(LOSS).map(|sum| sum / self.examples.max(1) as f64)
@@ -70,5 +78,9 @@ mod tests {
         assert_eq!(all.loss(), Some(1.5));
         assert_eq!(all.accuracy(), Some(0.5));
         assert_eq!(Results::default().loss(), None);
+        assert!(one.same_bits(&one.clone()) && !one.same_bits(&all));
+        let sum = |value| Results { sums: [(LOSS.into(), value)].into(), ..Results::default() };
+        assert!(sum(f64::NAN).same_bits(&sum(f64::NAN)));
+        assert!(!sum(0.0).same_bits(&sum(-0.0)));
     }
 }

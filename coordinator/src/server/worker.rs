@@ -287,13 +287,14 @@ impl Engine {
             }
         };
         if let Some(first) = active.outcomes.get(&block)
-            && first.digest != done.digest
+            && (first.digest != done.digest || !first.results.same_bits(&done.results))
         {
             let reason = format!(
-                "replicas {block} of {step} gave partial {} on worker {} and {} on worker {worker} \
-                 ({}): the results of a shard must be the same everywhere; look for a model that \
-                 reads a clock, a thread count or the environment, or for a faulty machine",
-                first.digest, first.worker, done.digest, about.name
+                "replicas {block} of {step} gave partial {} and {:?} on worker {}, but {} and {:?} \
+                 on worker {worker} ({}): the outcome of a shard must be the same everywhere; look \
+                 for a model that reads a clock, a thread count or the environment, or for a \
+                 faulty machine",
+                first.digest, first.results, first.worker, done.digest, done.results, about.name
             );
             self.give_up(&reason);
             return Ok(());
