@@ -1,5 +1,5 @@
-//! How replicas become one state (DESIGN: a merge rule is a monoid over
-//! replicas, and a finish).
+//! How replicas become one state: a merge rule is a monoid over replicas, and a
+//! finish, which makes the next state of what was merged and the one before.
 //!
 //! Every replica makes one [`Contribution`] per tensor. Contributions combine
 //! over a fixed binary tree of replica indexes ([`MergeTree`]); the outcome is

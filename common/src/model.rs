@@ -44,8 +44,10 @@ pub struct Batch<'a> {
 /// A network that can be trained by replicas.
 ///
 /// What a model may not do: read a clock, a file, the environment or a thread
-/// count; keep anything in a replica from one round to the next that could
-/// change a result; sum floats in an order that depends on the machine.
+/// count; keep anything in a replica from one shard to the next that could
+/// change a result; draw randomness that is not keyed by seed, purpose, epoch
+/// and example; add floats in an order that depends on the machine; call the
+/// host's `exp` or `ln`.
 pub trait Model: Send + Sync {
     /// The state before the first round: a function of the seed, the
     /// parameters and the data's shape.

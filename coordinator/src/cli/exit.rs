@@ -18,7 +18,7 @@ pub enum Exit {
     Failed = 3,
     /// No coordinator answers, or the connection to it was lost.
     Lost = 4,
-    /// Cancelled, by Ctrl-C or by somebody else.
+    /// Cancelled or interrupted, by Ctrl-C or by somebody else.
     Cancelled = 130,
 }
 
@@ -29,7 +29,7 @@ Exit codes:
   2    bad input: a flag, spec, file or request is wrong
   3    the run failed, or the coordinator refused
   4    no coordinator answers, or the connection was lost
-  130  cancelled";
+  130  cancelled, or interrupted";
 
 /// Why a command did not end well.
 #[derive(Debug)]
