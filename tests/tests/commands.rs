@@ -171,6 +171,46 @@ fn exit_codes_say_how_a_run_ended() {
 }
 
 #[test]
+fn a_local_cluster_replaces_a_killed_worker_and_leaves_nothing_behind() {
+    let spec = format!("{SOFTMAX}\n").replace("epochs = 2", "epochs = 40");
+    let mut client = Client::start(&spec, &["--local", "2"]);
+    client.wait_for("round");
+    let workers = children(client.id());
+    assert_eq!(workers.len(), 2);
+    kill(workers[0], Signal::SIGKILL).unwrap();
+    while client.wait_for("worker")["what"] != "lost" {}
+    while client.wait_for("worker")["what"] != "joined" {}
+    let workers = children(client.id());
+    assert_eq!(client.finish(), expected::digest(&spec));
+    assert!(workers.into_iter().all(is_gone));
+
+    let mut client = Client::start(ENDLESS, &["--local", "3"]);
+    client.wait_for("round");
+    let workers = children(client.id());
+    signal(&client, Signal::SIGINT);
+    assert_eq!(client.wait().code(), Some(130));
+    assert_eq!(workers.len(), 3);
+    assert!(workers.into_iter().all(is_gone));
+}
+
+/// The processes that a process has started and that have not ended.
+fn children(of: u32) -> Vec<Pid> {
+    let threads = std::fs::read_dir(format!("/proc/{of}/task")).expect("the process runs");
+    let of_thread = |thread: std::fs::DirEntry| {
+        std::fs::read_to_string(thread.path().join("children")).unwrap_or_default()
+    };
+    let all: String = threads.flatten().map(of_thread).collect();
+    let pids = all.split_whitespace().map(|pid| Pid::from_raw(pid.parse().expect("a number")));
+    pids.filter(|pid| !is_gone(*pid)).collect()
+}
+
+/// Whether a process has ended, waited for or not.
+fn is_gone(process: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('Z'))
+}
+
+#[test]
 fn logs_say_what_was_done_and_how_long_it_took() {
     let folder = tempfile::tempdir().unwrap();
     let spec = write(folder.path(), "spec.toml", SOFTMAX);
