@@ -24,6 +24,20 @@ impl Process {
         let _ = kill(Pid::from_raw(self.child.id() as i32), signal);
     }
 
+    /// Stops it, and returns once all its threads stand still.
+    pub fn stop(&self) {
+        self.signal(Signal::SIGSTOP);
+        let stands_still = |thread: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('T'))
+        };
+        let threads = format!("/proc/{}/task", self.id());
+        let all = || std::fs::read_dir(&threads).expect("the process runs").flatten();
+        while !all().all(stands_still) {
+            std::thread::yield_now();
+        }
+    }
+
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
         self.child.wait().expect("a child can be waited for")

@@ -65,7 +65,7 @@ fn a_worker_stopped_past_the_timeout_and_continued() {
     let cluster = Cluster::start_with(&["--heartbeat-timeout", "2"]).with_workers(2, 1);
     let mut client = cluster.submit_when(LONG, 2);
     client.wait_for("started");
-    cluster.workers[0].signal(Signal::SIGSTOP);
+    cluster.workers[0].stop();
     while client.wait_for("worker")["what"] != "lost" {}
     cluster.workers[0].signal(Signal::SIGCONT);
     assert_eq!(client.finish(), expected::digest(LONG));
@@ -116,7 +116,7 @@ fn frames_that_come_late_and_in_pieces() {
     let proxy = Proxy::start(&cluster.address, fault);
     let address = proxy.address.clone();
     cluster.add_worker_at(&address, 1);
-    cluster.add_worker(1);
+    cluster.add_worker_at(&address, 1);
     let mut client = cluster.submit_when(SOFTMAX, 2);
     assert_eq!(client.finish(), expected::digest(SOFTMAX));
     assert!(proxy.pieces() > 500, "{}", proxy.pieces());
