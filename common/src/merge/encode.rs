@@ -244,11 +244,7 @@ impl<'a> Payload<'a> {
     }
 
     fn f32(&self, what: &str, bytes: &[u8]) -> Result<Vec<f32>, MergeError> {
-        let mut values = Vec::new();
-        match read_f32(bytes, &mut values) {
-            Ok(()) => Ok(values),
-            Err(place) => Err(self.not_finite(what, (place, values[place]))),
-        }
+        read_f32(bytes).map_err(|found| self.not_finite(what, found))
     }
 
     fn not_finite(&self, what: &str, (place, found): (usize, f32)) -> MergeError {

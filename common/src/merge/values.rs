@@ -42,14 +42,6 @@ impl Values {
         self.len() == 0
     }
 
-    /// All of them in memory of their own.
-    pub fn into_vec(self) -> Vec<f32> {
-        match self {
-            Self::Owned(values) => values,
-            Self::Wire(bytes) => words(&bytes).iter().map(f32_of).collect(),
-        }
-    }
-
     /// The first that is NaN or infinite.
     pub(super) fn first_not_finite(&self) -> Option<f32> {
         match self {

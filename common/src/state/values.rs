@@ -85,22 +85,14 @@ pub(crate) fn copy_u64(bytes: &[u8], out: &mut [u64]) {
     }
 }
 
-/// The f32 values of little-endian bytes, in whatever alignment, behind those
-/// of `out`. Fails, with the place of the first in `out`, where some are not
-/// finite. Bytes after the last whole value are left out.
-pub(crate) fn read_f32(bytes: &[u8], out: &mut Vec<f32>) -> Result<(), usize> {
-    let begin = out.len();
+/// The f32 values of little-endian bytes, in whatever alignment. Fails, with
+/// the place and the value of the first, where some are not finite. Bytes after
+/// the last whole value are left out.
+pub(crate) fn read_f32(bytes: &[u8]) -> Result<Vec<f32>, (usize, f32)> {
     let words = bytes.as_chunks::<4>().0;
-    out.reserve(words.len());
-    let mut is_any_bad = false;
-    for words in words.chunks(BLOCK_VALUES) {
-        let at = out.len();
-        out.extend(words.iter().map(f32_of));
-        is_any_bad |= is_bad(&out[at..]);
-    }
-    match is_any_bad {
-        false => Ok(()),
-        true => Err(begin + first_of(&out[begin..])),
+    match first_not_finite_word(words) {
+        None => Ok(words.iter().map(f32_of).collect()),
+        Some(place) => Err((place, f32_of(&words[place]))),
     }
 }
 
