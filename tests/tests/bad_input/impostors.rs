@@ -80,7 +80,7 @@ fn for_a_client() {
         ]),
         says("noise", noise(10_000)).says(&["127.0.0.1:", "a frame of"]),
         says("no welcome", encoded(ToClient::Heartbeat)).says(&["127.0.0.1:", "no Welcome"]),
-        says("silence", Vec::new()).says(&["127.0.0.1:", "no answer to the handshake"]),
+        says("silence", Vec::new()).says(&["127.0.0.1:", "no handshake within 5 s"]),
         says("silence after a welcome", welcome_and(&[])).says(&["127.0.0.1:", "silent for 1 s"]),
         says("a refusal", refusal())
             .exits(FAILED)
