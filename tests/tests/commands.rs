@@ -161,7 +161,13 @@ fn exit_codes_say_how_a_run_ended() {
     let failed = client.wait_for("failed");
     assert_eq!(client.wait().code(), Some(3));
     let reason = failed["reason"].as_str().unwrap();
-    assert!(reason.contains("tensor `") && reason.contains("step"), "{reason}");
+    assert!(reason.contains("tensor `") && reason.contains("--local 1"), "{reason}");
+    // What it says of a replay is true: the run comes to the same step again.
+    let mut replay = Client::start(DIVERGING, &["--local", "1"]);
+    let again = replay.wait_for("failed");
+    assert_eq!(replay.wait().code(), Some(3));
+    let step = |reason: &str| reason.split_once(':').expect("a step").0.to_owned();
+    assert_eq!(step(again["reason"].as_str().unwrap()), step(reason));
 
     let mut client = cluster.submit(ENDLESS);
     client.wait_for("round");

@@ -157,8 +157,8 @@ impl Scheduler {
             };
             self.fail_run(format!(
                 "{step}: replica {replica} failed {times}: {error}; the same shard fails the same \
-                 way every time, so mend the model, its parameters or the data, then submit the \
-                 run again",
+                 way every time: to replay it, run the same spec with `--local 1 --log-level \
+                 debug`; mend the model, its parameters or the data, then submit the run again",
             ));
             return;
         }
