@@ -351,7 +351,8 @@ async fn reached(deadline: Option<Instant>) {
 /// Tells how to find a run whose coordinator was lost.
 fn hint(failure: Failure, run: RunId) -> Failure {
     if failure.exit() == super::exit::Exit::Lost {
-        failure.and(format!("`coordinator follow {run}` shows it once the coordinator is back"))
+        failure
+            .and(format!("if the coordinator still runs, `coordinator follow {run}` shows the run"))
     } else {
         failure
     }
