@@ -7,6 +7,7 @@ mod network;
 mod parameters;
 pub mod registry;
 pub mod softmax;
+mod vector;
 
 use ndarray::ArrayView2;
 
@@ -61,9 +62,14 @@ pub trait Model: Send + Sync {
     fn replica_bytes(&self) -> u64;
 
     /// Settles a merged state (clip, normalise), once a round, on the
-    /// coordinator. In parallel by unit where it is worth it.
-    fn finish_round(&self, state: &mut NetworkState) -> Result<(), ModelError> {
-        let _ = state;
+    /// coordinator. `base` is the state before the round: units that did not
+    /// change have its bits. In parallel by unit where it is worth it.
+    fn finish_round(
+        &self,
+        base: &NetworkState,
+        state: &mut NetworkState,
+    ) -> Result<(), ModelError> {
+        let _ = (base, state);
         Ok(())
     }
 }
@@ -82,6 +88,13 @@ pub trait Replica: Send {
 
     /// Where the instance stands: the same layout as the base.
     fn state(&self) -> &NetworkState;
+
+    /// Brings a tensor of [`Replica::state`] up to date. Whoever reads an f32
+    /// tensor there calls this first, so that an instance may work on values
+    /// that lie elsewhere.
+    fn refresh(&mut self, tensor: &str) {
+        let _ = tensor;
+    }
 
     /// For a tensor under `mean_by`: how often its units were touched since
     /// `begin`.

@@ -143,6 +143,9 @@ impl ParallelBatchProcessor {
             return Ok(replica.evaluate_batch(batch)?);
         }
         let results = replica.process_batch(batch)?;
+        for name in state.tensors().keys() {
+            replica.refresh(name);
+        }
         state.copy_from(replica.state())?;
         Ok(results)
     }
@@ -218,8 +221,9 @@ impl ParallelBatchProcessor {
             let input = ShardInput { plan: &plan, step: &step, order, base: &state, data: dataset };
             let partial = instances.run_block(&input, step.root())?;
             if let StepKind::Train { .. } = step.kind {
-                state = merge::finish(&state, partial.as_ref());
-                model.finish_round(&mut state)?;
+                let base = std::mem::take(&mut state);
+                state = merge::finish(&base, partial.as_ref());
+                model.finish_round(&base, &mut state)?;
                 state.check_finite()?;
             }
             let results = partial.map(|partial| partial.results).unwrap_or_default();

@@ -16,7 +16,7 @@ impl Partial {
     /// as every changed unit's count, and under `fold` the maps
     /// `x → 1·x + (state − base)` of the changed units.
     pub fn of_replica(
-        replica: &dyn Replica,
+        replica: &mut dyn Replica,
         index: u32,
         base: &NetworkState,
         results: Results,
@@ -27,7 +27,7 @@ impl Partial {
     /// [`Partial::of_replica`] in the memory of former partials.
     pub fn of_replica_in(
         spare: &Spare,
-        replica: &dyn Replica,
+        replica: &mut dyn Replica,
         index: u32,
         base: &NetworkState,
         results: Results,
@@ -36,27 +36,45 @@ impl Partial {
         if weight == 0 {
             return Ok(Self { weight, results, tensors: vec![None; base.tensors().len()] });
         }
-        let state = replica.state();
-        base.check_same_tensors(state).map_err(|error| MergeError::Contribution {
+        base.check_same_tensors(replica.state()).map_err(|error| MergeError::Contribution {
             tensor: "all".into(),
             replica: index,
             expected: "a state like the base".into(),
             found: error.to_string(),
         })?;
         let mut tensors = Vec::with_capacity(base.tensors().len());
-        for ((name, base), state) in base.tensors().iter().zip(state.tensors().values()) {
+        for (name, base) in base.tensors() {
+            let units = match base.rule {
+                MergeRule::MeanBy => Units::Counts(replica.unit_counts(name)),
+                MergeRule::Fold => Units::Maps(replica.unit_maps(name)),
+                _ => Units::All,
+            };
+            // Maps say it all.
+            if !matches!(units, Units::Maps(Some(_))) {
+                replica.refresh(name);
+            }
             let source = Source {
                 name,
                 replica: index,
                 base: &base.data,
-                state: &state.data,
+                state: &replica.state().tensors()[name].data,
                 weight,
                 spare,
             };
-            tensors.push(source.contribution(base.rule, replica)?);
+            tensors.push(source.contribution(base.rule, units)?);
         }
         Ok(Self { weight, results, tensors })
     }
+}
+
+/// What a model says of the units that it touched.
+enum Units {
+    /// The rule does not ask.
+    All,
+    /// How often it touched them.
+    Counts(Option<UnitCounts>),
+    /// What it did to them.
+    Maps(Option<UnitMaps>),
 }
 
 /// One tensor, before and after a replica's batches.
@@ -73,10 +91,15 @@ impl Source<'_> {
     fn contribution(
         &self,
         rule: MergeRule,
-        replica: &dyn Replica,
+        units: Units,
     ) -> Result<Option<Contribution>, MergeError> {
         let contribution = match (rule, self.base) {
             (MergeRule::Keep, _) => return Ok(None),
+            (MergeRule::MeanBy | MergeRule::Fold, _) => match units {
+                Units::Counts(counts) => self.mean_by(counts)?,
+                Units::Maps(maps) => Contribution::Fold(self.fold(maps)?),
+                Units::All => unreachable!("the model was asked for units"),
+            },
             (MergeRule::Mean, _) => {
                 Contribution::Mean { examples: self.weight, values: self.finite_values()? }
             }
@@ -95,8 +118,6 @@ impl Source<'_> {
                 let pairs = self.state.u64_slice().iter().zip(self.base.u64_slice());
                 Contribution::Count(pairs.map(|(x, base)| x.wrapping_sub(*base)).collect())
             }
-            (MergeRule::MeanBy, _) => self.mean_by(replica.unit_counts(self.name))?,
-            (MergeRule::Fold, _) => Contribution::Fold(self.fold(replica.unit_maps(self.name))?),
         };
         Ok(Some(contribution))
     }

@@ -40,6 +40,21 @@ impl<'a> Parameters<'a> {
         Err(wrong(name, format!("a number from {} to {}", range.start(), range.end()), value))
     }
 
+    /// A whole number of this range.
+    pub fn whole_number(
+        &mut self,
+        name: &'static str,
+        default: usize,
+        range: RangeInclusive<usize>,
+    ) -> Result<usize, ModelError> {
+        let Some(value) = self.get(name) else { return Ok(default) };
+        let number = value.as_integer().and_then(|number| usize::try_from(number).ok());
+        number.filter(|number| range.contains(number)).ok_or_else(|| {
+            let (first, last) = (range.start(), range.end());
+            wrong(name, format!("a whole number from {first} to {last}"), value)
+        })
+    }
+
     /// Whole numbers of this range, at most `most` of them.
     pub fn whole_numbers(
         &mut self,

@@ -152,7 +152,7 @@ impl Case {
             sums: [("loss".into(), 1.0 / f64::from(index + 3))].into(),
             counts: [("correct".into(), vec![u64::from(index)])].into(),
         };
-        Some(Partial::of_replica(replica, index, &self.base, results).unwrap())
+        Some(Partial::of_replica(&mut replica.clone(), index, &self.base, results).unwrap())
     }
 
     /// The tree, written down as what it is.

@@ -44,7 +44,7 @@ fn large_states_merge_the_same_on_any_number_of_threads() {
                 .zip(&replicas)
                 .map(|(index, replica)| {
                     let results = Results { examples: replica.examples, ..Default::default() };
-                    Partial::of_replica(replica, index, &base, results).unwrap()
+                    Partial::of_replica(&mut replica.clone(), index, &base, results).unwrap()
                 })
                 .collect();
             if !by_segment {

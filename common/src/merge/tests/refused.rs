@@ -11,8 +11,8 @@ type Change<'a> = &'a dyn Fn(&mut Ended);
 fn a_replica_without_examples_contributes_nothing() {
     let random = &mut Random(2);
     let base = state(random);
-    let replica = ended(random, &base);
-    let partial = Partial::of_replica(&replica, 0, &base, Results::default()).unwrap();
+    let mut replica = ended(random, &base);
+    let partial = Partial::of_replica(&mut replica, 0, &base, Results::default()).unwrap();
     assert!(partial.tensors.iter().all(Option::is_none));
     assert_eq!(finish(&base, Some(&partial)), base);
     assert_eq!(finish(&base, None), base);
@@ -27,7 +27,7 @@ fn what_a_replica_says_is_checked() {
         let mut replica = good.clone();
         change(&mut replica);
         let results = Results { examples: 4, ..Default::default() };
-        Partial::of_replica(&replica, 7, &base, results).unwrap_err().to_string()
+        Partial::of_replica(&mut replica, 7, &base, results).unwrap_err().to_string()
     };
     let set = |name: &'static str, at: usize, value: f32| {
         move |replica: &mut Ended| {

@@ -15,10 +15,7 @@ use std::ops::Range;
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::Isa;
-
-mod vector;
-
-use vector::Vector;
+use crate::model::vector::{self, Vector};
 
 /// Where the sums of a tile start.
 #[derive(Clone, Copy, Debug)]

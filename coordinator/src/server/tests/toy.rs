@@ -30,7 +30,7 @@ impl Model for Toy {
         self.state.bytes()
     }
 
-    fn finish_round(&self, state: &mut NetworkState) -> Result<(), ModelError> {
+    fn finish_round(&self, _: &NetworkState, state: &mut NetworkState) -> Result<(), ModelError> {
         let seen = state.u64("seen")?[[0]];
         assert!(self.panic_at != Some(seen), "{seen} examples are too many");
         state.f32_mut("w")?.mapv_inplace(|value| value.clamp(-100.0, 100.0));

@@ -1,4 +1,7 @@
-//! [`Vector`]: the few instructions that a tile is made of.
+//! [`Vector`]: the few instructions that the kernels are made of, one
+//! implementation for each instruction set. Every operation gives the same
+//! bits in all of them.
+#![allow(unsafe_code)]
 
 /// Some f32 lanes side by side.
 ///
@@ -6,7 +9,7 @@
 /// All functions: the CPU has the type's instructions. Loads and stores: the
 /// pointer is good for `LANES` values, or for the first `count` of them; no
 /// other memory is touched. A `count` above `LANES` means all.
-pub(super) trait Vector: Copy {
+pub(in crate::model) trait Vector: Copy {
     /// Number of lanes.
     const LANES: usize;
 
@@ -18,18 +21,28 @@ pub(super) trait Vector: Copy {
     unsafe fn store_first(self, to: *mut f32, count: usize);
     unsafe fn times(self, other: Self) -> Self;
     unsafe fn plus(self, other: Self) -> Self;
+    unsafe fn minus(self, other: Self) -> Self;
+    /// The larger one; `other` where neither is.
+    unsafe fn larger(self, other: Self) -> Self;
+    /// The smaller one; `other` where neither is.
+    unsafe fn smaller(self, other: Self) -> Self;
+    /// A bit for each lane, the first lane's lowest: set where `self` is above
+    /// `other`.
+    unsafe fn above(self, other: Self) -> u32;
+    /// `yes` in the lanes where `self` is above `other`, else `no`.
+    unsafe fn choose(self, other: Self, yes: Self, no: Self) -> Self;
 }
 
 /// Four lanes that every CPU of the architecture has.
 #[cfg(target_arch = "x86_64")]
-pub(super) type Four = std::arch::x86_64::__m128;
+pub(in crate::model) type Four = std::arch::x86_64::__m128;
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) type Four = PlainFour;
+pub(in crate::model) type Four = PlainFour;
 
 /// Four lanes in plain Rust, for other architectures.
 #[cfg(not(target_arch = "x86_64"))]
 #[derive(Clone, Copy)]
-pub(super) struct PlainFour([f32; 4]);
+pub(in crate::model) struct PlainFour([f32; 4]);
 
 // SAFETY (of the blocks below): the caller's, as the trait says.
 #[cfg(not(target_arch = "x86_64"))]
@@ -73,6 +86,27 @@ impl Vector for PlainFour {
     #[inline(always)]
     unsafe fn plus(self, other: Self) -> Self {
         Self(std::array::from_fn(|lane| self.0[lane] + other.0[lane]))
+    }
+    #[inline(always)]
+    unsafe fn minus(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] - other.0[lane]))
+    }
+    #[inline(always)]
+    unsafe fn larger(self, other: Self) -> Self {
+        unsafe { self.choose(other, self, other) }
+    }
+    #[inline(always)]
+    unsafe fn smaller(self, other: Self) -> Self {
+        unsafe { other.choose(self, self, other) }
+    }
+    #[inline(always)]
+    unsafe fn above(self, other: Self) -> u32 {
+        (0..4).map(|lane| u32::from(self.0[lane] > other.0[lane]) << lane).sum()
+    }
+    #[inline(always)]
+    unsafe fn choose(self, other: Self, yes: Self, no: Self) -> Self {
+        let lane = |lane: usize| if self.0[lane] > other.0[lane] { yes.0[lane] } else { no.0[lane] };
+        Self(std::array::from_fn(lane))
     }
 }
 
@@ -144,6 +178,29 @@ mod x86 {
         unsafe fn plus(self, other: Self) -> Self {
             unsafe { _mm_add_ps(self, other) }
         }
+        #[inline(always)]
+        unsafe fn minus(self, other: Self) -> Self {
+            unsafe { _mm_sub_ps(self, other) }
+        }
+        #[inline(always)]
+        unsafe fn larger(self, other: Self) -> Self {
+            unsafe { _mm_max_ps(self, other) }
+        }
+        #[inline(always)]
+        unsafe fn smaller(self, other: Self) -> Self {
+            unsafe { _mm_min_ps(self, other) }
+        }
+        #[inline(always)]
+        unsafe fn above(self, other: Self) -> u32 {
+            unsafe { _mm_movemask_ps(_mm_cmpgt_ps(self, other)) as u32 }
+        }
+        #[inline(always)]
+        unsafe fn choose(self, other: Self, yes: Self, no: Self) -> Self {
+            unsafe {
+                let mask = _mm_cmpgt_ps(self, other);
+                _mm_or_ps(_mm_and_ps(mask, yes), _mm_andnot_ps(mask, no))
+            }
+        }
     }
 
     // SAFETY (of the blocks below): the caller's, as the trait says.
@@ -182,6 +239,26 @@ mod x86 {
         unsafe fn plus(self, other: Self) -> Self {
             unsafe { _mm256_add_ps(self, other) }
         }
+        #[inline(always)]
+        unsafe fn minus(self, other: Self) -> Self {
+            unsafe { _mm256_sub_ps(self, other) }
+        }
+        #[inline(always)]
+        unsafe fn larger(self, other: Self) -> Self {
+            unsafe { _mm256_max_ps(self, other) }
+        }
+        #[inline(always)]
+        unsafe fn smaller(self, other: Self) -> Self {
+            unsafe { _mm256_min_ps(self, other) }
+        }
+        #[inline(always)]
+        unsafe fn above(self, other: Self) -> u32 {
+            unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(self, other)) as u32 }
+        }
+        #[inline(always)]
+        unsafe fn choose(self, other: Self, yes: Self, no: Self) -> Self {
+            unsafe { _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_GT_OQ>(self, other)) }
+        }
     }
 
     // SAFETY (of the blocks below): the caller's, as the trait says.
@@ -219,6 +296,26 @@ mod x86 {
         #[inline(always)]
         unsafe fn plus(self, other: Self) -> Self {
             unsafe { _mm512_add_ps(self, other) }
+        }
+        #[inline(always)]
+        unsafe fn minus(self, other: Self) -> Self {
+            unsafe { _mm512_sub_ps(self, other) }
+        }
+        #[inline(always)]
+        unsafe fn larger(self, other: Self) -> Self {
+            unsafe { _mm512_max_ps(self, other) }
+        }
+        #[inline(always)]
+        unsafe fn smaller(self, other: Self) -> Self {
+            unsafe { _mm512_min_ps(self, other) }
+        }
+        #[inline(always)]
+        unsafe fn above(self, other: Self) -> u32 {
+            unsafe { u32::from(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(self, other)) }
+        }
+        #[inline(always)]
+        unsafe fn choose(self, other: Self, yes: Self, no: Self) -> Self {
+            unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(self, other), no, yes) }
         }
     }
 }
