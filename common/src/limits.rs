@@ -29,9 +29,14 @@ pub const TEXT_BYTES: usize = 16 << 10;
 /// Most named sums, and most named counts, in the results of a shard.
 pub const RESULT_NAMES: usize = 64;
 
-/// Most counts in the results of a shard, those of all names together: a
-/// confusion matrix of 256 classes.
-pub const RESULT_COUNTS: usize = (256 * 256) + 64;
+/// Most counts in the results of a shard, those of all names together: more
+/// than a confusion matrix of 256 classes, or what 11,000 units saw of 10
+/// classes each. A count takes up to 9 bytes in a frame of [`FRAME_BYTES`].
+pub const RESULT_COUNTS: usize = 112 << 10;
+
+/// Most counts beside an inline partial, which takes half a frame itself: a
+/// worker with more keeps its partial to be pulled.
+pub const INLINE_RESULT_COUNTS: usize = RESULT_COUNTS / 2;
 
 /// Most workers that a status names, those with the lowest ids first.
 pub const STATUS_WORKERS: usize = 2048;

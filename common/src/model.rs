@@ -72,6 +72,18 @@ pub trait Model: Send + Sync {
         let _ = (base, state);
         Ok(())
     }
+
+    /// Writes the labels of the model's units into the state, once a
+    /// labelling, on the coordinator: from what [`Replica::label_batch`] saw
+    /// over the whole training split. Only where the spec asks for labels.
+    fn finish_labelling(
+        &self,
+        state: &mut NetworkState,
+        results: &Results,
+    ) -> Result<(), ModelError> {
+        let _ = (state, results);
+        Err(ModelError::NoLabels)
+    }
 }
 
 /// One network instance.
@@ -85,6 +97,14 @@ pub trait Replica: Send {
 
     /// Judges a batch without learning.
     fn evaluate_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError>;
+
+    /// Watches a batch without learning, and returns what the units' labels
+    /// come from. The results of all batches add up to what
+    /// [`Model::finish_labelling`] gets; counts are exact.
+    fn label_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
+        let _ = batch;
+        Err(ModelError::NoLabels)
+    }
 
     /// Where the instance stands: the same layout as the base.
     fn state(&self) -> &NetworkState;
@@ -142,6 +162,9 @@ pub enum ModelError {
         /// What was there.
         found: String,
     },
+    /// The spec asks for labels, and the model has no units to give any.
+    #[error("spec field `evaluation.labelling`: this model gives no labels; set it to false")]
+    NoLabels,
     /// Anything else that a model has to say.
     #[error("{0}")]
     Other(String),

@@ -9,6 +9,9 @@
 //!                                             evaluation, every = 2
 //! ```
 //!
+//! Where the spec asks for labels, a labelling step stands before each
+//! evaluation.
+//!
 //! Every step can be computed from its index alone: a coordinator that
 //! resumes, a worker that joins and a replay all start anywhere.
 
@@ -34,6 +37,13 @@ pub enum StepKind {
         /// First position of the round in its epoch's permutation.
         first: u64,
     },
+    /// A pass over the training split without learning, from which the model
+    /// gives its units their labels. Its shards are numbered like replicas and
+    /// their results combine over the same kind of tree.
+    Label {
+        /// Whole epochs trained before it.
+        epochs: u64,
+    },
     /// A pass over a split without learning. Its shards are numbered like
     /// replicas and their results combine over the same kind of tree.
     Evaluate {
@@ -51,7 +61,8 @@ pub struct Step {
     pub index: u64,
     /// What it does.
     pub kind: StepKind,
-    /// Shards: replicas of a training round, or ranges of an evaluation.
+    /// Shards: replicas of a training round, or ranges of the split that is
+    /// gone through.
     pub replicas: u32,
 }
 
@@ -64,7 +75,7 @@ impl Step {
     /// Which split the step reads.
     pub fn split(&self) -> Split {
         match self.kind {
-            StepKind::Train { .. } => Split::Train,
+            StepKind::Train { .. } | StepKind::Label { .. } => Split::Train,
             StepKind::Evaluate { split, .. } => split,
         }
     }
@@ -83,20 +94,36 @@ pub struct RunPlan {
     rounds: u64,
     /// Rounds of an epoch; 0 if the run does not train.
     epoch_rounds: u64,
+    /// Rounds between two of what follows; all of them where it comes only at
+    /// the end.
+    every: u64,
+    /// The labelling before each evaluation, or alone at the end.
+    labelling: Option<Pass>,
     /// The evaluations; `None` where there is nothing to evaluate.
-    evaluation: Option<Evaluation>,
+    evaluation: Option<Pass>,
 }
 
-/// How a plan evaluates.
+/// How a plan goes through a split without learning.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Evaluation {
+struct Pass {
     split: Split,
     /// Examples of the split, at least one.
     examples: u64,
     /// Examples of a shard.
     shard: u64,
-    /// Rounds from one evaluation to the next; `None` for only at the end.
-    every: Option<u64>,
+}
+
+impl Pass {
+    /// A pass in shards of at least `shard` examples, and of more where there
+    /// would be too many.
+    fn new(split: Split, examples: u64, shard: u32) -> Self {
+        let least = examples.div_ceil(u64::from(limits::REPLICAS));
+        Self { split, examples, shard: u64::from(shard).max(least) }
+    }
+
+    fn shards(&self) -> u32 {
+        self.examples.div_ceil(self.shard) as u32
+    }
 }
 
 impl RunPlan {
@@ -119,6 +146,8 @@ impl RunPlan {
             train,
             rounds: 0,
             epoch_rounds: 0,
+            every: 0,
+            labelling: None,
             evaluation: None,
         };
         if spec.update_weights {
@@ -131,37 +160,50 @@ impl RunPlan {
                 (None, epochs) => u64::from(epochs.unwrap_or(0)) * plan.epoch_rounds,
             };
         }
-        let examples = match spec.evaluation.split {
+        plan.every = plan.rounds;
+        let spec = &spec.evaluation;
+        let examples = match spec.split {
             Split::Train => train,
             Split::Test => test,
         };
         if examples > 0 {
-            let shard = u64::from(spec.evaluation.shard_size);
-            plan.evaluation = Some(Evaluation {
-                split: spec.evaluation.split,
-                examples,
-                shard: shard.max(examples.div_ceil(u64::from(limits::REPLICAS))),
-                every: match u64::from(spec.evaluation.every) * plan.epoch_rounds {
-                    0 => None,
-                    rounds => Some(rounds),
-                },
-            });
-        } else if !spec.update_weights {
+            plan.evaluation = Some(Pass::new(spec.split, examples, spec.shard_size));
+            let every = u64::from(spec.every) * plan.epoch_rounds;
+            plan.every = if every == 0 { plan.rounds } else { every };
+        } else if plan.rounds == 0 {
             let expected = "a split with examples, since the run only evaluates";
             return Err(SpecError::field("evaluation.split", expected, "one without any"));
+        }
+        if spec.labelling {
+            if train == 0 {
+                let expected = "training examples to label by, or `false`";
+                return Err(SpecError::field("evaluation.labelling", expected, "none"));
+            }
+            plan.labelling = Some(Pass::new(Split::Train, train, spec.shard_size));
+        }
+        let passes = plan.passes().checked_mul(plan.pauses());
+        if passes.and_then(|passes| passes.checked_add(plan.rounds)).is_none() {
+            let expected = "rounds, labellings and evaluations below 2^64 together";
+            return Err(SpecError::field("rounds", expected, plan.rounds));
         }
         Ok(plan)
     }
 
     /// Number of steps: the training rounds, the evaluations between them,
-    /// and one at the end unless one is there already.
+    /// and one at the end unless one is there already, each with its
+    /// labelling.
     pub fn steps(&self) -> u64 {
-        let evaluations = match self.evaluation {
-            None => 0,
-            Some(Evaluation { every: None, .. }) => 1,
-            Some(Evaluation { every: Some(every), .. }) => self.rounds.div_ceil(every),
-        };
-        self.rounds + evaluations
+        self.rounds + self.passes() * self.pauses()
+    }
+
+    /// Steps that stand together between two training rounds.
+    fn passes(&self) -> u64 {
+        u64::from(self.labelling.is_some()) + u64::from(self.evaluation.is_some())
+    }
+
+    /// How often training pauses for them, the end included.
+    fn pauses(&self) -> u64 {
+        self.rounds.div_ceil(self.every.max(1)).max(1)
     }
 
     /// Number of training rounds.
@@ -174,35 +216,30 @@ impl RunPlan {
         if index >= self.steps() {
             return None;
         }
-        // How many rounds lie before this step, and whether it is a round.
-        let (round, trains) = match self.evaluation.and_then(|evaluation| evaluation.every) {
-            None => (index, index < self.rounds),
-            Some(every) => {
-                let (cycle, place) = (index / (every + 1), index % (every + 1));
-                let round = cycle * every + place;
-                (round, place < every && round < self.rounds)
-            }
-        };
+        // A cycle is some rounds, fewer in the last one, and what follows them.
+        let cycle = self.every + self.passes();
+        let (before, place) = (index / cycle * self.every, index % cycle);
+        let rounds = self.every.min(self.rounds - before);
+        let round = before + place.min(rounds);
         let (epoch, first) = match self.epoch_rounds {
             0 => (0, 0),
             rounds => (round / rounds, round % rounds * self.round_examples()),
         };
-        Some(match self.evaluation {
-            Some(evaluation) if !trains => Step {
-                index,
-                kind: StepKind::Evaluate { split: evaluation.split, epochs: epoch },
-                replicas: evaluation.examples.div_ceil(evaluation.shard) as u32,
-            },
-            _ => Step {
-                index,
-                kind: StepKind::Train { round, epoch, first },
-                replicas: self.replicas,
-            },
-        })
+        let (kind, replicas) = match (self.labelling, self.evaluation) {
+            _ if place < rounds => (StepKind::Train { round, epoch, first }, self.replicas),
+            (Some(pass), _) if place == rounds => {
+                (StepKind::Label { epochs: epoch }, pass.shards())
+            }
+            (_, pass) => {
+                let pass = pass.expect("a step past the rounds and the labelling evaluates");
+                (StepKind::Evaluate { split: pass.split, epochs: epoch }, pass.shards())
+            }
+        };
+        Some(Step { index, kind, replicas })
     }
 
     /// Positions that shard `replica` of `step` processes: in the epoch's
-    /// order for a training round, in the split itself for an evaluation.
+    /// order for a training round, else in the split itself.
     /// Empty for a replica that a short last round leaves without any.
     pub fn positions(&self, step: &Step, replica: u32) -> Range<u64> {
         let (first, shard, end) = self.extent(step);
@@ -211,12 +248,12 @@ impl RunPlan {
     }
 
     /// The order that the positions of a training round refer to; `None` for
-    /// an evaluation, whose positions are the examples themselves. Costs
+    /// another step, whose positions are the examples themselves. Costs
     /// O(examples): keep it for the epoch.
     pub fn order(&self, step: &Step) -> Option<EpochOrder> {
         match step.kind {
             StepKind::Train { epoch, .. } => Some(EpochOrder::new(self.seed, epoch, self.train)),
-            StepKind::Evaluate { .. } => None,
+            StepKind::Label { .. } | StepKind::Evaluate { .. } => None,
         }
     }
 
@@ -238,13 +275,12 @@ impl RunPlan {
 
     /// A step's first position, a shard's size, and the end of the positions.
     fn extent(&self, step: &Step) -> (u64, u64, u64) {
-        match (step.kind, self.evaluation) {
-            (StepKind::Train { first, .. }, _) => (first, self.shard_examples(), self.train),
-            (StepKind::Evaluate { .. }, Some(evaluation)) => {
-                (0, evaluation.shard, evaluation.examples)
-            }
-            (StepKind::Evaluate { .. }, None) => (0, 0, 0),
-        }
+        let pass = match step.kind {
+            StepKind::Train { first, .. } => return (first, self.shard_examples(), self.train),
+            StepKind::Label { .. } => self.labelling,
+            StepKind::Evaluate { .. } => self.evaluation,
+        };
+        pass.map_or((0, 0, 0), |pass| (0, pass.shard, pass.examples))
     }
 
     /// Examples of a replica in a full round.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digest;
+
 /// Name of the sum of the losses of all examples.
 pub const LOSS: &str = "loss";
 /// Name of the count of examples whose class was found.
@@ -41,12 +43,25 @@ impl Results {
         }
     }
 
-    /// Whether both are the same to the bit, NaN included.
-    pub fn same_bits(&self, other: &Self) -> bool {
-        let bits = |(name, sum): (&String, &f64)| (name.clone(), sum.to_bits());
-        self.examples == other.examples
-            && self.counts == other.counts
-            && self.sums.iter().map(bits).eq(other.sums.iter().map(bits))
+    /// Tells results apart that differ in a bit, NaN included, without
+    /// keeping them.
+    pub fn digest(&self) -> Digest {
+        let mut bytes = self.examples.to_le_bytes().to_vec();
+        for (name, sum) in &self.sums {
+            push_name(&mut bytes, b's', name);
+            bytes.extend(sum.to_bits().to_le_bytes());
+        }
+        for (name, counts) in &self.counts {
+            push_name(&mut bytes, b'c', name);
+            bytes.extend((counts.len() as u64).to_le_bytes());
+            bytes.extend(counts.iter().flat_map(|count| count.to_le_bytes()));
+        }
+        Digest::of(&bytes)
+    }
+
+    /// How many counts there are, under all names together.
+    pub fn count_of_counts(&self) -> usize {
+        self.counts.values().map(Vec::len).sum()
     }
 
     /// Mean loss of an example, where the model reports losses.
@@ -59,6 +74,12 @@ impl Results {
         let correct = self.counts.get(CORRECT)?.first()?;
         Some(*correct as f64 / self.examples.max(1) as f64)
     }
+}
+
+fn push_name(bytes: &mut Vec<u8>, kind: u8, name: &str) {
+    bytes.push(kind);
+    bytes.extend((name.len() as u64).to_le_bytes());
+    bytes.extend(name.as_bytes());
 }
 
 #[cfg(test)]
@@ -78,9 +99,11 @@ mod tests {
         assert_eq!(all.loss(), Some(1.5));
         assert_eq!(all.accuracy(), Some(0.5));
         assert_eq!(Results::default().loss(), None);
-        assert!(one.same_bits(&one.clone()) && !one.same_bits(&all));
+        assert!(one.digest() == one.clone().digest() && one.digest() != all.digest());
         let sum = |value| Results { sums: [(LOSS.into(), value)].into(), ..Results::default() };
-        assert!(sum(f64::NAN).same_bits(&sum(f64::NAN)));
-        assert!(!sum(0.0).same_bits(&sum(-0.0)));
+        assert_eq!(sum(f64::NAN).digest(), sum(f64::NAN).digest());
+        assert_ne!(sum(0.0).digest(), sum(-0.0).digest());
+        let count = |counts| Results { counts: [("x".into(), counts)].into(), ..one.clone() };
+        assert_ne!(count(vec![]).digest(), count(vec![0]).digest());
     }
 }

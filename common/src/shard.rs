@@ -86,6 +86,7 @@ pub fn run_in(
         let batch = gathered.batch(input, start..end)?;
         let batch_results = match input.step.kind {
             StepKind::Train { .. } => replica.process_batch(&batch)?,
+            StepKind::Label { .. } => replica.label_batch(&batch)?,
             StepKind::Evaluate { .. } => replica.evaluate_batch(&batch)?,
         };
         results.combine(&batch_results);
@@ -98,7 +99,7 @@ pub fn run_in(
         StepKind::Train { .. } => {
             Partial::of_replica_in(spare, replica, index, input.base, results)?
         }
-        StepKind::Evaluate { .. } => Partial {
+        StepKind::Label { .. } | StepKind::Evaluate { .. } => Partial {
             weight: results.examples,
             results,
             tensors: vec![None; input.base.tensors().len()],
@@ -131,7 +132,7 @@ impl Gathered {
                 self.examples.extend(order.examples(positions));
                 epoch
             }
-            StepKind::Evaluate { epochs, .. } => {
+            StepKind::Label { epochs } | StepKind::Evaluate { epochs, .. } => {
                 self.examples.extend(positions);
                 epochs
             }
@@ -178,18 +179,19 @@ mod tests {
         }
     }
 
-    /// Adds up the features it learns from, and remembers what it was given.
+    /// Adds up the features it learns from, and remembers what it was given,
+    /// and what for.
     struct Adder {
         state: NetworkState,
-        batches: Vec<(bool, Vec<u64>)>,
+        batches: Vec<(&'static str, Vec<u64>)>,
     }
 
     impl Adder {
-        fn remember(&mut self, batch: &Batch<'_>, learns: bool) -> Results {
+        fn remember(&mut self, batch: &Batch<'_>, why: &'static str) -> Results {
             let features: Vec<u64> = batch.features.iter().map(|value| *value as u64).collect();
             assert_eq!(features, batch.examples);
             assert_eq!(batch.features.dim(), (batch.labels.len(), 1));
-            self.batches.push((learns, features));
+            self.batches.push((why, features));
             let examples = 77; // Wrong, and overruled.
             Results { examples, sums: [("loss".into(), 1.0)].into(), ..Results::default() }
         }
@@ -201,10 +203,13 @@ mod tests {
         }
         fn process_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
             self.state.f32_mut("sum")?[0] += batch.features.sum();
-            Ok(self.remember(batch, true))
+            Ok(self.remember(batch, "learn"))
         }
         fn evaluate_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
-            Ok(self.remember(batch, false))
+            Ok(self.remember(batch, "judge"))
+        }
+        fn label_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
+            Ok(self.remember(batch, "label"))
         }
         fn state(&self) -> &NetworkState {
             &self.state
@@ -225,6 +230,7 @@ mod tests {
             batch_size = 3
             update_interval = 2
             epochs = 1
+            evaluation.labelling = true
             dataset.source = 'digits'";
         RunPlan::new(&RunSpec::from_toml(spec).unwrap(), 8, 5).unwrap()
     }
@@ -274,10 +280,20 @@ mod tests {
 
     #[test]
     fn an_evaluation_goes_through_the_split_and_changes_nothing() {
-        let (partial, adder, _) = shard(1, 0, u64::MAX);
-        assert_eq!(adder.batches, [(false, vec![0, 1, 2]), (false, vec![3, 4])]);
+        let (partial, adder, _) = shard(2, 0, u64::MAX);
+        assert_eq!(adder.batches, [("judge", vec![0, 1, 2]), ("judge", vec![3, 4])]);
         let partial = partial.unwrap().unwrap();
         assert_eq!((partial.weight, partial.tensors), (5, vec![None]));
+    }
+
+    #[test]
+    fn a_labelling_goes_through_the_training_split_and_contributes_nothing() {
+        let (partial, adder, _) = shard(1, 0, u64::MAX);
+        let batches = [vec![0, 1, 2], vec![3, 4, 5], vec![6, 7]];
+        assert_eq!(adder.batches, batches.map(|batch| ("label", batch)));
+        let partial = partial.unwrap().unwrap();
+        assert_eq!((partial.weight, partial.tensors), (8, vec![None]));
+        assert_eq!((partial.results.examples, partial.results.sums["loss"]), (8, 3.0));
     }
 
     #[test]

@@ -86,14 +86,23 @@ pub struct EvaluationSpec {
     /// Which split to evaluate on.
     #[serde(default)]
     pub split: Split,
-    /// Examples that one shard of an evaluation holds.
+    /// Examples that one shard of an evaluation, or of a labelling, holds.
     #[serde(default = "default_evaluation_shard")]
     pub shard_size: u32,
+    /// Before each evaluation, a pass over the training split, without
+    /// learning, gives the model's units their labels.
+    #[serde(default)]
+    pub labelling: bool,
 }
 
 impl Default for EvaluationSpec {
     fn default() -> Self {
-        Self { every: 0, split: Split::Test, shard_size: default_evaluation_shard() }
+        Self {
+            every: 0,
+            split: Split::Test,
+            shard_size: default_evaluation_shard(),
+            labelling: false,
+        }
     }
 }
 

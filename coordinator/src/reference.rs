@@ -227,6 +227,10 @@ impl ParallelBatchProcessor {
                 state.check_finite()?;
             }
             let results = partial.map(|partial| partial.results).unwrap_or_default();
+            if let StepKind::Label { .. } = step.kind {
+                model.finish_labelling(&mut state, &results)?;
+                state.check_finite()?;
+            }
             all.push(StepResults { step, results });
         }
         Ok((state, all))
@@ -237,7 +241,7 @@ impl ParallelBatchProcessor {
 fn epoch_of(step: &Step) -> Option<u64> {
     match step.kind {
         StepKind::Train { epoch, .. } => Some(epoch),
-        StepKind::Evaluate { .. } => None,
+        StepKind::Label { .. } | StepKind::Evaluate { .. } => None,
     }
 }
 

@@ -59,6 +59,29 @@ impl<T: Merge> MergeTree<T> {
         self.nodes.insert(block, value);
     }
 
+    /// Puts in the outcome of `block` as [`MergeTree::insert`] does, but
+    /// whatever of it is in already: since every copy of an outcome has the
+    /// same bits, it takes the place of its parts, and is left out where its
+    /// replicas are in as a whole.
+    pub fn supply(&mut self, block: Block, value: Option<T>) {
+        if self.is_held(block) {
+            return;
+        }
+        for level in 0..block.level {
+            let (first, last) = within(block, level);
+            let inside: Vec<Block> = self.nodes.range(first..=last).map(|(at, _)| *at).collect();
+            for at in inside {
+                self.nodes.remove(&at);
+            }
+        }
+        self.insert(block, value);
+    }
+
+    /// The outcome of the whole tree, once complete.
+    pub fn root(&self) -> Option<&T> {
+        self.nodes.get(&self.root)?.as_ref()
+    }
+
     /// Whether all replicas are in.
     pub fn is_complete(&self) -> bool {
         !self.exists(self.root) || self.nodes.contains_key(&self.root)
@@ -78,6 +101,15 @@ impl<T: Merge> MergeTree<T> {
     /// Whether a replica of `block` is in already: as part of a node above or
     /// at it, or in a node below.
     fn overlaps(&self, block: Block) -> bool {
+        let has_parts = |level| {
+            let (first, last) = within(block, level);
+            self.nodes.range(first..=last).next().is_some()
+        };
+        self.is_held(block) || (0..block.level).any(has_parts)
+    }
+
+    /// Whether one node holds all replicas of `block`.
+    fn is_held(&self, block: Block) -> bool {
         let mut above = block;
         while above != self.root {
             if self.nodes.contains_key(&above) {
@@ -85,14 +117,14 @@ impl<T: Merge> MergeTree<T> {
             }
             above = above.parent();
         }
-        if self.nodes.contains_key(&self.root) {
-            return true;
-        }
-        (0..block.level).any(|level| {
-            let at = |replica: u64| Block { level, index: (replica >> level) as u32 };
-            self.nodes.range(at(block.start())..=at(block.end() - 1)).next().is_some()
-        })
+        self.nodes.contains_key(&self.root)
     }
+}
+
+/// The first and last block of a lower level inside `block`.
+fn within(block: Block, level: u8) -> (Block, Block) {
+    let at = |replica: u64| Block { level, index: (replica >> level) as u32 };
+    (at(block.start()), at(block.end() - 1))
 }
 
 #[cfg(test)]
@@ -150,6 +182,26 @@ mod tests {
             });
             assert!(outcome.is_err(), "{first:?} {second:?}");
         }
+    }
+
+    #[test]
+    fn copies_of_outcomes_leave_the_tree_as_it_is() {
+        let mut once = MergeTree::new(6);
+        (0..6).for_each(|replica| insert(&mut once, 0, replica));
+        let outcome = |block: Block| {
+            let mut tree = MergeTree::of_block(block, 6);
+            block.replicas(6).for_each(|replica| insert(&mut tree, 0, replica));
+            tree.into_root()
+        };
+        let mut tree = MergeTree::new(6);
+        for (level, index) in [(0, 1), (0, 2), (0, 0), (1, 0), (2, 0), (0, 3), (0, 5), (1, 2)] {
+            assert_eq!(tree.root(), None);
+            let block = Block { level, index };
+            tree.supply(block, outcome(block));
+        }
+        assert_eq!(tree.root().cloned(), once.into_root());
+        tree.supply(Block { level: 3, index: 0 }, None);
+        assert!(tree.root().is_some());
     }
 
     #[test]

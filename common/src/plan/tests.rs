@@ -13,10 +13,12 @@ fn spec(replicas: u32, batch_size: u32, update_interval: u32) -> RunSpec {
     }
 }
 
-/// Rounds and evaluations in a line: `0:first` and `E:epochs`.
+/// Rounds, labellings and evaluations in a line: `round@epoch+first`,
+/// `Lepochs` and `Eepochs`.
 fn outline(plan: &RunPlan) -> String {
     let steps = (0..plan.steps()).map(|index| match plan.step(index).unwrap().kind {
         StepKind::Train { round, epoch, first } => format!("{round}@{epoch}+{first}"),
+        StepKind::Label { epochs } => format!("L{epochs}"),
         StepKind::Evaluate { epochs, .. } => format!("E{epochs}"),
     });
     steps.collect::<Vec<_>>().join(" ")
@@ -54,6 +56,29 @@ fn evaluations_follow_every_so_many_epochs_and_the_end() {
     // Rounds run on over epochs, and may stop within one.
     (spec.epochs, spec.rounds, spec.evaluation.every) = (None, Some(3), 1);
     assert_eq!(plan(&spec, 3), "0@0+0 1@0+10 E1 2@1+0 E1");
+}
+
+#[test]
+fn labellings_come_before_evaluations_or_alone_at_the_end() {
+    let mut spec = RunSpec { epochs: Some(3), ..spec(1, 10, 1) };
+    (spec.evaluation.every, spec.evaluation.labelling) = (2, true);
+    spec.evaluation.shard_size = 6;
+    let plan = RunPlan::new(&spec, 20, 3).unwrap();
+    assert_eq!(outline(&plan), "0@0+0 1@0+10 2@1+0 3@1+10 L2 E2 4@2+0 5@2+10 L3 E3");
+    let (label, evaluate) = (plan.step(4).unwrap(), plan.step(5).unwrap());
+    assert_eq!((label.split(), label.replicas, plan.examples(&label)), (Split::Train, 4, 20));
+    assert_eq!(
+        (evaluate.split(), evaluate.replicas, plan.examples(&evaluate)),
+        (Split::Test, 1, 3)
+    );
+    assert_eq!(plan.positions(&label, 3), 18..20);
+    assert_eq!(plan.order(&label), None);
+    let outline = |spec: &RunSpec, test| outline(&RunPlan::new(spec, 10, test).unwrap());
+    assert_eq!(outline(&spec, 0), "0@0+0 1@1+0 2@2+0 L3");
+    (spec.update_weights, spec.epochs) = (false, None);
+    assert_eq!(outline(&spec, 3), "L0 E0");
+    let error = RunPlan::new(&spec, 0, 3).unwrap_err().to_string();
+    assert!(error.contains("`evaluation.labelling`"), "{error}");
 }
 
 #[test]
@@ -111,6 +136,11 @@ fn the_largest_plans_do_not_overflow() {
             assert_eq!(plan.step(plan.steps()), None);
         }
     }
+    // Three steps for each round, of which there can be 2^63.
+    (largest.epochs, largest.rounds) = (None, Some(i64::MAX as u64));
+    (largest.evaluation.every, largest.evaluation.labelling) = (1, true);
+    let error = RunPlan::new(&largest, 1, 1).unwrap_err().to_string();
+    assert!(error.contains("`rounds`"), "{error}");
     let wide = spec(limits::REPLICAS, u32::MAX, 1 << 15);
     let plan = RunPlan::new(&wide, 10, 0).unwrap();
     let step = plan.step(0).unwrap();
@@ -129,12 +159,15 @@ proptest! {
         epochs in 1..4u32,
         every in 0..3u32,
         shard_size in 1..20u32,
+        labelling: bool,
     ) {
         let mut spec = RunSpec { epochs: Some(epochs), ..spec(replicas, batch_size, update_interval) };
         spec.evaluation.every = every;
         spec.evaluation.shard_size = shard_size;
+        spec.evaluation.labelling = labelling;
         let plan = RunPlan::new(&spec, train, test).unwrap();
-        let (mut next, mut rounds, mut epochs_done, mut evaluated) = (0, 0, 0, None);
+        let (mut next, mut rounds, mut epochs_done) = (0, 0, 0);
+        let (mut evaluated, mut labelled) = (None, None);
         for index in 0..plan.steps() {
             let step = plan.step(index).unwrap();
             prop_assert_eq!(step.index, index);
@@ -156,8 +189,15 @@ proptest! {
                         (next, epochs_done) = (0, epochs_done + 1);
                     }
                 }
+                StepKind::Label { epochs } => {
+                    prop_assert_eq!(epochs, epochs_done);
+                    labelled = Some(index);
+                    prop_assert_eq!((ranges[0].start, ranges[ranges.len() - 1].end), (0, train));
+                    prop_assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start));
+                }
                 StepKind::Evaluate { epochs, .. } => {
                     prop_assert_eq!(epochs, epochs_done);
+                    prop_assert_eq!(labelled, labelling.then(|| index - 1), "just before");
                     prop_assert!(evaluated < Some(epochs), "evaluated twice");
                     evaluated = Some(epochs);
                     prop_assert_eq!((ranges[0].start, ranges[ranges.len() - 1].end), (0, test));
@@ -166,7 +206,11 @@ proptest! {
             }
         }
         prop_assert_eq!((rounds, epochs_done, next), (plan.rounds(), u64::from(epochs), 0));
+        prop_assert_eq!(labelled.is_some(), labelling);
         prop_assert_eq!(evaluated.is_some(), test > 0);
+        if test == 0 && labelling {
+            prop_assert_eq!(labelled, Some(plan.steps() - 1));
+        }
         if test > 0 {
             prop_assert_eq!(evaluated, Some(u64::from(epochs)));
         }

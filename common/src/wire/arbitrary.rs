@@ -329,6 +329,8 @@ fn event() -> impl Strategy<Value = RunEvent> {
                 }
             }
         ),
+        (run(), any::<u64>(), any::<u64>())
+            .prop_map(|(run, epochs, examples)| RunEvent::Labelled { run, epochs, examples }),
         (run(), any::<u64>(), split(), results(), number(), number()).prop_map(
             |(run, epochs, split, results, loss, accuracy)| RunEvent::Evaluation {
                 run,

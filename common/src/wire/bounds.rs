@@ -5,8 +5,9 @@ use bytes::Bytes;
 use crate::dataset::SplitManifest;
 use crate::id::Block;
 use crate::limits::{
-    CONNECTIONS, DATASET_CHUNKS, INLINE_PARTIAL_BYTES, NAME_BYTES, PAYLOAD_BYTES, PROOF_BYTES,
-    RESULT_COUNTS, RESULT_NAMES, RUNS, SLOTS, SPEC_BYTES, STATUS_WORKERS, TEXT_BYTES,
+    CONNECTIONS, DATASET_CHUNKS, INLINE_PARTIAL_BYTES, INLINE_RESULT_COUNTS, NAME_BYTES,
+    PAYLOAD_BYTES, PROOF_BYTES, RESULT_COUNTS, RESULT_NAMES, RUNS, SLOTS, SPEC_BYTES,
+    STATUS_WORKERS, TEXT_BYTES,
 };
 use crate::results::Results;
 use crate::state::Layout;
@@ -296,8 +297,7 @@ impl Check {
         for name in results.sums.keys().chain(results.counts.keys()) {
             self.text("results", name, NAME_BYTES)?;
         }
-        let counts = results.counts.values().map(Vec::len).sum();
-        self.at_most("results.counts", counts, RESULT_COUNTS, "counts together")
+        self.at_most("results.counts", results.count_of_counts(), RESULT_COUNTS, "counts together")
     }
 
     fn block_done(self, done: &BlockDone) -> Result<(), FrameError> {
@@ -307,7 +307,11 @@ impl Check {
         if done.is_inline {
             let bytes = done.partial_bytes;
             let expected = format_args!("at most {INLINE_PARTIAL_BYTES} bytes inline");
-            self.that(bytes <= INLINE_PARTIAL_BYTES, "partial_bytes", expected, bytes)
+            self.that(bytes <= INLINE_PARTIAL_BYTES, "partial_bytes", expected, bytes)?;
+            let counts = done.results.count_of_counts();
+            // Without a partial, what is inline is its segments' lengths only.
+            let most = if bytes == 0 { RESULT_COUNTS } else { INLINE_RESULT_COUNTS };
+            self.at_most("results.counts", counts, most, "counts beside an inline partial")
         } else {
             let found = done.inline.len();
             self.that(found == 0, "inline", "nothing where is_inline is false", found)
@@ -326,6 +330,7 @@ impl Check {
             RunEvent::Failed { reason, .. } => self.text("reason", reason, TEXT_BYTES),
             RunEvent::Queued { .. }
             | RunEvent::Round { .. }
+            | RunEvent::Labelled { .. }
             | RunEvent::Finished { .. }
             | RunEvent::Cancelled { .. } => Ok(()),
         }

@@ -61,6 +61,15 @@ pub enum RunEvent {
         /// Workers connected.
         workers: u32,
     },
+    /// A labelling is done: the model's units have their labels.
+    Labelled {
+        /// The run.
+        run: RunId,
+        /// Epochs trained before it.
+        epochs: u64,
+        /// Examples that the labels come from.
+        examples: u64,
+    },
     /// An evaluation is done.
     Evaluation {
         /// The run.

@@ -16,8 +16,8 @@ use super::message::{
 use super::{Frame, FrameError, Message, handshake};
 use crate::id::{AssignmentId, Block, ProcessId, RunId, StepId};
 use crate::limits::{
-    DATASET_CHUNKS, FRAME_BYTES, HANDSHAKE_FRAME_BYTES, NAME_BYTES, PAYLOAD_BYTES, RESULT_COUNTS,
-    SLOTS, TEXT_BYTES,
+    DATASET_CHUNKS, FRAME_BYTES, HANDSHAKE_FRAME_BYTES, INLINE_PARTIAL_BYTES, INLINE_RESULT_COUNTS,
+    NAME_BYTES, PAYLOAD_BYTES, RESULT_COUNTS, RESULT_NAMES, SLOTS, TEXT_BYTES,
 };
 use crate::results::Results;
 use crate::spec::Split;
@@ -244,6 +244,10 @@ fn fields_out_of_bounds_are_refused_by_name() {
         counts: [("confusion".into(), vec![0; count])].into(),
         ..Default::default()
     };
+    let beside_inline = |count| {
+        let FromWorker::BlockDone(done) = done(counts(count), true, b"") else { unreachable!() };
+        FromWorker::BlockDone(BlockDone { partial_bytes: INLINE_PARTIAL_BYTES, ..done })
+    };
     let assignment = AssignmentId(1);
     let busy =
         Progress { assignment, running: vec![0; SLOTS as usize], shards_done: 0, examples_done: 0 };
@@ -258,6 +262,7 @@ fn fields_out_of_bounds_are_refused_by_name() {
         (done(counts(RESULT_COUNTS + 1), false, b""), "results.counts"),
         (done(counts(0), false, b"x"), "inline"),
         (done(counts(0), true, b"x"), "partial_bytes"),
+        (beside_inline(INLINE_RESULT_COUNTS + 1), "results.counts"),
     ] {
         let content = bytes_of(&encode(message)).slice(4..);
         let error = decode::<FromWorker>(&content).unwrap_err().to_string();
@@ -265,6 +270,36 @@ fn fields_out_of_bounds_are_refused_by_name() {
     }
     let pull = ToWorker::Pull { step, block, first: u32::MAX, count: 2 };
     assert!(decode::<ToWorker>(&bytes_of(&encode(pull)).slice(4..)).is_err());
+}
+
+#[test]
+fn the_largest_results_fit_a_frame() {
+    let names = || (0..RESULT_NAMES).map(|at| format!("{at:0>NAME_BYTES$}"));
+    let each =
+        |counts: usize| names().map(move |name| (name, vec![u64::MAX; counts / RESULT_NAMES]));
+    for (counts, inline) in
+        [(RESULT_COUNTS, 0), (INLINE_RESULT_COUNTS, INLINE_PARTIAL_BYTES as usize)]
+    {
+        let done = BlockDone {
+            step: StepId { run: RunId(u64::MAX), index: u64::MAX },
+            block: Block { level: 0, index: 0 },
+            weight: u64::MAX,
+            results: Results {
+                examples: u64::MAX,
+                sums: names().map(|name| (name, 0.1)).collect(),
+                counts: each(counts).collect(),
+            },
+            digest: crate::digest::Digest::of(b""),
+            partial_bytes: inline as u64,
+            compute_us: u64::MAX,
+            is_inline: true,
+            // A few hundred merge segments' lengths go with it.
+            inline: vec![0; inline + 4096].into(),
+        };
+        let content = bytes_of(&encode(FromWorker::BlockDone(done))).slice(4..);
+        assert!(content.len() <= FRAME_BYTES, "{} bytes", content.len());
+        decode::<FromWorker>(&content).unwrap();
+    }
 }
 
 #[test]

@@ -284,6 +284,7 @@ impl Session<'_> {
                 RunEvent::Queued { .. }
                 | RunEvent::Started { .. }
                 | RunEvent::Round { .. }
+                | RunEvent::Labelled { .. }
                 | RunEvent::Worker { .. } => {}
             }
         }

@@ -58,6 +58,9 @@ pub(super) fn line(event: &RunEvent) -> Option<String> {
         RunEvent::Round { round, rounds, .. } => {
             format!("round {round}/{rounds}  {}", round_text(event))
         }
+        RunEvent::Labelled { epochs, examples, .. } => {
+            format!("labelling after {}: {examples} examples", plural(*epochs, "epoch"))
+        }
         RunEvent::Evaluation { epochs, split, loss, accuracy, .. } => format!(
             "evaluation after {}: {}{}",
             plural(*epochs, "epoch"),
@@ -313,6 +316,10 @@ mod tests {
         let starts = RunEvent::Queued { run: RunId(1), ahead: 0, workers: 3, min_workers: 3 };
         assert_eq!(line(&starts), None);
         assert_eq!(line(&RunEvent::Cancelled { run: RunId(1) }), None);
+        let labelled = RunEvent::Labelled { run: RunId(1), epochs: 1, examples: 60_000 };
+        assert_eq!(line(&labelled).unwrap(), "labelling after 1 epoch: 60000 examples");
+        let json = r#"{"event":"labelled","epochs":1,"examples":60000,"run":1}"#;
+        assert_eq!(json_line(&labelled), json);
     }
 
     #[test]

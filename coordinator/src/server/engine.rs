@@ -11,9 +11,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use common::id::{RunId, WorkerId};
+use common::id::{Block, RunId, StepId, WorkerId};
 use common::limits;
 use common::model::Registry;
+use common::results::Results;
 use common::wire::Frame;
 use common::wire::codec::encode;
 use common::wire::message::{FromClient, FromWorker, ToClient, ToWorker};
@@ -26,7 +27,7 @@ use super::client::Client;
 use super::connection::{
     CLOSED_BY_PEER, ClientId, Introduction, Link, Loss, Peer, Room, log_closed,
 };
-use super::run::{ActiveRun, Run};
+use super::run::{ActiveRun, Outcome, Run};
 use super::settle::Settled;
 use super::store::ChunkStore;
 use super::upload::{CheckedChunk, Prepared};
@@ -99,7 +100,7 @@ pub(super) struct Engine {
     pub(super) last_upload: u64,
     /// What came inline in the event at hand, until the scheduler has said
     /// whether to keep it.
-    pub(super) arrived: Option<(common::id::StepId, common::id::Block, super::run::Outcome)>,
+    pub(super) arrived: Option<(StepId, Block, Outcome, Results)>,
     next_sweep: Instant,
     next_heartbeat: Instant,
     worker_heartbeat: Frame,

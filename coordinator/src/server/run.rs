@@ -127,7 +127,8 @@ impl Run {
 #[derive(Clone, Debug)]
 pub(super) struct Outcome {
     pub(super) weight: u64,
-    pub(super) results: Results,
+    /// Of its results, which are combined into [`ActiveRun::observed`].
+    pub(super) results_digest: Digest,
     pub(super) digest: Digest,
     /// The worker that said so first.
     pub(super) worker: WorkerId,
@@ -154,6 +155,9 @@ pub(super) struct ActiveRun {
     frames: Option<Arc<[Frame]>>,
     /// By block.
     pub(super) outcomes: BTreeMap<Block, Outcome>,
+    /// What the replicas of the current step observed, combined as it comes:
+    /// results may be large, and blocks many.
+    observed: MergeTree<Results>,
     /// The parts that are, or were, merged last.
     pub(super) parts: Vec<Piece>,
     pub(super) merge: Option<StepMerge>,
@@ -181,6 +185,7 @@ impl ActiveRun {
             submission,
             state,
             spare: None,
+            observed: MergeTree::new(step.replicas),
             step,
             frames: None,
             outcomes: BTreeMap::new(),
@@ -218,14 +223,15 @@ impl ActiveRun {
         block.replicas(self.step.replicas).map(examples).sum()
     }
 
+    /// Keeps what a block observed, and what else was said of it.
+    pub(super) fn keep(&mut self, block: Block, outcome: Outcome, results: Results) {
+        self.observed.supply(block, (outcome.weight > 0).then_some(results));
+        self.outcomes.insert(block, outcome);
+    }
+
     /// What all replicas of the merged step observed.
     pub(super) fn results(&self) -> Results {
-        let mut tree = MergeTree::new(self.step.replicas);
-        for part in &self.parts {
-            let outcome = self.outcomes.get(&part.block).filter(|outcome| outcome.weight > 0);
-            tree.insert(part.block, outcome.map(|outcome| outcome.results.clone()));
-        }
-        tree.into_root().unwrap_or_default()
+        self.observed.root().cloned().unwrap_or_default()
     }
 
     /// Memory of the state before the current one, if nobody else reads it.
@@ -233,7 +239,7 @@ impl ActiveRun {
         Arc::try_unwrap(self.spare.take()?).ok()
     }
 
-    /// Goes on to the step after a training round, with its state.
+    /// Takes the state that a step gave: the base of the next one.
     pub(super) fn take_state(&mut self, next: NetworkState) {
         self.frames = None;
         self.spare = Some(std::mem::replace(&mut self.state, Arc::new(next)));
@@ -248,6 +254,7 @@ impl ActiveRun {
         self.frames = None;
         let Some(step) = self.submission.plan.step(self.step.index + 1) else { return false };
         self.step = step;
+        self.observed = MergeTree::new(step.replicas);
         self.clock.begin_step(now);
         true
     }

@@ -1,11 +1,12 @@
 //! A complete step's merge: pieces asked for and taken in, jobs run, and the
-//! model's last word on the merged state.
+//! model's last word on the merged state, or on a labelling.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use common::id::{Block, StepId};
 use common::model::Model;
 use common::plan::StepKind;
+use common::results::Results;
 use common::state::NetworkState;
 use common::wire::message::ToWorker;
 use tracing::{debug, warn};
@@ -54,6 +55,7 @@ impl Engine {
             .collect();
         match active.step.kind {
             StepKind::Evaluate { .. } => self.step_merged(None),
+            StepKind::Label { .. } => self.label(),
             StepKind::Train { .. } => self.merge_round(),
         }
     }
@@ -192,24 +194,44 @@ impl Engine {
 
     /// Lets the model settle a merged state, and checks it.
     fn settle(&mut self, next: NetworkState) {
+        self.settle_by(|model| settle(model, next));
+    }
+
+    /// Lets the model write labels into a copy of the base.
+    fn label(&mut self) {
+        let Some(active) = &mut self.active else { return };
+        let (base, spare, results) = (active.state.clone(), active.take_spare(), active.results());
+        self.settle_by(move |model| label(model, &base, spare, &results));
+    }
+
+    /// Has the model make the state of the next step: here, or on another
+    /// thread where it may take long.
+    fn settle_by(
+        &mut self,
+        work: impl FnOnce(&dyn Model) -> Result<Box<NetworkState>, String> + Send + 'static,
+    ) {
         let Some(active) = &mut self.active else { return };
         active.settling = true;
         let (step, model) = (active.step_id(), active.submission.model.clone());
-        if next.bytes() <= SMALL_STATE {
-            return self.on_settled(Settled { step, state: settle(&*model, next) });
+        if active.state.bytes() <= SMALL_STATE {
+            return self.on_settled(Settled { step, state: work(&*model) });
         }
-        self.spawn(move || Event::Settled(Settled { step, state: settle(&*model, next) }));
+        self.spawn(move || Event::Settled(Settled { step, state: work(&*model) }));
     }
 
-    /// Takes in a settled state: the round is over.
+    /// Takes in a settled state: the step is over.
     pub(super) fn on_settled(&mut self, settled: Settled) {
         let active = self.active.as_ref().filter(|active| active.step_id() == settled.step);
-        if active.is_none() {
-            return;
-        }
+        let Some(active) = active else { return };
         match settled.state {
             Ok(state) => self.step_merged(Some(*state)),
-            Err(cause) => self.give_up(&format!("the merged state of {}: {cause}", settled.step)),
+            Err(cause) => {
+                let what = match active.step.kind {
+                    StepKind::Label { .. } => "labelled",
+                    StepKind::Train { .. } | StepKind::Evaluate { .. } => "merged",
+                };
+                self.give_up(&format!("the {what} state of {}: {cause}", settled.step));
+            }
         }
     }
 
@@ -238,6 +260,24 @@ fn settle(model: &dyn Model, mut state: NetworkState) -> Result<Box<NetworkState
         state.check_finite().map_err(|error| error.to_string())
     }))
     .unwrap_or_else(|panic| Err(panic_text("the model panicked in finish_round", &*panic)))?;
+    Ok(Box::new(state))
+}
+
+/// The base with the labels that the model reads from a labelling's results.
+/// `spare` is the memory of a former state.
+fn label(
+    model: &dyn Model,
+    base: &NetworkState,
+    spare: Option<NetworkState>,
+    results: &Results,
+) -> Result<Box<NetworkState>, String> {
+    let reused = spare.and_then(|mut spare| spare.copy_from(base).ok().map(|()| spare));
+    let mut state = reused.unwrap_or_else(|| base.clone());
+    catch_unwind(AssertUnwindSafe(|| {
+        model.finish_labelling(&mut state, results).map_err(|error| error.to_string())?;
+        state.check_finite().map_err(|error| error.to_string())
+    }))
+    .unwrap_or_else(|panic| Err(panic_text("the model panicked in finish_labelling", &*panic)))?;
     Ok(Box::new(state))
 }
 

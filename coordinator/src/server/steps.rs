@@ -48,6 +48,9 @@ impl Engine {
                     workers: self.workers.len() as u32,
                 }
             }
+            StepKind::Label { epochs } => {
+                RunEvent::Labelled { run, epochs, examples: results.examples }
+            }
             StepKind::Evaluate { split, epochs } => {
                 active.clock.evaluated = (loss, accuracy);
                 RunEvent::Evaluation { run, epochs, split, results, loss, accuracy }
@@ -177,6 +180,9 @@ impl Engine {
                     memory = self.memory(),
                     "round {round} of {rounds}"
                 );
+            }
+            RunEvent::Labelled { run, epochs, examples } => {
+                info!(run = run.0, "labelled by {examples} examples after {epochs} epochs");
             }
             RunEvent::Evaluation { run, epochs, split, loss, accuracy, .. } => info!(
                 run = run.0,

@@ -5,8 +5,9 @@ mod toy;
 
 use std::time::Duration;
 
-use common::dataset::Dataset;
 use common::id::{Block, ProcessId, RunId, StepId};
+use common::plan::StepKind;
+use common::spec::RunSpec;
 use common::state::NetworkState;
 use common::wire::codec::{encode, write};
 use common::wire::handshake::{self, HandshakeError};
@@ -15,12 +16,16 @@ use tokio::io::AsyncWriteExt;
 
 use self::peers::TestServer;
 use super::Config;
-use crate::reference::ParallelBatchProcessor;
+use crate::reference::{ParallelBatchProcessor, StepResults};
 
 /// What the one-process reference ends with.
-fn reference(spec: &common::spec::RunSpec, data: &Dataset) -> NetworkState {
+fn reference(spec: &RunSpec) -> NetworkState {
+    reference_steps(spec).0
+}
+
+fn reference_steps(spec: &RunSpec) -> (NetworkState, Vec<StepResults>) {
     let processor = ParallelBatchProcessor::new(1, 1).with_registry(toy::registry());
-    processor.run_spec(spec, data, None).unwrap().0
+    processor.run_spec(spec, &toy::dataset(), None).unwrap()
 }
 
 /// The kinds of events that every run of a spec has in the same order.
@@ -28,6 +33,7 @@ fn kinds(events: &[RunEvent]) -> Vec<&'static str> {
     let kind = |event: &RunEvent| match event {
         RunEvent::Started { .. } => "started",
         RunEvent::Round { .. } => "round",
+        RunEvent::Labelled { .. } => "labelled",
         RunEvent::Evaluation { .. } => "evaluation",
         RunEvent::Finished { .. } => "finished",
         _ => "other",
@@ -37,27 +43,35 @@ fn kinds(events: &[RunEvent]) -> Vec<&'static str> {
 
 /// Runs a spec on a cluster of so many workers, and compares it with the
 /// reference in every bit.
-async fn check_run(parameters: &str, config: Config, workers: usize, mortal: usize) {
+async fn check_run(spec: &RunSpec, config: Config, workers: usize, mortal: usize) {
     let server = TestServer::start(config);
     let mut client = server.client().await;
-    let spec = toy::spec(parameters);
     for index in 0..mortal {
         server.worker(&format!("mortal-{index}"), 2 + index).await;
     }
     for index in 0..workers {
         server.worker(&format!("worker-{index}"), usize::MAX).await;
     }
-    let answer = client.submit(&spec, None).await;
+    let answer = client.submit(spec, None).await;
     assert_eq!(answer, Some(ToClient::Accepted { run: RunId(1) }));
     let events = client.follow(RunId(1)).await;
-    let expected = reference(&spec, &toy::dataset());
+    let (expected, steps) = reference_steps(spec);
     let Some(RunEvent::Finished { digest, rounds, examples, .. }) = events.last() else {
         panic!("{events:#?}");
     };
     assert_eq!((*digest, *rounds, *examples), (expected.digest(), 6, 106));
     let round = ["round"; 3];
-    let epoch = [&round[..], &["evaluation"]].concat();
+    let labelling = if spec.evaluation.labelling { &["labelled"][..] } else { &[] };
+    let epoch = [&round[..], labelling, &["evaluation"]].concat();
     assert_eq!(kinds(&events), [&["started"], &epoch[..], &epoch, &["finished"]].concat());
+
+    let observed = events.iter().filter_map(|event| match event {
+        RunEvent::Evaluation { results, .. } => Some(results.clone()),
+        _ => None,
+    });
+    let is_evaluation = |step: &StepResults| matches!(step.step.kind, StepKind::Evaluate { .. });
+    let evaluated = steps.into_iter().filter(is_evaluation).map(|step| step.results);
+    assert_eq!(observed.collect::<Vec<_>>(), evaluated.collect::<Vec<_>>());
 
     client.say(FromClient::Fetch { run: RunId(1) }).await;
     let Some(ToClient::State { layout, digest: of, .. }) = client.hear_client().await else {
@@ -78,7 +92,7 @@ async fn check_run(parameters: &str, config: Config, workers: usize, mortal: usi
 #[tokio::test]
 async fn inline_partials_give_the_bits_of_the_reference() {
     for workers in [1, 2, 3] {
-        check_run("", Config::default(), workers, 0).await;
+        check_run(&toy::spec(""), Config::default(), workers, 0).await;
     }
 }
 
@@ -89,14 +103,39 @@ const BIG: &str = "size = 600000";
 async fn pulled_partials_give_the_bits_of_the_reference() {
     for (workers, merge_memory) in [(1, 1), (2, 64 << 20), (3, 2 << 20)] {
         let config = Config { merge_memory, ..Config::default() };
-        check_run(BIG, config, workers, 0).await;
+        check_run(&toy::spec(BIG), config, workers, 0).await;
     }
 }
 
 #[tokio::test]
 async fn lost_workers_change_no_bit() {
-    check_run("", Config::default(), 1, 2).await;
-    check_run(BIG, Config::default(), 2, 2).await;
+    check_run(&toy::spec(""), Config::default(), 1, 2).await;
+    check_run(&toy::spec(BIG), Config::default(), 2, 2).await;
+}
+
+#[tokio::test]
+async fn labels_are_those_of_the_reference() {
+    for size in ["", BIG] {
+        for (workers, mortal) in [(1, 0), (3, 0), (1, 2)] {
+            check_run(&toy::labelling_spec(size), Config::default(), workers, mortal).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_labelling_that_fails_fails_its_run() {
+    let server = TestServer::start(Config::default());
+    let mut client = server.client().await;
+    server.worker("worker", usize::MAX).await;
+    for (run, size) in [(RunId(1), ""), (RunId(2), BIG)] {
+        client.submit(&toy::labelling_spec(&format!("panic_labels = 53\n{size}")), None).await;
+        let events = client.follow(run).await;
+        let Some(RunEvent::Failed { reason, .. }) = events.last() else { panic!("{events:?}") };
+        let place = format!("the labelled state of run {run} step 3");
+        assert!(reason.contains(&place) && reason.contains("finish_labelling"), "{reason}");
+        assert!(reason.contains("53 examples are too many"), "{reason}");
+    }
+    server.shut_down().await;
 }
 
 #[tokio::test]
@@ -104,8 +143,8 @@ async fn a_state_that_does_not_fit_is_rejected_and_one_that_fits_is_taken() {
     let server = TestServer::start(Config::default());
     let mut client = server.client().await;
     let spec = toy::spec("");
-    let small = reference(&toy::spec(""), &toy::dataset());
-    let other = reference(&toy::spec("size = 4"), &toy::dataset());
+    let small = reference(&toy::spec(""));
+    let other = reference(&toy::spec("size = 4"));
     let answer = client.submit(&spec, Some(&other)).await;
     let Some(ToClient::Rejected { bad_input: true, reason }) = answer else { panic!("{answer:?}") };
     assert!(reason.contains("`w`"), "{reason}");

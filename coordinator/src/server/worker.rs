@@ -278,7 +278,7 @@ impl Engine {
             ));
         }
         let inline = match active.step.kind {
-            StepKind::Evaluate { .. } => Some(Vec::new()),
+            StepKind::Label { .. } | StepKind::Evaluate { .. } => Some(Vec::new()),
             StepKind::Train { .. } if !done.is_inline => None,
             StepKind::Train { .. } => {
                 let decoded = decode_inline(&active.cut, weight, done.inline);
@@ -286,15 +286,16 @@ impl Engine {
                 Some(decoded.map_err(place)?)
             }
         };
+        let results_digest = done.results.digest();
         if let Some(first) = active.outcomes.get(&block)
-            && (first.digest != done.digest || !first.results.same_bits(&done.results))
+            && (first.digest, first.results_digest) != (done.digest, results_digest)
         {
             let reason = format!(
-                "replicas {block} of {step} gave partial {} and {:?} on worker {}, but {} and {:?} \
-                 on worker {worker} ({}): the outcome of a shard must be the same everywhere; look \
-                 for a model that reads a clock, a thread count or the environment, or for a \
-                 faulty machine",
-                first.digest, first.results, first.worker, done.digest, done.results, about.name
+                "replicas {block} of {step} gave partial {} and results {} on worker {}, but {} \
+                 and {results_digest} on worker {worker} ({}): the outcome of a shard must be the \
+                 same everywhere; look for a model that reads a clock, a thread count or the \
+                 environment, or for a faulty machine",
+                first.digest, first.results_digest, first.worker, done.digest, about.name
             );
             self.give_up(&reason);
             return Ok(());
@@ -303,12 +304,11 @@ impl Engine {
         active.clock.computed(self.now, worker, compute);
         about.shards_done += replicas.len() as u64;
         let is_inline = inline.is_some();
-        let outcome =
-            Outcome { weight, results: done.results, digest: done.digest, worker, inline };
+        let outcome = Outcome { weight, results_digest, digest: done.digest, worker, inline };
         if is_inline {
-            self.arrived = Some((step, block, outcome));
-        } else {
-            active.outcomes.entry(block).or_insert(outcome);
+            self.arrived = Some((step, block, outcome, done.results));
+        } else if !active.outcomes.contains_key(&block) {
+            active.keep(block, outcome, done.results);
         }
         self.tell(scheduler::Event::BlockDone { worker, step, block, inline: is_inline, compute });
         self.arrived = None;
@@ -317,12 +317,12 @@ impl Engine {
 
     /// Keeps what came inline, if the scheduler says so.
     pub(super) fn on_verdict(&mut self, step: StepId, block: Block, keep: bool) {
-        let Some((of, at, outcome)) = self.arrived.take() else { return };
+        let Some((of, at, outcome, results)) = self.arrived.take() else { return };
         let Some(active) = self.active.as_mut().filter(|active| active.step_id() == step) else {
             return;
         };
         if keep && (of, at) == (step, block) {
-            active.outcomes.insert(block, outcome);
+            active.keep(block, outcome, results);
         }
     }
 }

@@ -60,7 +60,8 @@ fn join<T: Merge>(left: Option<T>, right: Option<T>) -> Option<T> {
     }
 }
 
-/// What is said of a finished block, and the partial to be kept with it.
+/// What is said of a finished block, and the partial to be kept with it,
+/// without its results.
 /// `root` is `None` where no replica of the block had an example;
 /// `learnt` is false for a step that leaves the state alone, whose partials
 /// hold results only.
@@ -79,12 +80,16 @@ pub(super) fn finish(
         partial.tensors = vec![None; layout.tensors.len()];
     }
     let partial_bytes = if has_tensors { partial.encoded_bytes(layout) } else { 0 };
-    let is_inline = partial_bytes <= limits::INLINE_PARTIAL_BYTES;
+    // Results may be large, and nobody pulls them: the message alone has them.
+    let results = std::mem::take(&mut partial.results);
+    let has_room = results.count_of_counts() <= limits::INLINE_RESULT_COUNTS;
+    let is_inline =
+        partial_bytes == 0 || (partial_bytes <= limits::INLINE_PARTIAL_BYTES && has_room);
     let done = BlockDone {
         step,
         block,
         weight: partial.weight,
-        results: partial.results.clone(),
+        results,
         digest: partial.digest(layout),
         partial_bytes,
         compute_us,

@@ -241,6 +241,7 @@ fn accuracy(spec: &RunSpec) -> f64 {
         match step.kind {
             StepKind::Train { .. } => state = merge::finish(&state, merged.as_ref()),
             StepKind::Evaluate { .. } => accuracy = merged.unwrap().results.accuracy().unwrap(),
+            StepKind::Label { .. } => unreachable!("the spec asks for no labels"),
         }
     }
     accuracy

@@ -9,12 +9,14 @@ use common::state::{NetworkState, Tensor, TensorData};
 use ndarray::ArrayD;
 
 /// Every value of `w` moves towards each example's feature, `seen` counts the
-/// examples, `kept` stays. Panics as it settles a state that has seen
-/// `panic_at` examples.
+/// examples, `kept` stays but for a labelling, which writes how many examples
+/// were above `w`, and in all. Panics as it settles a state that has seen
+/// `panic_at` examples, and as it labels by `panic_labels` examples.
 #[derive(Clone, Debug)]
 struct Toy {
     state: NetworkState,
     panic_at: Option<u64>,
+    panic_labels: Option<u64>,
 }
 
 impl Model for Toy {
@@ -36,6 +38,24 @@ impl Model for Toy {
         state.f32_mut("w")?.mapv_inplace(|value| value.clamp(-100.0, 100.0));
         Ok(())
     }
+
+    fn finish_labelling(
+        &self,
+        state: &mut NetworkState,
+        results: &Results,
+    ) -> Result<(), ModelError> {
+        let all = results.examples;
+        assert!(self.panic_labels != Some(all), "{all} examples are too many to label by");
+        let above = results.counts["above"][0] as f32;
+        state.f32_mut("kept")?.assign(&ndarray::array![above, all as f32].into_dyn());
+        Ok(())
+    }
+}
+
+impl Toy {
+    fn first(&self) -> Result<f32, ModelError> {
+        Ok(self.state.f32("w")?.first().copied().unwrap_or_default())
+    }
 }
 
 impl Replica for Toy {
@@ -54,10 +74,17 @@ impl Replica for Toy {
     }
 
     fn evaluate_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
-        let first = f64::from(self.state.f32("w")?.first().copied().unwrap_or_default());
+        let first = f64::from(self.first()?) + f64::from(self.state.f32("kept")?[[0]]);
         let loss = batch.features.iter().map(|feature| f64::from(*feature) - first);
         let sums = [("loss".to_owned(), loss.fold(0.0, |sum, loss| sum + loss))].into();
         Ok(Results { examples: batch.labels.len() as u64, sums, ..Default::default() })
+    }
+
+    fn label_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
+        let first = self.first()?;
+        let above = batch.features.iter().filter(|feature| **feature > first).count();
+        let counts = [("above".to_owned(), vec![above as u64])].into();
+        Ok(Results { counts, ..Default::default() })
     }
 
     fn state(&self) -> &NetworkState {
@@ -79,7 +106,8 @@ fn build(
         ("kept".into(), tensor(MergeRule::Keep, f32s(2))),
         ("seen".into(), tensor(MergeRule::Sum, TensorData::U64(ArrayD::zeros(vec![1])))),
     ])?;
-    Ok(Box::new(Toy { state, panic_at: number("panic_at").map(|at| at as u64) }))
+    let count = |name: &str| number(name).map(|at| at as u64);
+    Ok(Box::new(Toy { state, panic_at: count("panic_at"), panic_labels: count("panic_labels") }))
 }
 
 /// The toy model alone.
@@ -97,6 +125,13 @@ pub(super) fn spec(parameters: &str) -> RunSpec {
          [parameters]\n{parameters}\n"
     );
     RunSpec::from_toml(&text).unwrap()
+}
+
+/// The same, with a labelling before each evaluation.
+pub(super) fn labelling_spec(parameters: &str) -> RunSpec {
+    let mut spec = spec(parameters);
+    spec.evaluation.labelling = true;
+    spec
 }
 
 /// 53 examples to learn from, 7 to judge by.
