@@ -194,7 +194,9 @@ impl Engine {
 
     /// Lets the model settle a merged state, and checks it.
     fn settle(&mut self, next: NetworkState) {
-        self.settle_by(|model| settle(model, next));
+        let Some(active) = &self.active else { return };
+        let base = active.state.clone();
+        self.settle_by(move |model| settle(model, &base, next));
     }
 
     /// Lets the model write labels into a copy of the base.
@@ -254,9 +256,13 @@ impl Engine {
 }
 
 /// The model's last word on a merged state.
-fn settle(model: &dyn Model, mut state: NetworkState) -> Result<Box<NetworkState>, String> {
+fn settle(
+    model: &dyn Model,
+    base: &NetworkState,
+    mut state: NetworkState,
+) -> Result<Box<NetworkState>, String> {
     catch_unwind(AssertUnwindSafe(|| {
-        model.finish_round(&mut state).map_err(|error| error.to_string())?;
+        model.finish_round(base, &mut state).map_err(|error| error.to_string())?;
         state.check_finite().map_err(|error| error.to_string())
     }))
     .unwrap_or_else(|panic| Err(panic_text("the model panicked in finish_round", &*panic)))?;
