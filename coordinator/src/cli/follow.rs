@@ -7,7 +7,7 @@ use common::id::RunId;
 
 use super::Address;
 use super::exit::Failure;
-use super::job::{self, Outcome};
+use super::job::{self, Home, Outcome};
 use super::progress::Progress;
 use crate::client::check_output;
 
@@ -43,7 +43,8 @@ pub(super) fn follow(flags: FollowFlags) -> Result<(), Failure> {
     }
     let mut progress = Progress::new(flags.json, flags.quiet);
     let address = &flags.address.coordinator;
-    let outcome = job::watch(address, RunId(flags.run), flags.output, &mut progress)?;
+    let home = Home { output: flags.output, keep: false };
+    let outcome = job::watch(address, RunId(flags.run), home, &mut progress)?;
     match outcome {
         Outcome::Finished { summary, .. } if !progress.is_json() => {
             super::print(&summary.to_text())

@@ -6,7 +6,7 @@ use clap::Args;
 use common::model::Registry;
 
 use super::exit::Failure;
-use super::job::{self, ClusterFlags, Job, Outcome};
+use super::job::{self, ClusterFlags, Home, Job, Outcome};
 use super::progress::Progress;
 use super::spec_flags::SpecFlags;
 use crate::client::{StateFile, check_output};
@@ -56,7 +56,8 @@ pub(super) fn train(registry: Registry, flags: TrainFlags) -> Result<(), Failure
         Some(path) => Some(StateFile::load(path).map_err(Failure::bad_input)?.state),
         None => None,
     };
-    let job = Job { spec, state, output: flags.output, detach: flags.detach };
+    let home = Home { output: flags.output, keep: false };
+    let job = Job { spec, state, home, detach: flags.detach };
     let mut progress = Progress::new(flags.json, flags.quiet);
     let outcome = job::perform(registry, job, &flags.cluster, &mut progress)?;
     match outcome {
