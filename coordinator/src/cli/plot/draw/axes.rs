@@ -66,15 +66,12 @@ fn widened(low: f64, high: f64) -> (f64, f64) {
 /// how many digits it has behind the point.
 fn round_step(least: f64) -> (f64, usize) {
     let (mut power, mut decimals) = (1.0_f64, 0_usize);
-    let of = |power: f64, decimals: usize, whole: f64| {
-        if decimals > 0 { whole / power } else { whole * power }
-    };
-    while of(power, decimals, 1.0) >= least && decimals < 300 && (decimals > 0 || power <= 1.0) {
+    while 1.0 / power >= least && decimals < 300 {
         power *= 10.0;
         decimals += 1;
     }
     if decimals > 0 {
-        let whole = [1.0, 2.0, 5.0].into_iter().find(|whole| of(power, decimals, *whole) >= least);
+        let whole = [1.0, 2.0, 5.0].into_iter().find(|whole| whole / power >= least);
         return match whole {
             Some(whole) => (whole / power, decimals),
             None => (10.0 / power, decimals - 1),
