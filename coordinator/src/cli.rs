@@ -5,6 +5,7 @@
 //! run        submit, follow, bring home      ┐ job: a run, start to end
 //! evaluate   the same without learning       │
 //! follow     the second half alone           ┘
+//! plot       pictures of what came home
 //! status  cancel  models  datasets  spec
 //! ```
 
@@ -12,6 +13,7 @@ mod evaluate;
 mod exit;
 mod follow;
 mod job;
+mod plot;
 mod progress;
 mod report;
 mod serve;
@@ -60,6 +62,8 @@ enum Command {
     },
     /// Judge a trained state on a dataset, spread over the cluster
     Evaluate(Box<evaluate::EvaluateFlags>),
+    /// Draw a final state, or how its run went, as a picture
+    Plot(plot::PlotFlags),
     /// List the models that a spec can name
     #[command(after_help = "Examples:\n  coordinator models")]
     Models,
@@ -123,6 +127,7 @@ fn dispatch(registry: Registry, command: Command) -> Result<(), Failure> {
         Command::Status(flags) => status::status(&flags),
         Command::Cancel { run, address } => status::cancel(RunId(run), &address.coordinator),
         Command::Evaluate(flags) => evaluate::evaluate(registry, *flags),
+        Command::Plot(flags) => plot::plot(&flags),
         Command::Models => print(&report::list(registry.list())),
         Command::Datasets => print(&report::list(common::dataset::sources().iter().copied())),
         Command::Spec => print(RunSpec::example()),

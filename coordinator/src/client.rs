@@ -7,10 +7,12 @@
 //! ```
 
 mod connection;
+mod history;
 mod state_file;
 mod submission;
 
 pub use connection::Client;
+pub use history::{EvaluationPoint, HISTORY_POINTS, History, HistoryError, Recorder, RoundPoint};
 pub use state_file::{StateFile, check_output};
 pub use submission::{Submission, SubmissionError};
 

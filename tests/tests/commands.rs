@@ -12,7 +12,7 @@ use tests::client::Client;
 use tests::cluster::Cluster;
 use tests::expected;
 
-use crate::cluster::SOFTMAX;
+use crate::cluster::{MLP, SOFTMAX};
 
 /// A run that goes on until it is stopped.
 const ENDLESS: &str = r#"
@@ -97,6 +97,65 @@ fn a_detached_run_is_followed_and_brought_home_later() {
     assert_eq!(unknown.status.code(), Some(2));
     assert!(text(&unknown.stderr).contains("run 77 is unknown"));
     assert_eq!(run_state(&cluster, 1), "finished");
+}
+
+/// The columns and rows of a picture.
+fn size_of_png(path: &str) -> (u32, u32) {
+    let bytes = std::fs::read(path).expect("a picture");
+    assert!(bytes.starts_with(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"), "{path} is a PNG file");
+    assert!(bytes.ends_with(b"IEND\xae\x42\x60\x82"), "{path} is whole");
+    let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    (number(16), number(20))
+}
+
+#[test]
+fn a_final_state_and_its_history_are_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mlp, softmax) =
+        (write(folder.path(), "mlp.toml", MLP), write(folder.path(), "softmax.toml", SOFTMAX));
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let plot = |args: &[&str]| {
+        let mut command = Command::new(&binaries().coordinator);
+        command.args(["plot", &path("state")]).args(args).env_remove("COLORTERM");
+        command.stdin(Stdio::null()).output().expect("the command runs")
+    };
+    let cluster = Cluster::start().with_workers(2, 1);
+    let trained = command(&cluster, &["run", &mlp, "--quiet", "--output", &path("state")]);
+    assert!(trained.status.success(), "{}", text(&trained.stderr));
+
+    for args in [
+        &["--what", "curve"][..],
+        &["--what", "confusion"],
+        &["--tensor", "layer1.weights"],
+        &["--tensor", "layer2.weights", "--width", "6"],
+    ] {
+        let (one, other) = (path("one.png"), path("other.png"));
+        let drawn = plot(&[args, &["--out", &one]].concat());
+        assert!(drawn.status.success(), "{}", text(&drawn.stderr));
+        assert_eq!(text(&drawn.stdout), "", "a pipe gets no preview");
+        let (width, height) = size_of_png(&one);
+        assert!((600..1600).contains(&width) && (400..1600).contains(&height), "{args:?}");
+        assert!(plot(&[args, &["--out", &other]].concat()).status.success());
+        assert!(std::fs::read(one).unwrap() == std::fs::read(other).unwrap(), "{args:?}");
+    }
+    let shown = plot(&["--what", "confusion", "--preview", "always"]);
+    let preview = text(&shown.stdout);
+    assert!(preview.starts_with("\x1b[38;2;") && preview.contains('▀'), "{preview:?}");
+    assert!(preview.ends_with(" %\n"), "the caption says the accuracy: {preview:?}");
+    assert_eq!(plot(&[]).status.code(), Some(2), "nowhere to draw to");
+
+    let drawn = command(&cluster, &["run", &softmax, "--quiet", "--plot", &path("fields.png")]);
+    assert!(drawn.status.success(), "{}", text(&drawn.stderr));
+    size_of_png(&path("fields.png"));
+    // A model without such a matrix: the picture is missing, and nothing else.
+    let (state, picture) = (path("again"), path("none.png"));
+    let args = ["follow", "1", "--output", &state, "--plot", &picture];
+    let missing = command(&cluster, &args);
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(text(&missing.stdout).contains(&format!("digest  {}", expected::digest(MLP))));
+    assert!(text(&missing.stderr).contains("`layer1.weights`"), "{}", text(&missing.stderr));
+    assert!(std::fs::read(state).unwrap() == std::fs::read(path("state")).unwrap());
+    assert!(!Path::new(&picture).exists());
 }
 
 #[test]

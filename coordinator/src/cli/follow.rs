@@ -7,7 +7,8 @@ use common::id::RunId;
 
 use super::Address;
 use super::exit::Failure;
-use super::job::{self, Outcome};
+use super::job::{self, Home, Outcome};
+use super::plot::{check_plot, draw_final};
 use super::progress::Progress;
 use crate::client::check_output;
 
@@ -18,7 +19,7 @@ the run ended. Ctrl-C leaves; the run goes on.
 
 Examples:
   coordinator follow 3
-  coordinator follow 3 --output final.safetensors
+  coordinator follow 3 --output final.safetensors --plot fields.png
   coordinator follow 3 --json | jq 'select(.event == \"round\") | .loss'")]
 pub(super) struct FollowFlags {
     /// The run's number, as `run --detach` and `status` print it
@@ -28,6 +29,9 @@ pub(super) struct FollowFlags {
     /// Bring the final state home (safetensors)
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Draw the receptive fields at the end: the columns of `weights` (PNG)
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
     /// Print one JSON object a line (docs/CLI.md has their fields)
     #[arg(long)]
     json: bool,
@@ -41,13 +45,17 @@ pub(super) fn follow(flags: FollowFlags) -> Result<(), Failure> {
     if let Some(output) = &flags.output {
         check_output(output).map_err(Failure::bad_input)?;
     }
+    check_plot(flags.plot.as_deref(), &[flags.output.as_deref()])?;
     let mut progress = Progress::new(flags.json, flags.quiet);
     let address = &flags.address.coordinator;
-    let outcome = job::watch(address, RunId(flags.run), flags.output, &mut progress)?;
-    match outcome {
-        Outcome::Finished { summary, .. } if !progress.is_json() => {
-            super::print(&summary.to_text())
-        }
+    let home = Home { output: flags.output, keep: flags.plot.is_some() };
+    let outcome = job::watch(address, RunId(flags.run), home, &mut progress)?;
+    let Outcome::Finished { summary, state, .. } = outcome else { return Ok(()) };
+    if !progress.is_json() {
+        super::print(&summary.to_text())?;
+    }
+    match (flags.plot, state) {
+        (Some(path), Some(state)) => draw_final(&state, &path, !progress.is_json() && !flags.quiet),
         _ => Ok(()),
     }
 }

@@ -21,7 +21,7 @@ use super::Address;
 use super::exit::Failure;
 use super::progress::Progress;
 use super::report::Summary;
-use crate::client::{Client, StateFile, Submission};
+use crate::client::{Client, History, Recorder, StateFile, Submission};
 use crate::local::{self, LocalCluster};
 
 /// Longest wait for the coordinator to say that a run is cancelled.
@@ -61,10 +61,19 @@ pub(super) struct Job {
     pub(super) spec: RunSpec,
     /// The state to start from; `None`: the model makes one.
     pub(super) state: Option<NetworkState>,
-    /// Where to write the final state.
-    pub(super) output: Option<PathBuf>,
+    /// What to do with the final state.
+    pub(super) home: Home,
     /// Whether to leave as soon as the run is queued.
     pub(super) detach: bool,
+}
+
+/// What to do with the final state.
+#[derive(Debug, Default)]
+pub(super) struct Home {
+    /// Where to write it.
+    pub(super) output: Option<PathBuf>,
+    /// Whether the outcome needs it.
+    pub(super) keep: bool,
 }
 
 /// What came of a job.
@@ -75,9 +84,11 @@ pub(super) enum Outcome {
     /// The run has ended well.
     Finished {
         /// How it went.
-        summary: Summary,
+        summary: Box<Summary>,
         /// The last evaluation, if there was one.
         evaluation: Option<(Split, Results)>,
+        /// The final state, where it was to be kept.
+        state: Option<NetworkState>,
     },
 }
 
@@ -180,7 +191,7 @@ impl Session<'_> {
         job: Job,
         min_workers: u32,
     ) -> Result<Outcome, Failure> {
-        let Job { spec, state, output, detach } = job;
+        let Job { spec, state, home, detach } = job;
         let address = self.address.clone();
         let submit = submit(&address, registry, spec.clone(), state, min_workers);
         let (mut client, run) = tokio::select! {
@@ -192,7 +203,7 @@ impl Session<'_> {
         if detach {
             return Ok(Outcome::Detached(run));
         }
-        self.see_through(&mut client, (run, spec.model), Interrupt::Cancels, output).await
+        self.see_through(&mut client, (run, spec.model), Interrupt::Cancels, home).await
     }
 
     /// Follows a run to its end and brings its state home.
@@ -201,29 +212,49 @@ impl Session<'_> {
         client: &mut Client,
         (run, model): (RunId, String),
         interrupt: Interrupt,
-        output: Option<PathBuf>,
+        home: Home,
     ) -> Result<Outcome, Failure> {
-        let followed = self.follow(client, (run, model), interrupt).await;
+        let mut recorder = Recorder::default();
+        let followed = self.follow(client, (run, model), interrupt, &mut recorder).await;
         let mut outcome = followed.map_err(|failure| hint(failure, run))?;
-        if let (Some(path), Outcome::Finished { summary, .. }) = (output, &mut outcome) {
-            let fetched = tokio::select! {
-                fetched = client.fetch(run) => fetched.map_err(Failure::from),
-                () = self.signals.next() => Err(Failure::cancelled("cancelled")),
-            };
-            let (state, spec) = fetched.map_err(|failure| hint(failure, run))?;
-            StateFile::save(&path, &state, &spec).map_err(Failure::failed)?;
-            self.progress.saved(run, &path.display().to_string(), summary.digest)?;
-            summary.output = Some(path);
+        if home.output.is_some() || home.keep {
+            let history = recorder.finish();
+            let brought = self.bring_home(client, run, home, &history, &mut outcome).await;
+            brought.map_err(|failure| hint(failure, run))?;
         }
         Ok(outcome)
     }
 
-    /// Shows the run's events until the last one.
+    /// Fetches the final state of a run that has ended well.
+    async fn bring_home(
+        &mut self,
+        client: &mut Client,
+        run: RunId,
+        home: Home,
+        history: &History,
+        outcome: &mut Outcome,
+    ) -> Result<(), Failure> {
+        let Outcome::Finished { summary, state: kept, .. } = outcome else { return Ok(()) };
+        let (state, spec) = tokio::select! {
+            fetched = client.fetch(run) => fetched?,
+            () = self.signals.next() => return Err(Failure::cancelled("cancelled")),
+        };
+        if let Some(path) = home.output {
+            StateFile::save(&path, &state, &spec, history).map_err(Failure::failed)?;
+            self.progress.saved(run, &path.display().to_string(), summary.digest)?;
+            summary.output = Some(path);
+        }
+        *kept = home.keep.then_some(state);
+        Ok(())
+    }
+
+    /// Shows and records the run's events until the last one.
     async fn follow(
         &mut self,
         client: &mut Client,
         (run, model): (RunId, String),
         interrupt: Interrupt,
+        recorder: &mut Recorder,
     ) -> Result<Outcome, Failure> {
         client.follow(run).await?;
         let mut evaluation = None;
@@ -250,6 +281,7 @@ impl Session<'_> {
                 reason = failure_of(self.local) => return Err(Failure::failed(reason)),
             };
             self.progress.show(&event)?;
+            recorder.take(&event);
             match event {
                 RunEvent::Evaluation { split, results, .. } => evaluation = Some((split, results)),
                 RunEvent::Failed { reason, .. } => {
@@ -279,7 +311,8 @@ impl Session<'_> {
                         digest,
                         output: None,
                     };
-                    return Ok(Outcome::Finished { summary, evaluation });
+                    let summary = Box::new(summary);
+                    return Ok(Outcome::Finished { summary, evaluation, state: None });
                 }
                 RunEvent::Queued { .. }
                 | RunEvent::Started { .. }
@@ -295,7 +328,7 @@ impl Session<'_> {
 pub(super) fn watch(
     address: &str,
     run: RunId,
-    output: Option<PathBuf>,
+    home: Home,
     progress: &mut Progress,
 ) -> Result<Outcome, Failure> {
     let outcome = super::runtime()?.block_on(async {
@@ -311,7 +344,7 @@ pub(super) fn watch(
         };
         let (address, signals, local) = (address.to_owned(), &mut signals, &mut None);
         let mut session = Session { address, local, signals, progress };
-        session.see_through(&mut client, (run, known.model), Interrupt::Leaves, output).await
+        session.see_through(&mut client, (run, known.model), Interrupt::Leaves, home).await
     });
     progress.close();
     outcome

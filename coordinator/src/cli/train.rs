@@ -6,7 +6,8 @@ use clap::Args;
 use common::model::Registry;
 
 use super::exit::Failure;
-use super::job::{self, ClusterFlags, Job, Outcome};
+use super::job::{self, ClusterFlags, Home, Job, Outcome};
+use super::plot::{check_plot, draw_final};
 use super::progress::Progress;
 use super::spec_flags::SpecFlags;
 use crate::client::{StateFile, check_output};
@@ -21,7 +22,7 @@ Ctrl-C cancels the run; a second one leaves at once.
 Examples:
   coordinator run --local 3
   coordinator run --local 3 --model softmax --epochs 5 --set parameters.learning_rate=0.1
-  coordinator run my.toml --output final.safetensors
+  coordinator run my.toml --output final.safetensors --plot fields.png
   coordinator run my.toml --coordinator 10.0.0.1:7700 --min-workers 4 --detach
   coordinator run --local 2 --json | jq 'select(.event == \"round\") | .loss'")]
 pub(super) struct TrainFlags {
@@ -35,6 +36,9 @@ pub(super) struct TrainFlags {
     /// Bring the final state home (safetensors)
     #[arg(long, value_name = "FILE", conflicts_with = "detach")]
     output: Option<PathBuf>,
+    /// Draw the receptive fields at the end: the columns of `weights` (PNG)
+    #[arg(long, value_name = "FILE", conflicts_with = "detach")]
+    plot: Option<PathBuf>,
     /// Print the run's number and leave
     #[arg(long, conflicts_with = "local")]
     detach: bool,
@@ -52,16 +56,24 @@ pub(super) fn train(registry: Registry, flags: TrainFlags) -> Result<(), Failure
     if let Some(output) = &flags.output {
         check_output(output).map_err(Failure::bad_input)?;
     }
+    check_plot(flags.plot.as_deref(), &[flags.output.as_deref(), flags.initial_state.as_deref()])?;
     let state = match &flags.initial_state {
         Some(path) => Some(StateFile::load(path).map_err(Failure::bad_input)?.state),
         None => None,
     };
-    let job = Job { spec, state, output: flags.output, detach: flags.detach };
+    let home = Home { output: flags.output, keep: flags.plot.is_some() };
+    let job = Job { spec, state, home, detach: flags.detach };
     let mut progress = Progress::new(flags.json, flags.quiet);
     let outcome = job::perform(registry, job, &flags.cluster, &mut progress)?;
-    match outcome {
-        _ if progress.is_json() => Ok(()),
-        Outcome::Detached(run) => super::print(&format!("{run}\n")),
-        Outcome::Finished { summary, .. } => super::print(&summary.to_text()),
+    let (text, state) = match outcome {
+        Outcome::Detached(run) => (format!("{run}\n"), None),
+        Outcome::Finished { summary, state, .. } => (summary.to_text(), state),
+    };
+    if !progress.is_json() {
+        super::print(&text)?;
+    }
+    match (flags.plot, state) {
+        (Some(path), Some(state)) => draw_final(&state, &path, !progress.is_json() && !flags.quiet),
+        _ => Ok(()),
     }
 }

@@ -1,5 +1,5 @@
-//! States in files: what `--output` writes, and `--initial-state` and
-//! `evaluate` read.
+//! States in files: what `--output` writes, and `--initial-state`, `evaluate`
+//! and `plot` read.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -9,12 +9,16 @@ use std::path::{Path, PathBuf};
 use common::spec::RunSpec;
 use common::state::{NetworkState, StateError};
 
+use super::History;
+
 /// Metadata key of the model's name.
 const MODEL: &str = "samebit.model";
 /// Metadata key of the model's parameters, as TOML.
 const PARAMETERS: &str = "samebit.parameters";
 /// Metadata key of the whole spec, as TOML.
 const SPEC: &str = "samebit.spec";
+/// Metadata key of the run's history, as JSON.
+const HISTORY: &str = "samebit.history";
 
 /// Longest header of a safetensors file that is read, in bytes.
 const HEADER_BYTES: u64 = 16 << 20;
@@ -26,27 +30,50 @@ pub struct StateFile {
     pub state: NetworkState,
     /// The spec of the run that made it, if the file says.
     pub spec: Option<RunSpec>,
+    /// Where it was read.
+    path: PathBuf,
+    /// The history of the run that made it, as the file has it.
+    history: Option<String>,
 }
 
 impl StateFile {
     /// Reads a file, whoever wrote it.
     pub fn load(path: &Path) -> Result<Self, StateError> {
         let state = NetworkState::load(path)?;
-        let metadata = read_metadata(path)?;
+        let mut metadata = read_metadata(path)?;
         let spec = metadata
             .get(SPEC)
             .map(|text| RunSpec::from_toml(text))
             .transpose()
             .map_err(|error| file_error(path, format!("metadata `{SPEC}`: {error}")))?;
-        Ok(Self { state, spec })
+        Ok(Self { state, spec, path: path.to_owned(), history: metadata.remove(HISTORY) })
     }
 
-    /// Writes `state`, the outcome of `spec`. Equal runs write equal files.
-    pub fn save(path: &Path, state: &NetworkState, spec: &RunSpec) -> Result<(), StateError> {
+    /// What the run that made the state reported on its way. Read only where
+    /// it is asked for: nothing else hangs on it.
+    pub fn history(&self) -> Result<History, StateError> {
+        let Some(text) = &self.history else {
+            let message = "expected the history of a run, found none: files that `coordinator \
+                           run --output` or `coordinator follow --output` write have one";
+            return Err(file_error(&self.path, message.into()));
+        };
+        History::from_json(text)
+            .map_err(|error| file_error(&self.path, format!("metadata `{HISTORY}`: {error}")))
+    }
+
+    /// Writes `state`, the outcome of `spec`, and what was reported on the way.
+    /// Equal runs write equal files.
+    pub fn save(
+        path: &Path,
+        state: &NetworkState,
+        spec: &RunSpec,
+        history: &History,
+    ) -> Result<(), StateError> {
         let metadata = BTreeMap::from([
             (MODEL.to_owned(), spec.model.clone()),
             (PARAMETERS.to_owned(), spec.parameters.to_string()),
             (SPEC.to_owned(), spec.to_toml()),
+            (HISTORY.to_owned(), history.to_json()),
         ]);
         state.save(path, &metadata)
     }
@@ -120,6 +147,25 @@ mod tests {
         let error = check_output(&missing).unwrap_err().to_string();
         assert!(error.contains("missing/state.safetensors: cannot be written"), "{error}");
         assert!(check_output(Path::new("..")).is_err());
+    }
+
+    #[test]
+    fn a_file_keeps_its_history_and_one_without_says_how_to_get_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let spec = RunSpec::from_toml(RunSpec::example()).unwrap();
+        let state = NetworkState::default();
+        let history = History { confusion: vec![3, 0, 1, 2], ..History::default() };
+        StateFile::save(&path, &state, &spec, &history).unwrap();
+        assert_eq!(StateFile::load(&path).unwrap().history().unwrap(), history);
+
+        state.save(&path, &BTreeMap::new()).unwrap();
+        let error = StateFile::load(&path).unwrap().history().unwrap_err().to_string();
+        assert!(error.contains("found none") && error.contains("run --output"), "{error}");
+        let metadata = BTreeMap::from([(HISTORY.to_owned(), "{}".to_owned())]);
+        state.save(&path, &metadata).unwrap();
+        let error = StateFile::load(&path).unwrap().history().unwrap_err().to_string();
+        assert!(error.contains("samebit.history") && error.contains("missing field"), "{error}");
     }
 
     #[test]

@@ -1,0 +1,195 @@
+//! `coordinator plot`, and `--plot` of runs: pictures of a final state.
+//!
+//! ```text
+//! StateFile ── numbers ──▶ draw ── Picture ──▶ write: a PNG file
+//!                                        └───▶ draw::preview: a terminal
+//! ```
+
+mod chart;
+mod draw;
+mod write;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use common::limits;
+use common::state::NetworkState;
+
+use self::draw::{Confusion, DrawError, Fields, Histogram, Picture};
+use super::exit::Failure;
+use super::report::split_name;
+use crate::client::{StateFile, check_output};
+
+/// The tensor whose columns are receptive fields, where nobody says another.
+const WEIGHTS: &str = "weights";
+/// The tensor of the neurons' classes.
+const LABELS: &str = "labels";
+/// The tensor of the neurons' thresholds.
+const THETA: &str = "theta";
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+fields draws the columns of a matrix [inputs, neurons], each as a picture of its
+inputs; neurons of one class lie together. theta draws how often thresholds
+occur. confusion and curve draw what the run reported on its way.
+
+A terminal that says COLORTERM=truecolor gets a small version, unless NO_COLOR
+is set.
+
+Examples:
+  coordinator plot final.safetensors --out fields.png
+  coordinator plot final.safetensors --out layer1.png --tensor layer1.weights
+  coordinator plot final.safetensors --out flat.png --width 40
+  coordinator plot final.safetensors --out curve.png --what curve
+  coordinator plot final.safetensors --what confusion --preview always")]
+pub(super) struct PlotFlags {
+    /// The state (safetensors)
+    #[arg(value_name = "STATE")]
+    state: PathBuf,
+    /// Where to write the picture (PNG)
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// What to draw
+    #[arg(long, value_enum, default_value = "fields")]
+    what: What,
+    /// The matrix whose columns are the fields [default: weights]
+    #[arg(long, value_name = "NAME")]
+    tensor: Option<String>,
+    /// Columns of a field [default: as many as make it a square]
+    #[arg(long, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::FEATURES)))]
+    width: Option<u32>,
+    /// Whether to show a small version on the terminal
+    #[arg(long, value_enum, default_value = "auto")]
+    preview: Preview,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// What each neuron listens to
+    Fields,
+    /// How often thresholds occur
+    Theta,
+    /// Which classes were taken for which in the last evaluation
+    Confusion,
+    /// How loss and accuracy went
+    Curve,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Preview {
+    /// Wherever standard output goes
+    Always,
+    /// Not at all
+    Never,
+    /// On a terminal that shows colors
+    Auto,
+}
+
+/// Draws a state from a file.
+pub(super) fn plot(flags: &PlotFlags) -> Result<(), Failure> {
+    check_plot(flags.out.as_deref(), &[Some(&flags.state)])?;
+    let shown = match flags.preview {
+        Preview::Always => true,
+        Preview::Never => false,
+        Preview::Auto => write::terminal_shows_colors(),
+    };
+    if flags.out.is_none() && !shown {
+        let message = "nowhere to draw to: expected --out FILE.png, or a terminal that says \
+                       COLORTERM=truecolor; --preview always prints in any case";
+        return Err(Failure::bad_input(message));
+    }
+    if flags.what != What::Fields && (flags.tensor.is_some() || flags.width.is_some()) {
+        let message = "--tensor and --width belong to --what fields: leave them out";
+        return Err(Failure::bad_input(message));
+    }
+    let picture = draw(flags)?;
+    if let Some(out) = &flags.out {
+        write::png(out, &picture.canvas).map_err(Failure::failed)?;
+    }
+    if shown { show(&picture) } else { Ok(()) }
+}
+
+fn draw(flags: &PlotFlags) -> Result<Picture, Failure> {
+    let file = StateFile::load(&flags.state).map_err(Failure::bad_input)?;
+    let history = || file.history().map_err(Failure::bad_input);
+    let picture = match flags.what {
+        What::Fields => {
+            let name = flags.tensor.as_deref().unwrap_or(WEIGHTS);
+            return fields(&file.state, name, flags.width.map(|width| width as usize));
+        }
+        What::Theta => {
+            let theta = file.state.f32(THETA).map_err(Failure::bad_input)?;
+            let values = theta.as_slice().unwrap_or_default();
+            Histogram { name: "theta (mV)", owners: "neurons", values }.draw()
+        }
+        What::Confusion => {
+            let history = history()?;
+            let last = history.evaluations.last();
+            let of = last.map_or("last evaluation".to_owned(), |last| {
+                format!("{} split after round {}", split_name(last.split), last.round)
+            });
+            Confusion { counts: &history.confusion, of: &of }.draw()
+        }
+        What::Curve => {
+            let model = file.spec.as_ref().map_or("run", |spec| &spec.model);
+            chart::of_history(model, &history()?).draw()
+        }
+    };
+    picture.map_err(Failure::bad_input)
+}
+
+/// The columns of a matrix of a state.
+fn fields(state: &NetworkState, name: &str, width: Option<usize>) -> Result<Picture, Failure> {
+    let tensor = state.f32(name).map_err(|error| {
+        Failure::bad_input(format!("{error}: `coordinator plot STATE --tensor NAME` draws another"))
+    })?;
+    let [_, neurons] = *tensor.shape() else {
+        let message = format!(
+            "tensor `{name}`: expected the two dimensions [inputs, neurons], found shape {:?}",
+            tensor.shape()
+        );
+        return Err(Failure::bad_input(message));
+    };
+    // Another model may mean something else by the name.
+    let labels = state.u64(LABELS).ok().filter(|labels| labels.shape() == [neurons]);
+    let labels = labels.and_then(|labels| labels.as_slice());
+    let values = tensor.as_slice().unwrap_or_default();
+    let picture: Result<Picture, DrawError> =
+        Fields { name, values, neurons, labels, width }.draw();
+    picture.map_err(|error| Failure::bad_input(format!("tensor `{name}`: {error}")))
+}
+
+/// Prints a small version and what it shows.
+fn show(picture: &Picture) -> Result<(), Failure> {
+    let preview = draw::preview(picture, write::terminal_columns());
+    super::print(&format!("{preview}{}\n", picture.caption))
+}
+
+/// Checks before a run begins, or a file is read, that a picture can be written
+/// and takes no other file's place.
+pub(super) fn check_plot(plot: Option<&Path>, others: &[Option<&Path>]) -> Result<(), Failure> {
+    let Some(plot) = plot else { return Ok(()) };
+    check_output(plot).map_err(Failure::bad_input)?;
+    if others.iter().flatten().any(|other| write::same_file(plot, other)) {
+        let message = format!("{}: expected a file for the picture alone", plot.display());
+        return Err(Failure::bad_input(message));
+    }
+    Ok(())
+}
+
+/// Draws the fields of a run's final state, for `--plot`. The run has ended
+/// well, whatever comes of this.
+pub(super) fn draw_final(state: &NetworkState, path: &Path, shown: bool) -> Result<(), Failure> {
+    let drawn = fields(state, WEIGHTS, None).and_then(|picture| {
+        write::png(path, &picture.canvas).map_err(Failure::failed)?;
+        Ok(picture)
+    });
+    let picture = drawn.map_err(|failure| {
+        failure.and("the run has ended well, and only its picture is missing")
+    })?;
+    if shown && write::terminal_shows_colors() { show(&picture) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests;
