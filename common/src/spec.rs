@@ -70,8 +70,8 @@ pub struct DatasetSpec {
     /// `npy`, 1 for the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<f32>,
-    /// For sources without a test split of their own: the last so many
-    /// examples are the test split.
+    /// The last so many training examples are the test split, in place of the
+    /// source's own if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_examples: Option<u64>,
 }

@@ -94,20 +94,18 @@ struct Loaded {
 impl Loaded {
     fn into_dataset(self, spec: &DatasetSpec) -> Result<Dataset, DatasetError> {
         let Self { mut train, test, scale } = self;
+        let all = train.labels.len();
         let test = match (test, spec.test_examples) {
             (Some(test), None) => test,
-            (Some(_), Some(found)) => {
-                let expected = format!("no `test_examples`: {} has a test split", spec.source);
-                return Err(invalid(expected, found));
-            }
-            (None, wanted) => {
-                let (wanted, all) = (wanted.unwrap_or(0), train.labels.len());
-                let wanted = usize::try_from(wanted).ok().filter(|wanted| *wanted <= all);
-                let Some(wanted) = wanted else {
-                    let expected = format!("`test_examples` of at most {all}, all there are");
-                    return Err(invalid(expected, spec.test_examples.unwrap_or(0)));
+            (None, None) => train.split_off(all),
+            (_, Some(wanted)) => {
+                let first = usize::try_from(wanted).ok().and_then(|wanted| all.checked_sub(wanted));
+                let Some(first) = first else {
+                    let expected =
+                        format!("`test_examples` of at most {all}, all there are to train on");
+                    return Err(invalid(expected, wanted));
                 };
-                train.split_off(all - wanted)
+                train.split_off(first)
             }
         };
         let scale = spec.scale.unwrap_or(scale);

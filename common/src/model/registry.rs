@@ -9,10 +9,14 @@ use crate::model::{DataShape, Model, ModelError};
 pub type Factory =
     dyn Fn(&toml::Table, DataShape, u64) -> Result<Box<dyn Model>, ModelError> + Send + Sync;
 
+/// Puts into a spec's table what suits a model.
+pub type Defaults = dyn Fn(&mut toml::Table) + Send + Sync;
+
 /// A registered model.
 #[derive(Clone)]
 struct Entry {
     about: &'static str,
+    defaults: Option<Arc<Defaults>>,
     factory: Arc<Factory>,
 }
 
@@ -51,7 +55,46 @@ impl Registry {
             + Sync
             + 'static,
     {
-        self.models.insert(name, Entry { about, factory: Arc::new(factory) });
+        self.models.insert(name, Entry { about, defaults: None, factory: Arc::new(factory) });
+    }
+
+    /// Adds a model that has values of its own for what a spec leaves out.
+    /// `defaults` gets the whole spec, before it is read as one, and puts in
+    /// what suits: `batch_size`, `evaluation.labelling`, `parameters.x`. What
+    /// the user has said stays, whatever it does ([`Registry::complete`]).
+    pub fn register_with_defaults<D, F>(
+        &mut self,
+        name: &'static str,
+        about: &'static str,
+        defaults: D,
+        factory: F,
+    ) where
+        D: Fn(&mut toml::Table) + Send + Sync + 'static,
+        F: Fn(&toml::Table, DataShape, u64) -> Result<Box<dyn Model>, ModelError>
+            + Send
+            + Sync
+            + 'static,
+    {
+        let defaults: Option<Arc<Defaults>> = Some(Arc::new(defaults));
+        self.models.insert(name, Entry { about, defaults, factory: Arc::new(factory) });
+    }
+
+    /// Adds to a spec's table what its model has values of its own for. What
+    /// is there stays, and is not judged: reading the table as a spec does
+    /// that.
+    pub fn complete(&self, table: &mut toml::Table) {
+        let name = table.get("model").and_then(toml::Value::as_str);
+        let entry = name.and_then(|name| self.models.get(name));
+        let Some(defaults) = entry.and_then(|entry| entry.defaults.as_ref()) else { return };
+        let mut suits = table.clone();
+        defaults(&mut suits);
+        let trains = table.get("update_weights").and_then(toml::Value::as_bool) != Some(false);
+        if !trains || table.contains_key("epochs") || table.contains_key("rounds") {
+            // How long to train is said in one of two ways.
+            suits.remove("epochs");
+            suits.remove("rounds");
+        }
+        fill(table, suits);
     }
 
     /// Makes the model `name`.
@@ -72,5 +115,69 @@ impl Registry {
     /// Names and descriptions, in the order of the names.
     pub fn list(&self) -> impl Iterator<Item = (&'static str, &'static str)> + '_ {
         self.models.iter().map(|(name, entry)| (*name, entry.about))
+    }
+}
+
+/// Adds the entries that a table lacks, in the tables within it too.
+fn fill(table: &mut toml::Table, suits: toml::Table) {
+    for (key, value) in suits {
+        match (table.get_mut(&key), value) {
+            (Some(toml::Value::Table(inner)), toml::Value::Table(value)) => fill(inner, value),
+            (Some(_), _) => {}
+            (None, value) => {
+                table.insert(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn completed(text: &str) -> String {
+        let mut registry = Registry::standard();
+        let defaults = |table: &mut toml::Table| {
+            *table = "replicas = 2\nbatch_size = 3\nepochs = 4\nevaluation.labelling = true\n\
+                      [parameters]\nrate = 0.5\nlayers = [1]\n"
+                .parse()
+                .unwrap();
+        };
+        registry.register_with_defaults(
+            "own",
+            "for tests",
+            defaults,
+            super::super::mlp::Mlp::build,
+        );
+        let mut table = text.parse().unwrap();
+        registry.complete(&mut table);
+        table.to_string()
+    }
+
+    fn check(text: &str, expected: &str) {
+        let expected = expected.parse::<toml::Table>().unwrap().to_string();
+        assert_eq!(completed(text), expected, "{text}");
+    }
+
+    #[test]
+    fn what_the_user_left_out_is_added_and_nothing_else() {
+        let all = "batch_size = 3\nepochs = 4\nevaluation.labelling = true\n\
+                   parameters = {rate = 0.5, layers = [1]}\n";
+        check("model = 'own'", &format!("model = 'own'\nreplicas = 2\n{all}"));
+        check("model = 'own'\nreplicas = 9", &format!("model = 'own'\nreplicas = 9\n{all}"));
+        let said = "model = 'own'\nreplicas = 'x'\nbatch_size = 0\nrounds = 1\nevaluation = 7\n\
+                    parameters = {rate = 1, layers = []}\n";
+        check(said, said);
+        let inner = "model = 'own'\nreplicas = 1\nbatch_size = 1\nupdate_weights = false\n";
+        check(
+            &format!("{inner}evaluation.every = 1\nparameters.rate = 2"),
+            &format!(
+                "{inner}evaluation = {{every = 1, labelling = true}}\n\
+                 parameters = {{rate = 2, layers = [1]}}"
+            ),
+        );
+        for other in ["model = 'mlp'", "model = 'unknown'", "model = 3", "replicas = 1"] {
+            check(other, other);
+        }
     }
 }

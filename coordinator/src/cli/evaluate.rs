@@ -57,7 +57,7 @@ enum SplitFlag {
 /// Evaluates, and prints loss, accuracy and confusion matrix.
 pub(super) fn evaluate(registry: Registry, flags: EvaluateFlags) -> Result<(), Failure> {
     let file = StateFile::load(&flags.state).map_err(Failure::bad_input)?;
-    let spec = evaluation_spec(file.spec.as_ref(), &flags)?;
+    let spec = evaluation_spec(&registry, file.spec.as_ref(), &flags)?;
     let job = Job { spec, state: Some(file.state), home: Home::default(), detach: false };
     let mut progress = Progress::new(flags.json, true);
     let outcome = job::perform(registry, job, &flags.cluster, &mut progress)?;
@@ -73,7 +73,11 @@ pub(super) fn evaluate(registry: Registry, flags: EvaluateFlags) -> Result<(), F
 
 /// The spec that judges a state: that of the run that made it, as far as the
 /// file says and flags do not differ.
-fn evaluation_spec(made_by: Option<&RunSpec>, flags: &EvaluateFlags) -> Result<RunSpec, Failure> {
+fn evaluation_spec(
+    registry: &Registry,
+    made_by: Option<&RunSpec>,
+    flags: &EvaluateFlags,
+) -> Result<RunSpec, Failure> {
     let mut table = match made_by {
         Some(spec) => spec.to_toml().parse::<Table>().map_err(Failure::failed)?,
         None => Table::new(),
@@ -101,6 +105,7 @@ fn evaluation_spec(made_by: Option<&RunSpec>, flags: &EvaluateFlags) -> Result<R
     let evaluation = Table::from_iter([("split".to_owned(), Value::from(split))]);
     table.insert("evaluation".into(), evaluation.into());
     apply_settings(&mut table, &flags.set)?;
+    registry.complete(&mut table);
     to_spec(&table)
 }
 
@@ -126,21 +131,44 @@ mod tests {
         let text = "model = \"mlp\"\nepochs = 3\nparameters = {momentum = 0.5}\n\
                     dataset = {source = \"digits\"}\nevaluation = {every = 2}\n";
         let made_by = RunSpec::from_toml(text).unwrap();
-        let spec = evaluation_spec(Some(&made_by), &flags(&[])).unwrap();
+        let spec = evaluation_spec(&Registry::standard(), Some(&made_by), &flags(&[])).unwrap();
         assert_eq!((spec.update_weights, spec.epochs, spec.rounds), (false, None, None));
         assert_eq!((spec.evaluation.split, spec.evaluation.every), (Split::Test, 0));
         assert_eq!(spec.parameters["momentum"].as_float(), Some(0.5));
         let other = flags(&["--dataset", "csv:x.csv", "--split", "train"]);
-        let spec = evaluation_spec(Some(&made_by), &other).unwrap();
+        let spec = evaluation_spec(&Registry::standard(), Some(&made_by), &other).unwrap();
         assert_eq!(spec.dataset.source, "csv:x.csv");
         assert_eq!(spec.evaluation.split, Split::Train);
     }
 
     #[test]
+    fn a_model_may_have_its_own_values_for_an_evaluation() {
+        let mut registry = Registry::standard();
+        let defaults = |table: &mut Table| {
+            assert_eq!(table["update_weights"].as_bool(), Some(false));
+            let evaluation = table["evaluation"].as_table_mut().unwrap();
+            evaluation.insert("labelling".into(), true.into());
+            evaluation.insert("split".into(), "train".into());
+            table.insert("epochs".into(), 3.into());
+        };
+        let never = |_: &Table, _, _| Err(common::model::ModelError::Other("no model".into()));
+        registry.register_with_defaults("own", "for tests", defaults, never);
+        let flags = flags(&["--model", "own", "--dataset", "digits"]);
+        let spec = evaluation_spec(&registry, None, &flags).unwrap();
+        let evaluation = &spec.evaluation;
+        assert_eq!(
+            (evaluation.split, evaluation.labelling, spec.epochs),
+            (Split::Test, true, None)
+        );
+    }
+
+    #[test]
     fn a_file_that_says_nothing_needs_flags() {
-        assert!(evaluation_spec(None, &flags(&["--model", "mlp"])).is_err());
-        assert!(evaluation_spec(None, &flags(&["--dataset", "digits"])).is_err());
+        assert!(evaluation_spec(&Registry::standard(), None, &flags(&["--model", "mlp"])).is_err());
+        assert!(
+            evaluation_spec(&Registry::standard(), None, &flags(&["--dataset", "digits"])).is_err()
+        );
         let both = flags(&["--model", "softmax", "--dataset", "digits"]);
-        assert_eq!(evaluation_spec(None, &both).unwrap().model, "softmax");
+        assert_eq!(evaluation_spec(&Registry::standard(), None, &both).unwrap().model, "softmax");
     }
 }

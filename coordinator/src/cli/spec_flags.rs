@@ -1,5 +1,6 @@
 //! From a spec file and flags to one spec: the file, then flags, then
-//! `--set`, the later before the earlier.
+//! `--set`, the later before the earlier; then what the model has values of
+//! its own for.
 
 use std::fs::File;
 use std::io::Read;
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use common::limits;
+use common::model::Registry;
 use common::spec::RunSpec;
 use toml::{Table, Value};
 
@@ -54,13 +56,25 @@ pub(super) struct SpecFlags {
 
 impl SpecFlags {
     /// The spec that file and flags make together.
-    pub(super) fn assemble(&self) -> Result<RunSpec, Failure> {
+    pub(super) fn assemble(&self, registry: &Registry) -> Result<RunSpec, Failure> {
+        let example = || RunSpec::example().parse::<Table>().map_err(Failure::failed);
         let mut table = match &self.spec {
             Some(path) => read_table(path)?,
-            None => RunSpec::example().parse().map_err(Failure::failed)?,
+            None => example()?,
         };
+        // The example's values are nobody's choice for another model: only its
+        // data is taken, and how long it trains where nothing else says that.
+        let is_other = self.spec.is_none()
+            && self.model.as_deref().is_some_and(|model| !names_model(&table, model));
+        if is_other {
+            table.retain(|key, _| key == "dataset");
+        }
         self.apply_flags(&mut table)?;
         apply_settings(&mut table, &self.set)?;
+        registry.complete(&mut table);
+        if is_other && !table.contains_key("epochs") && !table.contains_key("rounds") {
+            table.extend(example()?.remove_entry("epochs"));
+        }
         to_spec(&table).map_err(|failure| match &self.spec {
             Some(path) => failure.and(format!("the spec is {}", path.display())),
             None => failure,
@@ -111,11 +125,15 @@ pub(super) fn to_spec(table: &Table) -> Result<RunSpec, Failure> {
 
 /// Names the model; parameters and merge rules of another model go with it.
 pub(super) fn set_model(table: &mut Table, model: &str) {
-    if table.get("model").and_then(Value::as_str) != Some(model) {
+    if !names_model(table, model) {
         table.remove("parameters");
         table.remove("merge");
     }
     table.insert("model".into(), model.into());
+}
+
+fn names_model(table: &Table, model: &str) -> bool {
+    table.get("model").and_then(Value::as_str) == Some(model)
 }
 
 /// Names the data; the scale and split of another source go with it.
@@ -144,7 +162,7 @@ mod tests {
     use super::*;
 
     fn assemble(flags: &SpecFlags) -> RunSpec {
-        flags.assemble().unwrap()
+        flags.assemble(&Registry::standard()).unwrap()
     }
 
     fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
@@ -205,8 +223,48 @@ mod tests {
     }
 
     #[test]
+    fn without_a_file_another_model_has_what_any_spec_leaves_out() {
+        let flags = SpecFlags { model: Some("softmax".into()), ..Default::default() };
+        let expected = RunSpec {
+            model: "softmax".into(),
+            parameters: Table::new(),
+            ..RunSpec::default_digits()
+        };
+        assert_eq!(assemble(&flags), expected);
+    }
+
+    #[test]
+    fn a_models_own_values_stand_in_for_what_nobody_said() {
+        let mut registry = Registry::standard();
+        let defaults = |table: &mut Table| {
+            for (key, value) in [("replicas", 1), ("batch_size", 2), ("epochs", 3)] {
+                table.insert(key.into(), value.into());
+            }
+            let labelling = Table::from_iter([("labelling".to_owned(), Value::from(true))]);
+            table.insert("evaluation".into(), labelling.into());
+        };
+        let never = |_: &Table, _, _| Err(common::model::ModelError::Other("no model".into()));
+        registry.register_with_defaults("own", "for tests", defaults, never);
+        let spec = |flags: SpecFlags| {
+            let spec =
+                SpecFlags { model: Some("own".into()), ..flags }.assemble(&registry).unwrap();
+            (spec.replicas, spec.batch_size, spec.epochs, spec.rounds, spec.evaluation.labelling)
+        };
+        let none = SpecFlags::default;
+        assert_eq!(spec(none()), (1, 2, Some(3), None, true));
+        let said = SpecFlags { replicas: Some(8), rounds: Some(5), ..none() };
+        assert_eq!(spec(said), (8, 2, None, Some(5), true));
+        let set = vec!["evaluation.labelling=false".into(), "epochs=1".into()];
+        assert_eq!(spec(SpecFlags { set, ..none() }), (1, 2, Some(1), None, false));
+        // What a file says is said.
+        let (_folder, path) = file(FILE);
+        let of_file = SpecFlags { spec: Some(path), ..none() };
+        assert_eq!(spec(of_file), (3, 2, Some(2), None, true));
+    }
+
+    #[test]
     fn wrong_flags_are_bad_input() {
-        let exit = |flags: SpecFlags| flags.assemble().unwrap_err().exit();
+        let exit = |flags: SpecFlags| flags.assemble(&Registry::standard()).unwrap_err().exit();
         let (_folder, broken) = file("model = ");
         let wrong = [
             SpecFlags { set: vec!["replicas".into()], ..Default::default() },

@@ -14,7 +14,8 @@ use crate::client::{StateFile, check_output};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The spec is the file, then flags, then --set, the later before the earlier.
+The spec is the file, then flags, then --set, the later before the earlier, and
+then the model's own values for what none of them says.
 Equal specs over equal data end in the same digest, on any cluster.
 
 Ctrl-C cancels the run; a second one leaves at once.
@@ -52,7 +53,7 @@ pub(super) struct TrainFlags {
 
 /// Trains, and prints how it went.
 pub(super) fn train(registry: Registry, flags: TrainFlags) -> Result<(), Failure> {
-    let spec = flags.spec.assemble()?;
+    let spec = flags.spec.assemble(&registry)?;
     if let Some(output) = &flags.output {
         check_output(output).map_err(Failure::bad_input)?;
     }

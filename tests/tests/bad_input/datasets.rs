@@ -53,8 +53,8 @@ fn sources() {
         over("no such table", "csv:DIR/none.csv").says(&["DIR/none.csv", "No such file"]),
         over("a folder for a table", "csv:DIR").says(&["DIR", "expected a file"]),
         over("a device for a table", "csv:/dev/zero").says(&["/dev/zero", "expected a file"]),
-        over("a split of the digits", "digits --set dataset.test_examples=5")
-            .says(&["test_examples", "digits has a test split"]),
+        over("more held out than there is", "digits --set dataset.test_examples=1439")
+            .says(&["`test_examples` of at most 1438", "found 1439"]),
         over("a label of no class", "digits --set dataset.classes=9").says(&[
             "digits, line",
             "below 9",

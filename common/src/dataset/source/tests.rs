@@ -99,6 +99,40 @@ fn idx_folders_load_under_all_their_names() {
 }
 
 #[test]
+fn training_examples_are_held_out_in_place_of_a_sources_own_test_split() {
+    let one_image = idx(0x803, &[1, 1, 2], &[7, 8]);
+    let one_label = idx(0x801, &[1], &[4]);
+    let folder = Folder::new(&[
+        (IMAGES, images()),
+        (LABELS, labels()),
+        (TEST_IMAGES, one_image),
+        (TEST_LABELS, one_label),
+    ]);
+    let held_out = |spec: DatasetSpec, count| {
+        load(&DatasetSpec { test_examples: Some(count), ..spec }).unwrap()
+    };
+    let data = held_out(folder.spec("idx", ""), 2);
+    assert_eq!(data.train.features(), &Features::U8(vec![0, 51]));
+    assert_eq!(data.test.features(), &Features::U8(vec![102, 153, 204, 255]));
+    assert_eq!((data.train.labels(), data.test.labels()), (&[0][..], &[2, 1][..]));
+    // What nobody is judged by does not count.
+    assert_eq!(data.train.classes(), 3);
+    assert!(held_out(folder.spec("idx", ""), 0).test.is_empty());
+
+    let digits = DatasetSpec { source: "digits".into(), ..folder.spec("idx", "") };
+    let all = load(&digits).unwrap();
+    let data = held_out(digits, 100);
+    assert_eq!((data.train.len(), data.test.len()), (1338, 100));
+    assert_eq!(data.test.labels(), &all.train.labels()[1338..]);
+
+    let folder = npy_folder(npy(&array![[1.0f32], [2.0]]), npy(&array![0u8, 1]));
+    std::fs::write(folder.0.path().join("test_features.npy"), npy(&array![[3.0f32]])).unwrap();
+    std::fs::write(folder.0.path().join("test_labels.npy"), npy(&array![1u8])).unwrap();
+    let data = held_out(folder.spec("npy", ""), 1);
+    assert_eq!(data.test.features(), &Features::F32(vec![2.0]));
+}
+
+#[test]
 fn bad_idx_files_are_refused() {
     let cut = |bytes: Vec<u8>, by: usize| bytes[..bytes.len() - by].to_vec();
     let damaged = |mut bytes: Vec<u8>| {
@@ -193,9 +227,12 @@ fn csv_files_split_where_the_spec_says() {
     let data = split(Some(3)).unwrap();
     assert_eq!((data.train.len(), data.test.len()), (0, 3));
     let error = split(Some(4)).unwrap_err().to_string();
-    assert!(error.contains("`test_examples` of at most 3, all there are, found 4"), "{error}");
-    let digits = DatasetSpec { source: "digits".into(), test_examples: Some(9), ..spec };
-    check_error(&digits, "no `test_examples`: digits has a test split, found 9");
+    assert!(
+        error.contains("`test_examples` of at most 3, all there are to train on, found 4"),
+        "{error}"
+    );
+    let digits = DatasetSpec { source: "digits".into(), test_examples: Some(1439), ..spec };
+    check_error(&digits, "`test_examples` of at most 1438, all there are to train on, found 1439");
 }
 
 #[test]
