@@ -7,6 +7,7 @@ mod network;
 mod parameters;
 pub mod registry;
 pub mod softmax;
+pub mod spiking;
 mod vector;
 
 use ndarray::ArrayView2;

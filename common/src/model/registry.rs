@@ -38,11 +38,13 @@ impl Registry {
         Self::default()
     }
 
-    /// The models that come with Samebit: `softmax` and `mlp`.
+    /// The models that come with Samebit: `softmax`, `mlp` and `spiking`.
     pub fn standard() -> Self {
         let mut registry = Self::empty();
         registry.register("softmax", super::softmax::ABOUT, super::softmax::Softmax::build);
         registry.register("mlp", super::mlp::ABOUT, super::mlp::Mlp::build);
+        let (about, complete) = (super::spiking::ABOUT, super::spiking::Spiking::complete);
+        registry.register_with_defaults("spiking", about, complete, super::spiking::Spiking::build);
         registry
     }
 

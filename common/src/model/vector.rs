@@ -24,8 +24,6 @@ pub(in crate::model) trait Vector: Copy {
     unsafe fn minus(self, other: Self) -> Self;
     /// The larger one; `other` where neither is.
     unsafe fn larger(self, other: Self) -> Self;
-    /// The smaller one; `other` where neither is.
-    unsafe fn smaller(self, other: Self) -> Self;
     /// A bit for each lane, the first lane's lowest: set where `self` is above
     /// `other`.
     unsafe fn above(self, other: Self) -> u32;
@@ -94,10 +92,6 @@ impl Vector for PlainFour {
     #[inline(always)]
     unsafe fn larger(self, other: Self) -> Self {
         unsafe { self.choose(other, self, other) }
-    }
-    #[inline(always)]
-    unsafe fn smaller(self, other: Self) -> Self {
-        unsafe { other.choose(self, self, other) }
     }
     #[inline(always)]
     unsafe fn above(self, other: Self) -> u32 {
@@ -187,10 +181,6 @@ mod x86 {
             unsafe { _mm_max_ps(self, other) }
         }
         #[inline(always)]
-        unsafe fn smaller(self, other: Self) -> Self {
-            unsafe { _mm_min_ps(self, other) }
-        }
-        #[inline(always)]
         unsafe fn above(self, other: Self) -> u32 {
             unsafe { _mm_movemask_ps(_mm_cmpgt_ps(self, other)) as u32 }
         }
@@ -248,10 +238,6 @@ mod x86 {
             unsafe { _mm256_max_ps(self, other) }
         }
         #[inline(always)]
-        unsafe fn smaller(self, other: Self) -> Self {
-            unsafe { _mm256_min_ps(self, other) }
-        }
-        #[inline(always)]
         unsafe fn above(self, other: Self) -> u32 {
             unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(self, other)) as u32 }
         }
@@ -304,10 +290,6 @@ mod x86 {
         #[inline(always)]
         unsafe fn larger(self, other: Self) -> Self {
             unsafe { _mm512_max_ps(self, other) }
-        }
-        #[inline(always)]
-        unsafe fn smaller(self, other: Self) -> Self {
-            unsafe { _mm512_min_ps(self, other) }
         }
         #[inline(always)]
         unsafe fn above(self, other: Self) -> u32 {

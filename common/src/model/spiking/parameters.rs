@@ -1,0 +1,274 @@
+//! The settings of the network, with the values of Diehl & Cook 2015.
+
+use std::ops::RangeInclusive;
+
+use super::encoding;
+use super::kernel::Rates;
+use crate::limits;
+use crate::model::{DataShape, ModelError, Parameters};
+
+/// Inputs of the published network. With more or fewer, rates and the sum of a
+/// neuron's weights change in inverse and in direct proportion, so that a
+/// neuron is driven alike.
+const PUBLISHED_INPUTS: f64 = 784.0;
+
+/// Neurons under which thresholds rise by less: in equilibrium a network makes
+/// `neurons · theta / 1000` spikes a presentation at the published rise, which
+/// has to be more than the least number of spikes.
+const SCALED_NEURONS: f64 = 400.0;
+
+/// Most presentations of an example.
+const ATTEMPTS: usize = 1 << 10;
+
+/// A time in ms that something decays with.
+const TIMES: RangeInclusive<f64> = 1e-3..=1e12;
+/// A potential in mV.
+const POTENTIALS: RangeInclusive<f64> = -1e3..=1e3;
+/// A factor that has no unit.
+const FACTORS: RangeInclusive<f64> = 1e-3..=1e6;
+
+/// How many neurons may spike in one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SpikesPerStep {
+    /// The one that is furthest above its threshold.
+    One,
+    /// All that are above their thresholds, as published.
+    All,
+}
+
+/// The settings as a user gives them: times in ms, potentials in mV, rates in
+/// Hz. docs/SPIKING.md tells what each of them does.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Settings {
+    pub(super) inputs: usize,
+    pub(super) classes: usize,
+    pub(super) neurons: usize,
+    pub(super) dt: f64,
+    pub(super) presentation: f64,
+    pub(super) rest: f64,
+    pub(super) rate: f64,
+    pub(super) intensity: f64,
+    pub(super) intensity_step: f64,
+    pub(super) intensity_limit: f64,
+    pub(super) least_spikes: u32,
+    pub(super) spikes_per_step: SpikesPerStep,
+    pub(super) rest_potential: f64,
+    pub(super) reset_potential: f64,
+    pub(super) threshold: f64,
+    pub(super) excitatory_reversal: f64,
+    pub(super) inhibitory_reversal: f64,
+    pub(super) membrane_time: f64,
+    pub(super) excitatory_time: f64,
+    pub(super) inhibitory_time: f64,
+    pub(super) refractory: f64,
+    pub(super) inhibition: f64,
+    pub(super) theta_start: f64,
+    pub(super) theta_plus: f64,
+    pub(super) theta_time: f64,
+    pub(super) theta_step: f64,
+    pub(super) pre_time: f64,
+    pub(super) post1_time: f64,
+    pub(super) post2_time: f64,
+    pub(super) pre_rate: f64,
+    pub(super) post_rate: f64,
+    pub(super) initial_weight: f64,
+    pub(super) weight_max: f64,
+    pub(super) weight_sum: f64,
+}
+
+impl Settings {
+    /// Reads and checks them.
+    pub(super) fn read(table: &toml::Table, shape: DataShape) -> Result<Self, ModelError> {
+        let mut parameters = Parameters::new(table);
+        let read = &mut parameters;
+        let scale = PUBLISHED_INPUTS / shape.features.max(1) as f64;
+        let neurons = read.whole_number("neurons", 400, 1..=most_neurons(shape))?;
+        let theta_plus = 0.05 * (neurons as f64 / SCALED_NEURONS).min(1.0);
+        let settings = Self {
+            inputs: shape.features,
+            classes: shape.classes,
+            neurons,
+            dt: read.number("dt_ms", 0.5, 1e-3..=1e3)?,
+            presentation: read.number("presentation_ms", 350.0, 1e-3..=1e6)?,
+            rest: read.number("rest_ms", 150.0, 0.0..=1e6)?,
+            rate: read.number("rate_hz", 31.875 * scale, 0.0..=1e6)?,
+            intensity: read.number("intensity", 2.0, FACTORS)?,
+            intensity_step: read.number("intensity_step", 1.0, FACTORS)?,
+            intensity_limit: read.number("intensity_limit", 32.0, FACTORS)?,
+            least_spikes: read.whole_number("least_spikes", 5, 0..=1 << 20)? as u32,
+            spikes_per_step: match read.choice("spikes_per_step", &["one", "all"])? {
+                "all" => SpikesPerStep::All,
+                _ => SpikesPerStep::One,
+            },
+            rest_potential: read.number("rest_potential_mv", -65.0, POTENTIALS)?,
+            reset_potential: read.number("reset_potential_mv", -65.0, POTENTIALS)?,
+            threshold: read.number("threshold_mv", -72.0, POTENTIALS)?,
+            excitatory_reversal: read.number("excitatory_reversal_mv", 0.0, POTENTIALS)?,
+            inhibitory_reversal: read.number("inhibitory_reversal_mv", -100.0, POTENTIALS)?,
+            membrane_time: read.number("membrane_time_ms", 100.0, TIMES)?,
+            excitatory_time: read.number("excitatory_time_ms", 1.0, TIMES)?,
+            inhibitory_time: read.number("inhibitory_time_ms", 2.0, TIMES)?,
+            refractory: read.number("refractory_ms", 5.0, 0.0..=1e6)?,
+            inhibition: read.number("inhibition", 17.0, 0.0..=1e6)?,
+            theta_start: read.number("theta_start_mv", 20.0, POTENTIALS)?,
+            theta_plus: read.number("theta_plus_mv", theta_plus, 0.0..=1e3)?,
+            theta_time: read.number("theta_time_ms", 1e7, TIMES)?,
+            theta_step: read.number("theta_step", 1.0, FACTORS)?,
+            pre_time: read.number("pre_time_ms", 20.0, TIMES)?,
+            post1_time: read.number("post1_time_ms", 20.0, TIMES)?,
+            post2_time: read.number("post2_time_ms", 40.0, TIMES)?,
+            pre_rate: read.number("pre_rate", 1e-4, 0.0..=1.0)?,
+            post_rate: read.number("post_rate", 1e-2, 0.0..=1.0)?,
+            initial_weight: read.number("initial_weight", 0.3, 0.0..=1e3)?,
+            weight_max: read.number("weight_max", 1.0, 1e-6..=1e3)?,
+            weight_sum: read.number("weight_sum", 78.0 / scale, 1e-6..=1e6)?,
+        };
+        parameters.finish()?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Checks what depends on several of them.
+    fn check(&self) -> Result<(), ModelError> {
+        let wrong = |parameter: &str, expected: String, found: f64| {
+            let (parameter, found) = (parameter.into(), found.to_string());
+            Err(ModelError::Parameter { parameter, expected, found })
+        };
+        if self.inputs == 0 || self.inputs > encoding::INPUTS || self.classes == 0 {
+            return Err(ModelError::Data {
+                expected: format!("1 to {} features, and a class", encoding::INPUTS),
+                found: format!("{} features and {} classes", self.inputs, self.classes),
+            });
+        }
+        let least = (self.dt, encoding::STEPS as f64 * self.dt);
+        if !(least.0..=least.1).contains(&self.presentation) {
+            let expected =
+                format!("1 to {} steps of `dt_ms` = {}", encoding::STEPS, self.dt);
+            return wrong("presentation_ms", expected, self.presentation);
+        }
+        // Forward Euler would overshoot.
+        let times = [
+            ("membrane_time_ms", self.membrane_time),
+            ("excitatory_time_ms", self.excitatory_time),
+            ("inhibitory_time_ms", self.inhibitory_time),
+        ];
+        for (name, time) in times {
+            if time < self.dt {
+                return wrong(name, format!("at least `dt_ms` = {}", self.dt), time);
+            }
+        }
+        if self.intensity_limit < self.intensity {
+            let expected = format!("at least `intensity` = {}", self.intensity);
+            return wrong("intensity_limit", expected, self.intensity_limit);
+        }
+        Ok(())
+    }
+
+    /// Steps of a presentation.
+    pub(super) fn steps(&self) -> usize {
+        libm::round(self.presentation / self.dt) as usize
+    }
+
+    /// The probability of a spike in a step, of the brightest inputs, for each
+    /// presentation that an example may have.
+    pub(super) fn probabilities(&self) -> Vec<f64> {
+        let intensity = |attempt: usize| self.intensity + self.intensity_step * attempt as f64;
+        (0..ATTEMPTS)
+            .map(intensity)
+            .take_while(|intensity| *intensity <= self.intensity_limit)
+            .map(|intensity| self.rate * intensity * self.dt * 1e-3)
+            .collect()
+    }
+
+    /// What is left of thresholds after a presentation and its rest, at a theta
+    /// step.
+    pub(super) fn theta_decay(&self, step: f64) -> f32 {
+        libm::exp(-step * (self.presentation + self.rest) / self.theta_time) as f32
+    }
+
+    /// A generous estimate of the input spikes of a presentation.
+    pub(super) fn expected_spikes(&self) -> u64 {
+        let probability = self.probabilities().last().copied().unwrap_or(0.0).min(1.0);
+        (self.inputs as f64 * self.steps() as f64 * probability) as u64
+    }
+}
+
+/// Most neurons for data of this shape: the state has its bound, and so have
+/// the counts that labels are made of.
+fn most_neurons(shape: DataShape) -> usize {
+    let state = limits::STATE_ELEMENTS as usize / (shape.features + 2).max(1);
+    let counts = (limits::RESULT_COUNTS - limits::RESULT_NAMES) / shape.classes.max(1);
+    state.min(counts.saturating_sub(1)).max(1)
+}
+
+/// The settings as the steps need them.
+#[derive(Clone, Debug)]
+pub(super) struct Dynamics {
+    /// Rates of a step.
+    pub(super) rates: Rates,
+    /// Potential at rest, above the excitatory reversal potential [mV], as the
+    /// two that follow.
+    pub(super) start: f32,
+    /// Potential after a spike.
+    pub(super) reset: f32,
+    /// Potential that a neuron with `theta` 0 spikes at.
+    pub(super) threshold: f32,
+    /// Steps from a spike to the first in which the neuron moves again.
+    pub(super) refractory_steps: usize,
+    /// What a spike adds to `gi` of all others.
+    pub(super) inhibition: f32,
+    /// What a spike adds to the neuron's threshold [mV].
+    pub(super) theta_plus: f32,
+    /// What is left of thresholds after a presentation.
+    pub(super) theta_decay: f32,
+    /// Learning rate on an output spike.
+    pub(super) post_rate: f32,
+    /// Largest weight.
+    pub(super) weight_max: f32,
+    /// How many neurons may spike in a step.
+    pub(super) spikes_per_step: SpikesPerStep,
+    /// What is left of the pre-synaptic trace after so many steps.
+    pub(super) pre: Vec<f32>,
+    /// The same of the post-synaptic trace 2.
+    pub(super) post2: Vec<f32>,
+}
+
+impl Dynamics {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let dt = settings.dt;
+        let leak = dt / settings.membrane_time;
+        // Potentials count from the excitatory reversal potential, which then
+        // needs no term of its own.
+        let above = |potential: f64| potential - settings.excitatory_reversal;
+        let decay = |time: f64| libm::exp(-dt / time) as f32;
+        let trace = |time: f64| {
+            // As a trace decays that is multiplied step by step.
+            let next = |left: &f32| Some(left * decay(time));
+            std::iter::successors(Some(1.0), next).take(settings.steps()).collect()
+        };
+        Self {
+            rates: Rates {
+                keep: (1.0 - leak) as f32,
+                leak: leak as f32,
+                rest: (leak * above(settings.rest_potential)) as f32,
+                inhibitory: (leak * above(settings.inhibitory_reversal)) as f32,
+                excitatory_decay: (1.0 - dt / settings.excitatory_time) as f32,
+                inhibitory_decay: (1.0 - dt / settings.inhibitory_time) as f32,
+                post1_decay: decay(settings.post1_time),
+                pre_rate: settings.pre_rate as f32,
+            },
+            start: above(settings.rest_potential) as f32,
+            reset: above(settings.reset_potential) as f32,
+            threshold: above(settings.threshold) as f32,
+            refractory_steps: libm::round(settings.refractory / dt) as usize,
+            inhibition: settings.inhibition as f32,
+            theta_plus: (settings.theta_plus * settings.theta_step) as f32,
+            theta_decay: settings.theta_decay(settings.theta_step),
+            post_rate: settings.post_rate as f32,
+            weight_max: settings.weight_max as f32,
+            spikes_per_step: settings.spikes_per_step,
+            pre: trace(settings.pre_time),
+            post2: trace(settings.post2_time),
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! One presentation: an example's spikes go through the network, which spikes,
+//! and learns if it is to.
+//!
+//! In every step of `dt`, in this order (`gi` counts in units of the leak's
+//! conductance, as `ge` does):
+//!
+//! ```text
+//! v  += dt/τ · ((rest − v) + ge·(E_exc − v) + gi·(E_inh − v))    unless refractory
+//! ge −= dt/τe · ge        gi −= dt/τi · gi        post1 −= …
+//! a neuron with v > theta + offset spikes: the one with the largest excess
+//! gi += inhibition, of all but the neuron that spiked in the step before
+//! ge += Σ w of the inputs that spike;   w −= pre_rate · post1  for these
+//! the neuron that spikes: w += post_rate · pre · post2, post1 = post2 = 1,
+//!                         v = reset, theta += theta_plus, refractory
+//! ```
+//!
+//! The steps are taken in *runs* that end with the first spike. Neurons of
+//! active groups (see [`super::kernel`]) go first, step by step; then the quiet
+//! groups, tile by tile, through the whole run. Where a quiet neuron spikes
+//! before the run's end, the run ends there, and what went further is done
+//! again: a group starts from where it stood before the run, and a log has the
+//! weights that the active ones changed.
+
+use super::encoding::Events;
+use super::kernel::{self, ActiveStep, FLUSH_BELOW, FLUSH_STEPS, QuietRun, Variables};
+use super::lanes::{GROUP, Line, Weights, lines, place};
+use super::parameters::{Dynamics, SpikesPerStep};
+use crate::model::kernel::Isa;
+
+/// Most steps of a run: after so many, what a tile reads of the weights is
+/// read again by the next run.
+const RUN_STEPS: usize = 32;
+
+/// The weights and thresholds that a presentation works on.
+#[derive(Debug)]
+pub(super) struct Network<'a> {
+    /// The weights.
+    pub(super) weights: &'a mut Weights,
+    /// `[neurons]` [mV].
+    pub(super) theta: &'a mut [f32],
+}
+
+/// One presentation's task.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Task<'a> {
+    /// The input spikes.
+    pub(super) events: &'a Events,
+    /// How the network moves.
+    pub(super) dynamics: &'a Dynamics,
+    /// Whether it learns.
+    pub(super) learns: bool,
+}
+
+/// Presents examples, and owns the memory that this takes.
+#[derive(Debug)]
+pub(super) struct Presenter {
+    isa: Isa,
+    neurons: usize,
+    /// Where the neurons stand.
+    now: Variables,
+    /// Where they stand after the run at work.
+    next: Variables,
+    /// `theta + offset`, above the excitatory reversal potential [mV];
+    /// infinite in lanes that are no neurons.
+    threshold: Vec<Line>,
+    /// First step in which each neuron is no longer refractory.
+    until: Vec<Line>,
+    /// `gi` of all neurons of quiet groups.
+    gi: f32,
+    /// What quiet neurons see of inhibition in the steps of the run.
+    inhibition: Inhibition,
+    /// The quiet groups, ascending.
+    quiet: Vec<usize>,
+    /// The active groups, in the order of their first spikes.
+    active: Vec<usize>,
+    /// Quiet groups with a neuron above its threshold at the end of the run.
+    crossing: Vec<usize>,
+    /// Neurons that spiked in the step before.
+    before: Vec<usize>,
+    /// Step of each neuron's last spike.
+    last_spike: Vec<Option<u32>>,
+    /// Step of each input's last spike.
+    last_input: Vec<Option<u32>>,
+    /// Inputs that have spiked.
+    inputs: Vec<u32>,
+    /// The weights that active groups changed in the run, as they were.
+    log: Vec<Line>,
+    /// Spikes of each neuron.
+    spikes: Vec<u32>,
+}
+
+/// What is the same for all quiet neurons, step by step.
+#[derive(Clone, Debug, Default)]
+struct Inhibition {
+    /// [`kernel::Rates::membrane_keep`].
+    keep: Vec<f32>,
+    /// [`kernel::Rates::membrane_pull`].
+    pull: Vec<f32>,
+    /// `gi` after the step.
+    after: Vec<f32>,
+}
+
+impl Presenter {
+    /// For a network of this size.
+    pub(super) fn new(isa: Isa, inputs: usize, neurons: usize) -> Self {
+        Self {
+            isa,
+            neurons,
+            now: Variables::new(neurons),
+            next: Variables::new(neurons),
+            threshold: lines(neurons, f32::INFINITY),
+            until: lines(neurons, 0.0),
+            gi: 0.0,
+            inhibition: Inhibition::default(),
+            quiet: Vec::new(),
+            active: Vec::new(),
+            crossing: Vec::new(),
+            before: Vec::new(),
+            last_spike: vec![None; neurons],
+            last_input: vec![None; inputs],
+            inputs: Vec::new(),
+            log: Vec::new(),
+            spikes: vec![0; neurons],
+        }
+    }
+
+    /// Spikes of each neuron in the last presentation.
+    pub(super) fn spikes(&self) -> &[u32] {
+        &self.spikes
+    }
+
+    /// The groups with neurons that spiked in the last presentation.
+    pub(super) fn active(&self) -> &[usize] {
+        &self.active
+    }
+
+    /// Presents `events` to a network at rest. Returns the number of spikes.
+    pub(super) fn present(&mut self, network: &mut Network<'_>, task: &Task<'_>) -> u32 {
+        self.rest(network.theta, task.dynamics);
+        let (mut step, mut spikes) = (0, 0);
+        while step < task.events.steps() {
+            let most = RUN_STEPS.min(task.events.steps() - step);
+            let (steps, crossed) = self.run(network, task, (step, most));
+            for step in step..step + steps {
+                for input in task.events.sources(step) {
+                    let last = &mut self.last_input[*input as usize];
+                    if last.replace(step as u32).is_none() {
+                        self.inputs.push(*input);
+                    }
+                }
+            }
+            step += steps;
+            self.before.clear();
+            if crossed {
+                spikes += self.spike(network, task, step - 1);
+            }
+        }
+        spikes
+    }
+
+    /// Puts all neurons to rest.
+    fn rest(&mut self, theta: &[f32], dynamics: &Dynamics) {
+        self.now.v.fill(Line([dynamics.start; GROUP]));
+        self.now.ge.fill(Line::ZERO);
+        for (line, theta) in self.threshold.iter_mut().zip(theta.chunks(GROUP)) {
+            for (threshold, theta) in line.0.iter_mut().zip(theta) {
+                *threshold = *theta + dynamics.threshold;
+            }
+        }
+        self.until.fill(Line::ZERO);
+        self.gi = 0.0;
+        self.quiet.clear();
+        self.quiet.extend(0..self.neurons.div_ceil(GROUP));
+        self.active.clear();
+        self.before.clear();
+        self.last_spike.fill(None);
+        self.last_input.fill(None);
+        self.inputs.clear();
+        self.spikes.fill(0);
+    }
+
+    /// Takes all neurons through at most `most` steps from `first`, up to the
+    /// first step after which one is above its threshold. Returns the number of
+    /// steps, and whether there was one; `now` and `gi` are then after the last
+    /// step.
+    fn run(
+        &mut self,
+        network: &mut Network<'_>,
+        task: &Task<'_>,
+        (first, most): (usize, usize),
+    ) -> (usize, bool) {
+        let mut gi = self.gi;
+        let kick = task.dynamics.inhibition * self.before.len() as f32;
+        self.inhibition.plan(task.dynamics, first..first + most, &mut gi, kick);
+        let (taken, mut crossed) = self.run_active(network, task, first..first + most);
+        let mut steps = taken;
+        self.crossing.clear();
+        let run = |steps: usize| QuietRun {
+            isa: self.isa,
+            weights: network.weights,
+            events: task.events,
+            steps: first..first + steps,
+            keep: &self.inhibition.keep,
+            pull: &self.inhibition.pull,
+            rates: &task.dynamics.rates,
+            from: &self.now,
+            threshold: &self.threshold,
+        };
+        // How many groups are done, and how many of these went too far.
+        let (mut done, mut too_far) = (0, 0);
+        while done < self.quiet.len() {
+            let (worked, suspects) =
+                kernel::quiet(&run(steps), &self.quiet[done..], &mut self.next);
+            done += worked;
+            if suspects == 0 {
+                break;
+            }
+            crossed = true;
+            let suspects = &self.quiet[done - suspects..done];
+            let until = |group: &usize| {
+                kernel::quiet_until_crossing(&run(steps), *group, &mut self.next)
+            };
+            let shortest = suspects.iter().map(until).min().unwrap_or(steps);
+            if shortest < steps {
+                (steps, too_far) = (shortest, done);
+                self.crossing.clear();
+            }
+            self.crossing.extend(suspects);
+        }
+        let mut again = 0;
+        while again < too_far {
+            let groups = &self.quiet[again..too_far];
+            again += kernel::quiet(&run(steps), groups, &mut self.next).0;
+        }
+        if steps < taken {
+            self.undo(network, task, first..first + taken);
+            self.run_active(network, task, first..first + steps);
+        }
+        std::mem::swap(&mut self.now, &mut self.next);
+        self.gi = self.inhibition.after[steps - 1];
+        (steps, crossed)
+    }
+
+    /// Takes the active groups through steps, up to the first after which a
+    /// neuron is above its threshold. Returns the number of steps, and whether
+    /// there was one.
+    fn run_active(
+        &mut self,
+        network: &mut Network<'_>,
+        task: &Task<'_>,
+        steps: std::ops::Range<usize>,
+    ) -> (usize, bool) {
+        self.log.clear();
+        if self.active.is_empty() {
+            return (steps.len(), false);
+        }
+        for group in &self.active {
+            self.next.copy_group(&self.now, *group);
+        }
+        for step in steps.clone() {
+            let active = ActiveStep {
+                isa: self.isa,
+                events: task.events,
+                step,
+                rates: &task.dynamics.rates,
+                threshold: &self.threshold,
+                until: &self.until,
+            };
+            let log = task.learns.then_some(&mut self.log);
+            let crossed =
+                kernel::active(&active, &self.active, network.weights, &mut self.next, log);
+            if step == steps.start && !self.before.is_empty() {
+                self.inhibit(task.dynamics);
+            }
+            if crossed {
+                return (step + 1 - steps.start, true);
+            }
+        }
+        (steps.len(), false)
+    }
+
+    /// Inhibition from the step before, in active groups.
+    fn inhibit(&mut self, dynamics: &Dynamics) {
+        let others = |own: bool| dynamics.inhibition * (self.before.len() - usize::from(own)) as f32;
+        for group in &self.active {
+            for (lane, gi) in self.next.gi[*group].0.iter_mut().enumerate() {
+                *gi += others(self.before.contains(&(group * GROUP + lane)));
+            }
+        }
+    }
+
+    /// Takes back what active groups changed of the weights in these steps.
+    fn undo(
+        &mut self,
+        network: &mut Network<'_>,
+        task: &Task<'_>,
+        steps: std::ops::Range<usize>,
+    ) {
+        if self.log.is_empty() {
+            return;
+        }
+        for step in steps.rev() {
+            for group in self.active.iter().rev() {
+                let lines = network.weights.group_mut(*group);
+                for input in task.events.sources(step).iter().rev() {
+                    lines[*input as usize] = self.log.pop().expect("a line for every change");
+                }
+            }
+        }
+    }
+
+    /// Lets the neurons spike that have passed their thresholds in `step`, or
+    /// the foremost of them. Returns how many did.
+    fn spike(&mut self, network: &mut Network<'_>, task: &Task<'_>, step: usize) -> u32 {
+        let dynamics = task.dynamics;
+        self.find_spiking(dynamics.spikes_per_step, step);
+        for at in 0..self.before.len() {
+            let neuron = self.before[at];
+            let (group, lane) = place(neuron);
+            self.activate(group);
+            if task.learns {
+                network.weights.touch(group);
+                self.learn(network, dynamics, neuron, step);
+                network.theta[neuron] += dynamics.theta_plus;
+                self.threshold[group].0[lane] = network.theta[neuron] + dynamics.threshold;
+            }
+            self.now.post1[group].0[lane] = 1.0;
+            self.now.v[group].0[lane] = dynamics.reset;
+            self.until[group].0[lane] = (step + dynamics.refractory_steps) as f32;
+            self.last_spike[neuron] = Some(step as u32);
+            self.spikes[neuron] += 1;
+        }
+        self.before.len() as u32
+    }
+
+    /// Finds the neurons that spike in a step, ascending.
+    fn find_spiking(&mut self, spikes_per_step: SpikesPerStep, step: usize) {
+        let mut best = f32::NEG_INFINITY;
+        for group in self.active.iter().chain(&self.crossing) {
+            for lane in 0..GROUP {
+                let neuron = group * GROUP + lane;
+                let excess = self.now.v[*group].0[lane] - self.threshold[*group].0[lane];
+                let refractory = self.until[*group].0[lane] > step as f32;
+                if self.now.v[*group].0[lane] <= self.threshold[*group].0[lane] || refractory {
+                    continue;
+                }
+                if spikes_per_step == SpikesPerStep::One {
+                    let first = self.before.first().is_none_or(|first| neuron < *first);
+                    if excess < best || (excess == best && !first) {
+                        continue;
+                    }
+                    self.before.clear();
+                    best = excess;
+                }
+                self.before.push(neuron);
+            }
+        }
+        self.before.sort_unstable();
+        self.before.dedup();
+    }
+
+    /// Makes a group an active one.
+    fn activate(&mut self, group: usize) {
+        if let Ok(place) = self.quiet.binary_search(&group) {
+            self.quiet.remove(place);
+            self.active.push(group);
+            self.now.gi[group] = Line([self.gi; GROUP]);
+            self.now.post1[group] = Line::ZERO;
+        }
+    }
+
+    /// Plasticity of a neuron that spikes: `w += post_rate · pre · post2`, at
+    /// most the largest weight.
+    fn learn(&self, network: &mut Network<'_>, dynamics: &Dynamics, neuron: usize, step: usize) {
+        let Some(last) = self.last_spike[neuron] else { return };
+        let since = |last: u32| step - last as usize;
+        let rate = dynamics.post_rate * dynamics.post2[since(last)];
+        let (group, lane) = place(neuron);
+        let lines = network.weights.group_mut(group);
+        for input in &self.inputs {
+            let Some(last) = self.last_input[*input as usize] else { continue };
+            let weight = &mut lines[*input as usize].0[lane];
+            let raised = *weight + rate * dynamics.pre[since(last)];
+            *weight = if raised < dynamics.weight_max { raised } else { dynamics.weight_max };
+        }
+    }
+}
+
+impl Inhibition {
+    /// Plans steps from `gi` on. `kick` is the inhibition that arrives in the
+    /// first one.
+    fn plan(
+        &mut self,
+        dynamics: &Dynamics,
+        steps: std::ops::Range<usize>,
+        gi: &mut f32,
+        kick: f32,
+    ) {
+        self.keep.clear();
+        self.pull.clear();
+        self.after.clear();
+        for step in steps.clone() {
+            if step.is_multiple_of(FLUSH_STEPS) && *gi < FLUSH_BELOW {
+                *gi = 0.0;
+            }
+            self.keep.push(dynamics.rates.membrane_keep(*gi));
+            self.pull.push(dynamics.rates.membrane_pull(*gi));
+            *gi *= dynamics.rates.inhibitory_decay;
+            if step == steps.start {
+                *gi += kick;
+            }
+            self.after.push(*gi);
+        }
+    }
+}

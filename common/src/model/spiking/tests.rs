@@ -1,0 +1,125 @@
+//! The network against a plain one, bit by bit, on every instruction set; and
+//! against what is known of it.
+
+mod plain;
+
+use std::io::Read;
+
+use ndarray::{Array2, ArrayView2};
+use toml::toml;
+
+use super::encoding::{Events, Purpose};
+use super::*;
+use crate::model::Batch;
+use plain::Plain;
+
+/// The first training images of MNIST, a level for each pixel.
+fn images() -> Vec<Vec<u8>> {
+    let packed = include_bytes!("tests/mnist-300-images-idx3-ubyte.gz");
+    let mut bytes = Vec::new();
+    flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut bytes).unwrap();
+    bytes[16..].chunks(784).map(<[u8]>::to_vec).collect()
+}
+
+fn features(images: &[Vec<u8>]) -> Array2<f32> {
+    let shape = (images.len(), images[0].len());
+    Array2::from_shape_fn(shape, |(image, pixel)| f32::from(images[image][pixel]) / 255.0)
+}
+
+fn model(parameters: toml::Table) -> Spiking {
+    Spiking::new(&parameters, DataShape { features: 784, classes: 10 }, 1).unwrap()
+}
+
+/// A batch of all rows, numbered from 0, all of class 0.
+fn with_batch<T>(features: ArrayView2<'_, f32>, f: impl FnOnce(&Batch<'_>) -> T) -> T {
+    let labels = vec![0; features.nrows()];
+    let examples: Vec<u64> = (0..features.nrows() as u64).collect();
+    f(&Batch { features, labels: &labels, examples: &examples, epoch: 0 })
+}
+
+/// What the plain network makes of images, retries included, and the number of
+/// presentations.
+fn learn_plainly(model: &Spiking, images: &[Vec<u8>]) -> (Plain, u64) {
+    let settings = &model.design.settings;
+    let rows = model.initial_weights().rows().into_iter().map(|row| row.to_vec()).collect();
+    let theta = vec![settings.theta_start as f32; settings.neurons];
+    let mut plain = Plain { weights: rows, spikes: vec![0; theta.len()], theta };
+    let mut events = Events::new(settings.inputs, settings.steps());
+    let mut presentations = 0;
+    for (example, image) in (0..).zip(images) {
+        for attempt in 0..model.design.encoder.attempts() {
+            model.design.encoder.encode(image, (Purpose::Train, 0, example, attempt), &mut events);
+            plain.learn(settings, &events);
+            presentations += 1;
+            if plain.spike_count() >= settings.least_spikes {
+                break;
+            }
+        }
+    }
+    (plain, presentations)
+}
+
+/// Checks that replicas on every instruction set of this CPU end where the
+/// plain network does, to the bit.
+fn check_against_plain(parameters: toml::Table, images: &[Vec<u8>]) {
+    let model = model(parameters);
+    let (plain, presentations) = learn_plainly(&model, images);
+    assert!(presentations > images.len() as u64, "some image is presented again");
+    let features = features(images);
+    for isa in Isa::ALL {
+        let Some(mut replica) = model.replica_with_isa(isa) else { continue };
+        replica.begin(&model.initial_state().unwrap()).unwrap();
+        with_batch(features.view(), |batch| replica.process_batch(batch)).unwrap();
+        replica.refresh(WEIGHTS);
+        replica.refresh(THETA);
+        let state = replica.state();
+        assert_eq!(state.u64(PRESENTATIONS).unwrap()[0], presentations, "{isa:?}");
+        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        let theta = state.f32(THETA).unwrap().as_slice().unwrap();
+        assert_eq!(bits(theta), bits(&plain.theta), "{isa:?}: theta");
+        let weights = state.f32(WEIGHTS).unwrap().as_slice().unwrap();
+        assert!(bits(weights) == bits(&plain.weights.concat()), "{isa:?}: weights");
+    }
+}
+
+#[test]
+fn learning_is_that_of_the_plain_network_to_the_bit() {
+    // 100 neurons: six groups, and one of 4 lanes.
+    check_against_plain(toml! { neurons = 100 }, &images()[..200]);
+}
+
+#[test]
+fn other_sizes_and_settings_are_those_of_the_plain_network_too() {
+    let images = images();
+    check_against_plain(toml! { neurons = 1 }, &images[..10]);
+    check_against_plain(toml! { neurons = 17 spikes_per_step = "all" }, &images[..20]);
+    let other = toml! {
+        neurons = 50
+        theta_step = 2
+        dt_ms = 0.25
+        presentation_ms = 120.0
+        excitatory_reversal_mv = -5.0
+        refractory_ms = 1.0
+        pre_rate = 0.01
+        inhibition = 5.0
+        least_spikes = 9
+    };
+    check_against_plain(other, &images[..20]);
+}
+
+#[test]
+fn the_published_network_does_what_it_does_in_brian2() {
+    let published = toml! { neurons = 100 theta_plus_mv = 0.05 spikes_per_step = "all" };
+    let model = model(published);
+    let mut replica = model.replica().unwrap();
+    replica.begin(&model.initial_state().unwrap()).unwrap();
+    let features = features(&images());
+    with_batch(features.view(), |batch| replica.process_batch(batch)).unwrap();
+    replica.refresh(THETA);
+    let state = replica.state();
+    let theta = state.f32(THETA).unwrap().mean().unwrap();
+    assert!((theta / 21.36 - 1.0).abs() < 0.02, "mean theta {theta} mV");
+    let count = |name: &str| state.u64(name).unwrap()[0] as f64;
+    let spikes = count(SPIKES) / count(PRESENTATIONS);
+    assert!((10.6..12.6).contains(&spikes), "{spikes} spikes a presentation");
+}
