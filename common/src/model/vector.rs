@@ -31,6 +31,18 @@ pub(in crate::model) trait Vector: Copy {
     unsafe fn choose(self, other: Self, yes: Self, no: Self) -> Self;
 }
 
+/// Asks for a cache line that will be read soon. Any address will do.
+#[inline(always)]
+pub(in crate::model) fn prefetch<T>(line: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 CPU has the instruction, which faults at no address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
+}
+
 /// Four lanes that every CPU of the architecture has.
 #[cfg(target_arch = "x86_64")]
 pub(in crate::model) type Four = std::arch::x86_64::__m128;

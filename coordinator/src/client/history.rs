@@ -188,6 +188,7 @@ impl Recorder {
             RunEvent::Finished { examples, .. } => self.all_examples = Some(*examples),
             RunEvent::Queued { .. }
             | RunEvent::Started { .. }
+            | RunEvent::Labelled { .. }
             | RunEvent::Worker { .. }
             | RunEvent::Failed { .. }
             | RunEvent::Cancelled { .. } => {}

@@ -71,7 +71,7 @@ struct Table {
     /// The first bound of each level in `bounds`; one more at the end.
     first: Vec<u32>,
     /// `P(K ≤ k) · 2³²` for k = 0, 1, …: as many spikes as bounds at or below
-    /// the random number.
+    /// the random number. A level's last bound is above all random numbers.
     bounds: Vec<u32>,
 }
 
@@ -85,7 +85,7 @@ impl Table {
             let first = table.bounds.len();
             push_bounds(&mut table.bounds, -(steps as f64) * libm::log1p(-p));
             table.first.push(table.bounds.len() as u32);
-            let bounds = &table.bounds[first..];
+            let bounds = &table.bounds[first..table.bounds.len() - 1];
             let below = |bucket: usize| {
                 let least = (bucket as u32) << 24;
                 bounds.partition_point(|bound| *bound <= least) as u16
@@ -98,9 +98,11 @@ impl Table {
     /// The number of spikes that a random number stands for.
     fn spikes(&self, level: u8, random: u32) -> u32 {
         let level = usize::from(level);
-        let bounds = &self.bounds[self.first[level] as usize..self.first[level + 1] as usize];
+        let bounds = &self.bounds[self.first[level] as usize..];
         let mut count = usize::from(self.guide[level * GUIDE + (random >> 24) as usize]);
-        while bounds.get(count).is_some_and(|bound| *bound <= random) {
+        // Mostly there is at most one bound in a bucket: no branch to guess.
+        count += usize::from(bounds[count] <= random);
+        while bounds[count] <= random {
             count += 1;
         }
         count as u32
@@ -108,15 +110,16 @@ impl Table {
 }
 
 /// Appends the bounds of the Poisson distribution of this mean, up to the last
-/// one below 1.
+/// one below 1, and an end.
 fn push_bounds(bounds: &mut Vec<u32>, mean: f64) {
     let mut term = libm::exp(-mean);
     let mut sum = term;
     let mut count = 0.0;
     loop {
         let bound = libm::round(sum * (1u64 << 32) as f64);
-        if bound > f64::from(u32::MAX) || (count > mean && term < 1e-18) {
-            return;
+        if bound >= f64::from(u32::MAX) || (count > mean && term < 1e-18) {
+            // Random numbers here have their lowest bit cleared.
+            return bounds.push(u32::MAX);
         }
         bounds.push(bound as u32);
         count += 1.0;
@@ -160,8 +163,9 @@ impl Encoder {
         let attempt_index = attempt as usize;
         let probability = self.probabilities[attempt_index];
         let table = self.tables[attempt_index].get_or_init(|| Table::new(probability, self.steps));
-        let random = Random(key(self.seed, purpose, epoch, example, attempt));
-        events.throw(table, levels, random);
+        let mut random = Random(key(self.seed, purpose, epoch, example, attempt));
+        events.count(table, levels, &mut random);
+        events.throw(&mut random);
         events.sort();
     }
 }
@@ -171,6 +175,10 @@ impl Encoder {
 #[derive(Debug)]
 pub(super) struct Events {
     inputs: usize,
+    /// The inputs that are not dark, ascending.
+    lit: Vec<u32>,
+    /// How many spikes each of them has.
+    counts: Vec<u32>,
     /// Spikes as they were thrown: the step, and the input in the low 16 bits.
     thrown: Vec<u32>,
     /// Where each step's spikes begin in `sources`.
@@ -188,6 +196,8 @@ impl Events {
         let none = vec![0; steps];
         Self {
             inputs,
+            lit: Vec::with_capacity(inputs),
+            counts: Vec::with_capacity(inputs),
             thrown: Vec::new(),
             starts: none.clone(),
             ends: none,
@@ -198,6 +208,11 @@ impl Events {
     /// Number of inputs.
     pub(super) fn inputs(&self) -> usize {
         self.inputs
+    }
+
+    /// The inputs that are not dark, ascending: no other one spikes.
+    pub(super) fn lit(&self) -> &[u32] {
+        &self.lit
     }
 
     /// Number of steps.
@@ -221,28 +236,44 @@ impl Events {
         &self.sources[self.starts[step] as usize..self.ends[step] as usize]
     }
 
-    /// Throws every input's spikes on the steps.
-    fn throw(&mut self, table: &Table, levels: &[u8], mut random: Random) {
+    /// Draws how many spikes each input has.
+    fn count(&mut self, table: &Table, levels: &[u8], random: &mut Random) {
         assert_eq!(levels.len(), self.inputs, "a level for every input");
-        let steps = self.steps() as u64;
-        self.thrown.clear();
-        for (input, level) in (0u32..).zip(levels) {
-            if *level == 0 {
-                continue;
-            }
-            let spikes = table.spikes(*level, (random.next() >> 32) as u32) as usize;
-            let first = self.thrown.len();
-            for _ in 0..spikes.div_ceil(3) {
-                let word = random.next();
-                let at = |shift: u32| {
-                    let part = (word >> shift) & ((1 << STEP_BITS) - 1);
-                    // The step's bits, shifted to where they belong.
-                    ((part * steps) >> STEP_BITS << 16) as u32 | input
-                };
-                self.thrown.extend_from_slice(&[at(0), at(STEP_BITS), at(2 * STEP_BITS)]);
-            }
-            self.thrown.truncate(first + spikes);
+        self.lit.clear();
+        self.counts.clear();
+        let lit = (0u32..).zip(levels).filter(|(_, level)| **level > 0);
+        self.lit.extend(lit.map(|(input, _)| input));
+        for input in &self.lit {
+            let random = (random.next() >> 32) as u32 & !1;
+            self.counts.push(table.spikes(levels[*input as usize], random));
         }
+    }
+
+    /// Throws the spikes on steps.
+    fn throw(&mut self, random: &mut Random) {
+        const MASK: u64 = (1 << STEP_BITS) - 1;
+        let steps = self.steps() as u64;
+        let all: u32 = self.counts.iter().sum();
+        // A word throws three spikes; those too many are written over.
+        self.thrown.resize(all as usize + 2, 0);
+        let mut first = 0;
+        for (input, count) in self.lit.iter().zip(&self.counts) {
+            let (mut at, end) = (first, first + *count as usize);
+            while at < end {
+                let word = random.next();
+                let spike = |shift: u32| {
+                    (((word >> shift) & MASK) * steps >> STEP_BITS << 16) as u32 | input
+                };
+                self.thrown[at..at + 3].copy_from_slice(&[
+                    spike(0),
+                    spike(STEP_BITS),
+                    spike(2 * STEP_BITS),
+                ]);
+                at += 3;
+            }
+            first = end;
+        }
+        self.thrown.truncate(first);
     }
 
     /// Puts the spikes in the order of their steps; those of one input on one

@@ -98,6 +98,15 @@ impl Variables {
     }
 }
 
+/// Groups that [`quiet`] works at a time.
+fn together(isa: Isa) -> usize {
+    match isa {
+        Isa::Portable => 1,
+        Isa::Avx2 => 2,
+        Isa::Avx512 => 4,
+    }
+}
+
 /// A run of steps for quiet groups.
 #[derive(Debug)]
 pub(super) struct QuietRun<'a> {
@@ -126,11 +135,11 @@ pub(super) struct QuietRun<'a> {
 /// threshold after any of the steps. Returns how many groups were worked, and
 /// how many of these, the last ones, may have such a neuron.
 pub(super) fn quiet(run: &QuietRun<'_>, groups: &[usize], to: &mut Variables) -> (usize, usize) {
-    let pointers = QuietPointers::new(run, to, groups);
+    let mut pointers = QuietPointers::new(run, to, groups);
     let mut done = 0;
     while done < groups.len() {
         // SAFETY: the pointers were checked (see the module).
-        let (count, crossed) = unsafe { quiet_tile(run.isa, &pointers, &groups[done..]) };
+        let (count, crossed) = unsafe { quiet_tile(run.isa, &mut pointers, &groups[done..]) };
         done += count;
         if crossed {
             return (done, count);
@@ -179,6 +188,8 @@ struct QuietPointers {
     steps: usize,
     leak: f32,
     decay: f32,
+    /// Lines from a group of this tile to one of the next.
+    ahead: isize,
 }
 
 impl QuietPointers {
@@ -208,6 +219,7 @@ impl QuietPointers {
             steps: run.steps.len(),
             leak: run.rates.leak,
             decay: run.rates.excitatory_decay,
+            ahead: 0,
         }
     }
 }
@@ -217,7 +229,10 @@ impl QuietPointers {
 ///
 /// # Safety
 /// The CPU has the instructions, and the groups are of the network.
-unsafe fn quiet_tile(isa: Isa, run: &QuietPointers, groups: &[usize]) -> (usize, bool) {
+unsafe fn quiet_tile(isa: Isa, run: &mut QuietPointers, groups: &[usize]) -> (usize, bool) {
+    // What the next groups' neurons read is asked for meanwhile.
+    let after = groups.get(2 * together(isa) - 1).map_or(0, |_| together(isa));
+    run.ahead = (groups[after] as isize - groups[0] as isize) * run.inputs as isize;
     // SAFETY: the caller's.
     unsafe {
         match (isa, groups) {
@@ -239,68 +254,88 @@ unsafe fn quiet_tile(isa: Isa, run: &QuietPointers, groups: &[usize]) -> (usize,
     }
 }
 
-/// A step for active groups.
+/// A run of steps for active groups.
 #[derive(Debug)]
-pub(super) struct ActiveStep<'a> {
+pub(super) struct ActiveRun<'a> {
     /// The instruction set.
     pub(super) isa: Isa,
     /// The input spikes.
     pub(super) events: &'a Events,
-    /// The step.
-    pub(super) step: usize,
+    /// The steps.
+    pub(super) steps: Range<usize>,
     /// The rates.
     pub(super) rates: &'a Rates,
+    /// The groups.
+    pub(super) groups: &'a [usize],
+    /// Inhibition that arrives in the first step, for each of the groups.
+    pub(super) kicks: &'a [Line],
     /// Potential at which each neuron spikes.
     pub(super) threshold: &'a [Line],
     /// First step in which each neuron is no longer refractory.
     pub(super) until: &'a [Line],
 }
 
-/// Takes groups through one step. With a log, their neurons learn from the
-/// input spikes, and the log takes the weights as they were, a line for each
-/// group and spike in that order. Says whether any neuron has passed its
-/// threshold.
+/// Takes active groups through the steps of `run`, up to the first after which
+/// a neuron has passed its threshold, that step included. With a log, their
+/// neurons learn from the input spikes, and the log takes the weights as they
+/// were, a line for each step, group and spike in that order. Returns the
+/// number of steps, and whether a neuron has passed its threshold.
 pub(super) fn active(
-    step: &ActiveStep<'_>,
-    groups: &[usize],
+    run: &ActiveRun<'_>,
     weights: &mut Weights,
     variables: &mut Variables,
-    log: Option<&mut Vec<Line>>,
-) -> bool {
+    mut log: Option<&mut Vec<Line>>,
+) -> (usize, bool) {
     let all = weights.groups();
-    assert!(step.isa.is_available(), "instructions that this CPU has");
-    assert!(groups.iter().all(|group| *group < all), "groups of the network");
-    assert!(variables.has(all) && step.threshold.len() == all && step.until.len() == all);
-    assert_eq!(weights.inputs(), step.events.inputs(), "weights of the events' inputs");
-    let sources = step.events.sources(step.step);
-    let pointers = ActivePointers {
+    assert!(run.isa.is_available(), "instructions that this CPU has");
+    assert!(run.groups.iter().all(|group| *group < all), "groups of the network");
+    assert!(run.kicks.len() == run.groups.len(), "a kick for each group");
+    assert!(variables.has(all) && run.threshold.len() == all && run.until.len() == all);
+    assert_eq!(weights.inputs(), run.events.inputs(), "weights of the events' inputs");
+    let mut pointers = ActivePointers {
         inputs: weights.inputs(),
         weights: weights.lines_mut().as_mut_ptr(),
-        sources: sources.as_ptr(),
-        spikes: sources.len(),
+        sources: std::ptr::null(),
+        spikes: 0,
         v: variables.v.as_mut_ptr(),
         ge: variables.ge.as_mut_ptr(),
         gi: variables.gi.as_mut_ptr(),
         post1: variables.post1.as_mut_ptr(),
-        threshold: step.threshold.as_ptr(),
-        until: step.until.as_ptr(),
-        time: step.step as f32,
-        flush: step.step.is_multiple_of(FLUSH_STEPS),
-        rates: *step.rates,
+        threshold: run.threshold.as_ptr(),
+        until: run.until.as_ptr(),
+        kicks: Some(run.kicks.as_ptr()),
+        time: 0.0,
+        flush: false,
+        rates: *run.rates,
     };
-    let lines = groups.len() * sources.len();
-    // SAFETY: the pointers were checked, the CPU has the instructions (see the
-    // module), and the log has room for all lines, which are then written.
-    unsafe {
-        let Some(log) = log else {
-            return active_of::<false>(step.isa, &pointers, groups, std::ptr::null_mut());
+    for step in run.steps.clone() {
+        let sources = run.events.sources(step);
+        (pointers.sources, pointers.spikes) = (sources.as_ptr(), sources.len());
+        (pointers.time, pointers.flush) = (step as f32, step.is_multiple_of(FLUSH_STEPS));
+        // SAFETY: the pointers were checked, the CPU has the instructions (see
+        // the module), and the log has room for all lines, which are then
+        // written.
+        let crossed = unsafe {
+            match &mut log {
+                None => {
+                    active_of::<false>(run.isa, &pointers, run.groups, std::ptr::null_mut())
+                }
+                Some(log) => {
+                    let lines = run.groups.len() * sources.len();
+                    log.reserve(lines);
+                    let end = log.as_mut_ptr().add(log.len());
+                    let crossed = active_of::<true>(run.isa, &pointers, run.groups, end);
+                    log.set_len(log.len() + lines);
+                    crossed
+                }
+            }
         };
-        log.reserve(lines);
-        let end = log.as_mut_ptr().add(log.len());
-        let crossed = active_of::<true>(step.isa, &pointers, groups, end);
-        log.set_len(log.len() + lines);
-        crossed
+        pointers.kicks = None;
+        if crossed {
+            return (step + 1 - run.steps.start, true);
+        }
     }
+    (run.steps.len(), false)
 }
 
 /// A step for active groups, as pointers.
@@ -316,6 +351,7 @@ struct ActivePointers {
     post1: *mut Line,
     threshold: *const Line,
     until: *const Line,
+    kicks: Option<*const Line>,
     time: f32,
     flush: bool,
     rates: Rates,
@@ -498,11 +534,15 @@ unsafe fn quiet_steps<V: Vector, const G: usize, const K: usize, const CHECK: bo
             if spike < end {
                 let mut sum = [[V::zero(); G]; K];
                 for k in 0..K {
+                    vector::prefetch(weights[k].wrapping_offset(*spike as isize + run.ahead));
                     sum[k] = load(weights[k].add(*spike as usize));
                 }
                 spike = spike.add(1);
                 while spike < end {
                     for k in 0..K {
+                        vector::prefetch(
+                            weights[k].wrapping_offset(*spike as isize + run.ahead),
+                        );
                         let line = load::<V, G>(weights[k].add(*spike as usize));
                         for g in 0..G {
                             sum[k][g] = sum[k][g].plus(line[g]);
@@ -532,14 +572,14 @@ unsafe fn quiet_steps<V: Vector, const G: usize, const K: usize, const CHECK: bo
     }
 }
 
-/// Takes one group through a step.
+/// Takes one group, of this place among the active ones, through a step.
 ///
 /// # Safety
 /// As of [`active_of`], for this group.
 #[inline(always)]
 unsafe fn active_group<V: Vector, const G: usize, const LEARN: bool>(
     step: &ActivePointers,
-    group: usize,
+    (place, group): (usize, usize),
     mut log: *mut Line,
 ) -> bool {
     // SAFETY: the caller's.
@@ -569,6 +609,12 @@ unsafe fn active_group<V: Vector, const G: usize, const LEARN: bool>(
             if LEARN {
                 post1[g] = post1[g].times(V::splat(rates.post1_decay));
                 change[g] = V::splat(rates.pre_rate).times(post1[g]);
+            }
+        }
+        if let Some(kicks) = step.kicks {
+            let kick = load::<V, G>(kicks.add(place));
+            for g in 0..G {
+                gi[g] = gi[g].plus(kick[g]);
             }
         }
         let weights = step.weights.add(group * step.inputs);
@@ -672,7 +718,7 @@ macro_rules! instruction_set {
                 for (place, group) in groups.iter().enumerate() {
                     let log = log.wrapping_add(place * step.spikes);
                     crossed |= unsafe {
-                        active_group::<$vector, $vectors, LEARN>(step, *group, log)
+                        active_group::<$vector, $vectors, LEARN>(step, (place, *group), log)
                     };
                 }
                 crossed

@@ -7,9 +7,10 @@ use super::kernel::Rates;
 use crate::limits;
 use crate::model::{DataShape, ModelError, Parameters};
 
-/// Inputs of the published network. With more or fewer, rates and the sum of a
-/// neuron's weights change in inverse and in direct proportion, so that a
-/// neuron is driven alike.
+/// Inputs of the published network. With fewer, rates rise and the sum of a
+/// neuron's weights falls with the square root of their number, so that the
+/// product, which drives a neuron, stays: if the sum alone fell, a neuron would
+/// learn but a few of the inputs that an example has.
 const PUBLISHED_INPUTS: f64 = 784.0;
 
 /// Neurons under which thresholds rise by less: in equilibrium a network makes
@@ -81,7 +82,7 @@ impl Settings {
     pub(super) fn read(table: &toml::Table, shape: DataShape) -> Result<Self, ModelError> {
         let mut parameters = Parameters::new(table);
         let read = &mut parameters;
-        let scale = PUBLISHED_INPUTS / shape.features.max(1) as f64;
+        let scale = libm::sqrt(PUBLISHED_INPUTS / shape.features.max(1) as f64);
         let neurons = read.whole_number("neurons", 400, 1..=most_neurons(shape))?;
         let theta_plus = 0.05 * (neurons as f64 / SCALED_NEURONS).min(1.0);
         let settings = Self {

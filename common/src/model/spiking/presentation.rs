@@ -22,7 +22,7 @@
 //! weights that the active ones changed.
 
 use super::encoding::Events;
-use super::kernel::{self, ActiveStep, FLUSH_BELOW, FLUSH_STEPS, QuietRun, Variables};
+use super::kernel::{self, ActiveRun, FLUSH_BELOW, FLUSH_STEPS, QuietRun, Variables};
 use super::lanes::{GROUP, Line, Weights, lines, place};
 use super::parameters::{Dynamics, SpikesPerStep};
 use crate::model::kernel::Isa;
@@ -79,10 +79,10 @@ pub(super) struct Presenter {
     before: Vec<usize>,
     /// Step of each neuron's last spike.
     last_spike: Vec<Option<u32>>,
-    /// Step of each input's last spike.
-    last_input: Vec<Option<u32>>,
-    /// Inputs that have spiked.
-    inputs: Vec<u32>,
+    /// The step after each input's last spike; 0 where it has not spiked.
+    after_input: Vec<u32>,
+    /// Inhibition that arrives in the run's first step, for each active group.
+    kicks: Vec<Line>,
     /// The weights that active groups changed in the run, as they were.
     log: Vec<Line>,
     /// Spikes of each neuron.
@@ -117,8 +117,8 @@ impl Presenter {
             crossing: Vec::new(),
             before: Vec::new(),
             last_spike: vec![None; neurons],
-            last_input: vec![None; inputs],
-            inputs: Vec::new(),
+            after_input: vec![0; inputs],
+            kicks: Vec::new(),
             log: Vec::new(),
             spikes: vec![0; neurons],
         }
@@ -141,11 +141,10 @@ impl Presenter {
         while step < task.events.steps() {
             let most = RUN_STEPS.min(task.events.steps() - step);
             let (steps, crossed) = self.run(network, task, (step, most));
-            for step in step..step + steps {
-                for input in task.events.sources(step) {
-                    let last = &mut self.last_input[*input as usize];
-                    if last.replace(step as u32).is_none() {
-                        self.inputs.push(*input);
+            if task.learns {
+                for step in step..step + steps {
+                    for input in task.events.sources(step) {
+                        self.after_input[*input as usize] = step as u32 + 1;
                     }
                 }
             }
@@ -174,8 +173,7 @@ impl Presenter {
         self.active.clear();
         self.before.clear();
         self.last_spike.fill(None);
-        self.last_input.fill(None);
-        self.inputs.clear();
+        self.after_input.fill(0);
         self.spikes.fill(0);
     }
 
@@ -257,34 +255,31 @@ impl Presenter {
         for group in &self.active {
             self.next.copy_group(&self.now, *group);
         }
-        for step in steps.clone() {
-            let active = ActiveStep {
-                isa: self.isa,
-                events: task.events,
-                step,
-                rates: &task.dynamics.rates,
-                threshold: &self.threshold,
-                until: &self.until,
-            };
-            let log = task.learns.then_some(&mut self.log);
-            let crossed =
-                kernel::active(&active, &self.active, network.weights, &mut self.next, log);
-            if step == steps.start && !self.before.is_empty() {
-                self.inhibit(task.dynamics);
-            }
-            if crossed {
-                return (step + 1 - steps.start, true);
-            }
-        }
-        (steps.len(), false)
+        self.kick(task.dynamics);
+        let run = ActiveRun {
+            isa: self.isa,
+            events: task.events,
+            steps,
+            rates: &task.dynamics.rates,
+            groups: &self.active,
+            kicks: &self.kicks,
+            threshold: &self.threshold,
+            until: &self.until,
+        };
+        let log = task.learns.then_some(&mut self.log);
+        kernel::active(&run, network.weights, &mut self.next, log)
     }
 
-    /// Inhibition from the step before, in active groups.
-    fn inhibit(&mut self, dynamics: &Dynamics) {
-        let others = |own: bool| dynamics.inhibition * (self.before.len() - usize::from(own)) as f32;
-        for group in &self.active {
-            for (lane, gi) in self.next.gi[*group].0.iter_mut().enumerate() {
-                *gi += others(self.before.contains(&(group * GROUP + lane)));
+    /// Makes the inhibition that active groups get from the step before.
+    fn kick(&mut self, dynamics: &Dynamics) {
+        let all = self.before.len();
+        self.kicks.clear();
+        self.kicks.resize(self.active.len(), Line([dynamics.inhibition * all as f32; GROUP]));
+        for neuron in &self.before {
+            let (group, lane) = place(*neuron);
+            let others = dynamics.inhibition * (all - 1) as f32;
+            if let Some(place) = self.active.iter().position(|active| *active == group) {
+                self.kicks[place].0[lane] = others;
             }
         }
     }
@@ -320,7 +315,7 @@ impl Presenter {
             self.activate(group);
             if task.learns {
                 network.weights.touch(group);
-                self.learn(network, dynamics, neuron, step);
+                self.learn(network, task, neuron, step);
                 network.theta[neuron] += dynamics.theta_plus;
                 self.threshold[group].0[lane] = network.theta[neuron] + dynamics.threshold;
             }
@@ -371,17 +366,19 @@ impl Presenter {
 
     /// Plasticity of a neuron that spikes: `w += post_rate · pre · post2`, at
     /// most the largest weight.
-    fn learn(&self, network: &mut Network<'_>, dynamics: &Dynamics, neuron: usize, step: usize) {
+    fn learn(&self, network: &mut Network<'_>, task: &Task<'_>, neuron: usize, step: usize) {
         let Some(last) = self.last_spike[neuron] else { return };
-        let since = |last: u32| step - last as usize;
-        let rate = dynamics.post_rate * dynamics.post2[since(last)];
+        let dynamics = task.dynamics;
+        let rate = dynamics.post_rate * dynamics.post2[step - last as usize];
         let (group, lane) = place(neuron);
         let lines = network.weights.group_mut(group);
-        for input in &self.inputs {
-            let Some(last) = self.last_input[*input as usize] else { continue };
-            let weight = &mut lines[*input as usize].0[lane];
-            let raised = *weight + rate * dynamics.pre[since(last)];
-            *weight = if raised < dynamics.weight_max { raised } else { dynamics.weight_max };
+        for input in task.events.lit() {
+            let after = self.after_input[*input as usize] as usize;
+            if after > 0 {
+                let weight = &mut lines[*input as usize].0[lane];
+                let raised = *weight + rate * dynamics.pre[step + 1 - after];
+                *weight = if raised < dynamics.weight_max { raised } else { dynamics.weight_max };
+            }
         }
     }
 }
