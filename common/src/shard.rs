@@ -50,6 +50,10 @@ pub enum ShardError {
     Stopped,
 }
 
+/// Fewest examples of a batch that nothing is learnt from: a model's results may
+/// be large, and adding them up after each example take longer than making them.
+const WATCHED_TOGETHER: u64 = 64;
+
 /// Runs shard `index`: `replica` takes over the base and processes the
 /// shard's batches in order. `after_batch(batch, examples)` is called after
 /// each one, with its place in the shard, from 0, and the number of its
@@ -78,7 +82,12 @@ pub fn run_in(
         return Ok(None);
     }
     replica.begin(input.base)?;
-    let batch_size = u64::from(input.plan.batch_size()).max(1);
+    let batch_size = match input.step.kind {
+        StepKind::Train { .. } => u64::from(input.plan.batch_size()).max(1),
+        StepKind::Label { .. } | StepKind::Evaluate { .. } => {
+            u64::from(input.plan.batch_size()).max(WATCHED_TOGETHER)
+        }
+    };
     let mut gathered = Gathered::default();
     let mut results = Results::default();
     for (number, start) in (0..).zip(positions.clone().step_by(batch_size as usize)) {
@@ -281,7 +290,7 @@ mod tests {
     #[test]
     fn an_evaluation_goes_through_the_split_and_changes_nothing() {
         let (partial, adder, _) = shard(2, 0, u64::MAX);
-        assert_eq!(adder.batches, [("judge", vec![0, 1, 2]), ("judge", vec![3, 4])]);
+        assert_eq!(adder.batches, [("judge", vec![0, 1, 2, 3, 4])]);
         let partial = partial.unwrap().unwrap();
         assert_eq!((partial.weight, partial.tensors), (5, vec![None]));
     }

@@ -27,7 +27,6 @@ mod normalisation;
 mod parameters;
 mod presentation;
 mod replica;
-pub mod scratch;
 #[cfg(test)]
 mod tests;
 
@@ -83,6 +82,7 @@ const PURPOSE: [u8; 24] = *b"spiking initial weights\0";
 pub struct Spiking {
     design: Arc<Design>,
     seed: u64,
+    isa: Isa,
 }
 
 /// What replicas know of their network.
@@ -129,13 +129,14 @@ impl Spiking {
         Ok(Box::new(Self::new(parameters, shape, seed)?))
     }
 
-    fn new(parameters: &toml::Table, shape: DataShape, seed: u64) -> Result<Self, ModelError> {
+    /// [`Spiking::build`], not yet behind the trait.
+    pub fn new(parameters: &toml::Table, shape: DataShape, seed: u64) -> Result<Self, ModelError> {
         let settings = Settings::read(parameters, shape)?;
         let dynamics = Dynamics::new(&settings);
         let encoder = Encoder::new(seed, settings.steps(), settings.probabilities());
         let decay = settings.theta_decay(1.0);
         let design = Design { settings, dynamics, encoder, decay };
-        Ok(Self { design: Arc::new(design), seed })
+        Ok(Self { design: Arc::new(design), seed, isa: Isa::best() })
     }
 
     /// Completes a spec: what a user has not set and the network cannot do
@@ -163,11 +164,10 @@ impl Spiking {
         }
     }
 
-    /// An instance that uses `isa`, to compare them; `None` where the CPU has
-    /// not got it. Results have the same bits with any.
-    pub fn replica_with_isa(&self, isa: Isa) -> Option<Box<dyn Replica>> {
-        let replica = || SpikingReplica::new(Arc::clone(&self.design), isa);
-        isa.is_available().then(|| Box::new(replica()) as Box<dyn Replica>)
+    /// The same with replicas that use `isa`, to compare them; `None` where the
+    /// CPU has not got it. Results have the same bits with any.
+    pub fn with_isa(self, isa: Isa) -> Option<Self> {
+        isa.is_available().then_some(Self { isa, ..self })
     }
 
     /// Random weights, `initial_weight · (U[0, 1) + 0.01)`, rescaled.
@@ -208,7 +208,7 @@ impl Model for Spiking {
     }
 
     fn replica(&self) -> Result<Box<dyn Replica>, ModelError> {
-        Ok(Box::new(SpikingReplica::new(Arc::clone(&self.design), Isa::best())))
+        Ok(Box::new(SpikingReplica::new(Arc::clone(&self.design), self.isa)))
     }
 
     fn replica_bytes(&self) -> u64 {

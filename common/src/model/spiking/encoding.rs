@@ -300,3 +300,82 @@ impl Events {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Spikes of `attempts` presentations of `levels`, summed up by input.
+    fn counts(encoder: &Encoder, levels: &[u8], presentations: u64) -> Vec<u64> {
+        let mut events = Events::new(levels.len(), 700);
+        let mut counts = vec![0; levels.len()];
+        for example in 0..presentations {
+            encoder.encode(levels, (Purpose::Train, 0, example, 0), &mut events);
+            for step in 0..events.steps() {
+                let sources = events.sources(step);
+                assert!(sources.windows(2).all(|pair| pair[0] < pair[1]), "ascending, once each");
+                for input in sources {
+                    counts[*input as usize] += 1;
+                }
+            }
+        }
+        counts
+    }
+
+    #[test]
+    fn every_step_is_a_bernoulli_trial() {
+        // The published rate at intensity 2, one near the limit, one beyond.
+        for (probability, expected) in [(0.031_875, 0.031_875), (0.5, 0.5), (3.0, 0.6)] {
+            let encoder = Encoder::new(1, 700, vec![probability]);
+            let levels = [0, 51, 255];
+            let found = counts(&encoder, &levels, 400);
+            let dim = (probability * 0.2f64).min(PROBABILITY_MAX);
+            for (found, p) in found.into_iter().zip([0.0, dim, expected]) {
+                let trials = 400.0 * 700.0;
+                let (mean, deviation) = (trials * p, (trials * p * (1.0 - p)).sqrt());
+                let off = (found as f64 - mean).abs();
+                assert!(off <= 4.0 * deviation, "{found} spikes at {p} a step, expected {mean}");
+            }
+        }
+    }
+
+    #[test]
+    fn spikes_are_spread_over_all_steps() {
+        let encoder = Encoder::new(7, 700, vec![0.3]);
+        let mut events = Events::new(50, 700);
+        let mut by_step = vec![0; 700];
+        for example in 0..100 {
+            encoder.encode(&[255; 50], (Purpose::Label, 0, example, 0), &mut events);
+            for (step, count) in by_step.iter_mut().enumerate() {
+                *count += events.sources(step).len();
+            }
+        }
+        // 1500 are expected in each, give or take 32.
+        assert!(by_step.iter().all(|count| (1350..1650).contains(count)), "{by_step:?}");
+    }
+
+    #[test]
+    fn the_key_is_all_that_spikes_depend_on() {
+        let encoder = Encoder::new(1, 700, vec![0.03, 0.05]);
+        let mut events = Events::new(3, 700);
+        let mut spikes = |encoder: &Encoder, key| {
+            encoder.encode(&[200, 0, 90], key, &mut events);
+            let all = |step| events.sources(step).to_vec();
+            (0..700).map(all).collect::<Vec<_>>()
+        };
+        let first = (Purpose::Train, 0, 5, 0);
+        let others = [
+            (Purpose::Evaluate, 0, 5, 0),
+            (Purpose::Train, 1, 5, 0),
+            (Purpose::Train, 0, 6, 0),
+            (Purpose::Train, 0, 5, 1),
+        ];
+        let expected = spikes(&encoder, first);
+        for other in others {
+            assert_ne!(spikes(&encoder, other), expected, "{other:?}");
+        }
+        assert_ne!(spikes(&Encoder::new(2, 700, vec![0.03]), first), expected);
+        assert_eq!(spikes(&encoder, first), expected);
+        assert!(expected.iter().flatten().all(|input| [0, 2].contains(input)), "dark is silent");
+    }
+}

@@ -1,0 +1,127 @@
+//! What a network does at its limits, and what it refuses.
+
+use super::*;
+use crate::model::ModelError;
+
+fn refused(parameters: &str, shape: DataShape) -> String {
+    Spiking::new(&parameters.parse().unwrap(), shape, 1).unwrap_err().to_string()
+}
+
+fn begun(parameters: &str) -> Box<dyn Replica> {
+    let model = model(parameters);
+    let mut replica = model.replica().unwrap();
+    replica.begin(&model.initial_state().unwrap()).unwrap();
+    replica
+}
+
+fn learn(replica: &mut dyn Replica, features: &Array2<f32>) -> Result<Results, ModelError> {
+    with_batch(features.view(), |batch| replica.process_batch(batch))
+}
+
+#[test]
+fn settings_are_refused_by_name_range_and_unit() {
+    let shape = DataShape { features: 784, classes: 10 };
+    for (parameters, expected) in [
+        ("neuron = 3", "`neuron`: expected one of `neurons`, `dt_ms`"),
+        ("neurons = 0", "`neurons`: expected a whole number from 1 to"),
+        ("neurons = 2.5", "found 2.5"),
+        ("dt_ms = -1", "`dt_ms`: expected a number from 0.001 to 1000, found -1"),
+        ("dt_ms = 2", "`excitatory_time_ms`: expected at least `dt_ms` = 2, found 1"),
+        ("presentation_ms = 0.1", "`presentation_ms`: expected 1 to 65536 steps"),
+        ("intensity_limit = 1", "`intensity_limit`: expected at least `intensity` = 2"),
+        ("spikes_per_step = 'two'", "expected `one`, `all`, found \"two\""),
+        ("theta_plus_mv = 'x'", "`theta_plus_mv`: expected a number"),
+    ] {
+        let error = refused(parameters, shape);
+        assert!(error.contains(expected), "{error}");
+    }
+    let most = refused("neurons = 100_000_000", shape);
+    assert!(most.contains("`neurons`") && most.contains("found 100000000"), "{most}");
+    let none = refused("", DataShape { features: 0, classes: 10 });
+    assert!(none.contains("1 to 65536 features, and a class"), "{none}");
+}
+
+#[test]
+fn a_blank_image_ends_at_the_highest_intensity_with_a_warning() {
+    for neurons in [1, 20] {
+        let parameters = &format!("neurons = {neurons}\nintensity_limit = 4.5");
+        let mut replica = begun(parameters);
+        let results = learn(&mut *replica, &Array2::zeros((3, 784))).unwrap();
+        let warning = "warning.too few spikes at the highest intensity";
+        assert_eq!(results.counts[warning], [3], "{neurons}");
+        // Intensities 2, 3 and 4.
+        assert_eq!(results.counts[PRESENTATIONS], [9], "{neurons}");
+        assert_eq!(results.counts[SPIKES], [0], "{neurons}");
+        assert_eq!(replica.state().u64(EXAMPLES).unwrap()[0], 3);
+        replica.refresh(WEIGHTS);
+        let initial = model(&format!("neurons = {neurons}")).initial_state().unwrap();
+        assert_eq!(replica.state().f32(WEIGHTS).unwrap(), initial.f32(WEIGHTS).unwrap());
+    }
+}
+
+#[test]
+fn pixels_outside_of_0_to_1_are_refused() {
+    for wrong in [f32::NAN, f32::INFINITY, -0.1, 1.5] {
+        let mut replica = begun("neurons = 3");
+        let mut features = Array2::zeros((2, 784));
+        features[[1, 77]] = wrong;
+        let error = learn(&mut *replica, &features).unwrap_err().to_string();
+        assert!(error.contains("expected features from 0 to 1"), "{error}");
+        assert!(error.contains(&format!("{wrong}, feature 77 of example 1")), "{error}");
+    }
+    let error = learn(&mut *begun(""), &Array2::zeros((1, 64))).unwrap_err().to_string();
+    assert!(error.contains("expected 784 features, found 64 features"), "{error}");
+}
+
+#[test]
+fn a_state_of_another_size_or_with_wrong_labels_is_refused() {
+    let other = model("neurons = 5").initial_state().unwrap();
+    let mut replica = model("neurons = 4").replica().unwrap();
+    let error = replica.begin(&other).unwrap_err().to_string();
+    assert!(error.contains("`weights`: expected shape [784, 4], found shape [784, 5]"), "{error}");
+    let mut labelled = model("neurons = 4").initial_state().unwrap();
+    labelled.u64_mut(LABELS).unwrap()[2] = 10;
+    let error = replica.begin(&labelled).unwrap_err().to_string();
+    assert!(error.contains("labels below 10") && error.contains("10 for neuron 2"), "{error}");
+}
+
+#[test]
+fn who_has_no_labels_cannot_be_judged() {
+    let mut replica = begun("neurons = 3");
+    let features = Array2::zeros((1, 784));
+    let error = with_batch(features.view(), |batch| replica.evaluate_batch(batch));
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("no neuron has a label: set `evaluation.labelling`"), "{error}");
+}
+
+#[test]
+fn a_spec_is_completed_where_it_says_nothing() {
+    let complete = |text: &str| {
+        let mut spec = text.parse().unwrap();
+        Spiking::complete(&mut spec);
+        spec
+    };
+    let whole = |spec: &toml::Table, key: &str| spec.get(key).and_then(toml::Value::as_integer);
+    for (text, replicas, interval, step) in [
+        ("", 16, 16, 2),
+        ("replicas = 1", 1, 256, 1),
+        ("replicas = 4\nbatch_size = 8", 4, 8, 2),
+        ("replicas = 1000", 1000, 1, 2),
+        ("merge.theta = 'mean'", 16, 16, 1),
+        ("merge.weights = 'mean'", 16, 16, 2),
+        ("update_interval = 3\nparameters.theta_step = 7", 16, 3, 7),
+    ] {
+        let spec = complete(text);
+        assert_eq!(whole(&spec, "replicas"), Some(replicas), "{text}");
+        assert_eq!(whole(&spec, "update_interval"), Some(interval), "{text}");
+        let parameters = spec["parameters"].as_table().unwrap();
+        assert_eq!(whole(parameters, "theta_step"), Some(step), "{text}");
+        assert_eq!(whole(&spec, "epochs"), Some(1), "{text}");
+        assert_eq!(spec["evaluation"]["labelling"].as_bool(), Some(true), "{text}");
+    }
+    let spec = complete("rounds = 3\nevaluation.labelling = false\nparameters.neurons = 9");
+    assert_eq!((whole(&spec, "epochs"), whole(&spec, "rounds")), (None, Some(3)));
+    assert_eq!(spec["evaluation"]["labelling"].as_bool(), Some(false));
+    // What is of the wrong type is left to whoever reads the spec.
+    assert_eq!(complete("parameters = 3\nevaluation = 'x'\nreplicas = 'y'")["parameters"], 3.into());
+}
