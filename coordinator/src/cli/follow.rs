@@ -45,8 +45,8 @@ pub(super) fn follow(flags: FollowFlags) -> Result<(), Failure> {
     let address = &flags.address.coordinator;
     let outcome = job::watch(address, RunId(flags.run), flags.output, &mut progress)?;
     match outcome {
-        Outcome::Finished { summary, .. } if !progress.is_json() => {
-            super::print(&summary.to_text())
+        Outcome::Finished(summary) if !progress.is_json() => {
+            super::print(&progress.summary(&summary))
         }
         _ => Ok(()),
     }

@@ -9,9 +9,8 @@ use clap::Args;
 use common::id::RunId;
 use common::limits;
 use common::model::Registry;
-use common::results::Results;
 use common::settings::{LogFormat, start_logging};
-use common::spec::{RunSpec, Split};
+use common::spec::RunSpec;
 use common::state::NetworkState;
 use common::wire::message::RunEvent;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -20,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Address;
 use super::exit::Failure;
 use super::progress::Progress;
-use super::report::Summary;
+use super::summary::Summary;
 use crate::client::{Client, StateFile, Submission};
 use crate::local::{self, LocalCluster};
 
@@ -73,12 +72,7 @@ pub(super) enum Outcome {
     /// The run goes on without us.
     Detached(RunId),
     /// The run has ended well.
-    Finished {
-        /// How it went.
-        summary: Summary,
-        /// The last evaluation, if there was one.
-        evaluation: Option<(Split, Results)>,
-    },
+    Finished(Box<Summary>),
 }
 
 /// What the first signal does; a second one leaves at once.
@@ -205,7 +199,7 @@ impl Session<'_> {
     ) -> Result<Outcome, Failure> {
         let followed = self.follow(client, (run, model), interrupt).await;
         let mut outcome = followed.map_err(|failure| hint(failure, run))?;
-        if let (Some(path), Outcome::Finished { summary, .. }) = (output, &mut outcome) {
+        if let (Some(path), Outcome::Finished(summary)) = (output, &mut outcome) {
             let fetched = tokio::select! {
                 fetched = client.fetch(run) => fetched.map_err(Failure::from),
                 () = self.signals.next() => Err(Failure::cancelled("cancelled")),
@@ -266,6 +260,7 @@ impl Session<'_> {
                     loss,
                     accuracy,
                     synchronisation_share,
+                    warnings,
                     ..
                 } => {
                     let summary = Summary {
@@ -277,9 +272,11 @@ impl Session<'_> {
                         accuracy,
                         synchronisation_share,
                         digest,
+                        warnings,
+                        evaluation,
                         output: None,
                     };
-                    return Ok(Outcome::Finished { summary, evaluation });
+                    return Ok(Outcome::Finished(Box::new(summary)));
                 }
                 RunEvent::Queued { .. }
                 | RunEvent::Started { .. }

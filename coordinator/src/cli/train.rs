@@ -63,6 +63,6 @@ pub(super) fn train(registry: Registry, flags: TrainFlags) -> Result<(), Failure
     match outcome {
         _ if progress.is_json() => Ok(()),
         Outcome::Detached(run) => super::print(&format!("{run}\n")),
-        Outcome::Finished { summary, .. } => super::print(&summary.to_text()),
+        Outcome::Finished(summary) => super::print(&progress.summary(&summary)),
     }
 }
