@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::limits;
 
 /// Name of the sum of the losses of all examples.
 pub const LOSS: &str = "loss";
@@ -12,6 +13,10 @@ pub const LOSS: &str = "loss";
 pub const CORRECT: &str = "correct";
 /// Name of the confusion matrix, `[true class, found class]`, row by row.
 pub const CONFUSION: &str = "confusion";
+
+/// What the name of a count begins with that is a warning: so many examples
+/// were not as they should be, in the way that the rest of the name says.
+pub const WARNING: &str = "warning.";
 
 /// Sums over examples. Results of several replicas combine over the same
 /// binary tree as their states, so that the f64 sums have the same bits on
@@ -57,6 +62,33 @@ impl Results {
             bytes.extend(counts.iter().flat_map(|count| count.to_le_bytes()));
         }
         Digest::of(&bytes)
+    }
+
+    /// What is worth a figure besides loss and accuracy, by name and for each
+    /// example: sums, and counts of one number. At most
+    /// [`limits::RESULT_NAMES`], all finite.
+    pub fn metrics(&self) -> BTreeMap<String, f64> {
+        let sums = self.sums.iter().map(|(name, sum)| (name, *sum));
+        let counts = self.counts.iter().filter_map(|(name, counts)| match counts[..] {
+            [count] => Some((name, count as f64)),
+            _ => None,
+        });
+        let examples = self.examples.max(1) as f64;
+        sums.chain(counts)
+            .filter(|(name, _)| *name != LOSS && *name != CORRECT && !name.starts_with(WARNING))
+            .map(|(name, value)| (name.clone(), value / examples))
+            .filter(|(_, value)| value.is_finite())
+            .take(limits::RESULT_NAMES)
+            .collect()
+    }
+
+    /// The warnings that examples gave cause for: each one's name, without
+    /// [`WARNING`], and how many.
+    pub fn warnings(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.counts.iter().filter_map(|(name, counts)| match counts[..] {
+            [count] if count > 0 => Some((name.strip_prefix(WARNING)?, count)),
+            _ => None,
+        })
     }
 
     /// How many counts there are, under all names together.
@@ -105,5 +137,28 @@ mod tests {
         assert_ne!(sum(0.0).digest(), sum(-0.0).digest());
         let count = |counts| Results { counts: [("x".into(), counts)].into(), ..one.clone() };
         assert_ne!(count(vec![]).digest(), count(vec![0]).digest());
+    }
+
+    #[test]
+    fn metrics_are_for_each_example_and_warnings_are_apart() {
+        let sums = [(LOSS, 3.0), ("spikes", 56.0), ("broken", f64::NAN)];
+        let counts = [
+            (CORRECT, vec![4]),
+            (CONFUSION, vec![1, 2, 3, 4]),
+            ("silent", vec![1]),
+            ("warning.no spikes", vec![2]),
+            ("warning.none", vec![0]),
+            ("warning.many", vec![1, 1]),
+        ];
+        let results = Results {
+            examples: 4,
+            sums: sums.map(|(name, sum)| (name.into(), sum)).into(),
+            counts: counts.map(|(name, counts)| (name.into(), counts)).into(),
+        };
+        let metrics = [("silent", 0.25), ("spikes", 14.0)];
+        assert_eq!(results.metrics(), metrics.map(|(name, value)| (name.into(), value)).into());
+        assert_eq!(results.warnings().collect::<Vec<_>>(), [("no spikes", 2)]);
+        let many = (0..100).map(|at| (at.to_string(), 1.0)).collect();
+        assert_eq!(Results { sums: many, ..results }.metrics().len(), limits::RESULT_NAMES);
     }
 }

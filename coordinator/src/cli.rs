@@ -19,6 +19,7 @@ mod report;
 mod serve;
 mod spec_flags;
 mod status;
+mod summary;
 mod train;
 
 use std::ffi::OsString;

@@ -30,6 +30,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod upload;
+mod warnings;
 mod worker;
 
 use std::future::Future;

@@ -1,5 +1,7 @@
 //! Strategies for messages: every variant, in and at the edge of its bounds.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -290,6 +292,14 @@ fn number() -> impl Strategy<Value = Option<f64>> {
     option::of(any::<f64>())
 }
 
+fn metrics() -> impl Strategy<Value = BTreeMap<String, f64>> {
+    btree_map(name(), any::<f32>().prop_map(f64::from), 0..3)
+}
+
+fn warnings() -> impl Strategy<Value = BTreeMap<String, u64>> {
+    btree_map(name(), any::<u64>(), 0..3)
+}
+
 fn event() -> impl Strategy<Value = RunEvent> {
     let counts = || any::<[u64; 4]>();
     prop_oneof![
@@ -310,8 +320,8 @@ fn event() -> impl Strategy<Value = RunEvent> {
                 workers,
             }
         ),
-        (run(), counts(), number(), number(), any::<[f32; 3]>(), any::<u32>()).prop_map(
-            |(run, [round, rounds, epoch, examples], loss, accuracy, times, workers)| {
+        (run(), counts(), number(), number(), metrics(), any::<[f32; 3]>(), any::<u32>()).prop_map(
+            |(run, [round, rounds, epoch, examples], loss, accuracy, metrics, times, workers)| {
                 let [compute_ms, synchronisation_ms, examples_per_second] =
                     times.map(|time| if time.is_nan() { 0.0 } else { f64::from(time) });
                 RunEvent::Round {
@@ -322,6 +332,7 @@ fn event() -> impl Strategy<Value = RunEvent> {
                     examples,
                     loss,
                     accuracy,
+                    metrics,
                     compute_ms,
                     synchronisation_ms,
                     examples_per_second,
@@ -344,8 +355,8 @@ fn event() -> impl Strategy<Value = RunEvent> {
         (run(), name(), name(), text()).prop_map(|(run, worker, what, detail)| {
             RunEvent::Worker { run, worker, what, detail }
         }),
-        (run(), digest(), counts(), number(), number()).prop_map(
-            |(run, digest, [rounds, examples, ..], loss, accuracy)| RunEvent::Finished {
+        (run(), digest(), counts(), number(), number(), warnings()).prop_map(
+            |(run, digest, [rounds, examples, ..], loss, accuracy, warnings)| RunEvent::Finished {
                 run,
                 digest,
                 rounds,
@@ -354,6 +365,7 @@ fn event() -> impl Strategy<Value = RunEvent> {
                 loss,
                 accuracy,
                 synchronisation_share: 0.25,
+                warnings,
             }
         ),
         (run(), text()).prop_map(|(run, reason)| RunEvent::Failed { run, reason }),

@@ -1,5 +1,7 @@
 //! What is said of every kind of message: its payload and its bounds.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use crate::dataset::SplitManifest;
@@ -292,11 +294,8 @@ impl Check {
     }
 
     fn results(self, results: &Results) -> Result<(), FrameError> {
-        self.at_most("results.sums", results.sums.len(), RESULT_NAMES, "names")?;
-        self.at_most("results.counts", results.counts.len(), RESULT_NAMES, "names")?;
-        for name in results.sums.keys().chain(results.counts.keys()) {
-            self.text("results", name, NAME_BYTES)?;
-        }
+        self.names("results.sums", &results.sums)?;
+        self.names("results.counts", &results.counts)?;
         self.at_most("results.counts", results.count_of_counts(), RESULT_COUNTS, "counts together")
     }
 
@@ -328,12 +327,21 @@ impl Check {
                 self.text("detail", detail, TEXT_BYTES)
             }
             RunEvent::Failed { reason, .. } => self.text("reason", reason, TEXT_BYTES),
-            RunEvent::Queued { .. }
-            | RunEvent::Round { .. }
-            | RunEvent::Labelled { .. }
-            | RunEvent::Finished { .. }
-            | RunEvent::Cancelled { .. } => Ok(()),
+            RunEvent::Round { metrics, .. } => {
+                self.names("metrics", metrics)?;
+                let strange = metrics.values().copied().find(|value| !value.is_finite());
+                strange.map_or(Ok(()), |found| self.that(false, "metrics", "finite values", found))
+            }
+            RunEvent::Finished { warnings, .. } => self.names("warnings", warnings),
+            RunEvent::Queued { .. } | RunEvent::Labelled { .. } | RunEvent::Cancelled { .. } => {
+                Ok(())
+            }
         }
+    }
+
+    fn names<T>(self, field: &'static str, map: &BTreeMap<String, T>) -> Result<(), FrameError> {
+        self.at_most(field, map.len(), RESULT_NAMES, "names")?;
+        map.keys().try_for_each(|name| self.text(field, name, NAME_BYTES))
     }
 
     fn status(self, status: &Status) -> Result<(), FrameError> {

@@ -1,5 +1,7 @@
 //! What a client is told of runs and of the cluster.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
@@ -52,6 +54,8 @@ pub enum RunEvent {
         loss: Option<f64>,
         /// Training accuracy, where the model reports one.
         accuracy: Option<f64>,
+        /// What else the model reports, by name, for each example.
+        metrics: BTreeMap<String, f64>,
         /// Longest compute time of a worker, ms.
         compute_ms: f64,
         /// The rest of the round: sending, merging, waiting, ms.
@@ -114,6 +118,9 @@ pub enum RunEvent {
         accuracy: Option<f64>,
         /// Share of the training time that was not computing, 0 to 1.
         synchronisation_share: f64,
+        /// Examples that the model warns of, by warning: in all training
+        /// rounds, the last labelling and the last evaluation.
+        warnings: BTreeMap<String, u64>,
     },
     /// The run has failed.
     Failed {

@@ -62,10 +62,8 @@ pub(super) fn evaluate(registry: Registry, flags: EvaluateFlags) -> Result<(), F
     let mut progress = Progress::new(flags.json, true);
     let outcome = job::perform(registry, job, &flags.cluster, &mut progress)?;
     match outcome {
-        Outcome::Finished { summary, evaluation: Some((split, results)), .. }
-            if !progress.is_json() =>
-        {
-            super::print(&summary.to_evaluation_text(split, &results))
+        Outcome::Finished { summary, .. } if !progress.is_json() => {
+            super::print(&summary.to_evaluation_text())
         }
         Outcome::Finished { .. } | Outcome::Detached(_) => Ok(()),
     }

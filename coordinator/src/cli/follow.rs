@@ -50,9 +50,9 @@ pub(super) fn follow(flags: FollowFlags) -> Result<(), Failure> {
     let address = &flags.address.coordinator;
     let home = Home { output: flags.output, keep: flags.plot.is_some() };
     let outcome = job::watch(address, RunId(flags.run), home, &mut progress)?;
-    let Outcome::Finished { summary, state, .. } = outcome else { return Ok(()) };
+    let Outcome::Finished { summary, state } = outcome else { return Ok(()) };
     if !progress.is_json() {
-        super::print(&summary.to_text())?;
+        super::print(&progress.summary(&summary))?;
     }
     match (flags.plot, state) {
         (Some(path), Some(state)) => draw_final(&state, &path, !progress.is_json() && !flags.quiet),

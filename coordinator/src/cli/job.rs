@@ -9,9 +9,8 @@ use clap::Args;
 use common::id::RunId;
 use common::limits;
 use common::model::Registry;
-use common::results::Results;
 use common::settings::{LogFormat, start_logging};
-use common::spec::{RunSpec, Split};
+use common::spec::RunSpec;
 use common::state::NetworkState;
 use common::wire::message::RunEvent;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -20,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Address;
 use super::exit::Failure;
 use super::progress::Progress;
-use super::report::Summary;
+use super::summary::Summary;
 use crate::client::{Client, History, Recorder, StateFile, Submission};
 use crate::local::{self, LocalCluster};
 
@@ -85,8 +84,6 @@ pub(super) enum Outcome {
     Finished {
         /// How it went.
         summary: Box<Summary>,
-        /// The last evaluation, if there was one.
-        evaluation: Option<(Split, Results)>,
         /// The final state, where it was to be kept.
         state: Option<NetworkState>,
     },
@@ -234,7 +231,7 @@ impl Session<'_> {
         history: &History,
         outcome: &mut Outcome,
     ) -> Result<(), Failure> {
-        let Outcome::Finished { summary, state: kept, .. } = outcome else { return Ok(()) };
+        let Outcome::Finished { summary, state: kept } = outcome else { return Ok(()) };
         let (state, spec) = tokio::select! {
             fetched = client.fetch(run) => fetched?,
             () = self.signals.next() => return Err(Failure::cancelled("cancelled")),
@@ -298,6 +295,7 @@ impl Session<'_> {
                     loss,
                     accuracy,
                     synchronisation_share,
+                    warnings,
                     ..
                 } => {
                     let summary = Summary {
@@ -309,10 +307,11 @@ impl Session<'_> {
                         accuracy,
                         synchronisation_share,
                         digest,
+                        warnings,
+                        evaluation,
                         output: None,
                     };
-                    let summary = Box::new(summary);
-                    return Ok(Outcome::Finished { summary, evaluation, state: None });
+                    return Ok(Outcome::Finished { summary: Box::new(summary), state: None });
                 }
                 RunEvent::Queued { .. }
                 | RunEvent::Started { .. }

@@ -10,6 +10,7 @@ use common::wire::message::RunEvent;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::report::{self, Throttle};
+use super::summary::Summary;
 
 /// How a run is shown.
 #[derive(Debug)]
@@ -92,6 +93,14 @@ impl Progress {
     pub(super) fn close(&mut self) {
         if let Self::Bar(bar) = self {
             bar.finish_and_clear();
+        }
+    }
+
+    /// How a run went, as long as it was asked for.
+    pub(super) fn summary(&self, summary: &Summary) -> String {
+        match self {
+            Self::Quiet => summary.to_text(),
+            Self::Bar(_) | Self::Lines(_) | Self::Json => summary.to_long_text(),
         }
     }
 

@@ -1,11 +1,9 @@
 //! What people and programs read of a run. Pure: text in the right shape.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use common::digest::Digest;
-use common::results::{CONFUSION, Results};
 use common::spec::Split;
 use common::wire::message::RunEvent;
 use serde_json::json;
@@ -13,8 +11,8 @@ use serde_json::json;
 /// Round lines come at most this often.
 const ROUND_LINE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Largest confusion matrix that is printed, in classes.
-const PRINTED_CLASSES: usize = 32;
+/// Metrics that a round's line shows, the first ones by name.
+const SHOWN_METRICS: usize = 3;
 
 /// Lets through the first line and then at most one every
 /// [`ROUND_LINE_INTERVAL`].
@@ -81,12 +79,17 @@ pub(super) fn line(event: &RunEvent) -> Option<String> {
 
 /// What a round line and the progress bar say of a round.
 pub(super) fn round_text(event: &RunEvent) -> String {
-    let RunEvent::Round { loss, accuracy, examples_per_second, workers, .. } = event else {
+    let RunEvent::Round { loss, accuracy, metrics, examples_per_second, workers, .. } = event
+    else {
         return String::new();
     };
+    let mut text = quality(*loss, *accuracy);
+    for (name, value) in metrics.iter().take(SHOWN_METRICS) {
+        let _ = write!(text, "  {name} {}", figure(*value));
+    }
     format!(
         "{}  {examples_per_second:.0} examples/s  {}",
-        quality(*loss, *accuracy).trim_start(),
+        text.trim_start(),
         plural(u64::from(*workers), "worker")
     )
 }
@@ -111,79 +114,6 @@ pub(super) fn json_submitted(run: u64) -> String {
 /// The JSON line that says where the final state was written.
 pub(super) fn json_saved(run: u64, path: &str, digest: Digest) -> String {
     json!({"event": "saved", "run": run, "path": path, "digest": digest}).to_string()
-}
-
-/// How a run went, for people.
-#[derive(Clone, Debug)]
-pub(super) struct Summary {
-    pub(super) model: String,
-    pub(super) rounds: u64,
-    pub(super) examples: u64,
-    pub(super) seconds: f64,
-    pub(super) loss: Option<f64>,
-    pub(super) accuracy: Option<f64>,
-    pub(super) synchronisation_share: f64,
-    pub(super) digest: Digest,
-    pub(super) output: Option<PathBuf>,
-}
-
-impl Summary {
-    /// One line a quantity; that of the digest is made to be found by grep.
-    pub(super) fn to_text(&self) -> String {
-        let speed = self.examples as f64 / self.seconds.max(1e-9);
-        let mut text = format!(
-            "model   {}\nrounds  {}, {} examples\ntime    {:.2} s, {speed:.0} examples/s, \
-             {:.0} % of it synchronisation\n",
-            self.model,
-            self.rounds,
-            self.examples,
-            self.seconds,
-            self.synchronisation_share * 100.0
-        );
-        self.push_quality(&mut text);
-        let _ = writeln!(text, "digest  {}", self.digest);
-        if let Some(output) = &self.output {
-            let _ = writeln!(text, "output  {}", output.display());
-        }
-        text
-    }
-
-    /// The same for a run that learnt nothing.
-    pub(super) fn to_evaluation_text(&self, split: Split, results: &Results) -> String {
-        let mut text = format!(
-            "model   {}\nsplit   {}, {} examples\n",
-            self.model,
-            split_name(split),
-            results.examples
-        );
-        self.push_quality(&mut text);
-        let _ = writeln!(text, "digest  {}", self.digest);
-        if let Some(matrix) = results.counts.get(CONFUSION) {
-            text.push_str(&confusion(matrix));
-        }
-        text
-    }
-
-    fn push_quality(&self, text: &mut String) {
-        if self.loss.is_some() || self.accuracy.is_some() {
-            let _ = writeln!(text, "result{}", quality(self.loss, self.accuracy));
-        }
-    }
-}
-
-/// `[true class, found class]` as a table, where it is of a readable size.
-fn confusion(matrix: &[u64]) -> String {
-    let classes = matrix.len().isqrt();
-    if classes == 0 || classes > PRINTED_CLASSES || classes * classes != matrix.len() {
-        return String::new();
-    }
-    let header = std::iter::once("true \\ found".to_owned())
-        .chain((0..classes).map(|class| class.to_string()))
-        .collect();
-    let rows = matrix.chunks(classes).enumerate().map(|(class, row)| {
-        std::iter::once(class.to_string()).chain(row.iter().map(u64::to_string)).collect()
-    });
-    table(header, rows)
 }
 
 /// Lines of cells in columns as wide as their widest cell; no spaces at the
@@ -229,13 +159,26 @@ pub(super) fn bytes(count: u64) -> String {
     format!("{:.1} {}", count as f64 / (1u64 << (10 * power)) as f64, UNITS[power as usize])
 }
 
-fn quality(loss: Option<f64>, accuracy: Option<f64>) -> String {
+/// A quantity of any size, in the digits that a person reads.
+fn figure(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".into(),
+        size if !(0.001..1e6).contains(&size) => format!("{value:.2e}"),
+        size if size < 1.0 => format!("{value:.4}"),
+        size if size < 10.0 => format!("{value:.2}"),
+        size if size < 100.0 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
+}
+
+/// Loss and accuracy, each after two spaces.
+pub(super) fn quality(loss: Option<f64>, accuracy: Option<f64>) -> String {
     let loss = loss.map(|loss| format!("  loss {loss:.4}"));
     let accuracy = accuracy.map(|share| format!("  accuracy {:.2} %", share * 100.0));
     loss.unwrap_or_default() + &accuracy.unwrap_or_default()
 }
 
-fn plural(count: u64, what: &str) -> String {
+pub(super) fn plural(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
@@ -261,6 +204,7 @@ mod tests {
             examples: 80,
             loss: Some(0.5),
             accuracy: Some(0.25),
+            metrics: [("spikes".into(), 14.23)].into(),
             compute_ms: 1.0,
             synchronisation_ms: 0.5,
             examples_per_second: 1234.5,
@@ -276,7 +220,9 @@ mod tests {
         assert_eq!(value["event"], "round");
         assert_eq!((&value["run"], &value["round"]), (&json!(4), &json!(2)));
         assert_eq!(value["examples_per_second"], 1234.5);
-        assert!(value.as_object().unwrap().values().all(|field| !field.is_object()));
+        assert_eq!(value["metrics"]["spikes"], 14.23);
+        let objects = value.as_object().unwrap().iter().filter(|(_, field)| field.is_object());
+        assert_eq!(objects.map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["metrics"]);
         let finished = RunEvent::Finished {
             run: RunId(4),
             digest: Digest::of(b"abc"),
@@ -286,11 +232,13 @@ mod tests {
             loss: None,
             accuracy: None,
             synchronisation_share: 0.5,
+            warnings: [("mute".into(), 3)].into(),
         };
         let value: Value = serde_json::from_str(&json_line(&finished)).unwrap();
         assert_eq!(value["event"], "finished");
         assert_eq!(value["digest"], Digest::of(b"abc").to_string());
         assert_eq!(value["loss"], Value::Null);
+        assert_eq!(value["warnings"], json!({"mute": 3}));
         assert_eq!(json_submitted(4), r#"{"event":"submitted","run":4}"#);
     }
 
@@ -309,7 +257,8 @@ mod tests {
 
     #[test]
     fn lines_say_what_happened() {
-        let text = "round 2/9  loss 0.5000  accuracy 25.00 %  1234 examples/s  1 worker";
+        let text =
+            "round 2/9  loss 0.5000  accuracy 25.00 %  spikes 14.2  1234 examples/s  1 worker";
         assert_eq!(line(&round(2)).unwrap(), text);
         let waits = RunEvent::Queued { run: RunId(1), ahead: 0, workers: 1, min_workers: 3 };
         assert_eq!(line(&waits).unwrap(), "run 1 waits for workers: 1 of 3 are there");
@@ -323,34 +272,19 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_has_a_digest_line_of_its_own() {
-        let summary = Summary {
-            model: "mlp".into(),
-            rounds: 9,
-            examples: 720,
-            seconds: 0.5,
-            loss: Some(0.1),
-            accuracy: Some(0.99),
-            synchronisation_share: 0.125,
-            digest: Digest::of(b"abc"),
-            output: Some("out.safetensors".into()),
-        };
-        let text = summary.to_text();
-        let digest = format!("\ndigest  {}\n", Digest::of(b"abc"));
-        assert!(text.contains(&digest), "{text}");
-        assert!(text.contains("time    0.50 s, 1440 examples/s"), "{text}");
-        assert!(text.contains("result  loss 0.1000  accuracy 99.00 %\n"), "{text}");
-        assert!(text.ends_with("output  out.safetensors\n"), "{text}");
-    }
-
-    #[test]
-    fn tables_align_and_matrices_are_square() {
-        assert_eq!(
-            confusion(&[5, 1, 0, 6]),
-            "true \\ found  0  1\n0             5  1\n1             0  6\n"
-        );
-        assert_eq!(confusion(&[1, 2, 3]), "");
-        assert_eq!(confusion(&[]), "");
+    fn figures_have_the_digits_that_matter() {
+        let cases = [
+            (0.0, "0"),
+            (0.25, "0.2500"),
+            (-3.456, "-3.46"),
+            (14.23, "14.2"),
+            (1234.5, "1234"),
+            (1e-7, "1.00e-7"),
+            (2.5e300, "2.50e300"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(figure(value), text);
+        }
     }
 
     #[test]

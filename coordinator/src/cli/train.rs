@@ -68,7 +68,7 @@ pub(super) fn train(registry: Registry, flags: TrainFlags) -> Result<(), Failure
     let outcome = job::perform(registry, job, &flags.cluster, &mut progress)?;
     let (text, state) = match outcome {
         Outcome::Detached(run) => (format!("{run}\n"), None),
-        Outcome::Finished { summary, state, .. } => (summary.to_text(), state),
+        Outcome::Finished { summary, state } => (progress.summary(&summary), state),
     };
     if !progress.is_json() {
         super::print(&text)?;

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::connection::ClientId;
 use super::merge::{Cut, Piece, StepMerge};
+use super::warnings::Warnings;
 
 /// Most events of a run that are kept for those who follow it later: the
 /// first ones go first.
@@ -164,6 +165,7 @@ pub(super) struct ActiveRun {
     /// The step is merged, and its state is with the model.
     pub(super) settling: bool,
     pub(super) clock: Clock,
+    pub(super) warnings: Warnings,
 }
 
 impl ActiveRun {
@@ -193,6 +195,7 @@ impl ActiveRun {
             merge: None,
             settling: false,
             clock: Clock::new(now),
+            warnings: Warnings::default(),
         })
     }
 

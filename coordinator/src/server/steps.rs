@@ -8,7 +8,7 @@ use common::state::NetworkState;
 use common::wire::codec::encode;
 use common::wire::message::{RunEvent, ToWorker};
 use tokio::time::Instant;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::connection::Peer;
 use super::engine::{Engine, Event};
@@ -27,6 +27,9 @@ impl Engine {
         let (run, results) = (active.run, active.results());
         let (loss, accuracy) = (results.loss(), results.accuracy());
         let step = active.step_id();
+        for (warning, count) in active.warnings.take(active.step.kind, &results) {
+            warn!("{step}: the model warns of {count} examples: {warning}");
+        }
         let event = match active.step.kind {
             StepKind::Train { round, epoch, .. } => {
                 let examples = active.submission.plan.examples(&active.step);
@@ -42,6 +45,7 @@ impl Engine {
                     examples,
                     loss,
                     accuracy,
+                    metrics: results.metrics(),
                     compute_ms,
                     synchronisation_ms: whole.as_secs_f64() * 1e3 - compute_ms,
                     examples_per_second: examples as f64 / whole.as_secs_f64().max(1e-9),
@@ -139,6 +143,7 @@ impl Engine {
             loss: clock.evaluated.0,
             accuracy: clock.evaluated.1,
             synchronisation_share: clock.synchronisation_share(),
+            warnings: active.warnings.total(),
         };
         let state = active.state.clone();
         if let Some(run) = self.runs.get_mut(&run) {

@@ -3,6 +3,7 @@
 mod peers;
 mod toy;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::id::{Block, ProcessId, RunId, StepId};
@@ -65,13 +66,7 @@ async fn check_run(spec: &RunSpec, config: Config, workers: usize, mortal: usize
     let epoch = [&round[..], labelling, &["evaluation"]].concat();
     assert_eq!(kinds(&events), [&["started"], &epoch[..], &epoch, &["finished"]].concat());
 
-    let observed = events.iter().filter_map(|event| match event {
-        RunEvent::Evaluation { results, .. } => Some(results.clone()),
-        _ => None,
-    });
-    let is_evaluation = |step: &StepResults| matches!(step.step.kind, StepKind::Evaluate { .. });
-    let evaluated = steps.into_iter().filter(is_evaluation).map(|step| step.results);
-    assert_eq!(observed.collect::<Vec<_>>(), evaluated.collect::<Vec<_>>());
+    check_results(&events, &steps);
 
     client.say(FromClient::Fetch { run: RunId(1) }).await;
     let Some(ToClient::State { layout, digest: of, .. }) = client.hear_client().await else {
@@ -87,6 +82,37 @@ async fn check_run(spec: &RunSpec, config: Config, workers: usize, mortal: usize
     assert_eq!((&state, of), (&expected, *digest));
     assert_eq!(client.follow(RunId(1)).await, events, "a run can be followed once it is over");
     server.shut_down().await;
+}
+
+/// Compares what events say of the steps' results with the reference.
+fn check_results(events: &[RunEvent], steps: &[StepResults]) {
+    let mut steps_told = events.iter().filter(|event| {
+        let kind = kinds(std::slice::from_ref(*event));
+        matches!(kind[..], ["round" | "labelled" | "evaluation"])
+    });
+    let mut warnings = BTreeMap::new();
+    for StepResults { step, results } in steps {
+        match steps_told.next().unwrap() {
+            RunEvent::Round { loss, metrics, .. } => {
+                assert_eq!((*loss, metrics), (results.loss(), &results.metrics()));
+                assert_eq!(metrics.keys().collect::<Vec<_>>(), ["batches"]);
+            }
+            RunEvent::Labelled { examples, .. } => assert_eq!(*examples, results.examples),
+            RunEvent::Evaluation { results: told, .. } => assert_eq!(told, results),
+            event => panic!("{event:?}"),
+        }
+        for (name, count) in results.warnings() {
+            let of_kind = std::mem::discriminant(&step.kind);
+            let is_last =
+                |other: &&StepResults| std::mem::discriminant(&other.step.kind) == of_kind;
+            let last = steps.iter().rfind(is_last).unwrap().step;
+            if matches!(step.kind, StepKind::Train { .. }) || last == *step {
+                *warnings.entry(name.to_owned()).or_default() += count;
+            }
+        }
+    }
+    let Some(RunEvent::Finished { warnings: told, .. }) = events.last() else { panic!() };
+    assert_eq!((told, warnings["odd"]), (&warnings, 2 * 3 + 1));
 }
 
 #[tokio::test]

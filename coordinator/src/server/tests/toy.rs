@@ -11,7 +11,8 @@ use ndarray::ArrayD;
 /// Every value of `w` moves towards each example's feature, `seen` counts the
 /// examples, `kept` stays but for a labelling, which writes how many examples
 /// were above `w`, and in all. Panics as it settles a state that has seen
-/// `panic_at` examples, and as it labels by `panic_labels` examples.
+/// `panic_at` examples, and as it labels by `panic_labels` examples. Warns of
+/// features that are negative or above 50.
 #[derive(Clone, Debug)]
 struct Toy {
     state: NetworkState,
@@ -77,13 +78,17 @@ impl Replica for Toy {
         let first = f64::from(self.first()?) + f64::from(self.state.f32("kept")?[[0]]);
         let loss = batch.features.iter().map(|feature| f64::from(*feature) - first);
         let sums = [("loss".to_owned(), loss.fold(0.0, |sum, loss| sum + loss))].into();
-        Ok(Results { examples: batch.labels.len() as u64, sums, ..Default::default() })
+        let odd = batch.features.iter().filter(|value| !(0.0..=50.0).contains(*value));
+        let counts = [("warning.odd".to_owned(), vec![odd.count() as u64])];
+        let counts = counts.into_iter().chain([("batches".to_owned(), vec![1])]).collect();
+        Ok(Results { examples: batch.labels.len() as u64, sums, counts })
     }
 
     fn label_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
         let first = self.first()?;
         let above = batch.features.iter().filter(|feature| **feature > first).count();
-        let counts = [("above".to_owned(), vec![above as u64])].into();
+        let named = [("above", above), ("warning.above", above)];
+        let counts = named.map(|(name, count)| (name.to_owned(), vec![count as u64])).into();
         Ok(Results { counts, ..Default::default() })
     }
 

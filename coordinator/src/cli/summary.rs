@@ -1,0 +1,164 @@
+//! How a run went: the last lines that a person reads of it. Pure.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use common::digest::Digest;
+use common::results::{CONFUSION, Results};
+use common::spec::Split;
+
+use super::report::{plural, quality, split_name, table};
+
+/// Largest confusion matrix that is printed, in classes.
+const PRINTED_CLASSES: usize = 32;
+
+/// How a run went, for people.
+#[derive(Clone, Debug)]
+pub(super) struct Summary {
+    pub(super) model: String,
+    pub(super) rounds: u64,
+    pub(super) examples: u64,
+    pub(super) seconds: f64,
+    pub(super) loss: Option<f64>,
+    pub(super) accuracy: Option<f64>,
+    pub(super) synchronisation_share: f64,
+    pub(super) digest: Digest,
+    /// Examples that the model warns of, by warning.
+    pub(super) warnings: BTreeMap<String, u64>,
+    /// The last evaluation, if there was one.
+    pub(super) evaluation: Option<(Split, Results)>,
+    pub(super) output: Option<PathBuf>,
+}
+
+impl Summary {
+    /// One line a quantity; that of the digest is made to be found by grep.
+    pub(super) fn to_text(&self) -> String {
+        let speed = self.examples as f64 / self.seconds.max(1e-9);
+        let mut text = format!(
+            "model   {}\nrounds  {}, {} examples\ntime    {:.2} s, {speed:.0} examples/s, \
+             {:.0} % of it synchronisation\n",
+            self.model,
+            self.rounds,
+            self.examples,
+            self.seconds,
+            self.synchronisation_share * 100.0
+        );
+        self.push_quality(&mut text);
+        let _ = writeln!(text, "digest  {}", self.digest);
+        if let Some(output) = &self.output {
+            let _ = writeln!(text, "output  {}", output.display());
+        }
+        self.push_warnings(&mut text);
+        text
+    }
+
+    /// The same, with the confusion matrix of the last evaluation.
+    pub(super) fn to_long_text(&self) -> String {
+        self.to_text() + &self.confusion()
+    }
+
+    /// The same for a run that learnt nothing.
+    pub(super) fn to_evaluation_text(&self) -> String {
+        let mut text = format!("model   {}\n", self.model);
+        if let Some((split, results)) = &self.evaluation {
+            let _ = writeln!(text, "split   {}, {} examples", split_name(*split), results.examples);
+        }
+        self.push_quality(&mut text);
+        let _ = writeln!(text, "digest  {}", self.digest);
+        self.push_warnings(&mut text);
+        text + &self.confusion()
+    }
+
+    fn confusion(&self) -> String {
+        let results = self.evaluation.as_ref().map(|(_, results)| results);
+        let matrix = results.and_then(|results| results.counts.get(CONFUSION));
+        matrix.map(|matrix| confusion(matrix)).unwrap_or_default()
+    }
+
+    fn push_warnings(&self, text: &mut String) {
+        for (warning, count) in &self.warnings {
+            let _ = writeln!(text, "warning {warning}: {}", plural(*count, "example"));
+        }
+    }
+
+    fn push_quality(&self, text: &mut String) {
+        if self.loss.is_some() || self.accuracy.is_some() {
+            let _ = writeln!(text, "result{}", quality(self.loss, self.accuracy));
+        }
+    }
+}
+
+/// `[true class, found class]` as a table, where it is of a readable size.
+fn confusion(matrix: &[u64]) -> String {
+    let classes = matrix.len().isqrt();
+    if classes == 0 || classes > PRINTED_CLASSES || classes * classes != matrix.len() {
+        return String::new();
+    }
+    let header = std::iter::once("true \\ found".to_owned())
+        .chain((0..classes).map(|class| class.to_string()))
+        .collect();
+    let rows = matrix.chunks(classes).enumerate().map(|(class, row)| {
+        std::iter::once(class.to_string()).chain(row.iter().map(u64::to_string)).collect()
+    });
+    table(header, rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary() -> Summary {
+        let results = Results {
+            examples: 12,
+            counts: [(CONFUSION.into(), vec![5, 1, 0, 6])].into(),
+            ..Results::default()
+        };
+        Summary {
+            model: "mlp".into(),
+            rounds: 9,
+            examples: 720,
+            seconds: 0.5,
+            loss: Some(0.1),
+            accuracy: Some(0.99),
+            synchronisation_share: 0.125,
+            digest: Digest::of(b"abc"),
+            warnings: BTreeMap::new(),
+            evaluation: Some((Split::Test, results)),
+            output: Some("out.safetensors".into()),
+        }
+    }
+
+    const MATRIX: &str = "true \\ found  0  1\n0             5  1\n1             0  6\n";
+
+    #[test]
+    fn the_summary_has_a_digest_line_of_its_own() {
+        let text = summary().to_text();
+        let digest = format!("\ndigest  {}\n", Digest::of(b"abc"));
+        assert!(text.contains(&digest), "{text}");
+        assert!(text.contains("time    0.50 s, 1440 examples/s"), "{text}");
+        assert!(text.contains("result  loss 0.1000  accuracy 99.00 %\n"), "{text}");
+        assert!(text.ends_with("output  out.safetensors\n"), "{text}");
+    }
+
+    #[test]
+    fn warnings_and_the_matrix_come_last() {
+        let mut summary = summary();
+        summary.warnings = [("late".into(), 1), ("mute".into(), 3)].into();
+        let warnings = "warning late: 1 example\nwarning mute: 3 examples\n";
+        assert!(summary.to_text().ends_with(&format!("out.safetensors\n{warnings}")));
+        assert!(summary.to_long_text().ends_with(&format!("{warnings}{MATRIX}")));
+        let text = summary.to_evaluation_text();
+        assert!(text.contains("split   test, 12 examples\n"), "{text}");
+        assert!(text.ends_with(&format!("{warnings}{MATRIX}")), "{text}");
+        summary.evaluation = None;
+        assert_eq!(summary.to_long_text(), summary.to_text());
+    }
+
+    #[test]
+    fn matrices_are_square() {
+        assert_eq!(confusion(&[5, 1, 0, 6]), MATRIX);
+        assert_eq!(confusion(&[1, 2, 3]), "");
+        assert_eq!(confusion(&[]), "");
+    }
+}
