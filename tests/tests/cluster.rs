@@ -2,6 +2,9 @@
 
 use std::process::Command;
 
+use common::model::Registry;
+use common::model::kernel::Isa;
+use common::model::spiking::{ABOUT, Spiking};
 use tests::binaries;
 use tests::cluster::Cluster;
 use tests::expected;
@@ -34,9 +37,25 @@ momentum_state = "merged"
 source = "digits"
 "#;
 
+pub(crate) const SPIKING: &str = r#"
+model = "spiking"
+seed = 7
+replicas = 6
+batch_size = 2
+update_interval = 4
+rounds = 7
+[parameters]
+neurons = 70
+theta_step = 2
+[dataset]
+source = "digits"
+[evaluation]
+labelling = true
+"#;
+
 #[test]
 fn any_number_of_workers_and_slots_gives_the_same_bits() {
-    let specs = [SOFTMAX, MLP].map(|spec| (spec, expected::digest(spec)));
+    let specs = [SOFTMAX, MLP, SPIKING].map(|spec| (spec, expected::digest(spec)));
     for workers in [1, 2, 3, 7] {
         for slots in [1, 2, 4] {
             let cluster = Cluster::start().with_workers(workers, slots);
@@ -70,7 +89,8 @@ fn a_users_own_model_in_its_own_binaries() {
 
 #[test]
 fn any_instruction_set_gives_the_same_bits() {
-    let expected = [SOFTMAX, MLP].map(expected::digest);
+    let specs = [SOFTMAX, MLP, SPIKING];
+    let expected = specs.map(expected::digest);
     let levels = [
         // What rustc builds for unless it is told otherwise.
         ("x86-64", true),
@@ -88,7 +108,7 @@ fn any_instruction_set_gives_the_same_bits() {
             "x86-64" => binaries::binaries(),
             _ => &binaries::build(&target, "dev", Some(&flags)),
         };
-        for (spec, expected) in [SOFTMAX, MLP].iter().zip(&expected) {
+        for (spec, expected) in specs.iter().zip(&expected) {
             let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
             std::fs::write(file.path(), spec).unwrap();
             let output = Command::new(&built.coordinator)
@@ -100,5 +120,24 @@ fn any_instruction_set_gives_the_same_bits() {
             let text = String::from_utf8(output.stdout).unwrap();
             assert!(text.contains(&expected.to_string()), "{level}: {text}");
         }
+    }
+}
+
+/// The vectors that the spiking network is worked with are chosen as it runs:
+/// what any other build of the same source does is asked for by name.
+#[test]
+fn any_vectors_give_the_spiking_network_the_same_bits() {
+    let expected = expected::digest(SPIKING);
+    for isa in Isa::ALL {
+        if !isa.is_available() {
+            println!("skipped: this CPU lacks {isa:?}");
+            continue;
+        }
+        let mut registry = Registry::empty();
+        registry.register("spiking", ABOUT, move |parameters, shape, seed| {
+            let model = Spiking::new(parameters, shape, seed)?.with_isa(isa);
+            Ok(Box::new(model.expect("the CPU has it")))
+        });
+        assert_eq!(expected::digest_with(registry, SPIKING), expected, "{isa:?}");
     }
 }

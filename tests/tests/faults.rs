@@ -27,10 +27,36 @@ hidden = [768, 768]
 source = "digits"
 "#;
 
+/// The same of spikes: labels are given after the last round.
+const LONG_SPIKING: &str = r#"
+model = "spiking"
+seed = 3
+replicas = 8
+batch_size = 1
+update_interval = 60
+rounds = 6
+[parameters]
+neurons = 150
+theta_step = 2
+[dataset]
+source = "digits"
+[evaluation]
+labelling = true
+"#;
+
 #[test]
 fn a_worker_killed_in_every_round() {
+    kill_in_every_round(LONG);
+}
+
+#[test]
+fn a_worker_killed_in_every_round_of_a_spiking_network() {
+    kill_in_every_round(LONG_SPIKING);
+}
+
+fn kill_in_every_round(spec: &str) {
     let mut cluster = Cluster::start().with_workers(2, 1);
-    let mut client = cluster.submit_when(LONG, 2);
+    let mut client = cluster.submit_when(spec, 2);
     for round in 0..ROUNDS {
         if round > 0 {
             client.wait_for("round");
@@ -40,7 +66,7 @@ fn a_worker_killed_in_every_round() {
         cluster.workers.remove(0).signal(Signal::SIGKILL);
         cluster.add_worker(1);
     }
-    assert_eq!(client.finish(), expected::digest(LONG));
+    assert_eq!(client.finish(), expected::digest(spec));
     assert!(client.count_worker_events("lost") >= ROUNDS, "{:#?}", client.events);
 }
 

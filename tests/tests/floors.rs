@@ -170,7 +170,11 @@ const RULES: &[Rule] = &[
     Rule {
         why: "`unsafe` lives in the kernels alone",
         paths: &["common/src", "coordinator/src", "worker/src"],
-        except: &["common/src/model/kernel/tile"],
+        except: &[
+            "common/src/model/kernel/tile",
+            "common/src/model/spiking/kernel",
+            "common/src/model/vector",
+        ],
         banned: &["unsafe {", "unsafe fn", "allow(unsafe_code)"],
     },
 ];

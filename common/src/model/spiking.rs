@@ -4,7 +4,7 @@
 //! One layer of neurons, each joined to all inputs, learns without labels what
 //! the examples look like: whoever spikes first inhibits all others and moves
 //! its weights towards the example; its threshold rises, so that others have
-//! their turn. Labels come afterwards ([`labelling`]).
+//! their turn. Labels come afterwards.
 //!
 //! | tensor | shape | type | rule | |
 //! |---|---|---|---|---|
@@ -13,11 +13,11 @@
 //! | `labels` | `[neurons]` | u64 | `keep` | classes; 2⁶⁴ − 1 where there is none |
 //! | `examples`, `presentations`, `spikes` | `[1]` | u64 | `sum` | counters |
 //!
-//! How it is worked: [`encoding`] makes the input spikes, [`presentation`] takes
-//! the network through an example with the loops of [`kernel`],
-//! [`normalisation`] rescales what changed, and [`replica`] says what a shard
-//! contributes. docs/SPIKING.md tells where it differs from the published
-//! script, and what that does.
+//! How it is worked: `encoding` makes the input spikes, `presentation` takes the
+//! network through an example with the loops of `kernel`, `plasticity` moves
+//! weights, `normalisation` rescales what changed, `labelling` gives classes, and
+//! `replica` says what a shard contributes. docs/SPIKING.md tells where it differs
+//! from the published script, and what that does.
 
 mod encoding;
 mod kernel;
@@ -25,6 +25,7 @@ mod labelling;
 mod lanes;
 mod normalisation;
 mod parameters;
+mod plasticity;
 mod presentation;
 mod replica;
 #[cfg(test)]
@@ -153,7 +154,8 @@ impl Spiking {
         if !spec.contains_key("rounds") {
             spec.entry("epochs").or_insert(1.into());
         }
-        let folds = |merge: &toml::Value| merge.get(THETA).is_none_or(|rule| rule.as_str() == Some("fold"));
+        let folds =
+            |merge: &toml::Value| merge.get(THETA).is_none_or(|rule| rule.as_str() == Some("fold"));
         let step = if spec.get("merge").is_none_or(folds) { replicas.min(2) } else { 1 };
         let table = || toml::Value::Table(toml::Table::new());
         if let toml::Value::Table(parameters) = spec.entry("parameters").or_insert_with(table) {
@@ -219,7 +221,11 @@ impl Model for Spiking {
         state + Weights::bytes(settings.inputs, settings.neurons) + variables + spikes
     }
 
-    fn finish_round(&self, base: &NetworkState, state: &mut NetworkState) -> Result<(), ModelError> {
+    fn finish_round(
+        &self,
+        base: &NetworkState,
+        state: &mut NetworkState,
+    ) -> Result<(), ModelError> {
         let settings = &self.design.settings;
         self.design.check_state(state)?;
         let before: ArrayView2<'_, f32> = base
@@ -227,10 +233,8 @@ impl Model for Spiking {
             .view()
             .into_dimensionality::<Ix2>()
             .expect("the base has the state's shapes");
-        let merged = state
-            .f32_mut(WEIGHTS)?
-            .into_dimensionality::<Ix2>()
-            .expect("the shape was checked");
+        let merged =
+            state.f32_mut(WEIGHTS)?.into_dimensionality::<Ix2>().expect("the shape was checked");
         let limits = (settings.weight_max as f32, settings.weight_sum as f32);
         normalisation::rescale_changed(before, merged, limits.0, limits.1);
         Ok(())

@@ -111,7 +111,8 @@ impl Vector for PlainFour {
     }
     #[inline(always)]
     unsafe fn choose(self, other: Self, yes: Self, no: Self) -> Self {
-        let lane = |lane: usize| if self.0[lane] > other.0[lane] { yes.0[lane] } else { no.0[lane] };
+        let lane =
+            |lane: usize| if self.0[lane] > other.0[lane] { yes.0[lane] } else { no.0[lane] };
         Self(std::array::from_fn(lane))
     }
 }

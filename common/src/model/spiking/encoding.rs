@@ -262,7 +262,8 @@ impl Events {
             while at < end {
                 let word = random.next();
                 let spike = |shift: u32| {
-                    (((word >> shift) & MASK) * steps >> STEP_BITS << 16) as u32 | input
+                    let step = (((word >> shift) & MASK) * steps) >> STEP_BITS;
+                    (step << 16) as u32 | input
                 };
                 self.thrown[at..at + 3].copy_from_slice(&[
                     spike(0),

@@ -30,9 +30,9 @@ pub(super) fn rescale_group(
 ) -> Line {
     let sums = kernel::column_sums(isa, weights.group(group));
     let mut factors = Line([1.0; GROUP]);
-    for lane in 0..GROUP {
-        if changed[lane] {
-            factors.0[lane] = factor(sums.0[lane], weight_sum);
+    for ((scaled, sum), changed) in factors.0.iter_mut().zip(sums.0).zip(changed) {
+        if changed {
+            *scaled = factor(sum, weight_sum);
         }
     }
     kernel::scale_columns(isa, weights.group_mut(group), &factors);

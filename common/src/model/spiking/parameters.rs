@@ -143,8 +143,7 @@ impl Settings {
         }
         let least = (self.dt, encoding::STEPS as f64 * self.dt);
         if !(least.0..=least.1).contains(&self.presentation) {
-            let expected =
-                format!("1 to {} steps of `dt_ms` = {}", encoding::STEPS, self.dt);
+            let expected = format!("1 to {} steps of `dt_ms` = {}", encoding::STEPS, self.dt);
             return wrong("presentation_ms", expected, self.presentation);
         }
         // Forward Euler would overshoot.

@@ -25,6 +25,7 @@ use super::encoding::Events;
 use super::kernel::{self, ActiveRun, FLUSH_BELOW, FLUSH_STEPS, QuietRun, Variables};
 use super::lanes::{GROUP, Line, Weights, lines, place};
 use super::parameters::{Dynamics, SpikesPerStep};
+use super::plasticity::Traces;
 use crate::model::kernel::Isa;
 
 /// Most steps of a run: after so many, what a tile reads of the weights is
@@ -77,10 +78,8 @@ pub(super) struct Presenter {
     crossing: Vec<usize>,
     /// Neurons that spiked in the step before.
     before: Vec<usize>,
-    /// Step of each neuron's last spike.
-    last_spike: Vec<Option<u32>>,
-    /// The step after each input's last spike; 0 where it has not spiked.
-    after_input: Vec<u32>,
+    /// When neurons and inputs last spiked.
+    traces: Traces,
     /// Inhibition that arrives in the run's first step, for each active group.
     kicks: Vec<Line>,
     /// The weights that active groups changed in the run, as they were.
@@ -116,8 +115,7 @@ impl Presenter {
             active: Vec::new(),
             crossing: Vec::new(),
             before: Vec::new(),
-            last_spike: vec![None; neurons],
-            after_input: vec![0; inputs],
+            traces: Traces::new(inputs, neurons),
             kicks: Vec::new(),
             log: Vec::new(),
             spikes: vec![0; neurons],
@@ -142,11 +140,7 @@ impl Presenter {
             let most = RUN_STEPS.min(task.events.steps() - step);
             let (steps, crossed) = self.run(network, task, (step, most));
             if task.learns {
-                for step in step..step + steps {
-                    for input in task.events.sources(step) {
-                        self.after_input[*input as usize] = step as u32 + 1;
-                    }
-                }
+                self.traces.hear(task.events, step..step + steps);
             }
             step += steps;
             self.before.clear();
@@ -172,8 +166,7 @@ impl Presenter {
         self.quiet.extend(0..self.neurons.div_ceil(GROUP));
         self.active.clear();
         self.before.clear();
-        self.last_spike.fill(None);
-        self.after_input.fill(0);
+        self.traces.clear();
         self.spikes.fill(0);
     }
 
@@ -215,9 +208,8 @@ impl Presenter {
             }
             crossed = true;
             let suspects = &self.quiet[done - suspects..done];
-            let until = |group: &usize| {
-                kernel::quiet_until_crossing(&run(steps), *group, &mut self.next)
-            };
+            let until =
+                |group: &usize| kernel::quiet_until_crossing(&run(steps), *group, &mut self.next);
             let shortest = suspects.iter().map(until).min().unwrap_or(steps);
             if shortest < steps {
                 (steps, too_far) = (shortest, done);
@@ -285,12 +277,7 @@ impl Presenter {
     }
 
     /// Takes back what active groups changed of the weights in these steps.
-    fn undo(
-        &mut self,
-        network: &mut Network<'_>,
-        task: &Task<'_>,
-        steps: std::ops::Range<usize>,
-    ) {
+    fn undo(&mut self, network: &mut Network<'_>, task: &Task<'_>, steps: std::ops::Range<usize>) {
         if self.log.is_empty() {
             return;
         }
@@ -315,14 +302,13 @@ impl Presenter {
             self.activate(group);
             if task.learns {
                 network.weights.touch(group);
-                self.learn(network, task, neuron, step);
+                self.traces.learn(network.weights, task.events.lit(), dynamics, neuron, step);
                 network.theta[neuron] += dynamics.theta_plus;
                 self.threshold[group].0[lane] = network.theta[neuron] + dynamics.threshold;
             }
             self.now.post1[group].0[lane] = 1.0;
             self.now.v[group].0[lane] = dynamics.reset;
             self.until[group].0[lane] = (step + dynamics.refractory_steps) as f32;
-            self.last_spike[neuron] = Some(step as u32);
             self.spikes[neuron] += 1;
         }
         self.before.len() as u32
@@ -361,24 +347,6 @@ impl Presenter {
             self.active.push(group);
             self.now.gi[group] = Line([self.gi; GROUP]);
             self.now.post1[group] = Line::ZERO;
-        }
-    }
-
-    /// Plasticity of a neuron that spikes: `w += post_rate · pre · post2`, at
-    /// most the largest weight.
-    fn learn(&self, network: &mut Network<'_>, task: &Task<'_>, neuron: usize, step: usize) {
-        let Some(last) = self.last_spike[neuron] else { return };
-        let dynamics = task.dynamics;
-        let rate = dynamics.post_rate * dynamics.post2[step - last as usize];
-        let (group, lane) = place(neuron);
-        let lines = network.weights.group_mut(group);
-        for input in task.events.lit() {
-            let after = self.after_input[*input as usize] as usize;
-            if after > 0 {
-                let weight = &mut lines[*input as usize].0[lane];
-                let raised = *weight + rate * dynamics.pre[step + 1 - after];
-                *weight = if raised < dynamics.weight_max { raised } else { dynamics.weight_max };
-            }
         }
     }
 }

@@ -347,9 +347,7 @@ impl Replica for SpikingReplica {
 }
 
 /// Counts of one element, those that are warnings only where there is reason.
-fn named<const N: usize>(
-    counts: [(&str, u64); N],
-) -> std::collections::BTreeMap<String, Vec<u64>> {
+fn named<const N: usize>(counts: [(&str, u64); N]) -> std::collections::BTreeMap<String, Vec<u64>> {
     let worth = |(name, count): &(&str, u64)| *count > 0 || !name.starts_with("warning.");
     counts.into_iter().filter(worth).map(|(name, count)| (name.into(), vec![count])).collect()
 }

@@ -117,8 +117,7 @@ impl Plain {
                     let rate = s.post_rate as f32 * neuron.post2;
                     for (weights, pre) in self.weights.iter_mut().zip(&pre) {
                         if rate > 0.0 && *pre > 0.0 {
-                            weights[index] =
-                                (weights[index] + rate * pre).min(s.weight_max as f32);
+                            weights[index] = (weights[index] + rate * pre).min(s.weight_max as f32);
                         }
                     }
                     self.theta[index] += (s.theta_plus * s.theta_step) as f32;
@@ -140,10 +139,10 @@ impl Plain {
             crosses.then_some(neuron.v - threshold)
         };
         let mut best: Option<(f32, usize)> = None;
-        for index in 0..neurons.len() {
-            let Some(excess) = excess(index, &neurons[index]) else { continue };
+        for (index, neuron) in neurons.iter_mut().enumerate() {
+            let Some(excess) = excess(index, neuron) else { continue };
             match settings.spikes_per_step {
-                SpikesPerStep::All => neurons[index].spikes_now = true,
+                SpikesPerStep::All => neuron.spikes_now = true,
                 SpikesPerStep::One if best.is_none_or(|(best, _)| excess > best) => {
                     best = Some((excess, index));
                 }
