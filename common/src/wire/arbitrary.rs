@@ -333,6 +333,7 @@ fn event() -> impl Strategy<Value = RunEvent> {
                     loss,
                     accuracy,
                     metrics,
+                    partial_bytes: examples,
                     compute_ms,
                     synchronisation_ms,
                     examples_per_second,

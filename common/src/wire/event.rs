@@ -56,6 +56,8 @@ pub enum RunEvent {
         accuracy: Option<f64>,
         /// What else the model reports, by name, for each example.
         metrics: BTreeMap<String, f64>,
+        /// Bytes of the partials that were merged.
+        partial_bytes: u64,
         /// Longest compute time of a worker, ms.
         compute_ms: f64,
         /// The rest of the round: sending, merging, waiting, ms.

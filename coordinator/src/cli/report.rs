@@ -205,6 +205,7 @@ mod tests {
             loss: Some(0.5),
             accuracy: Some(0.25),
             metrics: [("spikes".into(), 14.23)].into(),
+            partial_bytes: 4096,
             compute_ms: 1.0,
             synchronisation_ms: 0.5,
             examples_per_second: 1234.5,

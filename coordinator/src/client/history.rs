@@ -283,6 +283,8 @@ mod tests {
             examples: 10,
             loss: Some(1.0 / round as f64),
             accuracy: (round != 2).then_some(0.5),
+            metrics: Default::default(),
+            partial_bytes: u64::from(workers),
             compute_ms: f64::from(workers),
             synchronisation_ms: 0.5,
             examples_per_second: 3.0,
@@ -309,6 +311,7 @@ mod tests {
             loss,
             accuracy,
             synchronisation_share: 0.5,
+            warnings: Default::default(),
         }
     }
 

@@ -131,6 +131,8 @@ pub(super) struct Outcome {
     /// Of its results, which are combined into [`ActiveRun::observed`].
     pub(super) results_digest: Digest,
     pub(super) digest: Digest,
+    /// Bytes of the partial.
+    pub(super) bytes: u64,
     /// The worker that said so first.
     pub(super) worker: WorkerId,
     /// The partial, by merge segment, where it came inline.
@@ -224,6 +226,13 @@ impl ActiveRun {
             positions.end - positions.start
         };
         block.replicas(self.step.replicas).map(examples).sum()
+    }
+
+    /// Bytes of the partials that the step is merged of.
+    pub(super) fn partial_bytes(&self) -> u64 {
+        let bytes =
+            |part: &Piece| self.outcomes.get(&part.block).map_or(0, |outcome| outcome.bytes);
+        self.parts.iter().map(bytes).fold(0, u64::saturating_add)
     }
 
     /// Keeps what a block observed, and what else was said of it.

@@ -46,6 +46,7 @@ impl Engine {
                     loss,
                     accuracy,
                     metrics: results.metrics(),
+                    partial_bytes: active.partial_bytes(),
                     compute_ms,
                     synchronisation_ms: whole.as_secs_f64() * 1e3 - compute_ms,
                     examples_per_second: examples as f64 / whole.as_secs_f64().max(1e-9),

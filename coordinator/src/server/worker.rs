@@ -304,7 +304,8 @@ impl Engine {
         active.clock.computed(self.now, worker, compute);
         about.shards_done += replicas.len() as u64;
         let is_inline = inline.is_some();
-        let outcome = Outcome { weight, results_digest, digest: done.digest, worker, inline };
+        let (digest, bytes) = (done.digest, done.partial_bytes);
+        let outcome = Outcome { weight, results_digest, digest, bytes, worker, inline };
         if is_inline {
             self.arrived = Some((step, block, outcome, done.results));
         } else if !active.outcomes.contains_key(&block) {
