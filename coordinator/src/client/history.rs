@@ -20,7 +20,7 @@ pub const HISTORY_POINTS: usize = 512;
 
 /// Longest history that is read, in bytes of JSON: above what
 /// [`HISTORY_POINTS`] and the largest confusion matrix need.
-const HISTORY_BYTES: usize = 2 << 20;
+const HISTORY_BYTES: usize = 3 << 20;
 
 /// What a run reported on its way.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -389,7 +389,7 @@ mod tests {
     fn bounds_have_names() {
         let error = |text: &str| History::from_json(text).unwrap_err().to_string();
         assert!(error("[").contains("the JSON of a history"));
-        assert!(error(&" ".repeat(HISTORY_BYTES + 1)).contains("at most 2097152 bytes"));
+        assert!(error(&" ".repeat(HISTORY_BYTES + 1)).contains("at most 3145728 bytes"));
         let mut history = history((1..=3).map(|number| round(number, 1)));
         history.rounds[2].round = 2;
         assert!(error(&history.to_json()).contains("rounds in their order, found 2 after 2"));
