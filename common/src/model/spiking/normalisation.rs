@@ -32,7 +32,7 @@ pub(super) fn rescale_group(
     let mut factors = Line([1.0; GROUP]);
     for ((scaled, sum), changed) in factors.0.iter_mut().zip(sums.0).zip(changed) {
         if changed {
-            *scaled = factor(sum, weight_sum);
+            *scaled = rescaling(sum, weight_sum);
         }
     }
     kernel::scale_columns(isa, weights.group_mut(group), &factors);
@@ -62,12 +62,17 @@ pub(super) fn rescale_changed(
                 sums[at] += clipped(*weight, weight_max);
             }
         }
-        let factor = |at: usize| {
-            factor((sums[0][at] + sums[1][at]) + (sums[2][at] + sums[3][at]), weight_sum)
-        };
-        for (at, mut column) in merged.columns_mut().into_iter().enumerate() {
-            if changed[at] {
-                column.mapv_inplace(|weight| clipped(weight, weight_max) * factor(at));
+        let mut factors = [1.0; TASK_COLUMNS];
+        for (at, factor) in factors.iter_mut().enumerate() {
+            let sum = (sums[0][at] + sums[1][at]) + (sums[2][at] + sums[3][at]);
+            *factor = rescaling(sum, weight_sum);
+        }
+        // Row by row: a column's values are far from each other.
+        for mut row in merged.rows_mut() {
+            for ((weight, factor), changed) in row.iter_mut().zip(factors).zip(changed) {
+                if changed {
+                    *weight = clipped(*weight, weight_max) * factor;
+                }
             }
         }
     });
@@ -82,7 +87,7 @@ pub(super) fn rescale_all(mut weights: ArrayViewMut2<'_, f32>, weight_sum: f32) 
         }
     }
     let factors: Array1<f32> =
-        sums.iter().map(|s| factor((s[0] + s[1]) + (s[2] + s[3]), weight_sum)).collect();
+        sums.iter().map(|s| rescaling((s[0] + s[1]) + (s[2] + s[3]), weight_sum)).collect();
     for mut row in weights.rows_mut() {
         row *= &factors;
     }
@@ -90,7 +95,7 @@ pub(super) fn rescale_all(mut weights: ArrayViewMut2<'_, f32>, weight_sum: f32) 
 
 /// What a column of this sum is multiplied by. One without weights stays as it
 /// is.
-fn factor(sum: f32, weight_sum: f32) -> f32 {
+fn rescaling(sum: f32, weight_sum: f32) -> f32 {
     if sum > 0.0 { weight_sum / sum } else { 1.0 }
 }
 
