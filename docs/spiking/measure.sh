@@ -61,19 +61,14 @@ parallel() {
 }
 rules() {
     for rule in mean mean_by sum fold; do
-        for round in "16 16" "16 64" "4 64"; do
-            local flags=(--set "merge.weights=$rule")
-            case $rule in
-                fold) flags=() ;;
-                sum) flags+=(--set merge.theta=sum) ;;
-                *) flags+=(--set "merge.theta=$rule") ;;
-            esac
-            run "rule $rule: N=400, R=${round% *}, U=${round#* }" $(size 400) $(round $round) "${flags[@]}"
-        done
+        run "rule $rule: N=400, R=16, U=16" $(size 400) $(round 16 16) \
+            --set "merge.weights=$rule" --set "merge.theta=$rule"
+    done
+    for interval in 64 250; do
+        run "rule fold: N=400, R=16, U=$interval" $(size 400) $(round 16 $interval)
     done
     run "published: all spikes in a step, N=100" $(size 100) --set parameters.spikes_per_step=all
     run "published: theta_plus 0.05 mV, N=100" $(size 100) --set parameters.theta_plus_mv=0.05
-    run "published: all spikes in a step, N=400" $(size 400) --set parameters.spikes_per_step=all
 }
 large() { # After every epoch: the lines of the run itself.
     target/release/coordinator run --local "$workers" --model spiking --dataset "idx:$mnist" \

@@ -9,7 +9,7 @@
 //! | tensor | shape | type | rule | |
 //! |---|---|---|---|---|
 //! | `weights` | `[inputs, neurons]` | f32 | `fold` | a neuron's column adds up to `weight_sum` |
-//! | `theta` | `[neurons]` | f32 | `fold` | adaptive thresholds [mV] |
+//! | `theta` | `[neurons]` | f32 | `fold` | adaptive thresholds (mV) |
 //! | `labels` | `[neurons]` | u64 | `keep` | classes; 2⁶⁴ − 1 where there is none |
 //! | `examples`, `presentations`, `spikes` | `[1]` | u64 | `sum` | counters |
 //!
