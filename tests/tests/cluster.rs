@@ -56,7 +56,7 @@ labelling = true
 #[test]
 fn any_number_of_workers_and_slots_gives_the_same_bits() {
     let specs = [SOFTMAX, MLP, SPIKING].map(|spec| (spec, expected::digest(spec)));
-    for workers in [1, 2, 3, 7] {
+    for workers in [1, 2, 3, 4, 7] {
         for slots in [1, 2, 4] {
             let cluster = Cluster::start().with_workers(workers, slots);
             for (spec, expected) in &specs {

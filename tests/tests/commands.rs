@@ -158,6 +158,46 @@ fn a_final_state_and_its_history_are_drawn() {
     assert!(!Path::new(&picture).exists());
 }
 
+/// Images of 4 × 4 pixels: the upper half bright, the lower half, and blank ones.
+fn halves_and_blanks() -> String {
+    let image = |bright: std::ops::Range<usize>, class: usize| {
+        let pixel = |place| if bright.contains(&place) { "1," } else { "0," };
+        (0..16).map(pixel).collect::<String>() + &format!("{class}\n")
+    };
+    (0..10).map(|_| image(0..8, 0) + &image(8..16, 1)).collect::<String>() + &image(0..0, 0)
+}
+
+#[test]
+fn a_spiking_network_warns_of_blank_images_and_is_judged_and_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = format!("csv:{}", write(folder.path(), "halves.csv", &halves_and_blanks()));
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let cluster = Cluster::start().with_workers(2, 1);
+    let (state, fields) = (path("state"), path("fields.png"));
+    let args = ["--model", "spiking", "--dataset", &source, "--epochs", "2", "--replicas", "64"];
+    let more = ["--set", "parameters.neurons=10", "--set", "dataset.test_examples=3"];
+    let home = ["--output", &state, "--plot", &fields];
+    let trained = command(&cluster, &[&["run"][..], &args, &more, &home].concat());
+    let said = text(&trained.stdout);
+    assert!(trained.status.success(), "{}", text(&trained.stderr));
+    assert!(said.contains("labelling after 2 epochs: 18 examples"), "{said}");
+    // The blank image is one of those that judge.
+    let warning = "warning too few spikes at the highest intensity: 1 example\n";
+    assert!(said.contains(warning) && said.contains("true \\ found"), "{said}");
+    let accuracy = said.lines().find(|line| line.starts_with("result")).expect("an accuracy");
+    size_of_png(&fields);
+
+    let judged = command(&cluster, &["evaluate", &state]);
+    let said = text(&judged.stdout);
+    assert!(said.contains(accuracy) && said.contains(warning), "{said}");
+    let drawn = command(&cluster, &["follow", "1", "--quiet", "--plot", &path("again.png")]);
+    assert!(drawn.status.success(), "{}", text(&drawn.stderr));
+    let thresholds = ["plot", &state, "--what", "theta", "--out", &path("theta.png")];
+    let drawn = Command::new(&binaries().coordinator).args(thresholds).output().unwrap();
+    assert!(drawn.status.success(), "{}", text(&drawn.stderr));
+    assert_eq!(std::fs::read(&fields).unwrap(), std::fs::read(path("again.png")).unwrap());
+}
+
 #[test]
 fn the_first_interrupt_cancels_and_the_second_one_leaves() {
     let cluster = Cluster::start().with_workers(1, 1);
