@@ -5,8 +5,8 @@
 #   docs/spiking/measure.sh FOLDER_OF_MNIST [PART…]
 #
 # Parts: choices (judged on the last 10,000 training images, the others are
-# judged on the test images), sequential, parallel, rules, large (the longest:
-# hours). WORKERS (2) is how many workers a run has.
+# judged on the test images), sequential, parallel, rules, large (by far the
+# longest). WORKERS (2) is how many workers a run has.
 set -euo pipefail
 mnist=$(realpath "${1:?folder of MNIST}")
 shift
