@@ -20,6 +20,7 @@
 //! from the published script, and what that does.
 
 mod encoding;
+mod events;
 mod kernel;
 mod labelling;
 mod lanes;
@@ -27,6 +28,7 @@ mod normalisation;
 mod parameters;
 mod plasticity;
 mod presentation;
+mod random;
 mod replica;
 #[cfg(test)]
 mod tests;

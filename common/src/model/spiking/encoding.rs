@@ -6,11 +6,13 @@
 //! and to throw `K` spikes on steps at random: those that fall on one step
 //! count once. So the work goes with the spikes, not with the steps.
 //!
-//! The numbers come from SplitMix64 (Steele, Lea & Flood 2014, "Fast splittable
-//! pseudorandom number generators"), keyed by seed, purpose, epoch, example and
-//! attempt: an example has the same spikes on any replica.
+//! The random numbers are keyed by seed, purpose, epoch, example and attempt: an
+//! example has the same spikes on any replica.
 
 use std::sync::OnceLock;
+
+use super::events::Events;
+use super::random::{Purpose, Random};
 
 /// Brightness levels that pixels are rounded to.
 pub(super) const LEVELS: usize = 256;
@@ -19,48 +21,8 @@ pub(super) const LEVELS: usize = 256;
 /// this bright: at 1, the mean would be infinite.
 const PROBABILITY_MAX: f64 = 0.6;
 
-/// Random bits that choose a step, three times from a word: steps differ in
-/// probability by less than one part in a thousand.
-const STEP_BITS: u32 = 21;
-
-/// Most inputs, and most steps of a presentation: a spike is packed in 32 bits.
-pub(super) const INPUTS: usize = 1 << 16;
-pub(super) const STEPS: usize = 1 << 16;
-
 /// Buckets of a level's guide.
 const GUIDE: usize = 256;
-
-/// What random numbers are for: a part of their key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// Learning.
-    Train,
-    /// Counting responses for the labels.
-    Label,
-    /// Judging.
-    Evaluate,
-}
-
-/// SplitMix64.
-#[derive(Clone, Copy, Debug)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ (word >> 31)
-    }
-}
-
-/// The key of one presentation's spikes.
-pub(super) fn key(seed: u64, purpose: Purpose, epoch: u64, example: u64, attempt: u32) -> u64 {
-    [purpose as u64, epoch, example, u64::from(attempt)]
-        .into_iter()
-        .fold(Random(seed).next(), |key, part| Random(key ^ part).next())
-}
 
 /// Poisson distributions of the levels at one intensity.
 #[derive(Debug)]
@@ -154,156 +116,20 @@ impl Encoder {
     }
 
     /// Fills `events` with the spikes of a presentation of `levels`.
-    pub(super) fn encode(
-        &self,
-        levels: &[u8],
-        (purpose, epoch, example, attempt): (Purpose, u64, u64, u32),
-        events: &mut Events,
-    ) {
-        let attempt_index = attempt as usize;
-        let probability = self.probabilities[attempt_index];
-        let table = self.tables[attempt_index].get_or_init(|| Table::new(probability, self.steps));
-        let mut random = Random(key(self.seed, purpose, epoch, example, attempt));
-        events.count(table, levels, &mut random);
-        events.throw(&mut random);
-        events.sort();
-    }
-}
-
-/// The input spikes of one presentation: for each step the inputs that spike,
-/// ascending.
-#[derive(Debug)]
-pub(super) struct Events {
-    inputs: usize,
-    /// The inputs that are not dark, ascending.
-    lit: Vec<u32>,
-    /// How many spikes each of them has.
-    counts: Vec<u32>,
-    /// Spikes as they were thrown: the step, and the input in the low 16 bits.
-    thrown: Vec<u32>,
-    /// Where each step's spikes begin in `sources`.
-    starts: Vec<u32>,
-    /// Where they end.
-    ends: Vec<u32>,
-    /// The inputs, step by step.
-    sources: Vec<u32>,
-}
-
-impl Events {
-    /// No spikes, of so many inputs in so many steps.
-    pub(super) fn new(inputs: usize, steps: usize) -> Self {
-        assert!(inputs <= INPUTS && steps <= STEPS, "a spike is packed in 32 bits");
-        let none = vec![0; steps];
-        Self {
-            inputs,
-            lit: Vec::with_capacity(inputs),
-            counts: Vec::with_capacity(inputs),
-            thrown: Vec::new(),
-            starts: none.clone(),
-            ends: none,
-            sources: Vec::new(),
-        }
-    }
-
-    /// Number of inputs.
-    pub(super) fn inputs(&self) -> usize {
-        self.inputs
-    }
-
-    /// The inputs that are not dark, ascending: no other one spikes.
-    pub(super) fn lit(&self) -> &[u32] {
-        &self.lit
-    }
-
-    /// Number of steps.
-    pub(super) fn steps(&self) -> usize {
-        self.starts.len()
-    }
-
-    /// Where each step's spikes begin in [`Events::all`], and where they end.
-    pub(super) fn bounds(&self) -> (&[u32], &[u32]) {
-        (&self.starts, &self.ends)
-    }
-
-    /// All spikes as [`Events::bounds`] refers to them: every one is an input
-    /// below [`Events::inputs`].
-    pub(super) fn all(&self) -> &[u32] {
-        &self.sources
-    }
-
-    /// The inputs that spike in a step, ascending.
-    pub(super) fn sources(&self, step: usize) -> &[u32] {
-        &self.sources[self.starts[step] as usize..self.ends[step] as usize]
-    }
-
-    /// Draws how many spikes each input has.
-    fn count(&mut self, table: &Table, levels: &[u8], random: &mut Random) {
-        assert_eq!(levels.len(), self.inputs, "a level for every input");
-        self.lit.clear();
-        self.counts.clear();
-        let lit = (0u32..).zip(levels).filter(|(_, level)| **level > 0);
-        self.lit.extend(lit.map(|(input, _)| input));
-        for input in &self.lit {
-            let random = (random.next() >> 32) as u32 & !1;
-            self.counts.push(table.spikes(levels[*input as usize], random));
-        }
-    }
-
-    /// Throws the spikes on steps.
-    fn throw(&mut self, random: &mut Random) {
-        const MASK: u64 = (1 << STEP_BITS) - 1;
-        let steps = self.steps() as u64;
-        let all: u32 = self.counts.iter().sum();
-        // A word throws three spikes; those too many are written over.
-        self.thrown.resize(all as usize + 2, 0);
-        let mut first = 0;
-        for (input, count) in self.lit.iter().zip(&self.counts) {
-            let (mut at, end) = (first, first + *count as usize);
-            while at < end {
-                let word = random.next();
-                let spike = |shift: u32| {
-                    let step = (((word >> shift) & MASK) * steps) >> STEP_BITS;
-                    (step << 16) as u32 | input
-                };
-                self.thrown[at..at + 3].copy_from_slice(&[
-                    spike(0),
-                    spike(STEP_BITS),
-                    spike(2 * STEP_BITS),
-                ]);
-                at += 3;
-            }
-            first = end;
-        }
-        self.thrown.truncate(first);
-    }
-
-    /// Puts the spikes in the order of their steps; those of one input on one
-    /// step become one.
-    fn sort(&mut self) {
-        self.ends.fill(0);
-        for spike in &self.thrown {
-            self.ends[(spike >> 16) as usize] += 1;
-        }
-        let mut sum = 0;
-        for (start, end) in self.starts.iter_mut().zip(&mut self.ends) {
-            *start = sum;
-            sum += *end;
-            *end = *start;
-        }
-        self.sources.resize(sum as usize, 0);
-        for spike in &self.thrown {
-            let (step, input) = ((spike >> 16) as usize, spike & 0xffff);
-            let end = self.ends[step];
-            self.sources[end as usize] = input;
-            // One that repeats the last of the step is written over.
-            let is_new = end == self.starts[step] || self.sources[end as usize - 1] != input;
-            self.ends[step] = end + u32::from(is_new);
-        }
+    pub(super) fn encode(&self, levels: &[u8], key: (Purpose, u64, u64, u32), events: &mut Events) {
+        let attempt = key.3 as usize;
+        let probability = self.probabilities[attempt];
+        let table = self.tables[attempt].get_or_init(|| Table::new(probability, self.steps));
+        let mut random = Random::new(self.seed, key);
+        events.draw(levels, &mut random, |level, random| {
+            table.spikes(level, (random.next() >> 32) as u32 & !1)
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::events::Spike;
     use super::*;
 
     /// Spikes of `attempts` presentations of `levels`, summed up by input.
@@ -313,10 +139,11 @@ mod tests {
         for example in 0..presentations {
             encoder.encode(levels, (Purpose::Train, 0, example, 0), &mut events);
             for step in 0..events.steps() {
-                let sources = events.sources(step);
-                assert!(sources.windows(2).all(|pair| pair[0] < pair[1]), "ascending, once each");
-                for input in sources {
-                    counts[*input as usize] += 1;
+                let spikes = events.of_step(step);
+                let ascend = |pair: &[Spike]| pair[0].input() < pair[1].input();
+                assert!(spikes.windows(2).all(ascend), "ascending, once each");
+                for spike in spikes {
+                    counts[spike.input()] += 1;
                 }
             }
         }
@@ -348,7 +175,7 @@ mod tests {
         for example in 0..100 {
             encoder.encode(&[255; 50], (Purpose::Label, 0, example, 0), &mut events);
             for (step, count) in by_step.iter_mut().enumerate() {
-                *count += events.sources(step).len();
+                *count += events.of_step(step).len();
             }
         }
         // 1500 are expected in each, give or take 32.
@@ -361,7 +188,8 @@ mod tests {
         let mut events = Events::new(3, 700);
         let mut spikes = |encoder: &Encoder, key| {
             encoder.encode(&[200, 0, 90], key, &mut events);
-            let all = |step| events.sources(step).to_vec();
+            let all =
+                |step| events.of_step(step).iter().map(|spike| spike.input()).collect::<Vec<_>>();
             (0..700).map(all).collect::<Vec<_>>()
         };
         let first = (Purpose::Train, 0, 5, 0);

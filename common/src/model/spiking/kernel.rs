@@ -24,7 +24,7 @@ mod loops;
 
 use std::ops::Range;
 
-use super::encoding::Events;
+use super::events::{Events, Spike};
 use super::lanes::{Line, Weights, lines};
 use crate::model::kernel::Isa;
 
@@ -137,21 +137,29 @@ pub(super) struct QuietRun<'a> {
 }
 
 /// Takes groups through the steps of `run`, some at a time, and writes where
-/// they stand then to `to`. Ends after those of which a neuron has passed its
-/// threshold after any of the steps. Returns how many groups were worked, and
-/// how many of these, the last ones, may have such a neuron.
-pub(super) fn quiet(run: &QuietRun<'_>, groups: &[usize], to: &mut Variables) -> (usize, usize) {
+/// they stand then to `to`. Ends after those among which there is a suspect: a
+/// group of which a neuron has passed its threshold after any of the steps. The
+/// suspects are appended to `suspects`. Returns how many groups were worked.
+pub(super) fn quiet(
+    run: &QuietRun<'_>,
+    groups: &[usize],
+    to: &mut Variables,
+    suspects: &mut Vec<usize>,
+) -> usize {
     let mut pointers = QuietPointers::new(run, to, groups);
     let mut done = 0;
     while done < groups.len() {
         // SAFETY: the pointers were checked (see the module).
         let (count, crossed) = unsafe { quiet_tile(run.isa, &mut pointers, &groups[done..]) };
+        let tile = &groups[done..done + count];
         done += count;
-        if crossed {
-            return (done, count);
+        if crossed != 0 {
+            let crossed = tile.iter().enumerate().filter(|(place, _)| crossed >> place & 1 == 1);
+            suspects.extend(crossed.map(|(_, group)| group));
+            break;
         }
     }
-    (done, 0)
+    done
 }
 
 /// Takes one group through the steps of `run` up to the first after which a
@@ -176,7 +184,7 @@ struct QuietPointers {
     /// Lines of a group.
     inputs: usize,
     weights: *const Line,
-    sources: *const u32,
+    spikes: *const Spike,
     starts: *const u32,
     ends: *const u32,
     keep: *const f32,
@@ -207,7 +215,7 @@ impl QuietPointers {
         Self {
             inputs: run.weights.inputs(),
             weights: run.weights.lines().as_ptr(),
-            sources: run.events.all().as_ptr(),
+            spikes: run.events.all().as_ptr(),
             starts: starts.as_ptr(),
             ends: ends.as_ptr(),
             keep: run.keep.as_ptr(),
@@ -226,12 +234,13 @@ impl QuietPointers {
     }
 }
 
-/// Works as many of the first groups as fit the registers: their number, and
-/// whether any of their neurons has passed its threshold.
+/// Works as many of the first groups as fit the registers, or some fewer so that
+/// none is left alone. Returns their number, and a bit for each, the first one's
+/// lowest, set where a neuron has passed its threshold.
 ///
 /// # Safety
 /// The CPU has the instructions, and the groups are of the network.
-unsafe fn quiet_tile(isa: Isa, run: &mut QuietPointers, groups: &[usize]) -> (usize, bool) {
+unsafe fn quiet_tile(isa: Isa, run: &mut QuietPointers, groups: &[usize]) -> (usize, usize) {
     // What the next groups' neurons read is asked for meanwhile.
     let after = groups.get(2 * together(isa) - 1).map_or(0, |_| together(isa));
     run.ahead = (groups[after] as isize - groups[0] as isize) * run.inputs as isize;
@@ -239,22 +248,29 @@ unsafe fn quiet_tile(isa: Isa, run: &mut QuietPointers, groups: &[usize]) -> (us
     unsafe {
         match (isa, groups) {
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512, [a, b, c, d, ..]) => {
-                (4, avx512::quiet::<4, false>(run, [*a, *b, *c, *d]) != 0)
+            (Isa::Avx512, [a, b, c] | [a, b, c, _, _] | [a, b, c, _, _, _]) => {
+                (3, avx512::quiet::<3, false>(run, [*a, *b, *c]))
             }
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512, [a, b, ..]) => (2, avx512::quiet::<2, false>(run, [*a, *b]) != 0),
+            (Isa::Avx512, [a, b, c, d, ..]) => {
+                (4, avx512::quiet::<4, false>(run, [*a, *b, *c, *d]))
+            }
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512, [a, ..]) => (1, avx512::quiet::<1, false>(run, [*a]) != 0),
+            (Isa::Avx512, [a, b]) => (2, avx512::quiet::<2, false>(run, [*a, *b])),
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx2, [a, b, ..]) => (2, avx2::quiet::<2, false>(run, [*a, *b]) != 0),
+            (Isa::Avx512, [a]) => (1, avx512::quiet::<1, false>(run, [*a])),
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx2, [a, ..]) => (1, avx2::quiet::<1, false>(run, [*a]) != 0),
-            (_, [a, ..]) => (1, portable::quiet::<1, false>(run, [*a]) != 0),
-            (_, []) => (0, false),
+            (Isa::Avx2, [a, b, ..]) => (2, avx2::quiet::<2, false>(run, [*a, *b])),
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2, [a, ..]) => (1, avx2::quiet::<1, false>(run, [*a])),
+            (_, [a, ..]) => (1, portable::quiet::<1, false>(run, [*a])),
+            (_, []) => (0, 0),
         }
     }
 }
+
+/// Most groups that [`active`] works at a time.
+pub(super) const ACTIVE_TOGETHER: usize = 4;
 
 /// A run of steps for active groups.
 #[derive(Debug)]
@@ -280,100 +296,133 @@ pub(super) struct ActiveRun<'a> {
 /// Takes active groups through the steps of `run`, up to the first after which
 /// a neuron has passed its threshold, that step included. With a log, their
 /// neurons learn from the input spikes, and the log takes the weights as they
-/// were, a line for each step, group and spike in that order. Returns the
-/// number of steps, and whether a neuron has passed its threshold.
+/// were: a line for each step, [`ACTIVE_TOGETHER`] groups, spike and group of
+/// these, in that order. Returns the number of steps, and whether a neuron has
+/// passed its threshold.
 pub(super) fn active(
     run: &ActiveRun<'_>,
     weights: &mut Weights,
     variables: &mut Variables,
     mut log: Option<&mut Vec<Line>>,
 ) -> (usize, bool) {
-    let all = weights.groups();
-    assert!(run.isa.is_available(), "instructions that this CPU has");
-    assert!(run.groups.iter().all(|group| *group < all), "groups of the network");
-    assert!(run.kicks.len() == run.groups.len(), "a kick for each group");
-    assert!(variables.has(all) && run.threshold.len() == all && run.until.len() == all);
-    assert_eq!(weights.inputs(), run.events.inputs(), "weights of the events' inputs");
-    let mut pointers = ActivePointers {
-        inputs: weights.inputs(),
-        weights: weights.lines_mut().as_mut_ptr(),
-        sources: std::ptr::null(),
-        spikes: 0,
-        v: variables.v.as_mut_ptr(),
-        ge: variables.ge.as_mut_ptr(),
-        gi: variables.gi.as_mut_ptr(),
-        post1: variables.post1.as_mut_ptr(),
-        threshold: run.threshold.as_ptr(),
-        until: run.until.as_ptr(),
-        kicks: Some(run.kicks.as_ptr()),
-        time: 0.0,
-        flush: false,
-        rates: *run.rates,
-    };
-    for step in run.steps.clone() {
-        let sources = run.events.sources(step);
-        (pointers.sources, pointers.spikes) = (sources.as_ptr(), sources.len());
-        (pointers.time, pointers.flush) = (step as f32, step.is_multiple_of(FLUSH_STEPS));
-        // SAFETY: the pointers were checked, the CPU has the instructions (see
-        // the module), and the log has room for all lines, which are then
-        // written.
-        let crossed = unsafe {
-            match &mut log {
-                None => active_of::<false>(run.isa, &pointers, run.groups, std::ptr::null_mut()),
-                Some(log) => {
-                    let lines = run.groups.len() * sources.len();
-                    log.reserve(lines);
-                    let end = log.as_mut_ptr().add(log.len());
-                    let crossed = active_of::<true>(run.isa, &pointers, run.groups, end);
-                    log.set_len(log.len() + lines);
-                    crossed
-                }
-            }
-        };
-        pointers.kicks = None;
-        if crossed {
-            return (step + 1 - run.steps.start, true);
-        }
+    let mut pointers = ActivePointers::new(run, weights, variables);
+    if let Some(log) = &mut log {
+        log.reserve(run.groups.len() * run.events.of_steps(run.steps.clone()).len());
+        pointers.log = log.spare_capacity_mut().as_mut_ptr().cast();
     }
-    (run.steps.len(), false)
+    // Those that are worked one after another do not go past each other.
+    let all_together = run.groups.len() <= ACTIVE_TOGETHER;
+    let stride = if all_together { run.steps.len() } else { 1 };
+    let (mut taken, mut crossed) = (0, false);
+    while taken < run.steps.len() && !crossed {
+        (pointers.first, pointers.steps) = (run.steps.start + taken, stride);
+        let mut steps = 0;
+        for (tile, groups) in run.groups.chunks(ACTIVE_TOGETHER).enumerate() {
+            pointers.kicks = (taken == 0).then(|| run.kicks[tile * ACTIVE_TOGETHER..].as_ptr());
+            // SAFETY: the pointers were checked, the CPU has the instructions
+            // (see the module), and the log has room for all lines.
+            let end = unsafe {
+                match log {
+                    None => active_tile::<false>(run.isa, &pointers, groups),
+                    Some(_) => active_tile::<true>(run.isa, &pointers, groups),
+                }
+            };
+            (steps, pointers.log) = (end.steps, end.log);
+            crossed |= end.crossed;
+        }
+        taken += steps;
+    }
+    if let Some(log) = log {
+        let start = log.spare_capacity_mut().as_ptr().cast();
+        // SAFETY: the pointers are of the log's memory, and the lines between
+        // them have been written.
+        unsafe { log.set_len(log.len() + pointers.log.cast_const().offset_from_unsigned(start)) };
+    }
+    (taken, crossed)
 }
 
-/// A step for active groups, as pointers.
+/// Steps for active groups, as pointers.
 struct ActivePointers {
     /// Lines of a group.
     inputs: usize,
     weights: *mut Line,
-    sources: *const u32,
-    spikes: usize,
+    spikes: *const Spike,
+    starts: *const u32,
+    ends: *const u32,
     v: *mut Line,
     ge: *mut Line,
     gi: *mut Line,
     post1: *mut Line,
     threshold: *const Line,
     until: *const Line,
+    first: usize,
+    steps: usize,
+    /// Of the first of the groups.
     kicks: Option<*const Line>,
-    time: f32,
-    flush: bool,
+    log: *mut Line,
     rates: Rates,
 }
 
-/// # Safety
-/// The CPU has the instructions, the groups are of the network; with `LEARN`,
-/// the log has room for a line for each group and spike.
-unsafe fn active_of<const LEARN: bool>(
-    isa: Isa,
-    step: &ActivePointers,
-    groups: &[usize],
+/// Where some active groups have ended.
+struct ActiveEnd {
+    /// Steps taken.
+    steps: usize,
+    /// Whether a neuron has passed its threshold after the last of them.
+    crossed: bool,
+    /// Behind the lines that were logged.
     log: *mut Line,
-) -> bool {
+}
+
+impl ActivePointers {
+    fn new(run: &ActiveRun<'_>, weights: &mut Weights, variables: &mut Variables) -> Self {
+        let all = weights.groups();
+        assert!(run.isa.is_available(), "instructions that this CPU has");
+        assert!(run.groups.iter().all(|group| *group < all), "groups of the network");
+        assert!(run.kicks.len() == run.groups.len(), "a kick for each group");
+        assert!(variables.has(all) && run.threshold.len() == all && run.until.len() == all);
+        assert_eq!(weights.inputs(), run.events.inputs(), "weights of the events' inputs");
+        assert!(run.steps.start <= run.steps.end && run.steps.end <= run.events.steps());
+        let (starts, ends) = run.events.bounds();
+        Self {
+            inputs: weights.inputs(),
+            weights: weights.lines_mut().as_mut_ptr(),
+            spikes: run.events.all().as_ptr(),
+            starts: starts.as_ptr(),
+            ends: ends.as_ptr(),
+            v: variables.v.as_mut_ptr(),
+            ge: variables.ge.as_mut_ptr(),
+            gi: variables.gi.as_mut_ptr(),
+            post1: variables.post1.as_mut_ptr(),
+            threshold: run.threshold.as_ptr(),
+            until: run.until.as_ptr(),
+            first: run.steps.start,
+            steps: run.steps.len(),
+            kicks: None,
+            log: std::ptr::null_mut(),
+            rates: *run.rates,
+        }
+    }
+}
+
+/// Takes one to [`ACTIVE_TOGETHER`] groups through the steps.
+///
+/// # Safety
+/// The CPU has the instructions, the groups are of the network and differ, and
+/// there is a kick for each; with `LEARN`, the log has room for a line for each
+/// group and spike.
+unsafe fn active_tile<const LEARN: bool>(
+    isa: Isa,
+    run: &ActivePointers,
+    groups: &[usize],
+) -> ActiveEnd {
     // SAFETY: the caller's.
     unsafe {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => avx512::active::<LEARN>(step, groups, log),
+            Isa::Avx512 => avx512::active::<LEARN>(run, groups),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => avx2::active::<LEARN>(step, groups, log),
-            _ => portable::active::<LEARN>(step, groups, log),
+            Isa::Avx2 => avx2::active::<LEARN>(run, groups),
+            _ => portable::active::<LEARN>(run, groups),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::encoding;
+use super::events;
 use super::kernel::Rates;
 use crate::limits;
 use crate::model::{DataShape, ModelError, Parameters};
@@ -135,15 +135,15 @@ impl Settings {
             let (parameter, found) = (parameter.into(), found.to_string());
             Err(ModelError::Parameter { parameter, expected, found })
         };
-        if self.inputs == 0 || self.inputs > encoding::INPUTS || self.classes == 0 {
+        if self.inputs == 0 || self.inputs > events::INPUTS || self.classes == 0 {
             return Err(ModelError::Data {
-                expected: format!("1 to {} features, and a class", encoding::INPUTS),
+                expected: format!("1 to {} features, and a class", events::INPUTS),
                 found: format!("{} features and {} classes", self.inputs, self.classes),
             });
         }
-        let least = (self.dt, encoding::STEPS as f64 * self.dt);
+        let least = (self.dt, events::STEPS as f64 * self.dt);
         if !(least.0..=least.1).contains(&self.presentation) {
-            let expected = format!("1 to {} steps of `dt_ms` = {}", encoding::STEPS, self.dt);
+            let expected = format!("1 to {} steps of `dt_ms` = {}", events::STEPS, self.dt);
             return wrong("presentation_ms", expected, self.presentation);
         }
         // Forward Euler would overshoot.

@@ -16,7 +16,7 @@
 
 use std::ops::Range;
 
-use super::encoding::Events;
+use super::events::Events;
 use super::lanes::{Weights, place};
 use super::parameters::Dynamics;
 
@@ -43,10 +43,9 @@ impl Traces {
 
     /// Takes in the input spikes of steps.
     pub(super) fn hear(&mut self, events: &Events, steps: Range<usize>) {
-        for step in steps {
-            for input in events.sources(step) {
-                self.inputs[*input as usize] = step as u32 + 1;
-            }
+        for spike in events.of_steps(steps) {
+            let last = &mut self.inputs[spike.input()];
+            *last = spike.time().max(*last);
         }
     }
 

@@ -21,7 +21,7 @@
 //! again: a group starts from where it stood before the run, and a log has the
 //! weights that the active ones changed.
 
-use super::encoding::Events;
+use super::events::Events;
 use super::kernel::{self, ActiveRun, FLUSH_BELOW, FLUSH_STEPS, QuietRun, Variables};
 use super::lanes::{GROUP, Line, Weights, lines, place};
 use super::parameters::{Dynamics, SpikesPerStep};
@@ -76,6 +76,8 @@ pub(super) struct Presenter {
     active: Vec<usize>,
     /// Quiet groups with a neuron above its threshold at the end of the run.
     crossing: Vec<usize>,
+    /// Those of them that have just been found.
+    suspects: Vec<usize>,
     /// Neurons that spiked in the step before.
     before: Vec<usize>,
     /// When neurons and inputs last spiked.
@@ -92,11 +94,11 @@ pub(super) struct Presenter {
 #[derive(Clone, Debug, Default)]
 struct Inhibition {
     /// [`kernel::Rates::membrane_keep`].
-    keep: Vec<f32>,
+    keep: [f32; RUN_STEPS],
     /// [`kernel::Rates::membrane_pull`].
-    pull: Vec<f32>,
+    pull: [f32; RUN_STEPS],
     /// `gi` after the step.
-    after: Vec<f32>,
+    after: [f32; RUN_STEPS],
 }
 
 impl Presenter {
@@ -114,6 +116,7 @@ impl Presenter {
             quiet: Vec::new(),
             active: Vec::new(),
             crossing: Vec::new(),
+            suspects: Vec::new(),
             before: Vec::new(),
             traces: Traces::new(inputs, neurons),
             kicks: Vec::new(),
@@ -180,9 +183,8 @@ impl Presenter {
         task: &Task<'_>,
         (first, most): (usize, usize),
     ) -> (usize, bool) {
-        let mut gi = self.gi;
         let kick = task.dynamics.inhibition * self.before.len() as f32;
-        self.inhibition.plan(task.dynamics, first..first + most, &mut gi, kick);
+        self.inhibition.plan(task.dynamics, first..first + most, self.gi, kick);
         let (taken, mut crossed) = self.run_active(network, task, first..first + most);
         let mut steps = taken;
         self.crossing.clear();
@@ -200,27 +202,26 @@ impl Presenter {
         // How many groups are done, and how many of these went too far.
         let (mut done, mut too_far) = (0, 0);
         while done < self.quiet.len() {
-            let (worked, suspects) =
-                kernel::quiet(&run(steps), &self.quiet[done..], &mut self.next);
-            done += worked;
-            if suspects == 0 {
-                break;
+            self.suspects.clear();
+            let groups = &self.quiet[done..];
+            done += kernel::quiet(&run(steps), groups, &mut self.next, &mut self.suspects);
+            if self.suspects.is_empty() {
+                continue;
             }
             crossed = true;
-            let suspects = &self.quiet[done - suspects..done];
             let until =
                 |group: &usize| kernel::quiet_until_crossing(&run(steps), *group, &mut self.next);
-            let shortest = suspects.iter().map(until).min().unwrap_or(steps);
+            let shortest = self.suspects.iter().map(until).min().unwrap_or(steps);
             if shortest < steps {
                 (steps, too_far) = (shortest, done);
                 self.crossing.clear();
             }
-            self.crossing.extend(suspects);
+            self.crossing.extend(&self.suspects);
         }
         let mut again = 0;
         while again < too_far {
             let groups = &self.quiet[again..too_far];
-            again += kernel::quiet(&run(steps), groups, &mut self.next).0;
+            again += kernel::quiet(&run(steps), groups, &mut self.next, &mut self.suspects);
         }
         if steps < taken {
             self.undo(network, task, first..first + taken);
@@ -282,10 +283,12 @@ impl Presenter {
             return;
         }
         for step in steps.rev() {
-            for group in self.active.iter().rev() {
-                let lines = network.weights.group_mut(*group);
-                for input in task.events.sources(step).iter().rev() {
-                    lines[*input as usize] = self.log.pop().expect("a line for every change");
+            for groups in self.active.chunks(kernel::ACTIVE_TOGETHER).rev() {
+                for spike in task.events.of_step(step).iter().rev() {
+                    for group in groups.iter().rev() {
+                        let line = &mut network.weights.group_mut(*group)[spike.input()];
+                        *line = self.log.pop().expect("a line for every change");
+                    }
                 }
             }
         }
@@ -318,13 +321,14 @@ impl Presenter {
     fn find_spiking(&mut self, spikes_per_step: SpikesPerStep, step: usize) {
         let mut best = f32::NEG_INFINITY;
         for group in self.active.iter().chain(&self.crossing) {
+            let (v, threshold) = (&self.now.v[*group], &self.threshold[*group]);
+            let until = &self.until[*group];
             for lane in 0..GROUP {
-                let neuron = group * GROUP + lane;
-                let excess = self.now.v[*group].0[lane] - self.threshold[*group].0[lane];
-                let refractory = self.until[*group].0[lane] > step as f32;
-                if self.now.v[*group].0[lane] <= self.threshold[*group].0[lane] || refractory {
+                let refractory = until.0[lane] > step as f32;
+                if v.0[lane] <= threshold.0[lane] || refractory {
                     continue;
                 }
+                let (neuron, excess) = (group * GROUP + lane, v.0[lane] - threshold.0[lane]);
                 if spikes_per_step == SpikesPerStep::One {
                     let first = self.before.first().is_none_or(|first| neuron < *first);
                     if excess < best || (excess == best && !first) {
@@ -358,23 +362,19 @@ impl Inhibition {
         &mut self,
         dynamics: &Dynamics,
         steps: std::ops::Range<usize>,
-        gi: &mut f32,
-        kick: f32,
+        mut gi: f32,
+        mut kick: f32,
     ) {
-        self.keep.clear();
-        self.pull.clear();
-        self.after.clear();
-        for step in steps.clone() {
-            if step.is_multiple_of(FLUSH_STEPS) && *gi < FLUSH_BELOW {
-                *gi = 0.0;
+        let planned = self.keep.iter_mut().zip(&mut self.pull).zip(&mut self.after);
+        for (step, ((keep, pull), after)) in steps.zip(planned) {
+            if step.is_multiple_of(FLUSH_STEPS) && gi < FLUSH_BELOW {
+                gi = 0.0;
             }
-            self.keep.push(dynamics.rates.membrane_keep(*gi));
-            self.pull.push(dynamics.rates.membrane_pull(*gi));
-            *gi *= dynamics.rates.inhibitory_decay;
-            if step == steps.start {
-                *gi += kick;
-            }
-            self.after.push(*gi);
+            *keep = dynamics.rates.membrane_keep(gi);
+            *pull = dynamics.rates.membrane_pull(gi);
+            gi = gi * dynamics.rates.inhibitory_decay + kick;
+            kick = 0.0;
+            *after = gi;
         }
     }
 }

@@ -17,11 +17,12 @@ use std::sync::Arc;
 use ndarray::ArrayView1;
 
 use super::Design;
-use super::encoding::{Events, Purpose};
+use super::events::Events;
 use super::labelling::Electorate;
 use super::lanes::{GROUP, Weights};
 use super::normalisation::rescale_group;
 use super::presentation::{Network, Presenter, Task};
+use super::random::Purpose;
 use super::{EXAMPLES, LABELS, PRESENTATIONS, RESPONSES, SHOWN, SPIKES, THETA, WEIGHTS};
 use crate::merge::{UnitCounts, UnitMaps};
 use crate::model::kernel::Isa;
@@ -92,14 +93,20 @@ impl SpikingReplica {
                 found: format!("{} features", features.len()),
             });
         }
-        for (place, (level, feature)) in self.levels.iter_mut().zip(features).enumerate() {
-            if !(0.0..=1.0).contains(feature) {
-                return Err(ModelError::Data {
-                    expected: "features from 0 to 1 (`dataset.scale` divides them)".into(),
-                    found: format!("{feature}, feature {place} of example {}", batch.examples[row]),
-                });
-            }
+        // Without a way out in the middle, this is done with vectors.
+        let mut all_right = true;
+        for (level, feature) in self.levels.iter_mut().zip(features) {
+            all_right &= (0.0..=1.0).contains(feature);
             *level = (feature * 255.0 + 0.5) as u8;
+        }
+        if !all_right {
+            let mut features = features.iter().enumerate();
+            let wrong = features.find(|(_, feature)| !(0.0..=1.0).contains(*feature));
+            let (place, feature) = wrong.expect("one is wrong");
+            return Err(ModelError::Data {
+                expected: "features from 0 to 1 (`dataset.scale` divides them)".into(),
+                found: format!("{feature}, feature {place} of example {}", batch.examples[row]),
+            });
         }
         Ok(())
     }

@@ -9,7 +9,8 @@ use std::io::Read;
 
 use ndarray::{Array2, ArrayView2};
 
-use super::encoding::{Events, Purpose};
+use super::events::Events;
+use super::random::Purpose;
 use super::*;
 use crate::model::Batch;
 use plain::Plain;

@@ -6,7 +6,7 @@
 #![allow(clippy::needless_range_loop, reason = "several arrays are walked by one index")]
 
 use super::super::lanes::Line;
-use super::{ActivePointers, FLUSH_BELOW, FLUSH_STEPS, QuietPointers};
+use super::{ActiveEnd, ActivePointers, FLUSH_BELOW, FLUSH_STEPS, QuietPointers};
 use crate::model::vector::{self, Vector};
 
 /// A line in vectors.
@@ -54,23 +54,26 @@ unsafe fn load_all<V: Vector, const G: usize, const K: usize>(
     }
 }
 
-/// Whether any value is above its bound.
+/// A bit for each group, the first one's lowest: set where a value is above its
+/// bound.
 ///
 /// # Safety
 /// The CPU has the instructions of `V`.
 #[inline(always)]
-unsafe fn any_above<V: Vector, const G: usize, const K: usize>(
+unsafe fn groups_above<V: Vector, const G: usize, const K: usize>(
     values: [[V; G]; K],
     bounds: [[V; G]; K],
-) -> bool {
-    let mut above = 0;
+) -> usize {
+    let mut groups = 0;
     for k in 0..K {
+        let mut above = 0;
         for g in 0..G {
             // SAFETY: the caller's.
             above |= unsafe { values[k][g].above(bounds[k][g]) };
         }
+        groups |= usize::from(above != 0) << k;
     }
-    above != 0
+    groups
 }
 
 /// Zero where a conductance is below [`FLUSH_BELOW`].
@@ -85,7 +88,8 @@ unsafe fn flushed<V: Vector>(conductance: V) -> V {
 
 /// Takes the groups through the steps. With `CHECK` it ends after a step after
 /// which a neuron is above its threshold, and returns the number of steps;
-/// without, all steps are taken, and 1 returned if there was such a step.
+/// without, all steps are taken, and a bit returned for each group, the first
+/// one's lowest, set if there was such a step.
 ///
 /// # Safety
 /// As of [`super::quiet_tile`].
@@ -126,19 +130,23 @@ unsafe fn quiet_steps<V: Vector, const G: usize, const K: usize, const CHECK: bo
                     }
                 }
             }
-            let mut spike = run.sources.add(*run.starts.add(time) as usize);
-            let end = run.sources.add(*run.ends.add(time) as usize);
+            let mut spike = run.spikes.add(*run.starts.add(time) as usize);
+            let end = run.spikes.add(*run.ends.add(time) as usize);
             if spike < end {
                 let mut sum = [[V::zero(); G]; K];
                 for k in 0..K {
-                    vector::prefetch(weights[k].wrapping_offset(*spike as isize + run.ahead));
-                    sum[k] = load(weights[k].add(*spike as usize));
+                    vector::prefetch(
+                        weights[k].wrapping_offset((*spike).input() as isize + run.ahead),
+                    );
+                    sum[k] = load(weights[k].add((*spike).input()));
                 }
                 spike = spike.add(1);
                 while spike < end {
                     for k in 0..K {
-                        vector::prefetch(weights[k].wrapping_offset(*spike as isize + run.ahead));
-                        let line = load::<V, G>(weights[k].add(*spike as usize));
+                        vector::prefetch(
+                            weights[k].wrapping_offset((*spike).input() as isize + run.ahead),
+                        );
+                        let line = load::<V, G>(weights[k].add((*spike).input()));
                         for g in 0..G {
                             sum[k][g] = sum[k][g].plus(line[g]);
                         }
@@ -152,7 +160,7 @@ unsafe fn quiet_steps<V: Vector, const G: usize, const K: usize, const CHECK: bo
                 }
             }
             step += 1;
-            if CHECK && any_above(v, load_all(run.threshold, groups)) {
+            if CHECK && groups_above(v, load_all(run.threshold, groups)) != 0 {
                 break;
             }
         }
@@ -163,84 +171,107 @@ unsafe fn quiet_steps<V: Vector, const G: usize, const K: usize, const CHECK: bo
         if CHECK {
             return step;
         }
-        usize::from(any_above(highest, load_all(run.threshold, groups)))
+        groups_above(highest, load_all(run.threshold, groups))
     }
 }
 
-/// Takes one group, of this place among the active ones, through a step.
+/// Takes active groups through the steps, up to the first after which a neuron
+/// has passed its threshold.
 ///
 /// # Safety
-/// As of [`super::active_of`], for this group.
+/// As of [`super::active_tile`], for these groups.
 #[inline(always)]
-unsafe fn active_group<V: Vector, const G: usize, const LEARN: bool>(
-    step: &ActivePointers,
-    (place, group): (usize, usize),
-    mut log: *mut Line,
-) -> bool {
+unsafe fn active_steps<V: Vector, const G: usize, const K: usize, const LEARN: bool>(
+    run: &ActivePointers,
+    groups: [usize; K],
+) -> ActiveEnd {
     // SAFETY: the caller's.
     unsafe {
-        let rates = &step.rates;
+        let rates = &run.rates;
         let (keep, leak) = (V::splat(rates.keep), V::splat(rates.leak));
         let (rest, inhibitory) = (V::splat(rates.rest), V::splat(rates.inhibitory));
-        let time = V::splat(step.time);
-        let mut v = load::<V, G>(step.v.add(group));
-        let mut ge = load::<V, G>(step.ge.add(group));
-        let mut gi = load::<V, G>(step.gi.add(group));
-        let mut post1 = load::<V, G>(step.post1.add(group));
-        let threshold = load::<V, G>(step.threshold.add(group));
-        let until = load::<V, G>(step.until.add(group));
-        let mut change = [V::zero(); G];
-        let mut crossed = 0;
-        for g in 0..G {
-            if step.flush {
-                (ge[g], gi[g]) = (flushed(ge[g]), flushed(gi[g]));
-            }
-            let factor = keep.minus(leak.times(gi[g])).minus(leak.times(ge[g]));
-            let pull = rest.plus(inhibitory.times(gi[g]));
-            v[g] = until[g].choose(time, v[g], v[g].times(factor).plus(pull));
-            ge[g] = ge[g].times(V::splat(rates.excitatory_decay));
-            gi[g] = gi[g].times(V::splat(rates.inhibitory_decay));
-            crossed |= v[g].above(threshold[g]) & !until[g].above(time);
-            if LEARN {
-                post1[g] = post1[g].times(V::splat(rates.post1_decay));
-                change[g] = V::splat(rates.pre_rate).times(post1[g]);
-            }
+        let excitatory_decay = V::splat(rates.excitatory_decay);
+        let inhibitory_decay = V::splat(rates.inhibitory_decay);
+        let (post1_decay, pre_rate) = (V::splat(rates.post1_decay), V::splat(rates.pre_rate));
+        let mut v = load_all::<V, G, K>(run.v, groups);
+        let mut ge = load_all::<V, G, K>(run.ge, groups);
+        let mut gi = load_all::<V, G, K>(run.gi, groups);
+        let mut post1 = load_all::<V, G, K>(run.post1, groups);
+        let mut weights = [run.weights; K];
+        for k in 0..K {
+            weights[k] = run.weights.add(groups[k] * run.inputs);
         }
-        if let Some(kicks) = step.kicks {
-            let kick = load::<V, G>(kicks.add(place));
-            for g in 0..G {
-                gi[g] = gi[g].plus(kick[g]);
-            }
-        }
-        let weights = step.weights.add(group * step.inputs);
-        let mut sum = [V::zero(); G];
-        for spike in 0..step.spikes {
-            let line = weights.add(*step.sources.add(spike) as usize);
-            let mut values = load::<V, G>(line);
-            for g in 0..G {
-                sum[g] = if spike == 0 { values[g] } else { sum[g].plus(values[g]) };
-            }
-            if LEARN {
-                store(values, log);
-                log = log.add(1);
+        let mut log = run.log;
+        let (mut step, mut crossed) = (0, 0);
+        while step < run.steps && crossed == 0 {
+            let now = run.first + step;
+            let time = V::splat(now as f32);
+            let mut change = [[V::zero(); G]; K];
+            for k in 0..K {
+                let threshold = load::<V, G>(run.threshold.add(groups[k]));
+                let until = load::<V, G>(run.until.add(groups[k]));
                 for g in 0..G {
-                    values[g] = values[g].minus(change[g]).larger(V::zero());
+                    if now.is_multiple_of(FLUSH_STEPS) {
+                        (ge[k][g], gi[k][g]) = (flushed(ge[k][g]), flushed(gi[k][g]));
+                    }
+                    let factor = keep.minus(leak.times(gi[k][g])).minus(leak.times(ge[k][g]));
+                    let pull = rest.plus(inhibitory.times(gi[k][g]));
+                    let moved = v[k][g].times(factor).plus(pull);
+                    v[k][g] = until[g].choose(time, v[k][g], moved);
+                    ge[k][g] = ge[k][g].times(excitatory_decay);
+                    gi[k][g] = gi[k][g].times(inhibitory_decay);
+                    crossed |= v[k][g].above(threshold[g]) & !until[g].above(time);
+                    if LEARN {
+                        post1[k][g] = post1[k][g].times(post1_decay);
+                        change[k][g] = pre_rate.times(post1[k][g]);
+                    }
                 }
-                store(values, line);
+            }
+            if let (0, Some(kicks)) = (step, run.kicks) {
+                for k in 0..K {
+                    let kick = load::<V, G>(kicks.add(k));
+                    for g in 0..G {
+                        gi[k][g] = gi[k][g].plus(kick[g]);
+                    }
+                }
+            }
+            let mut spike = run.spikes.add(*run.starts.add(now) as usize);
+            let end = run.spikes.add(*run.ends.add(now) as usize);
+            let mut sum = [[V::zero(); G]; K];
+            while spike < end {
+                for k in 0..K {
+                    let line = weights[k].add((*spike).input());
+                    let mut values = load::<V, G>(line);
+                    for g in 0..G {
+                        sum[k][g] = sum[k][g].plus(values[g]);
+                    }
+                    if LEARN {
+                        store(values, log);
+                        log = log.add(1);
+                        for g in 0..G {
+                            values[g] = values[g].minus(change[k][g]).larger(V::zero());
+                        }
+                        store(values, line);
+                    }
+                }
+                spike = spike.add(1);
+            }
+            for k in 0..K {
+                for g in 0..G {
+                    ge[k][g] = ge[k][g].plus(sum[k][g]);
+                }
+            }
+            step += 1;
+        }
+        for k in 0..K {
+            store(v[k], run.v.add(groups[k]));
+            store(ge[k], run.ge.add(groups[k]));
+            store(gi[k], run.gi.add(groups[k]));
+            if LEARN {
+                store(post1[k], run.post1.add(groups[k]));
             }
         }
-        if step.spikes > 0 {
-            for g in 0..G {
-                ge[g] = ge[g].plus(sum[g]);
-            }
-        }
-        store(v, step.v.add(group));
-        store(ge, step.ge.add(group));
-        store(gi, step.gi.add(group));
-        if LEARN {
-            store(post1, step.post1.add(group));
-        }
-        crossed != 0
+        ActiveEnd { steps: step, crossed: crossed != 0, log }
     }
 }
 
@@ -305,18 +336,20 @@ macro_rules! instruction_set {
 
             $(#[target_feature(enable = $feature)])?
             pub(in super::super) unsafe fn active<const LEARN: bool>(
-                step: &ActivePointers,
+                run: &ActivePointers,
                 groups: &[usize],
-                log: *mut Line,
-            ) -> bool {
-                let mut crossed = false;
-                for (place, group) in groups.iter().enumerate() {
-                    let log = log.wrapping_add(place * step.spikes);
-                    crossed |= unsafe {
-                        active_group::<$vector, $vectors, LEARN>(step, (place, *group), log)
-                    };
+            ) -> ActiveEnd {
+                unsafe {
+                    match *groups {
+                        [] => ActiveEnd { steps: run.steps, crossed: false, log: run.log },
+                        [a] => active_steps::<$vector, $vectors, 1, LEARN>(run, [a]),
+                        [a, b] => active_steps::<$vector, $vectors, 2, LEARN>(run, [a, b]),
+                        [a, b, c] => active_steps::<$vector, $vectors, 3, LEARN>(run, [a, b, c]),
+                        [a, b, c, d, ..] => {
+                            active_steps::<$vector, $vectors, 4, LEARN>(run, [a, b, c, d])
+                        }
+                    }
                 }
-                crossed
             }
 
             $(#[target_feature(enable = $feature)])?

@@ -27,7 +27,7 @@ fn settings_are_refused_by_name_range_and_unit() {
         ("neurons = 2.5", "found 2.5"),
         ("dt_ms = -1", "`dt_ms`: expected a number from 0.001 to 1000, found -1"),
         ("dt_ms = 2", "`excitatory_time_ms`: expected at least `dt_ms` = 2, found 1"),
-        ("presentation_ms = 0.1", "`presentation_ms`: expected 1 to 65536 steps"),
+        ("presentation_ms = 0.1", "`presentation_ms`: expected 1 to 65535 steps"),
         ("intensity_limit = 1", "`intensity_limit`: expected at least `intensity` = 2"),
         ("spikes_per_step = 'two'", "expected `one`, `all`, found \"two\""),
         ("theta_plus_mv = 'x'", "`theta_plus_mv`: expected a number"),

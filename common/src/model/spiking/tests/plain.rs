@@ -2,7 +2,7 @@
 //! synapse, in the order that [`super::super::presentation`] tells, without
 //! groups, runs, tables or vectors.
 
-use super::super::encoding::Events;
+use super::super::events::Events;
 use super::super::parameters::{Settings, SpikesPerStep};
 
 /// A network, `[inputs][neurons]`.
@@ -90,15 +90,14 @@ impl Plain {
                 let others = before - usize::from(neuron.spiked_before);
                 neuron.gi += s.inhibition as f32 * others as f32;
             }
-            let sources = events.sources(step);
+            let spikes = events.of_step(step);
             for (index, neuron) in neurons.iter_mut().enumerate() {
-                let mut weights = sources.iter().map(|input| self.weights[*input as usize][index]);
+                let mut weights = spikes.iter().map(|spike| self.weights[spike.input()][index]);
                 if let Some(first) = weights.next() {
                     neuron.ge += weights.fold(first, |sum, weight| sum + weight);
                 }
             }
-            for input in sources {
-                let input = *input as usize;
+            for input in spikes.iter().map(|spike| spike.input()) {
                 pre[input] = 1.0;
                 for (weight, neuron) in self.weights[input].iter_mut().zip(&neurons) {
                     if learns && neuron.post1 > 0.0 {

@@ -1,0 +1,187 @@
+//! The input spikes of one presentation, in the order of their steps.
+
+use std::ops::Range;
+
+use super::random::Random;
+
+/// Most inputs of a network: an input's number takes half of a [`Spike`].
+pub(super) const INPUTS: usize = 1 << 16;
+/// Most steps of a presentation: so does the step after one.
+pub(super) const STEPS: usize = (1 << 16) - 1;
+
+/// Random bits that choose a step, three times from a word: steps differ in
+/// probability by less than one part in a thousand.
+const STEP_BITS: u32 = 21;
+
+/// An input spike: the step after it in the high 16 bits, the input in the low
+/// ones. Zero is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub(super) struct Spike(u32);
+
+impl Spike {
+    const NONE: Self = Self(0);
+
+    /// The input.
+    #[inline(always)]
+    pub(super) fn input(self) -> usize {
+        usize::from(self.0 as u16)
+    }
+
+    /// The step after the one in which it spikes; 0 where this is none.
+    #[inline(always)]
+    pub(super) fn time(self) -> u32 {
+        self.0 >> 16
+    }
+}
+
+/// The input spikes of one presentation: for each step the inputs that spike,
+/// ascending.
+#[derive(Debug)]
+pub(super) struct Events {
+    inputs: usize,
+    /// The inputs that are not dark, ascending.
+    lit: Vec<u32>,
+    /// How many spikes each of them has.
+    counts: Vec<u32>,
+    /// Spikes as they were thrown, input by input.
+    thrown: Vec<Spike>,
+    /// Where each step's spikes begin in `spikes`.
+    starts: Vec<u32>,
+    /// Where they end.
+    ends: Vec<u32>,
+    /// The spikes, step by step. The first is none, and behind a step's spikes
+    /// there may be none, or one of them once more.
+    spikes: Vec<Spike>,
+}
+
+impl Events {
+    /// No spikes, of so many inputs in so many steps.
+    pub(super) fn new(inputs: usize, steps: usize) -> Self {
+        assert!(inputs <= INPUTS && steps <= STEPS, "a spike is packed in 32 bits");
+        let none = vec![0; steps];
+        Self {
+            inputs,
+            lit: Vec::with_capacity(inputs),
+            counts: Vec::with_capacity(inputs),
+            thrown: Vec::new(),
+            starts: none.clone(),
+            ends: none,
+            spikes: Vec::new(),
+        }
+    }
+
+    /// Number of inputs.
+    pub(super) fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// The inputs that are not dark, ascending: no other one spikes.
+    pub(super) fn lit(&self) -> &[u32] {
+        &self.lit
+    }
+
+    /// Number of steps.
+    pub(super) fn steps(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// Where each step's spikes begin in [`Events::all`], and where they end.
+    pub(super) fn bounds(&self) -> (&[u32], &[u32]) {
+        (&self.starts, &self.ends)
+    }
+
+    /// All spikes as [`Events::bounds`] refers to them: every one is of an input
+    /// below [`Events::inputs`].
+    pub(super) fn all(&self) -> &[Spike] {
+        &self.spikes
+    }
+
+    /// The spikes of a step, by input.
+    pub(super) fn of_step(&self, step: usize) -> &[Spike] {
+        &self.spikes[self.starts[step] as usize..self.ends[step] as usize]
+    }
+
+    /// The spikes of steps, step by step. Between them there may be
+    /// some that are none, and some that come twice.
+    pub(super) fn of_steps(&self, steps: Range<usize>) -> &[Spike] {
+        if steps.is_empty() {
+            return &[];
+        }
+        &self.spikes[self.starts[steps.start] as usize..self.ends[steps.end - 1] as usize]
+    }
+
+    /// Draws anew which inputs spike when. `draw` says how many times one of
+    /// this brightness does, before those that fall on one step are made one.
+    pub(super) fn draw(
+        &mut self,
+        levels: &[u8],
+        random: &mut Random,
+        mut draw: impl FnMut(u8, &mut Random) -> u32,
+    ) {
+        assert_eq!(levels.len(), self.inputs, "a level for every input");
+        self.lit.clear();
+        let lit = (0u32..).zip(levels).filter(|(_, level)| **level > 0);
+        self.lit.extend(lit.map(|(input, _)| input));
+        self.counts.clear();
+        let counts = self.lit.iter().map(|input| draw(levels[*input as usize], random));
+        self.counts.extend(counts);
+        self.throw(random);
+        self.sort();
+    }
+
+    /// Throws the spikes on steps.
+    fn throw(&mut self, random: &mut Random) {
+        const MASK: u64 = (1 << STEP_BITS) - 1;
+        let steps = self.steps() as u64;
+        let all: u32 = self.counts.iter().sum();
+        // A word throws three spikes; those too many are written over.
+        self.thrown.resize(all as usize + 2, Spike::NONE);
+        let mut first = 0;
+        for (input, count) in self.lit.iter().zip(&self.counts) {
+            let (mut at, end) = (first, first + *count as usize);
+            while at < end {
+                let word = random.next();
+                let spike = |shift: u32| {
+                    let step = (((word >> shift) & MASK) * steps) >> STEP_BITS;
+                    Spike(((step as u32 + 1) << 16) | input)
+                };
+                self.thrown[at..at + 3].copy_from_slice(&[
+                    spike(0),
+                    spike(STEP_BITS),
+                    spike(2 * STEP_BITS),
+                ]);
+                at += 3;
+            }
+            first = end;
+        }
+        self.thrown.truncate(first);
+    }
+
+    /// Puts the spikes in the order of their steps; those of one input on one
+    /// step become one.
+    fn sort(&mut self) {
+        let (thrown, spikes) = (&self.thrown[..], &mut self.spikes);
+        let (starts, ends) = (&mut self.starts[..], &mut self.ends[..]);
+        ends.fill(0);
+        for spike in thrown {
+            ends[spike.time() as usize - 1] += 1;
+        }
+        let mut sum = 1;
+        for (start, end) in starts.iter_mut().zip(ends.iter_mut()) {
+            *start = sum;
+            sum += *end;
+            *end = *start;
+        }
+        spikes.clear();
+        spikes.resize(sum as usize, Spike::NONE);
+        let spikes = &mut spikes[..];
+        for spike in thrown {
+            let end = &mut ends[spike.time() as usize - 1];
+            let place = *end as usize;
+            spikes[place] = *spike;
+            // One that repeats the last of its step is written over.
+            *end += u32::from(spikes[place - 1] != *spike);
+        }
+    }
+}
