@@ -14,7 +14,7 @@ pub(super) const STEPS: usize = (1 << 16) - 1;
 const STEP_BITS: u32 = 21;
 
 /// An input spike: the step after it in the high 16 bits, the input in the low
-/// ones. Zero is none.
+/// ones. Zero is no spike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub(super) struct Spike(u32);
@@ -28,7 +28,7 @@ impl Spike {
         usize::from(self.0 as u16)
     }
 
-    /// The step after the one in which it spikes; 0 where this is none.
+    /// The step after the one in which it spikes.
     #[inline(always)]
     pub(super) fn time(self) -> u32 {
         self.0 >> 16
@@ -46,12 +46,11 @@ pub(super) struct Events {
     counts: Vec<u32>,
     /// Spikes as they were thrown, input by input.
     thrown: Vec<Spike>,
-    /// Where each step's spikes begin in `spikes`.
+    /// Where each step's spikes begin in `spikes`; at last where they all end.
     starts: Vec<u32>,
-    /// Where they end.
+    /// Where each step's spikes end while they are put in order.
     ends: Vec<u32>,
-    /// The spikes, step by step. The first is none, and behind a step's spikes
-    /// there may be none, or one of them once more.
+    /// The spikes, step by step, behind one that is none.
     spikes: Vec<Spike>,
 }
 
@@ -59,14 +58,13 @@ impl Events {
     /// No spikes, of so many inputs in so many steps.
     pub(super) fn new(inputs: usize, steps: usize) -> Self {
         assert!(inputs <= INPUTS && steps <= STEPS, "a spike is packed in 32 bits");
-        let none = vec![0; steps];
         Self {
             inputs,
             lit: Vec::with_capacity(inputs),
             counts: Vec::with_capacity(inputs),
             thrown: Vec::new(),
-            starts: none.clone(),
-            ends: none,
+            starts: vec![0; steps + 1],
+            ends: vec![0; steps],
             spikes: Vec::new(),
         }
     }
@@ -83,15 +81,16 @@ impl Events {
 
     /// Number of steps.
     pub(super) fn steps(&self) -> usize {
-        self.starts.len()
+        self.ends.len()
     }
 
-    /// Where each step's spikes begin in [`Events::all`], and where they end.
-    pub(super) fn bounds(&self) -> (&[u32], &[u32]) {
-        (&self.starts, &self.ends)
+    /// Where each step's spikes begin in [`Events::all`], and at last where they
+    /// all end.
+    pub(super) fn starts(&self) -> &[u32] {
+        &self.starts
     }
 
-    /// All spikes as [`Events::bounds`] refers to them: every one is of an input
+    /// All spikes as [`Events::starts`] refers to them: every one is of an input
     /// below [`Events::inputs`].
     pub(super) fn all(&self) -> &[Spike] {
         &self.spikes
@@ -99,16 +98,12 @@ impl Events {
 
     /// The spikes of a step, by input.
     pub(super) fn of_step(&self, step: usize) -> &[Spike] {
-        &self.spikes[self.starts[step] as usize..self.ends[step] as usize]
+        self.of_steps(step..step + 1)
     }
 
-    /// The spikes of steps, step by step. Between them there may be
-    /// some that are none, and some that come twice.
+    /// The spikes of steps, step by step.
     pub(super) fn of_steps(&self, steps: Range<usize>) -> &[Spike] {
-        if steps.is_empty() {
-            return &[];
-        }
-        &self.spikes[self.starts[steps.start] as usize..self.ends[steps.end - 1] as usize]
+        &self.spikes[self.starts[steps.start] as usize..self.starts[steps.end] as usize]
     }
 
     /// Draws anew which inputs spike when. `draw` says how many times one of
@@ -167,21 +162,34 @@ impl Events {
         for spike in thrown {
             ends[spike.time() as usize - 1] += 1;
         }
-        let mut sum = 1;
+        let mut place = 1;
         for (start, end) in starts.iter_mut().zip(ends.iter_mut()) {
-            *start = sum;
-            sum += *end;
+            *start = place;
+            place += *end;
             *end = *start;
         }
+        starts[ends.len()] = place;
         spikes.clear();
-        spikes.resize(sum as usize, Spike::NONE);
-        let spikes = &mut spikes[..];
+        spikes.resize(place as usize, Spike::NONE);
+        let places = &mut spikes[..];
         for spike in thrown {
             let end = &mut ends[spike.time() as usize - 1];
             let place = *end as usize;
-            spikes[place] = *spike;
+            places[place] = *spike;
             // One that repeats the last of its step is written over.
-            *end += u32::from(spikes[place - 1] != *spike);
+            *end += u32::from(places[place - 1] != *spike);
         }
+        // Where there were such, spikes close up.
+        let (mut first, mut gap) = (1, 0);
+        for (end, next) in ends.iter().zip(&mut starts[1..]) {
+            if end != next {
+                places.copy_within(first..*end as usize, first - gap as usize);
+                first = *next as usize;
+                gap += *next - end;
+            }
+            *next -= gap;
+        }
+        places.copy_within(first.., first - gap as usize);
+        spikes.truncate(spikes.len() - gap as usize);
     }
 }

@@ -10,6 +10,8 @@
 //! lie together, so that those of the inputs that spike stay in the fastest
 //! memory while the group is taken through many steps.
 
+use super::kernel::zeroed_lines;
+
 /// Neurons of a group: the lanes of the widest vector, a cache line.
 pub(super) const GROUP: usize = 16;
 
@@ -52,8 +54,8 @@ impl Weights {
     /// Zero weights.
     pub(super) fn new(inputs: usize, neurons: usize) -> Self {
         let groups = neurons.div_ceil(GROUP);
-        let lines = vec![Line::ZERO; groups * inputs];
-        Self { inputs, neurons, loaded: lines.clone(), lines, is_touched: vec![false; groups] }
+        let lines = || zeroed_lines(groups * inputs);
+        Self { inputs, neurons, loaded: lines(), lines: lines(), is_touched: vec![false; groups] }
     }
 
     /// Bytes that the weights of so many neurons take.

@@ -44,8 +44,7 @@ impl Traces {
     /// Takes in the input spikes of steps.
     pub(super) fn hear(&mut self, events: &Events, steps: Range<usize>) {
         for spike in events.of_steps(steps) {
-            let last = &mut self.inputs[spike.input()];
-            *last = spike.time().max(*last);
+            self.inputs[spike.input()] = spike.time();
         }
     }
 

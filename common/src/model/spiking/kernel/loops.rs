@@ -6,7 +6,9 @@
 #![allow(clippy::needless_range_loop, reason = "several arrays are walked by one index")]
 
 use super::super::lanes::Line;
-use super::{ActiveEnd, ActivePointers, FLUSH_BELOW, FLUSH_STEPS, QuietPointers};
+use super::active::{ActiveEnd, ActivePointers};
+use super::quiet::QuietPointers;
+use super::{FLUSH_BELOW, FLUSH_STEPS};
 use crate::model::vector::{self, Vector};
 
 /// A line in vectors.
@@ -131,7 +133,7 @@ unsafe fn quiet_steps<V: Vector, const G: usize, const K: usize, const CHECK: bo
                 }
             }
             let mut spike = run.spikes.add(*run.starts.add(time) as usize);
-            let end = run.spikes.add(*run.ends.add(time) as usize);
+            let end = run.spikes.add(*run.starts.add(time + 1) as usize);
             if spike < end {
                 let mut sum = [[V::zero(); G]; K];
                 for k in 0..K {
@@ -236,7 +238,7 @@ unsafe fn active_steps<V: Vector, const G: usize, const K: usize, const LEARN: b
                 }
             }
             let mut spike = run.spikes.add(*run.starts.add(now) as usize);
-            let end = run.spikes.add(*run.ends.add(now) as usize);
+            let end = run.spikes.add(*run.starts.add(now + 1) as usize);
             let mut sum = [[V::zero(); G]; K];
             while spike < end {
                 for k in 0..K {

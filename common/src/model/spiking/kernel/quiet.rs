@@ -1,0 +1,177 @@
+//! Quiet groups: tiles of them go through several steps in registers.
+
+use std::ops::Range;
+
+use super::super::events::{Events, Spike};
+use super::super::lanes::{Line, Weights};
+use super::loops::portable;
+#[cfg(target_arch = "x86_64")]
+use super::loops::{avx2, avx512};
+use super::{Rates, Variables};
+use crate::model::kernel::Isa;
+
+/// Groups that [`quiet`] works at a time.
+fn together(isa: Isa) -> usize {
+    match isa {
+        Isa::Portable => 1,
+        Isa::Avx2 => 2,
+        Isa::Avx512 => 4,
+    }
+}
+
+/// A run of steps for quiet groups.
+#[derive(Debug)]
+pub(in super::super) struct QuietRun<'a> {
+    /// The instruction set.
+    pub(in super::super) isa: Isa,
+    /// The weights.
+    pub(in super::super) weights: &'a Weights,
+    /// The input spikes.
+    pub(in super::super) events: &'a Events,
+    /// The steps.
+    pub(in super::super) steps: Range<usize>,
+    /// [`Rates::membrane_keep`] of each of the steps.
+    pub(in super::super) keep: &'a [f32],
+    /// [`Rates::membrane_pull`] of each of the steps.
+    pub(in super::super) pull: &'a [f32],
+    /// The rates.
+    pub(in super::super) rates: &'a Rates,
+    /// Where the neurons stand before.
+    pub(in super::super) from: &'a Variables,
+    /// Potential at which each neuron spikes.
+    pub(in super::super) threshold: &'a [Line],
+}
+
+/// Takes groups through the steps of `run`, some at a time, and writes where
+/// they stand then to `to`. Ends after those among which there is a suspect: a
+/// group of which a neuron has passed its threshold after any of the steps. The
+/// suspects are appended to `suspects`. Returns how many groups were worked.
+pub(in super::super) fn quiet(
+    run: &QuietRun<'_>,
+    groups: &[usize],
+    to: &mut Variables,
+    suspects: &mut Vec<usize>,
+) -> usize {
+    let mut pointers = QuietPointers::new(run, to, groups);
+    let mut done = 0;
+    while done < groups.len() {
+        // SAFETY: the pointers were checked (see the module).
+        let (count, crossed) = unsafe { quiet_tile(run.isa, &mut pointers, &groups[done..]) };
+        let tile = &groups[done..done + count];
+        done += count;
+        if crossed != 0 {
+            let crossed = tile.iter().enumerate().filter(|(place, _)| crossed >> place & 1 == 1);
+            suspects.extend(crossed.map(|(_, group)| group));
+            break;
+        }
+    }
+    done
+}
+
+/// Takes one group through the steps of `run` up to the first after which a
+/// neuron has passed its threshold, that step included, and returns the number
+/// of steps taken.
+pub(in super::super) fn quiet_until_crossing(
+    run: &QuietRun<'_>,
+    group: usize,
+    to: &mut Variables,
+) -> usize {
+    let pointers = QuietPointers::new(run, to, &[group]);
+    // SAFETY: the pointers were checked (see the module).
+    unsafe {
+        match run.isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => avx512::quiet::<1, true>(&pointers, [group]),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => avx2::quiet::<1, true>(&pointers, [group]),
+            _ => portable::quiet::<1, true>(&pointers, [group]),
+        }
+    }
+}
+
+/// A run of steps for quiet groups, as pointers.
+pub(super) struct QuietPointers {
+    /// Lines of a group.
+    pub(super) inputs: usize,
+    pub(super) weights: *const Line,
+    pub(super) spikes: *const Spike,
+    pub(super) starts: *const u32,
+    pub(super) keep: *const f32,
+    pub(super) pull: *const f32,
+    pub(super) from_v: *const Line,
+    pub(super) from_ge: *const Line,
+    pub(super) to_v: *mut Line,
+    pub(super) to_ge: *mut Line,
+    pub(super) threshold: *const Line,
+    pub(super) first: usize,
+    pub(super) steps: usize,
+    pub(super) leak: f32,
+    pub(super) decay: f32,
+    /// Lines from a group of this tile to one of the next.
+    pub(super) ahead: isize,
+}
+
+impl QuietPointers {
+    fn new(run: &QuietRun<'_>, to: &mut Variables, groups: &[usize]) -> Self {
+        let all = run.weights.groups();
+        assert!(run.isa.is_available(), "instructions that this CPU has");
+        assert!(groups.iter().all(|group| *group < all), "groups of the network");
+        assert!(run.from.has(all) && to.has(all) && run.threshold.len() == all);
+        assert_eq!(run.weights.inputs(), run.events.inputs(), "weights of the events' inputs");
+        assert!(run.steps.start <= run.steps.end && run.steps.end <= run.events.steps());
+        assert!(run.keep.len() >= run.steps.len() && run.pull.len() >= run.steps.len());
+        Self {
+            inputs: run.weights.inputs(),
+            weights: run.weights.lines().as_ptr(),
+            spikes: run.events.all().as_ptr(),
+            starts: run.events.starts().as_ptr(),
+            keep: run.keep.as_ptr(),
+            pull: run.pull.as_ptr(),
+            from_v: run.from.v.as_ptr(),
+            from_ge: run.from.ge.as_ptr(),
+            to_v: to.v.as_mut_ptr(),
+            to_ge: to.ge.as_mut_ptr(),
+            threshold: run.threshold.as_ptr(),
+            first: run.steps.start,
+            steps: run.steps.len(),
+            leak: run.rates.leak,
+            decay: run.rates.excitatory_decay,
+            ahead: 0,
+        }
+    }
+}
+
+/// Works as many of the first groups as fit the registers, or some fewer so that
+/// none is left alone. Returns their number, and a bit for each, the first one's
+/// lowest, set where a neuron has passed its threshold.
+///
+/// # Safety
+/// The CPU has the instructions, and the groups are of the network.
+unsafe fn quiet_tile(isa: Isa, run: &mut QuietPointers, groups: &[usize]) -> (usize, usize) {
+    // What the next groups' neurons read is asked for meanwhile.
+    let after = groups.get(2 * together(isa) - 1).map_or(0, |_| together(isa));
+    run.ahead = (groups[after] as isize - groups[0] as isize) * run.inputs as isize;
+    // SAFETY: the caller's.
+    unsafe {
+        match (isa, groups) {
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512, [a, b, c] | [a, b, c, _, _] | [a, b, c, _, _, _]) => {
+                (3, avx512::quiet::<3, false>(run, [*a, *b, *c]))
+            }
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512, [a, b, c, d, ..]) => {
+                (4, avx512::quiet::<4, false>(run, [*a, *b, *c, *d]))
+            }
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512, [a, b]) => (2, avx512::quiet::<2, false>(run, [*a, *b])),
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512, [a]) => (1, avx512::quiet::<1, false>(run, [*a])),
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2, [a, b, ..]) => (2, avx2::quiet::<2, false>(run, [*a, *b])),
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2, [a, ..]) => (1, avx2::quiet::<1, false>(run, [*a])),
+            (_, [a, ..]) => (1, portable::quiet::<1, false>(run, [*a])),
+            (_, []) => (0, 0),
+        }
+    }
+}
