@@ -76,6 +76,12 @@ impl<'a> Parameters<'a> {
         })
     }
 
+    /// `true` or `false`.
+    pub fn flag(&mut self, name: &'static str, default: bool) -> Result<bool, ModelError> {
+        let Some(value) = self.get(name) else { return Ok(default) };
+        value.as_bool().ok_or_else(|| wrong(name, "true or false".into(), value))
+    }
+
     /// One of these words; the first one by default.
     pub fn choice(
         &mut self,

@@ -134,7 +134,7 @@ mod tests {
 
     /// Spikes of `attempts` presentations of `levels`, summed up by input.
     fn counts(encoder: &Encoder, levels: &[u8], presentations: u64) -> Vec<u64> {
-        let mut events = Events::new(levels.len(), 700);
+        let mut events = Events::new(levels.len(), (700, 0));
         let mut counts = vec![0; levels.len()];
         for example in 0..presentations {
             encoder.encode(levels, (Purpose::Train, 0, example, 0), &mut events);
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn spikes_are_spread_over_all_steps() {
         let encoder = Encoder::new(7, 700, vec![0.3]);
-        let mut events = Events::new(50, 700);
+        let mut events = Events::new(50, (700, 0));
         let mut by_step = vec![0; 700];
         for example in 0..100 {
             encoder.encode(&[255; 50], (Purpose::Label, 0, example, 0), &mut events);
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn the_key_is_all_that_spikes_depend_on() {
         let encoder = Encoder::new(1, 700, vec![0.03, 0.05]);
-        let mut events = Events::new(3, 700);
+        let mut events = Events::new(3, (700, 0));
         let mut spikes = |encoder: &Encoder, key| {
             encoder.encode(&[200, 0, 90], key, &mut events);
             let all =

@@ -40,6 +40,8 @@ impl Spike {
 #[derive(Debug)]
 pub(super) struct Events {
     inputs: usize,
+    /// Steps in which inputs may spike; those behind are silent.
+    lit_steps: usize,
     /// The inputs that are not dark, ascending.
     lit: Vec<u32>,
     /// How many spikes each of them has.
@@ -55,11 +57,13 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// No spikes, of so many inputs in so many steps.
-    pub(super) fn new(inputs: usize, steps: usize) -> Self {
+    /// No spikes, of so many inputs in so many steps with and without input.
+    pub(super) fn new(inputs: usize, (lit_steps, silent_steps): (usize, usize)) -> Self {
+        let steps = lit_steps + silent_steps;
         assert!(inputs <= INPUTS && steps <= STEPS, "a spike is packed in 32 bits");
         Self {
             inputs,
+            lit_steps,
             lit: Vec::with_capacity(inputs),
             counts: Vec::with_capacity(inputs),
             thrown: Vec::new(),
@@ -82,6 +86,11 @@ impl Events {
     /// Number of steps.
     pub(super) fn steps(&self) -> usize {
         self.ends.len()
+    }
+
+    /// Number of steps in which inputs may spike: the first ones.
+    pub(super) fn lit_steps(&self) -> usize {
+        self.lit_steps
     }
 
     /// Where each step's spikes begin in [`Events::all`], and at last where they
@@ -128,7 +137,7 @@ impl Events {
     /// Throws the spikes on steps.
     fn throw(&mut self, random: &mut Random) {
         const MASK: u64 = (1 << STEP_BITS) - 1;
-        let steps = self.steps() as u64;
+        let steps = self.lit_steps as u64;
         let all: u32 = self.counts.iter().sum();
         // A word throws three spikes; those too many are written over.
         self.thrown.resize(all as usize + 2, Spike::NONE);

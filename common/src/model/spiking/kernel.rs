@@ -2,7 +2,7 @@
 //!
 //! Lanes are neurons, and no lane knows of another: the width of the vectors
 //! does not show. Two kinds of groups are worked differently:
-//! - In a **quiet** group no neuron has spiked in this presentation. All of its
+//! - In a **quiet** group no neuron has spiked since it was at rest. All of its
 //!   neurons see the same inhibition, so that it is a number of the step, and
 //!   none has a trace, so that its weights stand still. [`quiet`] takes as many
 //!   groups as fit the registers through several steps.

@@ -53,6 +53,7 @@ pub(super) struct Settings {
     pub(super) intensity_limit: f64,
     pub(super) least_spikes: u32,
     pub(super) spikes_per_step: SpikesPerStep,
+    pub(super) clean_start: bool,
     pub(super) rest_potential: f64,
     pub(super) reset_potential: f64,
     pub(super) threshold: f64,
@@ -101,6 +102,7 @@ impl Settings {
                 "all" => SpikesPerStep::All,
                 _ => SpikesPerStep::One,
             },
+            clean_start: read.flag("clean_start", true)?,
             rest_potential: read.number("rest_potential_mv", -65.0, POTENTIALS)?,
             reset_potential: read.number("reset_potential_mv", -65.0, POTENTIALS)?,
             threshold: read.number("threshold_mv", -72.0, POTENTIALS)?,
@@ -141,10 +143,19 @@ impl Settings {
                 found: format!("{} features and {} classes", self.inputs, self.classes),
             });
         }
-        let least = (self.dt, events::STEPS as f64 * self.dt);
-        if !(least.0..=least.1).contains(&self.presentation) {
+        let most = events::STEPS as f64 * self.dt;
+        if !(self.dt..=most).contains(&self.presentation) {
             let expected = format!("1 to {} steps of `dt_ms` = {}", events::STEPS, self.dt);
             return wrong("presentation_ms", expected, self.presentation);
+        }
+        if !self.clean_start && self.presentation + self.rest > most - self.dt {
+            let (steps, dt) = (events::STEPS, self.dt);
+            let expected = format!(
+                "with `clean_start` = false, less than {steps} steps of `dt_ms` = {dt} together \
+                 with `presentation_ms` = {}",
+                self.presentation
+            );
+            return wrong("rest_ms", expected, self.rest);
         }
         // Forward Euler would overshoot.
         let times = [
@@ -167,6 +178,11 @@ impl Settings {
     /// Steps of a presentation.
     pub(super) fn steps(&self) -> usize {
         libm::round(self.presentation / self.dt) as usize
+    }
+
+    /// Steps of the rest behind it, where there is something to carry through it.
+    pub(super) fn rest_steps(&self) -> usize {
+        if self.clean_start { 0 } else { libm::round(self.rest / self.dt) as usize }
     }
 
     /// The probability of a spike in a step, of the brightest inputs, for each
@@ -227,7 +243,8 @@ pub(super) struct Dynamics {
     pub(super) weight_max: f32,
     /// How many neurons may spike in a step.
     pub(super) spikes_per_step: SpikesPerStep,
-    /// What is left of the pre-synaptic trace after so many steps.
+    /// What is left of the pre-synaptic trace after so many steps. Nothing after
+    /// more.
     pub(super) pre: Vec<f32>,
     /// The same of the post-synaptic trace 2.
     pub(super) post2: Vec<f32>,
@@ -244,7 +261,9 @@ impl Dynamics {
         let trace = |time: f64| {
             // As a trace decays that is multiplied step by step.
             let next = |left: &f32| Some(left * decay(time));
-            std::iter::successors(Some(1.0), next).take(settings.steps()).collect()
+            std::iter::successors(Some(1.0), next)
+                .take(settings.steps() + settings.rest_steps())
+                .collect()
         };
         Self {
             rates: Rates {

@@ -11,8 +11,8 @@
 //! `post1` is needed with every input spike: it is a variable of active groups,
 //! and the first rule is part of their loop ([`super::kernel::active`]). `pre` and
 //! `post2` are needed only when a neuron spikes, and are looked up by the time
-//! since the last spike. Traces start at 0, so that a neuron's first spike in a
-//! presentation changes nothing.
+//! since the last spike; after longer than a presentation they are zero. Traces
+//! start at 0, so that a neuron's first spike from rest changes nothing.
 
 use std::ops::Range;
 
@@ -20,57 +20,72 @@ use super::events::Events;
 use super::lanes::{Weights, place};
 use super::parameters::Dynamics;
 
+/// When a neuron or an input spiked that has not spiked.
+const NEVER: i32 = i32::MIN;
+
 /// When neurons and inputs last spiked.
 #[derive(Clone, Debug)]
 pub(super) struct Traces {
-    /// The step after each neuron's last spike; 0 where it has not spiked.
-    neurons: Vec<u32>,
+    /// The step after each neuron's last spike, counted from the start of the
+    /// presentation.
+    neurons: Vec<i32>,
     /// The same of the inputs.
-    inputs: Vec<u32>,
+    inputs: Vec<i32>,
 }
 
 impl Traces {
     /// Before any spike.
     pub(super) fn new(inputs: usize, neurons: usize) -> Self {
-        Self { neurons: vec![0; neurons], inputs: vec![0; inputs] }
+        Self { neurons: vec![NEVER; neurons], inputs: vec![NEVER; inputs] }
     }
 
     /// Forgets all spikes.
     pub(super) fn clear(&mut self) {
-        self.neurons.fill(0);
-        self.inputs.fill(0);
+        self.neurons.fill(NEVER);
+        self.inputs.fill(NEVER);
+    }
+
+    /// Another presentation starts, so many steps after the last one did.
+    pub(super) fn carry(&mut self, steps: usize) {
+        for last in self.neurons.iter_mut().chain(&mut self.inputs) {
+            *last = last.saturating_sub(steps as i32);
+        }
     }
 
     /// Takes in the input spikes of steps.
     pub(super) fn hear(&mut self, events: &Events, steps: Range<usize>) {
         for spike in events.of_steps(steps) {
-            self.inputs[spike.input()] = spike.time();
+            self.inputs[spike.input()] = spike.time() as i32;
         }
     }
 
-    /// A neuron that spikes learns. `lit` are the inputs that may have spiked;
-    /// those of this step are taken in already.
+    /// A neuron that spikes learns. `inputs` are those that may have spiked; this
+    /// step's spikes are taken in already.
     pub(super) fn learn(
         &mut self,
         weights: &mut Weights,
-        lit: &[u32],
+        inputs: &[u32],
         dynamics: &Dynamics,
         neuron: usize,
         step: usize,
     ) {
-        let now = step as u32 + 1;
+        let now = step as i32 + 1;
+        let left = |trace: &[f32], last: i32| {
+            let steps = now.saturating_sub(last) as usize;
+            trace.get(steps).copied().unwrap_or(0.0)
+        };
         let last = std::mem::replace(&mut self.neurons[neuron], now);
-        if last == 0 {
+        if last == NEVER {
             return;
         }
-        let rate = dynamics.post_rate * dynamics.post2[(now - last) as usize];
+        let rate = dynamics.post_rate * left(&dynamics.post2, last);
         let (group, lane) = place(neuron);
         let lines = weights.group_mut(group);
-        for input in lit {
+        for input in inputs {
             let last = self.inputs[*input as usize];
-            if last > 0 {
+            if last != NEVER {
                 let weight = &mut lines[*input as usize].0[lane];
-                let raised = *weight + rate * dynamics.pre[(now - last) as usize];
+                let raised = *weight + rate * left(&dynamics.pre, last);
                 *weight = if raised < dynamics.weight_max { raised } else { dynamics.weight_max };
             }
         }

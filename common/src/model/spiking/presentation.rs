@@ -50,6 +50,9 @@ pub(super) struct Task<'a> {
     pub(super) dynamics: &'a Dynamics,
     /// Whether it learns.
     pub(super) learns: bool,
+    /// Whether it goes on from where the last one ended, and through the rest
+    /// behind it. If not, it starts from a network at rest.
+    pub(super) carries: bool,
 }
 
 /// Presents examples, and owns the memory that this takes.
@@ -88,6 +91,8 @@ pub(super) struct Presenter {
     log: Vec<Line>,
     /// Spikes of each neuron.
     spikes: Vec<u32>,
+    /// All inputs.
+    every_input: Vec<u32>,
 }
 
 /// What is the same for all quiet neurons, step by step.
@@ -122,6 +127,7 @@ impl Presenter {
             kicks: Vec::new(),
             log: Vec::new(),
             spikes: vec![0; neurons],
+            every_input: (0..inputs as u32).collect(),
         }
     }
 
@@ -130,17 +136,26 @@ impl Presenter {
         &self.spikes
     }
 
-    /// The groups with neurons that spiked in the last presentation.
+    /// The groups with neurons that have spiked since the network was at rest.
     pub(super) fn active(&self) -> &[usize] {
         &self.active
     }
 
-    /// Presents `events` to a network at rest. Returns the number of spikes.
+    /// Presents the task's events. Returns the number of spikes.
     pub(super) fn present(&mut self, network: &mut Network<'_>, task: &Task<'_>) -> u32 {
-        self.rest(network.theta, task.dynamics);
+        if !task.carries {
+            self.rest(task.dynamics);
+        }
+        for (line, theta) in self.threshold.iter_mut().zip(network.theta.chunks(GROUP)) {
+            for (threshold, theta) in line.0.iter_mut().zip(theta) {
+                *threshold = *theta + task.dynamics.threshold;
+            }
+        }
+        self.spikes.fill(0);
+        let all = if task.carries { task.events.steps() } else { task.events.lit_steps() };
         let (mut step, mut spikes) = (0, 0);
-        while step < task.events.steps() {
-            let most = RUN_STEPS.min(task.events.steps() - step);
+        while step < all {
+            let most = RUN_STEPS.min(all - step);
             let (steps, crossed) = self.run(network, task, (step, most));
             if task.learns {
                 self.traces.hear(task.events, step..step + steps);
@@ -151,18 +166,16 @@ impl Presenter {
                 spikes += self.spike(network, task, step - 1);
             }
         }
+        if task.carries {
+            self.carry(all);
+        }
         spikes
     }
 
     /// Puts all neurons to rest.
-    fn rest(&mut self, theta: &[f32], dynamics: &Dynamics) {
+    pub(super) fn rest(&mut self, dynamics: &Dynamics) {
         self.now.v.fill(Line([dynamics.start; GROUP]));
         self.now.ge.fill(Line::ZERO);
-        for (line, theta) in self.threshold.iter_mut().zip(theta.chunks(GROUP)) {
-            for (threshold, theta) in line.0.iter_mut().zip(theta) {
-                *threshold = *theta + dynamics.threshold;
-            }
-        }
         self.until.fill(Line::ZERO);
         self.gi = 0.0;
         self.quiet.clear();
@@ -170,7 +183,14 @@ impl Presenter {
         self.active.clear();
         self.before.clear();
         self.traces.clear();
-        self.spikes.fill(0);
+    }
+
+    /// Counts steps from the end of a presentation, of so many steps, on.
+    fn carry(&mut self, steps: usize) {
+        for until in self.until.iter_mut().flat_map(|line| &mut line.0) {
+            *until -= steps as f32;
+        }
+        self.traces.carry(steps);
     }
 
     /// Takes all neurons through at most `most` steps from `first`, up to the
@@ -305,7 +325,8 @@ impl Presenter {
             self.activate(group);
             if task.learns {
                 network.weights.touch(group);
-                self.traces.learn(network.weights, task.events.lit(), dynamics, neuron, step);
+                let inputs = if task.carries { &self.every_input } else { task.events.lit() };
+                self.traces.learn(network.weights, inputs, dynamics, neuron, step);
                 network.theta[neuron] += dynamics.theta_plus;
                 self.threshold[group].0[lane] = network.theta[neuron] + dynamics.threshold;
             }

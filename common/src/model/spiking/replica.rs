@@ -73,7 +73,7 @@ impl SpikingReplica {
         Self {
             isa,
             presenter: Presenter::new(isa, inputs, neurons),
-            events: Events::new(inputs, design.settings.steps()),
+            events: Events::new(inputs, (design.settings.steps(), design.settings.rest_steps())),
             levels: vec![0; inputs],
             weights: Weights::new(inputs, neurons),
             theta: vec![0.0; neurons],
@@ -128,6 +128,8 @@ impl SpikingReplica {
                 events: &self.events,
                 dynamics: &design.dynamics,
                 learns: purpose == Purpose::Train,
+                // What is counted must not depend on how examples are split.
+                carries: purpose == Purpose::Train && !design.settings.clean_start,
             };
             let spikes = self.presenter.present(&mut network, &task);
             after(self, spikes);
@@ -148,6 +150,9 @@ impl SpikingReplica {
             let mut changed = [false; GROUP];
             for (changed, spikes) in changed.iter_mut().zip(&spikes[first..]) {
                 *changed = *spikes > 0;
+            }
+            if changed == [false; GROUP] {
+                continue;
             }
             let sum = design.settings.weight_sum as f32;
             let factors = rescale_group(self.isa, &mut self.weights, *group, changed, sum);
@@ -233,6 +238,7 @@ impl Replica for SpikingReplica {
         for name in [EXAMPLES, PRESENTATIONS, SPIKES, LABELS] {
             self.state.u64_mut(name)?.assign(base.u64(name)?);
         }
+        self.presenter.rest(&self.design.dynamics);
         self.weights.load(slice(base, WEIGHTS)?);
         self.theta.copy_from_slice(slice(base, THETA)?);
         let labels = base.u64(LABELS)?.as_slice().expect("tensors are in standard layout");

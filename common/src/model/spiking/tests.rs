@@ -46,8 +46,8 @@ fn learn_plainly(model: &Spiking, images: &[Vec<u8>]) -> (Plain, u64) {
     let settings = &model.design.settings;
     let rows = model.initial_weights().rows().into_iter().map(|row| row.to_vec()).collect();
     let theta = vec![settings.theta_start as f32; settings.neurons];
-    let mut plain = Plain { weights: rows, spikes: vec![0; theta.len()], theta };
-    let mut events = Events::new(settings.inputs, settings.steps());
+    let mut plain = Plain::new(rows, theta);
+    let mut events = Events::new(settings.inputs, (settings.steps(), settings.rest_steps()));
     let mut presentations = 0;
     for (example, image) in (0..).zip(images) {
         for attempt in 0..model.design.encoder.attempts() {
@@ -98,6 +98,7 @@ fn other_sizes_and_settings_are_those_of_the_plain_network_too() {
     check_against_plain("neurons = 17\nspikes_per_step = 'all'", &images[..20]);
     let other = "neurons = 50\ntheta_step = 2\ndt_ms = 0.25\npresentation_ms = 120.0\nexcitatory_reversal_mv = -5.0\nrefractory_ms = 1.0\npre_rate = 0.01\ninhibition = 5.0\nleast_spikes = 9";
     check_against_plain(other, &images[..20]);
+    check_against_plain("neurons = 40\nclean_start = false", &images[..20]);
 }
 
 #[test]

@@ -30,6 +30,11 @@ fn settings_are_refused_by_name_range_and_unit() {
         ("presentation_ms = 0.1", "`presentation_ms`: expected 1 to 65535 steps"),
         ("intensity_limit = 1", "`intensity_limit`: expected at least `intensity` = 2"),
         ("spikes_per_step = 'two'", "expected `one`, `all`, found \"two\""),
+        ("clean_start = 1", "`clean_start`: expected true or false, found 1"),
+        (
+            "clean_start = false\npresentation_ms = 30_000.0\nrest_ms = 2768.0",
+            "`rest_ms`: expected with `clean_start` = false, less than 65535 steps",
+        ),
         ("theta_plus_mv = 'x'", "`theta_plus_mv`: expected a number"),
     ] {
         let error = refused(parameters, shape);

@@ -52,6 +52,22 @@ fn what_one_replica_contributes_is_what_it_did() {
 }
 
 #[test]
+fn a_shard_knows_nothing_of_the_one_before() {
+    for parameters in ["neurons = 40", "neurons = 40\nclean_start = false"] {
+        let model = model(parameters);
+        let base = model.initial_state().unwrap();
+        let (first, _) = learnt(&model, &base, 0..8);
+        let (mut replica, _) = learnt(&model, &base, 8..12);
+        replica.begin(&base).unwrap();
+        let images = features(&images()[0..8]);
+        with_batch(images.view(), |batch| replica.process_batch(batch)).unwrap();
+        replica.refresh(WEIGHTS);
+        replica.refresh(THETA);
+        assert!(replica.state() == first.state(), "{parameters}");
+    }
+}
+
+#[test]
 fn neurons_that_did_not_spike_keep_their_bits() {
     let model = model("neurons = 200");
     let base = model.initial_state().unwrap();

@@ -12,16 +12,27 @@ pub(super) struct Plain {
     pub(super) theta: Vec<f32>,
     /// Spikes of each neuron in the last presentation.
     pub(super) spikes: Vec<u32>,
+    neurons: Vec<Neuron>,
+    inputs: Vec<Input>,
+}
+
+/// An input's trace, and how many steps ago it spiked.
+#[derive(Clone, Copy, Debug, Default)]
+struct Input {
+    pre: f32,
+    age: usize,
 }
 
 /// A neuron's variables.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Neuron {
     v: f32,
     ge: f32,
     gi: f32,
     post1: f32,
     post2: f32,
+    /// Steps since it spiked.
+    age: usize,
     /// Steps that it does not move in.
     refractory: usize,
     spikes_now: bool,
@@ -29,6 +40,11 @@ struct Neuron {
 }
 
 impl Plain {
+    pub(super) fn new(weights: Vec<Vec<f32>>, theta: Vec<f32>) -> Self {
+        let (spikes, neurons) = (vec![0; theta.len()], Vec::new());
+        Self { weights, theta, spikes, neurons, inputs: Vec::new() }
+    }
+
     pub(super) fn spike_count(&self) -> u32 {
         self.spikes.iter().sum()
     }
@@ -63,13 +79,18 @@ impl Plain {
         let refractory = (s.refractory / s.dt).round() as usize;
         let flush = |x: f32| if x < 1e-20 { 0.0 } else { x };
 
-        let start = Neuron { v: above(s.rest_potential) as f32, ..Neuron::default() };
-        let mut neurons = vec![start; self.theta.len()];
-        let mut pre = vec![0.0_f32; self.weights.len()];
+        let mut neurons = std::mem::take(&mut self.neurons);
+        let mut inputs = std::mem::take(&mut self.inputs);
+        if s.clean_start || neurons.is_empty() {
+            let start = Neuron { v: above(s.rest_potential) as f32, ..Neuron::default() };
+            neurons = vec![start; self.theta.len()];
+            inputs = vec![Input::default(); self.weights.len()];
+        }
         self.spikes.fill(0);
         for step in 0..events.steps() {
-            for pre in &mut pre {
-                *pre *= exact(s.pre_time);
+            for input in &mut inputs {
+                input.age += 1;
+                input.pre *= if input.age < events.steps() { exact(s.pre_time) } else { 0.0 };
             }
             for neuron in &mut neurons {
                 if step % 32 == 0 {
@@ -82,7 +103,8 @@ impl Plain {
                 neuron.ge *= euler(s.excitatory_time);
                 neuron.gi *= euler(s.inhibitory_time);
                 neuron.post1 *= exact(s.post1_time);
-                neuron.post2 *= exact(s.post2_time);
+                neuron.age += 1;
+                neuron.post2 *= if neuron.age < events.steps() { exact(s.post2_time) } else { 0.0 };
             }
             self.threshold(settings, &mut neurons);
             let before = neurons.iter().filter(|neuron| neuron.spiked_before).count();
@@ -98,7 +120,7 @@ impl Plain {
                 }
             }
             for input in spikes.iter().map(|spike| spike.input()) {
-                pre[input] = 1.0;
+                inputs[input] = Input { pre: 1.0, age: 0 };
                 for (weight, neuron) in self.weights[input].iter_mut().zip(&neurons) {
                     if learns && neuron.post1 > 0.0 {
                         *weight = (*weight - s.pre_rate as f32 * neuron.post1).max(0.0);
@@ -114,19 +136,21 @@ impl Plain {
                 self.spikes[index] += 1;
                 if learns {
                     let rate = s.post_rate as f32 * neuron.post2;
-                    for (weights, pre) in self.weights.iter_mut().zip(&pre) {
-                        if rate > 0.0 && *pre > 0.0 {
-                            weights[index] = (weights[index] + rate * pre).min(s.weight_max as f32);
+                    for (weights, input) in self.weights.iter_mut().zip(&inputs) {
+                        if rate > 0.0 && input.pre > 0.0 {
+                            weights[index] =
+                                (weights[index] + rate * input.pre).min(s.weight_max as f32);
                         }
                     }
                     self.theta[index] += (s.theta_plus * s.theta_step) as f32;
                 }
                 neuron.post1 = 1.0;
-                neuron.post2 = 1.0;
+                (neuron.post2, neuron.age) = (1.0, 0);
                 neuron.v = above(s.reset_potential) as f32;
                 neuron.refractory = refractory.saturating_sub(1);
             }
         }
+        (self.neurons, self.inputs) = (neurons, inputs);
     }
 
     /// Says which neurons spike.
