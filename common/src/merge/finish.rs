@@ -174,13 +174,14 @@ fn write_units(
     assert_eq!(values.len(), units.len() * unit_len, "values for one segment");
     assert!(units.iter().all(|unit| range.contains(&(*unit as usize))), "units of one segment");
     let run = |(task, (next, base)): (usize, (&mut [f32], &[f32]))| {
-        let rows = next.chunks_exact_mut(all_units).zip(base.chunks_exact(all_units)).enumerate();
-        for (row_index, (next, base)) in rows {
-            next[range.clone()].copy_from_slice(&base[range.clone()]);
-            for (place, unit) in units.iter().enumerate() {
-                let value = values[place * unit_len + task * ROWS + row_index];
-                let unit = *unit as usize;
-                next[unit] = f(place, base[unit], value);
+        let rows = next.chunks_exact_mut(all_units).zip(base.chunks_exact(all_units));
+        rows.for_each(|(next, base)| next[range.clone()].copy_from_slice(&base[range.clone()]));
+        let rows = next.len() / all_units;
+        for (place, unit) in units.iter().enumerate() {
+            let values = &values[place * unit_len + task * ROWS..][..rows];
+            let column = |first: usize| (first..).step_by(all_units);
+            for (at, value) in column(*unit as usize).zip(values) {
+                next[at] = f(place, base[at], *value);
             }
         }
     };

@@ -52,14 +52,16 @@ pub(super) fn rescale_changed(
         .into_par_iter()
         .zip(base.axis_chunks_iter(Axis(1), TASK_COLUMNS).into_par_iter());
     tasks.for_each(|(mut merged, base)| {
-        let mut changed = [false; TASK_COLUMNS];
+        let mut changed = [0; TASK_COLUMNS];
         let mut sums = [[0.0_f32; TASK_COLUMNS]; PARTS];
-        for (row, (mut merged, base)) in merged.rows_mut().into_iter().zip(base.rows()).enumerate()
-        {
+        for (row, (merged, base)) in merged.rows().into_iter().zip(base.rows()).enumerate() {
             let sums = &mut sums[row % PARTS];
-            for (at, (weight, base)) in merged.iter_mut().zip(base).enumerate() {
-                changed[at] |= weight.to_bits() != base.to_bits();
-                sums[at] += clipped(*weight, weight_max);
+            let merged = merged.as_slice().expect("rows of a state are in standard layout");
+            let base = base.as_slice().expect("rows of a state are in standard layout");
+            let weights = merged.iter().zip(base).zip(&mut changed).zip(sums);
+            for (((weight, base), changed), sum) in weights {
+                *changed |= weight.to_bits() ^ base.to_bits();
+                *sum += clipped(*weight, weight_max);
             }
         }
         let mut factors = [1.0; TASK_COLUMNS];
@@ -69,10 +71,10 @@ pub(super) fn rescale_changed(
         }
         // Row by row: a column's values are far from each other.
         for mut row in merged.rows_mut() {
-            for ((weight, factor), changed) in row.iter_mut().zip(factors).zip(changed) {
-                if changed {
-                    *weight = clipped(*weight, weight_max) * factor;
-                }
+            let row = row.as_slice_mut().expect("rows of a state are in standard layout");
+            for ((weight, factor), changed) in row.iter_mut().zip(&factors).zip(&changed) {
+                let scaled = clipped(*weight, weight_max) * factor;
+                *weight = if *changed == 0 { *weight } else { scaled };
             }
         }
     });
