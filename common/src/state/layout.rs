@@ -98,22 +98,23 @@ impl Layout {
 
     /// How partials are cut for the wire and merged: ranges of elements, or of
     /// units where the rule works unit by unit, such that a replica's
-    /// contribution to one never passes [`crate::limits::PAYLOAD_BYTES`].
+    /// contribution to one never passes [`crate::limits::PAYLOAD_BYTES`]. As few
+    /// as that allows, and of even lengths, so that they take equally long.
     /// Tensors under `keep` have none.
     pub fn merge_segments(&self) -> Vec<Segment> {
         let mut segments = Vec::new();
         for (place, tensor) in self.tensors.iter().enumerate() {
-            match tensor.rule {
-                MergeRule::Keep => {}
+            let (length, longest) = match tensor.rule {
+                MergeRule::Keep => continue,
                 MergeRule::MeanBy | MergeRule::Fold => {
-                    let longest = (limits::PAYLOAD_BYTES - 4) / tensor.encoded_unit_bytes();
-                    cut(place, tensor.units(), longest, &mut segments);
+                    (tensor.units(), (limits::PAYLOAD_BYTES - 4) / tensor.encoded_unit_bytes())
                 }
                 MergeRule::Mean | MergeRule::Sum | MergeRule::Max => {
-                    let longest = limits::PAYLOAD_BYTES / tensor.element.bytes();
-                    cut(place, tensor.elements(), longest, &mut segments);
+                    (tensor.elements(), limits::PAYLOAD_BYTES / tensor.element.bytes())
                 }
-            }
+            };
+            let pieces = length.div_ceil(longest).max(1);
+            cut(place, length, length.div_ceil(pieces).max(1), &mut segments);
         }
         segments
     }
