@@ -117,6 +117,7 @@ impl ActivePointers {
     fn new(run: &ActiveRun<'_>, weights: &mut Weights, variables: &mut Variables) -> Self {
         let all = weights.groups();
         assert!(run.isa.is_available(), "instructions that this CPU has");
+        assert!(!run.groups.is_empty(), "without groups, no steps would be taken");
         assert!(run.groups.iter().all(|group| *group < all), "groups of the network");
         assert!(run.kicks.len() == run.groups.len(), "a kick for each group");
         assert!(variables.has(all) && run.threshold.len() == all && run.until.len() == all);
@@ -145,9 +146,9 @@ impl ActivePointers {
 /// Takes one to [`ACTIVE_TOGETHER`] groups through the steps.
 ///
 /// # Safety
-/// The CPU has the instructions, the groups are of the network and differ, and
-/// there is a kick for each; with `LEARN`, the log has room for a line for each
-/// group and spike.
+/// The CPU has the instructions, the groups are of the network, and there is a
+/// kick for each; with `LEARN`, the log has room for a line for each group and
+/// spike.
 unsafe fn active_tile<const LEARN: bool>(
     isa: Isa,
     run: &ActivePointers,
