@@ -81,7 +81,7 @@ published() {
 }
 scaling() { # Three times one worker of one slot and two: training alone.
     for workers in 1 2 1 2 1 2; do
-        echo -n "scaling: $workers workers of one slot, N=400, R=16: "
+        echo -n "scaling: $workers worker(s) of one slot, N=400, R=16: "
         target/release/coordinator run --local "$workers" --slots 1 --model spiking \
             --dataset "idx:$mnist" --log-level error --json --rounds 230 \
             --set evaluation.labelling=false --set dataset.test_examples=0 | awk '
@@ -90,7 +90,7 @@ scaling() { # Three times one worker of one slot and two: training alone.
             /"event":"round"/ { rounds++; compute += field("compute_ms")
                 synchronisation += field("synchronisation_ms"); bytes += field("partial_bytes") }
             /"event":"finished"/ { speed = field("examples") / field("seconds") }
-            END { printf "%.0f examples/s, a round %.1f ms and %.1f ms of synchronisation, %.2f MB\n",
+            END { printf "%.0f examples/s, computing %.1f ms a round and %.1f ms of synchronisation, %.2f MB\n",
                 speed, compute / rounds, synchronisation / rounds, bytes / rounds / 1e6 }'
     done
 }
