@@ -21,6 +21,7 @@
 
 mod encoding;
 mod events;
+mod inhibition;
 mod kernel;
 mod labelling;
 mod lanes;

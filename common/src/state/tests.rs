@@ -115,6 +115,23 @@ fn segments_carry_a_state_over() {
 }
 
 #[test]
+fn merge_segments_are_few_and_even() {
+    // 333 units of 784 values fill a payload, and so do 262,144 elements.
+    let weights = f32(&[784, 400], &[0.0; 784 * 400], MergeRule::Fold);
+    let layout = NetworkState::new([
+        ("a".into(), weights),
+        ("b".into(), f32(&[600_001], &[0.0; 600_001], MergeRule::Mean)),
+        ("c".into(), f32(&[5], &[0.0; 5], MergeRule::Keep)),
+    ])
+    .unwrap()
+    .layout();
+    let segments = layout.merge_segments();
+    let ranges: Vec<_> = segments.iter().map(|segment| (segment.tensor, &segment.range)).collect();
+    let (b, last) = ((0..200_001, 200_001..400_002), 400_002..600_001);
+    assert_eq!(ranges, [(0, &(0..200)), (0, &(200..400)), (1, &b.0), (1, &b.1), (1, &last)]);
+}
+
+#[test]
 fn shared_bytes_outlive_the_state() {
     let state = Arc::new(large());
     let shared = shared_segment(&state, &state.layout().state_segments()[3]);

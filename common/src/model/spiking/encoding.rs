@@ -117,7 +117,8 @@ impl Encoder {
 
     /// Fills `events` with the spikes of a presentation of `levels`.
     pub(super) fn encode(&self, levels: &[u8], key: (Purpose, u64, u64, u32), events: &mut Events) {
-        let attempt = key.3 as usize;
+        let (.., attempt) = key;
+        let attempt = attempt as usize;
         let probability = self.probabilities[attempt];
         let table = self.tables[attempt].get_or_init(|| Table::new(probability, self.steps));
         let mut random = Random::new(self.seed, key);

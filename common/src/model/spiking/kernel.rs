@@ -1,4 +1,5 @@
-//! The inner loops of a presentation, over groups of neurons.
+//! The inner loops of a presentation, over groups of neurons, and the pages that
+//! their weights lie on.
 //!
 //! Lanes are neurons, and no lane knows of another: the width of the vectors
 //! does not show. Two kinds of groups are worked differently:
@@ -17,11 +18,12 @@
 //!   functions check that there are lines for every group, that the weights
 //!   have the events' inputs, and that the steps are the events'; every spike of
 //!   [`Events`] is of an input below their number, and each group has a line for
-//!   every input.
+//!   every input. Large pages are asked for in memory that nothing has used.
 #![allow(unsafe_code)]
 
 mod active;
 mod loops;
+mod pages;
 mod quiet;
 
 use super::lanes::{Line, lines};
@@ -32,6 +34,7 @@ use loops::portable;
 use loops::{avx2, avx512};
 
 pub(super) use active::{ACTIVE_TOGETHER, ActiveRun, active};
+pub(super) use pages::zeroed_lines;
 pub(super) use quiet::{QuietRun, quiet, quiet_until_crossing};
 
 /// Steps from one flush of small conductances to the next.
@@ -134,33 +137,5 @@ pub(super) fn scale_columns(isa: Isa, lines: &mut [Line], factors: &Line) {
             Isa::Avx2 => avx2::scale_columns(lines, factors),
             _ => portable::scale_columns(lines, factors),
         }
-    }
-}
-
-/// Bytes of a large page. The system has others too, but not smaller ones.
-#[cfg(target_os = "linux")]
-const LARGE_PAGE: usize = 2 << 20;
-
-/// So many lines of zeros, on large pages where the system has some. A
-/// presentation reads a few lines of every group: on small pages, most groups of
-/// a large network would be on pages whose address is not at hand.
-pub(super) fn zeroed_lines(count: usize) -> Vec<Line> {
-    let mut lines = Vec::with_capacity(count);
-    #[cfg(target_os = "linux")]
-    ask_for_large_pages(lines.spare_capacity_mut());
-    lines.resize(count, Line::ZERO);
-    lines
-}
-
-/// Asks for large pages in memory that has not been used yet.
-#[cfg(target_os = "linux")]
-fn ask_for_large_pages(memory: &mut [std::mem::MaybeUninit<Line>]) {
-    let start: *mut u8 = memory.as_mut_ptr().cast();
-    let skipped = start.align_offset(LARGE_PAGE);
-    let bytes = size_of_val(memory).saturating_sub(skipped) / LARGE_PAGE * LARGE_PAGE;
-    if bytes > 0 {
-        // SAFETY: the range lies in memory that is borrowed to be changed, and
-        // the call changes none of its values. Where it fails, pages stay small.
-        unsafe { libc::madvise(start.wrapping_add(skipped).cast(), bytes, libc::MADV_HUGEPAGE) };
     }
 }

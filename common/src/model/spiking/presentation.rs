@@ -22,15 +22,12 @@
 //! weights that the active ones changed.
 
 use super::events::Events;
-use super::kernel::{self, ActiveRun, FLUSH_BELOW, FLUSH_STEPS, QuietRun, Variables};
+use super::inhibition::{Inhibition, RUN_STEPS};
+use super::kernel::{self, ActiveRun, QuietRun, Variables};
 use super::lanes::{GROUP, Line, Weights, lines, place};
 use super::parameters::{Dynamics, SpikesPerStep};
 use super::plasticity::Traces;
 use crate::model::kernel::Isa;
-
-/// Most steps of a run: after so many, what a tile reads of the weights is
-/// read again by the next run.
-const RUN_STEPS: usize = 32;
 
 /// The weights and thresholds that a presentation works on.
 #[derive(Debug)]
@@ -93,17 +90,6 @@ pub(super) struct Presenter {
     spikes: Vec<u32>,
     /// All inputs.
     every_input: Vec<u32>,
-}
-
-/// What is the same for all quiet neurons, step by step.
-#[derive(Clone, Debug, Default)]
-struct Inhibition {
-    /// [`kernel::Rates::membrane_keep`].
-    keep: [f32; RUN_STEPS],
-    /// [`kernel::Rates::membrane_pull`].
-    pull: [f32; RUN_STEPS],
-    /// `gi` after the step.
-    after: [f32; RUN_STEPS],
 }
 
 impl Presenter {
@@ -372,30 +358,6 @@ impl Presenter {
             self.active.push(group);
             self.now.gi[group] = Line([self.gi; GROUP]);
             self.now.post1[group] = Line::ZERO;
-        }
-    }
-}
-
-impl Inhibition {
-    /// Plans steps from `gi` on. `kick` is the inhibition that arrives in the
-    /// first one.
-    fn plan(
-        &mut self,
-        dynamics: &Dynamics,
-        steps: std::ops::Range<usize>,
-        mut gi: f32,
-        mut kick: f32,
-    ) {
-        let planned = self.keep.iter_mut().zip(&mut self.pull).zip(&mut self.after);
-        for (step, ((keep, pull), after)) in steps.zip(planned) {
-            if step.is_multiple_of(FLUSH_STEPS) && gi < FLUSH_BELOW {
-                gi = 0.0;
-            }
-            *keep = dynamics.rates.membrane_keep(gi);
-            *pull = dynamics.rates.membrane_pull(gi);
-            gi = gi * dynamics.rates.inhibitory_decay + kick;
-            kick = 0.0;
-            *after = gi;
         }
     }
 }

@@ -8,6 +8,7 @@ mod plain;
 use std::io::Read;
 
 use ndarray::{Array2, ArrayView2};
+use proptest::prelude::*;
 
 use super::events::Events;
 use super::random::Purpose;
@@ -99,6 +100,51 @@ fn other_sizes_and_settings_are_those_of_the_plain_network_too() {
     let other = "neurons = 50\ntheta_step = 2\ndt_ms = 0.25\npresentation_ms = 120.0\nexcitatory_reversal_mv = -5.0\nrefractory_ms = 1.0\npre_rate = 0.01\ninhibition = 5.0\nleast_spikes = 9";
     check_against_plain(other, &images[..20]);
     check_against_plain("neurons = 40\nclean_start = false", &images[..20]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+    #[test]
+    fn any_state_ends_in_the_same_bits_on_all_instruction_sets(
+        neurons in 1_usize..90,
+        theta in prop::collection::vec(0.0_f32..40.0, 90),
+        weights in prop::collection::vec(prop_oneof![Just(0.0_f32), Just(1.0), 0.0_f32..0.6], 997),
+        first in 0_usize..296,
+        spikes in prop_oneof![Just("one"), Just("all")],
+        clean_start in any::<bool>(),
+    ) {
+        let parameters = format!(
+            "neurons = {neurons}\nspikes_per_step = '{spikes}'\nclean_start = {clean_start}\n\
+             intensity_limit = 4.0"
+        );
+        let mut base = model(&parameters).initial_state().unwrap();
+        let mut places = base.f32_mut(WEIGHTS).unwrap();
+        places.iter_mut().zip(weights.iter().cycle()).for_each(|(place, weight)| *place = *weight);
+        let mut places = base.f32_mut(THETA).unwrap();
+        places.iter_mut().zip(&theta).for_each(|(place, theta)| *place = *theta);
+        base.u64_mut(LABELS).unwrap().fill(0);
+        let features = features(&images()[first..first + 4]);
+        let outcome = |isa: Isa| {
+            let model = model(&parameters).with_isa(isa)?;
+            let mut replica = model.replica().unwrap();
+            replica.begin(&base).unwrap();
+            let results = with_batch(features.view(), |batch| {
+                [
+                    replica.process_batch(batch).unwrap(),
+                    replica.label_batch(batch).unwrap(),
+                    replica.evaluate_batch(batch).unwrap(),
+                ]
+            });
+            [WEIGHTS, THETA].into_iter().for_each(|tensor| replica.refresh(tensor));
+            Some((results, replica.state().digest()))
+        };
+        let expected = outcome(Isa::Portable);
+        prop_assert!(expected.is_some());
+        for isa in Isa::ALL {
+            let found = outcome(isa);
+            prop_assert!(found.is_none() || found == expected, "{isa:?}");
+        }
+    }
 }
 
 #[test]
