@@ -13,7 +13,7 @@
 //! wire                                 F2  messages, handshake, codec
 //! shard                                F1  one replica's work, start to end
 //! state  merge  model  dataset  plan   F1  what a round is
-//! id  digest  limits  spec  merge_rule  results    F0
+//! id  digest  limits  spec  run_settings  merge_rule  results    F0
 //! ```
 
 pub mod dataset;
@@ -25,6 +25,7 @@ pub mod merge_rule;
 pub mod model;
 pub mod plan;
 pub mod results;
+pub mod run_settings;
 pub mod settings;
 pub mod shard;
 pub mod spec;

@@ -53,6 +53,10 @@ pub const DIMENSIONS: usize = 8;
 /// Most elements of all tensors of a state together (16 GiB of f32).
 pub const STATE_ELEMENTS: u64 = 1 << 32;
 
+/// Most replicas of a block that is handed to a worker: what is said of each of
+/// its shards must fit the message that says it is done.
+pub const BLOCK_REPLICAS: u32 = 1 << 10;
+
 /// Most replicas of a run.
 pub const REPLICAS: u32 = 1 << 16;
 

@@ -5,6 +5,7 @@
 //! run        submit, follow, bring home      ┐ job: a run, start to end
 //! evaluate   the same without learning       │
 //! follow     the second half alone           ┘
+//! resume     a run that is over goes on
 //! plot       pictures of what came home
 //! status  cancel  models  datasets  spec
 //! ```
@@ -16,6 +17,8 @@ mod job;
 mod plot;
 mod progress;
 mod report;
+mod resume;
+mod seen;
 mod serve;
 mod spec_flags;
 mod status;
@@ -51,6 +54,8 @@ enum Command {
     Run(Box<train::TrainFlags>),
     /// Follow a run that goes on by itself, and bring its state home
     Follow(follow::FollowFlags),
+    /// Take a run up again that has failed or was cancelled, or fork it
+    Resume(resume::ResumeFlags),
     /// Show the workers and runs of a cluster
     Status(status::StatusFlags),
     /// Cancel a run
@@ -125,6 +130,7 @@ fn dispatch(registry: Registry, command: Command) -> Result<(), Failure> {
         Command::Serve(flags) => serve::serve(registry, &flags),
         Command::Run(flags) => train::train(registry, *flags),
         Command::Follow(flags) => follow::follow(flags),
+        Command::Resume(flags) => resume::resume(flags),
         Command::Status(flags) => status::status(&flags),
         Command::Cancel { run, address } => status::cancel(RunId(run), &address.coordinator),
         Command::Evaluate(flags) => evaluate::evaluate(registry, *flags),

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cli                          F5  commands, flags, what people see
-//! server  client  local        F4  sockets, timers, processes
+//! server  client  local  runs  F4  sockets, timers, processes, files
 //! scheduler                    F3  pure: who does what, who is lost
 //! reference                    F1  a whole run in one process, no socket
 //! ```
@@ -12,6 +12,7 @@ pub mod cli;
 pub mod client;
 pub mod local;
 pub mod reference;
+pub mod runs;
 pub mod scheduler;
 pub mod server;
 

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
+use crate::runs::{RunsError, RunsFolder};
 use crate::server;
 use workers::{WorkerCommand, keep_running};
 
@@ -32,6 +33,8 @@ pub struct Config {
     pub slots: u32,
     /// The worker's binary; `None` for the one beside this process's own.
     pub binary: Option<PathBuf>,
+    /// Where to keep the run, if anywhere.
+    pub runs: Option<PathBuf>,
     /// What workers log.
     pub log_level: String,
 }
@@ -56,6 +59,9 @@ pub enum LocalError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// The run cannot be kept.
+    #[error(transparent)]
+    Runs(#[from] RunsError),
     /// Loopback cannot be listened on, or this binary cannot be found.
     #[error("cannot make a cluster on this host: {0}")]
     Host(#[from] std::io::Error),
@@ -90,6 +96,9 @@ impl LocalCluster {
         if !binary.is_file() {
             return Err(LocalError::NoBinary { path: binary.display().to_string() });
         }
+        let runs = config.runs.as_deref().map(RunsFolder::open).transpose()?;
+        let server_config =
+            server::Config { runs: runs.map(server::RunsConfig::new), ..Default::default() };
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let (stop_workers, stop) = watch::channel(false);
@@ -109,15 +118,10 @@ impl LocalCluster {
             workers.spawn(keep_running(command, process, stop.clone(), report.clone()));
         }
         let (stop_server, shutdown) = oneshot::channel();
-        let server = tokio::spawn(server::serve(
-            listener,
-            registry,
-            server::Config::default(),
-            async move {
-                // A dropped cluster shuts down as well.
-                let _ = shutdown.await;
-            },
-        ));
+        let server = tokio::spawn(server::serve(listener, registry, server_config, async move {
+            // A dropped cluster shuts down as well.
+            let _ = shutdown.await;
+        }));
         Ok(Self {
             address,
             server: Some(server),

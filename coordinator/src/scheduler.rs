@@ -17,6 +17,7 @@
 //! work         a step's blocks: handing out, taking in, releasing
 //! slow         duplicates of slow blocks
 //! share        how blocks are split over workers
+//! gather       what workers kept while their coordinator was gone
 //! step         the state of one step
 //! cover hands  its finished and its unfinished blocks
 //! pace         how long a shard takes on whom
@@ -31,6 +32,7 @@ use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
 
 mod check;
 mod cover;
+mod gather;
 mod hands;
 mod membership;
 mod pace;
@@ -44,6 +46,7 @@ mod step;
 mod tests;
 mod work;
 
+pub use gather::Gathering;
 use membership::{Departure, Member};
 use planted::Plant;
 use queue::{Active, Queued};
@@ -58,6 +61,9 @@ pub struct Config {
     pub crash_limit: u32,
     /// Errors of one shard before it fails the run.
     pub shard_error_limit: u32,
+    /// Assignments are numbered from the next one on. A coordinator that takes
+    /// another's place begins above all that workers may still have at work.
+    pub last_assignment: u64,
 }
 
 impl Default for Config {
@@ -66,6 +72,7 @@ impl Default for Config {
             heartbeat_timeout: common::limits::HEARTBEAT_TIMEOUT,
             crash_limit: common::limits::CRASH_LIMIT,
             shard_error_limit: common::limits::SHARD_ERROR_LIMIT,
+            last_assignment: 0,
         }
     }
 }
@@ -124,6 +131,9 @@ pub enum Event {
         run: RunId,
         /// Workers to wait for before it starts.
         min_workers: u32,
+        /// What its first step waits for, where workers may have finished
+        /// some of it.
+        gathering: Option<Gathering>,
     },
     /// A run is cancelled.
     RunCancelled {
@@ -137,6 +147,13 @@ pub enum Event {
         step: StepId,
         /// Its shards.
         replicas: u32,
+    },
+    /// A worker has opened the run, and has said what it kept of it.
+    RunOpened {
+        /// The worker.
+        worker: WorkerId,
+        /// The run.
+        run: RunId,
     },
     /// A worker has finished a block (or offers it again after a reconnect).
     BlockDone {
@@ -269,6 +286,16 @@ pub enum Action {
         /// The run.
         run: RunId,
     },
+    /// A partial was taken that its worker had finished before it lost its
+    /// connection: these shards are not computed again.
+    Offered {
+        /// The run.
+        run: RunId,
+        /// The worker.
+        worker: WorkerId,
+        /// The block.
+        block: Block,
+    },
     /// Something that a person may want to know of a worker in the active run.
     Note {
         /// The run.
@@ -295,6 +322,10 @@ pub enum WorkerNote {
     Slow,
     /// A shard failed on it.
     Failed,
+    /// What it had to do goes to others.
+    Reassigned,
+    /// What it has done was done already.
+    Duplicate,
 }
 
 /// See the [module](self).
@@ -317,7 +348,7 @@ impl Scheduler {
             members: BTreeMap::new(),
             queue: VecDeque::new(),
             active: None,
-            last_assignment: 0,
+            last_assignment: config.last_assignment,
             actions: VecDeque::new(),
             plant: None,
         }
@@ -352,8 +383,14 @@ impl Scheduler {
                 self.heard(now, worker);
                 self.handed_back(now, worker, assignment);
             }
-            Event::RunSubmitted { run, min_workers } => self.run_submitted(run, min_workers),
+            Event::RunSubmitted { run, min_workers, gathering } => {
+                self.run_submitted(Queued { run, min_workers, gathering });
+            }
             Event::RunCancelled { run } => self.run_cancelled(run),
+            Event::RunOpened { worker, run } => {
+                self.heard(now, worker);
+                self.run_opened(now, worker, run);
+            }
             Event::StepReady { step, replicas } => self.step_ready(now, step, replicas),
             Event::BlockDone { worker, step, block, inline, compute } => {
                 self.heard(now, worker);
@@ -375,6 +412,7 @@ impl Scheduler {
     /// Takes in that the time of [`Scheduler::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.lose_silent(now);
+        self.end_gathering(now);
         self.duplicate_slow(now);
     }
 
@@ -386,7 +424,8 @@ impl Scheduler {
     /// When to call [`Scheduler::handle_timeout`], if ever. May lie in the
     /// past: then at once.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.silence_deadline().into_iter().chain(self.slow_deadline()).min()
+        let deadlines = [self.silence_deadline(), self.gathering_deadline(), self.slow_deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Checks all invariants; the message says which one is broken.

@@ -13,20 +13,30 @@
 //! | `outbox` | what waits to be sent: control before data |
 //! | `engine` | the one loop: events in, the scheduler's actions out |
 //! | `worker`, `client` | what is made of their messages; the life of a run |
-//! | `upload`, `store` | submissions on their way in; chunks of examples |
-//! | `run` | what is remembered of a run, and the active one |
+//! | `upload`, `submitted`, `store` | submissions on their way in; chunks of examples |
+//! | `run`, `active`, `shards`, `clock` | what is remembered of a run; the active one |
+//! | `durable`, `recorder` | what is written to the runs folder, and when |
+//! | `recover`, `resume` | runs that go on |
 //! | `merge`, `settle` | from partials to the next state |
 //! | `steps` | from one step to the next, and the end of a run |
 
+mod active;
 mod client;
+mod clock;
 mod connection;
+mod durable;
 mod engine;
 mod merge;
 mod outbox;
+mod recorder;
+mod recover;
+mod resume;
 mod run;
 mod settle;
+mod shards;
 mod steps;
 mod store;
+mod submitted;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -45,6 +55,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use connection::Door;
+pub use durable::{KEEP_CHECKPOINTS, OnCheckpointError, RunsConfig};
 use engine::{Engine, Event};
 
 /// Settings of the server.
@@ -57,11 +68,18 @@ pub struct Config {
     pub merge_memory: u64,
     /// Most bytes of example data, and of states that wait with their runs.
     pub data_memory: u64,
+    /// Where runs are kept; without it, they end with this coordinator.
+    pub runs: Option<RunsConfig>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { scheduler: Default::default(), merge_memory: 64 << 20, data_memory: 8 << 30 }
+        Self {
+            scheduler: Default::default(),
+            merge_memory: 64 << 20,
+            data_memory: 8 << 30,
+            runs: None,
+        }
     }
 }
 
@@ -87,7 +105,14 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let (events, inbox) = mpsc::channel(engine::EVENTS);
     let door = Arc::new(Door::new(events.clone(), config.scheduler.heartbeat_timeout));
-    let mut engine = tokio::spawn(Engine::new(config, registry, events.clone()).run(inbox));
+    let mut engine = Engine::new(config.clone(), registry.clone(), events.clone());
+    if let Some(runs) = config.runs {
+        let folder = runs.folder.clone();
+        let reading = tokio::task::spawn_blocking(move || recover::recover(&folder, &registry));
+        let recovered = reading.await.map_err(std::io::Error::other)?;
+        engine.keep_runs(runs, events.clone(), recovered)?;
+    }
+    let mut engine = tokio::spawn(engine.run(inbox));
     let mut connections = JoinSet::new();
     info!("listening on {}", listener.local_addr()?);
     let ended = tokio::select! {

@@ -1,5 +1,6 @@
 //! A coordinator and workers as real processes on loopback.
 
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -71,6 +72,8 @@ pub struct Cluster {
     pub coordinator: Process,
     /// The workers, in the order they were started.
     pub workers: Vec<Process>,
+    flags: Vec<String>,
+    runs: tempfile::TempDir,
 }
 
 impl Cluster {
@@ -81,18 +84,20 @@ impl Cluster {
 
     /// A coordinator with more flags for `serve`, without workers.
     pub fn start_with(flags: &[&str]) -> Self {
-        let mut child = Command::new(&binaries().coordinator)
-            .args(["serve", "--listen", "127.0.0.1:0", "--log-level", "warn"])
-            .args(flags)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the coordinator starts");
-        let lines = read_lines(child.stdout.take().expect("stdout is piped"));
-        let coordinator = Process { child };
-        let line = lines.recv_timeout(START_PATIENCE).expect("the coordinator says where it is");
-        let address = line.strip_prefix("listening on ").expect("`listening on HOST:PORT`");
-        Self { address: address.to_owned(), coordinator, workers: Vec::new() }
+        let runs = tempfile::tempdir().expect("a folder");
+        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let (coordinator, address) = serve("127.0.0.1:0", runs.path(), &flags);
+        Self { address, coordinator, workers: Vec::new(), flags, runs }
+    }
+
+    /// Starts a coordinator again, where the last one was.
+    pub fn restart(&mut self) {
+        (self.coordinator, _) = serve(&self.address, self.runs.path(), &self.flags);
+    }
+
+    /// The folder that runs are kept in.
+    pub fn runs(&self) -> &Path {
+        self.runs.path()
     }
 
     /// Adds a worker of so many slots.
@@ -133,4 +138,21 @@ impl Cluster {
         let workers = workers.to_string();
         Client::start(spec, &["--coordinator", &self.address, "--min-workers", &workers])
     }
+}
+
+/// A coordinator, and where it listens.
+fn serve(listen: &str, runs: &Path, flags: &[String]) -> (Process, String) {
+    let mut child = Command::new(&binaries().coordinator)
+        .args(["serve", "--listen", listen, "--log-level", "warn", "--runs"])
+        .arg(runs)
+        .args(flags)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the coordinator starts");
+    let lines = read_lines(child.stdout.take().expect("stdout is piped"));
+    let process = Process { child };
+    let line = lines.recv_timeout(START_PATIENCE).expect("the coordinator says where it is");
+    let address = line.strip_prefix("listening on ").expect("`listening on HOST:PORT`");
+    (process, address.to_owned())
 }

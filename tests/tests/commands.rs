@@ -268,13 +268,35 @@ fn exit_codes_say_how_a_run_ended() {
     let step = |reason: &str| reason.split_once(':').expect("a step").0.to_owned();
     assert_eq!(step(again["reason"].as_str().unwrap()), step(reason));
 
-    let mut client = cluster.submit(ENDLESS);
+    let impatient = ["--coordinator", &cluster.address, "--patience", "0"];
+    let mut client = Client::start(ENDLESS, &impatient);
     client.wait_for("round");
     cluster.coordinator.signal(Signal::SIGKILL);
     cluster.coordinator.wait();
     assert_eq!(client.wait().code(), Some(4));
     assert_eq!(command(&cluster, &["status"]).status.code(), Some(4));
     assert_eq!(command(&cluster, &["follow", "2"]).status.code(), Some(4));
+}
+
+#[test]
+fn a_run_goes_on_when_its_coordinator_is_started_again() {
+    let spec = SOFTMAX.replace("epochs = 2", "epochs = 60");
+    let mut cluster =
+        Cluster::start_with(&["--checkpoint-every", "3", "--resume-wait", "1"]).with_workers(2, 1);
+    let mut client = cluster.submit_when(&spec, 2);
+    for kill in 0..3 {
+        while client.wait_for("checkpoint")["round"].as_u64().expect("a round") < 10 * kill {}
+        cluster.coordinator.signal(Signal::SIGKILL);
+        cluster.coordinator.wait();
+        cluster.restart();
+        client.wait_for("resumed");
+    }
+    assert_eq!(client.finish(), expected::digest(&spec));
+    let rounds = client.events.iter().filter(|event| event["event"] == "round");
+    let rounds: Vec<u64> = rounds.map(|event| event["round"].as_u64().expect("a round")).collect();
+    let last = *rounds.last().expect("rounds");
+    assert_eq!(rounds, (1..=last).collect::<Vec<_>>(), "each is told once");
+    assert_eq!(run_state(&cluster, 1), "finished");
 }
 
 #[test]

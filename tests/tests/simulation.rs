@@ -40,6 +40,7 @@ fn setup(seed: u64, plant: Option<Plant>) -> Setup {
         heartbeat_timeout,
         crash_limit: random.within(1..5) as u32,
         shard_error_limit: random.within(2..4) as u32,
+        last_assignment: 0,
     };
     let workers = random.within(1..8);
     let shard_time = 1000 << random.within(0..11);

@@ -347,6 +347,7 @@ impl Engine {
                 }
             }
             Action::FinishBlock { assignment, .. } => self.finish_block(assignment),
+            Action::SayOpened { run } => self.send(FromWorker::Opened { run }),
             Action::Offer { step, block } => {
                 if let Some(done) = self.kept.get(&(step, block)).map(|kept| kept.done.clone()) {
                     self.send(done);

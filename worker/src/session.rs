@@ -182,6 +182,11 @@ pub enum Action {
         /// The block.
         block: Block,
     },
+    /// Send `Opened`: whatever was kept of the run is offered.
+    SayOpened {
+        /// The run.
+        run: RunId,
+    },
     /// Send `BlockDone` of a kept partial again.
     Offer {
         /// The step.

@@ -17,6 +17,9 @@ use crate::state::{ElementType, Layout, Segment, TensorLayout};
 /// First bytes under the digest of a partial.
 const PARTIAL: &[u8] = b"samebit-partial-2\n";
 
+/// First bytes under the digest of a shard.
+const SHARD: &[u8] = b"samebit-shard-1\n";
+
 impl Partial {
     /// One merge segment as it crosses the wire:
     ///
@@ -116,6 +119,15 @@ impl Partial {
                 XxHash3_128::oneshot(&self.segment_bytes(layout, segment))
             }),
         )
+    }
+
+    /// The digest of a shard: SHA-256 over the 16 bytes `samebit-shard-1\n`,
+    /// the digest of what it contributes, and that of its results. A shard
+    /// without examples contributes and observes nothing.
+    pub fn shard_digest(shard: Option<&Self>, layout: &Layout) -> Digest {
+        let nothing = || Self { tensors: vec![None; layout.tensors.len()], ..Self::default() };
+        let digests = |shard: &Self| [shard.digest(layout), shard.results.digest()];
+        Digest::of_digests(SHARD, &shard.map_or_else(|| digests(&nothing()), digests))
     }
 
     /// The digest of a partial: SHA-256 over the 18 bytes

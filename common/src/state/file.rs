@@ -75,8 +75,12 @@ impl NetworkState {
     /// digest.
     pub fn save(&self, path: &Path, metadata: &BTreeMap<String, String>) -> Result<(), StateError> {
         let temporary = temporary_name(path);
-        let outcome = self
-            .write(&temporary, metadata)
+        let outcome = File::create(&temporary)
+            .map(BufWriter::new)
+            .and_then(|mut file| {
+                self.write_to(&mut file, self.digest(), metadata)?;
+                file.into_inner()?.sync_all()
+            })
             .and_then(|()| fs::rename(&temporary, path))
             .and_then(|()| sync_folder(path));
         outcome.map_err(|error| {
@@ -86,49 +90,55 @@ impl NetworkState {
         })
     }
 
-    fn write(&self, path: &Path, metadata: &BTreeMap<String, String>) -> std::io::Result<()> {
+    /// Writes the bytes of a safetensors file, piece by piece. `digest` is the
+    /// state's, which takes long to make and is often known.
+    pub fn write_to(
+        &self,
+        file: &mut (impl Write + ?Sized),
+        digest: Digest,
+        metadata: &BTreeMap<String, String>,
+    ) -> std::io::Result<()> {
         let layout = self.layout();
         let order = file_order(&layout);
-        let header = self.header(&layout, &order, metadata)?;
-        let mut file = BufWriter::new(File::create(path)?);
+        let header = header(&layout, &order, digest, metadata)?;
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
         for (_, segment) in order.iter().flat_map(|place| segments_of(&layout, *place)) {
             file.write_all(&self.segment_bytes(&segment))?;
         }
-        file.into_inner()?.sync_all()
+        Ok(())
     }
+}
 
-    fn header(
-        &self,
-        layout: &Layout,
-        order: &[usize],
-        metadata: &BTreeMap<String, String>,
-    ) -> std::io::Result<Vec<u8>> {
-        let mut metadata = metadata.clone();
-        for tensor in &layout.tensors {
-            metadata.insert(format!("{RULE}{}", tensor.name), tensor.rule.to_string());
-        }
-        metadata.insert(DIGEST.into(), self.digest().to_string());
-
-        let mut header = serde_json::Map::new();
-        header.insert("__metadata__".into(), serde_json::to_value(metadata)?);
-        let mut start = 0;
-        for tensor in order.iter().map(|place| &layout.tensors[*place]) {
-            let end = start + (tensor.elements() * tensor.element.bytes()) as u64;
-            let dtype = match tensor.element {
-                ElementType::F32 => "F32",
-                ElementType::U64 => "U64",
-            };
-            let entry = Entry { dtype, shape: tensor.shape.clone(), data_offsets: (start, end) };
-            header.insert(tensor.name.clone(), serde_json::to_value(entry)?);
-            start = end;
-        }
-        let mut header = serde_json::to_vec(&header)?;
-        // Spaces, so that the values begin at a multiple of 8.
-        header.resize(header.len().next_multiple_of(8), b' ');
-        Ok(header)
+fn header(
+    layout: &Layout,
+    order: &[usize],
+    digest: Digest,
+    metadata: &BTreeMap<String, String>,
+) -> std::io::Result<Vec<u8>> {
+    let mut metadata = metadata.clone();
+    for tensor in &layout.tensors {
+        metadata.insert(format!("{RULE}{}", tensor.name), tensor.rule.to_string());
     }
+    metadata.insert(DIGEST.into(), digest.to_string());
+
+    let mut header = serde_json::Map::new();
+    header.insert("__metadata__".into(), serde_json::to_value(metadata)?);
+    let mut start = 0;
+    for tensor in order.iter().map(|place| &layout.tensors[*place]) {
+        let end = start + (tensor.elements() * tensor.element.bytes()) as u64;
+        let dtype = match tensor.element {
+            ElementType::F32 => "F32",
+            ElementType::U64 => "U64",
+        };
+        let entry = Entry { dtype, shape: tensor.shape.clone(), data_offsets: (start, end) };
+        header.insert(tensor.name.clone(), serde_json::to_value(entry)?);
+        start = end;
+    }
+    let mut header = serde_json::to_vec(&header)?;
+    // Spaces, so that the values begin at a multiple of 8.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok(header)
 }
 
 fn file_error(path: &Path, message: String) -> StateError {

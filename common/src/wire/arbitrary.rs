@@ -13,11 +13,12 @@ use crate::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
 use crate::limits::{NAME_BYTES, SLOTS};
 use crate::merge::MergeRule;
 use crate::results::Results;
+use crate::run_settings::{CheckpointEvery, RunSettings};
 use crate::spec::Split;
 use crate::state::{ElementType, Layout, TensorLayout};
 use crate::wire::message::{
-    BlockDone, FromClient, FromWorker, Hello, Progress, Role, RunEvent, RunStatus, Status,
-    ToClient, ToWorker, Welcome, WorkerStatus,
+    BlockDone, FromClient, FromWorker, Hello, Progress, Replay, Role, RunEvent, RunStatus,
+    ShardDone, Status, ToClient, ToWorker, Welcome, WorkerStatus,
 };
 
 fn run() -> impl Strategy<Value = RunId> + Clone {
@@ -127,17 +128,21 @@ fn progress() -> impl Strategy<Value = Progress> {
 
 fn block_done() -> impl Strategy<Value = BlockDone> {
     let numbers = (any::<u64>(), 0u64..65_536, any::<u64>());
-    (step(), block(), results(), digest(), numbers, option::of(payload())).prop_map(
-        |(step, block, results, digest, (weight, partial_bytes, compute_us), inline)| BlockDone {
-            step,
-            block,
-            weight,
-            results,
-            digest,
-            partial_bytes,
-            compute_us,
-            is_inline: inline.is_some(),
-            inline: inline.unwrap_or_default(),
+    let digests = (digest(), vec(shard_done(), 0..6));
+    (step(), block(), results(), digests, numbers, option::of(payload())).prop_map(
+        |(step, block, results, (digest, shards), (weight, partial_bytes, compute_us), inline)| {
+            BlockDone {
+                step,
+                block,
+                weight,
+                results,
+                digest,
+                shards,
+                partial_bytes,
+                compute_us,
+                is_inline: inline.is_some(),
+                inline: inline.unwrap_or_default(),
+            }
         },
     )
 }
@@ -189,6 +194,7 @@ pub(crate) fn from_worker() -> impl Strategy<Value = FromWorker> {
             chunks
         }),
         block_done().prop_map(FromWorker::BlockDone),
+        run().prop_map(|run| FromWorker::Opened { run }),
         (assignment(), step(), any::<u32>(), any::<bool>(), text()).prop_map(
             |(assignment, step, replica, fatal, error)| FromWorker::ShardFailed {
                 assignment,
@@ -243,18 +249,46 @@ pub(crate) fn to_worker() -> impl Strategy<Value = ToWorker> {
     ]
 }
 
+fn settings() -> impl Strategy<Value = RunSettings> {
+    let every = prop_oneof![
+        (1..=u64::MAX).prop_map(CheckpointEvery::Rounds),
+        (1u64..600_000).prop_map(CheckpointEvery::Seconds),
+    ];
+    let kept = option::of(1..=u32::MAX);
+    (option::of(0u32..100), option::of(every), kept, option::of(name())).prop_map(
+        |(min_workers, checkpoint_every, keep_checkpoints, log_level)| RunSettings {
+            min_workers,
+            checkpoint_every,
+            keep_checkpoints,
+            log_level,
+        },
+    )
+}
+
+fn replay() -> impl Strategy<Value = Option<Replay>> {
+    option::of((any::<u32>(), 1..=u64::from(u32::MAX)))
+        .prop_map(|steps| steps.map(|(first, steps)| Replay { first: first.into(), steps }))
+}
+
+fn shard_done() -> impl Strategy<Value = ShardDone> {
+    (digest(), any::<u64>()).prop_map(|(digest, compute_us)| ShardDone { digest, compute_us })
+}
+
 pub(crate) fn from_client() -> impl Strategy<Value = FromClient> {
     prop_oneof![
         Just(FromClient::Heartbeat),
-        (text(), manifest(), manifest(), option::of(layout()), 0u32..100).prop_map(
-            |(spec, train, test, state, min_workers)| FromClient::Submit {
+        (text(), manifest(), manifest(), option::of(layout()), settings(), replay()).prop_map(
+            |(spec, train, test, state, settings, replay)| FromClient::Submit {
                 spec,
                 train,
                 test,
                 state,
-                min_workers,
+                settings,
+                replay,
             }
         ),
+        (run(), settings(), option::of(vec((name(), text()), 0..3)))
+            .prop_map(|(run, settings, fork)| FromClient::Resume { run, settings, fork }),
         (split(), 0u32..16_384, payload()).prop_map(|(split, chunk, payload)| FromClient::Chunk {
             split,
             chunk,
@@ -367,8 +401,25 @@ fn event() -> impl Strategy<Value = RunEvent> {
                 accuracy,
                 synchronisation_share: 0.25,
                 warnings,
+                offered: rounds,
+                unsaved: (examples % 2 == 0).then(|| "no room".into()),
             }
         ),
+        (run(), any::<[u64; 2]>()).prop_map(|(run, [round, rounds])| RunEvent::Resumed {
+            run,
+            round,
+            rounds
+        }),
+        (run(), any::<[u64; 2]>(), digest()).prop_map(|(run, [round, bytes], digest)| {
+            RunEvent::Checkpoint { run, round, digest, bytes, ms: 0.5 }
+        }),
+        (run(), any::<u64>(), text()).prop_map(|(run, round, error)| RunEvent::CheckpointFailed {
+            run,
+            round,
+            error
+        }),
+        (run(), any::<u64>(), any::<u32>(), vec(shard_done(), 0..4))
+            .prop_map(|(run, step, first, shards)| RunEvent::Shards { run, step, first, shards }),
         (run(), text()).prop_map(|(run, reason)| RunEvent::Failed { run, reason }),
         run().prop_map(|run| RunEvent::Cancelled { run }),
     ]
@@ -390,8 +441,10 @@ fn status() -> impl Strategy<Value = Status> {
             }
         },
     );
-    let run = (run(), name(), name(), any::<[u64; 2]>(), number(), option::of(digest())).prop_map(
-        |(id, model, state, [round, rounds], loss, digest)| RunStatus {
+    let saved = (option::of(any::<u64>()), any::<bool>());
+    let digest = option::of(digest());
+    let run = (run(), name(), name(), any::<[u64; 2]>(), number(), digest, saved).prop_map(
+        |(id, model, state, [round, rounds], loss, digest, (checkpoint, unsaved))| RunStatus {
             id,
             model,
             state,
@@ -399,6 +452,8 @@ fn status() -> impl Strategy<Value = Status> {
             rounds,
             loss,
             digest,
+            checkpoint,
+            unsaved,
         },
     );
     (name(), vec(worker, 0..4), vec(run, 0..4)).prop_map(|(build, workers, runs)| Status {

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use crate::dataset::SplitManifest;
 use crate::id::Block;
 use crate::limits::{
-    CONNECTIONS, DATASET_CHUNKS, INLINE_PARTIAL_BYTES, INLINE_RESULT_COUNTS, NAME_BYTES,
-    PAYLOAD_BYTES, PROOF_BYTES, RESULT_COUNTS, RESULT_NAMES, RUNS, SLOTS, SPEC_BYTES,
+    BLOCK_REPLICAS, CONNECTIONS, DATASET_CHUNKS, INLINE_PARTIAL_BYTES, INLINE_RESULT_COUNTS,
+    NAME_BYTES, PAYLOAD_BYTES, PROOF_BYTES, RESULT_COUNTS, RESULT_NAMES, RUNS, SLOTS, SPEC_BYTES,
     STATUS_WORKERS, TEXT_BYTES,
 };
 use crate::results::Results;
+use crate::run_settings::RunSettings;
 use crate::state::Layout;
 use crate::wire::codec::{FrameError, Message};
 use crate::wire::event::{RunEvent, Status};
@@ -85,7 +86,9 @@ impl Message for FromWorker {
                 check.payload(payload)
             }
             Self::PartialMissing { block, .. } => check.block(*block),
-            Self::HandedBack { .. } | Self::Draining | Self::Goodbye => Ok(()),
+            Self::Opened { .. } | Self::HandedBack { .. } | Self::Draining | Self::Goodbye => {
+                Ok(())
+            }
         }
     }
 }
@@ -146,13 +149,27 @@ impl Message for FromClient {
     fn validate(&self) -> Result<(), FrameError> {
         let check = Check::of::<Self>();
         match self {
-            Self::Submit { spec, train, test, state, min_workers } => {
+            Self::Submit { spec, train, test, state, settings, replay } => {
                 check.text("spec", spec, SPEC_BYTES)?;
                 check.manifests(train, test)?;
                 if let Some(state) = state {
                     check.layout("state", state)?;
                 }
-                check.at_most("min_workers", *min_workers as usize, CONNECTIONS, "workers")
+                check.settings(settings)?;
+                let fits = replay
+                    .is_none_or(|it| it.steps > 0 && it.first.checked_add(it.steps).is_some());
+                check.that(
+                    fits,
+                    "replay",
+                    "at least one step, and first + steps below 2^64",
+                    "other",
+                )
+            }
+            Self::Resume { settings, fork, .. } => {
+                check.settings(settings)?;
+                let bytes = |(key, value): &(String, String)| key.len() + value.len();
+                let bytes = fork.iter().flatten().map(bytes).sum();
+                check.at_most("fork", bytes, SPEC_BYTES, "bytes of text")
             }
             Self::Chunk { chunk, payload, .. } => {
                 check.chunks(&[*chunk])?;
@@ -182,6 +199,8 @@ impl Message for ToClient {
         match self {
             Self::Rejected { reason: text, .. }
             | Self::Event(RunEvent::Failed { reason: text, .. })
+            | Self::Event(RunEvent::CheckpointFailed { error: text, .. })
+            | Self::Event(RunEvent::Finished { unsaved: Some(text), .. })
             | Self::Event(RunEvent::Worker { detail: text, .. }) => cut(text),
             _ => {}
         }
@@ -287,6 +306,14 @@ impl Check {
         layout.validate().or_else(|error| self.that(false, field, "a valid layout", error))
     }
 
+    fn settings(self, settings: &RunSettings) -> Result<(), FrameError> {
+        let workers = settings.min_workers.unwrap_or(0) as usize;
+        self.at_most("min_workers", workers, CONNECTIONS, "workers")?;
+        let kept = settings.keep_checkpoints.unwrap_or(1);
+        self.that(kept > 0, "keep_checkpoints", "at least 1", kept)?;
+        self.text("log_level", settings.log_level.as_deref().unwrap_or(""), NAME_BYTES)
+    }
+
     fn progress(self, progress: &[Progress]) -> Result<(), FrameError> {
         self.at_most("progress", progress.len(), SLOTS as usize, "assignments")?;
         let running = progress.iter().map(|progress| progress.running.len()).sum();
@@ -302,6 +329,7 @@ impl Check {
     fn block_done(self, done: &BlockDone) -> Result<(), FrameError> {
         self.block(done.block)?;
         self.results(&done.results)?;
+        self.at_most("shards", done.shards.len(), BLOCK_REPLICAS as usize, "shards")?;
         self.at_most("inline", done.inline.len(), PAYLOAD_BYTES, "bytes")?;
         if done.is_inline {
             let bytes = done.partial_bytes;
@@ -332,10 +360,19 @@ impl Check {
                 let strange = metrics.values().copied().find(|value| !value.is_finite());
                 strange.map_or(Ok(()), |found| self.that(false, "metrics", "finite values", found))
             }
-            RunEvent::Finished { warnings, .. } => self.names("warnings", warnings),
-            RunEvent::Queued { .. } | RunEvent::Labelled { .. } | RunEvent::Cancelled { .. } => {
-                Ok(())
+            RunEvent::Finished { warnings, unsaved, .. } => {
+                self.text("unsaved", unsaved.as_deref().unwrap_or(""), TEXT_BYTES)?;
+                self.names("warnings", warnings)
             }
+            RunEvent::CheckpointFailed { error, .. } => self.text("error", error, TEXT_BYTES),
+            RunEvent::Shards { shards, .. } => {
+                self.at_most("shards", shards.len(), BLOCK_REPLICAS as usize, "shards")
+            }
+            RunEvent::Queued { .. }
+            | RunEvent::Resumed { .. }
+            | RunEvent::Checkpoint { .. }
+            | RunEvent::Labelled { .. }
+            | RunEvent::Cancelled { .. } => Ok(()),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::digest::Digest;
 use crate::id::{RunId, WorkerId};
 use crate::results::Results;
 use crate::spec::Split;
+use crate::wire::message::ShardDone;
 
 /// News of a run. `--json` prints these, one a line, with the variant's name
 /// as the field `event`.
@@ -102,6 +103,50 @@ pub enum RunEvent {
         /// More, in a sentence.
         detail: String,
     },
+    /// The run goes on after its coordinator was gone, or after it was taken
+    /// up again. What was done after `round` is done again.
+    Resumed {
+        /// The run.
+        run: RunId,
+        /// Rounds that are behind it.
+        round: u64,
+        /// Training rounds in all.
+        rounds: u64,
+    },
+    /// The state after a round is on disk: whatever happens, the run goes on
+    /// from here.
+    Checkpoint {
+        /// The run.
+        run: RunId,
+        /// The round, from 1; 0 for the state that the run starts from.
+        round: u64,
+        /// Digest of the state.
+        digest: Digest,
+        /// Bytes of the state.
+        bytes: u64,
+        /// Time that it took beside the work, ms.
+        ms: f64,
+    },
+    /// A checkpoint could not be written.
+    CheckpointFailed {
+        /// The run.
+        run: RunId,
+        /// The round.
+        round: u64,
+        /// What went wrong, and what to do.
+        error: String,
+    },
+    /// What shards of a replayed step gave.
+    Shards {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: u64,
+        /// The first replica.
+        first: u32,
+        /// It and those that follow.
+        shards: Vec<ShardDone>,
+    },
     /// The run has ended well.
     Finished {
         /// The run.
@@ -123,6 +168,11 @@ pub enum RunEvent {
         /// Examples that the model warns of, by warning: in all training
         /// rounds, the last labelling and the last evaluation.
         warnings: BTreeMap<String, u64>,
+        /// Shards that workers had finished before their coordinator went, and
+        /// that were taken from them instead of computed again.
+        offered: u64,
+        /// Why the final state is not on disk, if it should be and is not.
+        unsaved: Option<String>,
     },
     /// The run has failed.
     Failed {
@@ -199,4 +249,8 @@ pub struct RunStatus {
     pub loss: Option<f64>,
     /// Digest of the final state, once there is one.
     pub digest: Option<Digest>,
+    /// The last round whose state is on disk.
+    pub checkpoint: Option<u64>,
+    /// Whether the last checkpoint could not be written.
+    pub unsaved: bool,
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::codec::{Frame, Message, decode, encode};
 use super::handshake;
 use super::message::{
-    BlockDone, FromClient, FromWorker, Progress, Role, ToClient, ToWorker, Welcome,
+    BlockDone, FromClient, FromWorker, Progress, Role, ShardDone, ToClient, ToWorker, Welcome,
 };
 use crate::dataset::{FeatureType, SplitManifest};
 use crate::digest::Digest;
@@ -95,6 +95,7 @@ fn examples() -> BTreeMap<String, Vec<u8>> {
             counts: [("correct".into(), vec![38])].into(),
         },
         digest: Digest::of(b"abc"),
+        shards: vec![ShardDone { digest: Digest::of(b"abc"), compute_us: 1250 }],
         partial_bytes: 8,
         compute_us: 1250,
         is_inline: true,

@@ -10,6 +10,7 @@ use crate::dataset::SplitManifest;
 use crate::digest::Digest;
 use crate::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
 use crate::results::Results;
+use crate::run_settings::RunSettings;
 use crate::spec::Split;
 use crate::state::Layout;
 use crate::wire::payload;
@@ -17,7 +18,7 @@ use crate::wire::payload;
 pub use crate::wire::event::{RunEvent, RunStatus, Status, WorkerStatus};
 
 /// Version of the protocol. Any change to a message changes it.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// Names the order and kind of every floating-point operation. Two builds
 /// that could differ in a bit must differ here.
@@ -95,6 +96,29 @@ pub struct Progress {
     pub examples_done: u64,
 }
 
+/// A finished shard of a block. On the wire a list of two: digest and time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(Digest, u64)", into = "(Digest, u64)")]
+pub struct ShardDone {
+    /// Of what the shard contributes and observed
+    /// ([`crate::merge::Partial::shard_digest`]).
+    pub digest: Digest,
+    /// Time that it took, in µs.
+    pub compute_us: u64,
+}
+
+impl From<(Digest, u64)> for ShardDone {
+    fn from((digest, compute_us): (Digest, u64)) -> Self {
+        Self { digest, compute_us }
+    }
+}
+
+impl From<ShardDone> for (Digest, u64) {
+    fn from(done: ShardDone) -> Self {
+        (done.digest, done.compute_us)
+    }
+}
+
 /// A finished block.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,6 +133,8 @@ pub struct BlockDone {
     pub results: Results,
     /// Digest of the partial.
     pub digest: Digest,
+    /// Its shards, in replica order: at most [`crate::limits::BLOCK_REPLICAS`].
+    pub shards: Vec<ShardDone>,
     /// Bytes of the partial's segments together.
     pub partial_bytes: u64,
     /// Time from the first shard's start to the last one's end, in µs.
@@ -132,6 +158,11 @@ pub enum FromWorker {
         memory: u64,
         /// Running assignments.
         progress: Vec<Progress>,
+    },
+    /// The run is open here, and what was kept of it has been offered.
+    Opened {
+        /// The run.
+        run: RunId,
     },
     /// Chunks of examples that the worker lacks for an assignment.
     NeedChunks {
@@ -283,6 +314,18 @@ pub enum ToWorker {
     Goodbye,
 }
 
+/// Steps of a run that are done again, from a state that the client sends or
+/// the model makes. The digests of their shards are told as
+/// [`RunEvent::Shards`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replay {
+    /// The first step, whose base the run starts from.
+    pub first: u64,
+    /// How many, at least 1.
+    pub steps: u64,
+}
+
 /// From a client to the coordinator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -300,8 +343,11 @@ pub enum FromClient {
         test: SplitManifest,
         /// Layout of a state to start from; without it the model makes one.
         state: Option<Layout>,
-        /// Workers to wait for before the run starts.
-        min_workers: u32,
+        /// How to carry it out.
+        settings: RunSettings,
+        /// Only some steps, to be compared with what they gave before; without
+        /// it, the whole run.
+        replay: Option<Replay>,
     },
     /// A chunk that the coordinator asked for.
     Chunk {
@@ -320,6 +366,17 @@ pub enum FromClient {
         /// Values, little-endian.
         #[serde(deserialize_with = "payload::deserialize")]
         payload: Bytes,
+    },
+    /// Take a run up again that has failed or was cancelled, from its last
+    /// checkpoint.
+    Resume {
+        /// The run.
+        run: RunId,
+        /// What to change of how it is carried out.
+        settings: RunSettings,
+        /// Make a new run instead, which starts from that checkpoint's state:
+        /// changes of the spec, as pairs of key and value.
+        fork: Option<Vec<(String, String)>>,
     },
     /// Send events of a run as they come, from its beginning.
     Follow {

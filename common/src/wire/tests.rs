@@ -11,13 +11,15 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::arbitrary;
 use super::codec::{FrameReader, decode, encode};
 use super::message::{
-    BlockDone, FromClient, FromWorker, Hello, Progress, Role, ToClient, ToWorker, Welcome,
+    BlockDone, FromClient, FromWorker, Hello, Progress, Role, ShardDone, ToClient, ToWorker,
+    Welcome,
 };
 use super::{Frame, FrameError, Message, handshake};
 use crate::id::{AssignmentId, Block, ProcessId, RunId, StepId};
 use crate::limits::{
-    DATASET_CHUNKS, FRAME_BYTES, HANDSHAKE_FRAME_BYTES, INLINE_PARTIAL_BYTES, INLINE_RESULT_COUNTS,
-    NAME_BYTES, PAYLOAD_BYTES, RESULT_COUNTS, RESULT_NAMES, SLOTS, TEXT_BYTES,
+    BLOCK_REPLICAS, DATASET_CHUNKS, FRAME_BYTES, HANDSHAKE_FRAME_BYTES, INLINE_PARTIAL_BYTES,
+    INLINE_RESULT_COUNTS, NAME_BYTES, PAYLOAD_BYTES, RESULT_COUNTS, RESULT_NAMES, SLOTS,
+    TEXT_BYTES,
 };
 use crate::results::Results;
 use crate::spec::Split;
@@ -233,6 +235,7 @@ fn fields_out_of_bounds_are_refused_by_name() {
             weight,
             results,
             digest,
+            shards: Vec::new(),
             partial_bytes,
             compute_us,
             is_inline,
@@ -243,6 +246,11 @@ fn fields_out_of_bounds_are_refused_by_name() {
     let counts = |count| Results {
         counts: [("confusion".into(), vec![0; count])].into(),
         ..Default::default()
+    };
+    let shards = |count| {
+        let FromWorker::BlockDone(done) = done(counts(0), false, b"") else { unreachable!() };
+        let shard = ShardDone { digest: done.digest, compute_us: 1 };
+        FromWorker::BlockDone(BlockDone { shards: vec![shard; count], ..done })
     };
     let beside_inline = |count| {
         let FromWorker::BlockDone(done) = done(counts(count), true, b"") else { unreachable!() };
@@ -261,6 +269,7 @@ fn fields_out_of_bounds_are_refused_by_name() {
         (FromWorker::NeedChunks { run, split, chunks: vec![DATASET_CHUNKS as u32] }, "chunks"),
         (done(counts(RESULT_COUNTS + 1), false, b""), "results.counts"),
         (done(counts(0), false, b"x"), "inline"),
+        (shards(BLOCK_REPLICAS as usize + 1), "shards"),
         (done(counts(0), true, b"x"), "partial_bytes"),
         (beside_inline(INLINE_RESULT_COUNTS + 1), "results.counts"),
     ] {
@@ -277,6 +286,7 @@ fn the_largest_results_fit_a_frame() {
     let names = || (0..RESULT_NAMES).map(|at| format!("{at:0>NAME_BYTES$}"));
     let each =
         |counts: usize| names().map(move |name| (name, vec![u64::MAX; counts / RESULT_NAMES]));
+    let shard = ShardDone { digest: crate::digest::Digest::of(b""), compute_us: u64::MAX };
     for (counts, inline) in
         [(RESULT_COUNTS, 0), (INLINE_RESULT_COUNTS, INLINE_PARTIAL_BYTES as usize)]
     {
@@ -290,6 +300,7 @@ fn the_largest_results_fit_a_frame() {
                 counts: each(counts).collect(),
             },
             digest: crate::digest::Digest::of(b""),
+            shards: vec![shard; BLOCK_REPLICAS as usize],
             partial_bytes: inline as u64,
             compute_us: u64::MAX,
             is_inline: true,
@@ -327,7 +338,7 @@ fn the_refusal_says_what_to_change() {
     assert_eq!(handshake::judge(&handshake::hello(Role::Client)), Ok(()));
     for (hello, words) in [
         (Hello { magic: "http".into(), ..good.clone() }, "which program connects"),
-        (Hello { protocol: 99, ..good.clone() }, "protocol \"3\", the worker has \"99\""),
+        (Hello { protocol: 99, ..good.clone() }, "protocol \"4\", the worker has \"99\""),
         (Hello { build: "9.9.9".into(), ..good.clone() }, "install the same Samebit version"),
         (Hello { numeric_profile: "x".into(), ..good.clone() }, "numeric profile"),
         (handshake::hello(role("", 4, 1)), "--name"),

@@ -18,6 +18,8 @@ pub enum Exit {
     Failed = 3,
     /// No coordinator answers, or the connection to it was lost.
     Lost = 4,
+    /// The run ended well, but its final state is not in the runs folder.
+    Unsaved = 5,
     /// Cancelled or interrupted, by Ctrl-C or by somebody else.
     Cancelled = 130,
 }
@@ -29,6 +31,7 @@ Exit codes:
   2    bad input: a flag, spec, file or request is wrong
   3    the run failed, or the coordinator refused
   4    no coordinator answers, or the connection was lost
+  5    the run ended well, but the coordinator could not save its final state
   130  cancelled, or interrupted";
 
 /// Why a command did not end well.
@@ -47,6 +50,12 @@ impl Failure {
     /// The run, or the program's surroundings, failed.
     pub(crate) fn failed(message: impl Display) -> Self {
         Self { exit: Exit::Failed, message: message.to_string() }
+    }
+
+    /// The run ended well, but what it came to is not on disk.
+    pub(crate) fn unsaved(error: &str) -> Self {
+        let message = format!("the final state is not in the runs folder: {error}");
+        Self { exit: Exit::Unsaved, message }
     }
 
     /// Somebody wanted it to end.
@@ -112,7 +121,9 @@ mod tests {
 
     #[test]
     fn help_lists_every_code() {
-        for exit in [Exit::Ok, Exit::BadInput, Exit::Failed, Exit::Lost, Exit::Cancelled] {
+        for exit in
+            [Exit::Ok, Exit::BadInput, Exit::Failed, Exit::Lost, Exit::Unsaved, Exit::Cancelled]
+        {
             let line = format!("\n  {:<3}  ", exit as u8);
             assert!(EXIT_CODES.contains(&line), "{exit:?}");
         }

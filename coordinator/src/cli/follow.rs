@@ -7,7 +7,7 @@ use common::id::RunId;
 
 use super::Address;
 use super::exit::Failure;
-use super::job::{self, Home, Outcome};
+use super::job::{self, Home, Outcome, Patience};
 use super::plot::{check_plot, draw_final};
 use super::progress::Progress;
 use crate::client::check_output;
@@ -26,6 +26,8 @@ pub(super) struct FollowFlags {
     run: u64,
     #[command(flatten)]
     address: Address,
+    #[command(flatten)]
+    patience: Patience,
     /// Bring the final state home (safetensors)
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -49,13 +51,14 @@ pub(super) fn follow(flags: FollowFlags) -> Result<(), Failure> {
     let mut progress = Progress::new(flags.json, flags.quiet);
     let address = &flags.address.coordinator;
     let home = Home { output: flags.output, keep: flags.plot.is_some() };
-    let outcome = job::watch(address, RunId(flags.run), home, &mut progress)?;
+    let outcome = job::watch(address, RunId(flags.run), home, &mut progress, flags.patience)?;
     let Outcome::Finished { summary, state } = outcome else { return Ok(()) };
+    let unsaved = summary.unsaved.clone();
     if !progress.is_json() {
         super::print(&progress.summary(&summary))?;
     }
-    match (flags.plot, state) {
-        (Some(path), Some(state)) => draw_final(&state, &path, !progress.is_json() && !flags.quiet),
-        _ => Ok(()),
+    if let (Some(path), Some(state)) = (flags.plot, state) {
+        draw_final(&state, &path, !progress.is_json() && !flags.quiet)?;
     }
+    unsaved.map_or(Ok(()), |error| Err(Failure::unsaved(&error)))
 }

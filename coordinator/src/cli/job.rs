@@ -2,6 +2,7 @@
 //! submission, the events, the final state, and Ctrl-C at any point.
 
 use std::future::pending;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use clap::Args;
 use common::id::RunId;
 use common::limits;
 use common::model::Registry;
+use common::run_settings::{CheckpointEvery, RunSettings};
 use common::settings::{LogFormat, start_logging};
 use common::spec::RunSpec;
 use common::state::NetworkState;
@@ -19,15 +21,28 @@ use tokio::time::{Instant, sleep_until};
 use super::Address;
 use super::exit::Failure;
 use super::progress::Progress;
+use super::seen::Seen;
 use super::summary::Summary;
-use crate::client::{Client, History, Recorder, StateFile, Submission};
+use crate::client::{Client, ClientError, History, Recorder, StateFile, Submission};
 use crate::local::{self, LocalCluster};
 
 /// Longest wait for the coordinator to say that a run is cancelled.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Longest wait for a coordinator that is gone to come back, in seconds.
+const LONGEST_PATIENCE: u64 = 7 * 24 * 3600;
+
 /// Most workers that `--local` starts.
 const LOCAL_WORKERS: i64 = 256;
+
+/// How long a coordinator is waited for that is gone.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct Patience {
+    /// Wait so long for a coordinator that is gone to come back, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60,
+          value_parser = clap::value_parser!(u64).range(..=LONGEST_PATIENCE))]
+    patience: u64,
+}
 
 /// Where to run.
 #[derive(Debug, Args)]
@@ -48,6 +63,20 @@ pub(super) struct ClusterFlags {
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(..=limits::CONNECTIONS as i64))]
     min_workers: u32,
+    /// When to write checkpoints, in rounds or seconds: `10`, `30s` [default:
+    /// what the coordinator is set to]
+    #[arg(long, value_name = "WHEN")]
+    checkpoint_every: Option<CheckpointEvery>,
+    /// Checkpoints to keep, the last ones [default: what the coordinator is
+    /// set to]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    keep_checkpoints: Option<u32>,
+    /// Keep the run in this folder, for --local: `coordinator show` and
+    /// `replay` read it, `coordinator serve` goes on with what is unfinished
+    #[arg(long, value_name = "DIR", requires = "local")]
+    runs: Option<PathBuf>,
+    #[command(flatten)]
+    patience: Patience,
     /// What to log to standard error, workers of --local included
     #[arg(long, value_name = "FILTER", default_value = "warn")]
     log_level: String,
@@ -146,8 +175,16 @@ pub(super) fn perform(
             Some(local) => local.address().to_string(),
             None => cluster.address.coordinator.clone(),
         };
-        let session = Session { address, local: &mut local, signals: &mut signals, progress };
-        let outcome = session.perform(registry, job, cluster.min_workers).await;
+        let patience = cluster.patience;
+        let session =
+            Session { address, local: &mut local, signals: &mut signals, progress, patience };
+        let settings = RunSettings {
+            min_workers: Some(cluster.min_workers),
+            checkpoint_every: cluster.checkpoint_every,
+            keep_checkpoints: cluster.keep_checkpoints,
+            log_level: None,
+        };
+        let outcome = session.perform(registry, job, settings).await;
         if let Some(local) = local {
             local.stop().await;
         }
@@ -168,6 +205,7 @@ async fn start_local(
         workers,
         slots: flags.slots.unwrap_or_else(|| local::slots_for(workers)),
         binary: flags.worker_binary.clone(),
+        runs: flags.runs.clone(),
         log_level: flags.log_level.clone(),
     };
     LocalCluster::start(registry.clone(), config).await.map_err(Failure::bad_input)
@@ -179,6 +217,7 @@ struct Session<'a> {
     local: &'a mut Option<LocalCluster>,
     signals: &'a mut Signals,
     progress: &'a mut Progress,
+    patience: Patience,
 }
 
 impl Session<'_> {
@@ -186,11 +225,11 @@ impl Session<'_> {
         mut self,
         registry: Registry,
         job: Job,
-        min_workers: u32,
+        settings: RunSettings,
     ) -> Result<Outcome, Failure> {
         let Job { spec, state, home, detach } = job;
         let address = self.address.clone();
-        let submit = submit(&address, registry, spec.clone(), state, min_workers);
+        let submit = submit(&address, registry, spec.clone(), state, settings);
         let (mut client, run) = tokio::select! {
             submitted = submit => submitted?,
             () = self.signals.next() => return Err(Failure::cancelled("cancelled")),
@@ -256,9 +295,12 @@ impl Session<'_> {
         client.follow(run).await?;
         let mut evaluation = None;
         let mut deadline = None;
+        let mut seen = Seen::default();
+        // Our own cluster does not come back.
+        let patience = self.local.is_none().then(|| Duration::from_secs(self.patience.patience));
         loop {
             let event = tokio::select! {
-                event = client.next_event() => event?,
+                event = next_event(client, run, patience) => event?,
                 () = self.signals.next() => {
                     if interrupt == Interrupt::Leaves {
                         return Err(Failure::cancelled(format!("left run {run}, which goes on")));
@@ -277,6 +319,9 @@ impl Session<'_> {
                 }
                 reason = failure_of(self.local) => return Err(Failure::failed(reason)),
             };
+            if !seen.is_news(&event) {
+                continue;
+            }
             self.progress.show(&event)?;
             recorder.take(&event);
             match event {
@@ -296,6 +341,7 @@ impl Session<'_> {
                     accuracy,
                     synchronisation_share,
                     warnings,
+                    unsaved,
                     ..
                 } => {
                     let summary = Summary {
@@ -308,6 +354,7 @@ impl Session<'_> {
                         synchronisation_share,
                         digest,
                         warnings,
+                        unsaved,
                         evaluation,
                         output: None,
                     };
@@ -317,7 +364,11 @@ impl Session<'_> {
                 | RunEvent::Started { .. }
                 | RunEvent::Round { .. }
                 | RunEvent::Labelled { .. }
-                | RunEvent::Worker { .. } => {}
+                | RunEvent::Worker { .. }
+                | RunEvent::Resumed { .. }
+                | RunEvent::Checkpoint { .. }
+                | RunEvent::CheckpointFailed { .. }
+                | RunEvent::Shards { .. } => {}
             }
         }
     }
@@ -329,6 +380,7 @@ pub(super) fn watch(
     run: RunId,
     home: Home,
     progress: &mut Progress,
+    patience: Patience,
 ) -> Result<Outcome, Failure> {
     let outcome = super::runtime()?.block_on(async {
         let mut signals = Signals::new()?;
@@ -342,7 +394,7 @@ pub(super) fn watch(
             return Err(Failure::bad_input(message));
         };
         let (address, signals, local) = (address.to_owned(), &mut signals, &mut None);
-        let mut session = Session { address, local, signals, progress };
+        let mut session = Session { address, local, signals, progress, patience };
         session.see_through(&mut client, (run, known.model), Interrupt::Leaves, home).await
     });
     progress.close();
@@ -355,15 +407,39 @@ async fn submit(
     registry: Registry,
     spec: RunSpec,
     state: Option<NetworkState>,
-    min_workers: u32,
+    settings: RunSettings,
 ) -> Result<(Client, RunId), Failure> {
-    let prepared = tokio::task::spawn_blocking(move || {
-        Submission::prepare(&registry, spec, state, min_workers)
-    });
+    let prepared =
+        tokio::task::spawn_blocking(move || Submission::prepare(&registry, spec, state, settings));
     let submission = prepared.await.map_err(Failure::failed)?.map_err(Failure::bad_input)?;
     let mut client = Client::connect(address).await?;
     let run = client.submit(&submission).await?;
     Ok((client, run))
+}
+
+/// The next event. A coordinator that is gone may come back, and go on with
+/// the run: it is waited for, unless it is our own.
+async fn next_event(
+    client: &mut Client,
+    run: RunId,
+    patience: Option<Duration>,
+) -> Result<RunEvent, ClientError> {
+    let event = client.next_event().await;
+    let (Err(ClientError::Lost { address, reason }), Some(patience)) = (&event, patience) else {
+        return event;
+    };
+    let seconds = patience.as_secs();
+    if seconds == 0 {
+        return event;
+    }
+    // Whoever closed standard error does not want to know.
+    let _ = writeln!(
+        std::io::stderr(),
+        "lost the coordinator at {address} ({reason}): trying again for {seconds} s"
+    );
+    client.reconnect(patience).await?;
+    client.follow(run).await?;
+    client.next_event().await
 }
 
 /// When the cluster of `--local` cannot go on; never without one.

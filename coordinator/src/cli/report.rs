@@ -71,9 +71,17 @@ pub(super) fn line(event: &RunEvent) -> Option<String> {
         RunEvent::Worker { worker, what, detail, .. } => {
             format!("worker {worker}: {what}, {detail}")
         }
-        RunEvent::Finished { .. } | RunEvent::Failed { .. } | RunEvent::Cancelled { .. } => {
-            return None;
+        RunEvent::Resumed { run, round, rounds } => {
+            format!("run {run} goes on after round {round} of {rounds}")
         }
+        RunEvent::CheckpointFailed { round, error, .. } => {
+            format!("warning: the checkpoint of round {round} cannot be written: {error}")
+        }
+        RunEvent::Checkpoint { .. }
+        | RunEvent::Shards { .. }
+        | RunEvent::Finished { .. }
+        | RunEvent::Failed { .. }
+        | RunEvent::Cancelled { .. } => return None,
     })
 }
 
@@ -234,6 +242,8 @@ mod tests {
             accuracy: None,
             synchronisation_share: 0.5,
             warnings: [("mute".into(), 3)].into(),
+            offered: 0,
+            unsaved: None,
         };
         let value: Value = serde_json::from_str(&json_line(&finished)).unwrap();
         assert_eq!(value["event"], "finished");

@@ -1,22 +1,28 @@
 //! `coordinator serve`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use common::limits;
 use common::model::Registry;
+use common::run_settings::CheckpointEvery;
 use common::settings::{self, Bytes, LogFormat};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use super::exit::Failure;
 use super::job::Signals;
-use crate::server;
+use crate::runs::RunsFolder;
+use crate::server::{self, OnCheckpointError, RunsConfig};
 
 /// Heartbeat timeouts that make sense, in seconds: a heartbeat is due every
 /// second, and silence of an hour is no liveness at all.
 const HEARTBEAT_TIMEOUTS: std::ops::RangeInclusive<f64> = 1.5..=3600.0;
+
+/// Waits for workers that make sense, in seconds.
+const RESUME_WAITS: std::ops::RangeInclusive<f64> = 0.0..=3600.0;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -67,6 +73,29 @@ struct SettingFlags {
     #[arg(long, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     data_memory: Option<Bytes>,
+    /// Folder that runs are kept in: a coordinator that is started on it again
+    /// goes on with what is unfinished [default: runs]
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runs: Option<String>,
+    /// When to write checkpoints, in rounds or seconds: `10`, `30s`
+    /// [default: 30s]
+    #[arg(long, value_name = "WHEN")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checkpoint_every: Option<CheckpointEvery>,
+    /// Checkpoints to keep of a run, the last ones [default: 3]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keep_checkpoints: Option<u32>,
+    /// What a run does when a checkpoint cannot be written [default: continue]
+    #[arg(long, value_name = "WHAT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_checkpoint_error: Option<OnCheckpointError>,
+    /// Longest wait of a run that goes on for the workers that it had, in
+    /// seconds [default: 5]
+    #[arg(long, value_name = "SECONDS", value_parser = resume_wait)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resume_wait: Option<f64>,
     /// What to log: error, warn, info, debug, trace, or a filter as
     /// `info,coordinator=debug` [default: info]
     #[arg(long, value_name = "FILTER")]
@@ -86,6 +115,13 @@ fn heartbeat_timeout(text: &str) -> Result<f64, String> {
     seconds.ok_or_else(|| format!("expected {least} to {most} seconds"))
 }
 
+/// Reads a wait for workers.
+fn resume_wait(text: &str) -> Result<f64, String> {
+    let (least, most) = (RESUME_WAITS.start(), RESUME_WAITS.end());
+    let seconds = text.parse().ok().filter(|seconds| RESUME_WAITS.contains(seconds));
+    seconds.ok_or_else(|| format!("expected {least} to {most} seconds"))
+}
+
 /// The settings of a coordinator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -96,6 +132,11 @@ struct ServeSettings {
     crash_limit: u32,
     merge_memory: Bytes,
     data_memory: Bytes,
+    runs: String,
+    checkpoint_every: CheckpointEvery,
+    keep_checkpoints: u32,
+    on_checkpoint_error: OnCheckpointError,
+    resume_wait: f64,
     log_level: String,
     log_format: LogFormat,
 }
@@ -110,6 +151,11 @@ impl Default for ServeSettings {
             crash_limit: config.scheduler.crash_limit,
             merge_memory: Bytes(config.merge_memory),
             data_memory: Bytes(config.data_memory),
+            runs: "runs".into(),
+            checkpoint_every: CheckpointEvery::default(),
+            keep_checkpoints: server::KEEP_CHECKPOINTS,
+            on_checkpoint_error: OnCheckpointError::default(),
+            resume_wait: limits::RECONNECT_MAX.as_secs_f64(),
             log_level: "info".into(),
             log_format: LogFormat::Text,
         }
@@ -130,6 +176,18 @@ impl ServeSettings {
         if self.crash_limit == 0 {
             return Err(Failure::bad_input("setting `crash_limit`: expected at least 1, found 0"));
         }
+        if self.keep_checkpoints == 0 {
+            let found = "setting `keep_checkpoints`: expected at least 1, found 0";
+            return Err(Failure::bad_input(found));
+        }
+        if !RESUME_WAITS.contains(&self.resume_wait) {
+            return Err(Failure::bad_input(format!(
+                "setting `resume_wait`: expected {} to {} seconds, found {}",
+                RESUME_WAITS.start(),
+                RESUME_WAITS.end(),
+                self.resume_wait
+            )));
+        }
         let mut config = server::Config {
             merge_memory: self.merge_memory.0,
             data_memory: self.data_memory.0,
@@ -138,6 +196,18 @@ impl ServeSettings {
         config.scheduler.heartbeat_timeout = Duration::from_secs_f64(self.heartbeat_timeout);
         config.scheduler.crash_limit = self.crash_limit;
         Ok(config)
+    }
+
+    /// The runs folder, this coordinator's alone from now on.
+    fn runs(&self) -> Result<RunsConfig, Failure> {
+        let folder = RunsFolder::open(Path::new(&self.runs)).map_err(Failure::bad_input)?;
+        Ok(RunsConfig {
+            folder,
+            checkpoint_every: self.checkpoint_every,
+            keep_checkpoints: self.keep_checkpoints,
+            on_checkpoint_error: self.on_checkpoint_error,
+            resume_wait: Duration::from_secs_f64(self.resume_wait),
+        })
     }
 
     /// The address to listen on, if it may be listened on.
@@ -168,7 +238,7 @@ pub(super) fn serve(registry: Registry, flags: &ServeFlags) -> Result<(), Failur
         return super::print(&loaded.to_text());
     }
     let settings = loaded.values;
-    let config = settings.to_config()?;
+    let mut config = settings.to_config()?;
     settings::start_logging(settings.log_format, &settings.log_level)
         .map_err(Failure::bad_input)?;
     let runtime = super::runtime()?;
@@ -180,6 +250,7 @@ pub(super) fn serve(registry: Registry, flags: &ServeFlags) -> Result<(), Failur
             ))
         })?;
         let address = listener.local_addr().map_err(Failure::failed)?;
+        config.runs = Some(settings.runs()?);
         let mut signals = Signals::new()?;
         // Scripts read the port from this line when they asked for a free one.
         super::print(&format!("listening on {address}\n"))?;

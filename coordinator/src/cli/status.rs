@@ -63,7 +63,7 @@ fn tables(status: &Status) -> String {
     let runs = if status.runs.is_empty() {
         "no runs\n".to_owned()
     } else {
-        let names = ["run", "model", "state", "round", "loss", "digest"];
+        let names = ["run", "model", "state", "round", "on disk", "loss", "digest"];
         table(header(&names), status.runs.iter().map(run_row))
     };
     format!("{workers}\n{runs}")
@@ -88,6 +88,11 @@ fn run_row(run: &RunStatus) -> Vec<String> {
         run.model.clone(),
         run.state.clone(),
         format!("{}/{}", run.round, run.rounds),
+        match (run.checkpoint, run.unsaved) {
+            (round, true) => format!("{} (FAILING)", round.unwrap_or(0)),
+            (Some(round), false) => round.to_string(),
+            (None, false) => none(),
+        },
         run.loss.map_or_else(none, |loss| format!("{loss:.4}")),
         run.digest.map_or_else(none, |digest| digest.to_string()),
     ]
@@ -121,6 +126,8 @@ mod tests {
                 rounds: 9,
                 loss: Some(0.25),
                 digest: None,
+                checkpoint: Some(1),
+                unsaved: true,
             }],
         };
         let text = tables(&status);
@@ -128,7 +135,7 @@ mod tests {
         assert!(lines[0].starts_with("worker   address "), "{text}");
         assert!(lines[1].contains("12.0 MiB of 2.0 GiB  busy   40"), "{text}");
         assert!(lines[1].ends_with("0.3 s ago"), "{text}");
-        assert_eq!(lines[4], "3    mlp    running  2/9    0.2500  –");
+        assert_eq!(lines[4], "3    mlp    running  2/9    1 (FAILING)  0.2500  –");
         let none = Status { build: String::new(), workers: vec![], runs: vec![] };
         assert_eq!(tables(&none), "no workers\n\nno runs\n");
     }

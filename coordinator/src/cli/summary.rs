@@ -26,6 +26,8 @@ pub(super) struct Summary {
     pub(super) digest: Digest,
     /// Examples that the model warns of, by warning.
     pub(super) warnings: BTreeMap<String, u64>,
+    /// Why the final state is not in the runs folder, though it should be.
+    pub(super) unsaved: Option<String>,
     /// The last evaluation, if there was one.
     pub(super) evaluation: Option<(Split, Results)>,
     pub(super) output: Option<PathBuf>,
@@ -77,6 +79,9 @@ impl Summary {
     }
 
     fn push_warnings(&self, text: &mut String) {
+        if let Some(error) = &self.unsaved {
+            let _ = writeln!(text, "warning the final state is not in the runs folder: {error}");
+        }
         for (warning, count) in &self.warnings {
             let _ = writeln!(text, "warning {warning}: {}", plural(*count, "example"));
         }
@@ -124,6 +129,7 @@ mod tests {
             synchronisation_share: 0.125,
             digest: Digest::of(b"abc"),
             warnings: BTreeMap::new(),
+            unsaved: None,
             evaluation: Some((Split::Test, results)),
             output: Some("out.safetensors".into()),
         }

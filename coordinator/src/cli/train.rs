@@ -66,15 +66,17 @@ pub(super) fn train(registry: Registry, flags: TrainFlags) -> Result<(), Failure
     let job = Job { spec, state, home, detach: flags.detach };
     let mut progress = Progress::new(flags.json, flags.quiet);
     let outcome = job::perform(registry, job, &flags.cluster, &mut progress)?;
-    let (text, state) = match outcome {
-        Outcome::Detached(run) => (format!("{run}\n"), None),
-        Outcome::Finished { summary, state } => (progress.summary(&summary), state),
+    let (text, state, unsaved) = match outcome {
+        Outcome::Detached(run) => (format!("{run}\n"), None, None),
+        Outcome::Finished { summary, state } => {
+            (progress.summary(&summary), state, summary.unsaved)
+        }
     };
     if !progress.is_json() {
         super::print(&text)?;
     }
-    match (flags.plot, state) {
-        (Some(path), Some(state)) => draw_final(&state, &path, !progress.is_json() && !flags.quiet),
-        _ => Ok(()),
+    if let (Some(path), Some(state)) = (flags.plot, state) {
+        draw_final(&state, &path, !progress.is_json() && !flags.quiet)?;
     }
+    unsaved.map_or(Ok(()), |error| Err(Failure::unsaved(&error)))
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use common::id::RunId;
 use common::limits;
+use common::run_settings::RunSettings;
 use common::spec::{RunSpec, Split};
 use common::state::{Layout, NetworkState};
 use common::wire::codec::{self, FrameReader};
@@ -13,7 +14,7 @@ use common::wire::{Frame, FrameError};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::{ClientError, Submission};
 
@@ -52,6 +53,24 @@ impl Client {
         Ok(Self { address: address.into(), reader, outbox, silence })
     }
 
+    /// Connects again, as often as it takes, for so long.
+    pub async fn reconnect(&mut self, patience: Duration) -> Result<(), ClientError> {
+        let end = Instant::now() + patience;
+        let mut wait = limits::RECONNECT_MIN;
+        loop {
+            match Self::connect(&self.address).await {
+                Ok(client) => {
+                    *self = client;
+                    return Ok(());
+                }
+                Err(error @ ClientError::Refused { .. }) => return Err(error),
+                Err(error) if Instant::now() + wait >= end => return Err(error),
+                Err(_) => sleep(wait).await,
+            }
+            wait = (2 * wait).min(limits::RECONNECT_MAX);
+        }
+    }
+
     /// Submits a run and sends what the coordinator lacks of its data.
     pub async fn submit(&mut self, submission: &Submission) -> Result<RunId, ClientError> {
         let frame = codec::encode(FromClient::Submit {
@@ -59,7 +78,8 @@ impl Client {
             train: submission.train.clone(),
             test: submission.test.clone(),
             state: submission.state.as_ref().map(NetworkState::layout),
-            min_workers: submission.min_workers,
+            settings: submission.settings.clone(),
+            replay: None,
         });
         let found = frame.head.len() + frame.body.len();
         if found > limits::FRAME_BYTES {
@@ -94,6 +114,21 @@ impl Client {
                     other => return Err(self.refused_or_unexpected(other)),
                 }
             }
+        }
+    }
+
+    /// Has a run that is over taken up again, or forked: then with changes of
+    /// its spec. Gives the number of the run that goes on.
+    pub async fn resume(
+        &mut self,
+        run: RunId,
+        settings: RunSettings,
+        fork: Option<Vec<(String, String)>>,
+    ) -> Result<RunId, ClientError> {
+        self.send(FromClient::Resume { run, settings, fork }).await?;
+        match self.next_message().await? {
+            ToClient::Accepted { run } => Ok(run),
+            other => Err(self.refused_or_unexpected(other)),
         }
     }
 

@@ -190,6 +190,10 @@ impl Recorder {
             | RunEvent::Started { .. }
             | RunEvent::Labelled { .. }
             | RunEvent::Worker { .. }
+            | RunEvent::Resumed { .. }
+            | RunEvent::Checkpoint { .. }
+            | RunEvent::CheckpointFailed { .. }
+            | RunEvent::Shards { .. }
             | RunEvent::Failed { .. }
             | RunEvent::Cancelled { .. } => {}
         }
@@ -312,6 +316,8 @@ mod tests {
             accuracy,
             synchronisation_share: 0.5,
             warnings: Default::default(),
+            offered: 0,
+            unsaved: None,
         }
     }
 

@@ -4,6 +4,7 @@
 use common::dataset::{Dataset, DatasetError, Examples, SplitManifest};
 use common::model::{DataShape, ModelError, Registry};
 use common::plan::RunPlan;
+use common::run_settings::RunSettings;
 use common::spec::{RunSpec, SpecError, Split};
 use common::state::{NetworkState, StateError};
 
@@ -15,7 +16,7 @@ pub struct Submission {
     pub(super) train: SplitManifest,
     pub(super) test: SplitManifest,
     pub(super) state: Option<NetworkState>,
-    pub(super) min_workers: u32,
+    pub(super) settings: RunSettings,
 }
 
 /// What is wrong with a run.
@@ -46,7 +47,7 @@ impl Submission {
         registry: &Registry,
         spec: RunSpec,
         state: Option<NetworkState>,
-        min_workers: u32,
+        settings: RunSettings,
     ) -> Result<Self, SubmissionError> {
         spec.validate()?;
         let dataset = Dataset::load(&spec.dataset)?;
@@ -67,7 +68,7 @@ impl Submission {
             }
         }
         let (train, test) = (dataset.train.manifest(), dataset.test.manifest());
-        Ok(Self { spec, dataset, train, test, state, min_workers })
+        Ok(Self { spec, dataset, train, test, state, settings })
     }
 
     /// The spec.

@@ -137,6 +137,9 @@ fn hands(scheduler: &Scheduler, step: &Step) -> Result<(), String> {
 
 /// Nothing waits while a worker could take it.
 fn nothing_waits_in_vain(scheduler: &Scheduler, step: &Step) -> Result<(), String> {
+    if scheduler.is_gathering() {
+        return Ok(());
+    }
     let candidates = scheduler.candidates(step);
     let crash_limit = scheduler.config.crash_limit;
     for block in step.waiting.values() {

@@ -173,9 +173,14 @@ impl Scheduler {
             lost.push(block);
         }
         if !forgets {
-            for block in lost {
-                step.release(block, crash_limit);
+            for block in &lost {
+                step.release(*block, crash_limit);
             }
+        }
+        if !lost.is_empty() {
+            let lost: Vec<String> = lost.iter().map(Block::to_string).collect();
+            let detail = format!("replicas {} go to others", lost.join(", "));
+            self.note(worker, WorkerNote::Reassigned, detail);
         }
         self.pause_if_broken();
         if !self.fail_on_crashes() {

@@ -3,6 +3,7 @@
 use common::id::{RunId, StepId};
 use common::limits::RUNS;
 
+use super::gather::{Gather, Gathering};
 use super::step::Step;
 use super::{Action, Scheduler};
 
@@ -12,6 +13,8 @@ pub(super) struct Queued {
     pub(super) run: RunId,
     /// Workers that it waits for.
     pub(super) min_workers: u32,
+    /// What its first step waits for.
+    pub(super) gathering: Option<Gathering>,
 }
 
 /// The run that is worked on.
@@ -22,10 +25,13 @@ pub(super) struct Active {
     pub(super) step: Option<Step>,
     /// The last step, under way or merged.
     pub(super) last: Option<StepId>,
+    /// While workers say what they kept of its first step.
+    pub(super) gather: Option<Gather>,
 }
 
 impl Scheduler {
-    pub(super) fn run_submitted(&mut self, run: RunId, min_workers: u32) {
+    pub(super) fn run_submitted(&mut self, queued: Queued) {
+        let run = queued.run;
         let is_known = self.queue.iter().any(|queued| queued.run == run)
             || self.active.as_ref().is_some_and(|active| active.run == run);
         if is_known {
@@ -36,7 +42,7 @@ impl Scheduler {
             self.actions.push_back(Action::FailRun { run, reason });
             return;
         }
-        self.queue.push_back(Queued { run, min_workers });
+        self.queue.push_back(queued);
         self.start_next();
     }
 
@@ -82,8 +88,9 @@ impl Scheduler {
         if !self.next_may_start() {
             return;
         }
-        if let Some(Queued { run, .. }) = self.queue.pop_front() {
-            self.active = Some(Active { run, step: None, last: None });
+        if let Some(Queued { run, gathering, .. }) = self.queue.pop_front() {
+            let gather = gathering.map(Gather::new);
+            self.active = Some(Active { run, step: None, last: None, gather });
             self.actions.push_back(Action::StartRun { run });
         }
     }

@@ -6,6 +6,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
 use common::id::{Block, WorkerId};
+use common::limits::BLOCK_REPLICAS;
 
 use super::cover::size;
 
@@ -43,7 +44,7 @@ pub(super) fn share(
     let mut quotas = quotas(total, candidates);
     let mut shared = Vec::new();
     while let Some((quota, Reverse(worker))) = quotas.pop() {
-        let block = carve(&mut free, quota, replicas);
+        let block = carve(&mut free, quota.min(BLOCK_REPLICAS), replicas);
         shared.push((worker, block));
         let rest = quota - size(block, replicas);
         if rest > 0 {
@@ -144,6 +145,14 @@ mod tests {
                 (WorkerId(2), Block { level: 2, index: 1 })
             ]
         );
+    }
+
+    #[test]
+    fn a_block_has_no_more_shards_than_its_news_may_name() {
+        let replicas = 3 * BLOCK_REPLICAS + 5;
+        let shared = share([Block::root(replicas)].into_iter(), replicas, &[candidate(1, 1, 5)]);
+        assert!(shared.iter().all(|(_, block)| size(*block, replicas) <= BLOCK_REPLICAS));
+        assert_eq!(shared.len(), 4);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
 
 use super::planted::Plant;
-use super::{Action, Config, Event, Part, Scheduler, WorkerNote};
+use super::{Action, Config, Event, Gathering, Part, Scheduler, WorkerNote};
 
 const RUN: RunId = RunId(1);
 const STEP: StepId = StepId { run: RUN, index: 0 };
@@ -36,7 +36,7 @@ impl TestEnv {
         for worker in 1..=workers {
             env.join(worker);
         }
-        env.tell(Event::RunSubmitted { run: RUN, min_workers: 0 });
+        env.tell(Event::RunSubmitted { run: RUN, min_workers: 0, gathering: None });
         env.tell(Event::StepReady { step: STEP, replicas });
         env
     }
@@ -156,8 +156,8 @@ fn a_step_is_shared_and_merged() {
 #[test]
 fn runs_wait_for_each_other_and_for_workers() {
     let mut env = TestEnv::new(1, 1);
-    env.tell(Event::RunSubmitted { run: RunId(2), min_workers: 2 });
-    env.tell(Event::RunSubmitted { run: RunId(3), min_workers: 0 });
+    env.tell(Event::RunSubmitted { run: RunId(2), min_workers: 2, gathering: None });
+    env.tell(Event::RunSubmitted { run: RunId(3), min_workers: 0, gathering: None });
     env.tell(Event::RunCancelled { run: RUN });
     assert!(!env.actions.contains(&Action::StartRun { run: RunId(2) }));
     env.join(2);
@@ -377,4 +377,52 @@ fn check_finds_planted_bugs() {
     let done = Event::BlockDone { worker, step: STEP, block, inline: true, compute };
     env.scheduler.handle_event(env.now, done);
     assert!(env.scheduler.check().is_err());
+}
+
+#[test]
+fn what_was_finished_before_a_restart_is_not_handed_out_again() {
+    let wait = Duration::from_secs(5);
+    let mut env = TestEnv::new(0, 0);
+    env.scheduler = Scheduler::new(Config::default());
+    env.join(1);
+    let gathering = Some(Gathering { workers: 2, wait });
+    env.tell(Event::RunSubmitted { run: RUN, min_workers: 0, gathering });
+    env.tell(Event::StepReady { step: STEP, replicas: 4 });
+    env.done(1, block(1, 1), true);
+    env.tell(Event::RunOpened { worker: WorkerId(1), run: RUN });
+    assert!(env.assigned.is_empty(), "the other worker may come back");
+    env.join(2);
+    env.tell(Event::RunOpened { worker: WorkerId(2), run: RUN });
+    let handed: Vec<Block> = env.assigned.iter().map(|(_, _, block)| *block).collect();
+    assert_eq!(handed, [block(0, 0), block(0, 1)]);
+    let offered = |action: &&Action| matches!(action, Action::Offered { block: it, .. } if *it == block(1, 1));
+    assert_eq!(env.actions.iter().filter(offered).count(), 1);
+    env.all_done();
+    assert_eq!(env.merges().len(), 1);
+}
+
+#[test]
+fn nobody_waits_for_ever_for_those_who_do_not_come_back() {
+    let mut env = TestEnv::new(0, 0);
+    env.scheduler = Scheduler::new(Config::default());
+    env.join(1);
+    let gathering = Some(Gathering { workers: 2, wait: Duration::from_secs(5) });
+    env.tell(Event::RunSubmitted { run: RUN, min_workers: 0, gathering });
+    env.tell(Event::StepReady { step: STEP, replicas: 4 });
+    env.tell(Event::RunOpened { worker: WorkerId(1), run: RUN });
+    env.pass(Duration::from_millis(4900), &[]);
+    assert!(env.assigned.is_empty());
+    env.pass(Duration::from_millis(200), &[]);
+    assert_eq!(env.held(1), [block(2, 0)]);
+    // All at once: nothing is left to hand out.
+    let mut env = TestEnv::new(0, 0);
+    env.scheduler = Scheduler::new(Config::default());
+    env.join(1);
+    env.tell(Event::RunSubmitted { run: RUN, min_workers: 0, gathering });
+    env.tell(Event::StepReady { step: STEP, replicas: 4 });
+    env.done(1, block(2, 0), false);
+    assert_eq!(env.merges().len(), 1);
+    env.tell(Event::StepMerged { step: STEP });
+    env.tell(Event::StepReady { step: StepId { run: RUN, index: 1 }, replicas: 4 });
+    assert_eq!(env.held(1), [block(2, 0)], "the next step waits for nobody");
 }

@@ -49,6 +49,8 @@ impl Scheduler {
                 member.pace.age(before, mean);
             }
         }
+        self.begin_gathering(now);
+        self.end_gathering(now);
         self.hand_out(now);
         self.merge_if_complete();
     }
@@ -62,6 +64,7 @@ impl Scheduler {
             self.revoke(|_, _| true);
             if let Some(active) = &mut self.active {
                 active.step = None;
+                active.gather = None;
             }
         }
     }
@@ -77,7 +80,15 @@ impl Scheduler {
         if !is_ours {
             return;
         }
-        self.end_assignment(&done);
+        let was_assigned = self.end_assignment(&done);
+        let Finished { worker, block, .. } = done;
+        if !taken {
+            let detail = format!("replicas {block} were done already");
+            self.note(worker, WorkerNote::Duplicate, detail);
+        } else if !was_assigned {
+            let run = done.step.run;
+            self.actions.push_back(Action::Offered { run, worker, block });
+        }
         self.revoke(|step, it| step.cover.covers(it.block));
         self.hand_out(now);
         self.merge_if_complete();
@@ -100,17 +111,18 @@ impl Scheduler {
     }
 
     /// Ends the assignment of a finished block, and learns from it how fast
-    /// its worker is.
-    fn end_assignment(&mut self, done: &Finished) {
-        let Some(step) = self.step_mut() else { return };
+    /// its worker is. Says whether there was one.
+    fn end_assignment(&mut self, done: &Finished) -> bool {
+        let Some(step) = self.step_mut() else { return false };
         let (id, shards) = (step.id, size(done.block, step.replicas));
         let ended = step.hands.take(|it| it.worker == done.worker && it.block == done.block);
         if ended.is_empty() {
-            return;
+            return false;
         }
         if let Some(member) = self.members.get_mut(&done.worker) {
             member.pace.measure(id, shards, member.slots, done.compute);
         }
+        true
     }
 
     pub(super) fn handed_back(&mut self, now: Instant, worker: WorkerId, id: AssignmentId) {
@@ -194,6 +206,9 @@ impl Scheduler {
 
     /// Hands all waiting blocks out, as far as there are workers for them.
     pub(super) fn hand_out(&mut self, now: Instant) {
+        if self.is_gathering() {
+            return;
+        }
         let crash_limit = self.config.crash_limit;
         let Some(step) = self.step().filter(|step| !step.waiting.is_empty()) else { return };
         let mut candidates = self.candidates(step);

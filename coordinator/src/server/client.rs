@@ -8,10 +8,11 @@ use common::wire::handshake::BUILD;
 use common::wire::message::{FromClient, RunEvent, Status, ToClient};
 use tracing::{debug, info, warn};
 
+use super::active::ActiveRun;
 use super::connection::{ClientId, Link, Peer, Room};
 use super::engine::Engine;
 use super::outbox::Transfer;
-use super::run::{ActiveRun, OLD_EVENTS, Phase};
+use super::run::{OLD_EVENTS, Phase, Restart, Run};
 use super::upload::Upload;
 use crate::scheduler::{self, WorkerNote};
 
@@ -50,8 +51,12 @@ impl Engine {
     ) -> Result<(), String> {
         match message {
             FromClient::Heartbeat => Ok(()),
-            FromClient::Submit { spec, train, test, state, min_workers } => {
-                self.submit(client, spec, train, test, state, min_workers)
+            FromClient::Submit { spec, train, test, state, settings, replay } => {
+                self.submit(client, spec, train, test, state, (settings, replay))
+            }
+            FromClient::Resume { run, settings, fork } => {
+                self.resume(client, run, settings, fork);
+                Ok(())
             }
             FromClient::Chunk { split, chunk, payload } => {
                 self.on_chunk(client, split, chunk, payload, room)
@@ -178,7 +183,7 @@ impl Engine {
     /// Says what a queued run waits for.
     pub(super) fn publish_waiting(&mut self, run: RunId) {
         let ahead = self.runs.range(..run).filter(|(_, run)| !run.phase.is_over()).count() as u64;
-        let Some(min_workers) = self.runs.get(&run).map(|run| run.min_workers) else { return };
+        let Some(min_workers) = self.runs.get(&run).map(Run::min_workers) else { return };
         let workers = self.workers.len() as u32;
         self.publish(run, RunEvent::Queued { run, ahead, workers, min_workers });
     }
@@ -196,6 +201,8 @@ impl Engine {
             WorkerNote::Lost => "lost",
             WorkerNote::Slow => "slow",
             WorkerNote::Failed => "failed",
+            WorkerNote::Reassigned => "reassigned",
+            WorkerNote::Duplicate => "duplicate",
         };
         let name = self.workers.get(&worker).map(|about| about.name.clone());
         let name = name.or_else(|| self.departed.remove(&worker));
@@ -217,26 +224,50 @@ impl Engine {
         };
         started.phase = Phase::Running;
         let freed = std::mem::take(&mut started.reserved);
-        let event = RunEvent::Started {
-            run,
-            model: submission.model_name.clone(),
-            rounds: submission.plan.rounds(),
-            state_bytes: state.bytes(),
-            workers: self.workers.len() as u32,
-        };
+        let (round, rounds) = (started.round, started.rounds);
+        let restart = started.restart.take();
+        let is_told = std::mem::replace(&mut started.is_told_of, true);
         self.store.unreserve(freed);
-        info!("run {run} starts: model {}, {} rounds", submission.model_name, started.rounds);
-        self.publish(run, event);
-        self.active = ActiveRun::new(run, submission, state, self.now);
-        match &self.active {
+        info!("run {run} starts: model {}, {rounds} rounds", submission.model_name);
+        if !is_told {
+            let (model, workers) = (submission.model_name.clone(), self.workers.len() as u32);
+            let state_bytes = state.bytes();
+            self.publish(run, RunEvent::Started { run, model, rounds, state_bytes, workers });
+        }
+        if restart.is_some() && !submission.is_replay {
+            self.publish(run, RunEvent::Resumed { run, round, rounds });
+        }
+        let goes_on = restart.is_some();
+        let Restart { step, progress, .. } = restart.unwrap_or_default();
+        self.active = ActiveRun::new(run, submission, state, step, &progress, self.now);
+        match &mut self.active {
+            Some(active) if active.is_done() => self.digest(run),
             Some(active) => {
+                active.goes_on = goes_on && active.is_kept();
+                active.is_first_step = active.goes_on;
                 let (step, replicas) = (active.step_id(), active.step.replicas);
+                if active.is_first_step {
+                    self.open_everywhere();
+                }
                 self.pending.push_back(scheduler::Event::StepReady { step, replicas });
             }
             None => {
                 self.fail_run(run, "its plan has no steps".into());
                 self.pending.push_back(scheduler::Event::RunEnded { run });
             }
+        }
+    }
+
+    /// Opens the active run at all workers, who may have kept some of it.
+    fn open_everywhere(&mut self) {
+        let Some(active) = &self.active else { return };
+        let (run, open) = (active.run, active.open.clone());
+        let workers: Vec<WorkerId> = self.workers.keys().copied().collect();
+        for worker in workers {
+            if let Some(about) = self.workers.get_mut(&worker) {
+                about.run = Some(run);
+            }
+            self.send_worker_frame(worker, open.clone());
         }
     }
 
@@ -252,6 +283,10 @@ impl Engine {
         if ended.phase.is_over() {
             return;
         }
+        if phase != Phase::Finished {
+            self.save_what_is_there();
+        }
+        let Some(ended) = self.runs.get_mut(&run) else { return };
         ended.phase = phase;
         if phase != Phase::Finished {
             ended.state = None;
@@ -263,6 +298,11 @@ impl Engine {
             self.store.release(&submission.train);
             self.store.release(&submission.test);
         }
+        let reason = match &event {
+            RunEvent::Failed { reason, .. } => Some(reason.clone()),
+            _ => None,
+        };
+        self.keep_outcome(run, phase, reason);
         self.publish(run, event);
         if let Some(ended) = self.runs.get_mut(&run) {
             ended.followers.clear();

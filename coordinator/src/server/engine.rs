@@ -20,16 +20,21 @@ use common::wire::codec::encode;
 use common::wire::message::{FromClient, FromWorker, ToClient, ToWorker};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::Config;
+use super::active::{ActiveRun, Outcome};
 use super::client::Client;
 use super::connection::{
     CLOSED_BY_PEER, ClientId, Introduction, Link, Loss, Peer, Room, log_closed,
 };
-use super::run::{ActiveRun, Outcome, Run};
+use super::durable::Durable;
+use super::recorder::{Checkpointed, now_ms};
+use super::resume::Reread;
+use super::run::Run;
 use super::settle::Settled;
 use super::store::ChunkStore;
+use super::submitted::Submitted;
 use super::upload::{CheckedChunk, Prepared};
 use super::worker::Worker;
 use crate::scheduler::{self, Action, Scheduler};
@@ -62,6 +67,12 @@ pub(super) enum Event {
     Merged(super::merge::JobDone),
     /// A merged state is settled, or cannot be.
     Settled(Settled),
+    /// A complete submission is durable, or cannot be.
+    Submitted(Submitted),
+    /// A run was read from the runs folder, or cannot be.
+    Reread(Box<Reread>),
+    /// A checkpoint is durable, or cannot be.
+    Checkpointed(Checkpointed),
     /// A run's final state has its digest.
     Digested { run: RunId, digest: common::digest::Digest },
     /// A job has panicked: a bug of ours, as what models do is caught before.
@@ -87,6 +98,8 @@ pub(super) struct Engine {
     pub(super) runs: BTreeMap<RunId, Run>,
     pub(super) active: Option<ActiveRun>,
     pub(super) store: ChunkStore,
+    /// Where runs are kept, and who writes there.
+    pub(super) durable: Option<Durable>,
     /// Jobs of merges that are running, and how many may.
     pub(super) merging: usize,
     pub(super) cores: usize,
@@ -110,8 +123,13 @@ pub(super) struct Engine {
 impl Engine {
     pub(super) fn new(config: Config, registry: Registry, events: mpsc::Sender<Event>) -> Self {
         let now = Instant::now();
+        // Above every assignment that workers may have of a coordinator that
+        // was here before: it made less than one in a microsecond.
+        let last_assignment = now_ms() * 1000;
+        let scheduler = scheduler::Config { last_assignment, ..config.scheduler };
         Self {
-            scheduler: Scheduler::new(config.scheduler),
+            scheduler: Scheduler::new(scheduler),
+            durable: None,
             store: ChunkStore::new(config.data_memory),
             config,
             registry,
@@ -202,6 +220,9 @@ impl Engine {
             Event::ChunkChecked(chunk) => self.on_checked_chunk(chunk),
             Event::Merged(done) => self.on_merged(done),
             Event::Settled(settled) => self.on_settled(settled),
+            Event::Submitted(submitted) => self.on_submitted(submitted),
+            Event::Reread(reread) => self.on_reread(*reread),
+            Event::Checkpointed(done) => self.on_checkpointed(done),
             Event::Digested { run, digest } => self.on_digested(run, digest),
             Event::Panicked(panic) => std::panic::resume_unwind(panic),
             Event::Shutdown => unreachable!("the loop ends at a shutdown"),
@@ -259,6 +280,7 @@ impl Engine {
             }
             Action::FailRun { run, reason } => self.fail_run(run, reason),
             Action::RunCancelled { run } => self.cancel_run(run),
+            Action::Offered { run, worker, block } => self.on_offered(run, worker, block),
             Action::Note { run, worker, what, detail } => {
                 self.publish_note(run, worker, what, detail);
             }
@@ -415,9 +437,7 @@ impl Engine {
     }
 
     fn say_goodbye(mut self) {
-        if let Some(active) = &self.active {
-            warn!("run {} ends with this coordinator", active.run);
-        }
+        self.save_before_going();
         for about in self.workers.values_mut() {
             about.link.outbox.control(encode(ToWorker::Goodbye));
         }

@@ -11,10 +11,10 @@ use common::state::NetworkState;
 use common::wire::message::ToWorker;
 use tracing::{debug, warn};
 
+use super::active::ActiveRun;
 use super::connection::Peer;
 use super::engine::{Engine, Event};
 use super::merge::{Arrival, Content, JobDone, Piece, StepMerge, merge_inline, next_state};
-use super::run::ActiveRun;
 use crate::scheduler::{self, Part};
 
 /// States up to this many bytes are merged and settled in the engine's own

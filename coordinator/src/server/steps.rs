@@ -3,10 +3,11 @@
 
 use common::digest::Digest;
 use common::id::{RunId, StepId};
+use common::limits;
 use common::plan::StepKind;
 use common::state::NetworkState;
 use common::wire::codec::encode;
-use common::wire::message::{RunEvent, ToWorker};
+use common::wire::message::{RunEvent, ShardDone, ToWorker};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -61,6 +62,10 @@ impl Engine {
                 RunEvent::Evaluation { run, epochs, split, results, loss, accuracy }
             }
         };
+        if active.submission.is_replay {
+            self.publish_shards();
+        }
+        let Some(active) = &mut self.active else { return };
         if let Some(next) = next {
             active.take_state(next);
         }
@@ -70,6 +75,7 @@ impl Engine {
             (run.round, run.loss) = (*round, *loss);
         }
         self.publish(run, event);
+        self.checkpoint_if_due();
         self.pending.push_back(scheduler::Event::StepMerged { step });
         self.advance = true;
     }
@@ -122,7 +128,7 @@ impl Engine {
     }
 
     /// Has the final state's digest made.
-    fn digest(&mut self, run: RunId) {
+    pub(super) fn digest(&mut self, run: RunId) {
         let Some(active) = &self.active else { return };
         let state = active.state.clone();
         if state.bytes() <= SMALL_STATE {
@@ -131,9 +137,23 @@ impl Engine {
         self.spawn(move || Event::Digested { run, digest: state.digest() });
     }
 
-    /// Takes in the final state's digest: the run has ended well.
+    /// Takes in the final state's digest. The run has ended well once that
+    /// state is on disk, where there is one to write to.
     pub(super) fn on_digested(&mut self, run: RunId, digest: Digest) {
+        let Some(active) = self.active.as_mut().filter(|active| active.run == run) else { return };
+        if self.durable.is_none() || !active.is_kept() {
+            return self.finish_run(run, digest);
+        }
+        active.final_digest = Some(digest);
+        if !active.saving.under_way {
+            self.begin_checkpoint(Some(digest));
+        }
+    }
+
+    /// Ends a run well.
+    pub(super) fn finish_run(&mut self, run: RunId, digest: Digest) {
         let Some(active) = self.active.as_ref().filter(|active| active.run == run) else { return };
+        let unsaved = self.runs.get(&run).and_then(|run| run.unsaved.clone());
         let clock = &active.clock;
         let event = RunEvent::Finished {
             run,
@@ -145,6 +165,8 @@ impl Engine {
             accuracy: clock.evaluated.1,
             synchronisation_share: clock.synchronisation_share(),
             warnings: active.warnings.total(),
+            offered: active.offered,
+            unsaved,
         };
         let state = active.state.clone();
         if let Some(run) = self.runs.get_mut(&run) {
@@ -159,6 +181,17 @@ impl Engine {
     pub(super) fn fail_run(&mut self, run: RunId, reason: String) {
         error!("run {run} failed: {reason}");
         self.end_run(run, Phase::Failed, RunEvent::Failed { run, reason });
+    }
+
+    /// Tells what the shards of a replayed step gave.
+    fn publish_shards(&mut self) {
+        let Some(active) = &self.active else { return };
+        let (run, step) = (active.run, active.step.index);
+        let all: Vec<ShardDone> = active.shards.all().map(|(_, shard)| shard.done).collect();
+        for (place, shards) in all.chunks(limits::BLOCK_REPLICAS as usize).enumerate() {
+            let first = place as u32 * limits::BLOCK_REPLICAS;
+            self.publish(run, RunEvent::Shards { run, step, first, shards: shards.to_vec() });
+        }
     }
 
     fn log_step(&self, event: &RunEvent) {

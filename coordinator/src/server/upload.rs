@@ -14,20 +14,21 @@ use common::id::RunId;
 use common::limits;
 use common::model::{DataShape, ModelError, Registry};
 use common::plan::RunPlan;
+use common::run_settings::RunSettings;
 use common::spec::{RunSpec, Split};
 use common::state::Layout;
-use common::wire::message::ToClient;
-use tracing::info;
+use common::wire::message::{Replay, ToClient};
 
+use super::active::open_run;
 use super::connection::{ClientId, Room};
 use super::engine::{Engine, Event};
-use super::run::{Phase, Run, Submission, open_run};
+use super::run::{Phase, Restart, Run, Submission};
 use super::settle::panic_text;
 use super::store::StoreFull;
-use crate::scheduler;
+use crate::runs::RunsFolder;
 
-pub(super) use open::{CheckedChunk, Prepared, Upload};
-use open::{Incoming, Made, Open, UploadError};
+pub(super) use open::{CheckedChunk, Made, Prepared, Upload};
+use open::{Incoming, Open, UploadError};
 
 impl Engine {
     /// Begins a submission.
@@ -38,13 +39,13 @@ impl Engine {
         train: SplitManifest,
         test: SplitManifest,
         state: Option<Layout>,
-        min_workers: u32,
+        how: (RunSettings, Option<Replay>),
     ) -> Result<(), String> {
         let Some(about) = self.clients.get_mut(&client) else { return Ok(()) };
         if matches!(about.upload, Upload::Open(_)) {
             return Err("out of turn: a submission while another is under way".into());
         }
-        match self.open_upload(text, train, test, state, min_workers) {
+        match self.open_upload(text, train, test, state, how) {
             Ok(open) => {
                 self.prepare(client, &open);
                 if let Some(about) = self.clients.get_mut(&client) {
@@ -62,7 +63,7 @@ impl Engine {
         train: SplitManifest,
         test: SplitManifest,
         state: Option<Layout>,
-        min_workers: u32,
+        (settings, replay): (RunSettings, Option<Replay>),
     ) -> Result<Open, UploadError> {
         let waiting = self.runs.values().filter(|run| !run.phase.is_over()).count();
         if waiting >= limits::RUNS {
@@ -76,6 +77,11 @@ impl Engine {
             return Err(UploadError::Features { expected, found });
         }
         let plan = RunPlan::new(&spec, train.examples, test.examples)?;
+        if let Some(Replay { first, steps }) = replay
+            && first + steps > plan.steps()
+        {
+            return Err(UploadError::Replay { steps: plan.steps(), end: first + steps });
+        }
         if let Some(layout) = &state {
             layout.validate()?;
         }
@@ -100,7 +106,8 @@ impl Engine {
             plan,
             train,
             test,
-            min_workers,
+            settings,
+            replay,
             incoming,
             made: None,
             needed: BTreeSet::new(),
@@ -109,7 +116,11 @@ impl Engine {
         })
     }
 
-    fn refer_both(&mut self, train: &SplitManifest, test: &SplitManifest) -> Result<(), StoreFull> {
+    pub(super) fn refer_both(
+        &mut self,
+        train: &SplitManifest,
+        test: &SplitManifest,
+    ) -> Result<(), StoreFull> {
         self.store.refer(train)?;
         self.store.refer(test).inspect_err(|_| self.store.release(train))
     }
@@ -199,8 +210,18 @@ impl Engine {
             Split::Test => &open.test,
         };
         let manifest = manifest.clone();
+        // What is to outlive this coordinator is on disk before it counts as
+        // here.
+        let folder = self.durable.as_ref().filter(|_| open.replay.is_none());
+        let folder = folder.map(|durable| durable.config.folder.clone());
         self.spawn(move || {
-            let outcome = manifest.check_chunk(chunk as usize, &payload).map(|()| payload);
+            let checked = manifest.check_chunk(chunk as usize, &payload);
+            let kept = checked.map_err(|error| UploadError::Split(split, error)).and_then(|()| {
+                let digest = manifest.chunks[chunk as usize];
+                let write = |folder: RunsFolder| folder.write_chunk(digest, &payload);
+                folder.map_or(Ok(()), write).map_err(UploadError::Folder)
+            });
+            let outcome = kept.map(|()| payload);
             drop(room);
             Event::ChunkChecked(CheckedChunk { client, serial, split, chunk, outcome })
         });
@@ -223,7 +244,7 @@ impl Engine {
                 self.accept_upload(client);
             }
             (Ok(_), None) => {}
-            (Err(error), _) => self.reject_upload(client, &UploadError::Split(split, error)),
+            (Err(error), _) => self.reject_upload(client, &error),
         }
     }
 
@@ -265,18 +286,9 @@ impl Engine {
             _ => return,
         }
         let Upload::Open(open) = std::mem::replace(&mut about.upload, Upload::None) else { return };
-        let run = RunId(self.last_run + 1);
+        let run = self.next_run();
         match self.run_of(run, *open) {
-            Ok(queued) => {
-                self.last_run = run.0;
-                info!("run {run} is queued: model {}", queued.model_name);
-                self.runs.insert(run, queued);
-                self.forget_old_runs();
-                self.send_client(client, ToClient::Accepted { run });
-                let min_workers = self.runs.get(&run).map_or(0, |run| run.min_workers);
-                self.publish_waiting(run);
-                self.tell(scheduler::Event::RunSubmitted { run, min_workers });
-            }
+            Ok(run) => self.keep_submission(client, run, None),
             Err((open, error)) => {
                 self.drop_upload(Upload::Open(open));
                 self.reject_upload(client, &error);
@@ -302,6 +314,8 @@ impl Engine {
             train: open.train.clone(),
             test: open.test.clone(),
             initial,
+            steps: open.steps(),
+            is_replay: open.replay.is_some(),
         };
         let found = open_run(id, &submission, &state).size();
         if found > limits::FRAME_BYTES {
@@ -311,7 +325,11 @@ impl Engine {
         Ok(Run {
             id,
             phase: Phase::Queued,
-            min_workers: open.min_workers,
+            settings: open.settings,
+            restart: open.replay.map(|replay| Restart { step: replay.first, ..Restart::default() }),
+            is_replay: submission.is_replay,
+            is_told_of: false,
+            is_rereading: false,
             model_name: submission.model_name.clone(),
             rounds: submission.plan.rounds(),
             submission: Some(Arc::new(submission)),
@@ -321,6 +339,8 @@ impl Engine {
             round: 0,
             loss: None,
             digest: None,
+            checkpoint: None,
+            unsaved: None,
             events: VecDeque::new(),
             followers: BTreeSet::new(),
         })
@@ -345,7 +365,11 @@ impl Engine {
 
 /// Makes a run's model and its initial state, with the spec's merge rules.
 /// Whatever a model does, the coordinator lives on.
-fn make_model(registry: &Registry, spec: &RunSpec, shape: DataShape) -> Result<Made, String> {
+pub(super) fn make_model(
+    registry: &Registry,
+    spec: &RunSpec,
+    shape: DataShape,
+) -> Result<Made, String> {
     let make = || -> Result<_, ModelError> {
         let model = registry.build(&spec.model, &spec.parameters, shape, spec.seed)?;
         let mut state = model.initial_state()?;

@@ -45,6 +45,18 @@ impl Warnings {
         new
     }
 
+    /// Those of training rounds, of the last labelling, and of the last
+    /// evaluation.
+    pub(super) fn parts(&self) -> [&BTreeMap<String, u64>; 3] {
+        [&self.training, &self.labelling, &self.evaluation]
+    }
+
+    /// What [`Warnings::parts`] gave of the same run before.
+    pub(super) fn of_parts([training, labelling, evaluation]: [BTreeMap<String, u64>; 3]) -> Self {
+        let logged = training.keys().chain(labelling.keys()).chain(evaluation.keys());
+        Self { logged: logged.cloned().collect(), training, labelling, evaluation }
+    }
+
     /// All of them together.
     pub(super) fn total(&self) -> BTreeMap<String, u64> {
         let mut total = self.training.clone();

@@ -7,14 +7,15 @@ use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
 use common::plan::StepKind;
 use common::spec::Split;
 use common::wire::codec::encode;
-use common::wire::message::{BlockDone, FromWorker, Progress, ToWorker, WorkerStatus};
+use common::wire::message::{BlockDone, FromWorker, Progress, RunEvent, ToWorker, WorkerStatus};
 use tracing::{debug, info};
 
+use super::active::Outcome;
 use super::connection::{Introduction, Link, Peer};
 use super::engine::Engine;
 use super::merge::decode_inline;
 use super::outbox::Transfer;
-use super::run::Outcome;
+use super::shards::Difference;
 use crate::scheduler;
 
 /// A connected worker.
@@ -122,6 +123,7 @@ impl Engine {
             about.base = Some(step);
         }
         outbox.control(encode(ToWorker::Assign { assignment, step, block }));
+        active.shards.give(block, about.process);
         about.assignments.insert(assignment, (step, block));
         self.mark(Peer::Worker(worker));
     }
@@ -138,6 +140,9 @@ impl Engine {
                     about.memory = memory;
                 }
                 progress.into_iter().for_each(|progress| self.on_progress(worker, progress));
+            }
+            FromWorker::Opened { run } => {
+                self.tell(scheduler::Event::RunOpened { worker, run });
             }
             FromWorker::NeedChunks { run, split, chunks } => {
                 return self.send_chunks(worker, run, split, &chunks);
@@ -252,13 +257,19 @@ impl Engine {
             let past = step.run.0 <= self.last_run;
             return if past { Ok(()) } else { Err(format!("out of turn: {step} has not begun")) };
         };
-        if step.index > active.step.index {
+        if step.index > active.step.index && !active.goes_on {
             return Err(format!("out of turn: {step} has not begun"));
         }
         let Some(about) = self.workers.get_mut(&worker) else { return Ok(()) };
         if about.run != Some(step.run) {
             // Its partials may be of another coordinator's run of this number.
             return Err(format!("out of turn: run {} was not opened here", step.run));
+        }
+        if step.index > active.step.index {
+            // The run went back to before it: what the worker keeps of it will
+            // be as right when the run is there again.
+            debug!("early: replicas {block} of {step} from worker {worker}");
+            return Ok(());
         }
         about.assignments.retain(|_, (of, assigned)| (*of, *assigned) != (step, block));
         if step.index < active.step.index {
@@ -275,6 +286,18 @@ impl Engine {
         if weight != expected {
             return Err(format!(
                 "replicas {block} of {step} have {expected} examples, found weight {weight}"
+            ));
+        }
+        let count = replicas.len();
+        if done.shards.len() != count {
+            let found = done.shards.len();
+            return Err(format!("replicas {block} of {step} are {count} shards, found {found}"));
+        }
+        // What was begun for a coordinator that is gone is as right as ever,
+        // and can only be of the step that its run goes on with.
+        if !active.is_first_step && !active.shards.was_given(block, about.process) {
+            return Err(format!(
+                "out of turn: it claims replicas {block} of {step}, which it was not given"
             ));
         }
         let inline = match active.step.kind {
@@ -300,6 +323,11 @@ impl Engine {
             self.give_up(&reason);
             return Ok(());
         }
+        if let Err(difference) = active.shards.take(&about.name, block, &done.shards) {
+            let reason = differ(step, &difference, &about.name);
+            self.give_up(&reason);
+            return Ok(());
+        }
         let compute = Duration::from_micros(done.compute_us);
         active.clock.computed(self.now, worker, compute);
         about.shards_done += replicas.len() as u64;
@@ -316,6 +344,19 @@ impl Engine {
         Ok(())
     }
 
+    /// Takes in that shards need not be computed again.
+    pub(super) fn on_offered(&mut self, run: RunId, worker: WorkerId, block: Block) {
+        let Some(active) = self.active.as_mut().filter(|active| active.run == run) else { return };
+        let shards = block.replicas(active.step.replicas).len() as u64;
+        active.offered += shards;
+        let step = active.step_id();
+        let name = self.workers.get(&worker).map(|about| about.name.clone()).unwrap_or_default();
+        info!("{shards} shards of {step} are taken from worker {name}, which had done them before");
+        let detail = format!("replicas {block} were done before it reconnected");
+        let what = "offered".into();
+        self.publish(run, RunEvent::Worker { run, worker: name, what, detail });
+    }
+
     /// Keeps what came inline, if the scheduler says so.
     pub(super) fn on_verdict(&mut self, step: StepId, block: Block, keep: bool) {
         let Some((of, at, outcome, results)) = self.arrived.take() else { return };
@@ -326,4 +367,15 @@ impl Engine {
             active.keep(block, outcome, results);
         }
     }
+}
+
+/// What is said of two answers of one shard that differ.
+fn differ(step: StepId, difference: &Difference, second: &str) -> String {
+    let Difference { replica, first, second: digest } = difference;
+    format!(
+        "replica {replica} of {step} gave {} on worker {}, but {digest} on worker {second}: the \
+         outcome of a shard must be the same everywhere; look for a model that reads a clock, a \
+         thread count or the environment, for two builds, or for a faulty machine",
+        first.done.digest, first.worker
+    )
 }

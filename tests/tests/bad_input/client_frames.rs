@@ -5,10 +5,11 @@ use common::dataset::{Examples, Features, SplitManifest};
 use common::digest::Digest;
 use common::id::RunId;
 use common::merge::MergeRule;
+use common::run_settings::RunSettings;
 use common::spec::Split;
 use common::state::{ElementType, Layout, TensorLayout};
 use common::wire::handshake;
-use common::wire::message::{FromClient, FromWorker, Role};
+use common::wire::message::{FromClient, FromWorker, Replay, Role};
 
 use super::case::noise;
 use super::live::meet;
@@ -42,17 +43,19 @@ struct Parts {
     train: SplitManifest,
     test: SplitManifest,
     state: Option<Layout>,
-    min_workers: u32,
+    settings: RunSettings,
+    replay: Option<Replay>,
 }
 
 impl Parts {
     /// A submission that is right but for one thing.
     fn but(change: impl FnOnce(&mut Self)) -> FromClient {
         let (spec, train, test) = (SPEC.to_owned(), examples().manifest(), no_examples());
-        let mut parts = Self { spec, train, test, state: None, min_workers: 1 };
+        let settings = RunSettings::default();
+        let mut parts = Self { spec, train, test, state: None, settings, replay: None };
         change(&mut parts);
-        let Self { spec, train, test, state, min_workers } = parts;
-        FromClient::Submit { spec, train, test, state, min_workers }
+        let Self { spec, train, test, state, settings, replay } = parts;
+        FromClient::Submit { spec, train, test, state, settings, replay }
     }
 }
 
@@ -163,8 +166,10 @@ fn submissions() {
             .ends_closed(&["field `train`", "18446744073709551615"]),
         submits("a scale of zero", |parts| parts.train.scale = 0.0)
             .ends_closed(&["field `train`", "scale"]),
-        submits("more workers than can connect", |parts| parts.min_workers = 5000)
-            .ends_closed(&["field `min_workers`", "at most 4096"]),
+        submits("more workers than can connect", |parts| {
+            parts.settings.min_workers = Some(5000);
+        })
+        .ends_closed(&["field `min_workers`", "at most 4096"]),
         submits("a tensor twice", |parts| {
             parts.state = Some(Layout { tensors: vec![tensor("a", &[1]), tensor("a", &[1])] });
         })

@@ -96,13 +96,18 @@ pub(super) struct Logged {
     child: Child,
     /// What it says.
     pub(super) log: Log,
+    /// Where a coordinator keeps its runs.
+    runs: Option<tempfile::TempDir>,
 }
 
 impl Logged {
     /// A coordinator, and where it listens.
     fn coordinator() -> (Self, String) {
-        let args = ["serve", "--listen", "127.0.0.1:0"];
-        let mut process = Self::start(Command::new(&binaries().coordinator).args(args));
+        let runs = tempfile::tempdir().expect("a folder");
+        let args = ["serve", "--listen", "127.0.0.1:0", "--runs"];
+        let mut command = Command::new(&binaries().coordinator);
+        let mut process = Self::start(command.args(args).arg(runs.path()));
+        process.runs = Some(runs);
         let mut line = String::new();
         let stdout = process.child.stdout.take().expect("stdout is piped");
         BufReader::new(stdout).read_line(&mut line).expect("the coordinator says where it is");
@@ -125,7 +130,7 @@ impl Logged {
             .spawn()
             .expect("the process starts");
         let log = Log::of(child.stderr.take().expect("stderr is piped"));
-        Self { child, log }
+        Self { child, log, runs: None }
     }
 
     /// Tells it to leave, which it must do in order.

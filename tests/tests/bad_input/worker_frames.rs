@@ -31,6 +31,7 @@ fn done(name: &str, change: impl FnOnce(&mut BlockDone)) -> Stranger {
         weight: 1,
         results: Results::default(),
         digest: Digest::of(b""),
+        shards: Vec::new(),
         partial_bytes: 0,
         compute_us: 1,
         is_inline: false,

@@ -1,9 +1,11 @@
 //! One simulated cluster, from its seed to its end: a phase with faults, then
 //! healing, then everything must come to its end in bounded time.
 
+use std::time::Duration;
+
 use common::id::{RunId, StepId};
 use coordinator::scheduler::planted::Plant;
-use coordinator::scheduler::{Config, Scheduler};
+use coordinator::scheduler::{Config, Gathering, Scheduler};
 
 use super::context::{Context, Event};
 use super::coordinator::{Coordinator, Outcome};
@@ -163,7 +165,11 @@ impl Cluster {
             Event::CoordinatorBeat => self.coordinator.beat(context),
             Event::Submit(run) => {
                 let min_workers = self.min_workers[run.0 as usize - 1];
-                let event = coordinator::scheduler::Event::RunSubmitted { run, min_workers };
+                // Every other run is one that goes on.
+                let (workers, wait) = (min_workers + 1, Duration::from_secs(2));
+                let gathering = (run.0 % 2 == 0).then_some(Gathering { workers, wait });
+                let event =
+                    coordinator::scheduler::Event::RunSubmitted { run, min_workers, gathering };
                 self.coordinator.tell(context, event);
             }
             Event::Cancel(run) => {

@@ -185,7 +185,7 @@ impl Coordinator {
             }
             Action::FailRun { run, reason } => self.end(context, run, Outcome::Failed(reason)),
             Action::RunCancelled { run } => self.end(context, run, Outcome::Cancelled),
-            Action::Note { .. } => {}
+            Action::Offered { .. } | Action::Note { .. } => {}
         }
     }
 
@@ -244,6 +244,9 @@ impl Coordinator {
                         scheduler::Event::Progress { worker, assignment, running, shards_done };
                     self.tell(context, event);
                 }
+            }
+            Message::Opened(run) => {
+                self.tell(context, scheduler::Event::RunOpened { worker, run });
             }
             Message::BlockDone(done) => self.block_done(context, worker, done),
             Message::ShardFailed { assignment, replica, fatal, error } => {

@@ -39,6 +39,7 @@ pub(super) enum Message {
     // To the coordinator.
     Hello { process: ProcessId, slots: u32 },
     Beat(Vec<(AssignmentId, Vec<u32>, u32)>),
+    Opened(RunId),
     BlockDone(BlockDone),
     ShardFailed { assignment: AssignmentId, replica: u32, fatal: bool, error: String },
     HandedBack(AssignmentId),

@@ -15,7 +15,7 @@ use common::id::{Block, StepId};
 use common::limits;
 use common::merge::{Merge, Partial};
 use common::state::{Layout, Segment};
-use common::wire::message::BlockDone;
+use common::wire::message::{BlockDone, ShardDone};
 
 /// Outcomes of a block's shards that wait for their siblings.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ pub(super) fn finish(
     learnt: bool,
     layout: &Layout,
     segments: &[Segment],
-    compute_us: u64,
+    (shards, compute_us): (Vec<ShardDone>, u64),
 ) -> (BlockDone, Partial) {
     let mut partial = root.unwrap_or_default();
     let has_tensors = learnt && partial.tensors.iter().any(Option::is_some);
@@ -91,6 +91,7 @@ pub(super) fn finish(
         weight: partial.weight,
         results,
         digest: partial.digest(layout),
+        shards,
         partial_bytes,
         compute_us,
         is_inline,

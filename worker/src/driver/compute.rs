@@ -14,7 +14,7 @@ use common::plan::{EpochOrder, Step, StepKind};
 use common::shard::{self, ShardError, ShardInput};
 use common::state::NetworkState;
 use common::wire::Message;
-use common::wire::message::{FromWorker, Progress};
+use common::wire::message::{FromWorker, Progress, ShardDone};
 use tokio::sync::mpsc;
 
 use super::block::{self, BlockMerge};
@@ -67,6 +67,8 @@ pub(super) struct Work {
     pub(super) finished: OnceLock<(FromWorker, Arc<Partial>)>,
     cancelled: AtomicBool,
     merge: BlockMerge<Partial>,
+    /// What there is to say of each shard that is done.
+    shards: Mutex<BTreeMap<u32, ShardDone>>,
     first_start: OnceLock<Instant>,
     running: Mutex<BTreeSet<u32>>,
     shards_done: AtomicU32,
@@ -92,6 +94,7 @@ impl Work {
             finished: OnceLock::new(),
             cancelled: AtomicBool::new(false),
             merge: BlockMerge::new(block, plan_step.replicas),
+            shards: Mutex::default(),
             first_start: OnceLock::new(),
             running: Mutex::default(),
             shards_done: AtomicU32::new(0),
@@ -106,6 +109,10 @@ impl Work {
 
     fn running(&self) -> std::sync::MutexGuard<'_, BTreeSet<u32>> {
         self.running.lock().expect("no code panics under this lock")
+    }
+
+    fn shards(&self) -> std::sync::MutexGuard<'_, BTreeMap<u32, ShardDone>> {
+        self.shards.lock().expect("no code panics under this lock")
     }
 
     fn progress(&self) -> Progress {
@@ -216,8 +223,12 @@ fn run_shard(work: &Work, base: &NetworkState, replica: u32) -> Event {
     let assignment = work.assignment;
     work.first_start.get_or_init(Instant::now);
     let failed = |fatal, error| Event::ShardFailed { assignment, replica, fatal, error };
+    let started = Instant::now();
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let partial = learn(work, base, replica)?;
+        let compute_us = started.elapsed().as_micros() as u64;
+        let digest = Partial::shard_digest(partial.as_ref(), &work.run.layout);
+        work.shards().insert(replica, ShardDone { digest, compute_us });
         Ok(match work.merge.insert(replica, partial) {
             Some(root) => finish(work, root),
             None => Ok(()),
@@ -288,7 +299,7 @@ fn finish(work: &Work, root: Option<Partial>) -> Result<(), String> {
         matches!(work.plan_step.kind, StepKind::Train { .. }),
         &work.run.layout,
         &work.run.merge_segments,
-        elapsed.as_micros() as u64,
+        (work.shards().values().copied().collect(), elapsed.as_micros() as u64),
     );
     let message = FromWorker::BlockDone(done);
     message.validate().map_err(|error| error.to_string())?;
@@ -341,6 +352,12 @@ mod tests {
                     assert_eq!(done.results, expected.results);
                     assert_eq!(done.weight, expected.weight);
                     assert_eq!(done.digest, expected.digest(&toy.run.layout));
+                    assert_eq!(done.shards.len(), block.replicas(plan_step.replicas).len());
+                    if block.level == 0 {
+                        let shard = (expected.weight > 0).then_some(&expected);
+                        let digest = Partial::shard_digest(shard, &toy.run.layout);
+                        assert_eq!(done.shards[0].digest, digest);
+                    }
                     let learnt = matches!(plan_step.kind, StepKind::Train { .. });
                     assert_eq!(done.is_inline, inline || !learnt || done.weight == 0);
                     assert_eq!(done.partial_bytes > 0, learnt && done.weight > 0);

@@ -134,7 +134,7 @@ fn what_is_begun_survives_the_connection() {
     env.tell(Event::Connected { heartbeat_timeout: TIMEOUT });
     let offer = Action::Offer { step: STEP, block: FOUR };
     let opened = env.tell(Event::RunOpened { run: RUN, parallel: 8 });
-    assert_eq!(opened, std::slice::from_ref(&offer));
+    assert_eq!(opened, [offer.clone(), Action::SayOpened { run: RUN }]);
     // What is kept answers an assignment of the same replicas.
     let drop = Action::DropAssignment { assignment: id(3) };
     assert_eq!(env.assign(3, Block::of_replica(2)), [drop, offer]);
@@ -148,7 +148,8 @@ fn another_run_ends_what_was_missed() {
     env.timeout();
     env.tell(Event::Connected { heartbeat_timeout: TIMEOUT });
     let drop = Action::DropPartial { step: STEP, block: Block::of_replica(0) };
-    assert_eq!(env.tell(Event::RunOpened { run: RunId(2), parallel: 8 }), [drop]);
+    let opened = Action::SayOpened { run: RunId(2) };
+    assert_eq!(env.tell(Event::RunOpened { run: RunId(2), parallel: 8 }), [drop, opened]);
 }
 
 #[test]

@@ -67,6 +67,7 @@ impl Session {
         }
         self.runs.insert(run, Run { parallel: parallel.max(1), is_open: true });
         self.offer_kept(run);
+        self.actions.push_back(Action::SayOpened { run });
     }
 
     pub(super) fn run_closed(&mut self, run: RunId) {

@@ -73,7 +73,8 @@ fn submission(state: Option<NetworkState>) -> Submission {
     let spec = RunSpec::default_digits();
     let dataset = Dataset::load(&spec.dataset).unwrap();
     let (train, test) = (dataset.train.manifest(), dataset.test.manifest());
-    Submission { spec, dataset, train, test, state, min_workers: 2 }
+    let settings = RunSettings { min_workers: Some(2), ..RunSettings::default() };
+    Submission { spec, dataset, train, test, state, settings }
 }
 
 #[tokio::test]
@@ -81,11 +82,11 @@ async fn a_submission_brings_state_and_missing_chunks_and_events_follow() {
     let sent = submission(Some(state(1.5)));
     let expected = sent.clone();
     let (client, peer) = start(welcome(), async move |mut peer: Peer| {
-        let FromClient::Submit { train, state: layout, min_workers: 2, .. } = peer.next().await
-        else {
+        let FromClient::Submit { train, state: layout, settings, .. } = peer.next().await else {
             panic!("no submission");
         };
         assert_eq!(train, expected.train);
+        assert_eq!(settings.min_workers, Some(2));
         let wanted = ToClient::NeedChunks { split: Split::Train, chunks: vec![0] };
         peer.say(wanted).await;
         let mut received = NetworkState::zeros(&layout.unwrap()).unwrap();

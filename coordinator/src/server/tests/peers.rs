@@ -13,13 +13,14 @@ use common::limits;
 use common::merge::{MergeTree, Partial};
 use common::model::{DataShape, Model};
 use common::plan::RunPlan;
+use common::run_settings::RunSettings;
 use common::shard::{self, ShardInput};
 use common::spec::{RunSpec, Split};
 use common::state::{Layout, NetworkState};
 use common::wire::codec::{FrameReader, Message, decode, encode, write};
 use common::wire::handshake::{self, HandshakeError};
 use common::wire::message::{
-    BlockDone, FromClient, FromWorker, Role, RunEvent, ToClient, ToWorker,
+    BlockDone, FromClient, FromWorker, Role, RunEvent, ShardDone, ToClient, ToWorker,
 };
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
@@ -138,7 +139,8 @@ impl TestPeer {
             train: data.train.manifest(),
             test: data.test.manifest(),
             state: state.map(NetworkState::layout),
-            min_workers: 1,
+            settings: RunSettings::default(),
+            replay: None,
         })
         .await;
         let segments = state.map(|state| state.layout().state_segments()).unwrap_or_default();
@@ -329,10 +331,13 @@ impl TestWorker {
         let (plan, data) = (&run.plan, &self.data);
         let input = ShardInput { plan, step: &step, order: order.as_ref(), base, data };
         let mut tree = MergeTree::of_block(block, step.replicas);
+        let mut shards = Vec::new();
         for replica in block.replicas(step.replicas) {
             let mut instance = run.model.replica().unwrap();
             let go_on = &mut |_, _| ControlFlow::Continue(());
             let partial = shard::run(&input, replica, instance.as_mut(), go_on).unwrap();
+            let digest = Partial::shard_digest(partial.as_ref(), &run.layout);
+            shards.push(ShardDone { digest, compute_us: 1 });
             tree.insert(Block::of_replica(replica), partial);
         }
         let partial = tree.into_root().unwrap_or_else(|| Partial {
@@ -353,6 +358,7 @@ impl TestWorker {
             weight: partial.weight,
             results: partial.results.clone(),
             digest: partial.digest(&run.layout),
+            shards,
             partial_bytes,
             compute_us: 1,
             is_inline,

@@ -1,6 +1,7 @@
 //! What is known of a submission on its way in, and why one is rejected.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,11 +9,14 @@ use common::dataset::{DatasetError, SplitManifest};
 use common::digest::Digest;
 use common::model::Model;
 use common::plan::RunPlan;
+use common::run_settings::RunSettings;
 use common::spec::{RunSpec, SpecError, Split};
 use common::state::{Layout, NetworkState, Segment, StateError};
+use common::wire::message::Replay;
 
 use super::super::connection::ClientId;
 use super::super::store::StoreFull;
+use crate::runs::RunsError;
 
 /// What a client is submitting.
 #[derive(Debug)]
@@ -36,7 +40,8 @@ pub(in crate::server) struct Open {
     pub(super) plan: RunPlan,
     pub(super) train: SplitManifest,
     pub(super) test: SplitManifest,
-    pub(super) min_workers: u32,
+    pub(super) settings: RunSettings,
+    pub(super) replay: Option<Replay>,
     /// The state that comes from the client.
     pub(super) incoming: Option<Incoming>,
     /// The model and its own initial state, once made.
@@ -60,9 +65,9 @@ pub(super) struct Incoming {
 }
 
 /// A run's model and its own initial state.
-pub(super) struct Made {
-    pub(super) model: Arc<dyn Model>,
-    pub(super) state: NetworkState,
+pub(in crate::server) struct Made {
+    pub(in crate::server) model: Arc<dyn Model>,
+    pub(in crate::server) state: NetworkState,
 }
 
 impl std::fmt::Debug for Made {
@@ -86,12 +91,12 @@ pub(in crate::server) struct CheckedChunk {
     pub(super) serial: u64,
     pub(super) split: Split,
     pub(super) chunk: u32,
-    pub(super) outcome: Result<Bytes, DatasetError>,
+    pub(super) outcome: Result<Bytes, UploadError>,
 }
 
 /// Why a submission is rejected.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum UploadError {
+pub(in crate::server) enum UploadError {
     #[error(transparent)]
     Spec(#[from] SpecError),
     #[error("{0:?} split: {1}")]
@@ -111,6 +116,10 @@ pub(super) enum UploadError {
     TooLong { limit: usize, found: usize },
     #[error(transparent)]
     Full(#[from] StoreFull),
+    #[error("the examples cannot be kept: {0}")]
+    Folder(RunsError),
+    #[error("the run has {steps} steps: expected a replay of these, found one up to step {end}")]
+    Replay { steps: u64, end: u64 },
     #[error("{0} runs wait already: try again when some have ended")]
     Runs(usize),
 }
@@ -118,11 +127,19 @@ pub(super) enum UploadError {
 impl UploadError {
     /// Whether the submission itself is wrong.
     pub(super) fn is_bad_input(&self) -> bool {
-        !matches!(self, Self::Full(_) | Self::Runs(_))
+        !matches!(self, Self::Full(_) | Self::Runs(_) | Self::Folder(_))
     }
 }
 
 impl Open {
+    /// The steps to do.
+    pub(super) fn steps(&self) -> Range<u64> {
+        match self.replay {
+            Some(Replay { first, steps }) => first..first + steps,
+            None => 0..self.plan.steps(),
+        }
+    }
+
     /// Whether model, chunks and state are here.
     pub(super) fn is_complete(&self) -> bool {
         let state = self.incoming.as_ref();

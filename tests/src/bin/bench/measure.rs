@@ -64,12 +64,16 @@ struct Run {
     workers: Vec<Child>,
     client: Child,
     _spec: tempfile::TempPath,
+    _runs: tempfile::TempDir,
 }
 
 impl Run {
     fn start(elements: u64, workers: u32, rounds: u64) -> Self {
         let program = std::env::current_exe().expect("a running program has a path");
-        let mut coordinator = spawn(&program, &["coordinator", "serve", "--listen", "127.0.0.1:0"]);
+        let runs = tempfile::tempdir().expect("a folder");
+        let folder = runs.path().to_string_lossy();
+        let serve = ["coordinator", "serve", "--listen", "127.0.0.1:0", "--runs", &folder];
+        let mut coordinator = spawn(&program, &serve);
         let mut line = String::new();
         let stdout = coordinator.stdout.take().expect("stdout is piped");
         BufReader::new(stdout).read_line(&mut line).expect("the coordinator says where it is");
@@ -81,7 +85,7 @@ impl Run {
         let submit = ["coordinator", "run", &*path, "--coordinator", &address, "--json"];
         let submit = [&submit[..], &["--min-workers", &workers]].concat();
         let client = spawn(&program, &submit);
-        Self { coordinator, workers: joined, client, _spec: spec }
+        Self { coordinator, workers: joined, client, _runs: runs, _spec: spec }
     }
 
     fn round_times(self) -> Vec<Duration> {
@@ -151,7 +155,10 @@ fn first_round() -> Duration {
 
 /// Resident bytes of a worker that has joined and waits.
 fn idle_worker() -> u64 {
-    let mut coordinator = spawn(&binaries().coordinator, &["serve", "--listen", "127.0.0.1:0"]);
+    let runs = tempfile::tempdir().expect("a folder");
+    let folder = runs.path().to_string_lossy();
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--runs", &folder];
+    let mut coordinator = spawn(&binaries().coordinator, &serve);
     let mut line = String::new();
     let stdout = coordinator.stdout.take().expect("stdout is piped");
     BufReader::new(stdout).read_line(&mut line).expect("the coordinator says where it is");

@@ -24,6 +24,7 @@ impl Process {
             Action::FinishBlock { assignment, step, block } => {
                 self.finish(context, assignment, step, block);
             }
+            Action::SayOpened { run } => self.say(context, Message::Opened(run)),
             Action::Offer { step, block } => {
                 let done = self.kept.get(&(step, block)).cloned();
                 context.ensure(done.is_some(), || format!("{step} {block} is offered, not kept"));

@@ -1,0 +1,115 @@
+//! `coordinator resume`.
+
+use clap::Args;
+use common::id::RunId;
+use common::run_settings::RunSettings;
+
+use super::Address;
+use super::exit::Failure;
+use crate::client::Client;
+
+/// What may change about a run without changing its bits.
+const SETTINGS: &str = "workers, checkpoint_every, keep_checkpoints, log_level";
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A run that failed or was cancelled goes on from its last checkpoint and ends in
+the same bits. (One whose coordinator died goes on by itself when the
+coordinator is started again.) --set changes how it is carried out:
+  workers=N           workers to wait for before it starts
+  checkpoint_every=W  rounds or seconds between two checkpoints: 10, 30s
+  keep_checkpoints=N  checkpoints to keep
+  log_level=FILTER    what the coordinator logs while the run is active
+Anything else would change the bits. --fork makes a new run instead, which does
+all the rounds of its spec from the last checkpoint's state.
+
+Examples:
+  coordinator resume 3
+  coordinator resume 3 --set workers=4 --set checkpoint_every=100
+  coordinator resume 3 --fork --set parameters.learning_rate=0.01 --set rounds=50")]
+pub(super) struct ResumeFlags {
+    /// The run's number, as `status` and `runs` print it
+    run: u64,
+    /// Change a setting; with --fork, anything of the spec
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
+    set: Vec<(String, String)>,
+    /// Make a new run that starts from the state of this one
+    #[arg(long)]
+    fork: bool,
+    #[command(flatten)]
+    address: Address,
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// Has a run go on, and prints its number.
+pub(super) fn resume(flags: ResumeFlags) -> Result<(), Failure> {
+    let (settings, changes) = split(flags.set, flags.fork)?;
+    let fork = flags.fork.then_some(changes);
+    let run = super::runtime()?.block_on(async {
+        let mut client = Client::connect(&flags.address.coordinator).await?;
+        client.resume(RunId(flags.run), settings, fork).await
+    })?;
+    super::print(&format!("{run}\n"))
+}
+
+/// Settings, and what is to change of the spec.
+fn split(
+    set: Vec<(String, String)>,
+    fork: bool,
+) -> Result<(RunSettings, Vec<(String, String)>), Failure> {
+    let (mut settings, mut changes) = (RunSettings::default(), Vec::new());
+    for (key, value) in set {
+        let bad = |expected: &dyn std::fmt::Display| {
+            Failure::bad_input(format!("--set {key}: expected {expected}, found {value:?}"))
+        };
+        let number = || value.parse::<u32>().ok().filter(|number| *number > 0);
+        match key.as_str() {
+            "workers" | "min_workers" => {
+                settings.min_workers = Some(number().ok_or_else(|| bad(&"a number from 1"))?);
+            }
+            "checkpoint_every" => {
+                settings.checkpoint_every = Some(value.parse().map_err(|error| bad(&error))?);
+            }
+            "keep_checkpoints" => {
+                settings.keep_checkpoints = Some(number().ok_or_else(|| bad(&"a number from 1"))?);
+            }
+            "log_level" => settings.log_level = Some(value),
+            _ if fork => changes.push((key, value)),
+            _ => {
+                return Err(Failure::bad_input(format!(
+                    "--set {key} would change the bits of the run: only {SETTINGS} may change; \
+                     --fork makes a new run with it"
+                )));
+            }
+        }
+    }
+    Ok((settings, changes))
+}
+
+#[cfg(test)]
+mod tests {
+    use common::run_settings::CheckpointEvery;
+
+    use super::*;
+
+    fn set(pairs: &[(&str, &str)], fork: bool) -> Result<(RunSettings, usize), String> {
+        let pairs = pairs.iter().map(|(key, value)| ((*key).into(), (*value).into()));
+        let split = split(pairs.collect(), fork);
+        split.map(|(settings, changes)| (settings, changes.len())).map_err(|it| format!("{it:?}"))
+    }
+
+    #[test]
+    fn only_what_keeps_the_bits_may_change() {
+        let (settings, _) = set(&[("workers", "4"), ("checkpoint_every", "9s")], false).unwrap();
+        assert_eq!(settings.min_workers, Some(4));
+        assert_eq!(settings.checkpoint_every, Some(CheckpointEvery::Seconds(9)));
+        let refused = set(&[("parameters.learning_rate", "1")], false).unwrap_err();
+        assert!(refused.contains("parameters.learning_rate would change the bits"), "{refused}");
+        assert_eq!(set(&[("replicas", "4"), ("workers", "2")], true).unwrap().1, 1);
+        assert!(set(&[("workers", "0")], false).unwrap_err().contains("from 1"));
+    }
+}

@@ -1,0 +1,305 @@
+//! The runs folder: all that must outlive a coordinator.
+//!
+//! ```text
+//! runs/
+//!   lock                       held by the coordinator that writes here
+//!   history.sqlite             what happened (see `ledger`); no run depends on it
+//!   data/<digest>              chunks of examples
+//!   7/run.json                 run 7, as it was submitted
+//!     start.safetensors        the state that it starts from, where a client sent one
+//!     round-12.safetensors     the state after round 12,
+//!     round-12.json            and what there is to know beside it: the checkpoint
+//!     outcome.json             how it ended
+//! ```
+//!
+//! Every file is written under a temporary name, made durable, and renamed, so
+//! that under its own name it is whole. A checkpoint is there once its manifest
+//! (`round-12.json`) is: that is written last, and removed first.
+//!
+//! | file | what |
+//! |---|---|
+//! | `files` | the few things that are done to files, so that tests can make each fail |
+//! | `records` | what the JSON files say |
+//! | `checkpoint` | writing, finding and reading checkpoints |
+//! | `data` | chunks of examples |
+
+mod checkpoint;
+mod data;
+mod files;
+mod records;
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use common::id::RunId;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use checkpoint::{Found, Restart};
+pub use files::{Files, OsFiles, WriteFile};
+pub use records::{
+    CheckpointRecord, FORMAT, Outcome, OutcomeState, Progress, SubmissionRecord, dataset_digest,
+};
+
+/// Longest JSON file that is read, in bytes: two manifests of as many chunks
+/// as there may be, and a spec.
+const RECORD_BYTES: u64 = 16 << 20;
+
+/// Most entries of a folder that are looked at.
+const ENTRIES: usize = 1 << 20;
+
+/// Why something is not in the runs folder, or cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum RunsError {
+    /// Another coordinator writes there.
+    #[error(
+        "another coordinator uses the runs folder {folder}: stop it, or give this one its own \
+         with --runs"
+    )]
+    Locked {
+        /// The folder.
+        folder: String,
+    },
+    /// A file or folder cannot be read or written.
+    #[error("{path}: {error}")]
+    Io {
+        /// The file.
+        path: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{path}: expected {expected}, found {found}")]
+    Content {
+        /// The file.
+        path: String,
+        /// What was expected.
+        expected: String,
+        /// What was found.
+        found: String,
+    },
+    /// A run that is not there.
+    #[error(
+        "run {run} is not in the runs folder {folder}: `coordinator runs` lists those that are"
+    )]
+    Unknown {
+        /// The run.
+        run: RunId,
+        /// The folder.
+        folder: String,
+    },
+    /// A state that is damaged or does not fit.
+    #[error(transparent)]
+    State(#[from] common::state::StateError),
+}
+
+impl RunsError {
+    fn io(path: &Path, error: io::Error) -> Self {
+        Self::Io { path: path.display().to_string(), error }
+    }
+
+    fn content(path: &Path, expected: impl ToString, found: impl ToString) -> Self {
+        let (expected, found) = (expected.to_string(), found.to_string());
+        Self::Content { path: path.display().to_string(), expected, found }
+    }
+}
+
+/// See the [module](self). Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct RunsFolder {
+    path: PathBuf,
+    files: Arc<dyn Files>,
+    /// Held as long as any clone lives; nothing for a reader.
+    _lock: Option<Arc<File>>,
+}
+
+impl RunsFolder {
+    /// The folder of a coordinator: made if it is not there, and locked.
+    pub fn open(path: &Path) -> Result<Self, RunsError> {
+        Self::open_with(path, Arc::new(OsFiles))
+    }
+
+    /// The same with other ways to write files.
+    pub fn open_with(path: &Path, files: Arc<dyn Files>) -> Result<Self, RunsError> {
+        let data = path.join(data::FOLDER);
+        fs::create_dir_all(&data).map_err(|error| RunsError::io(&data, error))?;
+        let lock = path.join("lock");
+        let file = File::create(&lock).map_err(|error| RunsError::io(&lock, error))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(RunsError::Locked { folder: path.display().to_string() });
+            }
+            Err(TryLockError::Error(error)) => return Err(RunsError::io(&lock, error)),
+        }
+        Ok(Self { path: path.to_owned(), files, _lock: Some(Arc::new(file)) })
+    }
+
+    /// The folder for one who only reads, whether or not a coordinator writes.
+    pub fn read(path: &Path) -> Result<Self, RunsError> {
+        fs::read_dir(path).map_err(|error| RunsError::io(path, error))?;
+        Ok(Self { path: path.to_owned(), files: Arc::new(OsFiles), _lock: None })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The runs that are there, in order.
+    pub fn runs(&self) -> Result<Vec<RunId>, RunsError> {
+        let names = names(&self.path)?;
+        let mut runs: Vec<RunId> =
+            names.iter().filter_map(|name| name.parse().ok().map(RunId)).collect();
+        runs.retain(|run| self.submission_path(*run).is_file());
+        runs.sort_unstable();
+        Ok(runs)
+    }
+
+    fn run_path(&self, run: RunId) -> PathBuf {
+        self.path.join(run.0.to_string())
+    }
+
+    fn submission_path(&self, run: RunId) -> PathBuf {
+        self.run_path(run).join("run.json")
+    }
+
+    fn outcome_path(&self, run: RunId) -> PathBuf {
+        self.run_path(run).join("outcome.json")
+    }
+
+    /// Makes a submitted run durable; `start` is the state that it starts
+    /// from, where a client sent one.
+    pub fn write_submission(
+        &self,
+        submission: &SubmissionRecord,
+        start: Option<&common::state::NetworkState>,
+    ) -> Result<(), RunsError> {
+        let folder = self.run_path(submission.run);
+        self.files.create_folder(&folder).map_err(|error| RunsError::io(&folder, error))?;
+        self.files.sync_folder(&self.path).map_err(|error| RunsError::io(&self.path, error))?;
+        if let Some(state) = start {
+            let path = self.start_path(submission.run);
+            self.write(&path, &mut |file| {
+                state.write_to(file, state.digest(), &Default::default())
+            })?;
+        }
+        self.write_record(&self.submission_path(submission.run), submission)
+    }
+
+    /// A run as it was submitted.
+    pub fn submission(&self, run: RunId) -> Result<SubmissionRecord, RunsError> {
+        let path = self.submission_path(run);
+        if !path.is_file() {
+            return Err(RunsError::Unknown { run, folder: self.path.display().to_string() });
+        }
+        let submission: SubmissionRecord = self.read_record(&path)?;
+        if submission.run != run {
+            return Err(RunsError::content(&path, format!("run {run}"), submission.run));
+        }
+        Ok(submission)
+    }
+
+    /// Makes durable how a run ended.
+    pub fn write_outcome(&self, run: RunId, outcome: &Outcome) -> Result<(), RunsError> {
+        self.write_record(&self.outcome_path(run), outcome)
+    }
+
+    /// How a run ended; nothing if it has not.
+    pub fn outcome(&self, run: RunId) -> Result<Option<Outcome>, RunsError> {
+        let path = self.outcome_path(run);
+        if !path.exists() {
+            return Ok(None);
+        }
+        self.read_record(&path).map(Some)
+    }
+
+    /// Forgets how a run ended: it goes on.
+    pub fn remove_outcome(&self, run: RunId) -> Result<(), RunsError> {
+        self.remove(&self.outcome_path(run))
+    }
+
+    fn start_path(&self, run: RunId) -> PathBuf {
+        self.run_path(run).join("start.safetensors")
+    }
+
+    fn write_record(&self, path: &Path, record: &impl Serialize) -> Result<(), RunsError> {
+        let text = serde_json::to_vec_pretty(record)
+            .map_err(|error| RunsError::io(path, io::Error::other(error)))?;
+        self.write(path, &mut |file| file.write_all(&text))
+    }
+
+    fn read_record<T: DeserializeOwned>(&self, path: &Path) -> Result<T, RunsError> {
+        let text = read_bounded(path, RECORD_BYTES)?;
+        serde_json::from_slice(&text)
+            .map_err(|error| RunsError::content(path, "a record of this version", error))
+    }
+
+    /// Writes a file so that under its own name it is whole, whatever happens.
+    fn write(
+        &self,
+        path: &Path,
+        content: &mut dyn FnMut(&mut dyn io::Write) -> io::Result<()>,
+    ) -> Result<(), RunsError> {
+        files::write_atomically(&*self.files, path, content)
+            .map_err(|error| RunsError::io(path, error))
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), RunsError> {
+        match self.files.remove(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(RunsError::io(path, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes what a coordinator left half written as it died, and chunks
+    /// that no run refers to. What cannot be removed stays.
+    pub fn clean(&self) -> Result<(), RunsError> {
+        let mut referred = BTreeSet::new();
+        for run in self.runs()? {
+            let folder = self.run_path(run);
+            for name in names(&folder)?.iter().filter(|name| files::is_temporary(name)) {
+                self.remove(&folder.join(name))?;
+            }
+            // Of a run that cannot be read, nobody knows what it needs.
+            let submission = self.submission(run)?;
+            for manifest in [&submission.train, &submission.test] {
+                referred.extend(manifest.chunks.iter().map(ToString::to_string));
+            }
+        }
+        let folder = self.path.join(data::FOLDER);
+        for name in names(&folder)?.iter().filter(|name| !referred.contains(*name)) {
+            self.remove(&folder.join(name))?;
+        }
+        Ok(())
+    }
+}
+
+/// Names of a folder's entries that are text.
+fn names(folder: &Path) -> Result<Vec<String>, RunsError> {
+    let entries = fs::read_dir(folder).map_err(|error| RunsError::io(folder, error))?;
+    let names =
+        entries.take(ENTRIES).filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    Ok(names.collect())
+}
+
+/// A file's bytes, unless they are too many.
+fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, RunsError> {
+    let error = |error| RunsError::io(path, error);
+    let file = File::open(path).map_err(error)?;
+    let found = file.metadata().map_err(error)?.len();
+    if found > limit {
+        return Err(RunsError::content(path, format!("at most {limit} bytes"), found));
+    }
+    let mut bytes = Vec::with_capacity(found as usize);
+    io::Read::read_to_end(&mut io::Read::take(file, limit), &mut bytes).map_err(error)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

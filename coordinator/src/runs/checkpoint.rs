@@ -1,0 +1,132 @@
+//! Checkpoints: a state and its manifest, by round.
+
+use std::path::{Path, PathBuf};
+
+use common::id::RunId;
+use common::state::NetworkState;
+
+use super::{CheckpointRecord, RunsError, RunsFolder, SubmissionRecord, names};
+
+/// A checkpoint that is whole.
+#[derive(Debug)]
+pub struct Found {
+    /// What its manifest says.
+    pub record: CheckpointRecord,
+    /// Its state.
+    pub state: NetworkState,
+}
+
+/// From where a run can go on.
+#[derive(Debug)]
+pub struct Restart {
+    /// The last checkpoint that is whole; nothing where the run starts anew.
+    pub checkpoint: Option<Found>,
+    /// Later ones that are not, each with what is wrong.
+    pub damaged: Vec<RunsError>,
+}
+
+impl RunsFolder {
+    fn state_path(&self, run: RunId, round: u64) -> PathBuf {
+        self.run_path(run).join(format!("round-{round}.safetensors"))
+    }
+
+    fn manifest_path(&self, run: RunId, round: u64) -> PathBuf {
+        self.run_path(run).join(format!("round-{round}.json"))
+    }
+
+    /// Makes a checkpoint durable. It is there once this returns.
+    pub fn write_checkpoint(
+        &self,
+        record: &CheckpointRecord,
+        state: &NetworkState,
+    ) -> Result<(), RunsError> {
+        let metadata = [("samebit.spec".to_owned(), record.spec.clone())].into();
+        let manifest = self.manifest_path(record.run, record.round);
+        // One of this round may be there from before the run went back.
+        self.remove(&manifest)?;
+        self.write(&self.state_path(record.run, record.round), &mut |file| {
+            state.write_to(file, record.digest, &metadata)
+        })?;
+        self.write_record(&manifest, record)
+    }
+
+    /// Rounds of which there is a checkpoint, in order.
+    pub fn checkpoints(&self, run: RunId) -> Result<Vec<u64>, RunsError> {
+        let round =
+            |name: &String| name.strip_prefix("round-")?.strip_suffix(".json")?.parse().ok();
+        let mut rounds: Vec<u64> = names(&self.run_path(run))?.iter().filter_map(round).collect();
+        rounds.sort_unstable();
+        Ok(rounds)
+    }
+
+    /// A checkpoint, checked: the state must have the digest that both files
+    /// say, and be of this run.
+    pub fn checkpoint(
+        &self,
+        submission: &SubmissionRecord,
+        round: u64,
+    ) -> Result<Found, RunsError> {
+        let run = submission.run;
+        let path = self.manifest_path(run, round);
+        let record: CheckpointRecord = self.read_record(&path)?;
+        if (record.run, record.round) != (run, round) {
+            let found = format!("round {} of run {}", record.round, record.run);
+            return Err(RunsError::content(&path, format!("round {round} of run {run}"), found));
+        }
+        if record.spec != submission.spec {
+            return Err(RunsError::content(&path, "the spec of run.json", "another one"));
+        }
+        let path = self.state_path(run, round);
+        let state = self.load(&path, Some(record.digest))?;
+        Ok(Found { record, state })
+    }
+
+    /// The last checkpoint of a run that is whole, up to a round.
+    pub fn restart(&self, submission: &SubmissionRecord, up_to: u64) -> Result<Restart, RunsError> {
+        let mut damaged = Vec::new();
+        let rounds = self.checkpoints(submission.run)?;
+        for round in rounds.into_iter().rev().filter(|round| *round <= up_to) {
+            match self.checkpoint(submission, round) {
+                Ok(found) => return Ok(Restart { checkpoint: Some(found), damaged }),
+                Err(error) => damaged.push(error),
+            }
+        }
+        Ok(Restart { checkpoint: None, damaged })
+    }
+
+    /// The state that a run starts from, where a client sent one.
+    pub fn start(&self, submission: &SubmissionRecord) -> Result<Option<NetworkState>, RunsError> {
+        let Some(digest) = submission.initial else { return Ok(None) };
+        self.load(&self.start_path(submission.run), Some(digest)).map(Some)
+    }
+
+    fn load(
+        &self,
+        path: &Path,
+        expected: Option<common::digest::Digest>,
+    ) -> Result<NetworkState, RunsError> {
+        let state = NetworkState::load(path)?;
+        let found = state.digest();
+        match expected {
+            Some(expected) if expected != found => Err(RunsError::content(
+                path,
+                format!("a state of digest {expected}, as its manifest says"),
+                found,
+            )),
+            _ => Ok(state),
+        }
+    }
+
+    /// Removes all checkpoints but the last `keep`, and those after `round`,
+    /// which a run that went back will write again.
+    pub fn prune(&self, run: RunId, round: u64, keep: u32) -> Result<(), RunsError> {
+        let rounds = self.checkpoints(run)?;
+        let (current, stale): (Vec<u64>, Vec<u64>) = rounds.iter().partition(|it| **it <= round);
+        let old = current.len().saturating_sub(keep.max(1) as usize);
+        for round in current.iter().take(old).chain(&stale) {
+            self.remove(&self.manifest_path(run, *round))?;
+            self.remove(&self.state_path(run, *round))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,34 @@
+//! Chunks of examples, by digest: what a run needs to go on when the client
+//! that sent them is long gone.
+
+use bytes::Bytes;
+use common::dataset::SplitManifest;
+use common::digest::Digest;
+use common::limits;
+
+use super::{RunsError, RunsFolder, read_bounded};
+
+/// The folder of the chunks.
+pub(super) const FOLDER: &str = "data";
+
+impl RunsFolder {
+    /// Makes a chunk durable, unless it is there.
+    pub fn write_chunk(&self, digest: Digest, content: &[u8]) -> Result<(), RunsError> {
+        let path = self.path.join(FOLDER).join(digest.to_string());
+        if path.is_file() {
+            return Ok(());
+        }
+        self.write(&path, &mut |file| file.write_all(content))
+    }
+
+    /// Chunk `index` of a split, checked.
+    pub fn chunk(&self, manifest: &SplitManifest, index: usize) -> Result<Bytes, RunsError> {
+        let digest = manifest.chunks[index];
+        let path = self.path.join(FOLDER).join(digest.to_string());
+        let content = Bytes::from(read_bounded(&path, limits::PAYLOAD_BYTES as u64)?);
+        manifest.check_chunk(index, &content).map_err(|error| {
+            RunsError::content(&path, "the chunk of examples that its name says", error)
+        })?;
+        Ok(content)
+    }
+}

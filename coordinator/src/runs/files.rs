@@ -1,0 +1,109 @@
+//! The few things that are done to files. Tests put their own in place of the
+//! system's, to make each of them fail, or to stop at it.
+
+use std::fmt::Debug;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// Bytes that are gathered before they are written.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// A file that is being written.
+pub trait WriteFile: Write + Send {
+    /// Makes what was written durable.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// What changes files and folders.
+pub trait Files: Debug + Send + Sync {
+    /// A new, empty file; one of this name is lost.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>>;
+    /// Gives a file another name; one of that name is lost.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Makes the names in a folder durable.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+    /// Makes a folder, unless it is there.
+    fn create_folder(&self, folder: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+}
+
+/// The system's files.
+#[derive(Clone, Copy, Debug)]
+pub struct OsFiles;
+
+impl WriteFile for File {
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_all()
+    }
+}
+
+impl Files for OsFiles {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
+        Ok(Box::new(File::create(path)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        File::open(folder)?.sync_all()
+    }
+
+    fn create_folder(&self, folder: &Path) -> io::Result<()> {
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            made => made,
+        }
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+}
+
+/// Ends of names that are not for good.
+const TEMPORARY: &str = ".temporary";
+
+/// Whether a file was never finished.
+pub(super) fn is_temporary(name: &str) -> bool {
+    name.ends_with(TEMPORARY)
+}
+
+/// Writes a file under a temporary name, makes it durable, renames it, and
+/// makes the name durable.
+pub(super) fn write_atomically(
+    files: &dyn Files,
+    path: &Path,
+    content: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let temporary = temporary(path);
+    let written = write(files, &temporary, content);
+    let renamed = written.and_then(|()| files.rename(&temporary, path));
+    if renamed.is_err() {
+        // It may never have been made; what is left of it goes at the next
+        // start.
+        let _ = files.remove(&temporary);
+    }
+    renamed?;
+    files.sync_folder(path.parent().unwrap_or(Path::new(".")))
+}
+
+fn write(
+    files: &dyn Files,
+    path: &Path,
+    content: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut file = BufWriter::with_capacity(BUFFER_BYTES, files.create(path)?);
+    content(&mut file)?;
+    file.flush()?;
+    file.get_mut().sync()
+}
+
+fn temporary(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(TEMPORARY);
+    path.with_file_name(name)
+}

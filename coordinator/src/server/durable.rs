@@ -1,0 +1,203 @@
+//! What the engine has written to the runs folder, and when.
+
+use std::time::Duration;
+
+use common::digest::Digest;
+use common::id::RunId;
+use common::limits;
+use common::run_settings::CheckpointEvery;
+use common::wire::handshake::BUILD;
+use common::wire::message::{NUMERIC_PROFILE, RunEvent};
+use serde::{Deserialize, Serialize};
+use tracing::{debug, error, info};
+
+use super::engine::Engine;
+use super::recorder::{Checkpoint, Checkpointed, Recorder, now_ms};
+use super::run::Phase;
+use crate::runs::{CheckpointRecord, FORMAT, Outcome, OutcomeState, RunsFolder, dataset_digest};
+
+/// Checkpoints that are kept of a run, unless configured.
+pub const KEEP_CHECKPOINTS: u32 = 3;
+
+/// Where runs are kept, and how.
+#[derive(Clone, Debug)]
+pub struct RunsConfig {
+    /// The folder.
+    pub folder: RunsFolder,
+    /// When to write checkpoints, beside the one at a run's end.
+    pub checkpoint_every: CheckpointEvery,
+    /// Checkpoints to keep of a run, the last ones; at least 1.
+    pub keep_checkpoints: u32,
+    /// What a run does when a checkpoint cannot be written.
+    pub on_checkpoint_error: OnCheckpointError,
+    /// Longest wait of a run that goes on for the workers that it had.
+    pub resume_wait: Duration,
+}
+
+impl RunsConfig {
+    /// What suits most.
+    pub fn new(folder: RunsFolder) -> Self {
+        Self {
+            folder,
+            checkpoint_every: CheckpointEvery::default(),
+            keep_checkpoints: KEEP_CHECKPOINTS,
+            on_checkpoint_error: OnCheckpointError::default(),
+            resume_wait: limits::RECONNECT_MAX,
+        }
+    }
+}
+
+/// What a run does when a checkpoint cannot be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum OnCheckpointError {
+    /// It goes on, says so, and tries again when the next one is due.
+    #[default]
+    Continue,
+    /// It fails.
+    Stop,
+}
+
+/// The runs folder and who writes there.
+#[derive(Debug)]
+pub(super) struct Durable {
+    pub(super) config: RunsConfig,
+    pub(super) recorder: Recorder,
+}
+
+/// Where the checkpoints of the active run stand.
+#[derive(Debug)]
+pub(super) struct Saving {
+    /// When the last one was begun, and of which round.
+    pub(super) begun: (tokio::time::Instant, u64),
+    /// Whether one is being written.
+    pub(super) under_way: bool,
+    /// The step that begins from the last one that was begun.
+    pub(super) step: Option<u64>,
+}
+
+impl Engine {
+    /// Has a checkpoint written if it is time for one.
+    pub(super) fn checkpoint_if_due(&mut self) {
+        let Some(durable) = &self.durable else { return };
+        let Some(active) = &self.active else { return };
+        let Some(run) = self.runs.get(&active.run) else { return };
+        let saving = &active.saving;
+        if saving.under_way || !active.is_kept() || active.base_step >= active.steps.end {
+            return;
+        }
+        let every = run.settings.checkpoint_every.unwrap_or(durable.config.checkpoint_every);
+        let (begun, round) = saving.begun;
+        if every.is_due(run.round.saturating_sub(round), self.now - begun) {
+            self.begin_checkpoint(None);
+        }
+    }
+
+    /// Has the active run's state written.
+    pub(super) fn begin_checkpoint(&mut self, digest: Option<Digest>) {
+        let Some(durable) = &self.durable else { return };
+        let Some(active) = &mut self.active else { return };
+        let Some(run) = self.runs.get(&active.run) else { return };
+        let submission = &active.submission;
+        let record = CheckpointRecord {
+            format: FORMAT,
+            run: active.run,
+            round: run.round,
+            step: active.base_step,
+            at_ms: now_ms(),
+            digest: Digest::of(b""),
+            bytes: 0,
+            dataset: dataset_digest(&submission.train, &submission.test),
+            spec: submission.text.clone(),
+            build: BUILD.into(),
+            numeric_profile: NUMERIC_PROFILE.into(),
+            workers: self.workers.len() as u32,
+            progress: active.progress(run, self.now),
+        };
+        active.saving =
+            Saving { begun: (self.now, run.round), under_way: true, step: Some(active.base_step) };
+        let keep = run.settings.keep_checkpoints.unwrap_or(durable.config.keep_checkpoints);
+        let state = active.state.clone();
+        durable.recorder.checkpoint(Checkpoint { record, digest, state, keep });
+    }
+
+    /// Has written what the active run would lose, before it ends without a
+    /// final state.
+    pub(super) fn save_what_is_there(&mut self) {
+        let is_news = |active: &super::active::ActiveRun| {
+            active.is_kept() && active.base_step > 0 && active.saving.step != Some(active.base_step)
+        };
+        if self.active.as_ref().is_some_and(is_news) {
+            self.begin_checkpoint(None);
+        }
+    }
+
+    /// Has written how a run ended.
+    pub(super) fn keep_outcome(&self, run: RunId, phase: Phase, reason: Option<String>) {
+        let (Some(durable), Some(ended)) = (&self.durable, self.runs.get(&run)) else { return };
+        let state = match phase {
+            Phase::Finished => OutcomeState::Finished,
+            Phase::Failed => OutcomeState::Failed,
+            Phase::Cancelled => OutcomeState::Cancelled,
+            Phase::Queued | Phase::Running => return,
+        };
+        if ended.is_replay {
+            return;
+        }
+        let (round, loss, digest) = (ended.round, ended.loss, ended.digest);
+        let outcome =
+            Outcome { format: FORMAT, at_ms: now_ms(), state, round, loss, digest, reason };
+        durable.recorder.outcome(run, outcome);
+    }
+
+    /// Takes in what came of a checkpoint.
+    pub(super) fn on_checkpointed(&mut self, done: Checkpointed) {
+        let Checkpointed { run, round, step, outcome } = done;
+        let Some(of) = self.runs.get_mut(&run) else { return };
+        let event = match &outcome {
+            Ok(saved) => {
+                debug!("run {run}: round {round} is on disk after {:.1} ms", saved.ms);
+                (of.checkpoint, of.unsaved) = (Some(round), None);
+                let (digest, bytes, ms) = (saved.digest, saved.bytes, saved.ms);
+                RunEvent::Checkpoint { run, round, digest, bytes, ms }
+            }
+            Err(error) => {
+                error!("run {run}: the checkpoint of round {round} cannot be written: {error}");
+                of.unsaved = Some(error.clone());
+                RunEvent::CheckpointFailed { run, round, error: error.clone() }
+            }
+        };
+        self.publish(run, event);
+        let Some(active) = self.active.as_mut().filter(|active| active.run == run) else { return };
+        active.saving.under_way = false;
+        match (active.final_digest, outcome) {
+            // What was written may be of a round before the last one.
+            (Some(digest), _) if step < active.steps.end => self.begin_checkpoint(Some(digest)),
+            (_, Err(error)) if self.stops_on_checkpoint_errors() => {
+                self.give_up(&format!(
+                    "the checkpoint of round {round} cannot be written: {error}; make room or \
+                     mend the runs folder, then `coordinator resume {run}`"
+                ));
+            }
+            (Some(digest), _) => self.finish_run(run, digest),
+            (None, _) => {}
+        }
+    }
+
+    fn stops_on_checkpoint_errors(&self) -> bool {
+        let stops =
+            |durable: &Durable| durable.config.on_checkpoint_error == OnCheckpointError::Stop;
+        self.durable.as_ref().is_some_and(stops)
+    }
+
+    /// Saves what an active run has come to before this coordinator goes.
+    pub(super) fn save_before_going(&mut self) {
+        let Some(run) = self.active.as_ref().map(|active| active.run) else { return };
+        if self.durable.is_some() {
+            info!("run {run} goes on when a coordinator is started on this runs folder again");
+            self.save_what_is_there();
+        } else {
+            tracing::warn!("run {run} ends with this coordinator");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! A client's wish to take a run up again that is over, or to fork it.
+
+use std::sync::Arc;
+
+use common::id::RunId;
+use common::model::Registry;
+use common::run_settings::RunSettings;
+use common::spec::RunSpec;
+use common::wire::message::ToClient;
+
+use super::connection::ClientId;
+use super::engine::{Engine, Event};
+use super::recover::{RecoverError, Recovered, prepare, unfinished};
+use super::run::Phase;
+use crate::runs::{RunsFolder, SubmissionRecord};
+
+/// A run that was read from the folder, or cannot be.
+#[derive(Debug)]
+pub(super) struct Reread {
+    client: ClientId,
+    of: RunId,
+    /// The run, and the round that it is forked from.
+    outcome: Result<(Recovered, Option<u64>), String>,
+}
+
+impl Engine {
+    /// Reads a run from the folder to take it up again.
+    pub(super) fn resume(
+        &mut self,
+        client: ClientId,
+        of: RunId,
+        settings: RunSettings,
+        fork: Option<Vec<(String, String)>>,
+    ) {
+        let folder = match self.may_resume(of, fork.is_some()) {
+            Ok(folder) => folder,
+            Err(reason) => return self.reject(client, true, reason),
+        };
+        let fork = fork.map(|changes| (self.next_run(), changes));
+        if fork.is_none()
+            && let Some(run) = self.runs.get_mut(&of)
+        {
+            // Nobody else is to take it up meanwhile.
+            run.is_rereading = true;
+        }
+        let registry = self.registry.clone();
+        self.spawn(move || {
+            let outcome = reread(&folder, &registry, of, settings, fork);
+            Event::Reread(Box::new(Reread { client, of, outcome }))
+        });
+    }
+
+    fn may_resume(&self, of: RunId, is_fork: bool) -> Result<RunsFolder, String> {
+        let Some(durable) = &self.durable else {
+            return Err("this coordinator keeps no runs: start it with --runs".into());
+        };
+        let Some(run) = self.runs.get(&of) else {
+            return Err(format!("run {of} is unknown: `coordinator status` names the runs"));
+        };
+        let state = run.status().state;
+        match run.phase {
+            _ if run.is_rereading => Err(format!("run {of} is being taken up already")),
+            Phase::Finished if !is_fork => Err(format!(
+                "run {of} is finished: nothing is left to do; --fork makes a new run from its state"
+            )),
+            Phase::Queued | Phase::Running if !is_fork => Err(format!(
+                "run {of} is {state} and goes on by itself: `coordinator follow {of}` shows it"
+            )),
+            _ => Ok(durable.config.folder.clone()),
+        }
+    }
+
+    /// Queues a run that was read from the folder.
+    pub(super) fn on_reread(&mut self, reread: Reread) {
+        let Reread { client, of, outcome } = reread;
+        if let Some(run) = self.runs.get_mut(&of) {
+            run.is_rereading = false;
+        }
+        let (mut recovered, forked_at) = match outcome {
+            Ok(recovered) => recovered,
+            Err(reason) => return self.reject(client, true, reason),
+        };
+        if let Err(reason) = self.make_room(&mut recovered) {
+            return self.reject(client, false, reason);
+        }
+        let mut run = recovered.run;
+        match forked_at {
+            Some(round) => self.keep_submission(client, run, Some((of, round))),
+            None => {
+                if let Some(before) = self.runs.remove(&of) {
+                    run.events = before.events;
+                    run.is_told_of = before.is_told_of;
+                }
+                self.runs.insert(of, run);
+                self.send_client(client, ToClient::Accepted { run: of });
+                self.queue_run(of);
+            }
+        }
+    }
+}
+
+/// Reads the run as it stands at its last checkpoint; for a fork, as a new
+/// run with a changed spec that starts from there.
+fn reread(
+    folder: &RunsFolder,
+    registry: &Registry,
+    of: RunId,
+    settings: RunSettings,
+    fork: Option<(RunId, Vec<(String, String)>)>,
+) -> Result<(Recovered, Option<u64>), String> {
+    let text = |error: RecoverError| format!("run {of} cannot be taken up: {error}");
+    let mut record = folder.submission(of).map_err(|error| text(error.into()))?;
+    record.settings = settings.or(record.settings);
+    let recovered = unfinished(folder, registry, &record).map_err(text)?;
+    let Some((id, changes)) = fork else {
+        folder.write_submission(&record, None).map_err(|error| text(error.into()))?;
+        folder.remove_outcome(of).map_err(|error| text(error.into()))?;
+        return Ok((recovered, None));
+    };
+    let round = recovered.run.round;
+    let forked = forked(registry, record, id, &changes, recovered)?;
+    Ok((forked, Some(round)))
+}
+
+/// A new run of a changed spec, from the state of another one.
+fn forked(
+    registry: &Registry,
+    record: SubmissionRecord,
+    id: RunId,
+    changes: &[(String, String)],
+    from: Recovered,
+) -> Result<Recovered, String> {
+    let mut table: toml::Table =
+        record.spec.parse().map_err(|error| format!("the spec of run {}: {error}", record.run))?;
+    for (key, value) in changes {
+        RunSpec::set(&mut table, key, value).map_err(|error| error.to_string())?;
+    }
+    let spec = RunSpec::from_table(table).map_err(|error| error.to_string())?;
+    let record = SubmissionRecord { run: id, spec: spec.to_toml(), ..record };
+    let Some(state) = from.run.state.clone() else { return Err("it has no state".into()) };
+    let initial = Some(state.digest());
+    let (mut submission, own) = prepare(registry, &record).map_err(|error| error.to_string())?;
+    own.check_same_tensors(&state).map_err(|error| error.to_string())?;
+    let mut state = Arc::unwrap_or_clone(state);
+    state.set_rules(&spec.merge).map_err(|error| error.to_string())?;
+    submission.initial = initial;
+    Ok(from.forked(&record, submission, state))
+}

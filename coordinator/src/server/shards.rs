@@ -1,0 +1,135 @@
+//! The shards of the current step: who was given them, how often, and what
+//! they gave. Two answers of one shard must be equal, whoever gave them.
+
+use std::collections::BTreeSet;
+
+use common::digest::Digest;
+use common::id::{Block, ProcessId};
+use common::wire::message::ShardDone;
+
+/// First bytes under the digest of a step's shards.
+const STEP: &[u8] = b"samebit-step-1\n";
+
+/// What a shard gave, and where.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Shard {
+    /// Name of the worker.
+    pub(super) worker: String,
+    /// How often the shard had been handed out by then, at least 1.
+    pub(super) attempt: u32,
+    pub(super) done: ShardDone,
+}
+
+/// Two answers of a shard that differ.
+#[derive(Debug, PartialEq)]
+pub(super) struct Difference {
+    pub(super) replica: u32,
+    /// The first answer.
+    pub(super) first: Shard,
+    /// The second one's digest.
+    pub(super) second: Digest,
+}
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(super) struct Shards {
+    replicas: u32,
+    /// By replica; empty until the first one is handed out or done.
+    attempts: Vec<u32>,
+    done: Vec<Option<Shard>>,
+    /// Who was given what.
+    given: BTreeSet<(Block, ProcessId)>,
+}
+
+impl Shards {
+    /// Those of a step of so many.
+    pub(super) fn new(replicas: u32) -> Self {
+        let count = replicas as usize;
+        Self { replicas, attempts: vec![0; count], done: vec![None; count], given: BTreeSet::new() }
+    }
+
+    /// A block is handed out.
+    pub(super) fn give(&mut self, block: Block, process: ProcessId) {
+        for replica in block.replicas(self.replicas) {
+            self.attempts[replica as usize] += 1;
+        }
+        self.given.insert((block, process));
+    }
+
+    /// Whether a process was given a part of the block, or something around
+    /// it.
+    pub(super) fn was_given(&self, block: Block, process: ProcessId) -> bool {
+        let touches = |given: Block| given.contains(block) || block.contains(given);
+        self.given.iter().any(|(given, to)| *to == process && touches(*given))
+    }
+
+    /// Compares a block's shards with what is known of them, and keeps those
+    /// that are new: one for each replica of the block.
+    pub(super) fn take(
+        &mut self,
+        worker: &str,
+        block: Block,
+        shards: &[ShardDone],
+    ) -> Result<(), Box<Difference>> {
+        for (replica, done) in block.replicas(self.replicas).zip(shards) {
+            let attempt = self.attempts[replica as usize].max(1);
+            let place = &mut self.done[replica as usize];
+            match place {
+                Some(first) if first.done.digest != done.digest => {
+                    let (first, second) = (first.clone(), done.digest);
+                    return Err(Box::new(Difference { replica, first, second }));
+                }
+                Some(_) => {}
+                None => *place = Some(Shard { worker: worker.to_owned(), attempt, done: *done }),
+            }
+        }
+        Ok(())
+    }
+
+    /// The first shards of a complete step, in replica order.
+    pub(super) fn all(&self) -> impl Iterator<Item = (u32, &Shard)> {
+        let numbered = (0..).zip(&self.done);
+        numbered.filter_map(|(replica, shard)| Some((replica, shard.as_ref()?)))
+    }
+
+    /// SHA-256 over the 15 bytes `samebit-step-1\n` and the digests of all
+    /// shards, in order: the same on every cluster.
+    pub(super) fn digest(&self) -> Digest {
+        Digest::of_digests(STEP, self.all().map(|(_, shard)| &shard.done.digest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn done(text: &[u8]) -> ShardDone {
+        ShardDone { digest: Digest::of(text), compute_us: 1 }
+    }
+
+    #[test]
+    fn the_first_answer_counts_and_another_one_is_found() {
+        let block = Block { level: 1, index: 1 };
+        let mut shards = Shards::new(3);
+        shards.give(block, ProcessId(7));
+        shards.take("one", block, &[done(b"a")]).unwrap();
+        shards.give(block, ProcessId(8));
+        shards.take("two", block, &[done(b"a")]).unwrap();
+        let all: Vec<_> = shards.all().collect();
+        let expected = Shard { worker: "one".into(), attempt: 1, done: done(b"a") };
+        assert_eq!(all, [(2, &expected)]);
+        let difference = shards.take("two", Block::of_replica(2), &[done(b"b")]).unwrap_err();
+        assert_eq!((difference.replica, difference.second), (2, Digest::of(b"b")));
+        assert_eq!(difference.first, expected);
+    }
+
+    #[test]
+    fn only_what_was_given_may_be_claimed() {
+        let mut shards = Shards::new(8);
+        shards.give(Block { level: 1, index: 0 }, ProcessId(7));
+        assert!(shards.was_given(Block::of_replica(1), ProcessId(7)));
+        assert!(shards.was_given(Block { level: 2, index: 0 }, ProcessId(7)));
+        assert!(!shards.was_given(Block::of_replica(2), ProcessId(7)));
+        assert!(!shards.was_given(Block::of_replica(1), ProcessId(8)));
+    }
+}

@@ -1,0 +1,114 @@
+//! From a complete submission to a queued run: made durable first, where
+//! there is a runs folder, so that no run is accepted that could be lost.
+
+use common::id::RunId;
+use common::state::NetworkState;
+use common::wire::message::ToClient;
+use tracing::info;
+
+use super::connection::ClientId;
+use super::engine::{Engine, Event};
+use super::recorder::now_ms;
+use super::run::{Run, Submission};
+use crate::runs::{FORMAT, SubmissionRecord};
+use crate::scheduler::{self, Gathering};
+
+/// A complete submission that is durable, or cannot be.
+#[derive(Debug)]
+pub(super) struct Submitted {
+    /// Who sent it.
+    client: ClientId,
+    run: Box<Run>,
+    outcome: Result<(), String>,
+}
+
+impl Engine {
+    /// The number of the next run. It is taken, whatever comes of it.
+    pub(super) fn next_run(&mut self) -> RunId {
+        self.last_run += 1;
+        RunId(self.last_run)
+    }
+
+    /// Keeps a complete submission, then queues it.
+    pub(super) fn keep_submission(
+        &mut self,
+        client: ClientId,
+        run: Run,
+        forked_from: Option<(RunId, u64)>,
+    ) {
+        let run = Box::new(run);
+        let Some(durable) = self.durable.as_ref().filter(|_| !run.is_replay) else {
+            return self.on_submitted(Submitted { client, run, outcome: Ok(()) });
+        };
+        let folder = durable.config.folder.clone();
+        let Some(submission) = run.submission.clone() else { return };
+        let record = record(&run, &submission, forked_from);
+        // Where the model makes the state, it will again.
+        let start = run.state.clone().filter(|_| submission.initial.is_some());
+        self.spawn(move || {
+            let start = start.as_deref() as Option<&NetworkState>;
+            let outcome = folder.write_submission(&record, start);
+            let outcome = outcome.map_err(|error| error.to_string());
+            Event::Submitted(Submitted { client, run, outcome })
+        });
+    }
+
+    /// Queues a run that is durable.
+    pub(super) fn on_submitted(&mut self, submitted: Submitted) {
+        let Submitted { client, run, outcome } = submitted;
+        let id = run.id;
+        if let Err(error) = outcome {
+            self.let_go(&run);
+            let reason = format!("the run cannot be kept: {error}; mend the runs folder");
+            return self.reject(client, false, reason);
+        }
+        info!("run {id} is queued: model {}", run.model_name);
+        self.runs.insert(id, *run);
+        self.forget_old_runs();
+        self.send_client(client, ToClient::Accepted { run: id });
+        self.queue_run(id);
+    }
+
+    /// Has a known run wait for its turn.
+    pub(super) fn queue_run(&mut self, id: RunId) {
+        let Some(run) = self.runs.get(&id) else { return };
+        let min_workers = run.min_workers();
+        let gathering = match (&run.restart, &self.durable) {
+            (Some(restart), Some(durable)) => {
+                let (workers, wait) = (restart.workers, durable.config.resume_wait);
+                Some(Gathering { workers, wait })
+            }
+            _ => None,
+        };
+        self.publish_waiting(id);
+        self.tell(scheduler::Event::RunSubmitted { run: id, min_workers, gathering });
+    }
+
+    /// Gives back what a run holds of the store.
+    fn let_go(&mut self, run: &Run) {
+        self.store.unreserve(run.reserved);
+        if let Some(submission) = &run.submission {
+            self.store.release(&submission.train);
+            self.store.release(&submission.test);
+        }
+    }
+}
+
+/// What is kept of a submission.
+fn record(
+    run: &Run,
+    submission: &Submission,
+    forked_from: Option<(RunId, u64)>,
+) -> SubmissionRecord {
+    SubmissionRecord {
+        format: FORMAT,
+        run: run.id,
+        at_ms: now_ms(),
+        spec: submission.text.clone(),
+        settings: run.settings.clone(),
+        initial: submission.initial,
+        forked_from,
+        train: submission.train.clone(),
+        test: submission.test.clone(),
+    }
+}
