@@ -4,12 +4,14 @@
 //! ```text
 //! cli                          F5  commands, flags, what people see
 //! server  client  local  runs  F4  sockets, timers, processes, files
+//! ledger                       F4  the history of runs
 //! scheduler                    F3  pure: who does what, who is lost
 //! reference                    F1  a whole run in one process, no socket
 //! ```
 
 pub mod cli;
 pub mod client;
+pub mod ledger;
 pub mod local;
 pub mod reference;
 pub mod runs;

@@ -127,12 +127,25 @@ const RULES: &[Rule] = &[
         paths: &[
             "coordinator/src/server",
             "coordinator/src/client",
+            "coordinator/src/ledger",
             "coordinator/src/local",
             "coordinator/src/reference",
             "worker/src/driver",
         ],
         except: &[],
         banned: &["crate::cli", "common::settings"],
+    },
+    Rule {
+        why: "only the history knows its database",
+        paths: &["coordinator/src", "common/src", "worker/src"],
+        except: &["coordinator/src/ledger"],
+        banned: &["rusqlite"],
+    },
+    Rule {
+        why: "the history knows its rows alone",
+        paths: &["coordinator/src/ledger"],
+        except: &[],
+        banned: &["tokio", "common::state", "crate::server", "crate::client", "crate::scheduler"],
     },
     Rule {
         why: "a picture depends on nothing but its numbers: no I/O, clock or libm of the host",

@@ -1,0 +1,43 @@
+//! The history of runs, in SQLite: what a coordinator records while it works,
+//! and what is read of it later, beside a coordinator or without one.
+//!
+//! ```text
+//! server ── Record … ──▶ Ledger ──▶ history.sqlite ──▶ LedgerReader ──▶ cli
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `record` | what can be recorded |
+//! | `writer` | the [`Ledger`]: records in, a transaction at a time |
+//! | `reader`, `pages`, `rows` | the [`LedgerReader`]: rows out, a page at a time |
+//! | `schema` | the tables, and how older ones are brought up to date |
+//! | `damage` | a damaged file is found, and put aside |
+//! | `event` | an event of a run as columns, and as JSON that keeps every bit |
+//! | `error` | what can go wrong |
+//!
+//! The history is for people, for what follows a run later, and for checks:
+//! no outcome of a run depends on it, and a run goes on without it.
+
+mod damage;
+mod error;
+mod event;
+mod pages;
+mod reader;
+mod record;
+mod rows;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use error::LedgerError;
+pub use pages::Pages;
+pub use reader::{LedgerReader, RUN_EVENTS};
+pub use record::{
+    CheckpointRow, EndRow, EventKind, EventRow, Record, RunRow, RunState, ShardRow, StepRow,
+};
+pub use rows::{StepName, StoredRun, StoredShard, StoredStep};
+pub use writer::Ledger;
+
+/// Name of the file in the folder of runs.
+pub const FILE: &str = "history.sqlite";

@@ -1,0 +1,230 @@
+//! What can be recorded of runs. Plain values: times are milliseconds since
+//! 1970 (UTC), steps and replicas count from 0, rounds from 1.
+
+use common::digest::Digest;
+use common::id::RunId;
+use common::wire::message::RunEvent;
+use serde::Serialize;
+
+/// One thing to record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// A run was queued. Of a run that is recorded already, only its end is
+    /// dropped: it was taken up again.
+    Run(RunRow),
+    /// What is recorded of steps from this one on is dropped, and so are
+    /// checkpoints of later ones: the run goes on from before it. Events stay.
+    Rewind {
+        /// The run.
+        run: RunId,
+        /// The step that comes next.
+        step: u64,
+    },
+    /// A merged step. It replaces what was recorded of the same step.
+    Step(StepRow),
+    /// Something worth telling.
+    Event(EventRow),
+    /// A durable checkpoint.
+    Checkpoint(CheckpointRow),
+    /// The run is over.
+    Ended(EndRow),
+}
+
+/// A run as it was queued.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunRow {
+    /// The run.
+    pub run: RunId,
+    /// When it was queued.
+    pub at_ms: u64,
+    /// Name of its model.
+    pub model: String,
+    /// Its spec, as TOML.
+    pub spec: String,
+    /// Identity of its data.
+    pub dataset: Digest,
+    /// Training rounds.
+    pub rounds: u64,
+    /// Steps: rounds, labellings and evaluations.
+    pub steps: u64,
+    /// The run that it was forked from, and the rounds that it took over.
+    pub forked_from: Option<(RunId, u64)>,
+}
+
+/// A merged step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepRow {
+    /// The run.
+    pub run: RunId,
+    /// The step.
+    pub step: u64,
+    /// When it was merged.
+    pub at_ms: u64,
+    /// What clients were told of it: [`RunEvent::Round`],
+    /// [`RunEvent::Labelled`] or [`RunEvent::Evaluation`].
+    pub event: RunEvent,
+    /// Digest of the state after it.
+    pub digest: Digest,
+    /// The shards that it was merged of, one for each replica.
+    pub shards: Vec<ShardRow>,
+}
+
+/// A shard whose outcome counted.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ShardRow {
+    /// The replica.
+    pub replica: u32,
+    /// Name of the worker that computed it.
+    pub worker: String,
+    /// Which handing out of the shard this was, from 1: more than 1 means that
+    /// it was handed out more than once.
+    pub attempt: u32,
+    /// Digest of its outcome.
+    pub digest: Digest,
+    /// Time that it took to compute, µs.
+    pub compute_us: u64,
+}
+
+/// Something worth telling.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EventRow {
+    /// The run.
+    pub run: RunId,
+    /// When.
+    pub at_ms: u64,
+    /// The step at which the run was.
+    pub step: Option<u64>,
+    /// What kind of thing.
+    pub kind: EventKind,
+    /// Name of the worker that it is about.
+    pub worker: Option<String>,
+    /// More, in words.
+    pub detail: String,
+}
+
+/// What kind of thing an event tells. Of kinds that are about shards,
+/// [`EventRow::detail`] begins with their number, as in `4 shards of step 3`;
+/// without a number it is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// A worker joined.
+    Joined,
+    /// A worker said goodbye.
+    Left,
+    /// A worker was lost. The detail says how, of memory too, where known.
+    Lost,
+    /// Shards were handed to another worker than had them.
+    Reassigned,
+    /// Shards are slow, and were handed to a second worker.
+    Slow,
+    /// Shards came in that were there already.
+    Duplicate,
+    /// A shard failed.
+    Error,
+    /// Shards were offered by a worker that had finished them before, and not
+    /// computed anew.
+    Offered,
+    /// The run was taken up again.
+    Resumed,
+    /// A checkpoint could not be written.
+    CheckpointFailed,
+    /// Shards that two workers computed differ.
+    Audit,
+}
+
+impl EventKind {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Joined,
+        Self::Left,
+        Self::Lost,
+        Self::Reassigned,
+        Self::Slow,
+        Self::Duplicate,
+        Self::Error,
+        Self::Offered,
+        Self::Resumed,
+        Self::CheckpointFailed,
+        Self::Audit,
+    ];
+
+    /// The name that it is stored by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Joined => "joined",
+            Self::Left => "left",
+            Self::Lost => "lost",
+            Self::Reassigned => "reassigned",
+            Self::Slow => "slow",
+            Self::Duplicate => "duplicate",
+            Self::Error => "error",
+            Self::Offered => "offered",
+            Self::Resumed => "resumed",
+            Self::CheckpointFailed => "checkpoint_failed",
+            Self::Audit => "audit",
+        }
+    }
+}
+
+/// A durable checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CheckpointRow {
+    /// The run.
+    pub run: RunId,
+    /// When it was durable.
+    pub at_ms: u64,
+    /// Training rounds that it holds.
+    pub round: u64,
+    /// The step that comes next.
+    pub step: u64,
+    /// Digest of its state.
+    pub digest: Digest,
+    /// Its size, in bytes.
+    pub bytes: u64,
+    /// Time that it took to write, ms.
+    pub ms: f64,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndRow {
+    /// The run.
+    pub run: RunId,
+    /// When.
+    pub at_ms: u64,
+    /// How.
+    pub state: RunState,
+    /// Digest of the final state, where there is one.
+    pub digest: Option<Digest>,
+    /// Why, where it failed.
+    pub reason: Option<String>,
+    /// What clients were told: [`RunEvent::Finished`], [`RunEvent::Failed`] or
+    /// [`RunEvent::Cancelled`].
+    pub event: RunEvent,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunState {
+    /// Well.
+    Finished,
+    /// It could not go on.
+    Failed,
+    /// Somebody cancelled it.
+    Cancelled,
+}
+
+impl RunState {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Finished, Self::Failed, Self::Cancelled];
+
+    /// The name that it is stored by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}

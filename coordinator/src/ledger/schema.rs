@@ -1,0 +1,171 @@
+//! The tables, and how those of an older version are brought up to date.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::error::LedgerError;
+
+/// Largest history, in bytes: some hundreds of millions of shards.
+pub(super) const FILE_BYTES: u64 = 16 << 30;
+
+/// Longest wait for another process that holds the file.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// From each version to the next one, beginning with an empty file. What was
+/// released is never changed, only added to. Events are kept as JSON: a field
+/// that is added to `RunEvent` needs a step here that adds it to those stored.
+const MIGRATIONS: [&str; VERSION as usize] = [
+    "CREATE TABLE runs (
+        run INTEGER PRIMARY KEY,
+        at_ms INTEGER NOT NULL,
+        model TEXT NOT NULL,
+        spec TEXT NOT NULL,
+        dataset BLOB NOT NULL,
+        rounds INTEGER NOT NULL,
+        steps INTEGER NOT NULL,
+        forked_run INTEGER,
+        forked_round INTEGER,
+        ended_ms INTEGER,
+        state TEXT,
+        digest BLOB,
+        reason TEXT,
+        ended TEXT
+     ) STRICT;
+     CREATE TABLE rounds (
+        run INTEGER NOT NULL,
+        step INTEGER NOT NULL,
+        at_ms INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        round INTEGER,
+        epoch INTEGER NOT NULL,
+        examples INTEGER NOT NULL,
+        loss REAL,
+        accuracy REAL,
+        metrics TEXT,
+        compute_ms REAL,
+        synchronisation_ms REAL,
+        bytes INTEGER,
+        workers INTEGER,
+        digest BLOB NOT NULL,
+        event TEXT NOT NULL,
+        PRIMARY KEY (run, step)
+     ) STRICT;
+     CREATE TABLE workers (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE
+     ) STRICT;
+     CREATE TABLE shards (
+        run INTEGER NOT NULL,
+        step INTEGER NOT NULL,
+        replica INTEGER NOT NULL,
+        worker INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        digest BLOB NOT NULL,
+        compute_us INTEGER NOT NULL,
+        PRIMARY KEY (run, step, replica)
+     ) STRICT, WITHOUT ROWID;
+     CREATE TABLE events (
+        id INTEGER PRIMARY KEY,
+        run INTEGER NOT NULL,
+        at_ms INTEGER NOT NULL,
+        step INTEGER,
+        kind TEXT NOT NULL,
+        worker INTEGER,
+        detail TEXT NOT NULL
+     ) STRICT;
+     CREATE TABLE checkpoints (
+        run INTEGER NOT NULL,
+        step INTEGER NOT NULL,
+        at_ms INTEGER NOT NULL,
+        round INTEGER NOT NULL,
+        digest BLOB NOT NULL,
+        bytes INTEGER NOT NULL,
+        ms REAL,
+        PRIMARY KEY (run, step)
+     ) STRICT;",
+    // Listing runs looks for the last round and the last evaluation of each;
+    // the events of one run lie among those of all.
+    "CREATE INDEX rounds_by_kind ON rounds (run, kind, step);
+     CREATE INDEX events_by_run ON events (run);",
+];
+
+/// The version that this program writes.
+pub(super) const VERSION: u32 = 2;
+
+/// The first version that can be read as it is: later ones only added indexes.
+const READABLE: u32 = 1;
+
+/// Brings the tables up to date, each version in one transaction.
+pub(super) fn migrate(path: &Path, connection: &mut Connection) -> Result<(), LedgerError> {
+    let of = |error| LedgerError::of(path, error);
+    let begun = found(path, connection)?;
+    if begun == 0 && has_tables(connection).map_err(of)? {
+        return Err(damaged(path, "it holds tables of something else"));
+    }
+    for (version, step) in (1..=VERSION).zip(MIGRATIONS).skip(begun as usize) {
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(of)?;
+        transaction.execute_batch(step).map_err(of)?;
+        transaction.pragma_update(None, "user_version", version).map_err(of)?;
+        transaction.commit().map_err(of)?;
+    }
+    check_tables(path, connection)
+}
+
+/// Checks that the tables are such as can be read.
+pub(super) fn check(path: &Path, connection: &Connection) -> Result<(), LedgerError> {
+    match found(path, connection)? {
+        READABLE..=VERSION => check_tables(path, connection),
+        _ => Err(damaged(path, "it has no tables yet")),
+    }
+}
+
+/// The version of the file; 0 of an empty one.
+fn found(path: &Path, connection: &Connection) -> Result<u32, LedgerError> {
+    let version = connection
+        .pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))
+        .map_err(|error| LedgerError::of(path, error))?;
+    let Ok(version) = u32::try_from(version) else {
+        return Err(damaged(path, &format!("its version is {version}")));
+    };
+    if version > VERSION {
+        return Err(LedgerError::Newer { path: path.to_owned(), found: version, known: VERSION });
+    }
+    Ok(version)
+}
+
+fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))
+}
+
+/// Checks that every column that a new history has is there; there may be
+/// more: indexes of someone who looks at it with other tools, say.
+fn check_tables(path: &Path, connection: &Connection) -> Result<(), LedgerError> {
+    let of = |error| LedgerError::of(path, error);
+    let model = Connection::open_in_memory().map_err(of)?;
+    MIGRATIONS.iter().try_for_each(|step| model.execute_batch(step)).map_err(of)?;
+    let found = columns(connection).map_err(of)?;
+    match columns(&model).map_err(of)?.iter().find(|column| !found.contains(column)) {
+        Some((table, column, ..)) => {
+            let cause = format!("it lacks the column `{column}` of the table `{table}`");
+            Err(damaged(path, &cause))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Table, name, type and place in the key of every column.
+fn columns(connection: &Connection) -> rusqlite::Result<Vec<(String, String, String, i64)>> {
+    let sql = "SELECT t.name, c.name, c.type, c.pk
+               FROM sqlite_schema t, pragma_table_info(t.name) c WHERE t.type = 'table'";
+    let mut statement = connection.prepare(sql)?;
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+    statement.query_map([], row)?.collect()
+}
+
+/// The error for a file that is not a history.
+pub(super) fn damaged(path: &Path, cause: &str) -> LedgerError {
+    LedgerError::Damaged { path: path.to_owned(), cause: cause.to_owned() }
+}

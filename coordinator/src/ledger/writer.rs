@@ -1,0 +1,302 @@
+//! Records in, a transaction at a time.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use common::id::RunId;
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
+
+use super::damage::{put_aside, read_through};
+use super::error::LedgerError;
+use super::event::{Columns, text};
+use super::record::{CheckpointRow, EndRow, EventRow, Record, RunRow, StepRow};
+use super::schema::{BUSY_TIMEOUT, FILE_BYTES, migrate};
+use super::{FILE, rows::stored};
+
+/// What is left of the log's file, in bytes, when it begins anew.
+const LOG_BYTES: u64 = 64 << 20;
+
+/// Statements that are kept ready: more than there are.
+const STATEMENTS: usize = 32;
+
+/// The writer of a history; one for a folder of runs.
+///
+/// What [`record`](Self::record) has taken is durable when it returns.
+#[derive(Debug)]
+pub struct Ledger {
+    path: PathBuf,
+    /// Nothing after a damaged file was put aside and no new one could be
+    /// begun: the next record tries again.
+    connection: Option<Connection>,
+}
+
+impl Ledger {
+    /// Opens the history of a folder, or begins one. The folder must be there.
+    ///
+    /// A damaged file (not a database, malformed, of other tables) is renamed
+    /// to `history.sqlite.damaged-` and the seconds since 1970, its log with
+    /// it, and a new one is begun: then a sentence says so. A file of more than
+    /// 64 MiB is not read through: see [`LedgerError::Replaced`].
+    pub fn open(folder: &Path) -> Result<(Self, Option<String>), LedgerError> {
+        let mut ledger = Self { path: folder.join(FILE), connection: None };
+        let notice = ledger.begin()?;
+        Ok((ledger, notice))
+    }
+
+    /// Records in this order, all of them or none.
+    ///
+    /// Costs one fsync. After [`LedgerError::Replaced`] the history is empty,
+    /// and knows no run before its [`Record::Run`] comes again; steps and
+    /// events of a run that it does not know are recorded all the same.
+    pub fn record(&mut self, records: &[Record]) -> Result<(), LedgerError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        if self.connection.is_none()
+            && let Some(notice) = self.begin()?
+        {
+            return Err(LedgerError::Replaced { notice });
+        }
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        match write(&self.path, connection, records) {
+            Err(LedgerError::Damaged { cause, .. }) => {
+                // Closed before it is renamed: SQLite knows its log by name.
+                self.connection = None;
+                let notice = self.replace(&cause)?;
+                Err(LedgerError::Replaced { notice })
+            }
+            written => written,
+        }
+    }
+
+    fn begin(&mut self) -> Result<Option<String>, LedgerError> {
+        match connect(&self.path) {
+            Ok(connection) => {
+                self.connection = Some(connection);
+                Ok(None)
+            }
+            Err(LedgerError::Damaged { cause, .. }) => self.replace(&cause).map(Some),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts the damaged file aside and begins a new one.
+    fn replace(&mut self, cause: &str) -> Result<String, LedgerError> {
+        let kept = put_aside(&self.path)?;
+        self.connection = Some(connect(&self.path)?);
+        Ok(format!(
+            "{}: the history of runs was damaged ({cause}): it is kept as {}, and a new one has \
+             begun; the runs themselves are unharmed",
+            self.path.display(),
+            kept.display()
+        ))
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, LedgerError> {
+    let of = |error| LedgerError::of(path, error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(plain(path), flags).map_err(of)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(of)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    let pragma = |name, value: &dyn rusqlite::ToSql| {
+        connection.pragma_update_and_check(None, name, value, |row| row.get::<_, String>(0))
+    };
+    let found = pragma("journal_mode", &"wal").map_err(of)?;
+    if found != "wal" {
+        return Err(LedgerError::Journal { path: path.to_owned(), found });
+    }
+    connection.pragma_update(None, "synchronous", "FULL").map_err(of)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES as i64).map_err(of)?;
+    let page: u64 =
+        connection.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(of)?;
+    let pages = (FILE_BYTES / page.max(1)) as i64;
+    connection.pragma_update(None, "max_page_count", pages).map_err(of)?;
+    migrate(path, &mut connection)?;
+    read_through(path, &connection)?;
+    Ok(connection)
+}
+
+/// The path, never to be taken for a URI: SQLite knows one by `file:` at its
+/// beginning.
+pub(super) fn plain(path: &Path) -> PathBuf {
+    Path::new(".").join(path)
+}
+
+fn write(path: &Path, connection: &mut Connection, records: &[Record]) -> Result<(), LedgerError> {
+    let of = |error| LedgerError::of(path, error);
+    let behavior = TransactionBehavior::Immediate;
+    let transaction = connection.transaction_with_behavior(behavior).map_err(of)?;
+    let mut batch = Batch { transaction: &transaction, workers: BTreeMap::new() };
+    for record in records {
+        match record {
+            Record::Run(row) => batch.run(row),
+            Record::Rewind { run, step } => batch.rewind(*run, *step),
+            Record::Step(row) => batch.step(row, &Columns::of(row.step, &row.event)?),
+            Record::Event(row) => batch.event(row),
+            Record::Checkpoint(row) => batch.checkpoint(row),
+            Record::Ended(row) => batch.ended(row),
+        }
+        .map_err(of)?;
+    }
+    transaction.commit().map_err(of)
+}
+
+/// Records on their way into a transaction.
+struct Batch<'a> {
+    transaction: &'a Transaction<'a>,
+    /// Numbers of workers that were looked up, by name.
+    workers: BTreeMap<&'a str, i64>,
+}
+
+impl<'a> Batch<'a> {
+    fn execute(&self, sql: &str, values: impl rusqlite::Params) -> rusqlite::Result<()> {
+        self.transaction.prepare_cached(sql)?.execute(values).map(|_| ())
+    }
+
+    fn run(&self, row: &RunRow) -> rusqlite::Result<()> {
+        let (forked_run, forked_round) = row.forked_from.unzip();
+        self.execute(
+            "INSERT INTO runs (run, at_ms, model, spec, dataset, rounds, steps, forked_run,
+                               forked_round)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT (run) DO UPDATE SET
+                ended_ms = NULL, state = NULL, digest = NULL, reason = NULL, ended = NULL",
+            params![
+                stored(row.run.0),
+                stored(row.at_ms),
+                row.model,
+                row.spec,
+                row.dataset.0,
+                stored(row.rounds),
+                stored(row.steps),
+                forked_run.map(|run| stored(run.0)),
+                forked_round.map(stored),
+            ],
+        )
+    }
+
+    fn rewind(&self, run: RunId, step: u64) -> rusqlite::Result<()> {
+        let place = params![stored(run.0), stored(step)];
+        self.execute("DELETE FROM rounds WHERE run = ? AND step >= ?", place)?;
+        self.execute("DELETE FROM shards WHERE run = ? AND step >= ?", place)?;
+        self.execute("DELETE FROM checkpoints WHERE run = ? AND step > ?", place)
+    }
+
+    fn step(&mut self, row: &'a StepRow, columns: &Columns) -> rusqlite::Result<()> {
+        let (run, step) = (stored(row.run.0), stored(row.step));
+        self.execute(
+            "INSERT OR REPLACE INTO rounds (run, step, at_ms, kind, round, epoch, examples, loss,
+                accuracy, metrics, compute_ms, synchronisation_ms, bytes, workers, digest, event)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            params![
+                run,
+                step,
+                stored(row.at_ms),
+                columns.kind.name(),
+                columns.round.map(stored),
+                stored(columns.epoch),
+                stored(columns.examples),
+                columns.loss,
+                columns.accuracy,
+                columns.metrics,
+                columns.compute_ms,
+                columns.synchronisation_ms,
+                columns.bytes.map(stored),
+                columns.workers,
+                row.digest.0,
+                text(&row.event),
+            ],
+        )?;
+        // Of the same step as it was merged before.
+        self.execute("DELETE FROM shards WHERE run = ? AND step = ?", params![run, step])?;
+        for shard in &row.shards {
+            let worker = self.worker(&shard.worker)?;
+            self.execute(
+                "INSERT OR REPLACE INTO shards
+                    (run, step, replica, worker, attempt, digest, compute_us)
+                 VALUES (?, ?, ?, ?, ?, ?, ?)",
+                params![
+                    run,
+                    step,
+                    shard.replica,
+                    worker,
+                    shard.attempt,
+                    shard.digest.0,
+                    stored(shard.compute_us),
+                ],
+            )?;
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, row: &'a EventRow) -> rusqlite::Result<()> {
+        let worker = row.worker.as_deref().map(|name| self.worker(name)).transpose()?;
+        self.execute(
+            "INSERT INTO events (run, at_ms, step, kind, worker, detail)
+             VALUES (?, ?, ?, ?, ?, ?)",
+            params![
+                stored(row.run.0),
+                stored(row.at_ms),
+                row.step.map(stored),
+                row.kind.name(),
+                worker,
+                row.detail,
+            ],
+        )
+    }
+
+    fn checkpoint(&self, row: &CheckpointRow) -> rusqlite::Result<()> {
+        self.execute(
+            "INSERT OR REPLACE INTO checkpoints (run, step, at_ms, round, digest, bytes, ms)
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
+            params![
+                stored(row.run.0),
+                stored(row.step),
+                stored(row.at_ms),
+                stored(row.round),
+                row.digest.0,
+                stored(row.bytes),
+                row.ms,
+            ],
+        )
+    }
+
+    fn ended(&self, row: &EndRow) -> rusqlite::Result<()> {
+        self.execute(
+            "UPDATE runs SET ended_ms = ?, state = ?, digest = ?, reason = ?, ended = ?
+             WHERE run = ?",
+            params![
+                stored(row.at_ms),
+                row.state.name(),
+                row.digest.map(|digest| digest.0),
+                row.reason,
+                text(&row.event),
+                stored(row.run.0),
+            ],
+        )
+    }
+
+    /// The number of the worker of this name.
+    fn worker(&mut self, name: &'a str) -> rusqlite::Result<i64> {
+        if let Some(known) = self.workers.get(name) {
+            return Ok(*known);
+        }
+        self.execute("INSERT OR IGNORE INTO workers (name) VALUES (?)", [name])?;
+        let mut find = self.transaction.prepare_cached("SELECT id FROM workers WHERE name = ?")?;
+        let number = find.query_row([name], |row| row.get(0))?;
+        self.workers.insert(name, number);
+        Ok(number)
+    }
+}
+
+#[cfg(test)]
+impl Ledger {
+    /// Lets the file grow no more, as a full disk would.
+    pub(super) fn limit_to_its_size(&self) {
+        let connection = self.connection.as_ref().unwrap();
+        connection.pragma_update(None, "max_page_count", 1).unwrap();
+    }
+}
