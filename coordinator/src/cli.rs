@@ -7,19 +7,24 @@
 //! follow     the second half alone           ┘
 //! resume     a run that is over goes on
 //! plot       pictures of what came home
+//! runs  show  explain    the history of runs, from its file
 //! status  cancel  models  datasets  spec
 //! ```
 
 mod evaluate;
 mod exit;
+mod explain;
 mod follow;
 mod job;
+mod listing;
 mod plot;
 mod progress;
 mod report;
 mod resume;
+mod runs;
 mod seen;
 mod serve;
+mod show;
 mod spec_flags;
 mod status;
 mod summary;
@@ -66,6 +71,12 @@ enum Command {
         #[command(flatten)]
         address: Address,
     },
+    /// List the runs of a folder, those of long ago too
+    Runs(runs::RunsFlags),
+    /// Show how a run went, step by step
+    Show(show::ShowFlags),
+    /// Say why a run was slow, or failed
+    Explain(explain::ExplainFlags),
     /// Judge a trained state on a dataset, spread over the cluster
     Evaluate(Box<evaluate::EvaluateFlags>),
     /// Draw a final state, or how its run went, as a picture
@@ -133,6 +144,9 @@ fn dispatch(registry: Registry, command: Command) -> Result<(), Failure> {
         Command::Resume(flags) => resume::resume(flags),
         Command::Status(flags) => status::status(&flags),
         Command::Cancel { run, address } => status::cancel(RunId(run), &address.coordinator),
+        Command::Runs(flags) => runs::runs(&flags),
+        Command::Show(flags) => show::show(&flags),
+        Command::Explain(flags) => explain::explain(&flags),
         Command::Evaluate(flags) => evaluate::evaluate(registry, *flags),
         Command::Plot(flags) => plot::plot(&flags),
         Command::Models => print(&report::list(registry.list())),

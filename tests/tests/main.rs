@@ -5,5 +5,6 @@ mod cluster;
 mod commands;
 mod faults;
 mod floors;
+mod history;
 mod readme;
 mod simulation;

@@ -5,6 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use crate::client::ClientError;
+use crate::ledger::LedgerError;
 
 /// Exit codes. `docs/CLI.md` and `coordinator --help` list the same ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +99,26 @@ impl From<ClientError> for Failure {
             ClientError::Rejected { bad_input: true, .. } | ClientError::TooLarge { .. } => {
                 Exit::BadInput
             }
+        };
+        Self { exit, message: error.to_string() }
+    }
+}
+
+impl From<LedgerError> for Failure {
+    fn from(error: LedgerError) -> Self {
+        let exit = match &error {
+            LedgerError::Missing { .. }
+            | LedgerError::Newer { .. }
+            | LedgerError::Damaged { .. }
+            | LedgerError::Unmerged { .. } => Exit::BadInput,
+            LedgerError::Replaced { .. }
+            | LedgerError::DamagedAgain { .. }
+            | LedgerError::Rename { .. }
+            | LedgerError::Full { .. }
+            | LedgerError::Busy { .. }
+            | LedgerError::Journal { .. }
+            | LedgerError::NotAStep { .. }
+            | LedgerError::Sqlite { .. } => Exit::Failed,
         };
         Self { exit, message: error.to_string() }
     }

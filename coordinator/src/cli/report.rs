@@ -128,23 +128,28 @@ pub(super) fn json_saved(run: u64, path: &str, digest: Digest) -> String {
 /// ends of lines.
 pub(super) fn table(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> String {
     let lines: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
+    let widths = widths(&lines);
+    lines.iter().map(|line| cells(line, &widths)).collect()
+}
+
+/// The width of the widest cell of each column.
+pub(super) fn widths(lines: &[Vec<String>]) -> Vec<usize> {
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns)
+    (0..columns)
         .map(|column| {
             let cells = lines.iter().filter_map(|line| line.get(column));
             cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
         })
-        .collect();
-    let mut text = String::new();
-    for line in &lines {
-        let mut row = String::new();
-        for (cell, width) in line.iter().zip(&widths) {
-            let _ = write!(row, "{cell:<width$}  ");
-        }
-        text.push_str(row.trim_end());
-        text.push('\n');
+        .collect()
+}
+
+/// A line of cells in columns of these widths, with its end.
+pub(super) fn cells(line: &[String], widths: &[usize]) -> String {
+    let mut row = String::new();
+    for (cell, width) in line.iter().zip(widths) {
+        let _ = write!(row, "{cell:<width$}  ");
     }
-    text
+    row.trim_end().to_owned() + "\n"
 }
 
 /// Names and descriptions, a line each.

@@ -63,7 +63,8 @@ pub struct StepRow {
     /// What clients were told of it: [`RunEvent::Round`],
     /// [`RunEvent::Labelled`] or [`RunEvent::Evaluation`].
     pub event: RunEvent,
-    /// Digest of the state after it.
+    /// Digest of what it was merged of: SHA-256 over the 15 bytes
+    /// `samebit-step-1\n` and the digests of its shards, by replica.
     pub digest: Digest,
     /// The shards that it was merged of, one for each replica.
     pub shards: Vec<ShardRow>,

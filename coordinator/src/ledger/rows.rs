@@ -122,7 +122,8 @@ pub struct StoredStep {
     pub bytes: Option<u64>,
     /// Workers connected.
     pub workers: Option<u32>,
-    /// Digest of the state after it.
+    /// Digest of what it was merged of: SHA-256 over the 15 bytes
+    /// `samebit-step-1\n` and the digests of its shards, by replica.
     pub digest: Digest,
     /// When it was merged, in ms since 1970.
     pub at_ms: u64,

@@ -1,0 +1,296 @@
+//! An account in sentences. Pure.
+
+use super::account::{Account, KEPT_EVENTS, Work};
+use crate::cli::listing::{on_one_line, short, utc};
+use crate::cli::report::{bytes, plural};
+use crate::ledger::{EventKind, EventRow, RunState};
+
+/// Share of synchronisation in rounds from which on it is what a run waits
+/// for.
+const MUCH_SYNCHRONISATION: f64 = 0.5;
+
+/// A worker is slow that takes so many times as long as the others.
+const SLOW: f64 = 1.5;
+
+/// Time outside of rounds is told where it is a larger share than this.
+const MUCH_ELSEWHERE: f64 = 0.3;
+
+/// How the command begins that a reason names.
+const REPLAY: &str = "coordinator replay ";
+
+/// How a run went, a sentence or two a line.
+pub(super) fn explain(account: &Account) -> String {
+    let mut story = Story { account, lines: Vec::new(), is_smooth: true };
+    story.outcome();
+    story.time();
+    story.workers();
+    story.repeats();
+    story.losses();
+    story.resumes();
+    story.checkpoints();
+    story.audits();
+    if story.is_smooth && account.run.state == Some(RunState::Finished) {
+        story.tell("Nothing held it up.".into());
+    }
+    story.lines.concat()
+}
+
+struct Story<'a> {
+    account: &'a Account,
+    lines: Vec<String>,
+    /// Nothing was told so far that cost time, or was wrong.
+    is_smooth: bool,
+}
+
+impl Story<'_> {
+    fn tell(&mut self, line: String) {
+        self.lines.push(line + "\n");
+    }
+
+    /// Tells of something that cost time, or was wrong.
+    fn complain(&mut self, line: String) {
+        self.is_smooth = false;
+        self.tell(line);
+    }
+
+    fn outcome(&mut self) {
+        let run = &self.account.run;
+        let name = format!("Run {} ({})", run.run, on_one_line(&run.model));
+        let done = format!("after {} of {}", run.round, plural(run.rounds, "round"));
+        match run.state {
+            Some(RunState::Finished) => {
+                let time = seconds(run.ended_ms.unwrap_or(run.at_ms).saturating_sub(run.at_ms));
+                let digest = run.digest.map(|digest| format!(", digest {}…", short(digest)));
+                let rounds = plural(run.round, "round");
+                let digest = digest.unwrap_or_default();
+                self.tell(format!(
+                    "{name} finished: {rounds}, {time} from queued to ended{digest}."
+                ));
+            }
+            Some(RunState::Failed) => {
+                let reason = run.reason.as_deref().unwrap_or("no reason is recorded");
+                self.tell(format!("{name} failed {done}: {}", on_one_line(reason)));
+                if let Some(command) = replay_command(reason) {
+                    self.tell(format!(
+                        "To see the shard fail again, alone and with all that it logs: {command}"
+                    ));
+                }
+            }
+            Some(RunState::Cancelled) => self.tell(format!("{name} was cancelled {done}.")),
+            None => self.tell(format!(
+                "{name} is unfinished, {done}: `coordinator status` shows whether a coordinator \
+                 works on it."
+            )),
+        }
+        if let (Some(from), Some(round)) = (run.forked_from, run.forked_round) {
+            self.tell(format!("It was forked from run {from} after round {round}."));
+        }
+    }
+
+    fn time(&mut self) {
+        let account = self.account;
+        let whole = account.rounds_ms();
+        if account.rounds == 0 || whole <= 0.0 {
+            return self.tell("No round of it is recorded.".into());
+        }
+        let share = account.synchronisation_ms / whole;
+        let (computing, synchronising) = (100.0 * (1.0 - share), 100.0 * share);
+        let text = format!(
+            "Its {} took {}: {computing:.0} % computing, {synchronising:.0} % synchronisation \
+             (sending, merging, waiting).",
+            plural(account.rounds, "round"),
+            seconds(whole as u64)
+        );
+        if share < MUCH_SYNCHRONISATION {
+            self.tell(text);
+        } else {
+            self.complain(format!(
+                "Synchronisation held it up. {text} Each round merged {} of partials. A larger \
+                 `update_interval` gives the workers more to compute between two merges, but is \
+                 another run, with other bits; a faster network keeps the bits.",
+                bytes(account.bytes / account.rounds)
+            ));
+        }
+        let end = account.run.ended_ms.or(account.last_ms).unwrap_or(account.run.at_ms);
+        let all = end.saturating_sub(account.run.at_ms) as f64;
+        if all - whole > MUCH_ELSEWHERE * all {
+            self.complain(format!(
+                "Besides its rounds, {} went by: in the queue, waiting for workers, in \
+                 evaluations, or while no coordinator ran.",
+                seconds((all - whole) as u64)
+            ));
+        }
+    }
+
+    fn workers(&mut self) {
+        let workers = &self.account.workers;
+        let order = |a: &(&String, &Work), b: &(&String, &Work)| a.1.ms().total_cmp(&b.1.ms());
+        let (Some(fastest), Some(slowest)) =
+            (workers.iter().min_by(order), workers.iter().max_by(order))
+        else {
+            return;
+        };
+        let mut others = Work::default();
+        workers
+            .iter()
+            .filter(|(name, _)| *name != slowest.0)
+            .for_each(|(_, work)| others.add(*work));
+        let (name, ms) = (on_one_line(slowest.0), slowest.1.ms());
+        if workers.len() == 1 {
+            let shards = plural(slowest.1.shards, "shard");
+            self.tell(format!("One worker, {name}, computed {shards} of rounds, {ms:.1} ms each."));
+        } else if ms >= SLOW * others.ms() {
+            self.complain(format!(
+                "Worker {name} was slow: {ms:.1} ms a shard, {:.1} times as long as the others' \
+                 {:.1} ms. It computed {} of {} of rounds.",
+                ms / others.ms().max(1e-9),
+                others.ms(),
+                slowest.1.shards,
+                plural(others.shards + slowest.1.shards, "shard")
+            ));
+        } else {
+            self.tell(format!(
+                "{} workers were about equally fast: {:.1} ({}) to {ms:.1} ms ({name}) a shard.",
+                workers.len(),
+                fastest.1.ms(),
+                on_one_line(fastest.0)
+            ));
+        }
+    }
+
+    fn repeats(&mut self) {
+        let account = self.account;
+        if account.repeated > 0 {
+            let causes: Vec<String> = [
+                (account.count(EventKind::Lost), "lost worker"),
+                (account.count(EventKind::Left), "departed worker"),
+                (account.shards(EventKind::Slow), "slow shard"),
+                (account.count(EventKind::Error), "error"),
+            ]
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, cause)| plural(count, cause))
+            .collect();
+            let on_record = if causes.is_empty() {
+                String::new()
+            } else {
+                format!(" On record: {}.", causes.join(", "))
+            };
+            self.complain(format!(
+                "{} of {} were handed out more than once, at most {} times.{on_record}",
+                account.repeated,
+                plural(account.shards, "shard"),
+                account.attempts
+            ));
+        } else if account.shards > 0 {
+            self.tell("No shard was handed out more than once.".into());
+        }
+        let duplicates = account.shards(EventKind::Duplicate);
+        if duplicates > 0 {
+            self.tell(format!("{} came in twice, and counted once.", plural(duplicates, "shard")));
+        }
+        let last = account.events.get(&EventKind::Error).and_then(|errors| errors.last.as_ref());
+        if let Some(error) = last {
+            self.complain(format!("The last error: {}.", about(error)));
+        }
+    }
+
+    fn losses(&mut self) {
+        let run = self.account.run.run;
+        let Some(lost) = self.account.events.get(&EventKind::Lost) else { return };
+        for event in &lost.first {
+            let memory = if event.detail.to_lowercase().contains("memory") {
+                " Give it more memory, or a lower --memory-limit: then it runs fewer shards at \
+                 once, and the bits stay the same."
+            } else {
+                ""
+            };
+            self.complain(format!("Lost: {}.{memory}", about(event)));
+        }
+        if lost.count > KEPT_EVENTS as u64 {
+            self.complain(format!(
+                "Workers were lost {} more times: `coordinator show {run} --events`.",
+                lost.count - KEPT_EVENTS as u64
+            ));
+        }
+    }
+
+    fn resumes(&mut self) {
+        let resumed = self.account.count(EventKind::Resumed);
+        let offered = plural(self.account.shards(EventKind::Offered), "finished shard");
+        let offered = match self.account.count(EventKind::Offered) {
+            0 => None,
+            _ => Some(format!("{offered} were offered again and not computed anew")),
+        };
+        match (resumed, offered) {
+            (0, None) => {}
+            (0, Some(offered)) => {
+                self.complain(format!("After workers had lost their connection, {offered}."));
+            }
+            (_, offered) => {
+                let offered = offered.map(|offered| format!("; {offered}")).unwrap_or_default();
+                self.complain(format!("It was taken up again {}{offered}.", times(resumed)));
+            }
+        }
+    }
+
+    fn checkpoints(&mut self) {
+        let account = self.account;
+        if account.checkpoints > 0 {
+            let share = 100.0 * account.checkpoint_ms / account.rounds_ms().max(1e-9);
+            self.tell(format!(
+                "{} took {:.1} ms on average to write, beside the work: {share:.1} % of the time \
+                 of its rounds.",
+                plural(account.checkpoints, "checkpoint"),
+                account.checkpoint_ms / account.checkpoints as f64
+            ));
+        } else if account.rounds > 0 {
+            self.tell("No checkpoint of it is recorded.".into());
+        }
+        let failed = account.events.get(&EventKind::CheckpointFailed);
+        if let Some((failed, last)) =
+            failed.and_then(|failed| Some((failed, failed.last.as_ref()?)))
+        {
+            self.complain(format!(
+                "{} could not be written; the last time: {}.",
+                plural(failed.count, "checkpoint"),
+                about(last)
+            ));
+        }
+    }
+
+    fn audits(&mut self) {
+        let Some(audits) = self.account.events.get(&EventKind::Audit) else { return };
+        for event in &audits.first {
+            self.complain(format!("Two workers computed differently: {}.", about(event)));
+        }
+    }
+}
+
+/// An event: of whom, when, and what.
+fn about(event: &EventRow) -> String {
+    let worker = event.worker.as_deref().map(|name| format!("{}, ", on_one_line(name)));
+    let step = event.step.map(|step| format!(" at step {step}")).unwrap_or_default();
+    let detail = on_one_line(event.detail.trim_end_matches(['.', '\n']));
+    let detail = if detail.is_empty() { detail } else { format!(": {detail}") };
+    format!("{}{} UTC{step}{detail}", worker.unwrap_or_default(), utc(event.at_ms))
+}
+
+/// The command that a reason says, up to what ends it there.
+fn replay_command(reason: &str) -> Option<&str> {
+    let command = &reason[reason.find(REPLAY)?..];
+    let end = command.find(['`', '"', '\'', ';', ',', '\n', ')']).unwrap_or(command.len());
+    Some(command[..end].trim_end_matches(['.', ' ']))
+}
+
+fn seconds(ms: u64) -> String {
+    match ms / 1000 {
+        s if s < 120 => format!("{:.1} s", ms as f64 / 1e3),
+        s if s < 7200 => format!("{} min", s / 60),
+        s => format!("{} h {} min", s / 3600, s / 60 % 60),
+    }
+}
+
+fn times(count: u64) -> String {
+    if count == 1 { "once".into() } else { format!("{count} times") }
+}

@@ -1,0 +1,235 @@
+//! What is said of runs that went one way or another.
+
+use common::digest::Digest;
+use common::id::RunId;
+
+use super::super::runs::tests::run;
+use super::account::Account;
+use super::sentences::explain;
+use crate::ledger::{
+    CheckpointRow, EventKind, EventRow, RunState, ShardRow, StepName, StoredRun, StoredShard,
+    StoredStep,
+};
+
+const ROUNDS: u64 = 120;
+
+/// A run of ten seconds: 120 rounds of 80 ms, computed by three workers.
+struct Case(Account);
+
+impl Case {
+    fn new() -> Self {
+        Self(Account::new(run()))
+    }
+
+    fn state(mut self, state: Option<RunState>, reason: Option<&str>) -> Self {
+        let reason = reason.map(str::to_owned);
+        self.0.run = StoredRun { state, reason, round: 7, ..self.0.run };
+        self
+    }
+
+    fn rounds(mut self, compute_ms: f64, synchronisation_ms: f64) -> Self {
+        for step in 0..ROUNDS {
+            self.0.take_step(&StoredStep {
+                run: RunId(3),
+                step,
+                kind: StepName::Train,
+                round: Some(step + 1),
+                epoch: 1,
+                examples: 80,
+                loss: None,
+                accuracy: None,
+                metrics: Default::default(),
+                compute_ms: Some(compute_ms),
+                synchronisation_ms: Some(synchronisation_ms),
+                bytes: Some(2 << 20),
+                workers: Some(3),
+                digest: Digest::of(b""),
+                at_ms: 951_782_400_000 + 80 * (step + 1),
+            });
+        }
+        self
+    }
+
+    /// One shard of each round by each worker, of so many ms.
+    fn shards(mut self, workers: &[(&str, u64)], attempt: impl Fn(u64) -> u32) -> Self {
+        for step in 0..ROUNDS {
+            for (replica, (worker, ms)) in workers.iter().enumerate() {
+                let shard = ShardRow {
+                    replica: replica as u32,
+                    worker: (*worker).into(),
+                    attempt: attempt(step),
+                    digest: Digest::of(b""),
+                    compute_us: ms * 1000,
+                };
+                let (run, round) = (RunId(3), Some(step + 1));
+                self.0.take_shard(&StoredShard { run, step, round, shard });
+            }
+        }
+        self
+    }
+
+    fn event(mut self, kind: EventKind, worker: Option<&str>, detail: &str) -> Self {
+        self.0.take_event(EventRow {
+            run: RunId(3),
+            at_ms: 951_782_405_000,
+            step: Some(17),
+            kind,
+            worker: worker.map(str::to_owned),
+            detail: detail.into(),
+        });
+        self
+    }
+
+    fn checkpoints(mut self, count: u64) -> Self {
+        for round in 1..=count {
+            let (run, digest) = (RunId(3), Digest::of(b""));
+            let (at_ms, step, bytes, ms) = (0, round, 1 << 20, 12.0);
+            self.0.take_checkpoint(&CheckpointRow { run, at_ms, round, step, digest, bytes, ms });
+        }
+        self
+    }
+
+    /// That all of these are lines, or beginnings of lines, in this order.
+    fn says(&self, lines: &[&str]) {
+        let text = explain(&self.0);
+        let mut rest = text.lines();
+        for line in lines {
+            assert!(rest.any(|found| found.starts_with(line)), "expected {line:?} in:\n{text}");
+        }
+    }
+
+    fn never_says(&self, words: &[&str]) {
+        let text = explain(&self.0);
+        for word in words {
+            assert!(!text.contains(word), "{word:?} in:\n{text}");
+        }
+    }
+}
+
+const EQUAL: [(&str, u64); 3] = [("one", 12), ("two", 13), ("three", 14)];
+
+fn healthy() -> Case {
+    Case::new().rounds(72.0, 8.0).shards(&EQUAL, |_| 1).checkpoints(4)
+}
+
+#[test]
+fn a_healthy_run() {
+    let text = "\
+Run 3 (mlp) finished: 120 rounds, 10.0 s from queued to ended, digest ba7816bf8f01….
+Its 120 rounds took 9.6 s: 90 % computing, 10 % synchronisation (sending, merging, waiting).
+3 workers were about equally fast: 12.0 (one) to 14.0 ms (three) a shard.
+No shard was handed out more than once.
+4 checkpoints took 12.0 ms on average to write, beside the work: 0.5 % of the time of its rounds.
+Nothing held it up.
+";
+    assert_eq!(explain(&healthy().0), text);
+}
+
+#[test]
+fn a_run_that_synchronisation_held_up() {
+    let case = Case::new().rounds(20.0, 60.0).shards(&EQUAL, |_| 1);
+    case.says(&["Synchronisation held it up. Its 120 rounds took 9.6 s: 25 % computing, 75 %"]);
+    let text = explain(&case.0);
+    assert!(text.contains("Each round merged 2.0 MiB") && text.contains("`update_interval`"));
+    case.never_says(&["Nothing held it up"]);
+}
+
+#[test]
+fn a_run_that_waited() {
+    let case = Case::new().rounds(20.0, 5.0);
+    case.says(&["Besides its rounds, 7.0 s went by: in the queue, waiting for workers"]);
+}
+
+#[test]
+fn one_slow_worker() {
+    let slow = [("one", 12), ("two", 14), ("three", 39)];
+    let case = Case::new()
+        .rounds(72.0, 8.0)
+        .shards(&slow, |step| if step < 4 { 2 } else { 1 })
+        .event(EventKind::Slow, Some("three"), "8 shards of step 17 went to one too")
+        .event(EventKind::Slow, Some("three"), "4 shards of step 18 went to one too")
+        .event(EventKind::Duplicate, Some("three"), "4 shards of step 17");
+    case.says(&[
+        "Worker three was slow: 39.0 ms a shard, 3.0 times as long as the others' 13.0 ms. It \
+         computed 120 of 360 shards of rounds.",
+        "12 of 360 shards were handed out more than once, at most 2 times. On record: 12 slow \
+         shards.",
+        "4 shards came in twice, and counted once.",
+    ]);
+    case.never_says(&["equally", "Nothing held it up"]);
+    let alone = Case::new().rounds(72.0, 8.0).shards(&slow[2..], |_| 1);
+    alone.says(&["One worker, three, computed 120 shards of rounds, 39.0 ms each."]);
+}
+
+#[test]
+fn lost_workers() {
+    let mut case = healthy().shards(&EQUAL, |step| if step == 0 { 3 } else { 1 });
+    for _ in 0..7 {
+        case = case.event(EventKind::Lost, Some("two"), "it was silent for 10.0 s");
+    }
+    case = case
+        .event(EventKind::Resumed, None, "")
+        .event(EventKind::Resumed, None, "")
+        .event(EventKind::Offered, Some("one"), "9 shards of step 17")
+        .event(EventKind::Offered, Some("two"), "3 shards of step 17");
+    case.says(&[
+        "3 of 720 shards were handed out more than once, at most 3 times. On record: 7 lost \
+         workers.",
+        "Lost: two, 2000-02-29 00:00:05 UTC at step 17: it was silent for 10.0 s.",
+        "Workers were lost 2 more times: `coordinator show 3 --events`.",
+        "It was taken up again 2 times; 12 finished shards were offered again and not computed \
+         anew.",
+    ]);
+    case.never_says(&["memory", "Nothing held it up"]);
+    let offered = healthy().event(EventKind::Offered, Some("one"), "2 shards of step 3");
+    offered.says(&["After workers had lost their connection, 2 finished shards were offered"]);
+}
+
+#[test]
+fn a_worker_that_was_killed_for_memory() {
+    let detail = "killed by the kernel: its control group was out of Memory.";
+    let case = healthy().event(EventKind::Lost, Some("two"), detail);
+    case.says(&[
+        "Lost: two, 2000-02-29 00:00:05 UTC at step 17: killed by the kernel: its control \
+                 group was out of Memory. Give it more memory, or a lower --memory-limit",
+    ]);
+}
+
+#[test]
+fn a_run_that_failed() {
+    let reason = "run 3 step 6: replica 5 failed 2 times: loss is NaN; `coordinator replay 3 \
+                  --round 7 --replica 5` runs it alone";
+    let case = healthy()
+        .state(Some(RunState::Failed), Some(reason))
+        .event(EventKind::Error, Some("one"), "replica 5: loss is\nNaN")
+        .event(EventKind::Error, Some("two"), "replica 5: loss is\nNaN");
+    case.says(&[
+        "Run 3 (mlp) failed after 7 of 120 rounds: run 3 step 6: replica 5 failed 2 times",
+        "To see the shard fail again, alone and with all that it logs: coordinator replay 3 \
+         --round 7 --replica 5",
+        "The last error: two, 2000-02-29 00:00:05 UTC at step 17: replica 5: loss is NaN.",
+    ]);
+    let case = Case::new().state(Some(RunState::Failed), Some("no worker is left"));
+    case.says(&["Run 3 (mlp) failed after 7 of 120 rounds: no worker is left", "No round"]);
+    case.never_says(&["To see", "Nothing held it up", "checkpoint"]);
+}
+
+#[test]
+fn other_ends_and_other_troubles() {
+    healthy().state(Some(RunState::Cancelled), None).says(&["Run 3 (mlp) was cancelled after 7"]);
+    let mut case = healthy().state(None, None);
+    (case.0.run.forked_from, case.0.run.forked_round) = (Some(RunId(1)), Some(20));
+    case.says(&[
+        "Run 3 (mlp) is unfinished, after 7 of 120 rounds: `coordinator status`",
+        "It was \
+                 forked from run 1 after round 20.",
+    ]);
+    let case = healthy()
+        .event(EventKind::CheckpointFailed, None, "no space left on the device")
+        .event(EventKind::Audit, Some("one"), "replica 2 of step 17 differs from two's");
+    case.says(&[
+        "1 checkpoint could not be written; the last time: 2000-02-29 00:00:05 UTC at step 17: no \
+         space left on the device.",
+        "Two workers computed differently: one, 2000-02-29 00:00:05 UTC at step 17: replica 2",
+    ]);
+}

@@ -1,0 +1,171 @@
+//! `coordinator runs`, and what all commands need that read the history.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use common::id::RunId;
+
+use super::exit::Failure;
+use super::listing::{Listing, number, on_one_line, optional, percent, short, utc};
+use crate::ledger::{LedgerError, LedgerReader, StoredRun};
+
+/// Runs that are named where one is unknown: the last ones.
+const NAMED_RUNS: usize = 16;
+
+/// Where the history is. It is read from its file: whether or not a
+/// coordinator runs.
+#[derive(Clone, Debug, Args)]
+pub(super) struct HistoryFlags {
+    /// Folder of the coordinator's runs
+    #[arg(long, value_name = "DIR", env = "SAMEBIT_RUNS", default_value = "runs")]
+    runs: PathBuf,
+}
+
+impl HistoryFlags {
+    /// Opens the history in it.
+    pub(super) fn open(&self) -> Result<LedgerReader, Failure> {
+        Ok(LedgerReader::open(&self.runs)?)
+    }
+
+    /// Opens the history, and finds a run in it.
+    pub(super) fn find(&self, run: u64) -> Result<(LedgerReader, StoredRun), Failure> {
+        let reader = self.open()?;
+        if let Some(found) = reader.run(RunId(run))? {
+            return Ok((reader, found));
+        }
+        let known = reader.runs().map(|run| Ok(run?.run.0));
+        let known = known.collect::<Result<Vec<u64>, LedgerError>>()?;
+        let folder = self.runs.display();
+        Err(Failure::bad_input(format!("run {run} is unknown in {folder}: {}", named(&known))))
+    }
+}
+
+/// Says which runs there are.
+fn named(known: &[u64]) -> String {
+    let last = &known[known.len().saturating_sub(NAMED_RUNS)..];
+    let names = last.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    match known.len() {
+        0 => "no run is recorded there".into(),
+        count if count > last.len() => {
+            format!("of {count} runs recorded there, the last ones are {names}")
+        }
+        _ => format!("recorded there are {names}"),
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Reads the history of runs from its file, whether or not a coordinator runs.
+
+Examples:
+  coordinator runs
+  coordinator runs --runs /srv/samebit/runs
+  coordinator runs --json | jq 'select(.state == \"failed\") | .reason'")]
+pub(super) struct RunsFlags {
+    #[command(flatten)]
+    history: HistoryFlags,
+    /// Print one JSON object a line (docs/CLI.md has their fields)
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints all runs.
+pub(super) fn runs(flags: &RunsFlags) -> Result<(), Failure> {
+    RUNS.print(flags.history.open()?.runs(), flags.json)
+}
+
+const RUNS: Listing<StoredRun> = Listing {
+    header: &[
+        "run",
+        "model",
+        "state",
+        "rounds",
+        "loss",
+        "accuracy",
+        "checkpoint",
+        "digest",
+        "queued (UTC)",
+    ],
+    cells: row,
+    none: "no runs",
+};
+
+fn row(run: &StoredRun) -> Vec<String> {
+    vec![
+        run.run.to_string(),
+        on_one_line(&run.model),
+        run.state_name().into(),
+        format!("{}/{}", run.round, run.rounds),
+        number(run.loss, 4),
+        percent(run.accuracy),
+        optional(run.checkpoint),
+        optional(run.digest.map(short)),
+        utc(run.at_ms),
+    ]
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::ledger::RunState;
+    use common::digest::Digest;
+
+    /// A run that has finished.
+    pub(in crate::cli) fn run() -> StoredRun {
+        StoredRun {
+            run: RunId(3),
+            model: "mlp".into(),
+            state: Some(RunState::Finished),
+            round: 120,
+            rounds: 120,
+            steps: 125,
+            loss: Some(0.25),
+            accuracy: Some(0.9125),
+            checkpoint: Some(118),
+            digest: Some(Digest::of(b"abc")),
+            reason: None,
+            at_ms: 951_782_400_000,
+            ended_ms: Some(951_782_410_000),
+            forked_from: None,
+            forked_round: None,
+            dataset: Digest::of(b"data"),
+            spec: None,
+        }
+    }
+
+    #[test]
+    fn a_run_is_a_line() {
+        let cells = [
+            "3",
+            "mlp",
+            "finished",
+            "120/120",
+            "0.2500",
+            "91.25 %",
+            "118",
+            "ba7816bf8f01",
+            "2000-02-29 00:00:00",
+        ];
+        assert_eq!(row(&run()), cells);
+        assert_eq!(RUNS.header.len(), cells.len());
+        let begun = StoredRun {
+            state: None,
+            round: 0,
+            loss: None,
+            accuracy: None,
+            checkpoint: None,
+            digest: None,
+            ..run()
+        };
+        assert_eq!(row(&begun)[2..8], ["unfinished", "0/120", "–", "–", "–", "–"]);
+    }
+
+    #[test]
+    fn an_unknown_run_names_the_known_ones() {
+        assert_eq!(named(&[]), "no run is recorded there");
+        assert_eq!(named(&[1, 5]), "recorded there are 1, 5");
+        let many: Vec<u64> = (1..=100).collect();
+        let text = named(&many);
+        assert!(text.starts_with("of 100 runs") && text.contains("are 85, 86"), "{text}");
+    }
+}
