@@ -15,7 +15,7 @@
 //! | `worker`, `client` | what is made of their messages; the life of a run |
 //! | `upload`, `submitted`, `store` | submissions on their way in; chunks of examples |
 //! | `run`, `active`, `shards`, `clock` | what is remembered of a run; the active one |
-//! | `durable`, `recorder` | what is written to the runs folder, and when |
+//! | `durable`, `history`, `recorder` | what is written to the runs folder, and when |
 //! | `recover`, `resume` | runs that go on |
 //! | `merge`, `settle` | from partials to the next state |
 //! | `steps` | from one step to the next, and the end of a run |
@@ -26,6 +26,7 @@ mod clock;
 mod connection;
 mod durable;
 mod engine;
+mod history;
 mod merge;
 mod outbox;
 mod recorder;
@@ -109,8 +110,8 @@ pub async fn serve(
     if let Some(runs) = config.runs {
         let folder = runs.folder.clone();
         let reading = tokio::task::spawn_blocking(move || recover::recover(&folder, &registry));
-        let recovered = reading.await.map_err(std::io::Error::other)?;
-        engine.keep_runs(runs, events.clone(), recovered)?;
+        let (recovered, ledger) = reading.await.map_err(std::io::Error::other)?;
+        engine.keep_runs(runs, events.clone(), ledger, recovered)?;
     }
     let mut engine = tokio::spawn(engine.run(inbox));
     let mut connections = JoinSet::new();

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use common::id::{AssignmentId, Block, ProcessId, WorkerId};
 
+use super::cover::size;
 use super::hands::Assignment;
 use super::pace::Pace;
 use super::planted::Plant;
@@ -153,6 +154,7 @@ impl Scheduler {
         let is_back = self.members.values().any(|it| it.process == member.process);
         let Some(step) = self.step_mut() else { return };
         let mut lost: Vec<Block> = Vec::new();
+        let replicas = step.replicas;
         let held = step.hands.take(|it| it.worker == worker);
         let held: Vec<Assignment> = held.into_iter().map(|(_, it)| it).collect();
         if how == Departure::Crashed && !is_back {
@@ -178,8 +180,9 @@ impl Scheduler {
             }
         }
         if !lost.is_empty() {
+            let count: u32 = lost.iter().map(|block| size(*block, replicas)).sum();
             let lost: Vec<String> = lost.iter().map(Block::to_string).collect();
-            let detail = format!("replicas {} go to others", lost.join(", "));
+            let detail = format!("{count} shards, replicas {}, go to others", lost.join(", "));
             self.note(worker, WorkerNote::Reassigned, detail);
         }
         self.pause_if_broken();

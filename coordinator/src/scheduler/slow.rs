@@ -57,7 +57,10 @@ impl Scheduler {
                 member.pace.is_at_least(queued, member.slots, now.duration_since(since));
             }
             let seconds = now.duration_since(since).as_secs_f64();
-            let detail = format!("replicas {block} take {seconds:.1} s: run again on idle workers");
+            let shards = self.shards_of(block);
+            let detail = format!(
+                "{shards}, replicas {block}, after {seconds:.1} s: run again on idle workers"
+            );
             self.note(worker, WorkerNote::Slow, detail);
         }
         for (worker, block) in shared {

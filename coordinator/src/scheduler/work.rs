@@ -83,7 +83,7 @@ impl Scheduler {
         let was_assigned = self.end_assignment(&done);
         let Finished { worker, block, .. } = done;
         if !taken {
-            let detail = format!("replicas {block} were done already");
+            let detail = format!("{}, replicas {block}, were done already", self.shards_of(block));
             self.note(worker, WorkerNote::Duplicate, detail);
         } else if !was_assigned {
             let run = done.step.run;
@@ -92,6 +92,14 @@ impl Scheduler {
         self.revoke(|step, it| step.cover.covers(it.block));
         self.hand_out(now);
         self.merge_if_complete();
+    }
+
+    /// How many shards of the step under way a block has, in words.
+    pub(super) fn shards_of(&self, block: Block) -> String {
+        match self.step().map_or(0, |step| size(block, step.replicas)) {
+            1 => "1 shard".into(),
+            count => format!("{count} shards"),
+        }
     }
 
     /// Enters a result in the cover. Says whether it was news.

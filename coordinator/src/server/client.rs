@@ -25,7 +25,7 @@ const KEPT_STATE_BYTES: u64 = 1 << 30;
 
 /// Ended runs whose events are all kept; of those that ended before, only the
 /// last few.
-const RUNS_WITH_EVENTS: usize = 16;
+pub(super) const RUNS_WITH_EVENTS: usize = 16;
 
 /// A connected client.
 #[derive(Debug)]
@@ -195,6 +195,10 @@ impl Engine {
         what: WorkerNote,
         detail: String,
     ) {
+        let name = self.workers.get(&worker).map(|about| about.name.clone());
+        let name = name.or_else(|| self.departed.remove(&worker));
+        let worker = name.unwrap_or_else(|| worker.to_string());
+        self.record_note(run, &worker, what, &detail);
         let what = match what {
             WorkerNote::Joined => "joined",
             WorkerNote::Left => "left",
@@ -202,11 +206,9 @@ impl Engine {
             WorkerNote::Slow => "slow",
             WorkerNote::Failed => "failed",
             WorkerNote::Reassigned => "reassigned",
-            WorkerNote::Duplicate => "duplicate",
+            // Nobody loses by it.
+            WorkerNote::Duplicate => return,
         };
-        let name = self.workers.get(&worker).map(|about| about.name.clone());
-        let name = name.or_else(|| self.departed.remove(&worker));
-        let worker = name.unwrap_or_else(|| worker.to_string());
         match what {
             "slow" | "failed" => warn!("run {run}: worker {worker} {what}: {detail}"),
             // Said already when its connection began or ended.
@@ -235,6 +237,8 @@ impl Engine {
             self.publish(run, RunEvent::Started { run, model, rounds, state_bytes, workers });
         }
         if restart.is_some() && !submission.is_replay {
+            let step = restart.as_ref().map_or(0, |restart| restart.step);
+            self.record_resumed(run, step, round);
             self.publish(run, RunEvent::Resumed { run, round, rounds });
         }
         let goes_on = restart.is_some();
@@ -302,6 +306,7 @@ impl Engine {
             RunEvent::Failed { reason, .. } => Some(reason.clone()),
             _ => None,
         };
+        self.record_end(run, phase, &event);
         self.keep_outcome(run, phase, reason);
         self.publish(run, event);
         if let Some(ended) = self.runs.get_mut(&run) {

@@ -1,5 +1,6 @@
 //! What the engine has written to the runs folder, and when.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use common::digest::Digest;
@@ -14,6 +15,7 @@ use tracing::{debug, error, info};
 use super::engine::Engine;
 use super::recorder::{Checkpoint, Checkpointed, Recorder, now_ms};
 use super::run::Phase;
+use crate::ledger::EventKind;
 use crate::runs::{CheckpointRecord, FORMAT, Outcome, OutcomeState, RunsFolder, dataset_digest};
 
 /// Checkpoints that are kept of a run, unless configured.
@@ -48,7 +50,7 @@ impl RunsConfig {
 }
 
 /// What a run does when a checkpoint cannot be written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnCheckpointError {
     /// It goes on, says so, and tries again when the next one is due.
@@ -56,6 +58,18 @@ pub enum OnCheckpointError {
     Continue,
     /// It fails.
     Stop,
+}
+
+impl FromStr for OnCheckpointError {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "continue" => Ok(Self::Continue),
+            "stop" => Ok(Self::Stop),
+            _ => Err("expected continue or stop".into()),
+        }
+    }
 }
 
 /// The runs folder and who writes there.
@@ -167,6 +181,10 @@ impl Engine {
                 RunEvent::CheckpointFailed { run, round, error: error.clone() }
             }
         };
+        if let Err(error) = &outcome {
+            let detail = format!("round {round}: {error}");
+            self.record_event(run, EventKind::CheckpointFailed, None, detail);
+        }
         self.publish(run, event);
         let Some(active) = self.active.as_mut().filter(|active| active.run == run) else { return };
         active.saving.under_way = false;

@@ -69,6 +69,8 @@ pub(super) enum Event {
     Settled(Settled),
     /// A complete submission is durable, or cannot be.
     Submitted(Submitted),
+    /// Some of what waited to be recorded is.
+    Recorded,
     /// A run was read from the runs folder, or cannot be.
     Reread(Box<Reread>),
     /// A checkpoint is durable, or cannot be.
@@ -221,6 +223,8 @@ impl Engine {
             Event::Merged(done) => self.on_merged(done),
             Event::Settled(settled) => self.on_settled(settled),
             Event::Submitted(submitted) => self.on_submitted(submitted),
+            // What waits for it is seen to below.
+            Event::Recorded => {}
             Event::Reread(reread) => self.on_reread(*reread),
             Event::Checkpointed(done) => self.on_checkpointed(done),
             Event::Digested { run, digest } => self.on_digested(run, digest),
@@ -246,7 +250,8 @@ impl Engine {
             }
             if let Some(event) = self.pending.pop_front() {
                 self.scheduler.handle_event(self.now.into_std(), event);
-            } else if std::mem::take(&mut self.advance) {
+            } else if self.advance && !self.recorder_is_full() {
+                self.advance = false;
                 self.next_step();
             } else {
                 return;

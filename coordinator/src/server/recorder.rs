@@ -1,9 +1,15 @@
 //! The thread that writes to the runs folder, beside the work and in order:
 //! what the engine sends is written one after another, and what came of a
 //! checkpoint comes back as an event.
+//!
+//! The history of a step is recorded before a later checkpoint is there: a run
+//! that goes on from a checkpoint finds all steps before it recorded, and
+//! records all others again.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc as queue;
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -15,10 +21,18 @@ use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 use super::engine::Event;
+use crate::ledger::{CheckpointRow, Ledger, LedgerError, Record, RunRow};
 use crate::runs::{CheckpointRecord, Outcome, RunsFolder};
+
+/// Records that may wait to be written: with more, the next step waits.
+const WAITING_RECORDS: usize = 4096;
+
+/// Most records that are written together.
+const BATCH: usize = 1024;
 
 /// What is to be written.
 enum Job {
+    Record(Box<Record>),
     Checkpoint(Box<Checkpoint>),
     Outcome(RunId, Outcome),
 }
@@ -60,17 +74,37 @@ pub(super) struct Saved {
 pub(super) struct Recorder {
     /// Until it is dropped.
     jobs: Option<queue::Sender<Job>>,
+    /// Records that are not written.
+    waiting: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Recorder {
-    /// Starts the thread.
-    pub(super) fn start(folder: RunsFolder, events: mpsc::Sender<Event>) -> std::io::Result<Self> {
+    /// Starts the thread. Without a ledger nothing is recorded.
+    pub(super) fn start(
+        folder: RunsFolder,
+        ledger: Option<Ledger>,
+        events: mpsc::Sender<Event>,
+    ) -> std::io::Result<Self> {
         let (jobs, inbox) = queue::channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let history = History { ledger, runs: BTreeMap::new(), waiting: waiting.clone() };
         let thread = std::thread::Builder::new()
             .name("recorder".into())
-            .spawn(move || Writer { folder, events }.run(&inbox))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+            .spawn(move || Writer { folder, history, events }.run(&inbox))?;
+        Ok(Self { jobs: Some(jobs), waiting, thread: Some(thread) })
+    }
+
+    /// Has something recorded.
+    pub(super) fn record(&self, record: Record) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.send(Job::Record(Box::new(record)));
+    }
+
+    /// Whether so much waits to be recorded that the work should wait, too.
+    /// [`Event::Recorded`] says when some of it is written.
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) >= WAITING_RECORDS
     }
 
     /// Has a checkpoint written. [`Event::Checkpointed`] says when it is. The
@@ -110,22 +144,42 @@ pub(super) fn now_ms() -> u64 {
 
 struct Writer {
     folder: RunsFolder,
+    history: History,
     events: mpsc::Sender<Event>,
 }
 
 impl Writer {
     fn run(mut self, inbox: &queue::Receiver<Job>) {
-        while let Ok(job) = inbox.recv() {
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.perform(job))) {
-                // The engine may have gone before: then nobody asks.
-                let _ = self.events.blocking_send(Event::Panicked(panic));
-                return;
+        let mut records = Vec::new();
+        let mut next = None;
+        while let Some(job) = next.take().or_else(|| inbox.recv().ok()) {
+            let turn = AssertUnwindSafe(|| {
+                let other = match job {
+                    Job::Record(record) => {
+                        records.push(*record);
+                        gather(inbox, &mut records)
+                    }
+                    other => Some(other),
+                };
+                if self.history.write(&mut records) {
+                    // The engine may have gone before: then nobody asks.
+                    let _ = self.events.blocking_send(Event::Recorded);
+                }
+                other.and_then(|job| self.perform(job))
+            });
+            match catch_unwind(turn) {
+                Ok(job) => next = job,
+                Err(panic) => {
+                    let _ = self.events.blocking_send(Event::Panicked(panic));
+                    return;
+                }
             }
         }
     }
 
-    fn perform(&mut self, job: Job) {
+    fn perform(&mut self, job: Job) -> Option<Job> {
         match job {
+            Job::Record(_) => return Some(job),
             Job::Checkpoint(checkpoint) => {
                 let CheckpointRecord { run, round, step, .. } = checkpoint.record;
                 let outcome = self.checkpoint(*checkpoint);
@@ -138,6 +192,7 @@ impl Writer {
                 }
             }
         }
+        None
     }
 
     fn checkpoint(&mut self, checkpoint: Checkpoint) -> Result<Saved, String> {
@@ -150,6 +205,68 @@ impl Writer {
             warn!("old checkpoints of run {} cannot be removed: {error}", record.run);
         }
         let ms = started.elapsed().as_secs_f64() * 1e3;
+        let CheckpointRecord { run, round, step, digest, bytes, .. } = record;
+        let row = CheckpointRow { run, at_ms: now_ms(), round, step, digest, bytes, ms };
+        self.history.write_now(Record::Checkpoint(row));
         Ok(Saved { digest: record.digest, bytes: record.bytes, ms })
+    }
+}
+
+/// Adds the records that wait, as far as they go together; gives the job
+/// behind them.
+fn gather(inbox: &queue::Receiver<Job>, records: &mut Vec<Record>) -> Option<Job> {
+    while records.len() < BATCH {
+        match inbox.try_recv() {
+            Ok(Job::Record(record)) => records.push(*record),
+            Ok(other) => return Some(other),
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+/// The history of runs. Whatever is wrong with it, runs go on.
+struct History {
+    ledger: Option<Ledger>,
+    /// Runs that are not over: to be recorded again in a new history.
+    runs: BTreeMap<RunId, RunRow>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl History {
+    /// Writes a record that was not waiting.
+    fn write_now(&mut self, record: Record) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.write(&mut vec![record]);
+    }
+
+    /// Writes records; says whether the engine may wait for it.
+    fn write(&mut self, records: &mut Vec<Record>) -> bool {
+        if records.is_empty() {
+            return false;
+        }
+        for record in records.iter() {
+            match record {
+                Record::Run(row) => drop(self.runs.insert(row.run, row.clone())),
+                Record::Ended(row) => drop(self.runs.remove(&row.run)),
+                _ => {}
+            }
+        }
+        let written = records.len();
+        if let Some(ledger) = &mut self.ledger {
+            let mut outcome = ledger.record(records);
+            if let Err(LedgerError::Replaced { notice }) = &outcome {
+                error!("{notice}");
+                let runs = self.runs.values().cloned().map(Record::Run);
+                outcome = ledger.record(&runs.chain(records.drain(..)).collect::<Vec<_>>());
+            }
+            if let Err(problem) = outcome {
+                error!("the history of runs is not recorded any more, runs go on: {problem}");
+                self.ledger = None;
+            }
+        }
+        records.clear();
+        let before = self.waiting.fetch_sub(written, Ordering::Relaxed);
+        before >= WAITING_RECORDS && before - written < WAITING_RECORDS
     }
 }

@@ -13,14 +13,18 @@ use common::model::{DataShape, Registry};
 use common::plan::RunPlan;
 use common::spec::RunSpec;
 use common::state::NetworkState;
+use common::wire::message::RunEvent;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
+use super::client::RUNS_WITH_EVENTS;
 use super::durable::{Durable, RunsConfig};
 use super::engine::{Engine, Event};
+use super::history::run_row;
 use super::recorder::Recorder;
 use super::run::{Phase, Restart, Run, Submission};
 use super::upload::make_model;
+use crate::ledger::{Ledger, LedgerError, LedgerReader, Record};
 use crate::runs::{OutcomeState, RunsError, RunsFolder, SubmissionRecord};
 
 /// A run of the folder, whole.
@@ -60,7 +64,10 @@ pub(super) enum RecoverError {
 
 /// All runs of a folder that are remembered, in order. What is wrong with one
 /// keeps none of the others from going on.
-pub(super) fn recover(folder: &RunsFolder, registry: &Registry) -> Vec<Recovered> {
+pub(super) fn recover(
+    folder: &RunsFolder,
+    registry: &Registry,
+) -> (Vec<Recovered>, Option<Ledger>) {
     if let Err(error) = folder.clean() {
         warn!("the runs folder is not tidied: {error}");
     }
@@ -69,7 +76,64 @@ pub(super) fn recover(folder: &RunsFolder, registry: &Registry) -> Vec<Recovered
         Vec::new()
     });
     let old = runs.len().saturating_sub(limits::RUNS);
-    runs[old..].iter().filter_map(|run| recover_run(folder, registry, *run)).collect()
+    let runs = runs[old..].iter().filter_map(|run| recover_run(folder, registry, *run));
+    let mut runs: Vec<Recovered> = runs.collect();
+    let mut ledger = open_ledger(folder);
+    if let Some(open) = &mut ledger
+        && let Err(error) = remember(folder, open, &mut runs)
+    {
+        error!("the history of runs is not recorded, runs go on: {error}");
+        ledger = None;
+    }
+    (runs, ledger)
+}
+
+/// The history of the folder's runs, a new one where it is damaged.
+fn open_ledger(folder: &RunsFolder) -> Option<Ledger> {
+    match Ledger::open(folder.path()) {
+        Ok((ledger, notice)) => {
+            if let Some(notice) = notice {
+                error!("{notice}");
+            }
+            Some(ledger)
+        }
+        Err(error) => {
+            error!("the history of runs is not recorded, runs go on: {error}");
+            None
+        }
+    }
+}
+
+/// Takes the history of runs that go on back to where they go on from, and
+/// gives runs the events that their followers were told.
+fn remember(
+    folder: &RunsFolder,
+    ledger: &mut Ledger,
+    runs: &mut [Recovered],
+) -> Result<(), LedgerError> {
+    let mut records = Vec::new();
+    for Recovered { run, .. } in runs.iter() {
+        let Some(submission) = &run.submission else { continue };
+        let step = run.restart.as_ref().map_or(0, |restart| restart.step);
+        records.push(Record::Run(run_row(run, submission, None)));
+        records.push(Record::Rewind { run: run.id, step });
+    }
+    ledger.record(&records)?;
+    let reader = LedgerReader::open(folder.path())?;
+    for (age, Recovered { run, .. }) in runs.iter_mut().rev().enumerate() {
+        if run.phase.is_over() && age >= RUNS_WITH_EVENTS {
+            continue;
+        }
+        let events = reader.run_events(run.id)?;
+        if let (Some(state), false) = (&run.state, events.is_empty()) {
+            let (id, model) = (run.id, run.model_name.clone());
+            let (rounds, state_bytes) = (run.rounds, state.bytes());
+            run.record(RunEvent::Started { run: id, model, rounds, state_bytes, workers: 0 });
+            run.is_told_of = true;
+        }
+        events.into_iter().for_each(|event| drop(run.record(event)));
+    }
+    Ok(())
 }
 
 fn recover_run(folder: &RunsFolder, registry: &Registry, id: RunId) -> Option<Recovered> {
@@ -232,9 +296,10 @@ impl Engine {
         &mut self,
         config: RunsConfig,
         events: mpsc::Sender<Event>,
+        ledger: Option<Ledger>,
         recovered: Vec<Recovered>,
     ) -> std::io::Result<()> {
-        let recorder = Recorder::start(config.folder.clone(), events)?;
+        let recorder = Recorder::start(config.folder.clone(), ledger, events)?;
         self.durable = Some(Durable { config, recorder });
         self.take_up(recovered);
         Ok(())

@@ -92,6 +92,7 @@ impl Engine {
                     run.is_told_of = before.is_told_of;
                 }
                 self.runs.insert(of, run);
+                self.record_run(of, None);
                 self.send_client(client, ToClient::Accepted { run: of });
                 self.queue_run(of);
             }

@@ -62,6 +62,8 @@ impl Engine {
                 RunEvent::Evaluation { run, epochs, split, results, loss, accuracy }
             }
         };
+        self.record_step(&event);
+        let Some(active) = &mut self.active else { return };
         if active.submission.is_replay {
             self.publish_shards();
         }

@@ -19,6 +19,7 @@ pub(super) struct Submitted {
     /// Who sent it.
     client: ClientId,
     run: Box<Run>,
+    forked_from: Option<(RunId, u64)>,
     outcome: Result<(), String>,
 }
 
@@ -38,7 +39,7 @@ impl Engine {
     ) {
         let run = Box::new(run);
         let Some(durable) = self.durable.as_ref().filter(|_| !run.is_replay) else {
-            return self.on_submitted(Submitted { client, run, outcome: Ok(()) });
+            return self.on_submitted(Submitted { client, run, forked_from, outcome: Ok(()) });
         };
         let folder = durable.config.folder.clone();
         let Some(submission) = run.submission.clone() else { return };
@@ -49,13 +50,13 @@ impl Engine {
             let start = start.as_deref() as Option<&NetworkState>;
             let outcome = folder.write_submission(&record, start);
             let outcome = outcome.map_err(|error| error.to_string());
-            Event::Submitted(Submitted { client, run, outcome })
+            Event::Submitted(Submitted { client, run, forked_from, outcome })
         });
     }
 
     /// Queues a run that is durable.
     pub(super) fn on_submitted(&mut self, submitted: Submitted) {
-        let Submitted { client, run, outcome } = submitted;
+        let Submitted { client, run, forked_from, outcome } = submitted;
         let id = run.id;
         if let Err(error) = outcome {
             self.let_go(&run);
@@ -64,6 +65,7 @@ impl Engine {
         }
         info!("run {id} is queued: model {}", run.model_name);
         self.runs.insert(id, *run);
+        self.record_run(id, forked_from);
         self.forget_old_runs();
         self.send_client(client, ToClient::Accepted { run: id });
         self.queue_run(id);

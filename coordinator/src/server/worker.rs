@@ -16,6 +16,7 @@ use super::engine::Engine;
 use super::merge::decode_inline;
 use super::outbox::Transfer;
 use super::shards::Difference;
+use crate::ledger::EventKind;
 use crate::scheduler;
 
 /// A connected worker.
@@ -352,7 +353,9 @@ impl Engine {
         let step = active.step_id();
         let name = self.workers.get(&worker).map(|about| about.name.clone()).unwrap_or_default();
         info!("{shards} shards of {step} are taken from worker {name}, which had done them before");
-        let detail = format!("replicas {block} were done before it reconnected");
+        let count = super::history::shards(shards as usize);
+        let detail = format!("{count}, replicas {block}, were done before it reconnected");
+        self.record_event(run, EventKind::Offered, Some(name.clone()), detail.clone());
         let what = "offered".into();
         self.publish(run, RunEvent::Worker { run, worker: name, what, detail });
     }
