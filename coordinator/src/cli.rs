@@ -19,6 +19,7 @@ mod job;
 mod listing;
 mod plot;
 mod progress;
+mod replay;
 mod report;
 mod resume;
 mod runs;
@@ -29,6 +30,7 @@ mod spec_flags;
 mod status;
 mod summary;
 mod train;
+mod verify;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -61,6 +63,10 @@ enum Command {
     Follow(follow::FollowFlags),
     /// Take a run up again that has failed or was cancelled, or fork it
     Resume(resume::ResumeFlags),
+    /// Run one shard of a run again, alone, in this process
+    Replay(replay::ReplayFlags),
+    /// Do rounds of a run again, and compare every shard with what is recorded
+    Verify(Box<verify::VerifyFlags>),
     /// Show the workers and runs of a cluster
     Status(status::StatusFlags),
     /// Cancel a run
@@ -142,6 +148,8 @@ fn dispatch(registry: Registry, command: Command) -> Result<(), Failure> {
         Command::Run(flags) => train::train(registry, *flags),
         Command::Follow(flags) => follow::follow(flags),
         Command::Resume(flags) => resume::resume(flags),
+        Command::Replay(flags) => replay::replay(&registry, &flags),
+        Command::Verify(flags) => verify::verify(registry, *flags),
         Command::Status(flags) => status::status(&flags),
         Command::Cancel { run, address } => status::cancel(RunId(run), &address.coordinator),
         Command::Runs(flags) => runs::runs(&flags),

@@ -14,6 +14,7 @@ pub mod client;
 pub mod ledger;
 pub mod local;
 pub mod reference;
+pub mod rerun;
 pub mod runs;
 pub mod scheduler;
 pub mod server;

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
 
-use common::dataset::{Dataset, DatasetError, Examples, Features};
+use common::dataset::{Dataset, DatasetError, ExampleSource, Examples, Features};
 use common::id::Block;
 use common::merge::{self, Merge, MergeRule, Partial};
 use common::model::{Batch, DataShape, Model, ModelError, Registry, Replica};
-use common::plan::{RunPlan, Step, StepKind};
+use common::plan::{EpochOrder, RunPlan, Step, StepKind};
 use common::results::Results;
 use common::shard::{self, ShardError, ShardInput};
 use common::spec::{DatasetSpec, EvaluationSpec, RunSpec, SpecError, Split};
@@ -208,32 +208,95 @@ impl ParallelBatchProcessor {
         };
         state.set_rules(&spec.merge)?;
 
-        let instances = Instances { model: &*model, idle: Mutex::default() };
+        let mut steps = Steps::new(&plan, &*model, dataset);
         let mut all = Vec::new();
-        let mut order = None;
         for index in 0..plan.steps() {
-            let step = plan.step(index).expect("a step below `steps` exists");
-            let epoch = epoch_of(&step);
-            if order.as_ref().is_none_or(|(of, _)| *of != epoch) {
-                order = Some((epoch, plan.order(&step)));
-            }
-            let order = order.as_ref().and_then(|(_, order)| order.as_ref());
-            let input = ShardInput { plan: &plan, step: &step, order, base: &state, data: dataset };
-            let partial = instances.run_block(&input, step.root())?;
-            if let StepKind::Train { .. } = step.kind {
-                let base = std::mem::take(&mut state);
-                state = merge::finish(&base, partial.as_ref());
-                model.finish_round(&base, &mut state)?;
-                state.check_finite()?;
-            }
-            let results = partial.map(|partial| partial.results).unwrap_or_default();
-            if let StepKind::Label { .. } = step.kind {
-                model.finish_labelling(&mut state, &results)?;
-                state.check_finite()?;
-            }
-            all.push(StepResults { step, results });
+            all.push(steps.run(index, &mut state)?);
         }
         Ok((state, all))
+    }
+}
+
+/// The steps of a run, one after another.
+pub struct Steps<'a> {
+    plan: &'a RunPlan,
+    data: &'a dyn ExampleSource,
+    instances: Instances<'a>,
+    /// The order of the epoch at hand.
+    order: Option<(u64, EpochOrder)>,
+}
+
+impl std::fmt::Debug for Steps<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Steps").field("plan", &self.plan).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Steps<'a> {
+    /// Those of a plan.
+    pub fn new(plan: &'a RunPlan, model: &'a dyn Model, data: &'a dyn ExampleSource) -> Self {
+        let instances = Instances { model, idle: Mutex::default() };
+        Self { plan, data, instances, order: None }
+    }
+
+    /// Does a step: `state`, its base, becomes that of the next one.
+    ///
+    /// # Panics
+    /// If the plan has no such step.
+    pub fn run(
+        &mut self,
+        index: u64,
+        state: &mut NetworkState,
+    ) -> Result<StepResults, ReferenceError> {
+        let step = self.plan.step(index).expect("a step below `steps` exists");
+        self.find_order(&step);
+        let order = self.order.as_ref().filter(|_| epoch_of(&step).is_some());
+        let order = order.map(|(_, order)| order);
+        let input =
+            ShardInput { plan: self.plan, step: &step, order, base: state, data: self.data };
+        let partial = self.instances.run_block(&input, step.root())?;
+        let model = self.instances.model;
+        if let StepKind::Train { .. } = step.kind {
+            let base = std::mem::take(state);
+            *state = merge::finish(&base, partial.as_ref());
+            model.finish_round(&base, state)?;
+            state.check_finite()?;
+        }
+        let results = partial.map(|partial| partial.results).unwrap_or_default();
+        if let StepKind::Label { .. } = step.kind {
+            model.finish_labelling(state, &results)?;
+            state.check_finite()?;
+        }
+        Ok(StepResults { step, results })
+    }
+
+    /// Runs one shard of a step from its base, watched; `None` where it has
+    /// no examples.
+    ///
+    /// # Panics
+    /// If the plan has no such step.
+    pub fn run_shard(
+        &mut self,
+        index: u64,
+        replica: u32,
+        base: &NetworkState,
+        after_batch: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+    ) -> Result<Option<Partial>, ShardError> {
+        let step = self.plan.step(index).expect("a step below `steps` exists");
+        self.find_order(&step);
+        let order = self.order.as_ref().filter(|_| epoch_of(&step).is_some());
+        let order = order.map(|(_, order)| order);
+        let input = ShardInput { plan: self.plan, step: &step, order, base, data: self.data };
+        let mut instance = self.instances.model.replica()?;
+        shard::run(&input, replica, &mut *instance, after_batch)
+    }
+
+    fn find_order(&mut self, step: &Step) {
+        if let Some(epoch) = epoch_of(step)
+            && self.order.as_ref().is_none_or(|(of, _)| *of != epoch)
+        {
+            self.order = self.plan.order(step).map(|order| (epoch, order));
+        }
     }
 }
 

@@ -280,6 +280,8 @@ pub enum Action {
         run: RunId,
         /// Which shard, which error, what to do.
         reason: String,
+        /// The shard that failed it, if one did.
+        shard: Option<(StepId, u32)>,
     },
     /// The cancelled run is no longer queued or active.
     RunCancelled {

@@ -39,13 +39,19 @@ source = "digits"
 "#;
 
 /// `coordinator ARGS --coordinator ADDRESS`.
-fn command(cluster: &Cluster, args: &[&str]) -> Output {
+pub(crate) fn command(cluster: &Cluster, args: &[&str]) -> Output {
     let mut command = Command::new(&binaries().coordinator);
     command.args(args).args(["--coordinator", &cluster.address]);
     command.stdin(Stdio::null()).output().expect("the command runs")
 }
 
-fn text(bytes: &[u8]) -> &str {
+/// `coordinator ARGS`.
+pub(crate) fn alone(args: &[&str]) -> Output {
+    let mut command = Command::new(&binaries().coordinator);
+    command.args(args).stdin(Stdio::null()).output().expect("the command runs")
+}
+
+pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("text")
 }
 
@@ -247,7 +253,7 @@ fn the_first_interrupt_cancels_and_the_second_one_leaves() {
     assert_eq!(follower.wait().code(), Some(130));
 }
 
-fn run_state(cluster: &Cluster, run: usize) -> String {
+pub(crate) fn run_state(cluster: &Cluster, run: usize) -> String {
     let output = command(cluster, &["status", "--json"]);
     let status: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     status["runs"][run - 1]["state"].as_str().expect("a state").to_owned()
@@ -260,13 +266,21 @@ fn exit_codes_say_how_a_run_ended() {
     let failed = client.wait_for("failed");
     assert_eq!(client.wait().code(), Some(3));
     let reason = failed["reason"].as_str().unwrap();
+    assert!(reason.contains("tensor `"), "{reason}");
+    // What it says of a replay is true: the shard fails again, alone.
+    let (_, replay) = reason.split_once("`coordinator ").expect("a command");
+    let words: Vec<&str> = replay.split('`').next().expect("a command").split(' ').collect();
+    let runs = cluster.runs().to_str().expect("a plain path");
+    let replay = alone(&[&words[..], &["--runs", runs]].concat());
+    assert_eq!(replay.status.code(), Some(3));
+    let error = text(&replay.stderr);
+    assert!(error.contains("error: step") && error.contains("tensor `"), "{error}");
+    // Where nothing is kept, the whole run does it.
+    let mut again = Client::start(DIVERGING, &["--local", "1"]);
+    let failed = again.wait_for("failed");
+    assert_eq!(again.wait().code(), Some(3));
+    let reason = failed["reason"].as_str().unwrap();
     assert!(reason.contains("tensor `") && reason.contains("--local 1"), "{reason}");
-    // What it says of a replay is true: the run comes to the same step again.
-    let mut replay = Client::start(DIVERGING, &["--local", "1"]);
-    let again = replay.wait_for("failed");
-    assert_eq!(replay.wait().code(), Some(3));
-    let step = |reason: &str| reason.split_once(':').expect("a step").0.to_owned();
-    assert_eq!(step(again["reason"].as_str().unwrap()), step(reason));
 
     let impatient = ["--coordinator", &cluster.address, "--patience", "0"];
     let mut client = Client::start(ENDLESS, &impatient);
@@ -276,27 +290,6 @@ fn exit_codes_say_how_a_run_ended() {
     assert_eq!(client.wait().code(), Some(4));
     assert_eq!(command(&cluster, &["status"]).status.code(), Some(4));
     assert_eq!(command(&cluster, &["follow", "2"]).status.code(), Some(4));
-}
-
-#[test]
-fn a_run_goes_on_when_its_coordinator_is_started_again() {
-    let spec = SOFTMAX.replace("epochs = 2", "epochs = 60");
-    let mut cluster =
-        Cluster::start_with(&["--checkpoint-every", "3", "--resume-wait", "1"]).with_workers(2, 1);
-    let mut client = cluster.submit_when(&spec, 2);
-    for kill in 0..3 {
-        while client.wait_for("checkpoint")["round"].as_u64().expect("a round") < 10 * kill {}
-        cluster.coordinator.signal(Signal::SIGKILL);
-        cluster.coordinator.wait();
-        cluster.restart();
-        client.wait_for("resumed");
-    }
-    assert_eq!(client.finish(), expected::digest(&spec));
-    let rounds = client.events.iter().filter(|event| event["event"] == "round");
-    let rounds: Vec<u64> = rounds.map(|event| event["round"].as_u64().expect("a round")).collect();
-    let last = *rounds.last().expect("rounds");
-    assert_eq!(rounds, (1..=last).collect::<Vec<_>>(), "each is told once");
-    assert_eq!(run_state(&cluster, 1), "finished");
 }
 
 #[test]

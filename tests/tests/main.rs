@@ -7,4 +7,5 @@ mod faults;
 mod floors;
 mod history;
 mod readme;
+mod resume;
 mod simulation;

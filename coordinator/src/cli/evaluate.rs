@@ -8,7 +8,7 @@ use common::spec::RunSpec;
 use toml::{Table, Value};
 
 use super::exit::Failure;
-use super::job::{self, ClusterFlags, Home, Job, Outcome};
+use super::job::{self, ClusterFlags, Home, Job, KeepFlags, Outcome};
 use super::progress::Progress;
 use super::spec_flags::{apply_settings, set_model, set_source, to_spec};
 use crate::client::StateFile;
@@ -58,7 +58,13 @@ enum SplitFlag {
 pub(super) fn evaluate(registry: Registry, flags: EvaluateFlags) -> Result<(), Failure> {
     let file = StateFile::load(&flags.state).map_err(Failure::bad_input)?;
     let spec = evaluation_spec(&registry, file.spec.as_ref(), &flags)?;
-    let job = Job { spec, state: Some(file.state), home: Home::default(), detach: false };
+    let job = Job {
+        spec,
+        state: Some(file.state),
+        home: Home::default(),
+        keep: KeepFlags::default(),
+        detach: false,
+    };
     let mut progress = Progress::new(flags.json, true);
     let outcome = job::perform(registry, job, &flags.cluster, &mut progress)?;
     match outcome {

@@ -48,10 +48,10 @@ pub(super) struct Patience {
 #[derive(Debug, Args)]
 pub(super) struct ClusterFlags {
     #[command(flatten)]
-    address: Address,
+    pub(super) address: Address,
     /// Run on a cluster of N workers on this host, made for this run
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=LOCAL_WORKERS))]
-    local: Option<u32>,
+    pub(super) local: Option<u32>,
     /// The worker's binary, for --local [default: the one beside this one]
     #[arg(long, value_name = "PATH", requires = "local")]
     worker_binary: Option<PathBuf>,
@@ -62,7 +62,17 @@ pub(super) struct ClusterFlags {
     /// Wait for so many workers before the run starts
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(..=limits::CONNECTIONS as i64))]
-    min_workers: u32,
+    pub(super) min_workers: u32,
+    #[command(flatten)]
+    patience: Patience,
+    /// What to log to standard error, workers of --local included
+    #[arg(long, value_name = "FILTER", default_value = "warn")]
+    pub(super) log_level: String,
+}
+
+/// How to keep what is run.
+#[derive(Debug, Default, Args)]
+pub(super) struct KeepFlags {
     /// When to write checkpoints, in rounds or seconds: `10`, `30s` [default:
     /// what the coordinator is set to]
     #[arg(long, value_name = "WHEN")]
@@ -75,11 +85,6 @@ pub(super) struct ClusterFlags {
     /// `replay` read it, `coordinator serve` goes on with what is unfinished
     #[arg(long, value_name = "DIR", requires = "local")]
     runs: Option<PathBuf>,
-    #[command(flatten)]
-    patience: Patience,
-    /// What to log to standard error, workers of --local included
-    #[arg(long, value_name = "FILTER", default_value = "warn")]
-    log_level: String,
 }
 
 /// What to run.
@@ -91,6 +96,8 @@ pub(super) struct Job {
     pub(super) state: Option<NetworkState>,
     /// What to do with the final state.
     pub(super) home: Home,
+    /// How to keep it.
+    pub(super) keep: KeepFlags,
     /// Whether to leave as soon as the run is queued.
     pub(super) detach: bool,
 }
@@ -168,7 +175,9 @@ pub(super) fn perform(
         let mut signals = Signals::new()?;
         // Workers start first: they get ready while the data is loaded.
         let mut local = match cluster.local {
-            Some(workers) => Some(start_local(&registry, cluster, workers).await?),
+            Some(workers) => {
+                Some(start_local(&registry, cluster, workers, job.keep.runs.clone()).await?)
+            }
             None => None,
         };
         let address = match &local {
@@ -180,8 +189,8 @@ pub(super) fn perform(
             Session { address, local: &mut local, signals: &mut signals, progress, patience };
         let settings = RunSettings {
             min_workers: Some(cluster.min_workers),
-            checkpoint_every: cluster.checkpoint_every,
-            keep_checkpoints: cluster.keep_checkpoints,
+            checkpoint_every: job.keep.checkpoint_every,
+            keep_checkpoints: job.keep.keep_checkpoints,
             log_level: None,
         };
         let outcome = session.perform(registry, job, settings).await;
@@ -196,16 +205,17 @@ pub(super) fn perform(
     outcome
 }
 
-async fn start_local(
+pub(super) async fn start_local(
     registry: &Registry,
     flags: &ClusterFlags,
     workers: u32,
+    runs: Option<PathBuf>,
 ) -> Result<LocalCluster, Failure> {
     let config = local::Config {
         workers,
         slots: flags.slots.unwrap_or_else(|| local::slots_for(workers)),
         binary: flags.worker_binary.clone(),
-        runs: flags.runs.clone(),
+        runs,
         log_level: flags.log_level.clone(),
     };
     LocalCluster::start(registry.clone(), config).await.map_err(Failure::bad_input)
@@ -227,7 +237,7 @@ impl Session<'_> {
         job: Job,
         settings: RunSettings,
     ) -> Result<Outcome, Failure> {
-        let Job { spec, state, home, detach } = job;
+        let Job { spec, state, home, detach, .. } = job;
         let address = self.address.clone();
         let submit = submit(&address, registry, spec.clone(), state, settings);
         let (mut client, run) = tokio::select! {

@@ -1,6 +1,6 @@
 //! `coordinator runs`, and what all commands need that read the history.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use common::id::RunId;
@@ -22,6 +22,11 @@ pub(super) struct HistoryFlags {
 }
 
 impl HistoryFlags {
+    /// The folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.runs
+    }
+
     /// Opens the history in it.
     pub(super) fn open(&self) -> Result<LedgerReader, Failure> {
         Ok(LedgerReader::open(&self.runs)?)

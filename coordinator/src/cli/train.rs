@@ -6,7 +6,7 @@ use clap::Args;
 use common::model::Registry;
 
 use super::exit::Failure;
-use super::job::{self, ClusterFlags, Home, Job, Outcome};
+use super::job::{self, ClusterFlags, Home, Job, KeepFlags, Outcome};
 use super::plot::{check_plot, draw_final};
 use super::progress::Progress;
 use super::spec_flags::SpecFlags;
@@ -31,6 +31,8 @@ pub(super) struct TrainFlags {
     spec: SpecFlags,
     #[command(flatten)]
     cluster: ClusterFlags,
+    #[command(flatten)]
+    keep: KeepFlags,
     /// Start from this state (safetensors) instead of the model's own
     #[arg(long, value_name = "FILE")]
     initial_state: Option<PathBuf>,
@@ -63,7 +65,7 @@ pub(super) fn train(registry: Registry, flags: TrainFlags) -> Result<(), Failure
         None => None,
     };
     let home = Home { output: flags.output, keep: flags.plot.is_some() };
-    let job = Job { spec, state, home, detach: flags.detach };
+    let job = Job { spec, state, home, keep: flags.keep, detach: flags.detach };
     let mut progress = Progress::new(flags.json, flags.quiet);
     let outcome = job::perform(registry, job, &flags.cluster, &mut progress)?;
     let (text, state, unsaved) = match outcome {

@@ -79,7 +79,7 @@ impl Client {
             test: submission.test.clone(),
             state: submission.state.as_ref().map(NetworkState::layout),
             settings: submission.settings.clone(),
-            replay: None,
+            replay: submission.replay,
         });
         let found = frame.head.len() + frame.body.len();
         if found > limits::FRAME_BYTES {
@@ -316,7 +316,7 @@ impl<'a> Upload<'a> {
             return Some(codec::encode(message));
         }
         let (split, chunk) = self.chunks.pop_front()?;
-        let payload = self.submission.examples(split).chunk(chunk as usize);
+        let payload = self.submission.chunk(split, chunk as usize);
         Some(codec::encode(FromClient::Chunk { split, chunk, payload }))
     }
 }

@@ -1,22 +1,36 @@
 //! A run, ready to be submitted: everything a user may have got wrong is
 //! found here, before a coordinator is asked.
 
-use common::dataset::{Dataset, DatasetError, Examples, SplitManifest};
+use bytes::Bytes;
+use common::dataset::{Dataset, DatasetError, SplitManifest};
 use common::model::{DataShape, ModelError, Registry};
 use common::plan::RunPlan;
 use common::run_settings::RunSettings;
 use common::spec::{RunSpec, SpecError, Split};
 use common::state::{NetworkState, StateError};
+use common::wire::message::Replay;
+
+use crate::rerun::{KeptExamples, Rerun};
 
 /// A run with its data at hand.
 #[derive(Clone, Debug)]
 pub struct Submission {
     pub(super) spec: RunSpec,
-    pub(super) dataset: Dataset,
+    pub(super) source: Source,
     pub(super) train: SplitManifest,
     pub(super) test: SplitManifest,
     pub(super) state: Option<NetworkState>,
     pub(super) settings: RunSettings,
+    pub(super) replay: Option<Replay>,
+}
+
+/// Where the examples are.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    /// Loaded as the spec says.
+    Loaded(Dataset),
+    /// Read from the runs folder.
+    Kept(KeptExamples),
 }
 
 /// What is wrong with a run.
@@ -68,7 +82,8 @@ impl Submission {
             }
         }
         let (train, test) = (dataset.train.manifest(), dataset.test.manifest());
-        Ok(Self { spec, dataset, train, test, state, settings })
+        let source = Source::Loaded(dataset);
+        Ok(Self { spec, source, train, test, state, settings, replay: None })
     }
 
     /// The spec.
@@ -76,8 +91,30 @@ impl Submission {
         &self.spec
     }
 
-    /// Examples of one split.
-    pub(super) fn examples(&self, split: Split) -> &Examples {
-        self.dataset.split(split)
+    /// Steps of a kept run to be done again, from a state (`None`: the
+    /// model makes one).
+    pub fn replay(
+        rerun: &Rerun,
+        replay: Replay,
+        state: Option<NetworkState>,
+        settings: RunSettings,
+    ) -> Self {
+        Self {
+            spec: rerun.spec().clone(),
+            source: Source::Kept(rerun.examples().clone()),
+            train: rerun.record().train.clone(),
+            test: rerun.record().test.clone(),
+            state,
+            settings,
+            replay: Some(replay),
+        }
+    }
+
+    /// A chunk of examples of a split.
+    pub(super) fn chunk(&self, split: Split, index: usize) -> Bytes {
+        match &self.source {
+            Source::Loaded(dataset) => dataset.split(split).chunk(index),
+            Source::Kept(examples) => examples.chunk(split, index),
+        }
     }
 }

@@ -66,6 +66,18 @@ impl RunsFolder {
         submission: &SubmissionRecord,
         round: u64,
     ) -> Result<Found, RunsError> {
+        let record = self.checkpoint_record(submission, round)?;
+        let path = self.state_path(submission.run, round);
+        let state = self.load(&path, Some(record.digest))?;
+        Ok(Found { record, state })
+    }
+
+    /// A checkpoint's manifest, checked.
+    pub fn checkpoint_record(
+        &self,
+        submission: &SubmissionRecord,
+        round: u64,
+    ) -> Result<CheckpointRecord, RunsError> {
         let run = submission.run;
         let path = self.manifest_path(run, round);
         let record: CheckpointRecord = self.read_record(&path)?;
@@ -76,9 +88,7 @@ impl RunsFolder {
         if record.spec != submission.spec {
             return Err(RunsError::content(&path, "the spec of run.json", "another one"));
         }
-        let path = self.state_path(run, round);
-        let state = self.load(&path, Some(record.digest))?;
-        Ok(Found { record, state })
+        Ok(record)
     }
 
     /// The last checkpoint of a run that is whole, up to a round.

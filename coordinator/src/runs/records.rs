@@ -3,11 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use common::dataset::{FeatureType, SplitManifest};
+use common::dataset::SplitManifest;
 use common::digest::Digest;
 use common::id::RunId;
 use common::run_settings::RunSettings;
 use serde::{Deserialize, Deserializer, Serialize, de};
+
+/// First bytes under the digest of a run's data.
+const DATASET: &[u8] = b"samebit-dataset-1\n";
 
 /// Version of the files in a run's folder.
 pub const FORMAT: u32 = 1;
@@ -140,23 +143,7 @@ pub enum OutcomeState {
     Cancelled,
 }
 
-/// Identity of the data of a run: SHA-256 over the 18 bytes
-/// `samebit-dataset-1\n` and, for each split, what its manifest says: examples
-/// (u64), features, classes (u32), element type (u8: 0 or 1), scale (f32),
-/// examples of a chunk (u32), all little-endian, and the digests of the chunks.
+/// Identity of the data of a run: of both splits' manifests.
 pub fn dataset_digest(train: &SplitManifest, test: &SplitManifest) -> Digest {
-    let mut bytes = b"samebit-dataset-1\n".to_vec();
-    for manifest in [train, test] {
-        bytes.extend(manifest.examples.to_le_bytes());
-        bytes.extend(manifest.features.to_le_bytes());
-        bytes.extend(manifest.classes.to_le_bytes());
-        bytes.push(match manifest.element {
-            FeatureType::U8 => 0,
-            FeatureType::F32 => 1,
-        });
-        bytes.extend(manifest.scale.to_le_bytes());
-        bytes.extend(manifest.chunk_examples.to_le_bytes());
-        manifest.chunks.iter().for_each(|chunk| bytes.extend(chunk.0));
-    }
-    Digest::of(&bytes)
+    Digest::of_digests(DATASET, &[train.digest(), test.digest()])
 }

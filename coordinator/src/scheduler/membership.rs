@@ -216,18 +216,17 @@ impl Scheduler {
         let limit = self.config.crash_limit.max(1);
         let Some(step) = self.step_mut() else { return false };
         let over = step.trouble.iter().filter(|(_, it)| it.crashes() >= limit);
-        let guilty: Vec<String> = over.map(|(replica, _)| replica.to_string()).collect();
-        if guilty.is_empty() {
-            return false;
-        }
+        let guilty: Vec<u32> = over.map(|(replica, _)| *replica).collect();
+        let Some(first) = guilty.first().copied() else { return false };
         let reason = format!(
             "{}: {limit} workers died while replica {} was running on them, so the shard is taken \
              to be what kills them; look into the last log lines of those workers (out of \
              memory? a crash in the model?), then submit the run again",
             step.id,
-            guilty.join(", "),
+            guilty.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
         );
-        self.fail_run(reason);
+        let shard = Some((step.id, first));
+        self.fail_run(reason, shard);
         true
     }
 }

@@ -39,7 +39,7 @@ impl Scheduler {
         }
         if self.queue.len() >= RUNS {
             let reason = format!("run {run}: {RUNS} runs wait already; submit it again later");
-            self.actions.push_back(Action::FailRun { run, reason });
+            self.actions.push_back(Action::FailRun { run, reason, shard: None });
             return;
         }
         self.queue.push_back(queued);
@@ -68,10 +68,10 @@ impl Scheduler {
     }
 
     /// Gives the active run up.
-    pub(super) fn fail_run(&mut self, reason: String) {
+    pub(super) fn fail_run(&mut self, reason: String, shard: Option<(StepId, u32)>) {
         let Some(run) = self.active.as_ref().map(|active| active.run) else { return };
         self.drop_active();
-        self.actions.push_back(Action::FailRun { run, reason });
+        self.actions.push_back(Action::FailRun { run, reason, shard });
         self.start_next();
     }
 

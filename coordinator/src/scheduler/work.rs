@@ -175,11 +175,12 @@ impl Scheduler {
             } else {
                 format!("{errors} times, the last time on worker {worker}")
             };
-            self.fail_run(format!(
+            let reason = format!(
                 "{step}: replica {replica} failed {times}: {error}; the same shard fails the same \
-                 way every time: to replay it, run the same spec with `--local 1 --log-level \
-                 debug`; mend the model, its parameters or the data, then submit the run again",
-            ));
+                 way every time: mend the model, its parameters or the data, then submit the run \
+                 again"
+            );
+            self.fail_run(reason, Some((step, replica)));
             return;
         }
         self.release(assignment.block);

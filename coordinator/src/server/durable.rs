@@ -4,8 +4,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use common::digest::Digest;
-use common::id::RunId;
+use common::id::{RunId, StepId};
 use common::limits;
+use common::plan::StepKind;
 use common::run_settings::CheckpointEvery;
 use common::wire::handshake::BUILD;
 use common::wire::message::{NUMERIC_PROFILE, RunEvent};
@@ -185,12 +186,17 @@ impl Engine {
             let detail = format!("round {round}: {error}");
             self.record_event(run, EventKind::CheckpointFailed, None, detail);
         }
-        self.publish(run, event);
-        let Some(active) = self.active.as_mut().filter(|active| active.run == run) else { return };
+        let Some(active) = self.active.as_mut().filter(|active| active.run == run) else {
+            // The run is over, and its last event is told.
+            return;
+        };
         active.saving.under_way = false;
-        match (active.final_digest, outcome) {
+        let final_digest = active.final_digest;
+        let is_last = step >= active.steps.end;
+        self.publish(run, event);
+        match (final_digest, outcome) {
             // What was written may be of a round before the last one.
-            (Some(digest), _) if step < active.steps.end => self.begin_checkpoint(Some(digest)),
+            (Some(digest), _) if !is_last => self.begin_checkpoint(Some(digest)),
             (_, Err(error)) if self.stops_on_checkpoint_errors() => {
                 self.give_up(&format!(
                     "the checkpoint of round {round} cannot be written: {error}; make room or \
@@ -200,6 +206,22 @@ impl Engine {
             (Some(digest), _) => self.finish_run(run, digest),
             (None, _) => {}
         }
+    }
+
+    /// How to see a shard fail again, behind the reason of the failure.
+    pub(super) fn replay_hint(&self, (step, replica): (StepId, u32)) -> String {
+        let run = step.run;
+        let index = step.index;
+        if self.durable.is_none() {
+            return "; to see it again, run the same spec with `--local 1 --log-level debug`"
+                .into();
+        }
+        let kind = self.active.as_ref().filter(|active| active.run == run).map(|it| it.step.kind);
+        let place = match kind {
+            Some(StepKind::Train { round, .. }) => format!("--round {}", round + 1),
+            _ => format!("--step {index}"),
+        };
+        format!("; `coordinator replay {run} {place} --replica {replica}` runs that shard alone")
     }
 
     fn stops_on_checkpoint_errors(&self) -> bool {

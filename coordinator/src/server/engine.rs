@@ -283,7 +283,10 @@ impl Engine {
                     self.departed.insert(worker, about.name.clone());
                 }
             }
-            Action::FailRun { run, reason } => self.fail_run(run, reason),
+            Action::FailRun { run, reason, shard } => {
+                let hint = shard.map(|shard| self.replay_hint(shard)).unwrap_or_default();
+                self.fail_run(run, reason + &hint);
+            }
             Action::RunCancelled { run } => self.cancel_run(run),
             Action::Offered { run, worker, block } => self.on_offered(run, worker, block),
             Action::Note { run, worker, what, detail } => {

@@ -89,6 +89,8 @@ impl Engine {
             None => {
                 if let Some(before) = self.runs.remove(&of) {
                     run.events = before.events;
+                    // The last one said that it was over.
+                    run.events.pop_back();
                     run.is_told_of = before.is_told_of;
                 }
                 self.runs.insert(of, run);

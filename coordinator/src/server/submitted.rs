@@ -76,7 +76,7 @@ impl Engine {
         let Some(run) = self.runs.get(&id) else { return };
         let min_workers = run.min_workers();
         let gathering = match (&run.restart, &self.durable) {
-            (Some(restart), Some(durable)) => {
+            (Some(restart), Some(durable)) if !run.is_replay => {
                 let (workers, wait) = (restart.workers, durable.config.resume_wait);
                 Some(Gathering { workers, wait })
             }

@@ -183,7 +183,7 @@ impl Coordinator {
                     self.note_death(worker);
                 }
             }
-            Action::FailRun { run, reason } => self.end(context, run, Outcome::Failed(reason)),
+            Action::FailRun { run, reason, .. } => self.end(context, run, Outcome::Failed(reason)),
             Action::RunCancelled { run } => self.end(context, run, Outcome::Cancelled),
             Action::Offered { .. } | Action::Note { .. } => {}
         }

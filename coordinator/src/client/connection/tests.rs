@@ -74,7 +74,8 @@ fn submission(state: Option<NetworkState>) -> Submission {
     let dataset = Dataset::load(&spec.dataset).unwrap();
     let (train, test) = (dataset.train.manifest(), dataset.test.manifest());
     let settings = RunSettings { min_workers: Some(2), ..RunSettings::default() };
-    Submission { spec, dataset, train, test, state, settings }
+    let source = super::super::submission::Source::Loaded(dataset);
+    Submission { spec, source, train, test, state, settings, replay: None }
 }
 
 #[tokio::test]

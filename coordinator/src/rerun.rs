@@ -1,0 +1,253 @@
+//! A run of the runs folder, done again: in this process, or as what a cluster
+//! is told to do again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use common::dataset::{DatasetError, ExampleSource, SplitManifest};
+use common::digest::Digest;
+use common::id::RunId;
+use common::merge::Partial;
+use common::model::{DataShape, Model, ModelError, Registry};
+use common::plan::{RunPlan, StepKind};
+use common::shard::ShardError;
+use common::spec::{RunSpec, SpecError, Split};
+use common::state::{NetworkState, StateError};
+use tracing::{info, warn};
+
+use crate::reference::{ReferenceError, Steps};
+use crate::runs::{RunsError, RunsFolder, SubmissionRecord};
+
+/// Why a run cannot be done again.
+#[derive(Debug, thiserror::Error)]
+pub enum RerunError {
+    /// The folder.
+    #[error(transparent)]
+    Folder(#[from] RunsError),
+    /// The spec of the run.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// Its model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Its state.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A step before the one that was asked for failed.
+    #[error("on the way there: {0}")]
+    Reference(#[from] ReferenceError),
+    /// The run has no such round.
+    #[error("run {run} has rounds 1 to {rounds}, found {found}")]
+    Round {
+        /// The run.
+        run: RunId,
+        /// Its rounds.
+        rounds: u64,
+        /// What was asked for.
+        found: u64,
+    },
+    /// The round has no such replica.
+    #[error("round {round} of run {run} has replicas 0 to {last}, found {found}")]
+    Replica {
+        /// The run.
+        run: RunId,
+        /// The round.
+        round: u64,
+        /// Its last replica.
+        last: u32,
+        /// What was asked for.
+        found: u32,
+    },
+}
+
+/// All chunks of a run's examples, in memory.
+#[derive(Clone, Debug)]
+pub struct KeptExamples {
+    train: (SplitManifest, Vec<Bytes>),
+    test: (SplitManifest, Vec<Bytes>),
+}
+
+impl KeptExamples {
+    /// Reads and checks them.
+    pub fn read(folder: &RunsFolder, record: &SubmissionRecord) -> Result<Self, RunsError> {
+        let read = |manifest: &SplitManifest| {
+            let chunks = (0..manifest.chunks.len()).map(|index| folder.chunk(manifest, index));
+            Ok::<_, RunsError>((manifest.clone(), chunks.collect::<Result<_, _>>()?))
+        };
+        Ok(Self { train: read(&record.train)?, test: read(&record.test)? })
+    }
+
+    fn split(&self, split: Split) -> &(SplitManifest, Vec<Bytes>) {
+        match split {
+            Split::Train => &self.train,
+            Split::Test => &self.test,
+        }
+    }
+
+    /// A chunk of a split, as a client sends it.
+    pub fn chunk(&self, split: Split, index: usize) -> Bytes {
+        self.split(split).1[index].clone()
+    }
+}
+
+impl ExampleSource for KeptExamples {
+    fn gather(
+        &self,
+        split: Split,
+        examples: &[u64],
+        features: &mut Vec<f32>,
+        labels: &mut Vec<u32>,
+    ) -> Result<(), DatasetError> {
+        let (manifest, chunks) = self.split(split);
+        for example in examples {
+            let place = manifest.chunk_of(*example);
+            let chunk = chunks.get(place).ok_or(DatasetError::MissingChunk(place, split))?;
+            manifest.read_example(chunk, *example, features, labels);
+        }
+        Ok(())
+    }
+}
+
+/// See the [module](self).
+pub struct Rerun {
+    folder: RunsFolder,
+    record: SubmissionRecord,
+    spec: RunSpec,
+    plan: RunPlan,
+    model: Arc<dyn Model>,
+    examples: KeptExamples,
+}
+
+impl std::fmt::Debug for Rerun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rerun").field("run", &self.record.run).finish_non_exhaustive()
+    }
+}
+
+impl Rerun {
+    /// Reads all that there is of a run.
+    pub fn open(folder: RunsFolder, registry: &Registry, run: RunId) -> Result<Self, RerunError> {
+        let record = folder.submission(run)?;
+        let spec = RunSpec::from_toml(&record.spec)?;
+        let (train, test) = (&record.train, &record.test);
+        let plan = RunPlan::new(&spec, train.examples, test.examples)?;
+        let shape = DataShape {
+            features: train.features.max(test.features) as usize,
+            classes: train.classes.max(test.classes) as usize,
+        };
+        let model = registry.build(&spec.model, &spec.parameters, shape, spec.seed)?;
+        let examples = KeptExamples::read(&folder, &record)?;
+        Ok(Self { folder, spec, plan, model: Arc::from(model), examples, record })
+    }
+
+    /// The run as it was submitted.
+    pub fn record(&self) -> &SubmissionRecord {
+        &self.record
+    }
+
+    /// Its spec.
+    pub fn spec(&self) -> &RunSpec {
+        &self.spec
+    }
+
+    /// Its plan.
+    pub fn plan(&self) -> &RunPlan {
+        &self.plan
+    }
+
+    /// Its examples.
+    pub fn examples(&self) -> &KeptExamples {
+        &self.examples
+    }
+
+    /// The step of a training round, from 1.
+    pub fn step_of_round(&self, round: u64) -> Result<u64, RerunError> {
+        let is_it = |index: &u64| {
+            let kind = self.plan.step(*index).map(|step| step.kind);
+            matches!(kind, Some(StepKind::Train { round: it, .. }) if it + 1 == round)
+        };
+        // Between two rounds there are at most a labelling and an evaluation.
+        let places = round.saturating_sub(1)..self.plan.steps().min(round.saturating_mul(3));
+        let unknown =
+            || RerunError::Round { run: self.record.run, rounds: self.plan.rounds(), found: round };
+        places.into_iter().find(is_it).ok_or_else(unknown)
+    }
+
+    /// The last state on disk that is a base of `step` or of a step before it,
+    /// and that step; nothing for the state that the model makes. Damaged ones
+    /// are passed over.
+    pub fn nearest(&self, step: u64) -> Result<(u64, Option<NetworkState>), RerunError> {
+        let mut rounds = self.folder.checkpoints(self.record.run)?;
+        while let Some(round) = rounds.pop() {
+            let record = self.folder.checkpoint_record(&self.record, round);
+            if record.as_ref().is_ok_and(|record| record.step > step) {
+                continue;
+            }
+            match self.folder.checkpoint(&self.record, round) {
+                Ok(found) => return Ok((found.record.step, Some(found.state))),
+                Err(error) => warn!("passed over: {error}"),
+            }
+        }
+        Ok((0, self.start()?))
+    }
+
+    /// The steps that begin from states on disk, and the first one.
+    pub fn bases(&self) -> Result<BTreeSet<u64>, RerunError> {
+        let rounds = self.folder.checkpoints(self.record.run)?;
+        let records = rounds.iter().map(|it| self.folder.checkpoint_record(&self.record, *it));
+        Ok(records.flatten().map(|record| record.step).chain([0]).collect())
+    }
+
+    /// The digest of the state that a step begins from, if a file says so.
+    pub fn digest_before(&self, step: u64) -> Result<Option<Digest>, RerunError> {
+        let rounds = self.folder.checkpoints(self.record.run)?;
+        let records = rounds.iter().map(|it| self.folder.checkpoint_record(&self.record, *it));
+        Ok(records.flatten().find(|record| record.step == step).map(|record| record.digest))
+    }
+
+    /// The state that a client sent to start from.
+    fn start(&self) -> Result<Option<NetworkState>, RerunError> {
+        let mut state = self.folder.start(&self.record)?;
+        if let Some(state) = &mut state {
+            state.set_rules(&self.spec.merge)?;
+        }
+        Ok(state)
+    }
+
+    /// The base of a step: from the nearest state on disk, by doing the steps
+    /// in between.
+    pub fn base(&self, step: u64) -> Result<NetworkState, RerunError> {
+        let (from, state) = self.nearest(step)?;
+        let mut state = match state {
+            Some(state) => state,
+            None => {
+                let mut state = self.model.initial_state()?;
+                state.set_rules(&self.spec.merge)?;
+                state
+            }
+        };
+        if from < step {
+            info!("doing steps {from} to {} for the state that step {step} begins from", step - 1);
+        }
+        let mut steps = Steps::new(&self.plan, &*self.model, &self.examples);
+        for index in from..step {
+            steps.run(index, &mut state)?;
+        }
+        Ok(state)
+    }
+
+    /// Runs one shard from its base; gives its digest as a worker would say
+    /// it, and what it observed.
+    pub fn shard(
+        &self,
+        step: u64,
+        replica: u32,
+        base: &NetworkState,
+        after_batch: &mut dyn FnMut(u64, u64) -> std::ops::ControlFlow<()>,
+    ) -> Result<(Digest, Option<Partial>), ShardError> {
+        let mut steps = Steps::new(&self.plan, &*self.model, &self.examples);
+        let partial = steps.run_shard(step, replica, base, after_batch)?;
+        Ok((Partial::shard_digest(partial.as_ref(), &base.layout()), partial))
+    }
+}

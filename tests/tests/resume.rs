@@ -1,0 +1,88 @@
+//! Runs that outlive their coordinator, are taken up again, and are checked
+//! later, with the real binaries.
+
+use nix::sys::signal::Signal;
+use tests::client::Client;
+use tests::cluster::Cluster;
+use tests::expected;
+
+use crate::cluster::SOFTMAX;
+use crate::commands::{alone, command, run_state, text};
+
+#[test]
+fn a_run_goes_on_when_its_coordinator_is_started_again() {
+    let spec = SOFTMAX.replace("epochs = 2", "epochs = 60");
+    let mut cluster =
+        Cluster::start_with(&["--checkpoint-every", "3", "--resume-wait", "1"]).with_workers(2, 1);
+    let mut client = cluster.submit_when(&spec, 2);
+    for kill in 0..3 {
+        while client.wait_for("checkpoint")["round"].as_u64().expect("a round") < 10 * kill {}
+        cluster.coordinator.signal(Signal::SIGKILL);
+        cluster.coordinator.wait();
+        cluster.restart();
+        client.wait_for("resumed");
+    }
+    assert_eq!(client.finish(), expected::digest(&spec));
+    let rounds = client.events.iter().filter(|event| event["event"] == "round");
+    let rounds: Vec<u64> = rounds.map(|event| event["round"].as_u64().expect("a round")).collect();
+    let last = *rounds.last().expect("rounds");
+    assert_eq!(rounds, (1..=last).collect::<Vec<_>>(), "each is told once");
+    assert_eq!(run_state(&cluster, 1), "finished");
+}
+
+#[test]
+fn a_run_is_verified_and_a_shard_replayed() {
+    let cluster = Cluster::start_with(&["--keep-checkpoints", "2", "--checkpoint-every", "1"])
+        .with_workers(2, 1);
+    let mut client = cluster.submit_when(SOFTMAX, 2);
+    client.finish();
+    let runs = ["--runs", cluster.runs().to_str().expect("a plain path")];
+    let with_runs = |args: &[&str]| alone(&[args, &runs].concat());
+    for (how, steps) in [
+        (&["--local", "2"][..], "of 14 steps are as recorded"),
+        (&["--coordinator", &cluster.address, "--rounds", "2..3"], "of 3 steps are as recorded"),
+        (&["--local", "1", "--sample", "100%"], "as recorded"),
+    ] {
+        let verified = with_runs(&[&["verify", "1"], how].concat());
+        let (out, error) = (text(&verified.stdout), text(&verified.stderr));
+        assert!(verified.status.success() && out.contains(steps), "{how:?}: {out}{error}");
+    }
+    let replayed = with_runs(&["replay", "1", "--round", "2", "--replica", "1"]);
+    let out = text(&replayed.stdout);
+    assert!(replayed.status.success() && out.contains("recorded the same, by worker"), "{out}");
+
+    // One bit of one digest.
+    let history = cluster.runs().join("history.sqlite");
+    let changed = rusqlite::Connection::open(history)
+        .expect("the history opens")
+        .execute("UPDATE shards SET digest = zeroblob(32) WHERE step = 3 AND replica = 1", []);
+    assert_eq!(changed, Ok(1));
+    let verified = with_runs(&["verify", "1", "--local", "2"]);
+    let error = text(&verified.stderr);
+    assert_eq!(verified.status.code(), Some(3), "{error}");
+    assert!(error.contains("step 3, replica 1: worker test-"), "{error}");
+    let unknown = with_runs(&["verify", "7", "--local", "1"]);
+    assert_eq!(unknown.status.code(), Some(2), "{}", text(&unknown.stderr));
+}
+
+#[test]
+fn a_cancelled_run_is_taken_up_again_and_forked() {
+    let cluster = Cluster::start().with_workers(2, 1);
+    let mut client = cluster.submit(&SOFTMAX.replace("epochs = 2", "epochs = 100"));
+    while client.wait_for("round")["round"].as_u64() < Some(20) {}
+    assert!(command(&cluster, &["cancel", "1"]).status.success());
+    assert_eq!(client.wait().code(), Some(130));
+    let refused = command(&cluster, &["resume", "1", "--set", "seed=9"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stderr));
+    let resumed = command(&cluster, &["resume", "1", "--set", "workers=2"]);
+    assert_eq!(text(&resumed.stdout), "1\n", "{}", text(&resumed.stderr));
+    let mut client = Client::follow(&cluster.address, 1);
+    client.wait_for("resumed");
+    assert_eq!(client.finish(), expected::digest(&SOFTMAX.replace("epochs = 2", "epochs = 100")));
+    assert_eq!(command(&cluster, &["resume", "1"]).status.code(), Some(2));
+
+    let forked = command(&cluster, &["resume", "1", "--fork", "--set", "epochs=1"]);
+    assert_eq!(text(&forked.stdout), "2\n", "{}", text(&forked.stderr));
+    Client::follow(&cluster.address, 2).finish();
+    assert_eq!(run_state(&cluster, 2), "finished");
+}
