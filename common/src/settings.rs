@@ -13,7 +13,7 @@ use config::{ConfigError, Value, ValueKind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use logging::{LogFormat, start_logging};
+pub use logging::{LogFormat, check_log_filter, log_by, start_logging};
 pub use size::Bytes;
 
 /// What the names of variables begin with.

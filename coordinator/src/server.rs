@@ -59,6 +59,9 @@ use connection::Door;
 pub use durable::{KEEP_CHECKPOINTS, OnCheckpointError, RunsConfig};
 use engine::{Engine, Event};
 
+/// Changes what is logged while a run is active; `None` goes back.
+pub type LogBy = fn(Option<&str>) -> Result<(), String>;
+
 /// Settings of the server.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -71,6 +74,8 @@ pub struct Config {
     pub data_memory: u64,
     /// Where runs are kept; without it, they end with this coordinator.
     pub runs: Option<RunsConfig>,
+    /// Logs by a run's own filter; without it, runs have none.
+    pub log_by: Option<LogBy>,
 }
 
 impl Default for Config {
@@ -80,6 +85,7 @@ impl Default for Config {
             merge_memory: 64 << 20,
             data_memory: 8 << 30,
             runs: None,
+            log_by: None,
         }
     }
 }

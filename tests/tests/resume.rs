@@ -27,6 +27,16 @@ fn a_run_goes_on_when_its_coordinator_is_started_again() {
     let rounds: Vec<u64> = rounds.map(|event| event["round"].as_u64().expect("a round")).collect();
     let last = *rounds.last().expect("rounds");
     assert_eq!(rounds, (1..=last).collect::<Vec<_>>(), "each is told once");
+    // Its state and its story are there for those who come later.
+    cluster.coordinator.signal(Signal::SIGKILL);
+    cluster.coordinator.wait();
+    cluster.restart();
+    let file = cluster.runs().join("final.safetensors");
+    let file = file.to_str().expect("a plain path");
+    let later = command(&cluster, &["follow", "1", "--output", file, "--quiet"]);
+    assert!(later.status.success(), "{}", text(&later.stderr));
+    let digest = expected::digest(&spec).to_string();
+    assert!(text(&later.stdout).contains(&digest), "{}", text(&later.stdout));
     assert_eq!(run_state(&cluster, 1), "finished");
 }
 

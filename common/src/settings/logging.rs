@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -23,19 +24,53 @@ pub enum LogFormat {
     Json,
 }
 
+/// Puts another filter in place of the one in use.
+type Reload = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
+/// The filter that logging was started with, and how to change it.
+static STARTED: OnceLock<(String, Reload)> = OnceLock::new();
+
+/// Logs by another filter from now on; `None` goes back to the one that
+/// logging was started with. Without logging, only checks it.
+pub fn log_by(filter: Option<&str>) -> Result<(), SettingsError> {
+    let Some((original, reload)) = STARTED.get() else {
+        return filter.map_or(Ok(()), |filter| read_filter(filter).map(drop));
+    };
+    let filter = filter.unwrap_or(original);
+    let error = |error| SettingsError::Filter { filter: filter.into(), error };
+    reload(read_filter(filter)?).map_err(error)
+}
+
+/// Checks a filter.
+pub fn check_log_filter(filter: &str) -> Result<(), SettingsError> {
+    read_filter(filter).map(drop)
+}
+
 /// Sends logs to standard error. `filter` is in the syntax of
 /// `tracing_subscriber`'s `EnvFilter` (`info`, `worker=debug`).
 pub fn start_logging(format: LogFormat, filter: &str) -> Result<(), SettingsError> {
-    let filter = read_filter(filter)?;
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(read_filter(filter)?)
         .with_ansi(has_colour())
         .with_writer(std::io::stderr);
-    let outcome = match format {
-        LogFormat::Text => builder.with_timer(ShortTime).with_target(false).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    let (outcome, reload): (_, Reload) = match format {
+        LogFormat::Text => {
+            let builder = builder.with_timer(ShortTime).with_target(false).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let reload = move |filter| handle.reload(filter).map_err(|error| error.to_string());
+            (builder.try_init(), Box::new(reload))
+        }
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let reload = move |filter| handle.reload(filter).map_err(|error| error.to_string());
+            (builder.try_init(), Box::new(reload))
+        }
     };
-    outcome.map_err(|_| SettingsError::LoggingStarted)
+    outcome.map_err(|_| SettingsError::LoggingStarted)?;
+    // Logging starts once in a process: what is here was put here now.
+    let _ = STARTED.set((filter.to_owned(), reload));
+    Ok(())
 }
 
 /// Whether to colour what is written: for people at a terminal who have not

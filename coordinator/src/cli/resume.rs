@@ -3,6 +3,7 @@
 use clap::Args;
 use common::id::RunId;
 use common::run_settings::RunSettings;
+use common::settings::check_log_filter;
 
 use super::Address;
 use super::exit::Failure;
@@ -77,7 +78,10 @@ fn split(
             "keep_checkpoints" => {
                 settings.keep_checkpoints = Some(number().ok_or_else(|| bad(&"a number from 1"))?);
             }
-            "log_level" => settings.log_level = Some(value),
+            "log_level" => {
+                check_log_filter(&value).map_err(|error| bad(&error))?;
+                settings.log_level = Some(value);
+            }
             _ if fork => changes.push((key, value)),
             _ => {
                 return Err(Failure::bad_input(format!(
@@ -109,6 +113,7 @@ mod tests {
         assert_eq!(settings.checkpoint_every, Some(CheckpointEvery::Seconds(9)));
         let refused = set(&[("parameters.learning_rate", "1")], false).unwrap_err();
         assert!(refused.contains("parameters.learning_rate would change the bits"), "{refused}");
+        assert!(set(&[("log_level", "loud")], false).is_err());
         assert_eq!(set(&[("replicas", "4"), ("workers", "2")], true).unwrap().1, 1);
         assert!(set(&[("workers", "0")], false).unwrap_err().contains("from 1"));
     }

@@ -251,6 +251,7 @@ pub(super) fn serve(registry: Registry, flags: &ServeFlags) -> Result<(), Failur
         })?;
         let address = listener.local_addr().map_err(Failure::failed)?;
         config.runs = Some(settings.runs()?);
+        config.log_by = Some(|filter| settings::log_by(filter).map_err(|error| error.to_string()));
         let mut signals = Signals::new()?;
         // Scripts read the port from this line when they asked for a free one.
         super::print(&format!("listening on {address}\n"))?;

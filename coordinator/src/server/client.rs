@@ -1,8 +1,11 @@
 //! The engine's view of a client, and what it makes of a client's messages.
 
+use std::sync::Arc;
+
+use common::digest::Digest;
 use common::id::{RunId, WorkerId};
 use common::limits;
-use common::state::shared_segment;
+use common::state::{NetworkState, shared_segment};
 use common::wire::codec::encode;
 use common::wire::handshake::BUILD;
 use common::wire::message::{FromClient, RunEvent, Status, ToClient};
@@ -10,10 +13,11 @@ use tracing::{debug, info, warn};
 
 use super::active::ActiveRun;
 use super::connection::{ClientId, Link, Peer, Room};
-use super::engine::Engine;
+use super::engine::{Engine, Event};
 use super::outbox::Transfer;
 use super::run::{OLD_EVENTS, Phase, Restart, Run};
 use super::upload::Upload;
+use crate::runs::{RunsError, RunsFolder};
 use crate::scheduler::{self, WorkerNote};
 
 /// Final states of ended runs that are kept to be fetched.
@@ -26,6 +30,15 @@ const KEPT_STATE_BYTES: u64 = 1 << 30;
 /// Ended runs whose events are all kept; of those that ended before, only the
 /// last few.
 pub(super) const RUNS_WITH_EVENTS: usize = 16;
+
+/// A final state that was read for a client, and its spec; nothing where it is
+/// not there any more.
+#[derive(Debug)]
+pub(super) struct FinalState {
+    client: ClientId,
+    run: RunId,
+    outcome: Result<Option<(String, NetworkState, Digest)>, String>,
+}
 
 /// A connected client.
 #[derive(Debug)]
@@ -118,20 +131,57 @@ impl Engine {
             );
             return self.reject(client, true, reason);
         };
-        let Some(state) = &fetched.state else {
-            let reason = format!(
-                "the final state of run {run} is not kept any more: the coordinator keeps those \
-                 of the last runs; run it again, it ends in the same bits"
-            );
-            return self.reject(client, false, reason);
-        };
+        match (&fetched.state, &self.durable) {
+            (Some(state), _) => {
+                let spec = fetched.final_spec.clone().unwrap_or_default();
+                let state = state.clone();
+                self.send_state(client, run, spec, &state, digest);
+            }
+            (None, Some(durable)) => {
+                let folder = durable.config.folder.clone();
+                self.spawn(move || {
+                    let outcome = final_state(&folder, run).map_err(|error| error.to_string());
+                    Event::FinalState(FinalState { client, run, outcome })
+                });
+            }
+            (None, None) => self.reject_forgotten(client, run),
+        }
+    }
+
+    fn reject_forgotten(&mut self, client: ClientId, run: RunId) {
+        let reason = format!(
+            "the final state of run {run} is not kept any more: run it again, it ends in the same \
+             bits"
+        );
+        self.reject(client, false, reason);
+    }
+
+    /// Takes in a final state that was read from the runs folder.
+    pub(super) fn on_final_state(&mut self, read: FinalState) {
+        let FinalState { client, run, outcome } = read;
+        match outcome {
+            Ok(Some((spec, state, digest))) => {
+                self.send_state(client, run, spec, &Arc::new(state), digest);
+            }
+            Ok(None) => self.reject_forgotten(client, run),
+            Err(reason) => self.reject(client, false, reason),
+        }
+    }
+
+    fn send_state(
+        &mut self,
+        client: ClientId,
+        run: RunId,
+        spec: String,
+        state: &Arc<NetworkState>,
+        digest: Digest,
+    ) {
         let layout = state.layout();
         let mut frames = Vec::new();
         for (index, segment) in layout.state_segments().iter().enumerate() {
             let payload = shared_segment(state, segment);
             frames.push(encode(ToClient::StateSegment { segment: index as u32, payload }));
         }
-        let spec = fetched.final_spec.clone().unwrap_or_default();
         frames.insert(0, encode(ToClient::State { run, spec, layout, digest }));
         if let Some(about) = self.clients.get(&client) {
             let frames = frames.into();
@@ -225,6 +275,11 @@ impl Engine {
             return;
         };
         started.phase = Phase::Running;
+        if let (Some(log_by), Some(filter)) = (self.config.log_by, &started.settings.log_level)
+            && let Err(error) = log_by(Some(filter))
+        {
+            warn!("run {run}: {error}");
+        }
         let freed = std::mem::take(&mut started.reserved);
         let (round, rounds) = (started.round, started.rounds);
         let restart = started.restart.take();
@@ -315,6 +370,13 @@ impl Engine {
         if self.active.as_ref().is_some_and(|active| active.run == run) {
             self.active = None;
             self.advance = false;
+            let has_filter = |run: &Run| run.settings.log_level.is_some();
+            if self.runs.get(&run).is_some_and(has_filter)
+                && let Some(log_by) = self.config.log_by
+                && let Err(error) = log_by(None)
+            {
+                warn!("run {run}: {error}");
+            }
             self.close_run(run);
         }
         self.forget_old_runs();
@@ -358,4 +420,19 @@ impl Engine {
             self.runs.remove(&oldest);
         }
     }
+}
+
+/// Reads the final state of a run from the runs folder, and its spec; nothing
+/// where it is not there any more.
+fn final_state(
+    folder: &RunsFolder,
+    run: RunId,
+) -> Result<Option<(String, NetworkState, Digest)>, RunsError> {
+    let submission = folder.submission(run)?;
+    let Some(digest) = folder.outcome(run)?.and_then(|outcome| outcome.digest) else {
+        return Ok(None);
+    };
+    let found = folder.restart(&submission, u64::MAX)?.checkpoint;
+    let found = found.filter(|found| found.record.digest == digest);
+    Ok(found.map(|found| (submission.spec, found.state, digest)))
 }

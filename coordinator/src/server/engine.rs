@@ -24,7 +24,7 @@ use tracing::debug;
 
 use super::Config;
 use super::active::{ActiveRun, Outcome};
-use super::client::Client;
+use super::client::{Client, FinalState};
 use super::connection::{
     CLOSED_BY_PEER, ClientId, Introduction, Link, Loss, Peer, Room, log_closed,
 };
@@ -73,6 +73,8 @@ pub(super) enum Event {
     Recorded,
     /// A run was read from the runs folder, or cannot be.
     Reread(Box<Reread>),
+    /// A final state was read for a client, or cannot be.
+    FinalState(FinalState),
     /// A checkpoint is durable, or cannot be.
     Checkpointed(Checkpointed),
     /// A run's final state has its digest.
@@ -226,6 +228,7 @@ impl Engine {
             // What waits for it is seen to below.
             Event::Recorded => {}
             Event::Reread(reread) => self.on_reread(*reread),
+            Event::FinalState(read) => self.on_final_state(read),
             Event::Checkpointed(done) => self.on_checkpointed(done),
             Event::Digested { run, digest } => self.on_digested(run, digest),
             Event::Panicked(panic) => std::panic::resume_unwind(panic),
