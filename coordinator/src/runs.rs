@@ -126,6 +126,7 @@ impl RunsFolder {
     pub fn open_with(path: &Path, files: Arc<dyn Files>) -> Result<Self, RunsError> {
         let data = path.join(data::FOLDER);
         fs::create_dir_all(&data).map_err(|error| RunsError::io(&data, error))?;
+        OsFiles.sync_folder(path).map_err(|error| RunsError::io(path, error))?;
         let lock = path.join("lock");
         let file = File::create(&lock).map_err(|error| RunsError::io(&lock, error))?;
         match file.try_lock() {

@@ -342,7 +342,7 @@ impl Engine {
         if ended.phase.is_over() {
             return;
         }
-        if phase != Phase::Finished {
+        if phase != Phase::Finished && self.active.as_ref().is_some_and(|it| it.run == run) {
             self.save_what_is_there();
         }
         let Some(ended) = self.runs.get_mut(&run) else { return };

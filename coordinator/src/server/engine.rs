@@ -179,6 +179,8 @@ impl Engine {
             self.now = Instant::now();
             for event in turn.drain(..) {
                 if matches!(event, Event::Shutdown) {
+                    // The recorder, which is waited for, waits for nobody.
+                    events.close();
                     return self.say_goodbye();
                 }
                 self.handle(event);

@@ -109,6 +109,12 @@ impl ChunkStore {
         }
     }
 
+    /// The chunks of splits that have come, each once.
+    pub(super) fn contents(&self, manifests: [&SplitManifest; 2]) -> BTreeMap<Digest, Bytes> {
+        let digests = manifests.into_iter().flat_map(|manifest| &manifest.chunks);
+        digests.filter_map(|digest| Some((*digest, self.get(digest)?.clone()))).collect()
+    }
+
     /// A chunk's bytes.
     pub(super) fn get(&self, digest: &Digest) -> Option<&Bytes> {
         self.chunks.get(digest)?.content.as_ref()

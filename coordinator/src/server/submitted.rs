@@ -46,10 +46,16 @@ impl Engine {
         let record = record(&run, &submission, forked_from);
         // Where the model makes the state, it will again.
         let start = run.state.clone().filter(|_| submission.initial.is_some());
+        // Those that were here before may have come with a run that is not
+        // kept.
+        let chunks = self.store.contents([&submission.train, &submission.test]);
         self.spawn(move || {
             let start = start.as_deref() as Option<&NetworkState>;
-            let outcome = folder.write_submission(&record, start);
-            let outcome = outcome.map_err(|error| error.to_string());
+            let mut chunks = chunks.iter();
+            let outcome = chunks
+                .try_for_each(|(digest, content)| folder.write_chunk(*digest, content))
+                .and_then(|()| folder.write_submission(&record, start))
+                .map_err(|error| error.to_string());
             Event::Submitted(Submitted { client, run, forked_from, outcome })
         });
     }
