@@ -10,7 +10,7 @@
 //!
 //! ```text
 //! settings                             F5  flags, files and environment
-//! wire                                 F2  messages, handshake, codec
+//! wire  keys                           F2  messages, handshake, codec; who belongs to a cluster
 //! shard                                F1  one replica's work, start to end
 //! state  merge  model  dataset  plan   F1  what a round is
 //! id  digest  limits  spec  run_settings  merge_rule  results    F0
@@ -19,6 +19,7 @@
 pub mod dataset;
 pub mod digest;
 pub mod id;
+pub mod keys;
 pub mod limits;
 pub mod merge;
 pub mod merge_rule;
