@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the shipped image, brings the compose cluster up, kills one worker's
-# process and pauses another during a run, and compares digests.
+# process and pauses another during a run, and compares digests. Nobody without the
+# cluster's keys gets in.
 #
 #   docker/test.sh
 #
@@ -76,6 +77,18 @@ docker unpause "${workers[1]}" >/dev/null
 wait "$client" || fail "the run with a dead and a frozen worker"
 [ "$(digest_in "$work/together")" = "$(digest_in "$work/alone")" ] || fail "digests differ"
 echo "killed one worker, paused another: $(digest_in "$work/together") both times"
+
+# The keys are in their volume, and without them there is no way in.
+compose exec -T coordinator coordinator status | grep -q INSECURE && fail "the cluster has no keys"
+if compose exec -T -e SAMEBIT_KEYS=/tmp/other.pem coordinator sh -c \
+    'coordinator keys new $SAMEBIT_KEYS && coordinator status' >"$work/foreign" 2>&1; then
+    fail "a client of another cluster got in"
+fi
+grep -q 'belongs to another cluster' "$work/foreign" || fail "the words for a foreign client"
+docker run --rm --network none samebit/samebit:latest sh -c '
+    coordinator keys new $SAMEBIT_KEYS --if-missing && coordinator keys show $SAMEBIT_KEYS' |
+    grep -q '^cluster  [0-9a-f]\{64\}$' || fail "the image makes no keys of its own"
+echo "keys: foreign clients stay out"
 
 # Five workers, on the same cluster.
 compose up --detach --no-build --scale worker=5 >/dev/null 2>&1

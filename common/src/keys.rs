@@ -28,7 +28,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::digest::Digest;
 
-pub use certificate::{Validity, is_self_made, member_of};
+pub use certificate::{Validity, date, member_of};
 
 /// Days that an identity is valid for, unless told otherwise.
 pub const IDENTITY_DAYS: u32 = 365;
@@ -302,10 +302,10 @@ impl Keys {
         };
         let Validity { from, until } = identity.validity;
         if now > until {
-            return Err(KeysError::Expired { path, member, date: certificate::date(until) });
+            return Err(KeysError::Expired { path, member, date: date(until) });
         }
         if now < from {
-            return Err(KeysError::NotYet { path, member, date: certificate::date(from) });
+            return Err(KeysError::NotYet { path, member, date: date(from) });
         }
         Ok(identity)
     }

@@ -41,9 +41,6 @@ pub const INLINE_RESULT_COUNTS: usize = RESULT_COUNTS / 2;
 /// Most workers that a status names, those with the lowest ids first.
 pub const STATUS_WORKERS: usize = 2048;
 
-/// Most bytes of a handshake's proof.
-pub const PROOF_BYTES: usize = 4096;
-
 /// Most tensors in a state.
 pub const TENSORS: usize = 256;
 
@@ -75,7 +72,7 @@ pub const DATASET_CHUNKS: usize = 16 << 10;
 /// Most slots that a worker may offer.
 pub const SLOTS: u32 = 1024;
 
-/// Time that a connection has to say who it is.
+/// Time that a connection has to say who it is, TLS included.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often a worker and its coordinator say that they live.
@@ -94,8 +91,12 @@ pub const SHARD_ERROR_LIMIT: u32 = 2;
 /// Copies of one block that may run at the same time.
 pub const BLOCK_COPIES: usize = 2;
 
-/// Most connections of workers and clients at one time.
+/// Most connections of workers and clients at one time, once they are known.
 pub const CONNECTIONS: usize = 4096;
+
+/// Most connections at one time that have not said who they are. One more takes
+/// the place of the oldest one.
+pub const HANDSHAKES: usize = 1024;
 
 /// Control messages that may wait for one connection.
 pub const CONTROL_QUEUE: usize = 1024;

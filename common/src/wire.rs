@@ -12,8 +12,10 @@ pub mod handshake;
 pub mod message;
 mod payload;
 mod spare;
+pub mod stream;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 
 pub use codec::{Frame, FrameError, Message};
 pub use spare::SpareFrames;

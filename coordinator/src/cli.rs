@@ -8,6 +8,7 @@
 //! resume     a run that is over goes on
 //! plot       pictures of what came home
 //! runs  show  explain    the history of runs, from its file
+//! keys       who belongs to a cluster
 //! status  cancel  models  datasets  spec
 //! ```
 
@@ -16,6 +17,7 @@ mod exit;
 mod explain;
 mod follow;
 mod job;
+mod keys;
 mod listing;
 mod plot;
 mod progress;
@@ -35,12 +37,15 @@ mod verify;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::num::NonZeroU16;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use common::id::RunId;
+use common::keys::{Keys, Member};
 use common::model::Registry;
 use common::spec::RunSpec;
+use common::wire::tls::CallerTls;
 
 pub use exit::Exit;
 use exit::{EXIT_CODES, Failure};
@@ -87,6 +92,8 @@ enum Command {
     Evaluate(Box<evaluate::EvaluateFlags>),
     /// Draw a final state, or how its run went, as a picture
     Plot(plot::PlotFlags),
+    /// Make and show the keys of a cluster
+    Keys(keys::KeysFlags),
     /// List the models that a spec can name
     #[command(after_help = "Examples:\n  coordinator models")]
     Models,
@@ -100,7 +107,7 @@ enum Command {
     Spec,
 }
 
-/// Where the coordinator is.
+/// Where the coordinator is, and what proves that we may talk to it.
 #[derive(Clone, Debug, Args)]
 struct Address {
     /// Address of the coordinator
@@ -112,6 +119,19 @@ struct Address {
         value_parser = host_and_port
     )]
     coordinator: String,
+    /// Keys of the cluster, where it has any: the file that `coordinator keys`
+    /// made
+    #[arg(long, value_name = "FILE", env = "SAMEBIT_KEYS")]
+    keys: Option<PathBuf>,
+}
+
+impl Address {
+    /// What the keys file says of this client.
+    fn tls(&self) -> Result<Option<CallerTls>, Failure> {
+        let Some(path) = &self.keys else { return Ok(None) };
+        let tls = Keys::load(path).and_then(|keys| CallerTls::new(&keys, Member::Client));
+        tls.map(Some).map_err(Failure::bad_input)
+    }
 }
 
 /// An address of the form that the system can look up.
@@ -151,12 +171,13 @@ fn dispatch(registry: Registry, command: Command) -> Result<(), Failure> {
         Command::Replay(flags) => replay::replay(&registry, &flags),
         Command::Verify(flags) => verify::verify(registry, *flags),
         Command::Status(flags) => status::status(&flags),
-        Command::Cancel { run, address } => status::cancel(RunId(run), &address.coordinator),
+        Command::Cancel { run, address } => status::cancel(RunId(run), &address),
         Command::Runs(flags) => runs::runs(&flags),
         Command::Show(flags) => show::show(&flags),
         Command::Explain(flags) => explain::explain(&flags),
         Command::Evaluate(flags) => evaluate::evaluate(registry, *flags),
         Command::Plot(flags) => plot::plot(&flags),
+        Command::Keys(flags) => keys::keys(flags),
         Command::Models => print(&report::list(registry.list())),
         Command::Datasets => print(&report::list(common::dataset::sources().iter().copied())),
         Command::Spec => print(RunSpec::example()),
@@ -186,7 +207,10 @@ mod tests {
     #[test]
     fn flags_are_consistent_and_every_command_has_examples() {
         Cli::command().debug_assert();
-        for command in Cli::command().get_subcommands() {
+        let cli = Cli::command();
+        let commands =
+            cli.get_subcommands().flat_map(|one| [one].into_iter().chain(one.get_subcommands()));
+        for command in commands {
             let help = command.clone().render_help().to_string();
             assert!(help.contains("Examples:"), "{}", command.get_name());
         }

@@ -43,6 +43,14 @@ pub enum ClientError {
         /// What to change.
         reason: String,
     },
+    /// The keys of both sides do not fit.
+    #[error("cannot use the coordinator at {address}: {reason}")]
+    Keys {
+        /// The address.
+        address: String,
+        /// What to change.
+        reason: String,
+    },
     /// The coordinator does not serve the request.
     #[error("{reason}")]
     Rejected {

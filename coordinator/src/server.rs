@@ -1,15 +1,16 @@
 //! The coordinator's sockets, timers and tensors.
 //!
 //! ```text
-//! accept ─▶ connection (reads, checks) ─▶ engine (decides) ─▶ outbox (writes)
-//!                                           │    ▲
-//!                                           ▼    │
-//!                                      jobs on other threads
+//! door ─▶ connection (reads, checks) ─▶ engine (decides) ─▶ outbox (writes)
+//!                                         │    ▲
+//!                                         ▼    │
+//!                                    jobs on other threads
 //! ```
 //!
 //! | file | what |
 //! |---|---|
-//! | `connection` | handshake, reading, signs of life |
+//! | `door` | who is let in, and how long that may take |
+//! | `connection` | reading, signs of life |
 //! | `outbox` | what waits to be sent: control before data |
 //! | `engine` | the one loop: events in, the scheduler's actions out |
 //! | `worker`, `client` | what is made of their messages; the life of a run |
@@ -24,6 +25,7 @@ mod active;
 mod client;
 mod clock;
 mod connection;
+mod door;
 mod durable;
 mod engine;
 mod history;
@@ -48,14 +50,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::limits;
 use common::model::Registry;
+use common::wire::tls::CoordinatorTls;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use connection::Door;
+use door::{Bounds, Door};
 pub use durable::{KEEP_CHECKPOINTS, OnCheckpointError, RunsConfig};
 use engine::{Engine, Event};
 
@@ -76,6 +78,11 @@ pub struct Config {
     pub runs: Option<RunsConfig>,
     /// Logs by a run's own filter; without it, runs have none.
     pub log_by: Option<LogBy>,
+    /// What the coordinator proves itself by; without it, everybody is let in.
+    pub tls: Option<CoordinatorTls>,
+    /// Whether other hosts can reach it although it has no keys. Every status
+    /// says so.
+    pub insecure: bool,
 }
 
 impl Default for Config {
@@ -86,6 +93,8 @@ impl Default for Config {
             data_memory: 8 << 30,
             runs: None,
             log_by: None,
+            tls: None,
+            insecure: false,
         }
     }
 }
@@ -111,8 +120,9 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
     let (events, inbox) = mpsc::channel(engine::EVENTS);
-    let door = Arc::new(Door::new(events.clone(), config.scheduler.heartbeat_timeout));
-    let mut engine = Engine::new(config.clone(), registry.clone(), events.clone());
+    let door = Arc::new(Door::new(events.clone(), &config, Bounds::of_this_process()));
+    let refusals = door.refusals.clone();
+    let mut engine = Engine::new(config.clone(), registry.clone(), events.clone(), refusals);
     if let Some(runs) = config.runs {
         let folder = runs.folder.clone();
         let reading = tokio::task::spawn_blocking(move || recover::recover(&folder, &registry));
@@ -147,13 +157,11 @@ pub async fn serve(
     Ok(())
 }
 
-/// Accepts connections for ever, no more at a time than the limit.
+/// Accepts connections for ever, and waits for none of them.
 async fn accept(listener: &TcpListener, door: &Arc<Door>, connections: &mut JoinSet<()>) {
-    let slots = Arc::new(Semaphore::new(limits::CONNECTIONS));
     let mut wait = ACCEPT_WAIT;
     loop {
         while connections.try_join_next().is_some() {}
-        let Ok(slot) = slots.clone().acquire_owned().await else { return };
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -167,11 +175,7 @@ async fn accept(listener: &TcpListener, door: &Arc<Door>, connections: &mut Join
         if let Err(error) = stream.set_nodelay(true) {
             warn!(peer = %address, "TCP_NODELAY cannot be set: {error}");
         }
-        let door = door.clone();
-        connections.spawn(async move {
-            let (reader, writer) = stream.into_split();
-            door.serve(reader, writer, address).await;
-            drop(slot);
-        });
+        let (door, place) = (door.clone(), door.enter());
+        connections.spawn(async move { door.receive(stream, address, place).await });
     }
 }

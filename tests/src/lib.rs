@@ -4,11 +4,15 @@
 //! - [`cluster`]: a coordinator and workers as processes, and what to do to
 //!   them.
 //! - [`client`]: `coordinator run --json`, followed event by event.
+//! - [`logged`]: processes whose logs are read as they come.
+//! - [`crowd`]: connections that never say who they are.
 //! - [`proxy`]: what can happen between a worker and its coordinator.
 //! - [`expected`]: what the one-process reference gives.
 
 pub mod binaries;
 pub mod client;
 pub mod cluster;
+pub mod crowd;
 pub mod expected;
+pub mod logged;
 pub mod proxy;

@@ -111,6 +111,12 @@ const RULES: &[Rule] = &[
         banned: &["crate::wire", "crate::settings"],
     },
     Rule {
+        why: "keys know neither the wire nor settings",
+        paths: &["common/src/keys"],
+        except: &[],
+        banned: &["crate::wire", "crate::settings", "crate::model", "tokio"],
+    },
+    Rule {
         why: "the wire knows no settings",
         paths: &["common/src/wire"],
         except: &[],

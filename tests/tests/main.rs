@@ -8,4 +8,5 @@ mod floors;
 mod history;
 mod readme;
 mod resume;
+mod secure;
 mod simulation;

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use clap::Parser;
 use common::id::ProcessId;
+use common::keys::{Keys, KeysError, Member};
 use common::limits;
 use common::model::Registry;
 use common::settings::{self, Bytes, LogFormat};
+use common::wire::tls::CallerTls;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -40,6 +42,7 @@ const AFTER_HELP: &str = "\
 Examples:
   worker                                       for a coordinator on this machine
   worker --coordinator head:7700 --slots 4     four shards at a time
+  worker --coordinator head:7700 --keys cluster.pem
   worker --memory-limit 2GiB --log-level debug
   SAMEBIT_COORDINATOR=head:7700 worker         the same from the environment
   worker --config worker.toml --print-config   shows where each setting is from
@@ -49,12 +52,13 @@ variable (SAMEBIT_MEMORY_LIMIT); a flag wins over a variable, a variable over
 the file.
 
 SIGTERM or Ctrl-C leaves as soon as nothing is lost by it, a second one at once.
-A coordinator that cannot be reached is tried again until it can.
+A coordinator that cannot be reached is tried again until it can, and so is one
+whose certificate has to be renewed; keys of another cluster end the worker.
 
 Exit codes:
   0    left as it was told to
   2    a flag, a variable or the settings file is wrong
-  3    refused by the coordinator, or failed to start
+  3    refused by the coordinator, keys that do not fit, or failed to start
   130  left at once";
 
 /// A Samebit worker: trains the blocks of replicas that a coordinator hands it.
@@ -64,6 +68,10 @@ struct Flags {
     /// Where the coordinator listens [default: 127.0.0.1:7700]
     #[arg(long, value_name = "HOST:PORT")]
     coordinator: Option<String>,
+    /// Keys of the cluster, where it has any: the file that `coordinator keys`
+    /// made
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
     /// Shards that run at the same time, a thread each [default: the processors
     /// that this process may use]
     #[arg(long, value_name = "N")]
@@ -106,6 +114,7 @@ struct Flags {
 #[serde(deny_unknown_fields)]
 struct Settings {
     coordinator: String,
+    keys: Option<PathBuf>,
     slots: u32,
     memory_limit: Bytes,
     cache_limit: Option<Bytes>,
@@ -119,6 +128,7 @@ impl Default for Settings {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             coordinator: "127.0.0.1:7700".into(),
+            keys: None,
             slots: u32::try_from(processors).unwrap_or(limits::SLOTS).min(limits::SLOTS),
             memory_limit: Bytes(memory::default_limit()),
             cache_limit: None,
@@ -183,10 +193,17 @@ impl Settings {
         Ok(())
     }
 
-    fn into_config(self) -> Config {
+    /// What proves that the worker belongs to the cluster.
+    fn tls(&self) -> Result<Option<CallerTls>, KeysError> {
+        let Some(path) = &self.keys else { return Ok(None) };
+        CallerTls::new(&Keys::load(path)?, Member::Worker).map(Some)
+    }
+
+    fn into_config(self, tls: Option<CallerTls>) -> Config {
         let share = Bytes(self.memory_limit.0 / CACHE_SHARE);
         Config {
             coordinator: self.coordinator,
+            tls,
             name: self.name,
             slots: self.slots,
             memory_limit: self.memory_limit.0,
@@ -234,6 +251,7 @@ fn start(registry: Registry, flags: &Flags) -> Result<ExitCode, (u8, String)> {
     let settings = loaded.values;
     settings::start_logging(settings.log_format, &settings.log_level)
         .map_err(|error| bad_input(error.to_string()))?;
+    let tls = settings.tls().map_err(|error| bad_input(error.to_string()))?;
     // One thread for all I/O: what computes has its own pool.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -243,7 +261,7 @@ fn start(registry: Registry, flags: &Flags) -> Result<ExitCode, (u8, String)> {
     let end = runtime.block_on(async {
         let signals = signals(flags.exit_on_stdin_close)
             .map_err(|error| (EXIT_FAILED, format!("signals: {error}")))?;
-        Ok(driver::run(registry, settings.into_config(), signals).await)
+        Ok(driver::run(registry, settings.into_config(tls), signals).await)
     });
     // Shards that still run must not hold up the end.
     runtime.shutdown_background();
@@ -251,7 +269,7 @@ fn start(registry: Registry, flags: &Flags) -> Result<ExitCode, (u8, String)> {
         End::Left => ExitCode::SUCCESS,
         End::Cancelled => ExitCode::from(EXIT_CANCELLED),
         End::Refused(reason) => {
-            tracing::error!("refused by the coordinator: {reason}");
+            tracing::error!("{reason}");
             ExitCode::from(EXIT_FAILED)
         }
     })
@@ -311,7 +329,7 @@ mod tests {
         let flags = parse(&["--slots", "3", "--memory-limit", "2GiB", "--name", "one"]);
         let settings = settings::load::<Settings, _>(None, &flags).unwrap().values;
         settings.check().unwrap();
-        let config = settings.into_config();
+        let config = settings.into_config(None);
         assert_eq!((config.slots, config.memory_limit, config.name.as_str()), (3, 2 << 30, "one"));
         assert_eq!(config.cache_limit, 512 << 20);
     }

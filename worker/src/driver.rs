@@ -38,6 +38,7 @@ use common::limits;
 use common::model::Registry;
 use common::wire::handshake::Accepted;
 use common::wire::message::{FromWorker, Role};
+use common::wire::tls::CallerTls;
 use common::wire::{FrameError, codec};
 use tokio::sync::mpsc;
 
@@ -59,6 +60,8 @@ const KEPT_BLOCKS: usize = limits::CONTROL_QUEUE / 2;
 pub struct Config {
     /// Where the coordinator is, `HOST:PORT`.
     pub coordinator: String,
+    /// What proves that it belongs to the cluster, where that has keys.
+    pub tls: Option<CallerTls>,
     /// The worker's name, for people.
     pub name: String,
     /// Shards that run at the same time, if memory allows.
@@ -79,7 +82,7 @@ pub enum End {
     Left,
     /// It was told to leave at once.
     Cancelled,
-    /// The coordinator refuses it, for this reason.
+    /// The coordinator refuses it, or their keys do not fit, for this reason.
     Refused(String),
 }
 
@@ -330,8 +333,8 @@ impl Engine {
                     memory_limit: self.config.memory_limit,
                 };
                 let address = self.config.coordinator.clone();
-                self.connecting =
-                    Some(Box::pin(Connection::open(address, role, self.work.clone())));
+                let (tls, work) = (self.config.tls.clone(), self.work.clone());
+                self.connecting = Some(Box::pin(Connection::open(address, tls, role, work)));
             }
             Action::Disconnect => {
                 tracing::warn!("the coordinator is silent; reconnecting");

@@ -30,7 +30,7 @@ impl fmt::Display for Validity {
 }
 
 /// The day of a time, as `2026-01-31`.
-pub(super) fn date(seconds: u64) -> String {
+pub fn date(seconds: u64) -> String {
     let time = i64::try_from(seconds).ok().map(time::OffsetDateTime::from_unix_timestamp);
     match time {
         Some(Ok(time)) => time.date().to_string(),
@@ -44,12 +44,6 @@ pub fn member_of(certificate: &CertificateDer<'_>) -> Option<Member> {
     let names: Vec<&str> = certificate.valid_dns_names().collect();
     let [name] = names[..] else { return None };
     Member::ALL.into_iter().find(|member| member.host() == name)
-}
-
-/// Whether a certificate names itself as who signed it.
-pub fn is_self_made(certificate: &CertificateDer<'_>) -> bool {
-    let certificate = EndEntityCert::try_from(certificate);
-    certificate.is_ok_and(|certificate| certificate.issuer() == certificate.subject())
 }
 
 /// When a certificate is valid; nothing where it is no certificate.

@@ -11,7 +11,7 @@ use rustls::pki_types::PrivateKeyDer;
 use time::OffsetDateTime;
 
 use super::{AUTHORITY_DAYS, Identity, Keys, KeysError, Member, Secret, Validity};
-use super::{certificate, now};
+use super::{date, now};
 use crate::digest::Digest;
 
 const DAY: u64 = 24 * 60 * 60;
@@ -68,10 +68,7 @@ impl Keys {
         };
         let last = self.validity.until;
         if now >= last {
-            return Err(KeysError::AuthorityExpired {
-                path: path(),
-                date: certificate::date(last),
-            });
+            return Err(KeysError::AuthorityExpired { path: path(), date: date(last) });
         }
         let key = KeyPair::try_from(key.reveal())?;
         let about = authority(&key);

@@ -49,11 +49,9 @@ fn a_new_file_is_for_its_owner_alone_and_reads_back() {
         assert_eq!((&one.certificate, one.validity), (&other.certificate, other.validity));
         assert_eq!(one.key.reveal(), other.key.reveal());
         assert_eq!(member_of(&one.certificate), Some(member));
-        assert!(!is_self_made(&one.certificate));
         let days = (one.validity.until - one.validity.from) / 86_400;
         assert_eq!(days, u64::from(IDENTITY_DAYS) + 1);
     }
-    assert!(is_self_made(found.authority()));
     assert_eq!(found.to_text(), fs::read_to_string(&path).unwrap());
     let again = keys.write_new().unwrap_err().to_string();
     assert!(again.contains("is there already"), "{again}");

@@ -158,14 +158,12 @@ pub(crate) fn hello() -> impl Strategy<Value = Hello> {
             memory_limit
         }),
     ];
-    let proof = vec(any::<u8>(), 0..40).prop_map(Bytes::from);
-    (name(), any::<u32>(), name(), name(), proof, role).prop_map(
-        |(magic, protocol, build, numeric_profile, proof, role)| Hello {
+    (name(), any::<u32>(), name(), name(), role).prop_map(
+        |(magic, protocol, build, numeric_profile, role)| Hello {
             magic,
             protocol,
             build,
             numeric_profile,
-            proof,
             role,
         },
     )
@@ -456,7 +454,11 @@ fn status() -> impl Strategy<Value = Status> {
             unsaved,
         },
     );
-    (name(), vec(worker, 0..4), vec(run, 0..4)).prop_map(|(build, workers, runs)| Status {
+    let door = (any::<bool>(), any::<u64>());
+    let all = (name(), door, vec(worker, 0..4), vec(run, 0..4));
+    all.prop_map(|(build, (insecure, refused), workers, runs)| Status {
+        insecure,
+        refused,
         build,
         workers,
         runs,

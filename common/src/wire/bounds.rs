@@ -8,7 +8,7 @@ use crate::dataset::SplitManifest;
 use crate::id::Block;
 use crate::limits::{
     BLOCK_REPLICAS, CONNECTIONS, DATASET_CHUNKS, INLINE_PARTIAL_BYTES, INLINE_RESULT_COUNTS,
-    NAME_BYTES, PAYLOAD_BYTES, PROOF_BYTES, RESULT_COUNTS, RESULT_NAMES, RUNS, SLOTS, SPEC_BYTES,
+    NAME_BYTES, PAYLOAD_BYTES, RESULT_COUNTS, RESULT_NAMES, RUNS, SLOTS, SPEC_BYTES,
     STATUS_WORKERS, TEXT_BYTES,
 };
 use crate::results::Results;
@@ -28,7 +28,6 @@ impl Message for Hello {
         check.text("magic", &self.magic, NAME_BYTES)?;
         check.text("build", &self.build, NAME_BYTES)?;
         check.text("numeric_profile", &self.numeric_profile, NAME_BYTES)?;
-        check.at_most("proof", self.proof.len(), PROOF_BYTES, "bytes")?;
         match &self.role {
             Role::Worker { name, .. } => check.text("role.name", name, NAME_BYTES),
             Role::Client => Ok(()),

@@ -1,5 +1,7 @@
 //! Frames: encoding once, and strict decoding.
 
+use std::io::ErrorKind;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -199,6 +201,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         self.codec.set_max_frame_length(limit);
     }
 
+    /// The stream itself, once no frame of it is of interest any more.
+    pub fn stream_mut(&mut self) -> &mut R {
+        &mut self.stream
+    }
+
     /// Bytes that have come so far. It grows while a long frame arrives on a
     /// slow link: the sign of life that silence is measured from.
     pub fn received(&self) -> u64 {
@@ -237,7 +244,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             let missing =
                 (self.length.unwrap_or_default() as usize).saturating_sub(self.buffer.len());
             let mut room = (&mut self.buffer).limit(missing.max(READ_BYTES));
-            match self.stream.read_buf(&mut room).await? {
+            let count = match self.stream.read_buf(&mut room).await {
+                // TLS says so of a peer that went without a word.
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => 0,
+                read => read?,
+            };
+            match count {
                 0 if self.received == self.given => return Ok(None),
                 0 => return Err(FrameError::Truncated),
                 count => self.received += count as u64,
@@ -246,9 +258,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 }
 
-/// Writes one frame whole, head and body in one go where the system can.
+/// Writes one frame whole, head and body in one go where the system can, and
+/// leaves nothing of it in a buffer.
 pub async fn write<W: AsyncWrite + Unpin>(stream: &mut W, frame: &Frame) -> std::io::Result<()> {
-    stream.write_all_buf(&mut Buf::chain(&frame.head[..], &frame.body[..])).await
+    stream.write_all_buf(&mut Buf::chain(&frame.head[..], &frame.body[..])).await?;
+    stream.flush().await
 }
 
 #[cfg(test)]

@@ -201,6 +201,11 @@ impl RunEvent {
 pub struct Status {
     /// Build of the coordinator.
     pub build: String,
+    /// Whether other hosts can reach the coordinator although it has no keys:
+    /// whoever does is let in.
+    pub insecure: bool,
+    /// Connections that were turned away so far.
+    pub refused: u64,
     /// Connected workers.
     pub workers: Vec<WorkerStatus>,
     /// Runs that wait, run, or have ended lately.

@@ -2,17 +2,24 @@
 //!
 //! ```text
 //! worker, client                coordinator
-//! ask   ── Hello ──────────────▶ hear      (limits::HANDSHAKE_TIMEOUT)
+//!       ◀── TLS, with keys ────▶            ┐
+//! ask   ── Hello ──────────────▶ hear      ┘ limits::HANDSHAKE_TIMEOUT
 //!       ◀── Accepted | Refused ── codec::write
 //! ```
 
-use bytes::Bytes;
+use std::time::Duration;
+
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::id::WorkerId;
-use crate::limits::{FRAME_BYTES, HANDSHAKE_TIMEOUT, NAME_BYTES, SLOTS};
+use crate::keys::Member;
+use crate::limits::{FRAME_BYTES, HANDSHAKE_FRAME_BYTES, HANDSHAKE_TIMEOUT, NAME_BYTES, SLOTS};
 use crate::wire::codec::{self, FrameError, FrameReader};
 use crate::wire::message::{Hello, NUMERIC_PROFILE, PROTOCOL, Role, Welcome};
+use crate::wire::stream::{self, Reader, Writer};
+use crate::wire::tls::CallerTls;
 
 /// The word that tells a stray connection from ours.
 pub const MAGIC: &str = "samebit";
@@ -26,6 +33,14 @@ pub enum HandshakeError {
     /// The coordinator refuses the peer: trying again as it is has no use.
     #[error("the coordinator refuses: {0}")]
     Refused(String),
+    /// The keys of both sides do not fit: trying again has no use before one of
+    /// them has others.
+    #[error("{0}")]
+    Keys(String),
+    /// The coordinator's certificate is not valid now: once it is renewed,
+    /// trying again helps.
+    #[error("{0}")]
+    Stale(String),
     /// The peer must not be let in, and is told this sentence.
     #[error("{0}")]
     Unfit(String),
@@ -48,7 +63,7 @@ pub struct Accepted {
     /// The worker's id; `None` for clients.
     pub worker: Option<WorkerId>,
     /// Silence after which either side counts the other as lost.
-    pub heartbeat_timeout: std::time::Duration,
+    pub heartbeat_timeout: Duration,
 }
 
 /// This build's introduction.
@@ -58,7 +73,6 @@ pub fn hello(role: Role) -> Hello {
         protocol: PROTOCOL,
         build: BUILD.into(),
         numeric_profile: NUMERIC_PROFILE.into(),
-        proof: Bytes::new(),
         role,
     }
 }
@@ -94,6 +108,22 @@ pub fn judge(hello: &Hello) -> Result<(), String> {
     }
 }
 
+/// Whether a peer is who its certificate says that it is; anybody is where there
+/// are no certificates. If not, what to change, in a sentence.
+pub fn judge_member(member: Option<Member>, role: &Role) -> Result<(), String> {
+    let role = match role {
+        Role::Worker { .. } => Member::Worker,
+        Role::Client => Member::Client,
+    };
+    match member {
+        Some(member) if member != role => Err(format!(
+            "its certificate is of a {member}, and it says that it is a {role}: \
+             give it keys of a {role}"
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn judge_worker(name: &str, slots: u32, memory_limit: u64) -> Result<(), String> {
     let length = name.len();
     if !(1..=NAME_BYTES).contains(&length) || name.chars().any(char::is_control) {
@@ -109,6 +139,39 @@ fn judge_worker(name: &str, slots: u32, memory_limit: u64) -> Result<(), String>
         return Err("the worker may use no memory: give it a --memory-limit above 0".into());
     }
     Ok(())
+}
+
+/// The connecting side's part on a new connection: TLS where there are keys,
+/// then [`ask`].
+pub async fn call(
+    stream: TcpStream,
+    tls: Option<&CallerTls>,
+    hello: Hello,
+) -> Result<(FrameReader<Reader>, Writer, Accepted), HandshakeError> {
+    let io = |error| HandshakeError::Frame(FrameError::Io(error));
+    let outcome = async {
+        let (reader, mut writer) = match tls {
+            None => stream::plain(stream),
+            Some(tls) => {
+                let secured = timeout(HANDSHAKE_TIMEOUT, tls.secure(stream));
+                secured.await.map_err(|_| HandshakeError::Timeout)?.map_err(io)?
+            }
+        };
+        let mut reader = FrameReader::new(reader, HANDSHAKE_FRAME_BYTES);
+        let accepted = ask(&mut reader, &mut writer, hello).await?;
+        Ok((reader, writer, accepted))
+    };
+    outcome.await.map_err(|error| {
+        let trouble = match (&error, tls) {
+            (HandshakeError::Frame(FrameError::Io(error)), Some(tls)) => tls.trouble(error),
+            _ => None,
+        };
+        match trouble {
+            Some(trouble) if trouble.passes => HandshakeError::Stale(trouble.sentence),
+            Some(trouble) => HandshakeError::Keys(trouble.sentence),
+            None => error,
+        }
+    })
 }
 
 /// The connecting side's part: says `hello`, waits for the answer, and opens
@@ -127,26 +190,37 @@ where
         codec::write(writer, &frame).await.map_err(FrameError::Io)?;
         reader.next().await?.ok_or(HandshakeError::Closed)
     };
-    let answer = tokio::time::timeout(HANDSHAKE_TIMEOUT, answer);
+    let answer = timeout(HANDSHAKE_TIMEOUT, answer);
     let content = answer.await.map_err(|_| HandshakeError::Timeout)??;
     match codec::decode(&content)? {
         Welcome::Refused { reason } => Err(HandshakeError::Refused(reason)),
         Welcome::Accepted { build, worker, heartbeat_timeout_ms } => {
             reader.set_limit(FRAME_BYTES);
-            let heartbeat_timeout = std::time::Duration::from_millis(heartbeat_timeout_ms);
+            let heartbeat_timeout = Duration::from_millis(heartbeat_timeout_ms);
             Ok(Accepted { build, worker, heartbeat_timeout })
         }
     }
 }
 
-/// The coordinator's part: waits for a `Hello`, judges it, and opens the
-/// reader for frames of full size. The caller writes the [`Welcome`]; on an
-/// error, [`Welcome::Refused`] with its text, and closes.
+/// [`hear_until`], within the time of a handshake.
 pub async fn hear<R>(reader: &mut FrameReader<R>) -> Result<Hello, HandshakeError>
 where
     R: AsyncRead + Unpin,
 {
-    let hello = tokio::time::timeout(HANDSHAKE_TIMEOUT, reader.next());
+    hear_until(reader, Instant::now() + HANDSHAKE_TIMEOUT).await
+}
+
+/// The coordinator's part: waits for a `Hello`, judges it, and opens the
+/// reader for frames of full size. The caller writes the [`Welcome`]; on an
+/// error, [`Welcome::Refused`] with its text, and closes.
+pub async fn hear_until<R>(
+    reader: &mut FrameReader<R>,
+    deadline: Instant,
+) -> Result<Hello, HandshakeError>
+where
+    R: AsyncRead + Unpin,
+{
+    let hello = timeout_at(deadline, reader.next());
     let content = hello.await.map_err(|_| HandshakeError::Timeout)??;
     let hello = codec::decode(&content.ok_or(HandshakeError::Closed)?)?;
     judge(&hello).map_err(HandshakeError::Unfit)?;

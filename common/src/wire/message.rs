@@ -36,9 +36,6 @@ pub struct Hello {
     pub build: String,
     /// [`NUMERIC_PROFILE`].
     pub numeric_profile: String,
-    /// Proof that the peer belongs to the cluster; empty on a cluster without
-    /// keys.
-    pub proof: Bytes,
     /// Who connects.
     pub role: Role,
 }

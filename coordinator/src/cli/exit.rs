@@ -95,7 +95,7 @@ impl From<ClientError> for Failure {
             ClientError::Refused { .. } | ClientError::Rejected { bad_input: false, .. } => {
                 Exit::Failed
             }
-            ClientError::Unexpected { .. } => Exit::Failed,
+            ClientError::Keys { .. } | ClientError::Unexpected { .. } => Exit::Failed,
             ClientError::Rejected { bad_input: true, .. } | ClientError::TooLarge { .. } => {
                 Exit::BadInput
             }
@@ -160,6 +160,8 @@ mod tests {
         let lost = ClientError::Lost { address: address.clone(), reason: "silent".into() };
         assert_eq!(exit(lost), Exit::Lost);
         assert_eq!(exit(ClientError::Refused { reason: "old".into() }), Exit::Failed);
+        let keys = ClientError::Keys { address: address.clone(), reason: "foreign".into() };
+        assert_eq!(exit(keys), Exit::Failed);
         let rejected = |bad_input| ClientError::Rejected { bad_input, reason: "no".into() };
         assert_eq!(exit(rejected(true)), Exit::BadInput);
         assert_eq!(exit(rejected(false)), Exit::Failed);

@@ -49,9 +49,9 @@ pub(super) fn follow(flags: FollowFlags) -> Result<(), Failure> {
     }
     check_plot(flags.plot.as_deref(), &[flags.output.as_deref()])?;
     let mut progress = Progress::new(flags.json, flags.quiet);
-    let address = &flags.address.coordinator;
     let home = Home { output: flags.output, keep: flags.plot.is_some() };
-    let outcome = job::watch(address, RunId(flags.run), home, &mut progress, flags.patience)?;
+    let (address, run) = (&flags.address, RunId(flags.run));
+    let outcome = job::watch(address, run, home, &mut progress, flags.patience)?;
     let Outcome::Finished { summary, state } = outcome else { return Ok(()) };
     let unsaved = summary.unsaved.clone();
     if !progress.is_json() {

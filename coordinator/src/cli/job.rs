@@ -15,6 +15,7 @@ use common::settings::{LogFormat, start_logging};
 use common::spec::RunSpec;
 use common::state::NetworkState;
 use common::wire::message::RunEvent;
+use common::wire::tls::CallerTls;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
@@ -180,13 +181,14 @@ pub(super) fn perform(
             }
             None => None,
         };
-        let address = match &local {
-            Some(local) => local.address().to_string(),
-            None => cluster.address.coordinator.clone(),
+        // A cluster of its own is on loopback, and for this run alone.
+        let (address, tls) = match &local {
+            Some(local) => (local.address().to_string(), None),
+            None => (cluster.address.coordinator.clone(), cluster.address.tls()?),
         };
         let patience = cluster.patience;
         let session =
-            Session { address, local: &mut local, signals: &mut signals, progress, patience };
+            Session { address, tls, local: &mut local, signals: &mut signals, progress, patience };
         let settings = RunSettings {
             min_workers: Some(cluster.min_workers),
             checkpoint_every: job.keep.checkpoint_every,
@@ -224,6 +226,7 @@ pub(super) async fn start_local(
 /// Everything that a job talks to while it runs.
 struct Session<'a> {
     address: String,
+    tls: Option<CallerTls>,
     local: &'a mut Option<LocalCluster>,
     signals: &'a mut Signals,
     progress: &'a mut Progress,
@@ -238,8 +241,8 @@ impl Session<'_> {
         settings: RunSettings,
     ) -> Result<Outcome, Failure> {
         let Job { spec, state, home, detach, .. } = job;
-        let address = self.address.clone();
-        let submit = submit(&address, registry, spec.clone(), state, settings);
+        let (address, tls) = (self.address.clone(), self.tls.clone());
+        let submit = submit((&address, tls.as_ref()), registry, spec.clone(), state, settings);
         let (mut client, run) = tokio::select! {
             submitted = submit => submitted?,
             () = self.signals.next() => return Err(Failure::cancelled("cancelled")),
@@ -386,16 +389,18 @@ impl Session<'_> {
 
 /// Follows a run that goes on by itself, from its beginning to its end.
 pub(super) fn watch(
-    address: &str,
+    address: &Address,
     run: RunId,
     home: Home,
     progress: &mut Progress,
     patience: Patience,
 ) -> Result<Outcome, Failure> {
+    let tls = address.tls()?;
+    let address = address.coordinator.clone();
     let outcome = super::runtime()?.block_on(async {
         let mut signals = Signals::new()?;
         let mut client = tokio::select! {
-            client = Client::connect(address) => client?,
+            client = Client::connect(&address, tls.as_ref()) => client?,
             () = signals.next() => return Err(Failure::cancelled("cancelled")),
         };
         let known = client.status().await?.runs.into_iter().find(|known| known.id == run);
@@ -403,8 +408,8 @@ pub(super) fn watch(
             let message = format!("run {run} is unknown: `coordinator status` names the runs");
             return Err(Failure::bad_input(message));
         };
-        let (address, signals, local) = (address.to_owned(), &mut signals, &mut None);
-        let mut session = Session { address, local, signals, progress, patience };
+        let (signals, local) = (&mut signals, &mut None);
+        let mut session = Session { address, tls, local, signals, progress, patience };
         session.see_through(&mut client, (run, known.model), Interrupt::Leaves, home).await
     });
     progress.close();
@@ -413,7 +418,7 @@ pub(super) fn watch(
 
 /// Loads and checks everything, then connects and submits.
 async fn submit(
-    address: &str,
+    (address, tls): (&str, Option<&CallerTls>),
     registry: Registry,
     spec: RunSpec,
     state: Option<NetworkState>,
@@ -422,7 +427,7 @@ async fn submit(
     let prepared =
         tokio::task::spawn_blocking(move || Submission::prepare(&registry, spec, state, settings));
     let submission = prepared.await.map_err(Failure::failed)?.map_err(Failure::bad_input)?;
-    let mut client = Client::connect(address).await?;
+    let mut client = Client::connect(address, tls).await?;
     let run = client.submit(&submission).await?;
     Ok((client, run))
 }

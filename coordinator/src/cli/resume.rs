@@ -50,8 +50,9 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
 pub(super) fn resume(flags: ResumeFlags) -> Result<(), Failure> {
     let (settings, changes) = split(flags.set, flags.fork)?;
     let fork = flags.fork.then_some(changes);
+    let tls = flags.address.tls()?;
     let run = super::runtime()?.block_on(async {
-        let mut client = Client::connect(&flags.address.coordinator).await?;
+        let mut client = Client::connect(&flags.address.coordinator, tls.as_ref()).await?;
         client.resume(RunId(flags.run), settings, fork).await
     })?;
     super::print(&format!("{run}\n"))

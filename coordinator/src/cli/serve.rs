@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use common::keys::{self, Keys, Member};
 use common::limits;
 use common::model::Registry;
 use common::run_settings::CheckpointEvery;
 use common::settings::{self, Bytes, LogFormat};
+use common::wire::tls::CoordinatorTls;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
@@ -16,6 +18,9 @@ use super::exit::Failure;
 use super::job::Signals;
 use crate::runs::RunsFolder;
 use crate::server::{self, OnCheckpointError, RunsConfig};
+
+/// How long before keys expire every start says so.
+const RENEWAL_NOTICE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Heartbeat timeouts that make sense, in seconds: a heartbeat is due every
 /// second, and silence of an hour is no liveness at all.
@@ -32,6 +37,7 @@ flags, the later before the earlier.
 Examples:
   coordinator serve
   coordinator serve --listen 127.0.0.1:7800 --log-level debug
+  coordinator serve --listen 10.0.0.1:7700 --keys cluster.pem
   coordinator serve --config coordinator.toml --print-config")]
 pub(super) struct ServeFlags {
     /// Settings file (TOML)
@@ -51,8 +57,13 @@ struct SettingFlags {
     #[arg(long, value_name = "HOST:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<String>,
-    /// Listen beyond loopback although nothing is encrypted and nobody is
-    /// checked: for private networks only
+    /// Keys of the cluster, the file that `coordinator keys new` made: nobody
+    /// else is let in
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<PathBuf>,
+    /// Listen beyond loopback without keys: nothing is encrypted, and whoever
+    /// reaches the port can use the cluster
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     insecure: Option<bool>,
@@ -127,6 +138,7 @@ fn resume_wait(text: &str) -> Result<f64, String> {
 #[serde(deny_unknown_fields)]
 struct ServeSettings {
     listen: String,
+    keys: Option<PathBuf>,
     insecure: bool,
     heartbeat_timeout: f64,
     crash_limit: u32,
@@ -146,6 +158,7 @@ impl Default for ServeSettings {
         let config = server::Config::default();
         Self {
             listen: "127.0.0.1:7700".into(),
+            keys: None,
             insecure: false,
             heartbeat_timeout: config.scheduler.heartbeat_timeout.as_secs_f64(),
             crash_limit: config.scheduler.crash_limit,
@@ -219,13 +232,35 @@ impl ServeSettings {
             .map_err(|error| bad(format!("expected HOST:PORT, found {listen:?} ({error})")))?
             .next()
             .ok_or_else(|| bad(format!("{listen:?} has no address")))?;
-        if !address.ip().is_loopback() && !self.insecure {
+        if self.is_open_to_all(address) && !self.insecure {
             return Err(bad(format!(
-                "{listen} can be reached from other hosts, and connections are neither \
-                 encrypted nor checked; on a private network, add --insecure"
+                "{listen} can be reached from other hosts, and whoever reaches it could use \
+                 the cluster. Make keys, and copy them to the hosts of workers and clients:\n  \
+                 coordinator keys new cluster.pem\n  \
+                 coordinator serve --listen {listen} --keys cluster.pem\n\
+                 or let everybody in, with --insecure"
             )));
         }
         Ok(address)
+    }
+
+    /// Whether other hosts can reach the coordinator, and anybody is let in.
+    fn is_open_to_all(&self, address: SocketAddr) -> bool {
+        self.keys.is_none() && !address.ip().is_loopback()
+    }
+
+    /// What the coordinator proves itself by.
+    fn tls(&self) -> Result<Option<CoordinatorTls>, Failure> {
+        let Some(path) = &self.keys else { return Ok(None) };
+        let keys = Keys::load(path).map_err(Failure::bad_input)?;
+        let tls = CoordinatorTls::new(&keys).map_err(Failure::bad_input)?;
+        let identity = keys.identity(Member::Coordinator, keys::now());
+        let until = identity.map_err(Failure::bad_input)?.validity.until;
+        tracing::info!("keys of the cluster {}, until {}", keys.fingerprint(), keys::date(until));
+        if until < keys::now() + RENEWAL_NOTICE.as_secs() {
+            tracing::warn!("they expire soon: `coordinator keys renew {}`", path.display());
+        }
+        Ok(Some(tls))
     }
 }
 
@@ -241,9 +276,11 @@ pub(super) fn serve(registry: Registry, flags: &ServeFlags) -> Result<(), Failur
     let mut config = settings.to_config()?;
     settings::start_logging(settings.log_format, &settings.log_level)
         .map_err(Failure::bad_input)?;
+    config.tls = settings.tls()?;
     let runtime = super::runtime()?;
     let outcome = runtime.block_on(async {
         let address = settings.address().await?;
+        config.insecure = settings.is_open_to_all(address);
         let listener = TcpListener::bind(address).await.map_err(|error| {
             Failure::failed(format!(
                 "cannot listen on {address}: {error}; is another coordinator running there?"
@@ -252,6 +289,9 @@ pub(super) fn serve(registry: Registry, flags: &ServeFlags) -> Result<(), Failur
         let address = listener.local_addr().map_err(Failure::failed)?;
         config.runs = Some(settings.runs()?);
         config.log_by = Some(|filter| settings::log_by(filter).map_err(|error| error.to_string()));
+        if config.insecure {
+            tracing::warn!("INSECURE: whoever reaches {address} can use this cluster");
+        }
         let mut signals = Signals::new()?;
         // Scripts read the port from this line when they asked for a free one.
         super::print(&format!("listening on {address}\n"))?;
@@ -280,6 +320,9 @@ mod tests {
         assert!(address("[::1]:0", false).is_ok());
         assert_eq!(address("0.0.0.0:7700", false), Err(BadInput));
         assert!(address("0.0.0.0:7700", true).is_ok());
+        let keys = Some("cluster.pem".into());
+        let settings = ServeSettings { listen: "0.0.0.0:7700".into(), keys, ..Default::default() };
+        assert!(runtime.block_on(settings.address()).is_ok());
         assert_eq!(address("7700", true), Err(BadInput));
     }
 

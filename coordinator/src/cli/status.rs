@@ -28,8 +28,10 @@ pub(super) struct StatusFlags {
 
 /// Prints workers and runs.
 pub(super) fn status(flags: &StatusFlags) -> Result<(), Failure> {
+    let Address { coordinator, .. } = &flags.address;
+    let tls = flags.address.tls()?;
     let status = super::runtime()?
-        .block_on(async { Client::connect(&flags.address.coordinator).await?.status().await })?;
+        .block_on(async { Client::connect(coordinator, tls.as_ref()).await?.status().await })?;
     if flags.quiet {
         Ok(())
     } else if flags.json {
@@ -42,9 +44,10 @@ pub(super) fn status(flags: &StatusFlags) -> Result<(), Failure> {
 
 /// Cancels a run of anyone, and says where it stands then: it may have been
 /// over already.
-pub(super) fn cancel(run: RunId, address: &str) -> Result<(), Failure> {
+pub(super) fn cancel(run: RunId, address: &Address) -> Result<(), Failure> {
+    let tls = address.tls()?;
     let status = super::runtime()?.block_on(async {
-        let mut client = Client::connect(address).await?;
+        let mut client = Client::connect(&address.coordinator, tls.as_ref()).await?;
         client.cancel(run).await?;
         client.status().await
     })?;
@@ -66,7 +69,18 @@ fn tables(status: &Status) -> String {
         let names = ["run", "model", "state", "round", "on disk", "loss", "digest"];
         table(header(&names), status.runs.iter().map(run_row))
     };
-    format!("{workers}\n{runs}")
+    let insecure = match status.insecure {
+        true => {
+            "INSECURE: whoever reaches this coordinator's port can use the cluster; \
+                 `coordinator keys --help` tells how to change that\n\n"
+        }
+        false => "",
+    };
+    let refused = match status.refused {
+        0 => String::new(),
+        refused => format!("\n{refused} connections were turned away: the log says why\n"),
+    };
+    format!("{insecure}{workers}\n{runs}{refused}")
 }
 
 fn worker_row(worker: &WorkerStatus) -> Vec<String> {
@@ -107,6 +121,8 @@ mod tests {
     fn tables_name_all_that_people_ask_for() {
         let status = Status {
             build: "0.1.0".into(),
+            insecure: false,
+            refused: 0,
             workers: vec![WorkerStatus {
                 id: WorkerId(1),
                 name: "local-1".into(),
@@ -136,7 +152,16 @@ mod tests {
         assert!(lines[1].contains("12.0 MiB of 2.0 GiB  busy   40"), "{text}");
         assert!(lines[1].ends_with("0.3 s ago"), "{text}");
         assert_eq!(lines[4], "3    mlp    running  2/9    1 (FAILING)  0.2500  –");
-        let none = Status { build: String::new(), workers: vec![], runs: vec![] };
+        let none = Status {
+            build: String::new(),
+            insecure: false,
+            refused: 0,
+            workers: vec![],
+            runs: vec![],
+        };
         assert_eq!(tables(&none), "no workers\n\nno runs\n");
+        let open = tables(&Status { insecure: true, refused: 7, ..none });
+        assert!(open.starts_with("INSECURE: "), "{open}");
+        assert!(open.ends_with("\n7 connections were turned away: the log says why\n"), "{open}");
     }
 }

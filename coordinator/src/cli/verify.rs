@@ -11,6 +11,7 @@ use common::model::Registry;
 use common::run_settings::RunSettings;
 use common::settings::{LogFormat, start_logging};
 use common::wire::message::{Replay, RunEvent, ShardDone};
+use common::wire::tls::CallerTls;
 
 use super::exit::Failure;
 use super::job::{ClusterFlags, Signals, start_local};
@@ -81,13 +82,15 @@ pub(super) fn verify(registry: Registry, flags: VerifyFlags) -> Result<(), Failu
             Some(workers) => Some(start_local(&registry, &flags.cluster, workers, None).await?),
             None => None,
         };
-        let address = match &local {
-            Some(local) => local.address().to_string(),
-            None => flags.cluster.address.coordinator.clone(),
+        let (address, tls) = match &local {
+            Some(local) => (local.address().to_string(), None),
+            None => (flags.cluster.address.coordinator.clone(), flags.cluster.address.tls()?),
         };
         let checked = async {
             for part in parts {
-                check_part(&rerun, part, &address, flags.cluster.min_workers, &mut checker).await?;
+                let coordinator = (&*address, tls.as_ref());
+                check_part(&rerun, part, coordinator, flags.cluster.min_workers, &mut checker)
+                    .await?;
             }
             Ok(())
         };
@@ -157,7 +160,7 @@ fn draw(mut steps: Vec<u64>, count: usize) -> Vec<u64> {
 async fn check_part(
     rerun: &Rerun,
     part: Range<u64>,
-    address: &str,
+    (address, tls): (&str, Option<&CallerTls>),
     min_workers: u32,
     checker: &mut Checker,
 ) -> Result<(), Failure> {
@@ -165,7 +168,7 @@ async fn check_part(
     let settings = RunSettings { min_workers: Some(min_workers), ..RunSettings::default() };
     let replay = Replay { first, steps: part.end - first };
     let submission = Submission::replay(rerun, replay, state, settings);
-    let mut client = Client::connect(address).await?;
+    let mut client = Client::connect(address, tls).await?;
     let again = client.submit(&submission).await?;
     client.follow(again).await?;
     loop {

@@ -10,9 +10,10 @@ use common::state::{Layout, NetworkState};
 use common::wire::codec::{self, FrameReader};
 use common::wire::handshake::{self, HandshakeError};
 use common::wire::message::{FromClient, Role, RunEvent, Status, ToClient};
+use common::wire::stream::{Reader, Writer};
+use common::wire::tls::CallerTls;
 use common::wire::{Frame, FrameError};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
@@ -25,32 +26,33 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Client {
     address: String,
-    reader: FrameReader<OwnedReadHalf>,
+    tls: Option<CallerTls>,
+    reader: FrameReader<Reader>,
     outbox: mpsc::Sender<Frame>,
     silence: Duration,
 }
 
 impl Client {
-    /// Connects to `HOST:PORT` and shakes hands.
-    pub async fn connect(address: &str) -> Result<Self, ClientError> {
+    /// Connects to `HOST:PORT` and shakes hands, under TLS where there are keys.
+    pub async fn connect(address: &str, tls: Option<&CallerTls>) -> Result<Self, ClientError> {
         let connect_error = |error| ClientError::Connect { address: address.into(), error };
         let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
             .await
             .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
             .map_err(connect_error)?;
         stream.set_nodelay(true).map_err(connect_error)?;
-        let (read, mut write) = stream.into_split();
-        let mut reader = FrameReader::new(read, limits::HANDSHAKE_FRAME_BYTES);
-        let hello = handshake::hello(Role::Client);
-        let accepted = handshake::ask(&mut reader, &mut write, hello).await;
-        let accepted = accepted.map_err(|error| match error {
+        let called = handshake::call(stream, tls, handshake::hello(Role::Client)).await;
+        let (reader, write, accepted) = called.map_err(|error| match error {
             HandshakeError::Refused(reason) => ClientError::Refused { reason },
+            HandshakeError::Keys(reason) | HandshakeError::Stale(reason) => {
+                ClientError::Keys { address: address.into(), reason }
+            }
             error => ClientError::Lost { address: address.into(), reason: error.to_string() },
         })?;
         let silence = accepted.heartbeat_timeout.max(limits::HEARTBEAT_INTERVAL);
         let (outbox, queue) = mpsc::channel(limits::DATA_QUEUE);
         tokio::spawn(write_frames(write, queue));
-        Ok(Self { address: address.into(), reader, outbox, silence })
+        Ok(Self { address: address.into(), tls: tls.cloned(), reader, outbox, silence })
     }
 
     /// Connects again, as often as it takes, for so long.
@@ -58,12 +60,14 @@ impl Client {
         let end = Instant::now() + patience;
         let mut wait = limits::RECONNECT_MIN;
         loop {
-            match Self::connect(&self.address).await {
+            match Self::connect(&self.address, self.tls.as_ref()).await {
                 Ok(client) => {
                     *self = client;
                     return Ok(());
                 }
-                Err(error @ ClientError::Refused { .. }) => return Err(error),
+                Err(error @ (ClientError::Refused { .. } | ClientError::Keys { .. })) => {
+                    return Err(error);
+                }
                 Err(error) if Instant::now() + wait >= end => return Err(error),
                 Err(_) => sleep(wait).await,
             }
@@ -248,7 +252,7 @@ impl Client {
 
 /// Writes what is queued, and signs of life in between, until the client is
 /// dropped or the connection fails (which the reader notices).
-async fn write_frames(mut write: OwnedWriteHalf, mut queue: mpsc::Receiver<Frame>) {
+async fn write_frames(mut write: Writer, mut queue: mpsc::Receiver<Frame>) {
     let mut beat = interval(limits::HEARTBEAT_INTERVAL);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

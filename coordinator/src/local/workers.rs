@@ -70,6 +70,8 @@ impl WorkerCommand {
             .arg("--log-level")
             .arg(&self.log_level)
             .arg("--exit-on-stdin-close")
+            // Of another cluster than this one, which is on loopback.
+            .env_remove("SAMEBIT_KEYS")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .kill_on_drop(true)

@@ -203,6 +203,8 @@ impl Engine {
     fn status(&self) -> Status {
         let workers = self.workers.iter().take(limits::STATUS_WORKERS);
         Status {
+            insecure: self.config.insecure,
+            refused: self.refusals.count(),
             build: BUILD.into(),
             workers: workers.map(|(worker, about)| about.status(*worker)).collect(),
             runs: self.runs.values().map(|run| run.status()).collect(),

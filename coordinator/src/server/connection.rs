@@ -1,4 +1,4 @@
-//! One connection: the handshake, then a task that reads and one that writes.
+//! One connection after the handshake: a task that reads and one that writes.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -10,15 +10,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::id::{ProcessId, WorkerId};
 use common::limits;
-use common::wire::SpareFrames;
-use common::wire::codec::{FrameReader, decode, encode, write};
-use common::wire::handshake;
-use common::wire::message::{Hello, Role, Welcome};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use common::wire::codec::{FrameReader, decode};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use super::door::{Door, Greeted, Guest};
 use super::engine::Event;
 use super::outbox::Outbox;
 
@@ -27,7 +25,7 @@ const UNHANDLED_BYTES: usize = 2 * limits::FRAME_BYTES;
 
 /// How long a peer's last words are waited for once nothing can be written to
 /// it: they have arrived, or never will.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Cause of the end of a connection that the peer ended, between two frames.
 pub(super) const CLOSED_BY_PEER: &str = "closed by the peer";
@@ -65,7 +63,7 @@ pub(super) struct Heard {
 }
 
 impl Heard {
-    fn new(since: Instant) -> Self {
+    pub(super) fn new(since: Instant) -> Self {
         let heard = Self { since, at: AtomicU64::new(0) };
         heard.stamp();
         heard
@@ -107,9 +105,9 @@ impl Drop for Link {
 
 /// A stream that notes when bytes come: half a frame is life as well.
 #[derive(Debug)]
-struct Stamped<R> {
-    inner: R,
-    heard: Arc<Heard>,
+pub(super) struct Stamped<R> {
+    pub(super) inner: R,
+    pub(super) heard: Arc<Heard>,
 }
 
 impl<R: AsyncRead + Unpin> AsyncRead for Stamped<R> {
@@ -126,45 +124,18 @@ impl<R: AsyncRead + Unpin> AsyncRead for Stamped<R> {
     }
 }
 
-/// What all connections share.
-#[derive(Debug)]
-pub(super) struct Door {
-    pub(super) events: mpsc::Sender<Event>,
-    pub(super) heartbeat_timeout: Duration,
-    pub(super) started: Instant,
-    /// Memory of frames, shared by all connections.
-    spare: SpareFrames,
-    next_id: AtomicU64,
-}
-
 impl Door {
-    pub(super) fn new(events: mpsc::Sender<Event>, heartbeat_timeout: Duration) -> Self {
-        let (started, spare) = (Instant::now(), SpareFrames::default());
-        Self { events, heartbeat_timeout, started, spare, next_id: AtomicU64::new(1) }
-    }
-
     /// Serves one connection to its end.
-    pub(super) async fn serve<R, W>(&self, reader: R, mut writer: W, address: SocketAddr)
+    pub(super) async fn serve<R, W>(&self, guest: Guest<R, W>, address: SocketAddr)
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin + Send + 'static,
     {
-        let heard = Arc::new(Heard::new(self.started));
-        let stream = Stamped { inner: reader, heard: heard.clone() };
-        let mut frames =
-            FrameReader::new(stream, limits::HANDSHAKE_FRAME_BYTES).with_spare(self.spare.clone());
-        let greeting = self.greet(&mut frames, &mut writer);
-        // Twice the time: a peer that says its hello late and does not read
-        // the answer either.
-        let role = match tokio::time::timeout(2 * limits::HANDSHAKE_TIMEOUT, greeting).await {
-            Ok(Ok(role)) => role,
-            Ok(Err(reason)) => return warn!(peer = %address, "refused: {reason}"),
-            Err(_) => return warn!(peer = %address, "refused: it does not read the answer"),
-        };
+        let Guest { who, mut frames, writer, heard, room: _room } = guest;
         let outbox = Arc::new(Outbox::new());
         let address = address.to_string();
         let link = Link { outbox: outbox.clone(), heard, address, dirty: false };
-        let (peer, joined) = match role {
+        let (peer, joined) = match who {
             Greeted::Worker { worker, about } => {
                 let joined = Event::WorkerJoined { worker, about, link };
                 (Peer::Worker(worker), joined)
@@ -220,42 +191,6 @@ impl Door {
             }
         }
     }
-
-    /// Shakes hands. A peer that is refused is told why.
-    async fn greet<R, W>(
-        &self,
-        frames: &mut FrameReader<R>,
-        writer: &mut W,
-    ) -> Result<Greeted, String>
-    where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
-    {
-        let heard = handshake::hear(frames).await.map_err(|error| error.to_string());
-        let hello = match heard.and_then(no_proof) {
-            Ok(hello) => hello,
-            Err(reason) => {
-                // The peer may be gone, or may not understand: the log has it.
-                let _ = write(writer, &encode(Welcome::Refused { reason: reason.clone() })).await;
-                let _ = writer.shutdown().await;
-                return Err(reason);
-            }
-        };
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let (worker, greeted) = match hello.role {
-            Role::Client => (None, Greeted::Client(ClientId(id))),
-            Role::Worker { name, process, slots, memory_limit } => {
-                let worker = WorkerId(id);
-                let about = Introduction { name, process, slots, memory_limit };
-                (Some(worker), Greeted::Worker { worker, about })
-            }
-        };
-        let heartbeat_timeout_ms = (self.heartbeat_timeout.as_millis() as u64).max(1);
-        let build = handshake::BUILD.into();
-        let welcome = Welcome::Accepted { build, worker, heartbeat_timeout_ms };
-        write(writer, &encode(welcome)).await.map_err(|error| format!("connection: {error}"))?;
-        Ok(greeted)
-    }
 }
 
 /// What a worker says of itself.
@@ -266,21 +201,6 @@ pub(super) struct Introduction {
     pub(super) slots: u32,
     /// Bytes.
     pub(super) memory_limit: u64,
-}
-
-/// A peer after the handshake.
-#[derive(Debug)]
-enum Greeted {
-    Worker { worker: WorkerId, about: Introduction },
-    Client(ClientId),
-}
-
-/// This coordinator has no keys to prove anything by.
-fn no_proof(hello: Hello) -> Result<Hello, String> {
-    match hello.proof.is_empty() {
-        true => Ok(hello),
-        false => Err("the coordinator has no cluster keys: start this peer without any".into()),
-    }
 }
 
 /// A frame's content as the message that `peer` may send.

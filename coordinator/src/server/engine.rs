@@ -9,6 +9,7 @@
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::id::{Block, RunId, StepId, WorkerId};
@@ -28,6 +29,7 @@ use super::client::{Client, FinalState};
 use super::connection::{
     CLOSED_BY_PEER, ClientId, Introduction, Link, Loss, Peer, Room, log_closed,
 };
+use super::door::Refusals;
 use super::durable::Durable;
 use super::recorder::{Checkpointed, now_ms};
 use super::resume::Reread;
@@ -113,6 +115,8 @@ pub(super) struct Engine {
     pub(super) departed: BTreeMap<WorkerId, String>,
     /// Connections with something new to send.
     dirty: Vec<Peer>,
+    /// Who was not let in, for the status.
+    pub(super) refusals: Arc<Refusals>,
     pub(super) last_run: u64,
     pub(super) last_upload: u64,
     /// What came inline in the event at hand, until the scheduler has said
@@ -125,7 +129,12 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(config: Config, registry: Registry, events: mpsc::Sender<Event>) -> Self {
+    pub(super) fn new(
+        config: Config,
+        registry: Registry,
+        events: mpsc::Sender<Event>,
+        refusals: Arc<Refusals>,
+    ) -> Self {
         let now = Instant::now();
         // Above every assignment that workers may have of a coordinator that
         // was here before: it made less than one in a microsecond.
@@ -149,6 +158,7 @@ impl Engine {
             events,
             departed: BTreeMap::new(),
             dirty: Vec::new(),
+            refusals,
             last_run: 0,
             last_upload: 0,
             arrived: None,

@@ -18,6 +18,9 @@ use common::wire::codec::encode;
 use common::wire::message::ToWorker;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::connection::LAST_WORDS;
 
 /// Bytes of data frames that go out in one write, unless a single frame has
 /// more: small enough that control is not kept waiting.
@@ -269,11 +272,25 @@ impl Outbox {
         mut stream: W,
     ) -> std::io::Result<()> {
         let mut pieces = VecDeque::new();
+        let mut flushed = true;
         loop {
             match self.fill(&mut pieces) {
-                Fill::End => return stream.shutdown().await,
-                Fill::Wait => self.wake.notified().await,
+                Fill::End => {
+                    // Somebody who does not read takes no last words either.
+                    let end = timeout(LAST_WORDS, stream.shutdown()).await;
+                    return end.unwrap_or(Ok(()));
+                }
+                // What TLS has encrypted may wait for the socket itself.
+                Fill::Wait => tokio::select! {
+                    biased;
+                    done = stream.flush(), if !flushed => {
+                        done?;
+                        flushed = true;
+                    }
+                    () = self.wake.notified() => {}
+                },
                 Fill::Write => {
+                    flushed = false;
                     let mut slices = [IoSlice::new(&[]); WRITE_PIECES];
                     let count = slices.len().min(pieces.len());
                     for (slice, piece) in slices.iter_mut().zip(&pieces) {

@@ -1,6 +1,5 @@
 //! Strangers that do not get past the handshake.
 
-use bytes::Bytes;
 use common::id::ProcessId;
 use common::wire::codec;
 use common::wire::handshake;
@@ -110,10 +109,6 @@ fn introductions_that_do_not_fit() {
         ]),
         but("a long magic", |hello| hello.magic = "m".repeat(1000))
             .ends_refused(&["Hello message, field `magic`", "at most 128"]),
-        but("proof of what nobody asks", |hello| hello.proof = Bytes::from_static(b"key"))
-            .ends_refused(&["no cluster keys"]),
-        but("a long proof", |hello| hello.proof = vec![1; 5000].into())
-            .ends_refused(&["field `proof`", "at most 4096"]),
         worker("no slots", "w", 0, gibibyte).ends_refused(&["0 slots", "--slots from 1 to 1024"]),
         worker("too many slots", "w", 1025, gibibyte).ends_refused(&["1025 slots", "--slots"]),
         worker("no memory", "w", 1, 0).ends_refused(&["no memory", "--memory-limit"]),

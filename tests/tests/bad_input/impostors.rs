@@ -10,7 +10,7 @@ use common::wire::codec::{self, Message};
 use common::wire::message::{ToClient, ToWorker, Welcome};
 
 use super::case::{Case, FAILED, LOST, check, noise};
-use super::live::Logged;
+use tests::logged::Logged;
 
 /// Listens, and says these bytes to whoever connects once it has said
 /// something; then hears it to its end. It goes on until the test's process
@@ -133,7 +133,7 @@ fn for_a_worker() {
     std::thread::scope(|scope| {
         for (name, address, trouble) in &cases {
             scope.spawn(move || {
-                let mut worker = Logged::worker("w", address);
+                let mut worker = Logged::worker("w", address, &[]);
                 let line = worker.log.wait_for(|line| {
                     let message = line["message"].as_str().unwrap_or_default();
                     line["level"] == "WARN" && message.contains(trouble)
@@ -148,7 +148,7 @@ fn for_a_worker() {
 
 #[test]
 fn a_worker_that_is_refused_leaves() {
-    let mut worker = Logged::worker("w", &impostor(refusal()));
+    let mut worker = Logged::worker("w", &impostor(refusal()), &[]);
     assert_eq!(worker.wait(), Some(FAILED));
     let says = |line: &serde_json::Value| line.to_string().contains("install another version");
     worker.log.wait_for(says).expect("it says why");

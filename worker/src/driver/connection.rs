@@ -12,13 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::id::{Block, StepId};
-use common::limits::{CONTROL_QUEUE, HANDSHAKE_FRAME_BYTES, HANDSHAKE_TIMEOUT, HEARTBEAT_INTERVAL};
+use common::limits::{CONTROL_QUEUE, HANDSHAKE_TIMEOUT, HEARTBEAT_INTERVAL};
 use common::merge::Partial;
 use common::wire::codec::{self, Frame, FrameReader};
 use common::wire::handshake::{self, Accepted, HandshakeError};
 use common::wire::message::{FromWorker, Role};
+use common::wire::stream::{Reader, Writer};
+use common::wire::tls::CallerTls;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -52,7 +53,8 @@ pub(super) struct Pull {
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
-    /// The coordinator does not want this worker.
+    /// The coordinator does not want this worker, or this worker does not
+    /// want it: trying again as both are has no use.
     #[error("{0}")]
     Refused(String),
     /// It cannot be reached, now.
@@ -69,7 +71,7 @@ pub(super) enum ConnectError {
 #[derive(Debug)]
 pub(super) struct Connection {
     /// Frames from the coordinator.
-    pub(super) reader: FrameReader<OwnedReadHalf>,
+    pub(super) reader: FrameReader<Reader>,
     control: mpsc::Sender<Frame>,
     pulls: mpsc::Sender<Pull>,
     writer: JoinHandle<()>,
@@ -84,6 +86,7 @@ impl Connection {
     /// Connects and shakes hands.
     pub(super) async fn open(
         address: String,
+        tls: Option<CallerTls>,
         role: Role,
         work: WorkTable,
     ) -> Result<(Self, Accepted), ConnectError> {
@@ -94,11 +97,14 @@ impl Connection {
             .map_err(|_| unreachable(format!("no answer in {} s", HANDSHAKE_TIMEOUT.as_secs())))?
             .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
             .map_err(|error| unreachable(error.to_string()))?;
-        let (reader, mut writer) = stream.into_split();
-        let mut reader = FrameReader::new(reader, HANDSHAKE_FRAME_BYTES);
-        let accepted = handshake::ask(&mut reader, &mut writer, handshake::hello(role)).await;
-        let accepted = accepted.map_err(|error| match error {
-            HandshakeError::Refused(reason) => ConnectError::Refused(reason),
+        let called = handshake::call(stream, tls.as_ref(), handshake::hello(role)).await;
+        let (reader, writer, accepted) = called.map_err(|error| match error {
+            HandshakeError::Refused(reason) => {
+                ConnectError::Refused(format!("refused by the coordinator: {reason}"))
+            }
+            HandshakeError::Keys(reason) => ConnectError::Refused(format!(
+                "cannot work for the coordinator at {address}: {reason}"
+            )),
             error => unreachable(error.to_string()),
         })?;
         let (control, control_queue) = mpsc::channel(CONTROL_QUEUE);
@@ -164,7 +170,7 @@ async fn say_that_we_live(control: mpsc::Sender<Frame>, work: WorkTable) {
 /// Writes control messages as they come and segments between them, until
 /// nobody can send control messages any more.
 async fn write_frames(
-    mut stream: OwnedWriteHalf,
+    mut stream: Writer,
     mut control: mpsc::Receiver<Frame>,
     mut pulls: mpsc::Receiver<Pull>,
 ) -> std::io::Result<()> {

@@ -32,6 +32,7 @@ impl Stage {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let config = Config {
             coordinator: listener.local_addr().unwrap().to_string(),
+            tls: None,
             name: "test".into(),
             slots: 2,
             memory_limit: 1 << 30,
@@ -293,7 +294,10 @@ async fn a_refused_worker_gives_up() {
     let (mut stream, _) = stage.listener.accept().await.unwrap();
     let welcome = Welcome::Refused { reason: "install another".into() };
     codec::write(&mut stream, &codec::encode(welcome)).await.unwrap();
-    assert_eq!(stage.end().await, End::Refused("install another".into()));
+    assert_eq!(
+        stage.end().await,
+        End::Refused("refused by the coordinator: install another".into())
+    );
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use common::merge::MergeRule;
 use common::spec::RunSpec;
 use common::state::{Tensor, TensorData};
 use tokio::net::TcpListener;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -59,7 +60,7 @@ where
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let peer = tokio::spawn(async move { script(Peer::accept(listener, answer).await).await });
-    (Client::connect(&address).await, peer)
+    (Client::connect(&address, None).await, peer)
 }
 
 fn state(value: f32) -> NetworkState {
@@ -197,7 +198,7 @@ async fn nobody_at_the_address_is_no_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
-    let error = Client::connect(&address).await.unwrap_err();
+    let error = Client::connect(&address, None).await.unwrap_err();
     assert!(matches!(error, ClientError::Connect { .. }));
     assert!(error.to_string().contains(&address), "{error}");
 }

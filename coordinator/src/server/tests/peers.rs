@@ -24,9 +24,10 @@ use common::wire::message::{
 };
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::super::Config;
-use super::super::connection::Door;
+use super::super::door::{Bounds, Door};
 use super::super::engine::{EVENTS, Engine, Event};
 use super::toy;
 
@@ -41,8 +42,8 @@ pub(super) struct TestServer {
 impl TestServer {
     pub(super) fn start(config: Config) -> Self {
         let (events, inbox) = mpsc::channel(EVENTS);
-        let door = Arc::new(Door::new(events.clone(), config.scheduler.heartbeat_timeout));
-        let engine = Engine::new(config, toy::registry(), events.clone());
+        let door = Arc::new(Door::new(events.clone(), &config, Bounds::of_this_process()));
+        let engine = Engine::new(config, toy::registry(), events.clone(), door.refusals.clone());
         Self { door, engine: tokio::spawn(engine.run(inbox)), events, processes: AtomicU64::new(1) }
     }
 
@@ -52,7 +53,10 @@ impl TestServer {
         let door = self.door.clone();
         let (reader, writer) = tokio::io::split(theirs);
         tokio::spawn(async move {
-            door.serve(reader, writer, SocketAddr::from(([127, 0, 0, 1], 1))).await;
+            let deadline = Instant::now() + limits::HANDSHAKE_TIMEOUT;
+            if let Ok(guest) = door.greet(reader, writer, None, deadline).await {
+                door.serve(guest, SocketAddr::from(([127, 0, 0, 1], 1))).await;
+            }
         });
         let (reader, writer) = tokio::io::split(ours);
         TestPeer { frames: FrameReader::new(reader, limits::FRAME_BYTES), writer }

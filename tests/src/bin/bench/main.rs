@@ -10,6 +10,7 @@
 mod ballast;
 mod bare;
 mod measure;
+mod secure;
 
 use std::process::ExitCode;
 
@@ -17,7 +18,13 @@ use clap::Parser;
 
 /// Measures what the exchange costs.
 #[derive(Debug, Parser)]
-#[command(name = "bench", after_help = "Example:\n  bench --sizes 1,10 --rounds 10")]
+#[command(
+    name = "bench",
+    after_help = "\
+Examples:
+  bench --sizes 1,10 --rounds 10
+  bench --sizes 100 --workers 2 --small-rounds 0 --secure-turns 5"
+)]
 struct Options {
     /// Sizes of the state, in MB.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 100, 400])]
@@ -32,6 +39,10 @@ struct Options {
     /// that of a launch.
     #[arg(long, default_value_t = 20_000)]
     small_rounds: u64,
+    /// Turns of the measurement of TLS, and of that of a crowd at the door; 0
+    /// leaves both out.
+    #[arg(long, default_value_t = 3)]
+    secure_turns: u64,
 }
 
 fn main() -> ExitCode {
@@ -52,6 +63,10 @@ fn main() -> ExitCode {
                 measure::small(options.small_rounds);
             }
             measure::sizes(&options);
+            if options.secure_turns > 0 {
+                secure::tls(&options);
+                secure::crowd(&options);
+            }
             ExitCode::SUCCESS
         }
     }

@@ -23,7 +23,7 @@ pub(crate) fn start() {
 
 /// Rounds a second with a state of 1 KiB.
 pub(crate) fn small(rounds: u64) {
-    let run = Run::start(256, 2, rounds);
+    let run = Run::start(256, 2, rounds, None);
     let times = run.round_times();
     let total: Duration = times.iter().skip(times.len() / 10).sum();
     let rate = (times.len() - times.len() / 10) as f64 / total.as_secs_f64();
@@ -38,7 +38,7 @@ pub(crate) fn sizes(options: &Options) {
         for &workers in &options.workers {
             let bytes = size * 1_000_000;
             let bare = bare::exchange(bytes as usize, workers, options.rounds);
-            let run = Run::start(bytes / 4, workers, options.rounds);
+            let run = Run::start(bytes / 4, workers, options.rounds, None);
             let coordinator = run.coordinator.id();
             let (mut times, peak) = run.round_times_while(|| peak_memory(coordinator));
             times.sort_unstable();
@@ -54,12 +54,14 @@ pub(crate) fn sizes(options: &Options) {
     }
 }
 
-fn ms(time: Duration) -> String {
+pub(crate) fn ms(time: Duration) -> String {
     format!("{:.1}", time.as_secs_f64() * 1e3)
 }
 
 /// A cluster of this very program that runs `ballast`.
-struct Run {
+pub(crate) struct Run {
+    /// Where the coordinator listens.
+    pub(crate) address: String,
     coordinator: Child,
     workers: Vec<Child>,
     client: Child,
@@ -68,27 +70,31 @@ struct Run {
 }
 
 impl Run {
-    fn start(elements: u64, workers: u32, rounds: u64) -> Self {
+    /// Under TLS, if there are keys.
+    pub(crate) fn start(elements: u64, workers: u32, rounds: u64, keys: Option<&Path>) -> Self {
         let program = std::env::current_exe().expect("a running program has a path");
+        let keys = keys.map(|path| path.to_str().expect("a plain path"));
+        let keys: Vec<&str> = keys.iter().flat_map(|path| ["--keys", path]).collect();
         let runs = tempfile::tempdir().expect("a folder");
         let folder = runs.path().to_string_lossy();
         let serve = ["coordinator", "serve", "--listen", "127.0.0.1:0", "--runs", &folder];
-        let mut coordinator = spawn(&program, &serve);
+        let mut coordinator = spawn(&program, &[&serve[..], &keys].concat());
         let mut line = String::new();
         let stdout = coordinator.stdout.take().expect("stdout is piped");
         BufReader::new(stdout).read_line(&mut line).expect("the coordinator says where it is");
         let address = line.trim().strip_prefix("listening on ").expect("an address").to_owned();
         let join = ["worker", "--coordinator", &address, "--slots", "1", "--log-level", "warn"];
+        let join = [&join[..], &keys].concat();
         let joined = (0..workers).map(|_| spawn(&program, &join)).collect();
         let spec = spec(elements, workers, rounds);
         let (workers, path) = (workers.to_string(), spec.to_string_lossy());
         let submit = ["coordinator", "run", &*path, "--coordinator", &address, "--json"];
-        let submit = [&submit[..], &["--min-workers", &workers]].concat();
+        let submit = [&submit[..], &["--min-workers", &workers], &keys].concat();
         let client = spawn(&program, &submit);
-        Self { coordinator, workers: joined, client, _runs: runs, _spec: spec }
+        Self { address, coordinator, workers: joined, client, _runs: runs, _spec: spec }
     }
 
-    fn round_times(self) -> Vec<Duration> {
+    pub(crate) fn round_times(self) -> Vec<Duration> {
         self.round_times_while(|| ()).0
     }
 

@@ -1,0 +1,166 @@
+//! TLS around a connection, for clusters that have keys: both sides prove that
+//! they belong to the cluster, and as whom.
+//!
+//! TLS 1.3 only. Sessions are never resumed, and nothing is sent before the
+//! handshake is whole: its bytes, played back, are worth nothing.
+
+mod handshake;
+mod records;
+mod sentence;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use rustls::client::{Resumption, UnbufferedClientConnection};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::{self, cipher_suite};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{NoServerSessionStorage, UnbufferedServerConnection, WebPkiClientVerifier};
+use rustls::version::TLS13;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio::net::TcpStream;
+
+use crate::keys::{Identity, Keys, KeysError, Member, member_of, now};
+use crate::wire::stream::{Reader, Writer};
+use handshake::{Established, invalid, shake_hands};
+
+pub use records::{TlsReader, TlsWriter};
+use sentence::of_caller;
+pub use sentence::{Trouble, of_coordinator};
+
+/// First byte of a TLS connection: a handshake record. A frame of ours begins
+/// with 0, as none has 2^24 bytes.
+pub const FIRST_BYTE: u8 = 0x16;
+
+/// What a worker or client proves itself by to its coordinator.
+#[derive(Clone)]
+pub struct CallerTls {
+    config: Arc<ClientConfig>,
+    path: String,
+}
+
+/// What a coordinator proves itself by, and judges others.
+#[derive(Clone)]
+pub struct CoordinatorTls {
+    config: Arc<ServerConfig>,
+}
+
+impl fmt::Debug for CallerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallerTls").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for CoordinatorTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CoordinatorTls").finish_non_exhaustive()
+    }
+}
+
+impl CallerTls {
+    /// By the identity of `member`, which must be valid now.
+    pub fn new(keys: &Keys, member: Member) -> Result<Self, KeysError> {
+        let (chain, key) = chain(keys.identity(member, now())?);
+        let mut config = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&TLS13])
+            .expect("the provider has TLS 1.3")
+            .with_root_certificates(roots(keys))
+            .with_client_auth_cert(chain, key)
+            .expect("keys belong to their certificates");
+        config.resumption = Resumption::disabled();
+        config.enable_secret_extraction = true;
+        Ok(Self { config: Arc::new(config), path: keys.path().display().to_string() })
+    }
+
+    /// Why an error of [`CallerTls::secure`], or of a first read after it, came
+    /// up; nothing where the network is to blame.
+    pub fn trouble(&self, error: &io::Error) -> Option<Trouble> {
+        of_caller(error, &self.path)
+    }
+
+    /// Shakes hands with a coordinator of the same cluster. What is wrong with
+    /// this side may come out only at the first read.
+    pub async fn secure(&self, mut stream: TcpStream) -> io::Result<(Reader, Writer)> {
+        let name = ServerName::try_from(Member::Coordinator.host()).expect("a name of ours");
+        let session =
+            UnbufferedClientConnection::new(self.config.clone(), name).map_err(invalid)?;
+        let established = shake_hands(session, &mut stream).await?;
+        split(stream, established)
+    }
+}
+
+impl CoordinatorTls {
+    /// By the coordinator's identity, which must be valid now.
+    pub fn new(keys: &Keys) -> Result<Self, KeysError> {
+        let (chain, key) = chain(keys.identity(Member::Coordinator, now())?);
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots(keys), provider())
+            .build()
+            .expect("the authority is one");
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&TLS13])
+            .expect("the provider has TLS 1.3")
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain, key)
+            .expect("keys belong to their certificates");
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        config.enable_secret_extraction = true;
+        Ok(Self { config: Arc::new(config) })
+    }
+
+    /// Shakes hands with a member of the cluster, and says which one it is. One
+    /// that is none has been told by an alert when this gives its error.
+    pub async fn shake_hands(&self, stream: &mut TcpStream) -> io::Result<Handshake> {
+        let session = UnbufferedServerConnection::new(self.config.clone()).map_err(invalid)?;
+        let established = shake_hands(session, stream).await?;
+        let member = established.peer.as_ref().and_then(member_of);
+        let member = member.ok_or_else(|| io::Error::other("its certificate is of no member"))?;
+        Ok(Handshake { member, established })
+    }
+}
+
+/// A handshake that has come to its end.
+pub struct Handshake {
+    /// Who has proved to be at the other end.
+    pub member: Member,
+    established: Established,
+}
+
+impl fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handshake").field("member", &self.member).finish_non_exhaustive()
+    }
+}
+
+impl Handshake {
+    /// Both halves of the connection that it was made on.
+    pub fn split(self, stream: TcpStream) -> io::Result<(Reader, Writer)> {
+        split(stream, self.established)
+    }
+}
+
+fn split(stream: TcpStream, established: Established) -> io::Result<(Reader, Writer)> {
+    let (reader, writer) = records::split(stream, established).map_err(invalid)?;
+    Ok((Reader::Tls(reader), Writer::Tls(writer)))
+}
+
+/// AES-128 comes first: it is the fastest here, and none of the others would be
+/// broken later than it.
+fn provider() -> Arc<CryptoProvider> {
+    let mut provider = ring::default_provider();
+    let first =
+        |suite: &rustls::SupportedCipherSuite| *suite != cipher_suite::TLS13_AES_128_GCM_SHA256;
+    provider.cipher_suites.sort_by_key(first);
+    Arc::new(provider)
+}
+
+fn roots(keys: &Keys) -> Arc<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    roots.add(keys.authority().clone()).expect("an authority that has signed identities");
+    Arc::new(roots)
+}
+
+fn chain(identity: &Identity) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+    (vec![identity.certificate.clone()], identity.key.reveal().clone_key())
+}

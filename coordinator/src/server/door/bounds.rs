@@ -1,0 +1,67 @@
+//! How many connections there may be at one time.
+
+use common::limits;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tracing::warn;
+
+/// Open files that are no connections: the runs' own, the standard streams, the
+/// listener, and connections that are about to close.
+const OTHER_FILES: u64 = 128;
+
+/// Bounds of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::server) struct Bounds {
+    /// Those who have not said who they are.
+    pub(in crate::server) handshakes: usize,
+    /// Those who have.
+    pub(in crate::server) connections: usize,
+}
+
+impl Bounds {
+    /// What this process may have. Asks the system for as many files as it
+    /// gives to anybody.
+    pub(in crate::server) fn of_this_process() -> Self {
+        let files = Resource::RLIMIT_NOFILE;
+        let allowed = getrlimit(files).map(|(soft, hard)| {
+            // Where it is not given, what there is has to do.
+            let raised = soft < hard && setrlimit(files, hard, hard).is_ok();
+            if raised { hard } else { soft }
+        });
+        let allowed = allowed.unwrap_or(u64::MAX);
+        let bounds = Self::of(allowed);
+        if bounds != Self::of(u64::MAX) {
+            warn!(
+                "the system allows {allowed} open files: at most {} workers and clients, and {} \
+                 that have not said who they are; `ulimit -n` raises it",
+                bounds.connections, bounds.handshakes
+            );
+        }
+        bounds
+    }
+
+    /// What so many open files allow: a quarter for those who are not known.
+    fn of(files: u64) -> Self {
+        let room = usize::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX).max(8);
+        let handshakes = (room / 4).min(limits::HANDSHAKES);
+        Self { handshakes, connections: (room - handshakes).min(limits::CONNECTIONS) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_fit_the_open_files() {
+        let all = Bounds { handshakes: limits::HANDSHAKES, connections: limits::CONNECTIONS };
+        assert_eq!(Bounds::of(u64::MAX), all);
+        assert_eq!(Bounds::of(1 << 16), all);
+        for files in [0, 100, 256, 1024, 4096] {
+            let bounds = Bounds::of(files);
+            assert!(bounds.handshakes >= 2 && bounds.connections >= 6, "{bounds:?}");
+            let sum = (bounds.handshakes + bounds.connections) as u64;
+            assert!(sum <= files.saturating_sub(OTHER_FILES).max(8), "{files}: {bounds:?}");
+        }
+        assert_eq!(Bounds::of(1024), Bounds { handshakes: 224, connections: 672 });
+    }
+}

@@ -1,0 +1,77 @@
+//! What keys cost, and what those who have none do.
+
+use std::time::Duration;
+
+use common::keys::{IDENTITY_DAYS, Keys};
+use tests::crowd::Crowd;
+
+use crate::Options;
+use crate::measure::{Run, ms};
+
+/// Bytes of the state under TLS.
+const STATE: u64 = 100_000_000;
+
+/// Connections that are half open at one time.
+const CROWD: usize = 2_000;
+
+/// Rounds of one run beside a crowd, with a state of 1 KiB.
+const CROWD_ROUNDS: u64 = 10_000;
+
+/// Rounds with a state of 100 MB and two workers, plain and under TLS by turns.
+pub(crate) fn tls(options: &Options) {
+    let (_folder, keys) = keys();
+    let (mut plain, mut secure) = (Vec::new(), Vec::new());
+    for _ in 0..options.secure_turns {
+        for (times, keys) in [(&mut plain, None), (&mut secure, Some(keys.path()))] {
+            // The first round also sends the data.
+            let run = Run::start(STATE / 4, 2, options.rounds + 1, keys).round_times();
+            times.extend(run.into_iter().skip(1));
+        }
+    }
+    let (plain, secure) = (median(plain), median(secure));
+    let ratio = secure.as_secs_f64() / plain.as_secs_f64();
+    println!("\nstate of 100 MB, 2 workers, {} turns:", options.secure_turns);
+    println!("plain {} ms a round, TLS {} ms, ratio {ratio:.2}", ms(plain), ms(secure));
+}
+
+/// Rounds a second under TLS with a state of 1 KiB, alone and with a crowd at the
+/// door, by turns.
+pub(crate) fn crowd(options: &Options) {
+    let (_folder, keys) = keys();
+    let (mut alone, mut beside, mut opened) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..options.secure_turns {
+        alone.push(rate(Run::start(256, 2, CROWD_ROUNDS, Some(keys.path()))));
+        let run = Run::start(256, 2, CROWD_ROUNDS, Some(keys.path()));
+        let crowd = Crowd::start(&run.address, CROWD);
+        beside.push(rate(run));
+        opened += crowd.opened();
+    }
+    for rates in [&mut alone, &mut beside] {
+        rates.sort_by(f64::total_cmp);
+    }
+    let (alone, beside) = (alone[alone.len() / 2], beside[beside.len() / 2]);
+    println!("\nstate of 1 KiB, 2 workers, TLS, {} turns:", options.secure_turns);
+    println!(
+        "{alone:.0} rounds/s alone, {beside:.0} beside {CROWD} half-open connections \
+         ({opened} in all), ratio {:.2}",
+        beside / alone
+    );
+}
+
+fn keys() -> (tempfile::TempDir, Keys) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("cluster.pem");
+    let keys = Keys::generate(&path, IDENTITY_DAYS).expect("keys");
+    keys.write_new().expect("the file is new");
+    (folder, keys)
+}
+
+/// Rounds a second, by the median round.
+fn rate(run: Run) -> f64 {
+    1.0 / median(run.round_times()).as_secs_f64()
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
