@@ -15,6 +15,7 @@ use common::wire::tls::CallerTls;
 
 use super::exit::Failure;
 use super::job::{ClusterFlags, Signals, start_local};
+use super::progress::Progress;
 use super::report::plural;
 use super::runs::HistoryFlags;
 use crate::client::{Client, Submission};
@@ -44,6 +45,9 @@ pub(super) struct VerifyFlags {
     /// Only so large a share of the rounds, drawn anew each time
     #[arg(long, value_name = "SHARE", value_parser = share)]
     sample: Option<f64>,
+    /// Show no rounds on the way
+    #[arg(long)]
+    quiet: bool,
     #[command(flatten)]
     history: HistoryFlags,
     #[command(flatten)]
@@ -75,7 +79,8 @@ pub(super) fn verify(registry: Registry, flags: VerifyFlags) -> Result<(), Failu
     let folder = RunsFolder::read(flags.history.folder()).map_err(Failure::bad_input)?;
     let rerun = Rerun::open(folder, &registry, RunId(flags.run)).map_err(Failure::bad_input)?;
     let parts = parts(&rerun, &reader, &flags)?;
-    let mut checker = Checker { reader, run: RunId(flags.run), shards: 0, steps: 0 };
+    let progress = Progress::new(false, flags.quiet);
+    let mut checker = Checker { reader, run: RunId(flags.run), shards: 0, steps: 0, progress };
     super::runtime()?.block_on(async {
         let mut signals = Signals::new()?;
         let local = match flags.cluster.local {
@@ -103,6 +108,7 @@ pub(super) fn verify(registry: Registry, flags: VerifyFlags) -> Result<(), Failu
         }
         outcome
     })?;
+    checker.progress.close();
     super::print(&format!(
         "run {}: {} of {} are as recorded\n",
         flags.run,
@@ -194,6 +200,7 @@ async fn check_part(
             }
             RunEvent::Failed { reason, .. } => return Err(Failure::failed(reason)),
             RunEvent::Cancelled { .. } => return Err(Failure::cancelled("cancelled")),
+            event @ RunEvent::Round { .. } => checker.progress.show(&event)?,
             _ => {}
         }
     }
@@ -206,6 +213,8 @@ struct Checker {
     /// Compared so far.
     shards: u64,
     steps: u64,
+    /// Shows the rounds.
+    progress: Progress,
 }
 
 impl Checker {

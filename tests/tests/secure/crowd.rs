@@ -21,7 +21,7 @@ fn two_thousand_half_open_connections_hold_up_nobody() {
     let flags = ["--keys", text(keys.path())];
     let (mut coordinator, address) = coordinator(&keys);
     let mut first = Logged::worker("first", &address, &flags);
-    let spec = SOFTMAX.replace("epochs = 2", "epochs = 200");
+    let spec = SOFTMAX.replace("epochs = 2", "epochs = 60");
     let mut client = Client::start(&spec, &[&["--coordinator", &address][..], &flags].concat());
     client.wait_for("round");
     let crowd = Crowd::start(&address, CROWD);

@@ -9,6 +9,7 @@
 
 mod ballast;
 mod bare;
+mod checkpoints;
 mod measure;
 mod secure;
 
@@ -23,7 +24,8 @@ use clap::Parser;
     after_help = "\
 Examples:
   bench --sizes 1,10 --rounds 10
-  bench --sizes 100 --workers 2 --small-rounds 0 --secure-turns 5"
+  bench --sizes 100 --workers 2 --small-rounds 0 --secure-turns 5
+  bench --sizes 1 --small-rounds 0 --secure-turns 0 --checkpoint-turns 3"
 )]
 struct Options {
     /// Sizes of the state, in MB.
@@ -43,6 +45,9 @@ struct Options {
     /// leaves both out.
     #[arg(long, default_value_t = 3)]
     secure_turns: u64,
+    /// Turns of the measurement of checkpoints; 0 leaves it out.
+    #[arg(long, default_value_t = 2)]
+    checkpoint_turns: u64,
 }
 
 fn main() -> ExitCode {
@@ -66,6 +71,9 @@ fn main() -> ExitCode {
             if options.secure_turns > 0 {
                 secure::tls(&options);
                 secure::crowd(&options);
+            }
+            if options.checkpoint_turns > 0 {
+                checkpoints::measure(&options);
             }
             ExitCode::SUCCESS
         }

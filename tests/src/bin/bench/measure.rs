@@ -72,13 +72,24 @@ pub(crate) struct Run {
 impl Run {
     /// Under TLS, if there are keys.
     pub(crate) fn start(elements: u64, workers: u32, rounds: u64, keys: Option<&Path>) -> Self {
+        Self::start_with(elements, workers, rounds, keys, &[])
+    }
+
+    /// The same with more flags for `serve`.
+    pub(crate) fn start_with(
+        elements: u64,
+        workers: u32,
+        rounds: u64,
+        keys: Option<&Path>,
+        flags: &[&str],
+    ) -> Self {
         let program = std::env::current_exe().expect("a running program has a path");
         let keys = keys.map(|path| path.to_str().expect("a plain path"));
         let keys: Vec<&str> = keys.iter().flat_map(|path| ["--keys", path]).collect();
         let runs = tempfile::tempdir().expect("a folder");
         let folder = runs.path().to_string_lossy();
         let serve = ["coordinator", "serve", "--listen", "127.0.0.1:0", "--runs", &folder];
-        let mut coordinator = spawn(&program, &[&serve[..], &keys].concat());
+        let mut coordinator = spawn(&program, &[&serve[..], &keys, flags].concat());
         let mut line = String::new();
         let stdout = coordinator.stdout.take().expect("stdout is piped");
         BufReader::new(stdout).read_line(&mut line).expect("the coordinator says where it is");
