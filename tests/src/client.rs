@@ -1,6 +1,7 @@
 //! `coordinator run --json`, followed event by event.
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -8,9 +9,21 @@ use common::digest::Digest;
 use serde_json::Value;
 
 use crate::binaries::binaries;
+use crate::cluster::log_file;
 
 /// Longest wait for one event: a bound on hanging, not an expectation.
 const EVENT_PATIENCE: Duration = Duration::from_secs(120);
+
+/// What came of waiting for an event.
+#[derive(Clone, Debug)]
+pub enum Next {
+    /// An event.
+    Event(Value),
+    /// The end of the output.
+    End,
+    /// None yet.
+    Nothing,
+}
 
 /// A client that follows a run.
 #[derive(Debug)]
@@ -33,22 +46,30 @@ impl Client {
         let mut file = tempfile::Builder::new().suffix(".toml").tempfile().expect("a file");
         file.write_all(spec.as_bytes()).expect("the spec is written");
         let path = file.path().to_str().expect("a plain path").to_owned();
-        let mut client = Self::spawn(&[&["run", &path], flags].concat());
+        let mut client = Self::spawn(&[&["run", &path], flags].concat(), Stdio::inherit());
         client._spec = Some(file);
         client
     }
 
     /// Follows a run of the coordinator at `address`.
     pub fn follow(address: &str, run: u64) -> Self {
-        Self::spawn(&["follow", &run.to_string(), "--coordinator", address])
+        Self::spawn(&["follow", &run.to_string(), "--coordinator", address], Stdio::inherit())
     }
 
-    fn spawn(args: &[&str]) -> Self {
+    /// The same with what it says to standard error in the file
+    /// `follower.log` of a folder.
+    pub fn follow_in(folder: &Path, address: &str, run: u64) -> Self {
+        let args = ["follow", &run.to_string(), "--coordinator", address];
+        Self::spawn(&args, log_file(folder, "follower").into())
+    }
+
+    fn spawn(args: &[&str], stderr: Stdio) -> Self {
         let mut child = Command::new(&binaries().coordinator)
             .args(args)
             .arg("--json")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .expect("the client starts");
         let lines = read_lines(child.stdout.take().expect("stdout is piped"));
@@ -57,16 +78,27 @@ impl Client {
 
     /// The next event; `None` at the end of the output.
     pub fn next_event(&mut self) -> Option<Value> {
+        match self.next_within(EVENT_PATIENCE) {
+            Next::Event(event) => Some(event),
+            Next::End => None,
+            Next::Nothing => {
+                panic!("no event for {EVENT_PATIENCE:?}; so far: {:#?}", self.events)
+            }
+        }
+    }
+
+    /// Waits so long for the next event.
+    pub fn next_within(&mut self, patience: Duration) -> Next {
         use std::sync::mpsc::RecvTimeoutError::{Disconnected, Timeout};
-        match self.lines.recv_timeout(EVENT_PATIENCE) {
+        match self.lines.recv_timeout(patience) {
             Ok(line) => {
                 let event: Value = serde_json::from_str(&line)
                     .unwrap_or_else(|error| panic!("not a JSON line: {line:?}: {error}"));
                 self.events.push(event.clone());
-                Some(event)
+                Next::Event(event)
             }
-            Err(Disconnected) => None,
-            Err(Timeout) => panic!("no event for {EVENT_PATIENCE:?}; so far: {:#?}", self.events),
+            Err(Disconnected) => Next::End,
+            Err(Timeout) => Next::Nothing,
         }
     }
 

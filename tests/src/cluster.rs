@@ -1,8 +1,9 @@
 //! A coordinator and workers as real processes on loopback.
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -12,6 +13,9 @@ use crate::client::{Client, read_lines};
 
 /// Longest wait for the coordinator to listen: a bound on hanging.
 const START_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Pause between two looks at a process that is to end.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A process that does not outlive its owner.
 #[derive(Debug)]
@@ -49,6 +53,18 @@ impl Process {
         self.child.try_wait().expect("a child can be asked")
     }
 
+    /// Waits so long for its end; nothing if it still runs then.
+    pub fn wait_for(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let end = Instant::now() + patience;
+        loop {
+            let ended = self.try_wait();
+            if ended.is_some() || Instant::now() >= end {
+                return ended;
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
@@ -73,7 +89,10 @@ pub struct Cluster {
     /// The workers, in the order they were started.
     pub workers: Vec<Process>,
     flags: Vec<String>,
-    runs: tempfile::TempDir,
+    runs: PathBuf,
+    /// Where the processes log to; else to standard error.
+    logs: Option<PathBuf>,
+    _scratch: Option<tempfile::TempDir>,
 }
 
 impl Cluster {
@@ -84,20 +103,38 @@ impl Cluster {
 
     /// A coordinator with more flags for `serve`, without workers.
     pub fn start_with(flags: &[&str]) -> Self {
-        let runs = tempfile::tempdir().expect("a folder");
+        let scratch = tempfile::tempdir().expect("a folder");
+        let cluster = Self::open("127.0.0.1:0", scratch.path(), None, flags);
+        Self { _scratch: Some(scratch), ..cluster }
+    }
+
+    /// A coordinator at an address (port 0: any) that keeps its runs in the
+    /// folder `runs` of `folder`. It logs to files beside that, and so do its
+    /// workers.
+    pub fn start_in(folder: &Path, address: &str, flags: &[&str]) -> Self {
+        Self::open(address, &folder.join("runs"), Some(folder.to_owned()), flags)
+    }
+
+    fn open(address: &str, runs: &Path, logs: Option<PathBuf>, flags: &[&str]) -> Self {
         let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let (coordinator, address) = serve("127.0.0.1:0", runs.path(), &flags);
-        Self { address, coordinator, workers: Vec::new(), flags, runs }
+        let (coordinator, address) = serve(address, runs, logs.as_deref(), &flags);
+        let runs = runs.to_owned();
+        Self { address, coordinator, workers: Vec::new(), flags, runs, logs, _scratch: None }
     }
 
     /// Starts a coordinator again, where the last one was.
     pub fn restart(&mut self) {
-        (self.coordinator, _) = serve(&self.address, self.runs.path(), &self.flags);
+        (self.coordinator, _) = serve(&self.address, &self.runs, self.logs.as_deref(), &self.flags);
+    }
+
+    /// Starts a worker again, in the place of one that is gone.
+    pub fn restart_worker(&mut self, index: usize, slots: u32) {
+        self.workers[index] = self.start_worker(&self.address, slots, index);
     }
 
     /// The folder that runs are kept in.
     pub fn runs(&self) -> &Path {
-        self.runs.path()
+        &self.runs
     }
 
     /// Adds a worker of so many slots.
@@ -108,16 +145,18 @@ impl Cluster {
 
     /// Adds a worker that reaches the coordinator through another address.
     pub fn add_worker_at(&mut self, address: &str, slots: u32) -> &mut Process {
-        let name = format!("test-{}", self.workers.len() + 1);
-        let child = Command::new(&binaries().worker)
-            .args(["--coordinator", address, "--slots", &slots.to_string(), "--name", &name])
-            .args(["--log-level", "warn"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("the worker starts");
-        self.workers.push(Process { child });
+        let worker = self.start_worker(address, slots, self.workers.len());
+        self.workers.push(worker);
         self.workers.last_mut().expect("just added")
+    }
+
+    fn start_worker(&self, address: &str, slots: u32, index: usize) -> Process {
+        let name = format!("test-{}", index + 1);
+        let mut command = Command::new(&binaries().worker);
+        command.args(["--coordinator", address, "--slots", &slots.to_string(), "--name", &name]);
+        log_to(&mut command, self.logs.as_deref(), &name);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        Process { child: command.spawn().expect("the worker starts") }
     }
 
     /// Adds so many workers.
@@ -141,18 +180,31 @@ impl Cluster {
 }
 
 /// A coordinator, and where it listens.
-fn serve(listen: &str, runs: &Path, flags: &[String]) -> (Process, String) {
-    let mut child = Command::new(&binaries().coordinator)
-        .args(["serve", "--listen", listen, "--log-level", "warn", "--runs"])
-        .arg(runs)
-        .args(flags)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the coordinator starts");
+fn serve(listen: &str, runs: &Path, logs: Option<&Path>, flags: &[String]) -> (Process, String) {
+    let mut command = Command::new(&binaries().coordinator);
+    command.args(["serve", "--listen", listen, "--runs"]).arg(runs).args(flags);
+    log_to(&mut command, logs, "coordinator");
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("the coordinator starts");
     let lines = read_lines(child.stdout.take().expect("stdout is piped"));
     let process = Process { child };
     let line = lines.recv_timeout(START_PATIENCE).expect("the coordinator says where it is");
     let address = line.strip_prefix("listening on ").expect("`listening on HOST:PORT`");
     (process, address.to_owned())
+}
+
+/// Has a program log warnings to standard error, or more to the end of the
+/// file of its name.
+fn log_to(command: &mut Command, logs: Option<&Path>, name: &str) {
+    let Some(folder) = logs else {
+        command.args(["--log-level", "warn"]);
+        return;
+    };
+    command.args(["--log-level", "info"]).stderr(log_file(folder, name));
+}
+
+/// The log of this name in a folder, to be appended to.
+pub(crate) fn log_file(folder: &Path, name: &str) -> File {
+    let path = folder.join(format!("{name}.log"));
+    File::options().create(true).append(true).open(path).expect("a log can be written")
 }

@@ -8,11 +8,13 @@
 //! - [`crowd`]: connections that never say who they are.
 //! - [`proxy`]: what can happen between a worker and its coordinator.
 //! - [`expected`]: what the one-process reference gives.
+//! - [`kill`]: runs whose processes are killed at random.
 
 pub mod binaries;
 pub mod client;
 pub mod cluster;
 pub mod crowd;
 pub mod expected;
+pub mod kill;
 pub mod logged;
 pub mod proxy;

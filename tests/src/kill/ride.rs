@@ -1,0 +1,324 @@
+//! Carries a scenario out with the real binaries.
+
+use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::scenario::HEARTBEAT_TIMEOUT;
+use super::{Planned, Scenario, Tally, check, reference};
+use crate::binaries::binaries;
+use crate::client::{Client, Next};
+use crate::cluster::Cluster;
+
+/// Longest time that a run may take: a bound on hanging.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Longest time that a coordinator may take to leave when it is asked to.
+const LEAVING: Duration = Duration::from_secs(20);
+
+/// Longest wait before it is seen that a run is not wanted any more.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The run that is watched: the first one of its folder.
+const RUN: u64 = 1;
+
+/// Workers that may die while running one shard before it fails its run: more
+/// than are ever killed here. Nobody dies of a shard, but whatever runs on a
+/// worker that is killed is suspected; three within one step, and the default
+/// would rightly fail the run.
+const CRASH_LIMIT: &str = "100";
+
+/// What became of a run that went well.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Faults that struck a living process of a run that was not over.
+    pub fired: Tally,
+    /// Faults that came too late.
+    pub missed: u64,
+    /// Shards that were offered again, and not computed twice.
+    pub offered: u64,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// Runs a scenario in an empty folder, where logs and the runs folder stay.
+/// Says what was wrong, if anything was. No process outlives this, also when
+/// `stop` is set meanwhile.
+pub fn ride(scenario: &Scenario, folder: &Path, stop: &AtomicBool) -> Result<Report, String> {
+    let started = Instant::now();
+    let expected = reference(&scenario.spec.text);
+    // What the harness expects of the binaries, it expects by panicking.
+    let ridden = catch_unwind(AssertUnwindSafe(|| {
+        let mut ride = Ride::start(scenario, folder);
+        ride.ride_out(stop)?;
+        let told = ride.told()?;
+        // One who comes later is told of everything, too; and if the coordinator
+        // was killed in the last moment, the run ends again meanwhile.
+        ride.follower = Client::follow_in(folder, &ride.cluster.address, RUN);
+        ride.ride_out(stop)?;
+        let told_later = ride.told()?;
+        ride.leave()?;
+        let offered = check::runs_folder(&ride.runs, &scenario.spec.text, expected, &[RUN])?;
+        for told in [told, told_later] {
+            check::told(&told, scenario.spec.rounds, expected, offered)?;
+        }
+        check::no_complaints(folder)?;
+        let (fired, missed) = (ride.fired.clone(), ride.missed);
+        Ok(Report { fired, missed, offered, seconds: started.elapsed().as_secs_f64() })
+    }));
+    ridden.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(format!("the harness panicked: {}", text.unwrap_or_default()))
+    })
+}
+
+/// What is to be done at a time.
+#[derive(Clone, Debug)]
+enum Act {
+    Strike(Planned),
+    StartCoordinator,
+    StartWorker(usize),
+    /// Of the process of this id.
+    ContinueCoordinator(u32),
+    ContinueWorker(usize, u32),
+}
+
+struct Ride<'a> {
+    scenario: &'a Scenario,
+    cluster: Cluster,
+    follower: Client,
+    runs: PathBuf,
+    /// Faults whose round has not come.
+    ahead: Vec<Planned>,
+    due: Vec<(Instant, Act)>,
+    is_coordinator_gone: bool,
+    gone_workers: BTreeSet<usize>,
+    fired: Tally,
+    missed: u64,
+}
+
+impl<'a> Ride<'a> {
+    /// Starts all processes, submits, and follows.
+    fn start(scenario: &'a Scenario, folder: &Path) -> Self {
+        let timeout = HEARTBEAT_TIMEOUT.to_string();
+        let flags = ["--checkpoint-every", "1", "--resume-wait", "1", "--heartbeat-timeout"];
+        let flags = [&flags[..], &[&timeout, "--crash-limit", CRASH_LIMIT]].concat();
+        let mut cluster = Cluster::start_in(folder, "127.0.0.1:0", &flags);
+        for slots in &scenario.slots {
+            cluster.add_worker(*slots);
+        }
+        let spec = folder.join("spec.toml");
+        std::fs::write(&spec, &scenario.spec.text).expect("a spec can be written");
+        submit(&cluster.address, &spec, scenario.slots.len());
+        let follower = Client::follow_in(folder, &cluster.address, RUN);
+        let runs = cluster.runs().to_owned();
+        Self {
+            scenario,
+            cluster,
+            follower,
+            runs,
+            ahead: scenario.faults.clone(),
+            due: Vec::new(),
+            is_coordinator_gone: false,
+            gone_workers: BTreeSet::new(),
+            fired: Tally::default(),
+            missed: 0,
+        }
+    }
+
+    /// Does what is planned until the follower says no more.
+    fn ride_out(&mut self, stop: &AtomicBool) -> Result<(), String> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if stop.load(Ordering::Relaxed) {
+                return Err("interrupted".into());
+            }
+            let now = Instant::now();
+            if now >= end {
+                let last = self.follower.events.last();
+                return Err(format!("the run has not ended after {PATIENCE:?}; last: {last:?}"));
+            }
+            let next = self.due.iter().map(|(at, _)| *at).min();
+            let wait = next.map_or(LOOK, |at| at.saturating_duration_since(now).min(LOOK));
+            match self.follower.next_within(wait) {
+                Next::Event(event) => self.see(&event),
+                Next::Nothing => {}
+                Next::End => break,
+            }
+            self.do_what_is_due()?;
+        }
+        self.missed += self.ahead.len() as u64;
+        for (_, act) in std::mem::take(&mut self.due) {
+            match act {
+                Act::Strike(_) => self.missed += 1,
+                other => self.act(other)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Plans the faults that an event is the time of.
+    fn see(&mut self, event: &Value) {
+        let round = match event["event"].as_str() {
+            Some("started") => 0,
+            Some("round") => event["round"].as_u64().expect("a round has a number"),
+            _ => return,
+        };
+        let now = Instant::now();
+        let (come, ahead) = self.ahead.drain(..).partition(|planned| planned.round <= round);
+        self.ahead = ahead;
+        let strikes = Vec::into_iter(come);
+        self.due.extend(strikes.map(|it: Planned| (now + it.delay, Act::Strike(it))));
+    }
+
+    fn do_what_is_due(&mut self) -> Result<(), String> {
+        let now = Instant::now();
+        while let Some(place) = self.due.iter().position(|(at, _)| *at <= now) {
+            let (_, act) = self.due.remove(place);
+            self.act(act)?;
+        }
+        self.check_alive()
+    }
+
+    fn act(&mut self, act: Act) -> Result<(), String> {
+        match act {
+            Act::Strike(planned) => self.strike(planned)?,
+            Act::StartCoordinator => {
+                self.cluster.restart();
+                self.is_coordinator_gone = false;
+            }
+            Act::StartWorker(worker) => {
+                self.cluster.restart_worker(worker, self.scenario.slots[worker]);
+                self.gone_workers.remove(&worker);
+            }
+            Act::ContinueCoordinator(id) => {
+                if self.cluster.coordinator.id() == id {
+                    self.cluster.coordinator.signal(Signal::SIGCONT);
+                }
+            }
+            Act::ContinueWorker(worker, id) => {
+                if self.cluster.workers[worker].id() == id {
+                    self.cluster.workers[worker].signal(Signal::SIGCONT);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Strikes, and plans what undoes it.
+    fn strike(&mut self, planned: Planned) -> Result<(), String> {
+        let Planned { fault, workers, gone, .. } = planned;
+        let workers: Vec<usize> =
+            workers.into_iter().filter(|worker| !self.gone_workers.contains(worker)).collect();
+        let is_there = (!fault.is_of_coordinator() || !self.is_coordinator_gone)
+            && (!fault.is_of_workers() || !workers.is_empty());
+        if !is_there {
+            self.missed += 1;
+            return Ok(());
+        }
+        let (back, cluster) = (Instant::now() + gone, &mut self.cluster);
+        if fault.kills() {
+            // All at once: nobody is waited for before everyone is struck.
+            let mut struck = Vec::new();
+            if fault.is_of_coordinator() {
+                cluster.coordinator.signal(Signal::SIGKILL);
+                struck.push((&mut cluster.coordinator, Act::StartCoordinator));
+                self.is_coordinator_gone = true;
+            }
+            for (index, worker) in cluster.workers.iter_mut().enumerate() {
+                if fault.is_of_workers() && workers.contains(&index) {
+                    worker.signal(Signal::SIGKILL);
+                    struck.push((worker, Act::StartWorker(index)));
+                    self.gone_workers.insert(index);
+                }
+            }
+            for (process, act) in struck {
+                let status = process.wait();
+                if status.signal() != Some(Signal::SIGKILL as i32) {
+                    return Err(format!(
+                        "a process ended by itself before it was killed: {status}"
+                    ));
+                }
+                self.due.push((back, act));
+            }
+        } else if fault.is_of_coordinator() {
+            cluster.coordinator.stop();
+            self.due.push((back, Act::ContinueCoordinator(cluster.coordinator.id())));
+        } else {
+            let worker = workers[0];
+            cluster.workers[worker].stop();
+            let id = cluster.workers[worker].id();
+            self.due.push((back, Act::ContinueWorker(worker, id)));
+        }
+        // Whoever is killed writes no more: then the run was not over.
+        match is_over(&self.runs) {
+            false => self.fired.add(fault),
+            true => self.missed += 1,
+        }
+        Ok(())
+    }
+
+    /// That nobody has ended who was not killed.
+    fn check_alive(&mut self) -> Result<(), String> {
+        if !self.is_coordinator_gone
+            && let Some(status) = self.cluster.coordinator.try_wait()
+        {
+            return Err(format!("the coordinator ended by itself: {status}"));
+        }
+        for (index, worker) in self.cluster.workers.iter_mut().enumerate() {
+            if !self.gone_workers.contains(&index)
+                && let Some(status) = worker.try_wait()
+            {
+                return Err(format!("worker test-{} ended by itself: {status}", index + 1));
+            }
+        }
+        Ok(())
+    }
+
+    /// All that the follower was told, who has left in peace.
+    fn told(&mut self) -> Result<Vec<Value>, String> {
+        let status = self.follower.wait();
+        if status.success() {
+            return Ok(std::mem::take(&mut self.follower.events));
+        }
+        let last = self.follower.events.last();
+        Err(format!("the follower ended with {status}; its last event: {last:?}"))
+    }
+
+    /// Has the coordinator leave.
+    fn leave(&mut self) -> Result<(), String> {
+        self.check_alive()?;
+        self.cluster.coordinator.signal(Signal::SIGTERM);
+        match self.cluster.coordinator.wait_for(LEAVING) {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => Err(format!("the coordinator left with {status}")),
+            None => Err(format!("the coordinator has not left {LEAVING:?} after SIGTERM")),
+        }
+    }
+}
+
+/// Whether the run's end is on disk.
+fn is_over(runs: &Path) -> bool {
+    runs.join(RUN.to_string()).join("outcome.json").exists()
+}
+
+/// Submits a spec that waits for all workers.
+fn submit(address: &str, spec: &Path, workers: usize) {
+    let output = Command::new(&binaries().coordinator)
+        .arg("run")
+        .arg(spec)
+        .args(["--detach", "--coordinator", address, "--min-workers", &workers.to_string()])
+        .stdin(Stdio::null())
+        .output()
+        .expect("the client starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && output.stdout == b"1\n", "submitting: {errors}");
+}
