@@ -301,6 +301,3 @@ fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, RunsError> {
     io::Read::read_to_end(&mut io::Read::take(file, limit), &mut bytes).map_err(error)?;
     Ok(bytes)
 }
-
-#[cfg(test)]
-mod tests;
