@@ -101,7 +101,7 @@ pub struct Planned {
     pub gone: Duration,
 }
 
-/// See the [module](self).
+/// One run and the faults that it meets, drawn from a seed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scenario {
     /// The seed of all runs.
