@@ -22,31 +22,34 @@ pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the workspace")
 }
 
+/// The packages that have the binaries, and no others.
+const PACKAGES: &[&str] = &["-p", "coordinator", "-p", "worker", "-p", "custom_model"];
+
+/// All that `cargo test` builds. It builds dependencies with more features than
+/// the binaries alone need: where these are asked for in the same way, they are
+/// linked of what is there, and nothing is compiled twice.
+const TESTED: &[&str] = &["--workspace", "--bins", "--tests"];
+
 /// The binaries of this build.
 pub fn binaries() -> &'static Binaries {
     static BUILT: OnceLock<Binaries> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
-        build(&target_folder(), profile, None)
+    BUILT.get_or_init(|| match cfg!(debug_assertions) {
+        true => build_what(TESTED, &target_folder(), "dev", None),
+        false => build_what(PACKAGES, &target_folder(), "release", None),
     })
 }
 
 /// Builds the binaries into `target`, with `RUSTFLAGS` if given.
 pub fn build(target: &Path, profile: &str, rustflags: Option<&str>) -> Binaries {
+    build_what(PACKAGES, target, profile, rustflags)
+}
+
+fn build_what(what: &[&str], target: &Path, profile: &str, rustflags: Option<&str>) -> Binaries {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         .current_dir(workspace())
-        .args([
-            "build",
-            "--locked",
-            "--quiet",
-            "-p",
-            "coordinator",
-            "-p",
-            "worker",
-            "-p",
-            "custom_model",
-        ])
+        .args(["build", "--locked", "--quiet"])
+        .args(what)
         .args(["--profile", profile, "--target-dir"])
         .arg(target);
     if let Some(flags) = rustflags {

@@ -6,6 +6,7 @@ mod commands;
 mod faults;
 mod floors;
 mod history;
+mod kill;
 mod readme;
 mod resume;
 mod secure;
