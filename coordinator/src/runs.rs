@@ -28,6 +28,9 @@ mod data;
 mod files;
 mod records;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io;

@@ -1,0 +1,310 @@
+use std::path::Path;
+
+use common::dataset::{FeatureType, SplitManifest};
+use common::digest::Digest;
+use common::merge_rule::MergeRule;
+use common::state::{NetworkState, Tensor, TensorData};
+use ndarray::Array1;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use tempfile::TempDir;
+
+use super::*;
+
+mod disk;
+
+use disk::{Disk, Recording};
+
+const RUN: RunId = RunId(3);
+
+/// Values of a state: so many that its file is written in several pieces.
+const VALUES: usize = 100_000;
+
+/// Checkpoints that are kept.
+const KEEP: u32 = 2;
+
+fn manifest(chunks: Vec<Digest>) -> SplitManifest {
+    let (features, classes, element) = (1, 2, FeatureType::U8);
+    SplitManifest { examples: 1, features, classes, element, scale: 1.0, chunk_examples: 1, chunks }
+}
+
+fn submission() -> SubmissionRecord {
+    SubmissionRecord {
+        format: FORMAT,
+        run: RUN,
+        at_ms: 1,
+        spec: "model = \"softmax\"".into(),
+        settings: Default::default(),
+        initial: Some(state(0).digest()),
+        forked_from: None,
+        train: manifest(vec![Digest::of(b"a chunk")]),
+        test: manifest(Vec::new()),
+    }
+}
+
+/// The state after a round.
+fn state(round: u64) -> NetworkState {
+    let values = Array1::from_shape_fn(VALUES, |index| (index as u64 * (round + 1)) as f32);
+    let data = TensorData::F32(values.into_dyn());
+    let tensor = Tensor { data, rule: MergeRule::Mean };
+    NetworkState::new([("weights".to_owned(), tensor)]).unwrap()
+}
+
+fn record(round: u64) -> CheckpointRecord {
+    CheckpointRecord {
+        format: FORMAT,
+        run: RUN,
+        round,
+        step: round,
+        at_ms: 2,
+        digest: state(round).digest(),
+        bytes: state(round).bytes(),
+        dataset: dataset_digest(&submission().train, &submission().test),
+        spec: submission().spec,
+        build: "test".into(),
+        numeric_profile: "test".into(),
+        workers: 1,
+        progress: Progress { round, loss: Some(0.5), ..Default::default() },
+    }
+}
+
+fn checkpoint(folder: &RunsFolder, round: u64) -> Result<(), RunsError> {
+    folder.write_checkpoint(&record(round), &state(round))?;
+    folder.prune(RUN, round, KEEP)
+}
+
+fn outcome() -> Outcome {
+    let (state, digest) = (OutcomeState::Finished, Some(Digest::of(b"the end")));
+    Outcome { format: FORMAT, at_ms: 3, state, round: 3, loss: None, digest, reason: None }
+}
+
+/// A folder with a run and its checkpoints of these rounds.
+fn folder_with(rounds: &[u64]) -> (TempDir, RunsFolder) {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = RunsFolder::open(scratch.path()).unwrap();
+    folder.write_submission(&submission(), Some(&state(0))).unwrap();
+    for round in rounds {
+        checkpoint(&folder, *round).unwrap();
+    }
+    (scratch, folder)
+}
+
+/// The round of the last checkpoint that is whole, and what is said of others.
+fn restart(folder: &RunsFolder) -> (Option<u64>, Vec<String>) {
+    let Restart { checkpoint, damaged } = folder.restart(&submission(), u64::MAX).unwrap();
+    let round = checkpoint.map(|found| {
+        assert_eq!(found.record, record(found.record.round));
+        assert_eq!(found.state, state(found.record.round));
+        found.record.round
+    });
+    (round, damaged.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn what_was_written_is_read_again() {
+    let (scratch, folder) = folder_with(&[1, 2]);
+    folder.write_outcome(RUN, &outcome()).unwrap();
+    drop(folder);
+    let folder = RunsFolder::read(scratch.path()).unwrap();
+    assert_eq!(folder.runs().unwrap(), [RUN]);
+    assert_eq!(folder.submission(RUN).unwrap(), submission());
+    assert_eq!(folder.start(&submission()).unwrap(), Some(state(0)));
+    assert_eq!(restart(&folder), (Some(2), vec![]));
+    assert_eq!(folder.outcome(RUN).unwrap(), Some(outcome()));
+}
+
+#[test]
+fn a_damaged_checkpoint_is_named_and_the_one_before_is_used() {
+    type Damage = fn(&Path);
+    const STATE: &str = "round-2.safetensors";
+    const MANIFEST: &str = "round-2.json";
+    let cases: &[(&str, &str, Damage)] = &[
+        ("the state is cut short", STATE, |run| cut(&run.join(STATE), 1)),
+        ("the state is cut to nothing", STATE, |run| cut(&run.join(STATE), usize::MAX)),
+        ("a bit of the state's values", STATE, |run| flip_last_bit(&run.join(STATE))),
+        ("a bit of the state's header", STATE, |run| flip_first_bit(&run.join(STATE))),
+        ("the state is of another round", STATE, |run| {
+            fs::copy(run.join("round-1.safetensors"), run.join(STATE)).unwrap();
+        }),
+        ("the state is gone", STATE, |run| fs::remove_file(run.join(STATE)).unwrap()),
+        ("the manifest is cut short", MANIFEST, |run| cut(&run.join(MANIFEST), 1)),
+        ("the manifest is not JSON", MANIFEST, |run| flip_first_bit(&run.join(MANIFEST))),
+        ("the manifest is of another round", MANIFEST, |run| {
+            fs::copy(run.join("round-1.json"), run.join(MANIFEST)).unwrap();
+        }),
+        ("the manifest is of another spec", MANIFEST, |run| {
+            replace(&run.join(MANIFEST), "softmax", "mlp");
+        }),
+        ("the manifest is of another version", MANIFEST, |run| {
+            replace(&run.join(MANIFEST), "\"format\": 1", "\"format\": 2");
+        }),
+        ("the manifest is a folder", MANIFEST, |run| {
+            fs::remove_file(run.join(MANIFEST)).unwrap();
+            fs::create_dir(run.join(MANIFEST)).unwrap();
+        }),
+    ];
+    for (what, file, damage) in cases {
+        let (_scratch, folder) = folder_with(&[1, 2]);
+        damage(&folder.run_path(RUN));
+        let (round, damaged) = restart(&folder);
+        assert_eq!(round, Some(1), "{what}");
+        let [sentence] = &damaged[..] else { panic!("{what}: {damaged:?}") };
+        assert!(sentence.contains(file), "{what}: {sentence}");
+    }
+}
+
+fn cut(path: &Path, bytes: usize) {
+    let file = File::options().write(true).open(path).unwrap();
+    let length = file.metadata().unwrap().len();
+    file.set_len(length.saturating_sub(bytes as u64)).unwrap();
+}
+
+fn flip_first_bit(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[0] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+fn flip_last_bit(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+fn replace(path: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.contains(from), "{text}");
+    fs::write(path, text.replace(from, to)).unwrap();
+}
+
+#[test]
+fn the_last_checkpoints_are_kept_and_none_of_a_time_that_was_gone_back_from() {
+    let (_scratch, folder) = folder_with(&[1, 2, 3, 4]);
+    assert_eq!(folder.checkpoints(RUN).unwrap(), [3, 4]);
+    folder.prune(RUN, 3, KEEP).unwrap();
+    assert_eq!(folder.checkpoints(RUN).unwrap(), [3]);
+    folder.prune(RUN, 3, 0).unwrap();
+    assert_eq!(folder.checkpoints(RUN).unwrap(), [3], "one is always kept");
+    assert_eq!(names(&folder.run_path(RUN)).unwrap().len(), 4, "and no state without a manifest");
+}
+
+#[test]
+fn a_folder_has_one_coordinator() {
+    let (scratch, folder) = folder_with(&[1]);
+    let second = RunsFolder::open(scratch.path()).unwrap_err();
+    assert!(matches!(second, RunsError::Locked { .. }), "{second}");
+    assert_eq!(restart(&RunsFolder::read(scratch.path()).unwrap()).0, Some(1));
+    drop(folder);
+    RunsFolder::open(scratch.path()).unwrap();
+}
+
+#[test]
+fn what_was_left_half_written_goes() {
+    let (scratch, folder) = folder_with(&[1]);
+    let [needed, other] = [b"a chunk", b"another"].map(|content| {
+        folder.write_chunk(Digest::of(content), content).unwrap();
+        scratch.path().join("data").join(Digest::of(content).to_string())
+    });
+    let half = folder.run_path(RUN).join("round-2.safetensors.temporary");
+    fs::write(&half, b"half").unwrap();
+    folder.clean().unwrap();
+    assert!(needed.exists() && !other.exists() && !half.exists());
+    assert_eq!(restart(&folder), (Some(1), vec![]));
+}
+
+/// The submission, checkpoints of rounds 1 to 4, and the end of a run.
+const WRITES: usize = 6;
+
+/// Does write `number` of [`WRITES`].
+fn write(folder: &RunsFolder, number: usize) -> Result<(), RunsError> {
+    match number {
+        0 => folder.write_submission(&submission(), Some(&state(0))),
+        5 => folder.write_outcome(RUN, &outcome()),
+        round => checkpoint(folder, round as u64),
+    }
+}
+
+/// That so many [`WRITES`] are in a folder, and nothing that is not whole.
+fn check_written(folder: &RunsFolder, written: usize) -> Result<(), String> {
+    if written == 0 {
+        return Ok(());
+    }
+    let text = |error: RunsError| error.to_string();
+    folder.clean().map_err(text)?;
+    let found = (folder.submission(RUN).map_err(text)?, folder.start(&submission()).map_err(text)?);
+    if found != (submission(), Some(state(0))) {
+        return Err("another submission".into());
+    }
+    let rounds = (written - 1).min(4) as u64;
+    match restart(folder) {
+        // One more may be there than was promised.
+        (round, damaged) if damaged.is_empty() && (rounds..=4).contains(&round.unwrap_or(0)) => {}
+        other => return Err(format!("the last checkpoint that is whole: {other:?}")),
+    }
+    match folder.outcome(RUN).map_err(text)? {
+        None if written < WRITES => Ok(()),
+        Some(found) if found == outcome() => Ok(()),
+        found => Err(format!("the outcome is {found:?}")),
+    }
+}
+
+#[test]
+fn a_write_that_fails_says_so_and_harms_nothing() {
+    let mut failed = 0;
+    for number in 0.. {
+        let scratch = tempfile::tempdir().unwrap();
+        let files = Recording::default();
+        let folder = RunsFolder::open_with(scratch.path(), Arc::new(files.clone())).unwrap();
+        files.fail_at(number);
+        let mut written = 0;
+        let error = (0..WRITES).find_map(|number| {
+            let error = write(&folder, number).err();
+            written += usize::from(error.is_none());
+            error
+        });
+        check_written(&folder, written).unwrap_or_else(|what| panic!("operation {number}: {what}"));
+        let Some(error) = error else { break };
+        let text = error.to_string();
+        assert!(text.contains("this operation fails"), "operation {number}: {text}");
+        assert!(text.contains(scratch.path().to_str().unwrap()), "operation {number}: {text}");
+        failed += 1;
+        // Once there is room again, all goes on.
+        (written..WRITES).for_each(|number| write(&folder, number).unwrap());
+        check_written(&folder, WRITES).unwrap();
+    }
+    assert!(failed > 60, "{failed}");
+}
+
+#[test]
+fn wherever_the_power_fails_what_was_promised_is_there() {
+    let scratch = tempfile::tempdir().unwrap();
+    let from = scratch.path();
+    let files = Recording::default();
+    let folder = RunsFolder::open_with(from, Arc::new(files.clone())).unwrap();
+    let mut ends = Vec::new();
+    for number in 0..WRITES {
+        write(&folder, number).unwrap();
+        ends.push(files.len());
+    }
+    let operations = files.done();
+    for point in 0..=operations.len() {
+        let disk = Disk::after(&operations[..point]);
+        let written = ends.iter().filter(|end| **end <= point).count();
+        let check = |how: &str, restore: &mut dyn FnMut(&Path)| {
+            let found = tempfile::tempdir().unwrap();
+            restore(found.path());
+            let folder = RunsFolder::open(found.path()).unwrap();
+            check_written(&folder, written).unwrap_or_else(|what| {
+                let last = point.checked_sub(1).map(|last| &operations[last]);
+                panic!("after {point} operations, {how}: {what}; the last one: {last:?}")
+            });
+        };
+        check("killed", &mut |to| disk.restore_all(from, to));
+        check("nothing kept", &mut |to| disk.restore_synced(from, to, |_| 0));
+        for seed in 0..4 {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            let mut keeps = |choices: usize| (random.next_u64() % choices as u64) as usize;
+            check(&format!("seed {seed}"), &mut |to| disk.restore_synced(from, to, &mut keeps));
+        }
+    }
+}
