@@ -63,6 +63,14 @@ impl Client {
         Self::spawn(&args, log_file(folder, "follower").into())
     }
 
+    /// Submits a spec that lies in a file to the coordinator at `address`, and
+    /// follows the run. What it says to standard error is in the file
+    /// `client.log` of a folder.
+    pub fn submit_in(folder: &Path, address: &str, spec: &Path) -> Self {
+        let spec = spec.to_str().expect("a plain path");
+        Self::spawn(&["run", spec, "--coordinator", address], log_file(folder, "client").into())
+    }
+
     fn spawn(args: &[&str], stderr: Stdio) -> Self {
         let mut child = Command::new(&binaries().coordinator)
             .args(args)

@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -151,12 +152,7 @@ impl Cluster {
     }
 
     fn start_worker(&self, address: &str, slots: u32, index: usize) -> Process {
-        let name = format!("test-{}", index + 1);
-        let mut command = Command::new(&binaries().worker);
-        command.args(["--coordinator", address, "--slots", &slots.to_string(), "--name", &name]);
-        log_to(&mut command, self.logs.as_deref(), &name);
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        Process { child: command.spawn().expect("the worker starts") }
+        start_worker(address, slots, &format!("test-{}", index + 1), self.logs.as_deref())
     }
 
     /// Adds so many workers.
@@ -181,16 +177,42 @@ impl Cluster {
 
 /// A coordinator, and where it listens.
 fn serve(listen: &str, runs: &Path, logs: Option<&Path>, flags: &[String]) -> (Process, String) {
-    let mut command = Command::new(&binaries().coordinator);
-    command.args(["serve", "--listen", listen, "--runs"]).arg(runs).args(flags);
+    let mut command = serve_command(listen, runs, flags);
     log_to(&mut command, logs, "coordinator");
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().expect("the coordinator starts");
-    let lines = read_lines(child.stdout.take().expect("stdout is piped"));
+    let stdout = child.stdout.take().expect("stdout is piped");
     let process = Process { child };
-    let line = lines.recv_timeout(START_PATIENCE).expect("the coordinator says where it is");
-    let address = line.strip_prefix("listening on ").expect("`listening on HOST:PORT`");
-    (process, address.to_owned())
+    (process, address_of(stdout).expect("the coordinator says where it is"))
+}
+
+/// What starts a coordinator.
+pub(crate) fn serve_command(listen: &str, runs: &Path, flags: &[String]) -> Command {
+    let mut command = Command::new(&binaries().coordinator);
+    command.args(["serve", "--listen", listen, "--runs"]).arg(runs).args(flags);
+    command
+}
+
+/// Where the coordinator listens that writes there; nothing if it ends before
+/// it does.
+pub(crate) fn address_of(stdout: ChildStdout) -> Option<String> {
+    match read_lines(stdout).recv_timeout(START_PATIENCE) {
+        Ok(line) => {
+            let address = line.strip_prefix("listening on ").expect("`listening on HOST:PORT`");
+            Some(address.to_owned())
+        }
+        Err(RecvTimeoutError::Disconnected) => None,
+        Err(RecvTimeoutError::Timeout) => panic!("the coordinator does not say where it is"),
+    }
+}
+
+/// Starts a worker of this name for the coordinator at an address.
+pub(crate) fn start_worker(address: &str, slots: u32, name: &str, logs: Option<&Path>) -> Process {
+    let mut command = Command::new(&binaries().worker);
+    command.args(["--coordinator", address, "--slots", &slots.to_string(), "--name", name]);
+    log_to(&mut command, logs, name);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    Process { child: command.spawn().expect("the worker starts") }
 }
 
 /// Has a program log warnings to standard error, or more to the end of the

@@ -11,12 +11,17 @@
 //! | `specs` | what is run, small |
 //! | `ride` | carries a scenario out with the real binaries |
 //! | `check` | what must hold of a runs folder afterwards |
-//! | `crash` | a coordinator killed at each of its writes, in turn |
+//! | `crash` | a coordinator killed at one of its writes |
+//! | `trace` | how: with ptrace |
 
 pub mod check;
+#[cfg(target_arch = "x86_64")]
+pub mod crash;
 mod ride;
 mod scenario;
 mod specs;
+#[cfg(target_arch = "x86_64")]
+mod trace;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

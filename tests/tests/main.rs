@@ -3,6 +3,8 @@
 mod bad_input;
 mod cluster;
 mod commands;
+#[cfg(target_arch = "x86_64")]
+mod crash_points;
 mod faults;
 mod floors;
 mod history;

@@ -126,9 +126,11 @@ impl Scenario {
         // Their kinds take turns, so that a few runs have all of them.
         let spec = Spec::new(number as usize, 1 + below(2), replicas);
         let slots: Vec<u32> = (0..2 + below(3)).map(|_| 1 + below(2) as u32).collect();
-        // Two that are sure to come before the end, and some more.
-        let mut kinds = vec![(Fault::KillCoordinator, 2), (Fault::KillWorkers, 2)];
-        let more = 1 + below(3);
+        // Two that are sure to come before the end, one whose turn it is, and
+        // some more.
+        let turn = Fault::ALL[number as usize % Fault::ALL.len()];
+        let mut kinds = vec![(Fault::KillCoordinator, 2), (Fault::KillWorkers, 2), (turn, 3)];
+        let more = below(3);
         kinds.extend((0..more).map(|_| (Fault::ALL[below(Fault::ALL.len() as u64) as usize], 3)));
         let mut faults = Vec::new();
         for (fault, thirds) in kinds {

@@ -1,5 +1,5 @@
 //! Kills coordinators and workers at random, and compares what comes of it:
-//! `cargo run -p tests --bin kill_test -- --runs 50`.
+//! `target/debug/kill_test --runs 50`, once `cargo test --workspace` has built it.
 //!
 //! Every run must end in the digest of the one-process reference, with each
 //! of its shards recorded once.
@@ -155,7 +155,7 @@ fn show(scenario: &Scenario, report: &Report) {
 fn explain(scenario: &Scenario, folder: &Path, what: &str) {
     let Scenario { seed, number, spec, slots, faults } = scenario;
     println!("run {number} of seed {seed} FAILED: {what}");
-    println!("again: cargo run -p tests --bin kill_test -- --seed {seed} --only {number}");
+    println!("again: kill_test --seed {seed} --only {number}");
     println!("its logs and its runs folder: {}", folder.display());
     println!("slots of the workers: {slots:?}; faults, by round:");
     for planned in faults {
