@@ -12,6 +12,7 @@
 //! status  cancel  models  datasets  spec
 //! ```
 
+mod cluster_flags;
 mod evaluate;
 mod exit;
 mod explain;
@@ -19,6 +20,7 @@ mod follow;
 mod job;
 mod keys;
 mod listing;
+mod patience;
 mod plot;
 mod progress;
 mod replay;
@@ -28,6 +30,7 @@ mod runs;
 mod seen;
 mod serve;
 mod show;
+mod signals;
 mod spec_flags;
 mod status;
 mod summary;

@@ -7,8 +7,9 @@ use common::model::Registry;
 use common::spec::RunSpec;
 use toml::{Table, Value};
 
+use super::cluster_flags::{ClusterFlags, KeepFlags};
 use super::exit::Failure;
-use super::job::{self, ClusterFlags, Home, Job, KeepFlags, Outcome};
+use super::job::{self, Home, Job, Outcome};
 use super::progress::Progress;
 use super::spec_flags::{apply_settings, set_model, set_source, to_spec};
 use crate::client::StateFile;

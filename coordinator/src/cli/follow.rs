@@ -7,7 +7,8 @@ use common::id::RunId;
 
 use super::Address;
 use super::exit::Failure;
-use super::job::{self, Home, Outcome, Patience};
+use super::job::{self, Home, Outcome};
+use super::patience::Patience;
 use super::plot::{check_plot, draw_final};
 use super::progress::Progress;
 use crate::client::check_output;

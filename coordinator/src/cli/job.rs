@@ -2,91 +2,32 @@
 //! submission, the events, the final state, and Ctrl-C at any point.
 
 use std::future::pending;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
 use common::id::RunId;
-use common::limits;
 use common::model::Registry;
-use common::run_settings::{CheckpointEvery, RunSettings};
+use common::run_settings::RunSettings;
 use common::settings::{LogFormat, start_logging};
 use common::spec::RunSpec;
 use common::state::NetworkState;
 use common::wire::message::RunEvent;
 use common::wire::tls::CallerTls;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
 use super::Address;
+use super::cluster_flags::{ClusterFlags, KeepFlags, start_local};
 use super::exit::Failure;
+use super::patience::{Patience, fetch, follow_on, next_event};
 use super::progress::Progress;
 use super::seen::Seen;
+use super::signals::Signals;
 use super::summary::Summary;
-use crate::client::{Client, ClientError, History, Recorder, StateFile, Submission};
-use crate::local::{self, LocalCluster};
+use crate::client::{Client, History, Recorder, StateFile, Submission};
+use crate::local::LocalCluster;
 
 /// Longest wait for the coordinator to say that a run is cancelled.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Longest wait for a coordinator that is gone to come back, in seconds.
-const LONGEST_PATIENCE: u64 = 7 * 24 * 3600;
-
-/// Most workers that `--local` starts.
-const LOCAL_WORKERS: i64 = 256;
-
-/// How long a coordinator is waited for that is gone.
-#[derive(Clone, Copy, Debug, Args)]
-pub(super) struct Patience {
-    /// Wait so long for a coordinator that is gone to come back, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 60,
-          value_parser = clap::value_parser!(u64).range(..=LONGEST_PATIENCE))]
-    patience: u64,
-}
-
-/// Where to run.
-#[derive(Debug, Args)]
-pub(super) struct ClusterFlags {
-    #[command(flatten)]
-    pub(super) address: Address,
-    /// Run on a cluster of N workers on this host, made for this run
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=LOCAL_WORKERS))]
-    pub(super) local: Option<u32>,
-    /// The worker's binary, for --local [default: the one beside this one]
-    #[arg(long, value_name = "PATH", requires = "local")]
-    worker_binary: Option<PathBuf>,
-    /// Slots of each worker, for --local [default: its share of the cores]
-    #[arg(long, value_name = "N", requires = "local",
-          value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::SLOTS)))]
-    slots: Option<u32>,
-    /// Wait for so many workers before the run starts
-    #[arg(long, value_name = "N", default_value_t = 1,
-          value_parser = clap::value_parser!(u32).range(..=limits::CONNECTIONS as i64))]
-    pub(super) min_workers: u32,
-    #[command(flatten)]
-    patience: Patience,
-    /// What to log to standard error, workers of --local included
-    #[arg(long, value_name = "FILTER", default_value = "warn")]
-    pub(super) log_level: String,
-}
-
-/// How to keep what is run.
-#[derive(Debug, Default, Args)]
-pub(super) struct KeepFlags {
-    /// When to write checkpoints, in rounds or seconds: `10`, `30s` [default:
-    /// what the coordinator is set to]
-    #[arg(long, value_name = "WHEN")]
-    checkpoint_every: Option<CheckpointEvery>,
-    /// Checkpoints to keep, the last ones [default: what the coordinator is
-    /// set to]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    keep_checkpoints: Option<u32>,
-    /// Keep the run in this folder, for --local: `coordinator show` and
-    /// `replay` read it, `coordinator serve` goes on with what is unfinished
-    #[arg(long, value_name = "DIR", requires = "local")]
-    runs: Option<PathBuf>,
-}
 
 /// What to run.
 #[derive(Debug)]
@@ -135,34 +76,6 @@ enum Interrupt {
     Leaves,
 }
 
-/// Ctrl-C and SIGTERM.
-#[derive(Debug)]
-pub(super) struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    /// Takes over both signals.
-    pub(super) fn new() -> Result<Self, Failure> {
-        let take = |kind| {
-            signal(kind).map_err(|error| Failure::failed(format!("cannot watch signals: {error}")))
-        };
-        Ok(Self {
-            interrupt: take(SignalKind::interrupt())?,
-            terminate: take(SignalKind::terminate())?,
-        })
-    }
-
-    /// The next one. Cancel-safe.
-    pub(super) async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
 /// Runs a job to its end, and takes everything down that was started for it.
 pub(super) fn perform(
     registry: Registry,
@@ -207,22 +120,6 @@ pub(super) fn perform(
     outcome
 }
 
-pub(super) async fn start_local(
-    registry: &Registry,
-    flags: &ClusterFlags,
-    workers: u32,
-    runs: Option<PathBuf>,
-) -> Result<LocalCluster, Failure> {
-    let config = local::Config {
-        workers,
-        slots: flags.slots.unwrap_or_else(|| local::slots_for(workers)),
-        binary: flags.worker_binary.clone(),
-        runs,
-        log_level: flags.log_level.clone(),
-    };
-    LocalCluster::start(registry.clone(), config).await.map_err(Failure::bad_input)
-}
-
 /// Everything that a job talks to while it runs.
 struct Session<'a> {
     address: String,
@@ -234,6 +131,13 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
+    /// How long a coordinator is waited for that is gone. Our own does not come
+    /// back.
+    fn patience(&self) -> Duration {
+        let seconds = if self.local.is_none() { self.patience.patience } else { 0 };
+        Duration::from_secs(seconds)
+    }
+
     async fn perform(
         mut self,
         registry: Registry,
@@ -285,7 +189,7 @@ impl Session<'_> {
     ) -> Result<(), Failure> {
         let Outcome::Finished { summary, state: kept } = outcome else { return Ok(()) };
         let (state, spec) = tokio::select! {
-            fetched = client.fetch(run) => fetched?,
+            fetched = fetch(client, run, self.patience()) => fetched?,
             () = self.signals.next() => return Err(Failure::cancelled("cancelled")),
         };
         if let Some(path) = home.output {
@@ -305,12 +209,11 @@ impl Session<'_> {
         interrupt: Interrupt,
         recorder: &mut Recorder,
     ) -> Result<Outcome, Failure> {
-        client.follow(run).await?;
+        follow_on(client, run).await?;
         let mut evaluation = None;
         let mut deadline = None;
         let mut seen = Seen::default();
-        // Our own cluster does not come back.
-        let patience = self.local.is_none().then(|| Duration::from_secs(self.patience.patience));
+        let patience = self.patience();
         loop {
             let event = tokio::select! {
                 event = next_event(client, run, patience) => event?,
@@ -430,31 +333,6 @@ async fn submit(
     let mut client = Client::connect(address, tls).await?;
     let run = client.submit(&submission).await?;
     Ok((client, run))
-}
-
-/// The next event. A coordinator that is gone may come back, and go on with
-/// the run: it is waited for, unless it is our own.
-async fn next_event(
-    client: &mut Client,
-    run: RunId,
-    patience: Option<Duration>,
-) -> Result<RunEvent, ClientError> {
-    let event = client.next_event().await;
-    let (Err(ClientError::Lost { address, reason }), Some(patience)) = (&event, patience) else {
-        return event;
-    };
-    let seconds = patience.as_secs();
-    if seconds == 0 {
-        return event;
-    }
-    // Whoever closed standard error does not want to know.
-    let _ = writeln!(
-        std::io::stderr(),
-        "lost the coordinator at {address} ({reason}): trying again for {seconds} s"
-    );
-    client.reconnect(patience).await?;
-    client.follow(run).await?;
-    client.next_event().await
 }
 
 /// When the cluster of `--local` cannot go on; never without one.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use super::exit::Failure;
-use super::job::Signals;
+use super::signals::Signals;
 use crate::runs::RunsFolder;
 use crate::server::{self, OnCheckpointError, RunsConfig};
 

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use common::model::Registry;
 
+use super::cluster_flags::{ClusterFlags, KeepFlags};
 use super::exit::Failure;
-use super::job::{self, ClusterFlags, Home, Job, KeepFlags, Outcome};
+use super::job::{self, Home, Job, Outcome};
 use super::plot::{check_plot, draw_final};
 use super::progress::Progress;
 use super::spec_flags::SpecFlags;

@@ -13,11 +13,12 @@ use common::settings::{LogFormat, start_logging};
 use common::wire::message::{Replay, RunEvent, ShardDone};
 use common::wire::tls::CallerTls;
 
+use super::cluster_flags::{ClusterFlags, start_local};
 use super::exit::Failure;
-use super::job::{ClusterFlags, Signals, start_local};
 use super::progress::Progress;
 use super::report::plural;
 use super::runs::HistoryFlags;
+use super::signals::Signals;
 use crate::client::{Client, Submission};
 use crate::ledger::{LedgerError, LedgerReader, ShardRow, StepName};
 use crate::rerun::Rerun;
