@@ -34,7 +34,8 @@ pub use error::LedgerError;
 pub use pages::Pages;
 pub use reader::{LedgerReader, RUN_EVENTS};
 pub use record::{
-    CheckpointRow, EndRow, EventKind, EventRow, Record, RunRow, RunState, ShardRow, StepRow,
+    CheckpointRow, EndRow, EventKind, EventRow, KILLED_FOR_MEMORY, Record, RunRow, RunState,
+    ShardRow, StepRow,
 };
 pub use rows::{StepName, StoredRun, StoredShard, StoredStep};
 pub use writer::Ledger;

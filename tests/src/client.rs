@@ -43,36 +43,45 @@ impl Client {
 
     /// `coordinator run SPEC --json` with more flags.
     pub fn start(spec: &str, flags: &[&str]) -> Self {
+        Self::start_by(Command::new(&binaries().coordinator), spec, flags)
+    }
+
+    /// The same by another command than `coordinator`.
+    pub fn start_by(command: Command, spec: &str, flags: &[&str]) -> Self {
         let mut file = tempfile::Builder::new().suffix(".toml").tempfile().expect("a file");
         file.write_all(spec.as_bytes()).expect("the spec is written");
         let path = file.path().to_str().expect("a plain path").to_owned();
-        let mut client = Self::spawn(&[&["run", &path], flags].concat(), Stdio::inherit());
+        let args = [&["run", &path], flags].concat();
+        let mut client = Self::spawn(command, &args, Stdio::inherit());
         client._spec = Some(file);
         client
     }
 
     /// Follows a run of the coordinator at `address`.
     pub fn follow(address: &str, run: u64) -> Self {
-        Self::spawn(&["follow", &run.to_string(), "--coordinator", address], Stdio::inherit())
+        let args = ["follow", &run.to_string(), "--coordinator", address];
+        Self::spawn(Command::new(&binaries().coordinator), &args, Stdio::inherit())
     }
 
     /// The same with what it says to standard error in the file
     /// `follower.log` of a folder.
     pub fn follow_in(folder: &Path, address: &str, run: u64) -> Self {
         let args = ["follow", &run.to_string(), "--coordinator", address];
-        Self::spawn(&args, log_file(folder, "follower").into())
+        let stderr = log_file(folder, "follower").into();
+        Self::spawn(Command::new(&binaries().coordinator), &args, stderr)
     }
 
     /// Submits a spec that lies in a file to the coordinator at `address`, and
     /// follows the run. What it says to standard error is in the file
     /// `client.log` of a folder.
     pub fn submit_in(folder: &Path, address: &str, spec: &Path) -> Self {
-        let spec = spec.to_str().expect("a plain path");
-        Self::spawn(&["run", spec, "--coordinator", address], log_file(folder, "client").into())
+        let args = ["run", spec.to_str().expect("a plain path"), "--coordinator", address];
+        let stderr = log_file(folder, "client").into();
+        Self::spawn(Command::new(&binaries().coordinator), &args, stderr)
     }
 
-    fn spawn(args: &[&str], stderr: Stdio) -> Self {
-        let mut child = Command::new(&binaries().coordinator)
+    fn spawn(mut command: Command, args: &[&str], stderr: Stdio) -> Self {
+        let mut child = command
             .args(args)
             .arg("--json")
             .stdin(Stdio::null())

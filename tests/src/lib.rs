@@ -6,15 +6,19 @@
 //! - [`client`]: `coordinator run --json`, followed event by event.
 //! - [`logged`]: processes whose logs are read as they come.
 //! - [`crowd`]: connections that never say who they are.
+//! - [`cgroup`]: control groups that limit a process's memory.
+//! - [`greedy`]: a model that takes more memory than it says.
 //! - [`proxy`]: what can happen between a worker and its coordinator.
 //! - [`expected`]: what the one-process reference gives.
 //! - [`kill`]: runs whose processes are killed at random.
 
 pub mod binaries;
+pub mod cgroup;
 pub mod client;
 pub mod cluster;
 pub mod crowd;
 pub mod expected;
+pub mod greedy;
 pub mod kill;
 pub mod logged;
 pub mod proxy;

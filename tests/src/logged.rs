@@ -1,6 +1,7 @@
 //! Processes whose logs are read as they come.
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -28,9 +29,13 @@ impl Logged {
     /// A coordinator with more flags, and where it listens. It logs every
     /// refusal.
     pub fn coordinator(flags: &[&str]) -> (Self, String) {
+        Self::coordinator_by(Command::new(&binaries().coordinator), flags)
+    }
+
+    /// The same by another command than `coordinator`.
+    pub fn coordinator_by(mut command: Command, flags: &[&str]) -> (Self, String) {
         let args = ["serve", "--listen", "127.0.0.1:0", "--log-level", "info,coordinator=debug"];
         let runs = tempfile::tempdir().expect("a folder");
-        let mut command = Command::new(&binaries().coordinator);
         let mut process =
             Self::start(command.args(args).args(flags).arg("--runs").arg(runs.path()));
         process.runs = Some(runs);
@@ -43,8 +48,18 @@ impl Logged {
 
     /// A worker of this name, with more flags.
     pub fn worker(name: &str, address: &str, flags: &[&str]) -> Self {
-        let args = ["--coordinator", address, "--slots", "1", "--name", name];
-        Self::start(Command::new(&binaries().worker).args(args).args(flags))
+        let flags = [&["--slots", "1"], flags].concat();
+        Self::worker_by(Command::new(&binaries().worker), name, address, &flags)
+    }
+
+    /// The same by another command than `worker`, with all slots there are.
+    pub fn worker_by(mut command: Command, name: &str, address: &str, flags: &[&str]) -> Self {
+        Self::start(command.args(["--coordinator", address, "--name", name]).args(flags))
+    }
+
+    /// The folder that a coordinator keeps its runs in.
+    pub fn runs(&self) -> &Path {
+        self.runs.as_ref().expect("a coordinator").path()
     }
 
     fn start(command: &mut Command) -> Self {

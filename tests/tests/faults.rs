@@ -68,6 +68,9 @@ fn kill_in_every_round(spec: &str) {
     }
     assert_eq!(client.finish(), expected::digest(spec));
     assert!(client.count_worker_events("lost") >= ROUNDS, "{:#?}", client.events);
+    // Those that are gone are called by their names as well.
+    let mut names = client.events.iter().filter_map(|event| event["worker"].as_str());
+    assert!(names.all(|name| name.starts_with("test-")), "{:#?}", client.events);
 }
 
 #[test]

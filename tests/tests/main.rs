@@ -9,6 +9,7 @@ mod faults;
 mod floors;
 mod history;
 mod kill;
+mod memory;
 mod readme;
 mod resume;
 mod secure;

@@ -103,6 +103,10 @@ pub struct EventRow {
     pub detail: String,
 }
 
+/// The words of an [`EventKind::Lost`] by which an account tells that memory may
+/// have been the cause.
+pub const KILLED_FOR_MEMORY: &str = "may have been killed for that";
+
 /// What kind of thing an event tells. Of kinds that are about shards,
 /// [`EventRow::detail`] begins with their number, as in `4 shards of step 3`;
 /// without a number it is one.
@@ -113,7 +117,8 @@ pub enum EventKind {
     Joined,
     /// A worker said goodbye.
     Left,
-    /// A worker was lost. The detail says how, of memory too, where known.
+    /// A worker was lost. The detail says how, and what memory it had used when it
+    /// was last heard; close to its limit, [`KILLED_FOR_MEMORY`].
     Lost,
     /// Shards were handed to another worker than had them.
     Reassigned,

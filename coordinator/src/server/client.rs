@@ -17,6 +17,7 @@ use super::engine::{Engine, Event};
 use super::outbox::Transfer;
 use super::run::{OLD_EVENTS, Phase, Restart, Run};
 use super::upload::Upload;
+use super::worker::Worker;
 use crate::runs::{RunsError, RunsFolder};
 use crate::scheduler::{self, WorkerNote};
 
@@ -245,11 +246,15 @@ impl Engine {
         run: RunId,
         worker: WorkerId,
         what: WorkerNote,
-        detail: String,
+        mut detail: String,
     ) {
-        let name = self.workers.get(&worker).map(|about| about.name.clone());
-        let name = name.or_else(|| self.departed.remove(&worker));
-        let worker = name.unwrap_or_else(|| worker.to_string());
+        let about = self.workers.get(&worker).or_else(|| self.departed.get(&worker));
+        if what == WorkerNote::Lost
+            && let Some(memory) = about.and_then(Worker::memory_at_last)
+        {
+            detail = format!("{detail}; {memory}");
+        }
+        let worker = about.map_or_else(|| worker.to_string(), |about| about.name.clone());
         self.record_note(run, &worker, what, &detail);
         let what = match what {
             WorkerNote::Joined => "joined",

@@ -111,8 +111,8 @@ pub(super) struct Engine {
     pub(super) cores: usize,
     /// Where jobs send what they found.
     pub(super) events: mpsc::Sender<Event>,
-    /// Names of workers that went in this turn, for those who are told of it.
-    pub(super) departed: BTreeMap<WorkerId, String>,
+    /// Workers that went in this turn, for what is told of it.
+    pub(super) departed: BTreeMap<WorkerId, Worker>,
     /// Connections with something new to send.
     dirty: Vec<Peer>,
     /// Who was not let in, for the status.
@@ -295,7 +295,7 @@ impl Engine {
                     self.after_loss(worker);
                     let peer = Peer::Worker(worker);
                     log_closed(peer, &about.name, &about.link.address, Loss::Lost, &reason);
-                    self.departed.insert(worker, about.name.clone());
+                    self.departed.insert(worker, about);
                 }
             }
             Action::FailRun { run, reason, shard } => {
@@ -320,8 +320,9 @@ impl Engine {
                 let loss = if about.goodbye || idle { Loss::Harmless } else { Loss::Lost };
                 log_closed(peer, &about.name, &about.link.address, loss, cause);
                 self.after_loss(worker);
-                self.departed.insert(worker, about.name.clone());
-                self.tell(scheduler::Event::WorkerGone { worker, goodbye: about.goodbye });
+                let goodbye = about.goodbye;
+                self.departed.insert(worker, about);
+                self.tell(scheduler::Event::WorkerGone { worker, goodbye });
                 self.publish_queued();
             }
             Peer::Client(client) => {

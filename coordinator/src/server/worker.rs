@@ -16,8 +16,12 @@ use super::engine::Engine;
 use super::merge::decode_inline;
 use super::outbox::Transfer;
 use super::shards::Difference;
-use crate::ledger::EventKind;
+use crate::ledger::{EventKind, KILLED_FOR_MEMORY};
 use crate::scheduler;
+
+/// Memory in use, in percent of the limit, from which on a worker that is lost may
+/// have been killed for it.
+const NEAR_LIMIT: u64 = 90;
 
 /// A connected worker.
 #[derive(Debug)]
@@ -81,6 +85,11 @@ impl Worker {
             shards_done: self.shards_done,
             last_heard_ms: self.link.heard.silence().as_millis() as u64,
         }
+    }
+
+    /// What its last heartbeat said of its memory, for an account of its end.
+    pub(super) fn memory_at_last(&self) -> Option<String> {
+        (self.memory > 0).then(|| describe_memory(self.memory, self.memory_limit))
     }
 }
 
@@ -372,6 +381,17 @@ impl Engine {
     }
 }
 
+/// How many bytes a worker used of how many. Close to its limit, it may have been
+/// killed for that: the kernel tells nobody but the worker's own host.
+fn describe_memory(used: u64, limit: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    let guess = match used >= limit / 100 * NEAR_LIMIT {
+        true => format!(" and {KILLED_FOR_MEMORY}"),
+        false => String::new(),
+    };
+    format!("it had used {} of {} MiB of memory{guess}", used / MIB, limit / MIB)
+}
+
 /// What is said of two answers of one shard that differ.
 fn differ(step: StepId, difference: &Difference, second: &str) -> String {
     let Difference { replica, first, second: digest } = difference;
@@ -381,4 +401,19 @@ fn differ(step: StepId, difference: &Difference, second: &str) -> String {
          thread count or the environment, for two builds, or for a faulty machine",
         first.done.digest, first.worker
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_worker_close_to_its_limit_may_have_been_killed_for_memory() {
+        let describe = |used: u64| describe_memory(used << 20, 256 << 20);
+        assert_eq!(describe(128), "it had used 128 of 256 MiB of memory");
+        assert_eq!(describe(230), "it had used 230 of 256 MiB of memory");
+        let killed = "it had used 231 of 256 MiB of memory and may have been killed for that";
+        assert_eq!(describe(231), killed);
+        assert!(describe_memory(u64::MAX, u64::MAX).ends_with(KILLED_FOR_MEMORY));
+    }
 }

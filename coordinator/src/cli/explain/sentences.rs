@@ -3,7 +3,7 @@
 use super::account::{Account, KEPT_EVENTS, Work};
 use crate::cli::listing::{on_one_line, short, utc};
 use crate::cli::report::{bytes, plural};
-use crate::ledger::{EventKind, EventRow, RunState};
+use crate::ledger::{EventKind, EventRow, KILLED_FOR_MEMORY, RunState};
 
 /// Share of synchronisation in rounds from which on it is what a run waits
 /// for.
@@ -199,9 +199,10 @@ impl Story<'_> {
         let run = self.account.run.run;
         let Some(lost) = self.account.events.get(&EventKind::Lost) else { return };
         for event in &lost.first {
-            let memory = if event.detail.to_lowercase().contains("memory") {
+            let memory = if event.detail.contains(KILLED_FOR_MEMORY) {
                 " Give it more memory, or a lower --memory-limit: then it runs fewer shards at \
-                 once, and the bits stay the same."
+                 once, and the bits stay the same. A model of your own has to declare all that \
+                 an instance takes (`replica_bytes`)."
             } else {
                 ""
             };

@@ -7,8 +7,8 @@ use super::super::runs::tests::run;
 use super::account::Account;
 use super::sentences::explain;
 use crate::ledger::{
-    CheckpointRow, EventKind, EventRow, RunState, ShardRow, StepName, StoredRun, StoredShard,
-    StoredStep,
+    CheckpointRow, EventKind, EventRow, KILLED_FOR_MEMORY, RunState, ShardRow, StepName, StoredRun,
+    StoredShard, StoredStep,
 };
 
 const ROUNDS: u64 = 120;
@@ -186,13 +186,17 @@ fn lost_workers() {
 }
 
 #[test]
-fn a_worker_that_was_killed_for_memory() {
-    let detail = "killed by the kernel: its control group was out of Memory.";
-    let case = healthy().event(EventKind::Lost, Some("two"), detail);
-    case.says(&[
-        "Lost: two, 2000-02-29 00:00:05 UTC at step 17: killed by the kernel: its control \
-                 group was out of Memory. Give it more memory, or a lower --memory-limit",
+fn a_worker_that_may_have_been_killed_for_memory() {
+    let used = "its connection is gone; it had used 250 of 256 MiB of memory";
+    let detail = format!("{used} and {KILLED_FOR_MEMORY}");
+    healthy().event(EventKind::Lost, Some("two"), &detail).says(&[
+        "Lost: two, 2000-02-29 00:00:05 UTC at step 17: its connection is gone; it had used 250 \
+         of 256 MiB of memory and may have been killed for that. Give it more memory, or a lower \
+         --memory-limit",
     ]);
+    let other = healthy().event(EventKind::Lost, Some("two"), used);
+    other.says(&["Lost: two, 2000-02-29 00:00:05 UTC at step 17: its connection is gone; it had"]);
+    other.never_says(&["Give it more memory", "Nothing held it up"]);
 }
 
 #[test]

@@ -1,0 +1,117 @@
+//! Workers whose memory is limited: those that plan with it, and one that is
+//! killed for it.
+
+use std::path::Path;
+use std::process::Command;
+
+use tests::binaries::binaries;
+use tests::cgroup::MemoryGroup;
+use tests::client::Client;
+use tests::expected;
+use tests::greedy;
+use tests::logged::Logged;
+
+const LIMIT: u64 = 256 << 20;
+
+/// A state of 23 MB. Four of its replicas at work do not fit in [`LIMIT`] together.
+const LARGE: &str = r#"
+model = "mlp"
+seed = 5
+replicas = 4
+batch_size = 2
+update_interval = 2
+rounds = 2
+[parameters]
+hidden = [1700, 1600]
+[dataset]
+source = "digits"
+"#;
+
+/// 270 MiB, the last of them in some seconds.
+const GREEDY: &str = r#"
+model = "greedy"
+replicas = 1
+batch_size = 1
+update_interval = 80
+rounds = 1
+[parameters]
+pause_ms = 100
+[dataset]
+source = "digits"
+"#;
+
+/// A control group of [`LIMIT`] bytes, if such can be made here.
+fn group(name: &str) -> Option<MemoryGroup> {
+    let group = MemoryGroup::new(name, LIMIT);
+    group.inspect_err(|error| println!("skipped: no control group can be made: {error}")).ok()
+}
+
+/// The greedy pair of binaries as one or the other.
+fn greedy_as(role: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_greedy"));
+    command.arg(role);
+    command
+}
+
+fn greedy_worker_in(group: &MemoryGroup, address: &str) -> Logged {
+    let mut command = group.command(Path::new(env!("CARGO_BIN_EXE_greedy")));
+    command.arg("worker");
+    Logged::worker_by(command, "small", address, &["--slots", "1"])
+}
+
+/// What `coordinator explain` says of run 1, once its coordinator has left.
+fn explain(mut coordinator: Logged) -> String {
+    coordinator.leave();
+    let mut explain = Command::new(&binaries().coordinator);
+    let output = explain.args(["explain", "1", "--runs"]).arg(coordinator.runs()).output();
+    String::from_utf8(output.expect("it runs").stdout).expect("UTF-8")
+}
+
+#[test]
+fn a_worker_runs_as_many_shards_at_once_as_fit_in_its_control_group() {
+    let Some(group) = group("fits") else { return };
+    let (_coordinator, address) = Logged::coordinator(&[]);
+    let command = group.command(&binaries().worker);
+    let worker = Logged::worker_by(command, "small", &address, &["--slots", "4"]);
+    let mut client = Client::submit(&address, LARGE);
+    let is_open = |line: &serde_json::Value| {
+        line["message"].as_str().is_some_and(|text| text.starts_with("run 1 is open"))
+    };
+    let line = worker.log.wait_for(is_open).unwrap();
+    assert_eq!(line["message"], "run 1 is open, 2 shards at once");
+    assert_eq!(client.finish(), expected::digest(LARGE));
+    assert_eq!(group.kills(), 0);
+}
+
+#[test]
+fn a_run_outlives_a_worker_that_is_killed_for_memory() {
+    let Some(group) = group("outlived") else { return };
+    let (coordinator, address) = Logged::coordinator_by(greedy_as("coordinator"), &[]);
+    let _small = greedy_worker_in(&group, &address);
+    let flags = ["--coordinator", &address];
+    let mut client = Client::start_by(greedy_as("coordinator"), GREEDY, &flags);
+    while client.wait_for("worker")["what"] != "lost" {}
+    assert_eq!(group.kills(), 1);
+    let _large = Logged::worker_by(greedy_as("worker"), "large", &address, &[]);
+    let at_once = GREEDY.replace("pause_ms = 100", "pause_ms = 0");
+    assert_eq!(client.finish(), expected::digest_with(greedy::registry(), &at_once));
+    let text = explain(coordinator);
+    let lost = text.lines().find(|line| line.starts_with("Lost: small, ")).expect(&text);
+    assert!(lost.contains(" of 256 MiB of memory and may have been killed for that. "), "{text}");
+    assert!(lost.contains("--memory-limit") && lost.contains("`replica_bytes`"), "{text}");
+}
+
+#[test]
+fn a_shard_that_kills_for_memory_fails_its_run_at_the_crash_limit() {
+    let Some(group) = group("fails") else { return };
+    let flags = ["--crash-limit", "1"];
+    let (coordinator, address) = Logged::coordinator_by(greedy_as("coordinator"), &flags);
+    let _small = greedy_worker_in(&group, &address);
+    let flags = ["--coordinator", &address];
+    let mut client = Client::start_by(greedy_as("coordinator"), GREEDY, &flags);
+    let reason = client.wait_for("failed")["reason"].to_string();
+    assert!(reason.contains("1 workers died while replica 0 was running on them"), "{reason}");
+    assert_eq!((client.wait().code(), group.kills()), (Some(3), 1));
+    let text = explain(coordinator);
+    assert!(text.contains("killed for that. Give it more memory"), "{text}");
+}
