@@ -1,0 +1,328 @@
+#!/usr/bin/env bash
+# Five network namespaces as five hosts: a coordinator's and four workers', each
+# on a link of 10 Mbit/s to a bridge. Breaks their network in five ways while a run
+# goes on. Every run must end in the digest of one worker alone, and its history must
+# say what happened, no more and no less.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+usage() {
+    cat <<END
+Breaks the network between a coordinator and four workers, each in a network
+namespace of its own, and compares digests and events.
+
+Usage: tests/hosts.sh [--quick] [--binaries DIR] [SCENARIO]...
+
+  --quick          all scenarios side by side, about 3 minutes
+  --binaries DIR   where coordinator and worker are [default: build them]
+
+Scenarios, all of them unless named:
+  partition   two workers are cut off for 15 s
+  one-way     for 15 s nothing comes from one worker, nothing gets to another
+  loss        every fifth packet is dropped, in both directions
+  slow        a state of 40 MB, which takes longer than the heartbeat timeout
+  vanish      a worker's host goes without a word
+
+Needs root, ip, tc and iptables. Where namespaces cannot be made, it says so and
+ends with 0.
+END
+}
+
+quick=no binaries='' names=()
+while [ $# -gt 0 ]; do
+    case $1 in
+    --help | -h) usage && exit ;;
+    --quick) quick=yes ;;
+    --binaries) binaries=${2:?--binaries needs a folder} && shift ;;
+    partition | one-way | loss | slow | vanish) names+=("$1") ;;
+    *) usage >&2 && exit 2 ;;
+    esac
+    shift
+done
+[ ${#names[@]} -gt 0 ] || names=(partition one-way loss slow vanish)
+
+# Seconds that a fault lasts: more than the heartbeat timeout of 10 s.
+readonly FAULT=15
+# Longest wait for anything, in seconds: a bound on hanging.
+readonly PATIENCE=300
+readonly HOSTS=(head node1 node2 node3 node4)
+readonly ADDRESS=10.77.0.1:7700
+# A state of 1.2 MB takes two seconds there and back on these links: so a round
+# takes as long on any computer.
+readonly SMALL='model = "mlp"
+replicas = 4
+batch_size = 2
+update_interval = 2
+parameters.hidden = [2000]
+dataset.source = "digits"'
+readonly LARGE='model = "mlp"
+replicas = 4
+batch_size = 1
+update_interval = 1
+parameters.hidden = [2200, 2200]
+dataset.source = "digits"'
+
+# ── Hosts ────────────────────────────────────────────────────────────────────────
+
+# The namespace of a host of this scenario; `bridge` joins them.
+namespace() { echo "samebit-$$-$scenario-$1"; }
+# Runs a command on a host.
+on() { ip netns exec "$(namespace "$1")" "${@:2}"; }
+address() {
+    case $1 in head) echo 10.77.0.1 ;; node*) echo "10.77.0.1${1#node}" ;; esac
+}
+# Limits what a device sends.
+limit() { on "$1" tc qdisc add dev "$2" root tbf rate 10mbit burst 16kb latency 200ms; }
+
+make_hosts() {
+    local host
+    ip netns add "$(namespace bridge)"
+    on bridge ip link add name bridge type bridge
+    on bridge ip link set bridge up
+    for host in "${HOSTS[@]}"; do
+        ip netns add "$(namespace "$host")"
+        on bridge ip link add name "$host" type veth peer name net netns "$(namespace "$host")"
+        on bridge ip link set "$host" master bridge up
+        on "$host" ip address add "$(address "$host")/24" dev net
+        on "$host" ip link set net up
+        on "$host" ip link set lo up
+        # The coordinator's own link would be shared by four.
+        [ "$host" = head ] || { limit "$host" net && limit bridge "$host"; }
+    done
+}
+
+# Drops all that one host sends to another.
+cut() { on "$2" iptables -A INPUT -s "$(address "$1")" -j DROP; }
+heal() {
+    local host
+    for host in "${HOSTS[@]}"; do on "$host" iptables -F; done
+}
+lose_every_fifth_packet() {
+    local host
+    for host in "${HOSTS[@]}"; do
+        on "$host" iptables -A INPUT -i net -m statistic --mode random --probability 0.2 -j DROP
+    done
+}
+
+# Ends what runs on hosts of a scenario, or of all, and removes them.
+remove_hosts() {
+    local name
+    for name in $(ip netns list | sed -n "s/^\(samebit-$$-${1:-}[^ ]*\).*/\1/p"); do
+        ip netns pids "$name" | xargs -r kill -9 2>/dev/null || true
+        ip netns delete "$name"
+    done
+}
+
+# ── A cluster, and a run on it ───────────────────────────────────────────────────
+
+fail() {
+    echo "$scenario: FAILED: $*" >&2
+    tail -n 15 "$dir"/*.log >&2 || true
+    exit 1
+}
+# Waits until a command succeeds.
+await() {
+    local end=$((SECONDS + PATIENCE))
+    until "$@"; do
+        [ "$SECONDS" -lt "$end" ] || fail "waited $PATIENCE s for: $*"
+        sleep 0.2
+    done
+}
+say() { echo "$scenario, $((SECONDS - began)) s: $*"; }
+
+start_cluster() {
+    local host keys="$work/keys.pem"
+    ip netns exec "$(namespace head)" "$binaries/coordinator" serve --listen "$ADDRESS" \
+        --keys "$keys" --runs "$dir/runs" >"$dir/coordinator.log" 2>&1 &
+    coordinator=$!
+    for host in "${HOSTS[@]:1}"; do
+        ip netns exec "$(namespace "$host")" "$binaries/worker" --coordinator "$ADDRESS" \
+            --keys "$keys" --name "$host" --slots 1 >"$dir/$host.log" 2>&1 &
+        # Killed in one scenario, of which the shell need not tell.
+        disown
+    done
+    await grep -qs 'listening on' "$dir/coordinator.log"
+}
+
+# Starts a run of a spec and so many rounds, once one worker alone has done it.
+begin() {
+    local spec=$1 rounds=$2
+    printf '%s\n' "$spec" >"$dir/spec.toml"
+    on head "$binaries/coordinator" run "$dir/spec.toml" --rounds "$rounds" --local 1 --json \
+        >"$dir/alone" 2>"$dir/alone.log"
+    began=$SECONDS
+    start_cluster
+    ip netns exec "$(namespace head)" "$binaries/coordinator" run "$dir/spec.toml" \
+        --rounds "$rounds" --coordinator "$ADDRESS" --keys "$work/keys.pem" \
+        --min-workers 4 --json >"$dir/together" 2>"$dir/client.log" &
+    client=$!
+    await test -s "$dir/together"
+}
+rounds() { grep -c '"event":"round"' "$dir/together" || true; }
+has_rounds() { [ "$(rounds)" -ge "$1" ]; }
+# Whether there were so many events of workers of this kind, as the client hears them.
+has_heard() { [ "$(grep -c "\"what\":\"$1\"" "$dir/together")" -ge "$2" ]; }
+has_ended() { ! kill -0 "$client" 2>/dev/null; }
+
+# Waits for the run's end, and compares digests.
+finish() {
+    await has_ended
+    wait "$client" || fail "the run: $(tail -n 1 "$dir/together")"
+    seconds=$((SECONDS - began))
+    digest=$(digest_in "$dir/together")
+    [ -n "$digest" ] && [ "$digest" = "$(digest_in "$dir/alone")" ] ||
+        fail "the digest is $digest, and $(digest_in "$dir/alone") by one worker alone"
+    # In order, so that the whole history is written.
+    kill "$coordinator" && wait "$coordinator" || fail "the coordinator ended with $?"
+    "$binaries/coordinator" show 1 --events --runs "$dir/runs" >"$dir/events"
+    say "digest $digest; events besides slow shards:"
+    grep -vE "$(kind '(slow|duplicate)')" "$dir/events" | sed "s/^/    /"
+    printf '%-10s %4d s  %-12s %4d %6d %10d %4d\n' "$scenario" "$seconds" "${digest:0:12}" \
+        "$(count lost)" "$(count joined)" "$(count reassigned)" "$(count slow)" >"$dir/row"
+}
+digest_in() { sed -n 's/.*"event":"finished".*"digest":"\([0-9a-f]\{64\}\)".*/\1/p' "$1"; }
+# A line of an event of this kind, of one worker if named.
+kind() { echo "^[^ ]+ [^ ]+ +[^ ]+ +$1 +${2:-}"; }
+count() { grep -cE "$(kind "$@")" "$dir/events" || true; }
+expect() {
+    local found
+    found=$(count "${@:3}")
+    [ "$found" "$1" "$2" ] || fail "events '${*:3}': expected $1 $2, found $found"
+}
+
+# ── Scenarios ────────────────────────────────────────────────────────────────────
+
+# Two workers are lost and come back, as others go on meanwhile.
+lose_two() {
+    local before
+    before=$(rounds)
+    say "cut after $before rounds"
+    sleep "$FAULT"
+    await has_heard lost 2
+    await has_rounds $((before + 1))
+    heal
+    say "healed after $(rounds) rounds"
+    await has_heard joined 2
+    say "both are back after $(rounds) rounds"
+    finish
+    local worker
+    for worker in node1 node2; do
+        expect -eq 1 lost "$worker"
+        expect -eq 1 joined "$worker"
+    done
+    expect -eq 2 lost
+    expect -eq 2 joined
+}
+
+partition() {
+    begin "$SMALL" 20
+    await has_rounds 3
+    local worker
+    for worker in node1 node2; do cut head "$worker" && cut "$worker" head; done
+    lose_two
+}
+
+one-way() {
+    begin "$SMALL" 20
+    await has_rounds 3
+    cut node1 head
+    cut head node2
+    lose_two
+}
+
+# A connection may starve by chance. Nobody comes back who was not lost.
+loss() {
+    lose_every_fifth_packet
+    begin "$SMALL" 5
+    finish
+    expect -le "$(count lost)" joined
+}
+
+slow() {
+    begin "$LARGE" "$([ $quick = yes ] && echo 1 || echo 2)"
+    finish
+    expect -eq 0 lost
+    expect -eq 0 joined
+}
+
+vanish() {
+    begin "$SMALL" 12
+    await has_rounds 3
+    # Nothing that its system says on behalf of a process that dies gets out.
+    on bridge ip link set node1 down
+    ip netns pids "$(namespace node1)" | xargs kill -9
+    say "node1 is gone after $(rounds) rounds"
+    await has_heard lost 1
+    say "it is missed after $(rounds) rounds"
+    finish
+    expect -eq 1 lost node1
+    expect -eq 1 lost
+    expect -eq 0 joined
+    grep -q 'lost .*silent' "$dir/events" || fail "it was not lost by its silence"
+    # Another one may have done its block as well before it was missed.
+    expect -ge 1 '(reassigned|slow)' node1
+}
+
+run_scenario() {
+    scenario=$1 dir="$work/$1" began=$SECONDS
+    mkdir "$dir"
+    make_hosts
+    "$scenario"
+    remove_hosts "$scenario-"
+    mv "$dir/row" "$dir/passed"
+}
+
+# ── All of it ────────────────────────────────────────────────────────────────────
+
+work=$(mktemp -d)
+clean_up() {
+    trap '' INT TERM
+    # shellcheck disable=SC2046
+    kill $(jobs -p) 2>/dev/null || true
+    remove_hosts 2>/dev/null || true
+    rm -rf "$work"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+# Makes and removes hosts once, with all that scenarios need.
+probe() (
+    scenario=probe
+    set -e
+    make_hosts
+    lose_every_fifth_packet
+)
+# Not in a condition, where `set -e` has no effect.
+set +e
+refusal=$(probe 2>&1)
+is_refused=$?
+set -e
+remove_hosts 2>/dev/null || true
+if [ $is_refused -ne 0 ]; then
+    echo "skipped: namespaces cannot be made here: $(head -n 1 <<<"$refusal")"
+    exit 0
+fi
+
+if [ -z "$binaries" ]; then
+    # What `cargo test` builds, so that nothing is linked twice.
+    cargo build --locked --quiet --workspace --bins --tests
+    binaries=${CARGO_TARGET_DIR:-target}/debug
+fi
+binaries=$(realpath "$binaries")
+# Settings of whoever runs this are not the test's.
+unset "${!SAMEBIT_@}"
+"$binaries/coordinator" keys new "$work/keys.pem" >/dev/null
+
+for name in "${names[@]}"; do
+    run_scenario "$name" &
+    [ $quick = yes ] || wait $! || true
+done
+wait
+
+status=0
+printf '\n%-10s %6s  %-12s %4s %6s %10s %4s\n' \
+    scenario time digest lost joined reassigned slow
+for name in "${names[@]}"; do
+    cat "$work/$name/passed" 2>/dev/null || { printf '%-10s FAILED\n' "$name" && status=1; }
+done
+exit $status
