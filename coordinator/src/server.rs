@@ -29,6 +29,7 @@ mod door;
 mod durable;
 mod engine;
 mod history;
+mod liveness;
 mod merge;
 mod outbox;
 mod recorder;

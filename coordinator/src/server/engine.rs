@@ -10,10 +10,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use common::id::{Block, RunId, StepId, WorkerId};
-use common::limits;
 use common::model::Registry;
 use common::results::Results;
 use common::wire::Frame;
@@ -92,7 +90,7 @@ pub(super) enum Event {
 pub(super) struct Engine {
     pub(super) config: Config,
     pub(super) registry: Registry,
-    scheduler: Scheduler,
+    pub(super) scheduler: Scheduler,
     /// What the scheduler is to be told once its actions are drained.
     pub(super) pending: VecDeque<scheduler::Event>,
     /// The current step is merged: go on to the next one once the scheduler
@@ -122,10 +120,10 @@ pub(super) struct Engine {
     /// What came inline in the event at hand, until the scheduler has said
     /// whether to keep it.
     pub(super) arrived: Option<(StepId, Block, Outcome, Results)>,
-    next_sweep: Instant,
-    next_heartbeat: Instant,
-    worker_heartbeat: Frame,
-    client_heartbeat: Frame,
+    pub(super) next_sweep: Instant,
+    pub(super) next_heartbeat: Instant,
+    pub(super) worker_heartbeat: Frame,
+    pub(super) client_heartbeat: Frame,
 }
 
 impl Engine {
@@ -258,7 +256,7 @@ impl Engine {
 
     /// Performs all that the scheduler wants, and tells it what comes of it,
     /// until both are done.
-    fn pump(&mut self) {
+    pub(super) fn pump(&mut self) {
         loop {
             while let Some(action) = self.scheduler.poll_action() {
                 self.perform(action);
@@ -375,7 +373,7 @@ impl Engine {
         }
     }
 
-    fn link(&mut self, peer: Peer) -> Option<&mut Link> {
+    pub(super) fn link(&mut self, peer: Peer) -> Option<&mut Link> {
         match peer {
             Peer::Worker(worker) => Some(&mut self.workers.get_mut(&worker)?.link),
             Peer::Client(client) => Some(&mut self.clients.get_mut(&client)?.link),
@@ -393,71 +391,6 @@ impl Engine {
             }
         }
         self.departed.clear();
-    }
-
-    /// Whatever is due: signs of life in both directions, and the scheduler's
-    /// own time.
-    fn handle_time(&mut self) {
-        self.hear_workers();
-        self.pump();
-        if self.now >= self.next_sweep {
-            self.next_sweep = self.now + self.sweep_interval();
-            self.drop_silent_clients();
-            self.drop_stalled_pulls();
-            self.pump();
-        }
-        if self.now >= self.next_heartbeat {
-            self.next_heartbeat = self.now + limits::HEARTBEAT_INTERVAL;
-            self.send_heartbeats();
-        }
-        self.scheduler.handle_timeout(self.now.into_std());
-        self.pump();
-    }
-
-    /// How often silence is looked for.
-    fn sweep_interval(&self) -> Duration {
-        (self.config.scheduler.heartbeat_timeout / 8)
-            .clamp(Duration::from_millis(10), limits::HEARTBEAT_INTERVAL)
-    }
-
-    /// Tells the scheduler whose bytes came since the last time: half a state
-    /// segment on a slow link is life as well.
-    fn hear_workers(&mut self) {
-        for (worker, about) in &mut self.workers {
-            let at = about.link.heard.at();
-            if at != std::mem::replace(&mut about.heard_at, at) {
-                self.pending.push_back(scheduler::Event::WorkerHeard { worker: *worker });
-            }
-        }
-    }
-
-    fn drop_silent_clients(&mut self) {
-        let limit = self.config.scheduler.heartbeat_timeout;
-        let silent: Vec<_> = self
-            .clients
-            .iter()
-            .filter(|(_, about)| about.link.heard.silence() > limit)
-            .map(|(client, _)| Peer::Client(*client))
-            .collect();
-        for peer in silent {
-            self.close(peer, &format!("silent for {limit:?}"));
-        }
-    }
-
-    fn send_heartbeats(&mut self) {
-        let peers: Vec<_> = (self.workers.keys().copied().map(Peer::Worker))
-            .chain(self.clients.keys().copied().map(Peer::Client))
-            .collect();
-        for peer in peers {
-            let frame = match peer {
-                Peer::Worker(_) => self.worker_heartbeat.clone(),
-                Peer::Client(_) => self.client_heartbeat.clone(),
-            };
-            if let Some(link) = self.link(peer) {
-                link.outbox.heartbeat(&frame);
-            }
-            self.mark(peer);
-        }
     }
 
     fn say_goodbye(mut self) {

@@ -1,0 +1,77 @@
+//! Signs of life: who is heard, who has been silent for too long, and what
+//! tells others that we are here.
+
+use std::time::Duration;
+
+use common::limits;
+
+use super::connection::Peer;
+use super::engine::Engine;
+use crate::scheduler;
+
+impl Engine {
+    /// Whatever is due: signs of life in both directions, and the scheduler's
+    /// own time.
+    pub(super) fn handle_time(&mut self) {
+        self.hear_workers();
+        self.pump();
+        if self.now >= self.next_sweep {
+            self.next_sweep = self.now + self.sweep_interval();
+            self.drop_silent_clients();
+            self.drop_stalled_pulls();
+            self.pump();
+        }
+        if self.now >= self.next_heartbeat {
+            self.next_heartbeat = self.now + limits::HEARTBEAT_INTERVAL;
+            self.send_heartbeats();
+        }
+        self.scheduler.handle_timeout(self.now.into_std());
+        self.pump();
+    }
+
+    /// How often silence is looked for.
+    fn sweep_interval(&self) -> Duration {
+        (self.config.scheduler.heartbeat_timeout / 8)
+            .clamp(Duration::from_millis(10), limits::HEARTBEAT_INTERVAL)
+    }
+
+    /// Tells the scheduler whose bytes came since the last time: half a state
+    /// segment on a slow link is life as well.
+    fn hear_workers(&mut self) {
+        for (worker, about) in &mut self.workers {
+            let at = about.link.heard.at();
+            if at != std::mem::replace(&mut about.heard_at, at) {
+                self.pending.push_back(scheduler::Event::WorkerHeard { worker: *worker });
+            }
+        }
+    }
+
+    fn drop_silent_clients(&mut self) {
+        let limit = self.config.scheduler.heartbeat_timeout;
+        let silent: Vec<_> = self
+            .clients
+            .iter()
+            .filter(|(_, about)| about.link.heard.silence() > limit)
+            .map(|(client, _)| Peer::Client(*client))
+            .collect();
+        for peer in silent {
+            self.close(peer, &format!("silent for {limit:?}"));
+        }
+    }
+
+    fn send_heartbeats(&mut self) {
+        let peers: Vec<_> = (self.workers.keys().copied().map(Peer::Worker))
+            .chain(self.clients.keys().copied().map(Peer::Client))
+            .collect();
+        for peer in peers {
+            let frame = match peer {
+                Peer::Worker(_) => self.worker_heartbeat.clone(),
+                Peer::Client(_) => self.client_heartbeat.clone(),
+            };
+            if let Some(link) = self.link(peer) {
+                link.outbox.heartbeat(&frame);
+            }
+            self.mark(peer);
+        }
+    }
+}
