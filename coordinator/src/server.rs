@@ -12,6 +12,7 @@
 //! | `door` | who is let in, and how long that may take |
 //! | `connection` | reading, signs of life |
 //! | `outbox` | what waits to be sent: control before data |
+//! | `liveness` | who is heard, and who no longer |
 //! | `engine` | the one loop: events in, the scheduler's actions out |
 //! | `worker`, `client` | what is made of their messages; the life of a run |
 //! | `upload`, `submitted`, `store` | submissions on their way in; chunks of examples |
