@@ -15,6 +15,7 @@
 //! Every step can be computed from its index alone: a coordinator that
 //! resumes, a worker that joins and a replay all start anywhere.
 
+mod audit;
 mod order;
 
 use std::ops::Range;
@@ -23,6 +24,7 @@ use crate::id::Block;
 use crate::limits;
 use crate::spec::{RunSpec, SpecError, Split};
 
+use audit::is_audited;
 pub use order::EpochOrder;
 
 /// What a step does.
@@ -85,6 +87,7 @@ impl Step {
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunPlan {
     seed: u64,
+    audit: f64,
     replicas: u32,
     batch_size: u32,
     update_interval: u32,
@@ -140,6 +143,7 @@ impl RunPlan {
         }
         let mut plan = Self {
             seed: spec.seed,
+            audit: spec.audit,
             replicas: spec.replicas,
             batch_size: spec.batch_size,
             update_interval: spec.update_interval,
@@ -261,6 +265,12 @@ impl RunPlan {
     pub fn examples(&self, step: &Step) -> u64 {
         let (first, shard, end) = self.extent(step);
         u64::from(step.replicas).saturating_mul(shard).min(end.saturating_sub(first))
+    }
+
+    /// The shards of a step that two workers are to compute, in order.
+    pub fn audited(&self, step: &Step) -> Vec<u32> {
+        let audit = |replica: &u32| is_audited(self.audit, self.seed, step.index, *replica);
+        (0..step.replicas).filter(audit).collect()
     }
 
     /// Examples in a batch.

@@ -13,7 +13,7 @@ use crate::merge_rule::MergeRule;
 /// One training or evaluation job, as a user writes it in TOML.
 ///
 /// Two runs of equal specs over equal data end in the same bits. Nothing about
-/// the cluster is in here.
+/// the cluster is in here, and only `audit` is about how the outcome is come by.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunSpec {
@@ -42,6 +42,10 @@ pub struct RunSpec {
     /// Whether to train. If not, the run only evaluates the state it is given.
     #[serde(default = "default_true")]
     pub update_weights: bool,
+    /// Share of the shards that two workers compute, so that their answers are
+    /// compared: 0 to 1. It reaches no bit of the outcome.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub audit: f64,
     /// Where the examples come from.
     pub dataset: DatasetSpec,
     /// Settings of the model, checked by the model.
@@ -117,6 +121,11 @@ pub enum Split {
     Test,
 }
 
+// Serde hands out a reference.
+#[expect(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(share: &f64) -> bool {
+    *share == 0.0
+}
 fn default_seed() -> u64 {
     1
 }

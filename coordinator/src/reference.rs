@@ -175,6 +175,7 @@ impl ParallelBatchProcessor {
             epochs: params.update_weights.then_some(params.epochs),
             rounds: None,
             update_weights: params.update_weights,
+            audit: 0.0,
             dataset: DatasetSpec {
                 source: "memory".into(),
                 classes: None,

@@ -9,13 +9,16 @@
 //!
 //! What always holds ([`Scheduler::check`]): every (step, replica) enters the
 //! merge exactly once; no shard is lost while any worker lives; a step is
-//! merged only when complete.
+//! merged only when complete, and two processes have answered what is audited
+//! of it, as far as there are two.
 //!
 //! ```text
+//! event        what it is told, and what it wants done
 //! membership   who is there, who is lost
 //! queue        which run is active
 //! work         a step's blocks: handing out, taking in, releasing
 //! slow         duplicates of slow blocks
+//! audit        second answers of shards, by another process
 //! share        how blocks are split over workers
 //! gather       what workers kept while their coordinator was gone
 //! step         the state of one step
@@ -28,10 +31,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
+use common::id::WorkerId;
 
+mod audit;
 mod check;
 mod cover;
+mod event;
 mod gather;
 mod hands;
 mod membership;
@@ -46,6 +51,7 @@ mod step;
 mod tests;
 mod work;
 
+pub use event::{Action, Event, Part, WorkerNote};
 pub use gather::Gathering;
 use membership::{Departure, Member};
 use planted::Plant;
@@ -75,259 +81,6 @@ impl Default for Config {
             last_assignment: 0,
         }
     }
-}
-
-/// What the scheduler is told.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// A worker has shaken hands.
-    WorkerJoined {
-        /// Its id, new for every connection.
-        worker: WorkerId,
-        /// Its process: the same after a reconnect.
-        process: ProcessId,
-        /// Shards that it runs at the same time.
-        slots: u32,
-    },
-    /// Any bytes came from the worker.
-    WorkerHeard {
-        /// The worker.
-        worker: WorkerId,
-    },
-    /// A heartbeat's news of one running assignment.
-    Progress {
-        /// The worker.
-        worker: WorkerId,
-        /// The assignment.
-        assignment: AssignmentId,
-        /// Replicas that are running right now.
-        running: Vec<u32>,
-        /// Shards finished.
-        shards_done: u32,
-    },
-    /// The worker takes no more work.
-    WorkerDraining {
-        /// The worker.
-        worker: WorkerId,
-    },
-    /// The worker's connection is gone.
-    WorkerGone {
-        /// The worker.
-        worker: WorkerId,
-        /// Whether it said goodbye. If not, it crashed as far as anyone knows,
-        /// unless its process comes back.
-        goodbye: bool,
-    },
-    /// The worker gives an assignment back unfinished.
-    HandedBack {
-        /// The worker.
-        worker: WorkerId,
-        /// The assignment.
-        assignment: AssignmentId,
-    },
-    /// A run to queue.
-    RunSubmitted {
-        /// The run.
-        run: RunId,
-        /// Workers to wait for before it starts.
-        min_workers: u32,
-        /// What its first step waits for, where workers may have finished
-        /// some of it.
-        gathering: Option<Gathering>,
-    },
-    /// A run is cancelled.
-    RunCancelled {
-        /// The run.
-        run: RunId,
-    },
-    /// The state of the next step of the active run is ready: its shards may
-    /// be handed out.
-    StepReady {
-        /// The step.
-        step: StepId,
-        /// Its shards.
-        replicas: u32,
-    },
-    /// A worker has opened the run, and has said what it kept of it.
-    RunOpened {
-        /// The worker.
-        worker: WorkerId,
-        /// The run.
-        run: RunId,
-    },
-    /// A worker has finished a block (or offers it again after a reconnect).
-    BlockDone {
-        /// The worker.
-        worker: WorkerId,
-        /// The step.
-        step: StepId,
-        /// The block.
-        block: Block,
-        /// Whether the partial came along: the worker's loss cannot lose it.
-        inline: bool,
-        /// Time it took.
-        compute: Duration,
-    },
-    /// A shard failed on a worker.
-    ShardFailed {
-        /// The worker.
-        worker: WorkerId,
-        /// The assignment.
-        assignment: AssignmentId,
-        /// The replica.
-        replica: u32,
-        /// Whether trying again cannot help.
-        fatal: bool,
-        /// What went wrong.
-        error: String,
-    },
-    /// A partial that was to be pulled is not there.
-    PartialMissing {
-        /// The worker.
-        worker: WorkerId,
-        /// The step.
-        step: StepId,
-        /// The block.
-        block: Block,
-    },
-    /// The step's partials are merged.
-    StepMerged {
-        /// The step.
-        step: StepId,
-    },
-    /// The active run has no further step, or the driver has given it up.
-    RunEnded {
-        /// The run.
-        run: RunId,
-    },
-}
-
-/// A block of a complete step, and where its partial is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// The block.
-    pub block: Block,
-    /// The worker that keeps the partial; `None` where it came inline.
-    pub holder: Option<WorkerId>,
-}
-
-/// What the scheduler wants done.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// The run is active: prepare it and say [`Event::StepReady`] for its
-    /// first step.
-    StartRun {
-        /// The run.
-        run: RunId,
-    },
-    /// Hand a block to a worker.
-    Assign {
-        /// The worker.
-        worker: WorkerId,
-        /// The assignment.
-        assignment: AssignmentId,
-        /// The step.
-        step: StepId,
-        /// The block.
-        block: Block,
-    },
-    /// Tell a worker that an assignment is no longer needed.
-    Revoke {
-        /// The worker.
-        worker: WorkerId,
-        /// The assignment.
-        assignment: AssignmentId,
-    },
-    /// Keep (`true`) or drop (`false`) the partial of a block that came
-    /// inline. Said once for every inline [`Event::BlockDone`], before any
-    /// other action that follows from it. It judges the message that has just
-    /// come, never one that was kept before: what was kept stays until its
-    /// step is merged or its run ends, because [`Action::Merge`] may name it.
-    Inline {
-        /// The step.
-        step: StepId,
-        /// The block.
-        block: Block,
-        /// The verdict.
-        keep: bool,
-    },
-    /// All shards are done: merge these partials, which cover every replica
-    /// exactly once, in replica order. If said again for the same step, a
-    /// holder was lost in between: go on with the new parts from where the
-    /// merge stands.
-    Merge {
-        /// The step.
-        step: StepId,
-        /// The parts.
-        parts: Vec<Part>,
-    },
-    /// Stop merging this step: a holder was lost. [`Action::Merge`] follows
-    /// when the step is complete again.
-    PauseMerge {
-        /// The step.
-        step: StepId,
-    },
-    /// The worker is lost: close its connection.
-    Disconnect {
-        /// The worker.
-        worker: WorkerId,
-        /// Why, for the log.
-        reason: String,
-    },
-    /// The run has failed. It is no longer active; no `RunEnded` is needed.
-    FailRun {
-        /// The run.
-        run: RunId,
-        /// Which shard, which error, what to do.
-        reason: String,
-        /// The shard that failed it, if one did.
-        shard: Option<(StepId, u32)>,
-    },
-    /// The cancelled run is no longer queued or active.
-    RunCancelled {
-        /// The run.
-        run: RunId,
-    },
-    /// A partial was taken that its worker had finished before it lost its
-    /// connection: these shards are not computed again.
-    Offered {
-        /// The run.
-        run: RunId,
-        /// The worker.
-        worker: WorkerId,
-        /// The block.
-        block: Block,
-    },
-    /// Something that a person may want to know of a worker in the active run.
-    Note {
-        /// The run.
-        run: RunId,
-        /// The worker.
-        worker: WorkerId,
-        /// What happened.
-        what: WorkerNote,
-        /// More, in a sentence.
-        detail: String,
-    },
-}
-
-/// What happened to a worker during a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WorkerNote {
-    /// It joined.
-    Joined,
-    /// It left, by its own will.
-    Left,
-    /// It was lost: its blocks go elsewhere.
-    Lost,
-    /// It is slow: a block of it is run twice.
-    Slow,
-    /// A shard failed on it.
-    Failed,
-    /// What it had to do goes to others.
-    Reassigned,
-    /// What it has done was done already.
-    Duplicate,
 }
 
 /// See the [module](self).
@@ -373,6 +126,7 @@ impl Scheduler {
             Event::WorkerDraining { worker } => {
                 self.heard(now, worker);
                 self.worker_draining(worker);
+                self.hand_out(now);
             }
             Event::WorkerGone { worker, goodbye } => {
                 let (how, reason) = match goodbye {
@@ -393,7 +147,9 @@ impl Scheduler {
                 self.heard(now, worker);
                 self.run_opened(now, worker, run);
             }
-            Event::StepReady { step, replicas } => self.step_ready(now, step, replicas),
+            Event::StepReady { step, replicas, audited } => {
+                self.step_ready(now, step, replicas, audited);
+            }
             Event::BlockDone { worker, step, block, inline, compute } => {
                 self.heard(now, worker);
                 self.block_done(now, Finished { worker, step, block, inline, compute });
@@ -416,6 +172,7 @@ impl Scheduler {
         self.lose_silent(now);
         self.end_gathering(now);
         self.duplicate_slow(now);
+        self.end_overdue_audits(now);
     }
 
     /// The next thing to do, if any.
@@ -426,7 +183,12 @@ impl Scheduler {
     /// When to call [`Scheduler::handle_timeout`], if ever. May lie in the
     /// past: then at once.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let deadlines = [self.silence_deadline(), self.gathering_deadline(), self.slow_deadline()];
+        let deadlines = [
+            self.silence_deadline(),
+            self.gathering_deadline(),
+            self.slow_deadline(),
+            self.audit_deadline(),
+        ];
         deadlines.into_iter().flatten().min()
     }
 

@@ -23,6 +23,7 @@
 //! | `steps` | from one step to the next, and the end of a run |
 
 mod active;
+mod audit;
 mod client;
 mod clock;
 mod connection;

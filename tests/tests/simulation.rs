@@ -48,12 +48,14 @@ fn setup(seed: u64, plant: Option<Plant>) -> Setup {
     let machines = (0..workers).map(|_| {
         let slots = random.within(1..5) as u32;
         let slowness = if random.chance(100) { 10 } else { 1 };
+        let faulty = if random.chance(20) { random.within(1..300) } else { 0 };
         Machine {
             slots,
             parallel: random.within(1..5) as u32,
             shard_time: shard_time * slowness,
             inline,
             heartbeat_timeout,
+            faulty,
         }
     });
     let machines: Vec<Machine> = machines.collect();
@@ -78,7 +80,8 @@ fn setup(seed: u64, plant: Option<Plant>) -> Setup {
     let cancel = random
         .chance(100)
         .then(|| (random.within(0..heal_at), RunId(1 + random.within(0..runs.len() as u64))));
-    Setup { seed, machines, config, runs, wrongs, faults: planned, cancel, heal_at, plant }
+    let audit = [0, 0, 100, 1000][random.within(0..4) as usize];
+    Setup { seed, machines, config, runs, wrongs, audit, faults: planned, cancel, heal_at, plant }
 }
 
 /// Shards that are wrong, in some clusters.

@@ -27,6 +27,7 @@ pub(super) fn spec(spec: &RunSpec) -> Result<(), SpecError> {
         return Err(SpecError::field("batch_size", expected, found));
     }
     duration(spec)?;
+    range("audit", spec.audit, 0.0, 1.0)?;
     dataset(&spec.dataset)?;
     for (key, value) in &spec.parameters {
         finite(&format!("parameters.{key}"), value)?;
@@ -88,7 +89,8 @@ fn range<T: PartialOrd + std::fmt::Display>(
     least: T,
     most: T,
 ) -> Result<(), SpecError> {
-    if value < least || value > most {
+    // What cannot be compared, as NaN, is in no range.
+    if !(least <= value && value <= most) {
         return Err(SpecError::field(field, format!("{least} to {most}"), value));
     }
     Ok(())

@@ -115,6 +115,7 @@ fn settings_reach_their_fields() {
         ("merge.weights", "sum"),
         ("merge.\"layer.0\"", "max"),
         ("evaluation.every", "3"),
+        ("audit", "0.25"),
     ]);
     let spec = spec.unwrap();
     assert_eq!((spec.model.as_str(), spec.replicas), ("softmax", 4));
@@ -127,6 +128,7 @@ fn settings_reach_their_fields() {
     assert_eq!(spec.merge["weights"], MergeRule::Sum);
     assert_eq!(spec.merge["layer.0"], MergeRule::Max);
     assert_eq!(spec.evaluation.every, 3);
+    assert_eq!(spec.audit, 0.25);
 }
 
 #[test]
@@ -198,4 +200,20 @@ proptest! {
     fn no_setting_panics(key in "\\PC{0,12}", value in "\\PC{0,12}") {
         let _ = set(&[(&key, &value)]);
     }
+}
+
+#[test]
+fn an_audit_is_a_share() {
+    for (text, share) in [("0", 0.0), ("1", 1.0), ("0.01", 0.01)] {
+        let spec = set(&[("audit", text)]).unwrap();
+        assert_eq!(spec.audit, share);
+        assert_eq!(RunSpec::from_toml(&spec.to_toml()).unwrap(), spec);
+        // Who audits nothing has the text that it always had.
+        assert_eq!(spec.to_toml().contains("audit"), share > 0.0);
+    }
+    for text in ["-0.1", "1.5", "nan", "inf"] {
+        let error = set(&[("audit", text)]).unwrap_err().to_string();
+        assert!(error.contains("`audit`: expected 0 to 1, found "), "{error}");
+    }
+    assert!(set(&[("audit", "5%")]).is_err());
 }

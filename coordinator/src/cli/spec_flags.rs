@@ -48,6 +48,10 @@ pub(super) struct SpecFlags {
     /// Training rounds, instead of epochs
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=TOML_MAX))]
     rounds: Option<u64>,
+    /// Share of the shards that two workers compute, to compare their answers:
+    /// 0 to 1
+    #[arg(long, value_name = "SHARE")]
+    audit: Option<f64>,
     /// Any field of the spec, as in `parameters.learning_rate=0.1`; the last
     /// one wins
     #[arg(long, value_name = "KEY=VALUE")]
@@ -100,6 +104,9 @@ impl SpecFlags {
             if let Some(number) = number {
                 RunSpec::set(table, key, &number.to_string()).map_err(Failure::bad_input)?;
             }
+        }
+        if let Some(share) = self.audit {
+            table.insert("audit".into(), share.into());
         }
         Ok(())
     }
@@ -190,6 +197,8 @@ mod tests {
         flags.seed = Some(8);
         flags.replicas = Some(4);
         assert_eq!((assemble(&flags).seed, assemble(&flags).replicas), (8, 4));
+        flags.audit = Some(0.5);
+        assert_eq!(assemble(&flags).audit, 0.5);
         flags.set = vec!["seed=9".into(), "seed = 10".into(), "parameters.momentum=0.5".into()];
         let spec = assemble(&flags);
         assert_eq!((spec.seed, spec.replicas), (10, 4));
@@ -271,6 +280,7 @@ mod tests {
             SpecFlags { set: vec!["replicas=many".into()], ..Default::default() },
             SpecFlags { set: vec!["no_such_field=1".into()], ..Default::default() },
             SpecFlags { replicas: Some(0), ..Default::default() },
+            SpecFlags { audit: Some(1.5), ..Default::default() },
             SpecFlags { seed: Some(u64::MAX), ..Default::default() },
             SpecFlags { spec: Some("no/such/file.toml".into()), ..Default::default() },
             SpecFlags { spec: Some(broken), ..Default::default() },

@@ -137,11 +137,15 @@ pub enum EventKind {
     CheckpointFailed,
     /// Shards that two workers computed differ.
     Audit,
+    /// Shards of the whole run that two workers computed, and do not differ.
+    Audited,
+    /// Shards of the whole run that two workers were to compute, and did not.
+    Unaudited,
 }
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Joined,
         Self::Left,
         Self::Lost,
@@ -153,6 +157,8 @@ impl EventKind {
         Self::Resumed,
         Self::CheckpointFailed,
         Self::Audit,
+        Self::Audited,
+        Self::Unaudited,
     ];
 
     /// The name that it is stored by.
@@ -169,6 +175,8 @@ impl EventKind {
             Self::Resumed => "resumed",
             Self::CheckpointFailed => "checkpoint_failed",
             Self::Audit => "audit",
+            Self::Audited => "audited",
+            Self::Unaudited => "unaudited",
         }
     }
 }

@@ -77,6 +77,12 @@ pub struct Progress {
     pub evaluation_warnings: BTreeMap<String, u64>,
     /// Shards that were taken from workers instead of computed again.
     pub offered: u64,
+    /// Shards that two workers computed for an audit.
+    #[serde(default)]
+    pub audited: u64,
+    /// Shards that were to be audited, and were not.
+    #[serde(default)]
+    pub unaudited: u64,
 }
 
 /// The manifest of a checkpoint.

@@ -1,6 +1,8 @@
 //! What always holds, checked from the outside in: cheap enough to run after
 //! every event of a test.
 
+use std::collections::BTreeSet;
+
 use common::id::Block;
 use common::limits::BLOCK_COPIES;
 
@@ -17,7 +19,8 @@ pub(super) fn check(scheduler: &Scheduler) -> Result<(), String> {
     copies(step)?;
     merge(step)?;
     hands(scheduler, step)?;
-    nothing_waits_in_vain(scheduler, step)
+    nothing_waits_in_vain(scheduler, step)?;
+    audits(scheduler, step)
 }
 
 fn ensure(holds: bool, broken: impl FnOnce() -> String) -> Result<(), String> {
@@ -89,8 +92,10 @@ fn nothing_is_lost(step: &Step) -> Result<(), String> {
 fn copies(step: &Step) -> Result<(), String> {
     let mut edges: Vec<(u64, i32)> = Vec::new();
     for (id, it) in step.hands.iter() {
-        edges.extend([(it.block.start(), 1), (it.block.end(), -1)]);
-        ensure(!step.cover.covers(it.block), || {
+        if !it.is_audit {
+            edges.extend([(it.block.start(), 1), (it.block.end(), -1)]);
+        }
+        ensure(!step.is_needless(it), || {
             format!("{}: {id} goes on though {} is done", step.id, it.block)
         })?;
     }
@@ -105,11 +110,12 @@ fn copies(step: &Step) -> Result<(), String> {
     Ok(())
 }
 
-/// A merge is under way exactly when the step is complete, and then there is
+/// A merge is under way exactly when the step is complete, its audits
+/// included, and then there is
 /// nothing else to do.
 fn merge(step: &Step) -> Result<(), String> {
     let is_under_way = step.merge == Merge::UnderWay;
-    ensure(is_under_way == step.cover.is_complete(), || {
+    ensure(is_under_way == step.is_complete(), || {
         format!("{}: complete is {}, merging {is_under_way}", step.id, !is_under_way)
     })?;
     ensure(!is_under_way || (step.hands.is_empty() && step.waiting.is_empty()), || {
@@ -150,4 +156,21 @@ fn nothing_waits_in_vain(scheduler: &Scheduler, step: &Step) -> Result<(), Strin
         ensure(may_wait, || format!("{}: {block} waits though a worker is free", step.id))?;
     }
     Ok(())
+}
+
+/// An audited shard is in no more than one pair of hands for the audit, and no
+/// copy waits while another process could take it.
+fn audits(scheduler: &Scheduler, step: &Step) -> Result<(), String> {
+    let mut copies = BTreeSet::new();
+    for (id, it) in step.hands.iter().filter(|(_, it)| it.is_audit) {
+        ensure(copies.insert(it.block), || {
+            format!("{}: {id} is one more copy of {}, audited", step.id, it.block)
+        })?;
+        ensure(!step.audit.is_due(it.block), || {
+            format!("{}: the audit of {} waits though it is in hands", step.id, it.block)
+        })?;
+    }
+    ensure(scheduler.is_gathering() || !scheduler.may_hand_out_audits(step), || {
+        format!("{}: an audit waits though a worker is free, or none will come", step.id)
+    })
 }

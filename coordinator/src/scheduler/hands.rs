@@ -18,6 +18,8 @@ pub(super) struct Assignment {
     pub(super) queued: u32,
     /// Whether the worker gets nothing else beside it.
     pub(super) alone: bool,
+    /// Whether it is a second copy of an audited shard.
+    pub(super) is_audit: bool,
     /// Replicas that were running by the worker's last word, if it said any.
     pub(super) running: Option<Vec<u32>>,
 }

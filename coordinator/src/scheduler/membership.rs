@@ -157,6 +157,7 @@ impl Scheduler {
         let replicas = step.replicas;
         let held = step.hands.take(|it| it.worker == worker);
         let held: Vec<Assignment> = held.into_iter().map(|(_, it)| it).collect();
+        step.audit.copies_ended(&held);
         if how == Departure::Crashed && !is_back {
             suspect(step, &held, member.process);
         }

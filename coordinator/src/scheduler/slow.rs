@@ -10,6 +10,7 @@ use super::hands::Assignment;
 use super::pace::Paces;
 use super::share::{Candidate, share};
 use super::step::{Care, Step};
+use super::work::How;
 use super::{Scheduler, WorkerNote};
 
 /// No block is slow before this: shorter waits are the network's.
@@ -31,7 +32,7 @@ impl Scheduler {
         }
         let paces = self.paces();
         let single = step.hands.iter().filter(|(_, it)| self.may_copy(step, it));
-        single.map(|(_, it)| self.slow_at(step, &paces, it)).min()
+        single.map(|(_, it)| it.since + self.patience(step, &paces, it)).min()
     }
 
     /// Gives copies of slow blocks to idle workers.
@@ -45,7 +46,7 @@ impl Scheduler {
         let mut slow: Vec<(WorkerId, Block, u32, Instant)> = Vec::new();
         let mut parts = Vec::new();
         for (_, it) in step.hands.iter() {
-            if self.may_copy(step, it) && self.slow_at(step, &paces, it) <= now {
+            if self.may_copy(step, it) && it.since + self.patience(step, &paces, it) <= now {
                 step.undone(it.block, &mut parts);
                 slow.push((it.worker, it.block, it.queued, it.since));
             }
@@ -64,7 +65,7 @@ impl Scheduler {
             self.note(worker, WorkerNote::Slow, detail);
         }
         for (worker, block) in shared {
-            self.assign(now, worker, block, false);
+            self.assign(now, worker, block, How::Shared);
         }
     }
 
@@ -76,23 +77,23 @@ impl Scheduler {
     }
 
     /// Whether another copy of an assignment may be made. What may kill its
-    /// worker is not given to two.
+    /// worker is not given to two; what is a second copy is an audit's affair.
     fn may_copy(&self, step: &Step, it: &Assignment) -> bool {
-        step.hands.overlapping(it.block) < BLOCK_COPIES
+        !step.cover.covers(it.block)
+            && step.hands.overlapping(it.block) < BLOCK_COPIES
             && step.care(it.block, self.config.crash_limit) != Care::Alone
     }
 
-    /// When an assignment becomes slow.
-    fn slow_at(&self, step: &Step, paces: &Paces, it: &Assignment) -> Instant {
+    /// How long an assignment may take before it is slow.
+    pub(super) fn patience(&self, step: &Step, paces: &Paces, it: &Assignment) -> Duration {
         let member = self.members.get(&it.worker);
         let expected = member.and_then(|member| {
             let waves = u64::from(it.queued.div_ceil(member.slots));
             Some(paces.expected(&member.pace, step.id)?.saturating_mul(waves))
         });
-        let wait = match expected {
+        match expected {
             Some(nanos) => Duration::from_nanos(nanos.saturating_mul(SLOW_FACTOR)).max(SLOW_FLOOR),
             None => SLOW_UNMEASURED,
-        };
-        it.since + wait
+        }
     }
 }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::id::{Block, ProcessId, StepId, WorkerId};
 
+use super::audit::Audit;
 use super::cover::{Cover, size};
-use super::hands::Hands;
+use super::hands::{Assignment, Hands};
 
 /// A step under way.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(super) struct Step {
     pub(super) waiting: BTreeMap<u64, Block>,
     /// Replicas with which something went wrong in this step.
     pub(super) trouble: BTreeMap<u32, Trouble>,
+    /// What two processes are to answer.
+    pub(super) audit: Audit,
     pub(super) merge: Merge,
 }
 
@@ -67,7 +70,7 @@ pub(super) enum Care {
 
 impl Step {
     /// A step of which nothing is done yet.
-    pub(super) fn new(id: StepId, replicas: u32) -> Self {
+    pub(super) fn new(id: StepId, replicas: u32, audited: Vec<u32>) -> Self {
         let root = Block::root(replicas);
         Self {
             id,
@@ -76,6 +79,7 @@ impl Step {
             hands: Hands::default(),
             waiting: (replicas > 0).then_some((0, root)).into_iter().collect(),
             trouble: BTreeMap::new(),
+            audit: Audit::new(audited),
             merge: Merge::Waiting,
         }
     }
@@ -140,6 +144,21 @@ impl Step {
         } else {
             Care::None
         }
+    }
+
+    /// Whether an assignment is not needed any more.
+    pub(super) fn is_needless(&self, it: &Assignment) -> bool {
+        self.cover.covers(it.block) && !self.is_audited_by(it)
+    }
+
+    /// Whether an assignment is the second copy that an audit waits for.
+    pub(super) fn is_audited_by(&self, it: &Assignment) -> bool {
+        it.is_audit && self.audit.is_open(it.block)
+    }
+
+    /// Whether nothing is left to do but to merge.
+    pub(super) fn is_complete(&self) -> bool {
+        self.cover.is_complete() && self.audit.is_over()
     }
 
     /// What each worker has in hands.

@@ -1,6 +1,8 @@
 //! The scheduler by example. Every event goes through [`TestEnv::tell`],
 //! which checks all invariants.
 
+mod audits;
+
 use std::time::{Duration, Instant};
 
 use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
@@ -37,7 +39,7 @@ impl TestEnv {
             env.join(worker);
         }
         env.tell(Event::RunSubmitted { run: RUN, min_workers: 0, gathering: None });
-        env.tell(Event::StepReady { step: STEP, replicas });
+        env.tell(Event::StepReady { step: STEP, replicas, audited: Vec::new() });
         env
     }
 
@@ -212,7 +214,7 @@ fn nonsense_changes_nothing() {
     let other = StepId { run: RunId(9), index: u64::MAX };
     env.tell(Event::StepMerged { step: STEP });
     env.tell(Event::StepMerged { step: other });
-    env.tell(Event::StepReady { step: other, replicas: 3 });
+    env.tell(Event::StepReady { step: other, replicas: 3, audited: Vec::new() });
     env.tell(Event::RunEnded { run: RunId(9) });
     env.tell(Event::Progress {
         worker,
@@ -286,7 +288,11 @@ fn slow_blocks_are_run_again_on_idle_workers() {
     assert!(env.assigned.is_empty(), "the slow copy is revoked");
     // A stopped worker gets nothing new until it is heard.
     env.tell(Event::StepMerged { step: STEP });
-    env.tell(Event::StepReady { step: StepId { index: 1, ..STEP }, replicas: 2 });
+    env.tell(Event::StepReady {
+        step: StepId { index: 1, ..STEP },
+        replicas: 2,
+        audited: Vec::new(),
+    });
     assert_eq!(env.held(1), [block(1, 0)]);
 }
 
@@ -387,7 +393,7 @@ fn what_was_finished_before_a_restart_is_not_handed_out_again() {
     env.join(1);
     let gathering = Some(Gathering { workers: 2, wait });
     env.tell(Event::RunSubmitted { run: RUN, min_workers: 0, gathering });
-    env.tell(Event::StepReady { step: STEP, replicas: 4 });
+    env.tell(Event::StepReady { step: STEP, replicas: 4, audited: Vec::new() });
     env.done(1, block(1, 1), true);
     env.tell(Event::RunOpened { worker: WorkerId(1), run: RUN });
     assert!(env.assigned.is_empty(), "the other worker may come back");
@@ -408,7 +414,7 @@ fn nobody_waits_for_ever_for_those_who_do_not_come_back() {
     env.join(1);
     let gathering = Some(Gathering { workers: 2, wait: Duration::from_secs(5) });
     env.tell(Event::RunSubmitted { run: RUN, min_workers: 0, gathering });
-    env.tell(Event::StepReady { step: STEP, replicas: 4 });
+    env.tell(Event::StepReady { step: STEP, replicas: 4, audited: Vec::new() });
     env.tell(Event::RunOpened { worker: WorkerId(1), run: RUN });
     env.pass(Duration::from_millis(4900), &[]);
     assert!(env.assigned.is_empty());
@@ -419,10 +425,14 @@ fn nobody_waits_for_ever_for_those_who_do_not_come_back() {
     env.scheduler = Scheduler::new(Config::default());
     env.join(1);
     env.tell(Event::RunSubmitted { run: RUN, min_workers: 0, gathering });
-    env.tell(Event::StepReady { step: STEP, replicas: 4 });
+    env.tell(Event::StepReady { step: STEP, replicas: 4, audited: Vec::new() });
     env.done(1, block(2, 0), false);
     assert_eq!(env.merges().len(), 1);
     env.tell(Event::StepMerged { step: STEP });
-    env.tell(Event::StepReady { step: StepId { run: RUN, index: 1 }, replicas: 4 });
+    env.tell(Event::StepReady {
+        step: StepId { run: RUN, index: 1 },
+        replicas: 4,
+        audited: Vec::new(),
+    });
     assert_eq!(env.held(1), [block(2, 0)], "the next step waits for nobody");
 }

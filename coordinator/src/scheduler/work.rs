@@ -33,8 +33,25 @@ pub(super) struct Finished {
     pub(super) compute: Duration,
 }
 
+/// How a block is put in a worker's hands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// Beside others.
+    Shared,
+    /// As the only one.
+    Alone,
+    /// As the second copy of an audited shard.
+    Audit,
+}
+
 impl Scheduler {
-    pub(super) fn step_ready(&mut self, now: Instant, id: StepId, replicas: u32) {
+    pub(super) fn step_ready(
+        &mut self,
+        now: Instant,
+        id: StepId,
+        replicas: u32,
+        audited: Vec<u32>,
+    ) {
         let Some(active) = self.active.as_mut().filter(|active| active.run == id.run) else {
             return;
         };
@@ -42,7 +59,7 @@ impl Scheduler {
             return;
         }
         let before = active.last.replace(id);
-        active.step = Some(Step::new(id, replicas));
+        active.step = Some(Step::new(id, replicas, audited));
         if let Some(before) = before {
             let mean = self.paces().mean();
             for member in self.members.values_mut() {
@@ -52,7 +69,6 @@ impl Scheduler {
         self.begin_gathering(now);
         self.end_gathering(now);
         self.hand_out(now);
-        self.merge_if_complete();
     }
 
     pub(super) fn step_merged(&mut self, step: StepId) {
@@ -80,18 +96,20 @@ impl Scheduler {
         if !is_ours {
             return;
         }
+        let audited = self.answer(done.worker, done.block);
         let was_assigned = self.end_assignment(&done);
         let Finished { worker, block, .. } = done;
-        if !taken {
+        if !taken && audited {
+            // Done twice on purpose.
+        } else if !taken {
             let detail = format!("{}, replicas {block}, were done already", self.shards_of(block));
             self.note(worker, WorkerNote::Duplicate, detail);
         } else if !was_assigned {
             let run = done.step.run;
             self.actions.push_back(Action::Offered { run, worker, block });
         }
-        self.revoke(|step, it| step.cover.covers(it.block));
+        self.revoke(Step::is_needless);
         self.hand_out(now);
-        self.merge_if_complete();
     }
 
     /// How many shards of the step under way a block has, in words.
@@ -127,6 +145,7 @@ impl Scheduler {
         if ended.is_empty() {
             return false;
         }
+        step.audit.copies_ended(ended.iter().map(|(_, it)| it));
         if let Some(member) = self.members.get_mut(&done.worker) {
             member.pace.measure(id, shards, member.slots, done.compute);
         }
@@ -213,11 +232,18 @@ impl Scheduler {
         }
     }
 
-    /// Hands all waiting blocks out, as far as there are workers for them.
+    /// Hands out all that waits, as far as there are workers for it, and has
+    /// the step merged if nothing is left to hand out or to wait for.
     pub(super) fn hand_out(&mut self, now: Instant) {
-        if self.is_gathering() {
-            return;
+        if !self.is_gathering() {
+            self.hand_out_waiting(now);
+            self.hand_out_audits(now);
         }
+        self.merge_if_complete();
+    }
+
+    /// Hands all waiting blocks out.
+    fn hand_out_waiting(&mut self, now: Instant) {
         let crash_limit = self.config.crash_limit;
         let Some(step) = self.step().filter(|step| !step.waiting.is_empty()) else { return };
         let mut candidates = self.candidates(step);
@@ -248,7 +274,8 @@ impl Scheduler {
             }
         }
         for (worker, block, care) in handed {
-            self.assign(now, worker, block, care == Care::Alone);
+            let how = if care == Care::Alone { How::Alone } else { How::Shared };
+            self.assign(now, worker, block, how);
         }
     }
 
@@ -270,14 +297,16 @@ impl Scheduler {
     }
 
     /// Puts a block in a worker's hands.
-    pub(super) fn assign(&mut self, now: Instant, worker: WorkerId, block: Block, alone: bool) {
+    pub(super) fn assign(&mut self, now: Instant, worker: WorkerId, block: Block, how: How) {
         self.last_assignment += 1;
         let id = AssignmentId(self.last_assignment);
         let Some(step) = self.step_mut() else { return };
         let before = step.hands.iter().filter(|(_, it)| it.worker == worker);
         let before: u32 = before.map(|(_, it)| size(it.block, step.replicas)).sum();
         let queued = before + size(block, step.replicas);
-        let assignment = Assignment { worker, block, since: now, queued, alone, running: None };
+        let (alone, is_audit) = (how == How::Alone, how == How::Audit);
+        let assignment =
+            Assignment { worker, block, since: now, queued, alone, is_audit, running: None };
         step.hands.insert(id, assignment);
         let step = step.id;
         self.actions.push_back(Action::Assign { worker, assignment: id, step, block });
@@ -301,10 +330,16 @@ impl Scheduler {
         Paces::of(self.members.values().map(|it| &it.pace), self.step().map(|step| step.id))
     }
 
-    fn remove_assignment(&mut self, worker: WorkerId, id: AssignmentId) -> Option<Assignment> {
+    pub(super) fn remove_assignment(
+        &mut self,
+        worker: WorkerId,
+        id: AssignmentId,
+    ) -> Option<Assignment> {
         let step = self.step_mut()?;
         step.hands.get(id).filter(|it| it.worker == worker)?;
-        step.hands.remove(id)
+        let assignment = step.hands.remove(id)?;
+        step.audit.copies_ended([&assignment]);
+        Some(assignment)
     }
 
     /// The step under way, if it is this one and has this block. A block that
@@ -313,7 +348,7 @@ impl Scheduler {
         self.step_mut().filter(|step| step.id == id && exists(block, step.replicas))
     }
 
-    fn release(&mut self, block: Block) {
+    pub(super) fn release(&mut self, block: Block) {
         let crash_limit = self.config.crash_limit;
         if let Some(step) = self.step_mut() {
             step.release(block, crash_limit);
@@ -323,7 +358,7 @@ impl Scheduler {
     fn merge_if_complete(&mut self) {
         let early = self.has(Plant::MergeEarly);
         let Some(step) = self.step_mut() else { return };
-        let is_due = step.cover.is_complete() || (early && step.cover.parts().count() > 0);
+        let is_due = step.is_complete() || (early && step.cover.parts().count() > 0);
         if is_due && step.merge != Merge::UnderWay {
             step.merge = Merge::UnderWay;
             let (id, parts) = (step.id, step.cover.parts().collect());

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use common::digest::Digest;
-use common::id::{Block, RunId, StepId, WorkerId};
+use common::id::{Block, RunId, StepId};
 use common::merge::{Contribution, MergeTree};
 use common::plan::Step;
 use common::results::Results;
@@ -22,6 +22,7 @@ use super::run::{Run, Submission};
 use super::shards::Shards;
 use super::warnings::Warnings;
 use crate::runs::Progress;
+use crate::scheduler;
 
 /// What a worker said of a block that it finished.
 #[derive(Clone, Debug)]
@@ -32,8 +33,8 @@ pub(super) struct Outcome {
     pub(super) digest: Digest,
     /// Bytes of the partial.
     pub(super) bytes: u64,
-    /// The worker that said so first.
-    pub(super) worker: WorkerId,
+    /// Name of the worker that said so first.
+    pub(super) worker_name: String,
     /// The partial, by merge segment, where it came inline.
     pub(super) inline: Option<Vec<Option<Contribution>>>,
 }
@@ -80,6 +81,10 @@ pub(super) struct ActiveRun {
     pub(super) is_first_step: bool,
     /// Shards that were taken from workers instead of computed again.
     pub(super) offered: u64,
+    /// Shards that two workers computed for an audit, and those that were to
+    /// be, and were not.
+    pub(super) audited: u64,
+    pub(super) unaudited: u64,
     pub(super) saving: Saving,
     /// Digest of the final state, while that is being written.
     pub(super) final_digest: Option<Digest>,
@@ -125,6 +130,8 @@ impl ActiveRun {
             goes_on: false,
             is_first_step: false,
             offered: progress.offered,
+            audited: progress.audited,
+            unaudited: progress.unaudited,
             saving: Saving { begun: (now, progress.round), under_way: false, step: Some(start) },
             final_digest: None,
             base_step: start,
@@ -153,6 +160,8 @@ impl ActiveRun {
             labelling_warnings,
             evaluation_warnings,
             offered: self.offered,
+            audited: self.audited,
+            unaudited: self.unaudited,
             ..self.clock.progress(now)
         }
     }
@@ -160,6 +169,16 @@ impl ActiveRun {
     /// The current step.
     pub(super) fn step_id(&self) -> StepId {
         StepId { run: self.run, index: self.step.index }
+    }
+
+    /// That the current step is ready, for the scheduler. What is replayed is
+    /// compared with what it gave before, and not audited.
+    pub(super) fn step_ready(&self) -> scheduler::Event {
+        let (step, replicas) = (self.step_id(), self.step.replicas);
+        let plan = &self.submission.plan;
+        let is_replay = self.submission.is_replay;
+        let audited = if is_replay { Vec::new() } else { plan.audited(&self.step) };
+        scheduler::Event::StepReady { step, replicas, audited }
     }
 
     /// The messages of the current step's base.

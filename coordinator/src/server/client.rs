@@ -311,11 +311,11 @@ impl Engine {
             Some(active) => {
                 active.goes_on = goes_on && active.is_kept();
                 active.is_first_step = active.goes_on;
-                let (step, replicas) = (active.step_id(), active.step.replicas);
-                if active.is_first_step {
+                let (is_first_step, ready) = (active.is_first_step, active.step_ready());
+                if is_first_step {
                     self.open_everywhere();
                 }
-                self.pending.push_back(scheduler::Event::StepReady { step, replicas });
+                self.pending.push_back(ready);
             }
             None => {
                 self.fail_run(run, "its plan has no steps".into());
@@ -368,6 +368,7 @@ impl Engine {
             RunEvent::Failed { reason, .. } => Some(reason.clone()),
             _ => None,
         };
+        self.record_audits(run);
         self.record_end(run, phase, &event);
         self.keep_outcome(run, phase, reason);
         self.publish(run, event);

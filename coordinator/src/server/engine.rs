@@ -302,6 +302,8 @@ impl Engine {
             }
             Action::RunCancelled { run } => self.cancel_run(run),
             Action::Offered { run, worker, block } => self.on_offered(run, worker, block),
+            Action::Audited { step, .. } => self.on_audited(step),
+            Action::Unaudited { step, replica, reason } => self.on_unaudited(step, replica, reason),
             Action::Note { run, worker, what, detail } => {
                 self.publish_note(run, worker, what, detail);
             }

@@ -131,6 +131,6 @@ pub(super) fn run_row(
 }
 
 /// A number of shards, as details of events begin.
-pub(super) fn shards(count: usize) -> String {
+pub(super) fn shards(count: u64) -> String {
     format!("{count} {}", if count == 1 { "shard" } else { "shards" })
 }

@@ -88,11 +88,11 @@ impl Engine {
         let (run, done) = (active.run, active.step_id());
         let kind = active.step.kind;
         let more = active.next_step(self.now);
-        let (step, replicas) = (active.step_id(), active.step.replicas);
+        let (step, ready) = (active.step_id(), active.step_ready());
         let same_base = matches!(kind, StepKind::Evaluate { .. }) && more;
         self.tell_step_done(done, same_base.then_some(step));
         if more {
-            self.pending.push_back(scheduler::Event::StepReady { step, replicas });
+            self.pending.push_back(ready);
         } else {
             self.digest(run);
         }

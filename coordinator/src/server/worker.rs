@@ -15,7 +15,6 @@ use super::connection::{Introduction, Link, Peer};
 use super::engine::Engine;
 use super::merge::decode_inline;
 use super::outbox::Transfer;
-use super::shards::Difference;
 use crate::ledger::{EventKind, KILLED_FOR_MEMORY};
 use crate::scheduler;
 
@@ -319,22 +318,22 @@ impl Engine {
                 Some(decoded.map_err(place)?)
             }
         };
+        if let Err(difference) = active.shards.take(&about.name, block, &done.shards) {
+            let second = about.name.clone();
+            self.on_difference(step, &difference, &second);
+            return Ok(());
+        }
+        // Of equal shards, a block is merged the same way everywhere.
         let results_digest = done.results.digest();
         if let Some(first) = active.outcomes.get(&block)
             && (first.digest, first.results_digest) != (done.digest, results_digest)
         {
             let reason = format!(
                 "replicas {block} of {step} gave partial {} and results {} on worker {}, but {} \
-                 and {results_digest} on worker {worker} ({}): the outcome of a shard must be the \
-                 same everywhere; look for a model that reads a clock, a thread count or the \
-                 environment, or for a faulty machine",
-                first.digest, first.results_digest, first.worker, done.digest, about.name
+                 and {results_digest} on worker {}, of equal shards: what a worker merges must be \
+                 the same everywhere; look for two builds, or for a faulty machine",
+                first.digest, first.results_digest, first.worker_name, done.digest, about.name
             );
-            self.give_up(&reason);
-            return Ok(());
-        }
-        if let Err(difference) = active.shards.take(&about.name, block, &done.shards) {
-            let reason = differ(step, &difference, &about.name);
             self.give_up(&reason);
             return Ok(());
         }
@@ -343,7 +342,8 @@ impl Engine {
         about.shards_done += replicas.len() as u64;
         let is_inline = inline.is_some();
         let (digest, bytes) = (done.digest, done.partial_bytes);
-        let outcome = Outcome { weight, results_digest, digest, bytes, worker, inline };
+        let worker_name = about.name.clone();
+        let outcome = Outcome { weight, results_digest, digest, bytes, worker_name, inline };
         if is_inline {
             self.arrived = Some((step, block, outcome, done.results));
         } else if !active.outcomes.contains_key(&block) {
@@ -362,7 +362,7 @@ impl Engine {
         let step = active.step_id();
         let name = self.workers.get(&worker).map(|about| about.name.clone()).unwrap_or_default();
         info!("{shards} shards of {step} are taken from worker {name}, which had done them before");
-        let count = super::history::shards(shards as usize);
+        let count = super::history::shards(shards);
         let detail = format!("{count}, replicas {block}, were done before it reconnected");
         self.record_event(run, EventKind::Offered, Some(name.clone()), detail.clone());
         let what = "offered".into();
@@ -390,17 +390,6 @@ fn describe_memory(used: u64, limit: u64) -> String {
         false => String::new(),
     };
     format!("it had used {} of {} MiB of memory{guess}", used / MIB, limit / MIB)
-}
-
-/// What is said of two answers of one shard that differ.
-fn differ(step: StepId, difference: &Difference, second: &str) -> String {
-    let Difference { replica, first, second: digest } = difference;
-    format!(
-        "replica {replica} of {step} gave {} on worker {}, but {digest} on worker {second}: the \
-         outcome of a shard must be the same everywhere; look for a model that reads a clock, a \
-         thread count or the environment, for two builds, or for a faulty machine",
-        first.done.digest, first.worker
-    )
 }
 
 #[cfg(test)]

@@ -13,8 +13,9 @@ use super::faults::{Fault, Faults};
 use super::network::{ConnectionId, Direction, Message};
 use super::process::{Fate, Machine, Process, Wrongs};
 
-/// Virtual time after healing by which all runs must have ended, beside twice
-/// the time that the slowest worker would need for all of their shards.
+/// Virtual time after healing by which all runs must have ended, beside four
+/// times the time that the slowest worker would need for all of their shards:
+/// each may be audited.
 const LIVENESS: u64 = 200_000_000;
 
 /// Events of one cluster at most: more is a livelock.
@@ -29,6 +30,8 @@ pub(super) struct Setup {
     /// Workers to wait for, and the replicas of each step, of each run.
     pub(super) runs: Vec<(u32, Vec<u32>)>,
     pub(super) wrongs: Wrongs,
+    /// So many in a thousand shards are audited.
+    pub(super) audit: u64,
     /// Faults and their times.
     pub(super) faults: Vec<(u64, Fault)>,
     pub(super) cancel: Option<(u64, RunId)>,
@@ -91,7 +94,7 @@ impl Cluster {
             Some(plant) => Scheduler::planted(setup.config, plant),
             None => Scheduler::new(setup.config),
         };
-        let mut coordinator = Coordinator::new(scheduler, setup.config);
+        let mut coordinator = Coordinator::new(scheduler, setup.config, setup.audit);
         for (at, (_, steps)) in setup.runs.iter().enumerate() {
             let run = RunId(at as u64 + 1);
             coordinator.runs.insert(run, steps.clone());
@@ -126,7 +129,7 @@ impl Cluster {
             wrongs: setup.wrongs,
             crash_limit: setup.config.crash_limit,
             heal_at: setup.heal_at,
-            end_by: setup.heal_at + LIVENESS + 2 * shards * slowest,
+            end_by: setup.heal_at + LIVENESS + 4 * shards * slowest,
             is_healed: false,
         }
     }

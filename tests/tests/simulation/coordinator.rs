@@ -1,6 +1,7 @@
 //! A coordinator without sockets or tensors: the scheduler and the least that
 //! a driver does for it.
 
+mod audits;
 mod merging;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
 use coordinator::scheduler::{self, Action, Part, Scheduler};
 
-use super::context::{Context, Event};
+use super::context::{Context, Event, Random};
 use super::faults::Fault;
 use super::network::{BlockDone, ConnectionId, Direction, Message, Partial};
+use audits::Answers;
 
 /// Segments of a partial, merged one after another.
 const SEGMENTS: u32 = 2;
@@ -20,6 +22,8 @@ const SEGMENTS: u32 = 2;
 pub(super) enum Outcome {
     Finished,
     Failed(String),
+    /// Two answers of a shard differed.
+    Different,
     Cancelled,
 }
 
@@ -39,6 +43,10 @@ pub(super) struct Coordinator {
     /// come back in its time.
     pub(super) deaths: BTreeMap<RunId, BTreeSet<ProcessId>>,
     processes: BTreeMap<WorkerId, ProcessId>,
+    /// Workers that take no more work.
+    draining: BTreeSet<WorkerId>,
+    /// So many in a thousand shards are audited.
+    audit: u64,
     active: Option<Active>,
     /// The inline partial that came just now, until its verdict.
     arrived: Option<Partial>,
@@ -60,10 +68,11 @@ struct Active {
     merging: Option<Vec<Part>>,
     segment: u32,
     gathered: BTreeMap<Block, Partial>,
+    answers: Answers,
 }
 
 impl Coordinator {
-    pub(super) fn new(scheduler: Scheduler, config: scheduler::Config) -> Self {
+    pub(super) fn new(scheduler: Scheduler, config: scheduler::Config, audit: u64) -> Self {
         Self {
             scheduler,
             config,
@@ -76,6 +85,8 @@ impl Coordinator {
             outcomes: BTreeMap::new(),
             deaths: BTreeMap::new(),
             processes: BTreeMap::new(),
+            draining: BTreeSet::new(),
+            audit,
             active: None,
             arrived: None,
             armed: None,
@@ -149,6 +160,7 @@ impl Coordinator {
                     merging: None,
                     segment: 0,
                     gathered: BTreeMap::new(),
+                    answers: Answers::default(),
                 });
                 self.broadcast(context, &Message::OpenRun(run));
                 context.after(1000, Event::StepReady(StepId { run, index: 0 }));
@@ -185,6 +197,8 @@ impl Coordinator {
             }
             Action::FailRun { run, reason, .. } => self.end(context, run, Outcome::Failed(reason)),
             Action::RunCancelled { run } => self.end(context, run, Outcome::Cancelled),
+            Action::Audited { .. } => context.faults.fired(Fault::Audited),
+            Action::Unaudited { replica, .. } => self.unaudited(context, replica),
             Action::Offered { .. } | Action::Note { .. } => {}
         }
     }
@@ -203,6 +217,9 @@ impl Coordinator {
         context.ensure(assignment > self.last_assignment, || format!("{assignment} is not new"));
         self.last_assignment = assignment;
         let Some((_, replicas)) = current else { return };
+        if let Some(active) = &mut self.active {
+            active.answers.handed_out(block);
+        }
         let news = self.active.as_mut().is_some_and(|active| active.stated.insert(worker));
         if news {
             self.tell_worker(context, worker, Message::State(step));
@@ -255,6 +272,7 @@ impl Coordinator {
                 self.tell(context, event);
             }
             Message::HandedBack(assignment) => {
+                self.draining.insert(worker);
                 self.tell(context, scheduler::Event::HandedBack { worker, assignment });
             }
             Message::Segment { block, segment, partial } => {
@@ -264,7 +282,10 @@ impl Coordinator {
             Message::Missing { step, block } => {
                 self.tell(context, scheduler::Event::PartialMissing { worker, step, block });
             }
-            Message::Draining => self.tell(context, scheduler::Event::WorkerDraining { worker }),
+            Message::Draining => {
+                self.draining.insert(worker);
+                self.tell(context, scheduler::Event::WorkerDraining { worker });
+            }
             Message::Goodbye => self.gone(context, connection, true),
             Message::Closed => self.gone(context, connection, false),
             other => context.ensure(false, || format!("a worker said {other:?}")),
@@ -305,7 +326,16 @@ impl Coordinator {
         if is_late {
             context.faults.fired(Fault::LateResult);
         }
-        let BlockDone { step, block, compute, inline } = done;
+        let BlockDone { step, block, compute, inline, wrong } = done;
+        if self.current().is_some_and(|(current, _)| current == step)
+            && let Some(active) = &mut self.active
+            && active.answers.take(self.processes[&worker], block, &wrong).is_some()
+        {
+            context.faults.fired(Fault::Difference);
+            self.end(context, step.run, Outcome::Different);
+            self.tell(context, scheduler::Event::RunEnded { run: step.run });
+            return;
+        }
         self.arrived = inline;
         let inline = self.arrived.is_some();
         let event = scheduler::Event::BlockDone { worker, step, block, inline, compute };
@@ -318,7 +348,20 @@ impl Coordinator {
         };
         active.ready = true;
         let replicas = self.runs[&step.run][step.index as usize];
-        self.tell(context, scheduler::Event::StepReady { step, replicas });
+        let mut random = Random::new(step.run.0 << 32 | step.index);
+        let audited: Vec<u32> = (0..replicas).filter(|_| random.chance(self.audit)).collect();
+        active.answers = Answers::new(replicas, &audited);
+        self.tell(context, scheduler::Event::StepReady { step, replicas, audited });
+    }
+
+    fn unaudited(&mut self, context: &mut Context, replica: u32) {
+        context.faults.fired(Fault::Unaudited);
+        let staying = self.connections.keys().filter(|worker| !self.draining.contains(worker));
+        let there: BTreeSet<ProcessId> = staying.map(|worker| self.processes[worker]).collect();
+        if let Some(active) = &mut self.active {
+            let excused = active.answers.excuse(replica, &there);
+            context.ensure(excused.is_ok(), || format!("{excused:?}"));
+        }
     }
 
     fn end(&mut self, context: &mut Context, run: RunId, outcome: Outcome) {

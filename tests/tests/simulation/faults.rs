@@ -47,10 +47,18 @@ pub(super) enum Fault {
     Nonsense,
     /// A run is cancelled.
     Cancel,
+    /// A machine computes wrong bits.
+    WrongBits,
+    /// Two answers of a shard differ.
+    Difference,
+    /// A shard is audited.
+    Audited,
+    /// A shard is not audited, because there is no second process.
+    Unaudited,
 }
 
 impl Fault {
-    pub(super) const ALL: [Self; 21] = [
+    pub(super) const ALL: [Self; 25] = [
         Self::Crash,
         Self::PowerLoss,
         Self::Restart,
@@ -72,6 +80,10 @@ impl Fault {
         Self::PartialLost,
         Self::Nonsense,
         Self::Cancel,
+        Self::WrongBits,
+        Self::Difference,
+        Self::Audited,
+        Self::Unaudited,
     ];
 
     /// Those that are planned for a time, and not a consequence of others or

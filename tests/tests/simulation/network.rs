@@ -32,6 +32,8 @@ pub(super) struct BlockDone {
     pub(super) block: Block,
     pub(super) compute: Duration,
     pub(super) inline: Option<Partial>,
+    /// Shards with wrong bits, and which: the right ones are 0.
+    pub(super) wrong: BTreeMap<u32, u64>,
 }
 
 #[derive(Clone, Debug)]

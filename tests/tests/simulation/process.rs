@@ -27,6 +27,8 @@ pub(super) struct Machine {
     /// Results of so many in a thousand blocks ride along inline.
     pub(super) inline: u64,
     pub(super) heartbeat_timeout: Duration,
+    /// So many in a thousand shards come out with wrong bits.
+    pub(super) faulty: u64,
 }
 
 /// Shards that are wrong, the same for all workers.
@@ -321,12 +323,19 @@ impl Process {
         let compute = Duration::MAX;
         let error = "é".repeat(3000);
         let nonsense = [
-            Message::BlockDone(BlockDone { step, block, compute, inline: inline.clone() }),
+            Message::BlockDone(BlockDone {
+                step,
+                block,
+                compute,
+                inline: inline.clone(),
+                wrong: BTreeMap::new(),
+            }),
             Message::BlockDone(BlockDone {
                 step: other,
                 block: Block::of_replica(0),
                 compute,
                 inline,
+                wrong: BTreeMap::new(),
             }),
             Message::Missing { step, block },
             Message::Missing { step: other, block: Block::of_replica(0) },

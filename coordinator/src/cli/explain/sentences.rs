@@ -261,9 +261,17 @@ impl Story<'_> {
     }
 
     fn audits(&mut self) {
-        let Some(audits) = self.account.events.get(&EventKind::Audit) else { return };
-        for event in &audits.first {
+        let account = self.account;
+        for event in account.events.get(&EventKind::Audit).into_iter().flat_map(|it| &it.first) {
             self.complain(format!("Two workers computed differently: {}.", about(event)));
+        }
+        // The last one counts all that were before it, too.
+        let last = |kind| account.events.get(&kind).and_then(|events| events.last.as_ref());
+        if let Some(event) = last(EventKind::Audited) {
+            self.tell(format!("Audited: {}.", on_one_line(&event.detail)));
+        }
+        if let Some(event) = last(EventKind::Unaudited) {
+            self.tell(format!("Not audited: {}.", on_one_line(&event.detail)));
         }
     }
 }

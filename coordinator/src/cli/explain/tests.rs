@@ -236,4 +236,12 @@ fn other_ends_and_other_troubles() {
          space left on the device.",
         "Two workers computed differently: one, 2000-02-29 00:00:05 UTC at step 17: replica 2",
     ]);
+    let case = healthy()
+        .event(EventKind::Audited, None, "2 shards had the same bits on two workers")
+        .event(EventKind::Audited, None, "9 shards had the same bits on two workers")
+        .event(EventKind::Unaudited, None, "1 shard could not be given to a second worker");
+    case.says(&[
+        "Audited: 9 shards had the same bits on two workers.",
+        "Not audited: 1 shard could not be given to a second worker.",
+    ]);
 }

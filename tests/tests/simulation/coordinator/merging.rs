@@ -15,6 +15,8 @@ impl Coordinator {
             format!("{step}: of {replicas} replicas, {covered:?} enter the merge")
         });
         let Some(active) = &mut self.active else { return };
+        let audited = active.answers.are_audited();
+        context.ensure(audited.is_ok(), || format!("{step}: {audited:?}"));
         context.ensure(active.merging.is_none(), || format!("{step} is merged twice at once"));
         active.merging = Some(parts);
         self.pull(context);
@@ -89,6 +91,8 @@ impl Coordinator {
     pub(in super::super) fn merged(&mut self, context: &mut Context, step: StepId) {
         let is_current = self.current().is_some_and(|(current, _)| current == step);
         let Some(active) = self.active.as_mut().filter(|_| is_current) else { return };
+        let in_vain = active.answers.audited_in_vain();
+        context.ensure(in_vain.is_none(), || format!("{step}: {in_vain:?} is wrong, and audited"));
         active.merged += 1;
         active.ready = false;
         active.merging = None;

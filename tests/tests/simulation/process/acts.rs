@@ -113,9 +113,16 @@ impl Process {
         context.ensure(tree.block == block && tree.done.iter().eq(&partial.replicas), || {
             format!("{step} {block} is finished with {:?}", tree.done)
         });
+        let mut wrong = BTreeMap::new();
+        for replica in &partial.replicas {
+            if context.random.chance(self.machine.faulty) {
+                context.faults.fired(Fault::WrongBits);
+                wrong.insert(*replica, context.random.next());
+            }
+        }
         let inline = context.random.chance(self.machine.inline).then_some(partial);
         let compute = Duration::from_micros(context.now - tree.began);
-        let done = BlockDone { step, block, compute, inline };
+        let done = BlockDone { step, block, compute, inline, wrong };
         self.kept.insert((step, block), done.clone());
         if self.history.len() == HISTORY {
             self.history.pop_front();

@@ -1,0 +1,243 @@
+//! Audits: some shards are answered by two processes before their step is
+//! merged, so that the driver can compare the answers.
+//!
+//! The second copy is a block of its own. It is handed out once the first
+//! answer is there: a shard that kills its workers, or fails, is not given to
+//! two for the audit's sake. No audit holds a step up for ever: where no other
+//! process is there, or copies end without an answer, the step goes on without.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use common::id::{AssignmentId, Block, ProcessId, WorkerId};
+
+use super::hands::Assignment;
+use super::share::Candidate;
+use super::step::Step;
+use super::work::How;
+use super::{Action, Scheduler, WorkerNote};
+
+/// Second copies of a shard that are handed out at most.
+const COPIES: u32 = 3;
+
+/// A second copy is taken back when it takes this many times as long as makes
+/// a block slow: longer than any machine that works would need.
+const PATIENCE: u32 = 10;
+
+/// The audited shards of a step.
+#[derive(Debug)]
+pub(super) struct Audit {
+    /// Those that lack an answer.
+    open: BTreeMap<u32, Open>,
+    /// Those of them that have one answer and are in nobody's hands for
+    /// another.
+    due: BTreeSet<u32>,
+}
+
+/// A shard that lacks an answer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Open {
+    /// Who gave the first one.
+    first: Option<ProcessId>,
+    /// Second copies handed out.
+    copies: u32,
+}
+
+impl Audit {
+    pub(super) fn new(audited: Vec<u32>) -> Self {
+        let open = audited.into_iter().map(|replica| (replica, Open::default())).collect();
+        Self { open, due: BTreeSet::new() }
+    }
+
+    /// Whether nothing more is waited for.
+    pub(super) fn is_over(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Whether a shard lacks an answer.
+    pub(super) fn is_open(&self, shard: Block) -> bool {
+        self.open.contains_key(&replica_of(shard))
+    }
+
+    /// Whether a shard waits for somebody to give the second answer.
+    pub(super) fn is_due(&self, shard: Block) -> bool {
+        self.due.contains(&replica_of(shard))
+    }
+
+    /// Takes in that a process has answered these replicas. Gives those that
+    /// two have answered by now.
+    fn answer(&mut self, replicas: std::ops::Range<u32>, process: ProcessId) -> Vec<u32> {
+        let mut answered = Vec::new();
+        for (replica, open) in self.open.range_mut(replicas) {
+            match open.first {
+                None => {
+                    open.first = Some(process);
+                    self.due.insert(*replica);
+                }
+                Some(first) if first == process => {}
+                Some(_) => answered.push(*replica),
+            }
+        }
+        answered.iter().for_each(|replica| self.close(*replica));
+        answered
+    }
+
+    /// Second copies are in nobody's hands any more, whatever came of them.
+    pub(super) fn copies_ended<'a>(&mut self, ended: impl IntoIterator<Item = &'a Assignment>) {
+        for it in ended {
+            if it.is_audit && self.is_open(it.block) {
+                self.due.insert(replica_of(it.block));
+            }
+        }
+    }
+
+    fn handed_out(&mut self, replica: u32) {
+        self.due.remove(&replica);
+        if let Some(open) = self.open.get_mut(&replica) {
+            open.copies += 1;
+        }
+    }
+
+    fn close(&mut self, replica: u32) {
+        self.open.remove(&replica);
+        self.due.remove(&replica);
+    }
+}
+
+/// What is to be done about an audit.
+#[derive(Debug)]
+enum Next {
+    /// Its second copy goes to this worker.
+    HandOut(WorkerId),
+    /// The step goes on without it.
+    GoWithout(&'static str),
+}
+
+impl Scheduler {
+    /// Takes in an answer. Says whether it was the second one of some shard.
+    pub(super) fn answer(&mut self, worker: WorkerId, block: Block) -> bool {
+        let Some(process) = self.members.get(&worker).map(|member| member.process) else {
+            return false;
+        };
+        let Some(step) = self.step_mut() else { return false };
+        let id = step.id;
+        let answered = step.audit.answer(block.replicas(step.replicas), process);
+        let audited =
+            answered.iter().map(|replica| Action::Audited { step: id, replica: *replica });
+        self.actions.extend(audited);
+        !answered.is_empty()
+    }
+
+    /// Hands out the second copies that are due, and goes on without those for
+    /// which there is nobody.
+    pub(super) fn hand_out_audits(&mut self, now: Instant) {
+        let Some(step) = self.step() else { return };
+        let id = step.id;
+        for (replica, next) in self.next_of_audits(step) {
+            match next {
+                Next::HandOut(worker) => {
+                    if let Some(step) = self.step_mut() {
+                        step.audit.handed_out(replica);
+                    }
+                    self.assign(now, worker, Block::of_replica(replica), How::Audit);
+                }
+                Next::GoWithout(reason) => {
+                    if let Some(step) = self.step_mut() {
+                        step.audit.close(replica);
+                    }
+                    self.actions.push_back(Action::Unaudited { step: id, replica, reason });
+                }
+            }
+        }
+    }
+
+    /// Whether something is left to do about audits.
+    pub(super) fn may_hand_out_audits(&self, step: &Step) -> bool {
+        !self.next_of_audits(step).is_empty()
+    }
+
+    fn next_of_audits(&self, step: &Step) -> Vec<(u32, Next)> {
+        if step.audit.due.is_empty() {
+            return Vec::new();
+        }
+        let mut candidates = self.candidates(step);
+        let staying = self.members.values().filter(|member| !member.draining);
+        let staying: BTreeSet<ProcessId> = staying.map(|member| member.process).collect();
+        let is_complete = step.cover.is_complete();
+        let mut next = Vec::new();
+        for replica in &step.audit.due {
+            // What is not done, because its worker was lost since, is first of
+            // all handed out like any other.
+            if !step.cover.covers(Block::of_replica(*replica)) {
+                continue;
+            }
+            let Some(Open { first, copies }) = step.audit.open.get(replica) else { continue };
+            let is_other = |it: &&mut Candidate| {
+                let member = self.members.get(&it.worker);
+                member.is_some_and(|member| Some(member.process) != *first)
+            };
+            if *copies >= COPIES {
+                if is_complete {
+                    let reason = "the workers that had it for a second time gave no answer";
+                    next.push((*replica, Next::GoWithout(reason)));
+                }
+            } else if let Some(candidate) =
+                candidates.iter_mut().filter(is_other).min_by_key(|it| it.done_at())
+            {
+                candidate.load += 1;
+                next.push((*replica, Next::HandOut(candidate.worker)));
+            } else if is_complete && staying.iter().all(|process| Some(*process) == *first) {
+                next.push((*replica, Next::GoWithout("there is no second worker")));
+            }
+        }
+        next
+    }
+
+    /// When the next second copy has taken too long.
+    pub(super) fn audit_deadline(&self) -> Option<Instant> {
+        self.second_copies().map(|(_, overdue_at)| overdue_at).min()
+    }
+
+    /// Takes second copies back that have taken too long.
+    pub(super) fn end_overdue_audits(&mut self, now: Instant) {
+        let overdue = self.second_copies().filter(|(_, overdue_at)| *overdue_at <= now);
+        let overdue: Vec<AssignmentId> = overdue.map(|(id, _)| id).collect();
+        for assignment in &overdue {
+            let Some(worker) = self.step().and_then(|step| step.hands.get(*assignment)) else {
+                continue;
+            };
+            let worker = worker.worker;
+            let Some(Assignment { block, since, .. }) = self.remove_assignment(worker, *assignment)
+            else {
+                continue;
+            };
+            self.actions.push_back(Action::Revoke { worker, assignment: *assignment });
+            if let Some(member) = self.members.get_mut(&worker) {
+                member.stalled = true;
+            }
+            self.release(block);
+            let seconds = now.duration_since(since).as_secs_f64();
+            let detail = format!("1 shard, replica {block}, audited, after {seconds:.1} s");
+            self.note(worker, WorkerNote::Slow, detail);
+        }
+        if !overdue.is_empty() {
+            self.hand_out(now);
+        }
+    }
+
+    /// The second copies in workers' hands, and when each has taken too long.
+    fn second_copies(&self) -> impl Iterator<Item = (AssignmentId, Instant)> {
+        let step = self.step().filter(|step| !step.audit.is_over());
+        let copies = step.map(|step| {
+            let paces = self.paces();
+            let copies = step.hands.iter().filter(|(_, it)| it.is_audit);
+            copies.map(move |(id, it)| (id, it.since + PATIENCE * self.patience(step, &paces, it)))
+        });
+        copies.into_iter().flatten()
+    }
+}
+
+/// The replica of a block that has only one.
+fn replica_of(shard: Block) -> u32 {
+    shard.start() as u32
+}

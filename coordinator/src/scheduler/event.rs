@@ -1,0 +1,278 @@
+//! What the scheduler is told, and what it wants done.
+
+use std::time::Duration;
+
+use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
+
+use super::Gathering;
+
+/// What the scheduler is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A worker has shaken hands.
+    WorkerJoined {
+        /// Its id, new for every connection.
+        worker: WorkerId,
+        /// Its process: the same after a reconnect.
+        process: ProcessId,
+        /// Shards that it runs at the same time.
+        slots: u32,
+    },
+    /// Any bytes came from the worker.
+    WorkerHeard {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A heartbeat's news of one running assignment.
+    Progress {
+        /// The worker.
+        worker: WorkerId,
+        /// The assignment.
+        assignment: AssignmentId,
+        /// Replicas that are running right now.
+        running: Vec<u32>,
+        /// Shards finished.
+        shards_done: u32,
+    },
+    /// The worker takes no more work.
+    WorkerDraining {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// The worker's connection is gone.
+    WorkerGone {
+        /// The worker.
+        worker: WorkerId,
+        /// Whether it said goodbye. If not, it crashed as far as anyone knows,
+        /// unless its process comes back.
+        goodbye: bool,
+    },
+    /// The worker gives an assignment back unfinished.
+    HandedBack {
+        /// The worker.
+        worker: WorkerId,
+        /// The assignment.
+        assignment: AssignmentId,
+    },
+    /// A run to queue.
+    RunSubmitted {
+        /// The run.
+        run: RunId,
+        /// Workers to wait for before it starts.
+        min_workers: u32,
+        /// What its first step waits for, where workers may have finished
+        /// some of it.
+        gathering: Option<Gathering>,
+    },
+    /// A run is cancelled.
+    RunCancelled {
+        /// The run.
+        run: RunId,
+    },
+    /// The state of the next step of the active run is ready: its shards may
+    /// be handed out.
+    StepReady {
+        /// The step.
+        step: StepId,
+        /// Its shards.
+        replicas: u32,
+        /// Those of them that two processes are to answer, in order.
+        audited: Vec<u32>,
+    },
+    /// A worker has opened the run, and has said what it kept of it.
+    RunOpened {
+        /// The worker.
+        worker: WorkerId,
+        /// The run.
+        run: RunId,
+    },
+    /// A worker has finished a block (or offers it again after a reconnect).
+    BlockDone {
+        /// The worker.
+        worker: WorkerId,
+        /// The step.
+        step: StepId,
+        /// The block.
+        block: Block,
+        /// Whether the partial came along: the worker's loss cannot lose it.
+        inline: bool,
+        /// Time it took.
+        compute: Duration,
+    },
+    /// A shard failed on a worker.
+    ShardFailed {
+        /// The worker.
+        worker: WorkerId,
+        /// The assignment.
+        assignment: AssignmentId,
+        /// The replica.
+        replica: u32,
+        /// Whether trying again cannot help.
+        fatal: bool,
+        /// What went wrong.
+        error: String,
+    },
+    /// A partial that was to be pulled is not there.
+    PartialMissing {
+        /// The worker.
+        worker: WorkerId,
+        /// The step.
+        step: StepId,
+        /// The block.
+        block: Block,
+    },
+    /// The step's partials are merged.
+    StepMerged {
+        /// The step.
+        step: StepId,
+    },
+    /// The active run has no further step, or the driver has given it up.
+    RunEnded {
+        /// The run.
+        run: RunId,
+    },
+}
+
+/// A block of a complete step, and where its partial is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The block.
+    pub block: Block,
+    /// The worker that keeps the partial; `None` where it came inline.
+    pub holder: Option<WorkerId>,
+}
+
+/// What the scheduler wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// The run is active: prepare it and say [`Event::StepReady`] for its
+    /// first step.
+    StartRun {
+        /// The run.
+        run: RunId,
+    },
+    /// Hand a block to a worker.
+    Assign {
+        /// The worker.
+        worker: WorkerId,
+        /// The assignment.
+        assignment: AssignmentId,
+        /// The step.
+        step: StepId,
+        /// The block.
+        block: Block,
+    },
+    /// Tell a worker that an assignment is no longer needed.
+    Revoke {
+        /// The worker.
+        worker: WorkerId,
+        /// The assignment.
+        assignment: AssignmentId,
+    },
+    /// Keep (`true`) or drop (`false`) the partial of a block that came
+    /// inline. Said once for every inline [`Event::BlockDone`], before any
+    /// other action that follows from it. It judges the message that has just
+    /// come, never one that was kept before: what was kept stays until its
+    /// step is merged or its run ends, because [`Action::Merge`] may name it.
+    Inline {
+        /// The step.
+        step: StepId,
+        /// The block.
+        block: Block,
+        /// The verdict.
+        keep: bool,
+    },
+    /// All shards are done: merge these partials, which cover every replica
+    /// exactly once, in replica order. If said again for the same step, a
+    /// holder was lost in between: go on with the new parts from where the
+    /// merge stands.
+    Merge {
+        /// The step.
+        step: StepId,
+        /// The parts.
+        parts: Vec<Part>,
+    },
+    /// Stop merging this step: a holder was lost. [`Action::Merge`] follows
+    /// when the step is complete again.
+    PauseMerge {
+        /// The step.
+        step: StepId,
+    },
+    /// The worker is lost: close its connection.
+    Disconnect {
+        /// The worker.
+        worker: WorkerId,
+        /// Why, for the log.
+        reason: String,
+    },
+    /// The run has failed. It is no longer active; no `RunEnded` is needed.
+    FailRun {
+        /// The run.
+        run: RunId,
+        /// Which shard, which error, what to do.
+        reason: String,
+        /// The shard that failed it, if one did.
+        shard: Option<(StepId, u32)>,
+    },
+    /// The cancelled run is no longer queued or active.
+    RunCancelled {
+        /// The run.
+        run: RunId,
+    },
+    /// A partial was taken that its worker had finished before it lost its
+    /// connection: these shards are not computed again.
+    Offered {
+        /// The run.
+        run: RunId,
+        /// The worker.
+        worker: WorkerId,
+        /// The block.
+        block: Block,
+    },
+    /// A shard that is audited was answered by two processes.
+    Audited {
+        /// The step.
+        step: StepId,
+        /// The shard.
+        replica: u32,
+    },
+    /// A shard was to be audited, and the step goes on without.
+    Unaudited {
+        /// The step.
+        step: StepId,
+        /// The shard.
+        replica: u32,
+        /// Why.
+        reason: &'static str,
+    },
+    /// Something that a person may want to know of a worker in the active run.
+    Note {
+        /// The run.
+        run: RunId,
+        /// The worker.
+        worker: WorkerId,
+        /// What happened.
+        what: WorkerNote,
+        /// More, in a sentence.
+        detail: String,
+    },
+}
+
+/// What happened to a worker during a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerNote {
+    /// It joined.
+    Joined,
+    /// It left, by its own will.
+    Left,
+    /// It was lost: its blocks go elsewhere.
+    Lost,
+    /// It is slow: a block of it is run twice.
+    Slow,
+    /// A shard failed on it.
+    Failed,
+    /// What it had to do goes to others.
+    Reassigned,
+    /// What it has done was done already.
+    Duplicate,
+}
