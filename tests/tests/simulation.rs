@@ -161,6 +161,8 @@ fn planted_bugs_are_caught() {
         Plant::LostBlockForgotten,
         Plant::MergeEarly,
         Plant::SilenceForgiven,
+        Plant::AuditSkipped,
+        Plant::AuditByOne,
     ];
     for plant in plants {
         let (seed, broken) = caught(plant).unwrap_or_else(|| panic!("{plant:?} was not caught"));

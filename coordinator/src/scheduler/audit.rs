@@ -12,6 +12,7 @@ use std::time::Instant;
 use common::id::{AssignmentId, Block, ProcessId, WorkerId};
 
 use super::hands::Assignment;
+use super::planted::Plant;
 use super::share::Candidate;
 use super::step::Step;
 use super::work::How;
@@ -119,6 +120,8 @@ impl Scheduler {
         let Some(process) = self.members.get(&worker).map(|member| member.process) else {
             return false;
         };
+        // A planted bug: whoever answers is taken for somebody else.
+        let process = if self.has(Plant::AuditByOne) { ProcessId(worker.0) } else { process };
         let Some(step) = self.step_mut() else { return false };
         let id = step.id;
         let answered = step.audit.answer(block.replicas(step.replicas), process);

@@ -14,6 +14,10 @@ pub enum Plant {
     MergeEarly,
     /// Silence never makes a worker lost.
     SilenceForgiven,
+    /// The merge does not wait for audits.
+    AuditSkipped,
+    /// Two answers of one process are taken for an audit.
+    AuditByOne,
 }
 
 impl Scheduler {

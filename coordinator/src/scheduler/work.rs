@@ -357,8 +357,11 @@ impl Scheduler {
 
     fn merge_if_complete(&mut self) {
         let early = self.has(Plant::MergeEarly);
+        let skips = self.has(Plant::AuditSkipped);
         let Some(step) = self.step_mut() else { return };
-        let is_due = step.is_complete() || (early && step.cover.parts().count() > 0);
+        let is_due = step.is_complete()
+            || (skips && step.cover.is_complete())
+            || (early && step.cover.parts().count() > 0);
         if is_due && step.merge != Merge::UnderWay {
             step.merge = Merge::UnderWay;
             let (id, parts) = (step.id, step.cover.parts().collect());
