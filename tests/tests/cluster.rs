@@ -2,12 +2,18 @@
 
 use std::process::Command;
 
+use common::dataset::Dataset;
 use common::model::Registry;
 use common::model::kernel::Isa;
 use common::model::spiking::{ABOUT, Spiking};
+use common::plan::RunPlan;
+use common::spec::RunSpec;
+use nix::sys::signal::Signal;
 use tests::binaries;
 use tests::cluster::Cluster;
 use tests::expected;
+
+use crate::commands::{alone, text};
 
 pub(crate) const SOFTMAX: &str = r#"
 model = "softmax"
@@ -66,6 +72,31 @@ fn any_number_of_workers_and_slots_gives_the_same_bits() {
                 assert_eq!(client.finish(), *expected, "{workers} workers of {slots} slots");
             }
         }
+    }
+}
+
+#[test]
+fn an_audit_changes_no_bit_and_is_told_of() {
+    let audited = format!("audit = 0.5\n{SOFTMAX}");
+    let spec = RunSpec::from_toml(&audited).unwrap();
+    let data = Dataset::load(&spec.dataset).unwrap();
+    let plan =
+        RunPlan::new(&spec, data.train.manifest().examples, data.test.manifest().examples).unwrap();
+    let steps = (0..plan.steps()).filter_map(|index| plan.step(index));
+    let shards: usize = steps.map(|step| plan.audited(&step).len()).sum();
+    let expected = expected::digest(SOFTMAX);
+    for (workers, told) in [
+        (3, format!("Audited: {shards} shards had the same bits on two workers.")),
+        (1, format!("Not audited: {shards} shards could not be given to a second worker.")),
+    ] {
+        let mut cluster = Cluster::start().with_workers(workers, 1);
+        assert_eq!(cluster.submit_when(&audited, workers).finish(), expected);
+        // Its history is whole once it has ended.
+        cluster.coordinator.signal(Signal::SIGTERM);
+        cluster.coordinator.wait();
+        let runs = cluster.runs().to_str().expect("a plain path");
+        let output = alone(&["explain", "1", "--runs", runs]);
+        assert!(text(&output.stdout).contains(&told), "{told}: {}", text(&output.stdout));
     }
 }
 

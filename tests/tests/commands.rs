@@ -24,7 +24,7 @@ source = "digits"
 "#;
 
 /// A run whose weights are beyond f32 within a few rounds.
-const DIVERGING: &str = r#"
+pub(crate) const DIVERGING: &str = r#"
 model = "mlp"
 replicas = 8
 batch_size = 10

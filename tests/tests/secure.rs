@@ -4,11 +4,14 @@
 //! - `callers`: what workers and clients say who have the wrong keys, and how
 //!   they end.
 //! - `crowd`: runs go on and workers get in, however many stand at the door.
+//! - `liars`: what becomes of those who have keys and do not say what they
+//!   computed.
 //! - `raw`: a peer that does with TLS whatever it likes.
 
 mod attacks;
 mod callers;
 mod crowd;
+mod liars;
 mod raw;
 
 use std::path::{Path, PathBuf};

@@ -140,6 +140,14 @@ async fn lost_workers_change_no_bit() {
 }
 
 #[tokio::test]
+async fn audits_change_no_bit() {
+    for (size, workers, mortal) in [("", 1, 0), ("", 3, 2), (BIG, 2, 0), (BIG, 2, 2)] {
+        let spec = RunSpec { audit: 1.0, ..toy::labelling_spec(size) };
+        check_run(&spec, Config::default(), workers, mortal).await;
+    }
+}
+
+#[tokio::test]
 async fn labels_are_those_of_the_reference() {
     for size in ["", BIG] {
         for (workers, mortal) in [(1, 0), (3, 0), (1, 2)] {

@@ -1,0 +1,180 @@
+//! Workers with keys that do not say what they computed, and what becomes of
+//! their runs. Each is a worker whose words are bent on their way.
+
+use bytes::{Bytes, BytesMut};
+use common::digest::Digest;
+use common::keys::{Keys, Member};
+use common::limits::FRAME_BYTES;
+use common::wire::codec::{self, FrameReader};
+use common::wire::message::{BlockDone, FromWorker};
+use common::wire::tls::CallerTls;
+use tests::client::Client;
+use tests::expected;
+use tests::logged::Logged;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+
+use super::{KeyFiles, coordinator, text};
+use crate::cluster::SOFTMAX;
+use crate::commands::DIVERGING;
+
+/// What a liar says in place of a finished block.
+type Lie = fn(BlockDone) -> Vec<BlockDone>;
+
+/// What must come of a lie.
+enum Outcome {
+    /// The run fails, and says all of this.
+    Fails(&'static [&'static str]),
+    /// The run ends in the right bits, and the log says this of the liar.
+    TurnedAway(&'static str),
+}
+
+/// The first bits of all that is digested differ, in all shards.
+fn wrong_bits(mut done: BlockDone) -> Vec<BlockDone> {
+    let other = |digest: Digest| Digest::of(&digest.0);
+    done.digest = other(done.digest);
+    done.shards.iter_mut().for_each(|shard| shard.digest = other(shard.digest));
+    vec![done]
+}
+
+/// What the other worker was given, beside what it was given itself.
+fn not_its_own(done: BlockDone) -> Vec<BlockDone> {
+    let mut claimed = done.clone();
+    claimed.block.index ^= 1;
+    vec![claimed, done]
+}
+
+/// No lie.
+fn as_it_is(done: BlockDone) -> Vec<BlockDone> {
+    vec![done]
+}
+
+/// A number that is none, in the partial that rides along.
+fn not_a_number(mut done: BlockDone) -> Vec<BlockDone> {
+    let mut inline = BytesMut::from(&done.inline[..]);
+    let end = inline.len();
+    if end > 4 {
+        inline[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    }
+    done.inline = inline.freeze();
+    vec![done]
+}
+
+#[test]
+fn a_worker_that_lies_is_found_or_turned_away() {
+    let audited = format!("audit = 1.0\n{SOFTMAX}");
+    let rows: [(&str, Lie, &str, Outcome); 4] = [
+        (
+            "wrong bits",
+            wrong_bits,
+            &audited,
+            Outcome::Fails(&[
+                "replica ",
+                "of run 1 step 0 gave ",
+                " on worker honest",
+                " on worker liar",
+                "`coordinator replay 1 --round 1 --replica ",
+            ]),
+        ),
+        (
+            "shards that it was not given",
+            not_its_own,
+            SOFTMAX,
+            Outcome::TurnedAway("of run 1 step 0, which it was not given"),
+        ),
+        (
+            "what is no number, as computed",
+            as_it_is,
+            DIVERGING,
+            Outcome::Fails(&[
+                "replica ",
+                "run 1 step ",
+                "tensor `",
+                "`coordinator replay 1 --round ",
+            ]),
+        ),
+        ("what is no number", not_a_number, SOFTMAX, Outcome::TurnedAway("finite")),
+    ];
+    for (name, lie, spec, outcome) in rows {
+        let files = KeyFiles::new();
+        let keys = files.new_cluster("cluster.pem");
+        let (mut coordinator, address) = coordinator(&keys);
+        let (runtime, between) = liar(&keys, &address, lie);
+        let flags = ["--keys", text(keys.path())];
+        let mut honest = Logged::worker("honest", &address, &flags);
+        let mut lying = Logged::worker("liar", &between, &[]);
+        let flags = [&["--coordinator", &address, "--min-workers", "2"][..], &flags].concat();
+        let mut client = Client::start(spec, &flags);
+        match outcome {
+            Outcome::Fails(words) => {
+                let failed = client.wait_for("failed");
+                let reason = failed["reason"].as_str().expect("a reason");
+                println!("{name}: {reason}");
+                let missing = words.iter().find(|words| !reason.contains(**words));
+                assert_eq!(missing, None, "{name}: {reason}");
+                assert_eq!(client.wait().code(), Some(3), "{name}");
+            }
+            Outcome::TurnedAway(words) => {
+                assert_eq!(client.finish(), expected::digest(spec), "{name}");
+                let is_it = |line: &serde_json::Value| {
+                    line["message"].as_str().is_some_and(|text| text.contains(words))
+                };
+                let said = coordinator.log.wait_for(is_it).expect("the liar is turned away");
+                println!("{name}: {}", said["message"]);
+            }
+        }
+        lying.leave();
+        honest.leave();
+        coordinator.leave();
+        drop(runtime);
+    }
+}
+
+/// Stands between a worker without keys and its coordinator, shows a worker's
+/// certificate there, and lies of the first blocks that the worker finishes on
+/// its first connection. Gives where it listens.
+fn liar(keys: &Keys, address: &str, lie: Lie) -> (Runtime, String) {
+    let tls = CallerTls::new(keys, Member::Worker).expect("keys of a worker");
+    let runtime = Runtime::new().expect("a runtime");
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
+    let between = listener.local_addr().expect("it is bound").to_string();
+    let address = address.to_owned();
+    runtime.spawn(async move {
+        let mut lie = Some(lie);
+        while let Ok((worker, _)) = listener.accept().await {
+            let Ok(coordinator) = TcpStream::connect(&address).await else { return };
+            let Ok((from_coordinator, to_coordinator)) = tls.secure(coordinator).await else {
+                return;
+            };
+            let (from_worker, to_worker) = worker.into_split();
+            // Whichever direction ends first ends the connection.
+            tokio::select! {
+                () = carry(from_worker, to_coordinator, lie.take()) => {}
+                () = carry(from_coordinator, to_worker, None) => {}
+            }
+        }
+    });
+    (runtime, between)
+}
+
+/// Carries frames, and bends those that say that a block is done.
+async fn carry(from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, lie: Option<Lie>) {
+    let mut frames = FrameReader::new(from, FRAME_BYTES);
+    while let Ok(Some(content)) = frames.next().await {
+        let bytes = match (lie, codec::decode(&content)) {
+            (Some(lie), Ok(FromWorker::BlockDone(done))) => {
+                let said = lie(done).into_iter().map(FromWorker::BlockDone);
+                said.map(|message| bytes_of(codec::encode(message))).collect::<Vec<_>>().concat()
+            }
+            _ => [&(content.len() as u32).to_be_bytes()[..], &content].concat(),
+        };
+        if to.write_all(&bytes).await.is_err() || to.flush().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn bytes_of(frame: codec::Frame) -> Bytes {
+    [frame.head, frame.body].concat().into()
+}
