@@ -14,7 +14,8 @@
 //! | `outbox` | what waits to be sent: control before data |
 //! | `liveness` | who is heard, and who no longer |
 //! | `engine` | the one loop: events in, the scheduler's actions out |
-//! | `worker`, `client` | what is made of their messages; the life of a run |
+//! | `worker`, `client` | what is made of their messages |
+//! | `lifecycle` | a run starts, ends, and is forgotten |
 //! | `upload`, `submitted`, `store` | submissions on their way in; chunks of examples |
 //! | `run`, `active`, `shards`, `clock` | what is remembered of a run; the active one |
 //! | `durable`, `history`, `recorder` | what is written to the runs folder, and when |
@@ -31,6 +32,7 @@ mod door;
 mod durable;
 mod engine;
 mod history;
+mod lifecycle;
 mod liveness;
 mod merge;
 mod outbox;

@@ -11,26 +11,14 @@ use common::wire::handshake::BUILD;
 use common::wire::message::{FromClient, RunEvent, Status, ToClient};
 use tracing::{debug, info, warn};
 
-use super::active::ActiveRun;
 use super::connection::{ClientId, Link, Peer, Room};
 use super::engine::{Engine, Event};
 use super::outbox::Transfer;
-use super::run::{OLD_EVENTS, Phase, Restart, Run};
+use super::run::{Phase, Run};
 use super::upload::Upload;
 use super::worker::Worker;
 use crate::runs::{RunsError, RunsFolder};
 use crate::scheduler::{self, WorkerNote};
-
-/// Final states of ended runs that are kept to be fetched.
-const KEPT_STATES: usize = 8;
-
-/// Bytes of kept final states together; the last one is kept whatever its
-/// size.
-const KEPT_STATE_BYTES: u64 = 1 << 30;
-
-/// Ended runs whose events are all kept; of those that ended before, only the
-/// last few.
-pub(super) const RUNS_WITH_EVENTS: usize = 16;
 
 /// A final state that was read for a client, and its spec; nothing where it is
 /// not there any more.
@@ -272,161 +260,6 @@ impl Engine {
             _ => debug!("run {run}: worker {worker} {what}: {detail}"),
         }
         self.publish(run, RunEvent::Worker { run, worker, what: what.into(), detail });
-    }
-
-    /// Makes a queued run the active one.
-    pub(super) fn start_run(&mut self, run: RunId) {
-        let Some(started) = self.runs.get_mut(&run) else { return };
-        let (Some(submission), Some(state)) = (started.submission.clone(), started.state.take())
-        else {
-            return;
-        };
-        started.phase = Phase::Running;
-        if let (Some(log_by), Some(filter)) = (self.config.log_by, &started.settings.log_level)
-            && let Err(error) = log_by(Some(filter))
-        {
-            warn!("run {run}: {error}");
-        }
-        let freed = std::mem::take(&mut started.reserved);
-        let (round, rounds) = (started.round, started.rounds);
-        let restart = started.restart.take();
-        let is_told = std::mem::replace(&mut started.is_told_of, true);
-        self.store.unreserve(freed);
-        info!("run {run} starts: model {}, {rounds} rounds", submission.model_name);
-        if !is_told {
-            let (model, workers) = (submission.model_name.clone(), self.workers.len() as u32);
-            let state_bytes = state.bytes();
-            self.publish(run, RunEvent::Started { run, model, rounds, state_bytes, workers });
-        }
-        if restart.is_some() && !submission.is_replay {
-            let step = restart.as_ref().map_or(0, |restart| restart.step);
-            self.record_resumed(run, step, round);
-            self.publish(run, RunEvent::Resumed { run, round, rounds });
-        }
-        let goes_on = restart.is_some();
-        let Restart { step, progress, .. } = restart.unwrap_or_default();
-        self.active = ActiveRun::new(run, submission, state, step, &progress, self.now);
-        match &mut self.active {
-            Some(active) if active.is_done() => self.digest(run),
-            Some(active) => {
-                active.goes_on = goes_on && active.is_kept();
-                active.is_first_step = active.goes_on;
-                let (is_first_step, ready) = (active.is_first_step, active.step_ready());
-                if is_first_step {
-                    self.open_everywhere();
-                }
-                self.pending.push_back(ready);
-            }
-            None => {
-                self.fail_run(run, "its plan has no steps".into());
-                self.pending.push_back(scheduler::Event::RunEnded { run });
-            }
-        }
-    }
-
-    /// Opens the active run at all workers, who may have kept some of it.
-    fn open_everywhere(&mut self) {
-        let Some(active) = &self.active else { return };
-        let (run, open) = (active.run, active.open.clone());
-        let workers: Vec<WorkerId> = self.workers.keys().copied().collect();
-        for worker in workers {
-            if let Some(about) = self.workers.get_mut(&worker) {
-                about.run = Some(run);
-            }
-            self.send_worker_frame(worker, open.clone());
-        }
-    }
-
-    /// Ends a run that was cancelled.
-    pub(super) fn cancel_run(&mut self, run: RunId) {
-        info!("run {run} is cancelled");
-        self.end_run(run, Phase::Cancelled, RunEvent::Cancelled { run });
-    }
-
-    /// Ends a run with its last event, and lets go of all that it held.
-    pub(super) fn end_run(&mut self, run: RunId, phase: Phase, event: RunEvent) {
-        let Some(ended) = self.runs.get_mut(&run) else { return };
-        if ended.phase.is_over() {
-            return;
-        }
-        if phase != Phase::Finished && self.active.as_ref().is_some_and(|it| it.run == run) {
-            self.save_what_is_there();
-        }
-        let Some(ended) = self.runs.get_mut(&run) else { return };
-        ended.phase = phase;
-        if phase != Phase::Finished {
-            ended.state = None;
-        }
-        let (submission, freed) = (ended.submission.take(), std::mem::take(&mut ended.reserved));
-        self.store.unreserve(freed);
-        if let Some(submission) = submission {
-            ended.final_spec = ended.state.is_some().then(|| submission.text.clone());
-            self.store.release(&submission.train);
-            self.store.release(&submission.test);
-        }
-        let reason = match &event {
-            RunEvent::Failed { reason, .. } => Some(reason.clone()),
-            _ => None,
-        };
-        self.record_audits(run);
-        self.record_end(run, phase, &event);
-        self.keep_outcome(run, phase, reason);
-        self.publish(run, event);
-        if let Some(ended) = self.runs.get_mut(&run) {
-            ended.followers.clear();
-        }
-        if self.active.as_ref().is_some_and(|active| active.run == run) {
-            self.active = None;
-            self.advance = false;
-            let has_filter = |run: &Run| run.settings.log_level.is_some();
-            if self.runs.get(&run).is_some_and(has_filter)
-                && let Some(log_by) = self.config.log_by
-                && let Err(error) = log_by(None)
-            {
-                warn!("run {run}: {error}");
-            }
-            self.close_run(run);
-        }
-        self.forget_old_runs();
-        self.publish_queued();
-    }
-
-    /// Tells all workers that a run is over.
-    fn close_run(&mut self, run: RunId) {
-        let frame = encode(common::wire::message::ToWorker::CloseRun { run });
-        let mut told = Vec::new();
-        for (worker, about) in &mut self.workers {
-            about.assignments.retain(|_, (step, _)| step.run != run);
-            if about.run == Some(run) {
-                about.link.outbox.drop_run(run);
-                told.push(*worker);
-                (about.run, about.base) = (None, None);
-            }
-        }
-        for worker in told {
-            self.send_worker_frame(worker, frame.clone());
-        }
-    }
-
-    /// Bounds what is remembered of runs that are over.
-    pub(super) fn forget_old_runs(&mut self) {
-        let mut bytes = 0;
-        let over = self.runs.values_mut().rev().filter(|run| run.phase.is_over());
-        for (age, run) in over.enumerate() {
-            if age >= RUNS_WITH_EVENTS {
-                let old = run.events.len().saturating_sub(OLD_EVENTS);
-                run.events.drain(..old);
-            }
-            bytes += run.state.as_ref().map_or(0, |state| state.bytes());
-            if age >= KEPT_STATES || (age > 0 && bytes > KEPT_STATE_BYTES) {
-                (run.state, run.final_spec) = (None, None);
-            }
-        }
-        while self.runs.len() > limits::RUNS {
-            let oldest = self.runs.values().find(|run| run.phase.is_over()).map(|run| run.id);
-            let Some(oldest) = oldest else { return };
-            self.runs.remove(&oldest);
-        }
     }
 }
 

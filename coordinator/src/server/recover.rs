@@ -17,10 +17,10 @@ use common::wire::message::RunEvent;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use super::client::RUNS_WITH_EVENTS;
 use super::durable::{Durable, RunsConfig};
 use super::engine::{Engine, Event};
 use super::history::run_row;
+use super::lifecycle::RUNS_WITH_EVENTS;
 use super::recorder::Recorder;
 use super::run::{Phase, Restart, Run, Submission};
 use super::upload::make_model;
