@@ -110,7 +110,7 @@ fn a_shard_that_kills_for_memory_fails_its_run_at_the_crash_limit() {
     let flags = ["--coordinator", &address];
     let mut client = Client::start_by(greedy_as("coordinator"), GREEDY, &flags);
     let reason = client.wait_for("failed")["reason"].to_string();
-    assert!(reason.contains("1 workers died while replica 0 was running on them"), "{reason}");
+    assert!(reason.contains("1 worker died while replica 0 was running there"), "{reason}");
     assert_eq!((client.wait().code(), group.kills()), (Some(3), 1));
     let text = explain(coordinator);
     assert!(text.contains("killed for that. Give it more memory"), "{text}");

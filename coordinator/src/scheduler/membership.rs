@@ -219,10 +219,11 @@ impl Scheduler {
         let over = step.trouble.iter().filter(|(_, it)| it.crashes() >= limit);
         let guilty: Vec<u32> = over.map(|(replica, _)| *replica).collect();
         let Some(first) = guilty.first().copied() else { return false };
+        let workers = if limit == 1 { "1 worker".into() } else { format!("{limit} workers") };
         let reason = format!(
-            "{}: {limit} workers died while replica {} was running on them, so the shard is taken \
-             to be what kills them; look into the last log lines of those workers (out of \
-             memory? a crash in the model?), then submit the run again",
+            "{}: {workers} died while replica {} was running there, so the shard is taken to be \
+             what kills them; look into their last log lines (out of memory? a crash in the \
+             model?), then submit the run again",
             step.id,
             guilty.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
         );
