@@ -24,8 +24,8 @@ impl Engine {
         };
         if active.unaudited == 0 {
             warn!(
-                "replica {replica} of {step} is not audited: {reason}; the run goes on, and says \
-                 at its end how many were not"
+                "replica {replica} of {step} is not audited: {reason}; the run goes on, and \
+                 `coordinator explain` says at its end how many were not"
             );
         }
         active.unaudited += 1;
