@@ -25,6 +25,16 @@ const COPIES: u32 = 3;
 /// a block slow: longer than any machine that works would need.
 const PATIENCE: u32 = 10;
 
+/// Second copies that a process is given in one step at most. It keeps what it
+/// answers until the step is merged, and offers all of it after a reconnect:
+/// so many leave room in the queues.
+const COPIES_OF_PROCESS: u32 = 256;
+
+/// Why a step goes on without an answer.
+const NOBODY: &str = "there is no second worker";
+const NO_ROOM: &str = "all other workers have as many second copies in this step as they may";
+const SILENCE: &str = "the workers that had it for a second time gave no answer";
+
 /// The audited shards of a step.
 #[derive(Debug)]
 pub(super) struct Audit {
@@ -33,6 +43,8 @@ pub(super) struct Audit {
     /// Those of them that have one answer and are in nobody's hands for
     /// another.
     due: BTreeSet<u32>,
+    /// Second copies that each process was given.
+    given: BTreeMap<ProcessId, u32>,
 }
 
 /// A shard that lacks an answer.
@@ -47,7 +59,7 @@ struct Open {
 impl Audit {
     pub(super) fn new(audited: Vec<u32>) -> Self {
         let open = audited.into_iter().map(|replica| (replica, Open::default())).collect();
-        Self { open, due: BTreeSet::new() }
+        Self { open, due: BTreeSet::new(), given: BTreeMap::new() }
     }
 
     /// Whether nothing more is waited for.
@@ -92,8 +104,14 @@ impl Audit {
         }
     }
 
-    fn handed_out(&mut self, replica: u32) {
+    /// Second copies that a process may still be given.
+    fn room(&self, process: ProcessId) -> u32 {
+        COPIES_OF_PROCESS.saturating_sub(self.given.get(&process).copied().unwrap_or(0))
+    }
+
+    fn handed_out(&mut self, replica: u32, process: ProcessId) {
         self.due.remove(&replica);
+        *self.given.entry(process).or_default() += 1;
         if let Some(open) = self.open.get_mut(&replica) {
             open.copies += 1;
         }
@@ -139,8 +157,11 @@ impl Scheduler {
         for (replica, next) in self.next_of_audits(step) {
             match next {
                 Next::HandOut(worker) => {
+                    let Some(process) = self.members.get(&worker).map(|it| it.process) else {
+                        continue;
+                    };
                     if let Some(step) = self.step_mut() {
-                        step.audit.handed_out(replica);
+                        step.audit.handed_out(replica, process);
                     }
                     self.assign(now, worker, Block::of_replica(replica), How::Audit);
                 }
@@ -163,9 +184,14 @@ impl Scheduler {
         if step.audit.due.is_empty() {
             return Vec::new();
         }
-        let mut candidates = self.candidates(step);
+        // Second copies that each process may still be given.
         let staying = self.members.values().filter(|member| !member.draining);
-        let staying: BTreeSet<ProcessId> = staying.map(|member| member.process).collect();
+        let mut room: BTreeMap<ProcessId, u32> =
+            staying.map(|member| (member.process, step.audit.room(member.process))).collect();
+        let process_of = |it: Candidate| Some((it, self.members.get(&it.worker)?.process));
+        let mut candidates: Vec<(Candidate, ProcessId)> =
+            self.candidates(step).into_iter().filter_map(process_of).collect();
+        candidates.retain(|(_, process)| room.get(process).is_some_and(|room| *room > 0));
         let is_complete = step.cover.is_complete();
         let mut next = Vec::new();
         for replica in &step.audit.due {
@@ -175,22 +201,32 @@ impl Scheduler {
                 continue;
             }
             let Some(Open { first, copies }) = step.audit.open.get(replica) else { continue };
-            let is_other = |it: &&mut Candidate| {
-                let member = self.members.get(&it.worker);
-                member.is_some_and(|member| Some(member.process) != *first)
-            };
-            if *copies >= COPIES {
-                if is_complete {
-                    let reason = "the workers that had it for a second time gave no answer";
-                    next.push((*replica, Next::GoWithout(reason)));
+            let is_other = |process: &ProcessId| Some(*process) != *first;
+            let found = candidates.iter_mut().filter(|(_, process)| is_other(process));
+            match found.min_by_key(|(candidate, _)| candidate.done_at()) {
+                _ if *copies >= COPIES => {
+                    if is_complete {
+                        next.push((*replica, Next::GoWithout(SILENCE)));
+                    }
                 }
-            } else if let Some(candidate) =
-                candidates.iter_mut().filter(is_other).min_by_key(|it| it.done_at())
-            {
-                candidate.load += 1;
-                next.push((*replica, Next::HandOut(candidate.worker)));
-            } else if is_complete && staying.iter().all(|process| Some(*process) == *first) {
-                next.push((*replica, Next::GoWithout("there is no second worker")));
+                Some((candidate, process)) => {
+                    candidate.load += 1;
+                    next.push((*replica, Next::HandOut(candidate.worker)));
+                    let process = *process;
+                    if let Some(room) = room.get_mut(&process) {
+                        *room -= 1;
+                    }
+                    candidates.retain(|(_, it)| room.get(it).is_some_and(|room| *room > 0));
+                }
+                None if is_complete && !room.keys().any(is_other) => {
+                    next.push((*replica, Next::GoWithout(NOBODY)));
+                }
+                None if is_complete
+                    && room.iter().all(|(it, room)| *room == 0 || !is_other(it)) =>
+                {
+                    next.push((*replica, Next::GoWithout(NO_ROOM)));
+                }
+                None => {}
             }
         }
         next

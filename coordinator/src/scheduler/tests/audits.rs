@@ -126,3 +126,22 @@ fn what_is_offered_after_a_restart_is_audited_too() {
     env.all_done();
     assert_eq!((env.audits(), env.merges().len()), ((vec![1], vec![]), 1));
 }
+
+#[test]
+fn a_worker_gets_only_so_many_second_copies_in_a_step() {
+    let replicas = 600;
+    let mut env = audited(1, replicas, &(0..replicas).collect::<Vec<_>>());
+    env.join(2);
+    env.done(1, Block::root(replicas), true);
+    assert_eq!(env.held(2).len(), 256);
+    env.all_done();
+    let (answered, without) = env.audits();
+    assert_eq!((answered.len(), without.len(), env.merges().len()), (256, 600 - 256, 1));
+    // A third one has room for more.
+    let mut env = audited(1, replicas, &(0..replicas).collect::<Vec<_>>());
+    env.join(2);
+    env.join(3);
+    env.done(1, Block::root(replicas), true);
+    env.all_done();
+    assert_eq!(env.audits().0.len(), 512);
+}
