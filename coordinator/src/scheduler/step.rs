@@ -108,13 +108,15 @@ impl Step {
 
     /// Takes the replicas of a block that is done out of the waiting ones.
     pub(super) fn settle(&mut self, block: Block, crash_limit: u32) {
+        // One around it may begin with the same replica as one inside it.
+        let before = self.waiting.range(..=block.start()).next_back();
+        let around = before.map(|(_, around)| *around).filter(|it| it.contains(block));
         let range = self.waiting.range(block.start()..block.end());
         let inside: Vec<u64> = range.map(|(start, _)| *start).collect();
         for start in inside {
             self.waiting.remove(&start);
         }
-        let before = self.waiting.range(..=block.start()).next_back();
-        if let Some(around) = before.map(|(_, around)| *around).filter(|it| it.contains(block)) {
+        if let Some(around) = around {
             self.waiting.remove(&around.start());
             self.release(around, crash_limit);
         }

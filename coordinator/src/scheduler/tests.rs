@@ -408,6 +408,23 @@ fn what_was_finished_before_a_restart_is_not_handed_out_again() {
 }
 
 #[test]
+fn what_an_offer_leaves_undone_is_handed_out() {
+    for offered in [block(0, 0), block(0, 3), block(1, 0), block(1, 1), block(2, 1)] {
+        let wait = Duration::from_secs(5);
+        let mut env = TestEnv::new(0, 0);
+        env.scheduler = Scheduler::new(Config::default());
+        env.join(1);
+        let gathering = Some(Gathering { workers: 1, wait });
+        env.tell(Event::RunSubmitted { run: RUN, min_workers: 0, gathering });
+        env.tell(Event::StepReady { step: STEP, replicas: 8, audited: Vec::new() });
+        env.done(1, offered, true);
+        env.tell(Event::RunOpened { worker: WorkerId(1), run: RUN });
+        env.all_done();
+        assert_eq!(env.merges().len(), 1, "{offered}");
+    }
+}
+
+#[test]
 fn nobody_waits_for_ever_for_those_who_do_not_come_back() {
     let mut env = TestEnv::new(0, 0);
     env.scheduler = Scheduler::new(Config::default());
