@@ -22,10 +22,9 @@ pub(super) fn check(session: &Session) -> Result<(), String> {
             format!("{id} is wanted without a connection")
         })?;
     }
-    let latest = session.kept.iter().map(|(step, _)| step).last();
-    let older = session.kept.iter().filter(|(step, _)| Some(*step) < latest).count();
-    ensure(older <= session.config.kept_blocks, || {
-        format!("{older} partials of old steps are kept")
+    let others = session.kept.of_other_steps();
+    ensure(others <= session.config.kept_blocks, || {
+        format!("{others} partials of other steps are kept")
     })?;
     ensure(session.link.is_open() || session.runs.values().all(|run| !run.is_open), || {
         "a run is open without a connection".into()

@@ -11,6 +11,8 @@ use super::{Action, Session};
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     blocks: BTreeSet<(StepId, Block)>,
+    /// The step of the last one that was kept.
+    current: Option<StepId>,
 }
 
 impl Kept {
@@ -22,6 +24,11 @@ impl Kept {
         self.blocks.iter().copied()
     }
 
+    /// How many are of other steps than the current one.
+    pub(super) fn of_other_steps(&self) -> usize {
+        self.iter().filter(|(step, _)| Some(*step) != self.current).count()
+    }
+
     /// The kept partial that has this block, or one around it.
     pub(super) fn around(&self, step: StepId, block: Block) -> Option<Block> {
         let range = self.blocks.range((step, Block { level: 0, index: 0 })..);
@@ -31,14 +38,17 @@ impl Kept {
 }
 
 impl Session {
-    /// Keeps a partial, and drops those of the oldest steps where there are
-    /// too many.
+    /// Keeps a partial, and drops those of other steps where there are too
+    /// many: the oldest first, then, in a run that went back to before them,
+    /// the furthest.
     pub(super) fn keep(&mut self, step: StepId, block: Block) {
+        self.kept.current = Some(step);
         self.kept.blocks.insert((step, block));
         while self.kept.blocks.len() > self.config.kept_blocks {
-            match self.kept.blocks.first().copied() {
-                Some(oldest) if oldest.0 < step => self.drop_kept(|it| it == oldest),
-                _ => break,
+            let ends = [self.kept.blocks.first().copied(), self.kept.blocks.last().copied()];
+            match ends.into_iter().flatten().find(|(of, _)| *of != step) {
+                Some(other) => self.drop_kept(|it| it == other),
+                None => break,
             }
         }
     }
