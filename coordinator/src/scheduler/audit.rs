@@ -202,31 +202,27 @@ impl Scheduler {
             }
             let Some(Open { first, copies }) = step.audit.open.get(replica) else { continue };
             let is_other = |process: &ProcessId| Some(*process) != *first;
-            let found = candidates.iter_mut().filter(|(_, process)| is_other(process));
-            match found.min_by_key(|(candidate, _)| candidate.done_at()) {
-                _ if *copies >= COPIES => {
-                    if is_complete {
-                        next.push((*replica, Next::GoWithout(SILENCE)));
-                    }
+            let is_spent = *copies >= COPIES;
+            let others = candidates.iter_mut().filter(|(_, it)| !is_spent && is_other(it));
+            if let Some((candidate, process)) = others.min_by_key(|(it, _)| it.done_at()) {
+                candidate.load += 1;
+                next.push((*replica, Next::HandOut(candidate.worker)));
+                if let Some(room) = room.get_mut(process) {
+                    *room -= 1;
                 }
-                Some((candidate, process)) => {
-                    candidate.load += 1;
-                    next.push((*replica, Next::HandOut(candidate.worker)));
-                    let process = *process;
-                    if let Some(room) = room.get_mut(&process) {
-                        *room -= 1;
-                    }
-                    candidates.retain(|(_, it)| room.get(it).is_some_and(|room| *room > 0));
-                }
-                None if is_complete && !room.keys().any(is_other) => {
-                    next.push((*replica, Next::GoWithout(NOBODY)));
-                }
-                None if is_complete
-                    && room.iter().all(|(it, room)| *room == 0 || !is_other(it)) =>
-                {
-                    next.push((*replica, Next::GoWithout(NO_ROOM)));
-                }
-                None => {}
+                candidates.retain(|(_, it)| room.get(it).is_some_and(|room| *room > 0));
+            } else if is_complete {
+                let reason = if is_spent {
+                    SILENCE
+                } else if !room.keys().any(is_other) {
+                    NOBODY
+                } else if room.iter().all(|(it, room)| *room == 0 || !is_other(it)) {
+                    NO_ROOM
+                } else {
+                    // Somebody may have time for it soon.
+                    continue;
+                };
+                next.push((*replica, Next::GoWithout(reason)));
             }
         }
         next

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use common::id::{RunId, StepId};
 use coordinator::scheduler::planted::Plant;
-use coordinator::scheduler::{Config, Gathering, Scheduler};
+use coordinator::scheduler::{Config, Gathering};
 
 use super::context::{Context, Event};
 use super::coordinator::{Coordinator, Outcome};
@@ -90,11 +90,7 @@ struct Cluster {
 impl Cluster {
     fn new(setup: Setup) -> Self {
         let mut context = Context::new(setup.seed);
-        let scheduler = match setup.plant {
-            Some(plant) => Scheduler::planted(setup.config, plant),
-            None => Scheduler::new(setup.config),
-        };
-        let mut coordinator = Coordinator::new(scheduler, setup.config, setup.audit);
+        let mut coordinator = Coordinator::new(setup.plant, setup.config, setup.audit);
         for (at, (_, steps)) in setup.runs.iter().enumerate() {
             let run = RunId(at as u64 + 1);
             coordinator.runs.insert(run, steps.clone());
@@ -171,9 +167,7 @@ impl Cluster {
                 // Every other run is one that goes on.
                 let (workers, wait) = (min_workers + 1, Duration::from_secs(2));
                 let gathering = (run.0 % 2 == 0).then_some(Gathering { workers, wait });
-                let event =
-                    coordinator::scheduler::Event::RunSubmitted { run, min_workers, gathering };
-                self.coordinator.tell(context, event);
+                self.coordinator.submit(context, run, min_workers, gathering);
             }
             Event::Cancel(run) => {
                 if !self.coordinator.outcomes.contains_key(&run) {
@@ -182,8 +176,14 @@ impl Cluster {
                     self.coordinator.tell(context, event);
                 }
             }
-            Event::StepReady(step) => self.coordinator.step_ready(context, step),
-            Event::Merged(step) => self.coordinator.merged(context, step),
+            Event::StepReady(step, life) if life == self.coordinator.life => {
+                self.coordinator.step_ready(context, step);
+            }
+            Event::Merged(step, life) if life == self.coordinator.life => {
+                self.coordinator.merged(context, step);
+            }
+            // The coordinator that this was for is gone.
+            Event::StepReady(..) | Event::Merged(..) => {}
             Event::Fault(fault) => self.fault(fault),
             Event::Restart(index) => self.restart(index),
             Event::Resume(index) => self.resume(index),
@@ -270,6 +270,13 @@ impl Cluster {
             }
             Fault::Drain if is_alive && self.processes[index].stopped.is_none() => {
                 self.processes[index].drain(&mut self.context);
+                true
+            }
+            Fault::CoordinatorRestart => {
+                for index in 0..self.processes.len() {
+                    self.reset(index);
+                }
+                self.coordinator.restart(&mut self.context);
                 true
             }
             Fault::PartialLost => {

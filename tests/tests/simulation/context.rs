@@ -47,8 +47,10 @@ pub(super) enum Event {
     CoordinatorBeat,
     Submit(RunId),
     Cancel(RunId),
-    StepReady(StepId),
-    Merged(StepId),
+    /// Of a coordinator of this life.
+    StepReady(StepId, u64),
+    /// Of a coordinator of this life.
+    Merged(StepId, u64),
     Fault(Fault),
     Restart(usize),
     Resume(usize),

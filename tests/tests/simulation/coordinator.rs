@@ -3,11 +3,13 @@
 
 mod audits;
 mod merging;
+mod restart;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
-use coordinator::scheduler::{self, Action, Part, Scheduler};
+use coordinator::scheduler::planted::Plant;
+use coordinator::scheduler::{self, Action, Gathering, Part, Scheduler};
 
 use super::context::{Context, Event, Random};
 use super::faults::Fault;
@@ -47,6 +49,13 @@ pub(super) struct Coordinator {
     draining: BTreeSet<WorkerId>,
     /// So many in a thousand shards are audited.
     audit: u64,
+    plant: Option<Plant>,
+    /// Runs that were submitted, and the workers that they wait for.
+    submitted: BTreeMap<RunId, u32>,
+    /// Steps of each run that outlive this coordinator.
+    durable: BTreeMap<RunId, u64>,
+    /// How often it was started again.
+    pub(super) life: u64,
     active: Option<Active>,
     /// The inline partial that came just now, until its verdict.
     arrived: Option<Partial>,
@@ -72,9 +81,9 @@ struct Active {
 }
 
 impl Coordinator {
-    pub(super) fn new(scheduler: Scheduler, config: scheduler::Config, audit: u64) -> Self {
+    pub(super) fn new(plant: Option<Plant>, config: scheduler::Config, audit: u64) -> Self {
         Self {
-            scheduler,
+            scheduler: restart::scheduler(plant, config),
             config,
             connections: BTreeMap::new(),
             workers: BTreeMap::new(),
@@ -87,6 +96,10 @@ impl Coordinator {
             processes: BTreeMap::new(),
             draining: BTreeSet::new(),
             audit,
+            plant,
+            submitted: BTreeMap::new(),
+            durable: BTreeMap::new(),
+            life: 0,
             active: None,
             arrived: None,
             armed: None,
@@ -151,9 +164,10 @@ impl Coordinator {
         match action {
             Action::StartRun { run } => {
                 context.ensure(self.active.is_none(), || format!("run {run} is not alone"));
+                let merged = self.durable.get(&run).copied().unwrap_or(0);
                 self.active = Some(Active {
                     run,
-                    merged: 0,
+                    merged,
                     ready: false,
                     stored: BTreeMap::new(),
                     stated: BTreeSet::new(),
@@ -163,7 +177,8 @@ impl Coordinator {
                     answers: Answers::default(),
                 });
                 self.broadcast(context, &Message::OpenRun(run));
-                context.after(1000, Event::StepReady(StepId { run, index: 0 }));
+                let first = StepId { run, index: merged };
+                context.after(1000, Event::StepReady(first, self.life));
             }
             Action::Assign { worker, assignment, step, block } => {
                 self.assign(context, worker, assignment, step, block);
@@ -352,16 +367,6 @@ impl Coordinator {
         let audited: Vec<u32> = (0..replicas).filter(|_| random.chance(self.audit)).collect();
         active.answers = Answers::new(replicas, &audited);
         self.tell(context, scheduler::Event::StepReady { step, replicas, audited });
-    }
-
-    fn unaudited(&mut self, context: &mut Context, replica: u32) {
-        context.faults.fired(Fault::Unaudited);
-        let staying = self.connections.keys().filter(|worker| !self.draining.contains(worker));
-        let there: BTreeSet<ProcessId> = staying.map(|worker| self.processes[worker]).collect();
-        if let Some(active) = &mut self.active {
-            let excused = active.answers.excuse(replica, &there);
-            context.ensure(excused.is_ok(), || format!("{excused:?}"));
-        }
     }
 
     fn end(&mut self, context: &mut Context, run: RunId, outcome: Outcome) {

@@ -47,6 +47,8 @@ pub(super) enum Fault {
     Nonsense,
     /// A run is cancelled.
     Cancel,
+    /// The coordinator dies and is started again, on its last durable rounds.
+    CoordinatorRestart,
     /// A machine computes wrong bits.
     WrongBits,
     /// Two answers of a shard differ.
@@ -58,7 +60,7 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    pub(super) const ALL: [Self; 25] = [
+    pub(super) const ALL: [Self; 26] = [
         Self::Crash,
         Self::PowerLoss,
         Self::Restart,
@@ -80,6 +82,7 @@ impl Fault {
         Self::PartialLost,
         Self::Nonsense,
         Self::Cancel,
+        Self::CoordinatorRestart,
         Self::WrongBits,
         Self::Difference,
         Self::Audited,
@@ -88,7 +91,7 @@ impl Fault {
 
     /// Those that are planned for a time, and not a consequence of others or
     /// a property of the cluster.
-    pub(super) const PLANNED: [Self; 13] = [
+    pub(super) const PLANNED: [Self; 14] = [
         Self::Crash,
         Self::PowerLoss,
         Self::MassDeath,
@@ -102,6 +105,7 @@ impl Fault {
         Self::Drain,
         Self::PartialLost,
         Self::Nonsense,
+        Self::CoordinatorRestart,
     ];
 }
 

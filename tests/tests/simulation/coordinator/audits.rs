@@ -5,6 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::id::{Block, ProcessId};
 
+use super::super::context::Context;
+use super::super::faults::Fault;
+use super::Coordinator;
+
 /// Second copies of a shard that the scheduler hands out at most.
 const COPIES: u32 = 3;
 
@@ -91,5 +95,18 @@ impl Answers {
             self.given.get(replica).is_some_and(|(bits, by)| *bits != 0 && by.len() > 1)
         };
         self.audited.iter().find(is_wrong).copied()
+    }
+}
+
+impl Coordinator {
+    /// A shard is not audited: is there nobody who could?
+    pub(super) fn unaudited(&mut self, context: &mut Context, replica: u32) {
+        context.faults.fired(Fault::Unaudited);
+        let staying = self.connections.keys().filter(|worker| !self.draining.contains(worker));
+        let there: BTreeSet<ProcessId> = staying.map(|worker| self.processes[worker]).collect();
+        if let Some(active) = &mut self.active {
+            let excused = active.answers.excuse(replica, &there);
+            context.ensure(excused.is_ok(), || format!("{excused:?}"));
+        }
     }
 }

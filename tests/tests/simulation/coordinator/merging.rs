@@ -84,7 +84,7 @@ impl Coordinator {
         if active.segment < SEGMENTS {
             self.pull(context);
         } else {
-            context.after(500, Event::Merged(step));
+            context.after(500, Event::Merged(step, self.life));
         }
     }
 
@@ -94,6 +94,9 @@ impl Coordinator {
         let in_vain = active.answers.audited_in_vain();
         context.ensure(in_vain.is_none(), || format!("{step}: {in_vain:?} is wrong, and audited"));
         active.merged += 1;
+        if context.random.chance(500) {
+            self.durable.insert(step.run, active.merged);
+        }
         active.ready = false;
         active.merging = None;
         active.segment = 0;
@@ -107,7 +110,7 @@ impl Coordinator {
             self.end(context, step.run, Outcome::Finished);
             self.tell(context, scheduler::Event::RunEnded { run: step.run });
         } else {
-            context.after(300, Event::StepReady(next));
+            context.after(300, Event::StepReady(next, self.life));
         }
     }
 }
