@@ -30,7 +30,7 @@ enum Outcome {
     TurnedAway(&'static str),
 }
 
-/// The first bits of all that is digested differ, in all shards.
+/// The digests of other bits, for all shards.
 fn wrong_bits(mut done: BlockDone) -> Vec<BlockDone> {
     let other = |digest: Digest| Digest::of(&digest.0);
     done.digest = other(done.digest);
@@ -132,7 +132,7 @@ fn a_worker_that_lies_is_found_or_turned_away() {
 }
 
 /// Stands between a worker without keys and its coordinator, shows a worker's
-/// certificate there, and lies of the first blocks that the worker finishes on
+/// certificate there, and lies of the blocks that the worker finishes on
 /// its first connection. Gives where it listens.
 fn liar(keys: &Keys, address: &str, lie: Lie) -> (Runtime, String) {
     let tls = CallerTls::new(keys, Member::Worker).expect("keys of a worker");
