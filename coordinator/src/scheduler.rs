@@ -37,6 +37,7 @@ mod audit;
 mod check;
 mod cover;
 mod event;
+mod failure;
 mod gather;
 mod hands;
 mod membership;

@@ -31,6 +31,7 @@ mod connection;
 mod door;
 mod durable;
 mod engine;
+mod finished;
 mod history;
 mod lifecycle;
 mod liveness;

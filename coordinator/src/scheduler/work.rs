@@ -1,5 +1,4 @@
-//! A step's blocks: handing them out, taking them in, and giving to others
-//! what failed.
+//! A step's blocks: handing them out, and taking them in.
 
 use std::time::{Duration, Instant};
 
@@ -7,20 +6,12 @@ use common::id::{AssignmentId, Block, StepId, WorkerId};
 
 use super::cover::{exists, size};
 use super::hands::Assignment;
-use super::membership::{Departure, Member};
+use super::membership::Member;
 use super::pace::Paces;
 use super::planted::Plant;
 use super::share::{Candidate, share};
 use super::step::{Care, Merge, Step};
 use super::{Action, Part, Scheduler, WorkerNote};
-
-/// Partials that a worker may claim to have and then lack, before it is
-/// disconnected: a worker that does so again and again would keep the step
-/// from ending.
-const MISSING_LIMIT: u32 = 8;
-
-/// Most bytes of a worker's error that are passed on.
-const ERROR_BYTES: usize = 2048;
 
 /// News of a finished block.
 #[derive(Clone, Copy, Debug)]
@@ -162,76 +153,6 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn shard_failed(
-        &mut self,
-        now: Instant,
-        (worker, id): (WorkerId, AssignmentId),
-        replica: u32,
-        fatal: bool,
-        error: &str,
-    ) {
-        let replicas = self.step().map_or(0, |step| step.replicas);
-        let is_its =
-            |it: &Assignment| it.worker == worker && it.block.replicas(replicas).contains(&replica);
-        let assignment = self.step().and_then(|step| step.hands.get(id));
-        if !assignment.is_some_and(is_its) {
-            return;
-        }
-        let Some(assignment) = self.remove_assignment(worker, id) else { return };
-        let limit = self.config.shard_error_limit;
-        let Some(step) = self.step_mut() else { return };
-        let is_done = step.cover.covers(Block::of_replica(replica));
-        let trouble = step.trouble.entry(replica).or_default();
-        if !is_done {
-            trouble.errors += 1;
-            trouble.failed_on.insert(worker);
-        }
-        let (step, errors, error) = (step.id, trouble.errors, shortened(error));
-        self.note(worker, WorkerNote::Failed, format!("replica {replica}: {error}"));
-        if fatal || errors >= limit.max(1) {
-            let times = if fatal {
-                "in a way that trying again cannot help".to_owned()
-            } else {
-                format!("{errors} times, the last time on worker {worker}")
-            };
-            let reason = format!(
-                "{step}: replica {replica} failed {times}: {error}; the same shard fails the same \
-                 way every time: mend the model, its parameters or the data, then submit the run \
-                 again"
-            );
-            self.fail_run(reason, Some((step, replica)));
-            return;
-        }
-        self.release(assignment.block);
-        self.hand_out(now);
-    }
-
-    pub(super) fn partial_missing(
-        &mut self,
-        now: Instant,
-        worker: WorkerId,
-        id: StepId,
-        block: Block,
-    ) {
-        let part = Part { block, holder: Some(worker) };
-        let Some(step) = self.step_with(id, block) else { return };
-        if step.cover.get(block) != Some(part) {
-            return;
-        }
-        step.cover.remove(block);
-        self.release(block);
-        self.pause_if_broken();
-        let Some(member) = self.members.get_mut(&worker) else { return };
-        member.missing += 1;
-        if member.missing >= MISSING_LIMIT {
-            let reason = format!("it lacked {MISSING_LIMIT} partials that it said it had");
-            self.actions.push_back(Action::Disconnect { worker, reason: reason.clone() });
-            self.worker_gone(now, worker, Departure::Expelled, &reason);
-        } else {
-            self.hand_out(now);
-        }
-    }
-
     /// Hands out all that waits, as far as there are workers for it, and has
     /// the step merged if nothing is left to hand out or to wait for.
     pub(super) fn hand_out(&mut self, now: Instant) {
@@ -344,7 +265,7 @@ impl Scheduler {
 
     /// The step under way, if it is this one and has this block. A block that
     /// a peer names may be any.
-    fn step_with(&mut self, id: StepId, block: Block) -> Option<&mut Step> {
+    pub(super) fn step_with(&mut self, id: StepId, block: Block) -> Option<&mut Step> {
         self.step_mut().filter(|step| step.id == id && exists(block, step.replicas))
     }
 
@@ -384,12 +305,4 @@ fn pick(step: &Step, block: Block, care: Care, candidates: &[Candidate]) -> Opti
     };
     let fitting = candidates.iter().enumerate().filter(|(_, candidate)| fits(candidate));
     fitting.min_by_key(|(_, candidate)| candidate.done_at()).map(|(at, _)| at)
-}
-
-fn shortened(error: &str) -> &str {
-    let mut end = error.len().min(ERROR_BYTES);
-    while !error.is_char_boundary(end) {
-        end -= 1;
-    }
-    &error[..end]
 }
