@@ -34,9 +34,9 @@ pub const RESULT_NAMES: usize = 64;
 /// classes each. A count takes up to 9 bytes in a frame of [`FRAME_BYTES`].
 pub const RESULT_COUNTS: usize = 112 << 10;
 
-/// Most counts beside an inline partial, which takes half a frame itself: a
-/// worker with more keeps its partial to be pulled.
-pub const INLINE_RESULT_COUNTS: usize = RESULT_COUNTS / 2;
+/// Most counts beside a partial that is not empty: it, or what its segments are
+/// known by, takes half a frame.
+pub const PARTIAL_RESULT_COUNTS: usize = RESULT_COUNTS / 2;
 
 /// Most workers that a status names, those with the lowest ids first.
 pub const STATUS_WORKERS: usize = 2048;
@@ -46,6 +46,10 @@ pub const TENSORS: usize = 256;
 
 /// Most dimensions of a tensor.
 pub const DIMENSIONS: usize = 8;
+
+/// Most merge segments of a state: what they are known by, 16 bytes each, takes
+/// half a frame.
+pub const MERGE_SEGMENTS: usize = 32 << 10;
 
 /// Most elements of all tensors of a state together (16 GiB of f32).
 pub const STATE_ELEMENTS: u64 = 1 << 32;

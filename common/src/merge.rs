@@ -38,6 +38,7 @@ use crate::id::Block;
 use crate::results::Results;
 
 pub use crate::merge_rule::MergeRule;
+pub use encode::segment_hash;
 pub use finish::{copy_kept, finish, finish_segment};
 pub use partial::Partial;
 pub use spare::Spare;

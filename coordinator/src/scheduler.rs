@@ -163,6 +163,10 @@ impl Scheduler {
                 self.heard(now, worker);
                 self.partial_missing(now, worker, step, block);
             }
+            Event::PartialAltered { worker, step, block, error } => {
+                self.heard(now, worker);
+                self.partial_altered(now, worker, (step, block), &error);
+            }
             Event::StepMerged { step } => self.step_merged(step),
             Event::RunEnded { run } => self.run_ended(run),
         }

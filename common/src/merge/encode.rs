@@ -20,6 +20,9 @@ const PARTIAL: &[u8] = b"samebit-partial-2\n";
 /// First bytes under the digest of a shard.
 const SHARD: &[u8] = b"samebit-shard-1\n";
 
+/// First bytes under the digest of a block.
+const BLOCK: &[u8] = b"samebit-block-1\n";
+
 impl Partial {
     /// One merge segment as it crosses the wire:
     ///
@@ -110,15 +113,17 @@ impl Partial {
         layout.merge_segments().iter().map(|segment| bytes(segment) as u64).sum()
     }
 
+    /// [`segment_hash`] of each encoded merge segment.
+    pub fn segment_hashes(&self, layout: &Layout) -> Vec<u128> {
+        let segments = layout.merge_segments();
+        // Of an absent contribution there is nothing to encode.
+        let hash = |segment| segment_hash(&self.segment_bytes(layout, segment));
+        segments.iter().map(hash).collect()
+    }
+
     /// [`Partial::digest_of`] its weight and segments.
     pub fn digest(&self, layout: &Layout) -> Digest {
-        Self::digest_of(
-            self.weight,
-            layout.merge_segments().iter().map(|segment| {
-                // Of an absent contribution there is nothing to encode.
-                XxHash3_128::oneshot(&self.segment_bytes(layout, segment))
-            }),
-        )
+        Self::digest_of(self.weight, self.segment_hashes(layout))
     }
 
     /// The digest of a shard: SHA-256 over the 16 bytes `samebit-shard-1\n`,
@@ -130,19 +135,37 @@ impl Partial {
         Digest::of_digests(SHARD, &shard.map_or_else(|| digests(&nothing()), digests))
     }
 
+    /// The digest of a finished block: SHA-256 over the 16 bytes
+    /// `samebit-block-1\n`, the digest of its partial, that of its results, and
+    /// those of its shards, in order of replicas.
+    pub fn block_digest(
+        partial: Digest,
+        results: Digest,
+        shards: impl IntoIterator<Item = Digest>,
+    ) -> Digest {
+        let leaves: Vec<Digest> = [partial, results].into_iter().chain(shards).collect();
+        Digest::of_digests(BLOCK, &leaves)
+    }
+
     /// The digest of a partial: SHA-256 over the 18 bytes
     /// `samebit-partial-2\n`, the weight as u64, little-endian, and the
     /// XXH3-128 (seed 0) of each of its encoded merge segments, in order, as
     /// 16 bytes, big-endian.
     ///
-    /// It is there to find workers of one cluster that compute differently.
-    /// Every partial is digested, and SHA-256 of all of it would take longer
-    /// than sending it.
+    /// It is there to find workers of one cluster that compute differently, and
+    /// bytes that change on their way. Every partial is digested, and SHA-256 of
+    /// all of it would take longer than sending it.
     pub fn digest_of(weight: u64, segments: impl IntoIterator<Item = u128>) -> Digest {
         let mut bytes = [PARTIAL, &weight.to_le_bytes()].concat();
         bytes.extend(segments.into_iter().flat_map(u128::to_be_bytes));
         Digest::of(&bytes)
     }
+}
+
+/// What a merge segment is known by in the digest of its partial: XXH3-128, seed
+/// 0, of the segment's payload.
+pub fn segment_hash(payload: &[u8]) -> u128 {
+    XxHash3_128::oneshot(payload)
 }
 
 /// Keeps a partial alive while bytes refer to the values of a segment of it.

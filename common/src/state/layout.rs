@@ -75,6 +75,13 @@ impl Layout {
                 found: format!("{elements}"),
             });
         }
+        let segments = self.merge_segments().len();
+        if segments > limits::MERGE_SEGMENTS {
+            return Err(StateError::Layout {
+                expected: format!("at most {} merge segments", limits::MERGE_SEGMENTS),
+                found: format!("{segments}: make the state smaller"),
+            });
+        }
         Ok(())
     }
 

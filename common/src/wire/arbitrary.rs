@@ -141,7 +141,7 @@ fn block_done() -> impl Strategy<Value = BlockDone> {
                 partial_bytes,
                 compute_us,
                 is_inline: inline.is_some(),
-                inline: inline.unwrap_or_default(),
+                payload: inline.unwrap_or_default(),
             }
         },
     )

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use crate::dataset::SplitManifest;
 use crate::id::Block;
 use crate::limits::{
-    BLOCK_REPLICAS, CONNECTIONS, DATASET_CHUNKS, INLINE_PARTIAL_BYTES, INLINE_RESULT_COUNTS,
-    NAME_BYTES, PAYLOAD_BYTES, RESULT_COUNTS, RESULT_NAMES, RUNS, SLOTS, SPEC_BYTES,
+    BLOCK_REPLICAS, CONNECTIONS, DATASET_CHUNKS, INLINE_PARTIAL_BYTES, MERGE_SEGMENTS, NAME_BYTES,
+    PARTIAL_RESULT_COUNTS, PAYLOAD_BYTES, RESULT_COUNTS, RESULT_NAMES, RUNS, SLOTS, SPEC_BYTES,
     STATUS_WORKERS, TEXT_BYTES,
 };
 use crate::results::Results;
@@ -61,8 +61,9 @@ impl Message for FromWorker {
 
     fn take_payload(&mut self) -> Option<Bytes> {
         match self {
-            Self::BlockDone(BlockDone { inline: payload, .. })
-            | Self::PartialSegment { payload, .. } => Some(std::mem::take(payload)),
+            Self::BlockDone(BlockDone { payload, .. }) | Self::PartialSegment { payload, .. } => {
+                Some(std::mem::take(payload))
+            }
             _ => None,
         }
     }
@@ -329,18 +330,18 @@ impl Check {
         self.block(done.block)?;
         self.results(&done.results)?;
         self.at_most("shards", done.shards.len(), BLOCK_REPLICAS as usize, "shards")?;
-        self.at_most("inline", done.inline.len(), PAYLOAD_BYTES, "bytes")?;
+        self.at_most("payload", done.payload.len(), PAYLOAD_BYTES, "bytes")?;
+        let (bytes, counts) = (done.partial_bytes, done.results.count_of_counts());
+        if bytes > 0 {
+            self.at_most("results.counts", counts, PARTIAL_RESULT_COUNTS, "counts by a partial")?;
+        }
         if done.is_inline {
-            let bytes = done.partial_bytes;
             let expected = format_args!("at most {INLINE_PARTIAL_BYTES} bytes inline");
-            self.that(bytes <= INLINE_PARTIAL_BYTES, "partial_bytes", expected, bytes)?;
-            let counts = done.results.count_of_counts();
-            // Without a partial, what is inline is its segments' lengths only.
-            let most = if bytes == 0 { RESULT_COUNTS } else { INLINE_RESULT_COUNTS };
-            self.at_most("results.counts", counts, most, "counts beside an inline partial")
+            self.that(bytes <= INLINE_PARTIAL_BYTES, "partial_bytes", expected, bytes)
         } else {
-            let found = done.inline.len();
-            self.that(found == 0, "inline", "nothing where is_inline is false", found)
+            let (hashes, rest) = done.payload.as_chunks::<16>();
+            self.that(rest.is_empty(), "payload", "16 bytes a segment", done.payload.len())?;
+            self.at_most("payload", hashes.len(), MERGE_SEGMENTS, "segments")
         }
     }
 

@@ -99,7 +99,7 @@ fn examples() -> BTreeMap<String, Vec<u8>> {
         partial_bytes: 8,
         compute_us: 1250,
         is_inline: true,
-        inline: [&8u32.to_be_bytes()[..], &values].concat().into(),
+        payload: [&8u32.to_be_bytes()[..], &values].concat().into(),
     };
     [
         ("Hello of a worker", wire(hello)),

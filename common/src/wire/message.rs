@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::dataset::SplitManifest;
 use crate::digest::Digest;
 use crate::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
+use crate::merge::Partial;
 use crate::results::Results;
 use crate::run_settings::RunSettings;
 use crate::spec::Split;
@@ -18,7 +19,7 @@ use crate::wire::payload;
 pub use crate::wire::event::{RunEvent, RunStatus, Status, WorkerStatus};
 
 /// Version of the protocol. Any change to a message changes it.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// Names the order and kind of every floating-point operation. Two builds
 /// that could differ in a bit must differ here.
@@ -128,7 +129,7 @@ pub struct BlockDone {
     pub weight: u64,
     /// What was observed.
     pub results: Results,
-    /// Digest of the partial.
+    /// Digest of all that matters of it ([`BlockDone::digest_of`]).
     pub digest: Digest,
     /// Its shards, in replica order: at most [`crate::limits::BLOCK_REPLICAS`].
     pub shards: Vec<ShardDone>,
@@ -136,13 +137,24 @@ pub struct BlockDone {
     pub partial_bytes: u64,
     /// Time from the first shard's start to the last one's end, in µs.
     pub compute_us: u64,
-    /// Whether `inline` holds the partial: all merge segments in order, each
-    /// with its length in 4 bytes, big-endian, before it. Otherwise the worker
-    /// keeps it, to be pulled.
+    /// Whether the partial comes along. Otherwise the worker keeps it, to be
+    /// pulled.
     pub is_inline: bool,
-    /// The segments, or nothing.
+    /// Of all merge segments, in order: the segment with its length in 4 bytes,
+    /// big-endian, before it, if the partial comes along; if not, the
+    /// [`crate::merge::segment_hash`], as 16 bytes, big-endian.
     #[serde(deserialize_with = "payload::deserialize")]
-    pub inline: Bytes,
+    pub payload: Bytes,
+}
+
+impl BlockDone {
+    /// What `digest` is to be, for a partial whose merge segments have these
+    /// hashes.
+    pub fn digest_of(&self, segments: impl IntoIterator<Item = u128>) -> Digest {
+        let partial = Partial::digest_of(self.weight, segments);
+        let shards = self.shards.iter().map(|shard| shard.digest);
+        Partial::block_digest(partial, self.results.digest(), shards)
+    }
 }
 
 /// From a worker to its coordinator.

@@ -18,8 +18,8 @@ use super::{Frame, FrameError, Message, handshake};
 use crate::id::{AssignmentId, Block, ProcessId, RunId, StepId};
 use crate::limits::{
     BLOCK_REPLICAS, DATASET_CHUNKS, FRAME_BYTES, HANDSHAKE_FRAME_BYTES, INLINE_PARTIAL_BYTES,
-    INLINE_RESULT_COUNTS, NAME_BYTES, PAYLOAD_BYTES, RESULT_COUNTS, RESULT_NAMES, SLOTS,
-    TEXT_BYTES,
+    MERGE_SEGMENTS, NAME_BYTES, PARTIAL_RESULT_COUNTS, PAYLOAD_BYTES, RESULT_COUNTS, RESULT_NAMES,
+    SLOTS, TEXT_BYTES,
 };
 use crate::results::Results;
 use crate::spec::Split;
@@ -228,7 +228,7 @@ fn fields_out_of_bounds_are_refused_by_name() {
     let done = |results, is_inline, inline: &'static [u8]| {
         let digest = crate::digest::Digest::of(b"");
         let (weight, partial_bytes, compute_us) = (1, 1 << 40, 1);
-        let inline = Bytes::from_static(inline);
+        let payload = Bytes::from_static(inline);
         let done = BlockDone {
             step,
             block,
@@ -239,7 +239,7 @@ fn fields_out_of_bounds_are_refused_by_name() {
             partial_bytes,
             compute_us,
             is_inline,
-            inline,
+            payload,
         };
         FromWorker::BlockDone(done)
     };
@@ -252,9 +252,9 @@ fn fields_out_of_bounds_are_refused_by_name() {
         let shard = ShardDone { digest: done.digest, compute_us: 1 };
         FromWorker::BlockDone(BlockDone { shards: vec![shard; count], ..done })
     };
-    let beside_inline = |count| {
+    let beside = |partial_bytes, count| {
         let FromWorker::BlockDone(done) = done(counts(count), true, b"") else { unreachable!() };
-        FromWorker::BlockDone(BlockDone { partial_bytes: INLINE_PARTIAL_BYTES, ..done })
+        FromWorker::BlockDone(BlockDone { partial_bytes, ..done })
     };
     let assignment = AssignmentId(1);
     let busy =
@@ -267,11 +267,13 @@ fn fields_out_of_bounds_are_refused_by_name() {
         (FromWorker::Heartbeat { memory: 0, progress }, "progress.running"),
         (FromWorker::NeedChunks { run, split, chunks: vec![0; DATASET_CHUNKS + 1] }, "chunks"),
         (FromWorker::NeedChunks { run, split, chunks: vec![DATASET_CHUNKS as u32] }, "chunks"),
-        (done(counts(RESULT_COUNTS + 1), false, b""), "results.counts"),
-        (done(counts(0), false, b"x"), "inline"),
+        (done(counts(PARTIAL_RESULT_COUNTS + 1), false, b""), "results.counts"),
+        (beside(0, RESULT_COUNTS + 1), "results.counts"),
+        (done(counts(0), false, b"x"), "payload"),
+        (done(counts(0), false, &[0; 16 * (MERGE_SEGMENTS + 1)]), "payload"),
         (shards(BLOCK_REPLICAS as usize + 1), "shards"),
         (done(counts(0), true, b"x"), "partial_bytes"),
-        (beside_inline(INLINE_RESULT_COUNTS + 1), "results.counts"),
+        (beside(INLINE_PARTIAL_BYTES, PARTIAL_RESULT_COUNTS + 1), "results.counts"),
     ] {
         let content = bytes_of(&encode(message)).slice(4..);
         let error = decode::<FromWorker>(&content).unwrap_err().to_string();
@@ -288,7 +290,7 @@ fn the_largest_results_fit_a_frame() {
         |counts: usize| names().map(move |name| (name, vec![u64::MAX; counts / RESULT_NAMES]));
     let shard = ShardDone { digest: crate::digest::Digest::of(b""), compute_us: u64::MAX };
     for (counts, inline) in
-        [(RESULT_COUNTS, 0), (INLINE_RESULT_COUNTS, INLINE_PARTIAL_BYTES as usize)]
+        [(RESULT_COUNTS, 0), (PARTIAL_RESULT_COUNTS, INLINE_PARTIAL_BYTES as usize)]
     {
         let done = BlockDone {
             step: StepId { run: RunId(u64::MAX), index: u64::MAX },
@@ -305,7 +307,7 @@ fn the_largest_results_fit_a_frame() {
             compute_us: u64::MAX,
             is_inline: true,
             // A few hundred merge segments' lengths go with it.
-            inline: vec![0; inline + 4096].into(),
+            payload: vec![0; inline + 4096].into(),
         };
         let content = bytes_of(&encode(FromWorker::BlockDone(done))).slice(4..);
         assert!(content.len() <= FRAME_BYTES, "{} bytes", content.len());
@@ -338,7 +340,7 @@ fn the_refusal_says_what_to_change() {
     assert_eq!(handshake::judge(&handshake::hello(Role::Client)), Ok(()));
     for (hello, words) in [
         (Hello { magic: "http".into(), ..good.clone() }, "which program connects"),
-        (Hello { protocol: 99, ..good.clone() }, "protocol \"4\", the worker has \"99\""),
+        (Hello { protocol: 99, ..good.clone() }, "protocol \"5\", the worker has \"99\""),
         (Hello { build: "9.9.9".into(), ..good.clone() }, "install the same Samebit version"),
         (Hello { numeric_profile: "x".into(), ..good.clone() }, "numeric profile"),
         (handshake::hello(role("", 4, 1)), "--name"),

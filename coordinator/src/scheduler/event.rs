@@ -121,6 +121,18 @@ pub enum Event {
         /// The block.
         block: Block,
     },
+    /// Bytes of a finished block are not those that its worker made: they
+    /// changed in its memory, or on the way.
+    PartialAltered {
+        /// The worker.
+        worker: WorkerId,
+        /// The step.
+        step: StepId,
+        /// The block.
+        block: Block,
+        /// What is wrong, in a sentence.
+        error: String,
+    },
     /// The step's partials are merged.
     StepMerged {
         /// The step.

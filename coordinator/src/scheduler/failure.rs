@@ -1,4 +1,5 @@
-//! What workers fail at: shards that give errors, partials that are not there.
+//! What workers fail at: shards that give errors, partials that are not there, or
+//! not as they were.
 
 use std::time::Instant;
 
@@ -58,6 +59,51 @@ impl Scheduler {
             return;
         }
         self.release(assignment.block);
+        self.hand_out(now);
+    }
+
+    /// A block that came altered is as good as not done. It goes to others, if
+    /// there are any: the worker may have altered bytes in its memory.
+    pub(super) fn partial_altered(
+        &mut self,
+        now: Instant,
+        worker: WorkerId,
+        (id, block): (StepId, Block),
+        error: &str,
+    ) {
+        if !self.members.contains_key(&worker) {
+            return;
+        }
+        let limit = self.config.shard_error_limit.max(1);
+        let part = Part { block, holder: Some(worker) };
+        let Some(step) = self.step_with(id, block) else { return };
+        if step.cover.get(block) == Some(part) {
+            step.cover.remove(block);
+        }
+        let ended = step.hands.take(|it| it.worker == worker && it.block == block);
+        step.audit.copies_ended(ended.iter().map(|(_, it)| it));
+        let mut times = 0;
+        for replica in block.replicas(step.replicas) {
+            if !step.cover.covers(Block::of_replica(replica)) {
+                let trouble = step.trouble.entry(replica).or_default();
+                trouble.altered += 1;
+                trouble.failed_on.insert(worker);
+                times = times.max(trouble.altered);
+            }
+        }
+        let error = shortened(error);
+        self.note(worker, WorkerNote::Failed, error.to_owned());
+        if times >= limit {
+            let reason = format!(
+                "{error}; that was so {times} times, the last time on worker {worker}: take that \
+                 machine out of the cluster until its memory is tested, and use keys, with which \
+                 nothing changes on the way; then resume the run"
+            );
+            self.fail_run(reason, None);
+            return;
+        }
+        self.release(block);
+        self.pause_if_broken();
         self.hand_out(now);
     }
 

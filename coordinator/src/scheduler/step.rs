@@ -41,7 +41,9 @@ pub(super) struct Trouble {
     pub(super) died: BTreeSet<ProcessId>,
     /// Errors that it gave.
     pub(super) errors: u32,
-    /// Where it gave them.
+    /// How often it came altered.
+    pub(super) altered: u32,
+    /// Where it gave errors, or from where it came altered.
     pub(super) failed_on: BTreeSet<WorkerId>,
 }
 
@@ -141,7 +143,7 @@ impl Step {
         let troubles = || self.trouble.range(block.replicas(self.replicas)).map(|(_, it)| it);
         if troubles().any(|it| it.is_last_chance(crash_limit)) {
             Care::Alone
-        } else if troubles().any(|it| it.errors > 0) {
+        } else if troubles().any(|it| !it.failed_on.is_empty()) {
             Care::Elsewhere
         } else {
             Care::None

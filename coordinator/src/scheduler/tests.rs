@@ -275,6 +275,34 @@ fn a_worker_that_lacks_what_it_claims_is_sent_away() {
 }
 
 #[test]
+fn what_came_altered_goes_to_others_and_fails_the_run_when_it_comes_again() {
+    let altered = |env: &mut TestEnv, worker: u64, block: Block| {
+        let error = "a bit flipped".to_owned();
+        env.assigned.retain(|(held_by, _, held)| (held_by.0, *held) != (worker, block));
+        env.tell(Event::PartialAltered { worker: WorkerId(worker), step: STEP, block, error });
+    };
+    let mut env = TestEnv::new(2, 4);
+    altered(&mut env, 1, block(1, 0));
+    assert!(env.held(1).is_empty());
+    assert_eq!(env.held(2), [block(1, 1), block(0, 0), block(0, 1)], "one by one, elsewhere");
+    env.done(2, block(1, 1), false);
+    env.done(2, block(0, 0), false);
+    env.done(2, block(0, 1), false);
+    assert_eq!(env.merges().len(), 1);
+    // Found while it is merged.
+    altered(&mut env, 2, block(1, 1));
+    assert!(env.actions.contains(&Action::PauseMerge { step: STEP }));
+    assert_eq!(env.held(1), [block(0, 2), block(0, 3)]);
+    // Of what is done by now, it does not matter.
+    env.done(1, block(0, 2), true);
+    altered(&mut env, 2, block(0, 2));
+    assert!(env.failure().is_none());
+    altered(&mut env, 1, block(0, 3));
+    let reason = env.failure().expect("twice is too often");
+    assert!(reason.contains("a bit flipped; that was so 2 times"), "{reason}");
+}
+
+#[test]
 fn slow_blocks_are_run_again_on_idle_workers() {
     let mut env = TestEnv::new(2, 2);
     env.done(1, block(0, 0), false);

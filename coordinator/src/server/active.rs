@@ -24,13 +24,14 @@ use super::warnings::Warnings;
 use crate::runs::Progress;
 use crate::scheduler;
 
-/// What a worker said of a block that it finished.
+/// What a worker said of a block that it finished. Its results are combined into
+/// [`ActiveRun::observed`].
 #[derive(Clone, Debug)]
 pub(super) struct Outcome {
     pub(super) weight: u64,
-    /// Of its results, which are combined into [`ActiveRun::observed`].
-    pub(super) results_digest: Digest,
     pub(super) digest: Digest,
+    /// What the partial's merge segments are known by.
+    pub(super) hashes: Vec<u128>,
     /// Bytes of the partial.
     pub(super) bytes: u64,
     /// Name of the worker that said so first.

@@ -7,11 +7,11 @@ use common::id::{Block, RunId, StepId, WorkerId};
 use common::plan::StepKind;
 use common::wire::codec::encode;
 use common::wire::message::{BlockDone, RunEvent, ToWorker};
-use tracing::{debug, info};
+use tracing::{debug, error, info};
 
 use super::active::Outcome;
 use super::engine::Engine;
-use super::merge::decode_inline;
+use super::merge::{self, Opened, PartialError};
 use crate::ledger::EventKind;
 use crate::scheduler;
 
@@ -70,30 +70,32 @@ impl Engine {
                 "out of turn: it claims replicas {block} of {step}, which it was not given"
             ));
         }
-        let inline = match active.step.kind {
-            StepKind::Label { .. } | StepKind::Evaluate { .. } => Some(Vec::new()),
-            StepKind::Train { .. } if !done.is_inline => None,
-            StepKind::Train { .. } => {
-                let decoded = decode_inline(&active.cut, weight, done.inline);
-                let place = |error| format!("the partial of replicas {block} of {step}: {error}");
-                Some(decoded.map_err(place)?)
+        let Opened { hashes, inline } = match merge::open(&active.cut, &done) {
+            Ok(opened) => opened,
+            Err(error @ PartialError::Altered) => {
+                self.on_altered(worker, step, block, &error);
+                return Ok(());
             }
+            Err(error) => return Err(of_partial(step, block, &error)),
         };
+        let learns = matches!(active.step.kind, StepKind::Train { .. });
+        if inline.is_none() && !learns {
+            return Err(format!("the results of replicas {block} of {step} are to come inline"));
+        }
         if let Err(difference) = active.shards.take(&about.name, block, &done.shards) {
             let second = about.name.clone();
             self.on_difference(step, &difference, &second);
             return Ok(());
         }
         // Of equal shards, a block is merged the same way everywhere.
-        let results_digest = done.results.digest();
         if let Some(first) = active.outcomes.get(&block)
-            && (first.digest, first.results_digest) != (done.digest, results_digest)
+            && first.digest != done.digest
         {
             let reason = format!(
-                "replicas {block} of {step} gave partial {} and results {} on worker {}, but {} \
-                 and {results_digest} on worker {}, of equal shards: what a worker merges must be \
-                 the same everywhere; look for two builds, or for a faulty machine",
-                first.digest, first.results_digest, first.worker_name, done.digest, about.name
+                "replicas {block} of {step} gave {} on worker {}, but {} on worker {}, of equal \
+                 shards: what a worker merges must be the same everywhere; look for two builds, \
+                 or for a faulty machine",
+                first.digest, first.worker_name, done.digest, about.name
             );
             self.give_up(&reason);
             return Ok(());
@@ -104,7 +106,7 @@ impl Engine {
         let is_inline = inline.is_some();
         let (digest, bytes) = (done.digest, done.partial_bytes);
         let worker_name = about.name.clone();
-        let outcome = Outcome { weight, results_digest, digest, bytes, worker_name, inline };
+        let outcome = Outcome { weight, digest, hashes, bytes, worker_name, inline };
         if is_inline {
             self.arrived = Some((step, block, outcome, done.results));
         } else if !active.outcomes.contains_key(&block) {
@@ -113,6 +115,21 @@ impl Engine {
         self.tell(scheduler::Event::BlockDone { worker, step, block, inline: is_inline, compute });
         self.arrived = None;
         Ok(())
+    }
+
+    /// Takes in that bytes of a finished block changed after its worker had
+    /// made them.
+    pub(super) fn on_altered(
+        &mut self,
+        worker: WorkerId,
+        step: StepId,
+        block: Block,
+        error: &PartialError,
+    ) {
+        let name = self.workers.get(&worker).map_or("", |about| about.name.as_str());
+        let error = of_partial(step, block, error);
+        error!("from worker {worker} ({name}): {error}");
+        self.tell(scheduler::Event::PartialAltered { worker, step, block, error });
     }
 
     /// Takes in that shards need not be computed again.
@@ -140,4 +157,9 @@ impl Engine {
             active.keep(block, outcome, results);
         }
     }
+}
+
+/// A sentence about a partial.
+pub(super) fn of_partial(step: StepId, block: Block, error: &PartialError) -> String {
+    format!("the partial of replicas {block} of {step}: {error}")
 }

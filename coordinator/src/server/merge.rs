@@ -11,8 +11,8 @@
 //! [`StepMerge`] itself does no I/O: the engine sends what
 //! [`StepMerge::next_fetch`] asks for, and runs the jobs.
 
-mod inline;
 mod job;
+mod partial;
 #[cfg(test)]
 mod tests;
 
@@ -20,16 +20,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use common::id::{Block, StepId, WorkerId};
 use common::limits;
 use common::merge::MergeTree;
 use common::state::{Layout, NetworkState, Segment};
 use tokio::time::Instant;
 
-pub(super) use inline::{decode_inline, merge_inline, next_state};
 use job::Tree;
 pub(super) use job::{Content, Job, JobDone};
+pub(super) use partial::{Opened, PartialError, merge_inline, next_state, open};
 
 /// Most fetches under way at one time, however small they are: well below
 /// [`limits::CONTROL_QUEUE`], as each is a message.
@@ -215,7 +214,7 @@ impl StepMerge {
         holder: WorkerId,
         block: Block,
         segment: usize,
-        payload: Bytes,
+        content: Content,
     ) -> Arrival {
         match self.asked.get_mut(&(holder, block, segment)) {
             None => return Arrival::OutOfTurn,
@@ -229,7 +228,7 @@ impl StepMerge {
             Some(fetch) if fetch.piece.holder == Some(holder) => {
                 let fetch = *fetch;
                 self.waiting.remove(&(segment, block));
-                self.take_in(fetch, Content::Encoded(payload));
+                self.take_in(fetch, content);
                 Arrival::Taken
             }
             _ => Arrival::Late,

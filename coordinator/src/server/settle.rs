@@ -14,7 +14,10 @@ use tracing::{debug, warn};
 use super::active::ActiveRun;
 use super::connection::Peer;
 use super::engine::{Engine, Event};
-use super::merge::{Arrival, Content, JobDone, Piece, StepMerge, merge_inline, next_state};
+use super::finished::of_partial;
+use super::merge::{
+    Arrival, Content, JobDone, PartialError, Piece, StepMerge, merge_inline, next_state,
+};
 use crate::scheduler::{self, Part};
 
 /// States up to this many bytes are merged and settled in the engine's own
@@ -147,7 +150,11 @@ impl Engine {
         }
         let merge = active.merge.as_mut().filter(|merge| merge.step == step);
         let Some(merge) = merge else { return out_of_turn() };
-        match merge.arrived(self.now, worker, block, segment as usize, payload) {
+        let segment = segment as usize;
+        let known = active.outcomes.get(&block).and_then(|outcome| outcome.hashes.get(segment));
+        // A piece without one was never asked for.
+        let content = Content::Encoded(payload, known.copied().unwrap_or_default());
+        match merge.arrived(self.now, worker, block, segment, content) {
             Arrival::Taken => self.run_jobs(),
             Arrival::Late => debug!("late: segment {segment} of {block}, {step}"),
             Arrival::OutOfTurn => return out_of_turn(),
@@ -168,12 +175,16 @@ impl Engine {
                 Some(next) => self.settle(next),
                 None => self.fetch_pieces(),
             },
-            Err(cause) => {
-                let (step, block) = (done.step, done.fetch.piece.block);
-                let cause = format!("the partial of replicas {block} of {step}: {cause}");
-                match done.fetch.piece.holder {
-                    Some(holder) => self.close(Peer::Worker(holder), &cause),
-                    None => self.give_up(&cause),
+            Err(error) => {
+                let (step, Piece { block, holder, .. }) = (done.step, done.fetch.piece);
+                match (holder, error) {
+                    (Some(holder), PartialError::Altered) => {
+                        self.on_altered(holder, step, block, error);
+                    }
+                    (Some(holder), _) => {
+                        self.close(Peer::Worker(holder), &of_partial(step, block, error));
+                    }
+                    (None, _) => self.give_up(&of_partial(step, block, error)),
                 }
             }
         }

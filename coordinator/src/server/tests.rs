@@ -140,6 +140,32 @@ async fn lost_workers_change_no_bit() {
 }
 
 #[tokio::test]
+async fn a_bit_that_flips_on_its_way_reaches_no_result() {
+    for size in ["", BIG] {
+        let server = TestServer::start(Config::default());
+        let mut client = server.client().await;
+        server.altered_worker("noisy").await;
+        server.worker("other", usize::MAX).await;
+        let spec = toy::spec(size);
+        client.submit(&spec, None).await;
+        let events = client.follow(RunId(1)).await;
+        let is_told = |event: &&RunEvent| match event {
+            RunEvent::Worker { worker, what, detail, .. } => {
+                let is_it = detail.contains("it does not have the digest that came with it");
+                worker == "noisy" && what == "failed" && is_it
+            }
+            _ => false,
+        };
+        assert_eq!(events.iter().filter(is_told).count(), 1, "{events:#?}");
+        let (expected, steps) = reference_steps(&spec);
+        let Some(RunEvent::Finished { digest, .. }) = events.last() else { panic!("{events:#?}") };
+        assert_eq!(*digest, expected.digest());
+        check_results(&events, &steps);
+        server.shut_down().await;
+    }
+}
+
+#[tokio::test]
 async fn audits_change_no_bit() {
     for (size, workers, mortal) in [("", 1, 0), ("", 3, 2), (BIG, 2, 0), (BIG, 2, 2)] {
         let spec = RunSpec { audit: 1.0, ..toy::labelling_spec(size) };

@@ -35,7 +35,7 @@ fn done(name: &str, change: impl FnOnce(&mut BlockDone)) -> Stranger {
         partial_bytes: 0,
         compute_us: 1,
         is_inline: false,
-        inline: Bytes::new(),
+        payload: Bytes::new(),
     };
     change(&mut done);
     worker(name, FromWorker::BlockDone(done))
@@ -96,8 +96,8 @@ fn messages_out_of_turn_or_out_of_bounds() {
         ]),
         done("a block of more replicas than there can be", |done| done.block.level = 60)
             .ends_closed(&["FromWorker message, field `block`", "below 2^32"]),
-        done("a partial inline that is none", |done| done.inline = Bytes::from_static(b"x"))
-            .ends_closed(&["field `inline`", "nothing where is_inline is false"]),
+        done("segments known by half", |done| done.payload = Bytes::from_static(b"x"))
+            .ends_closed(&["field `payload`", "16 bytes a segment"]),
         done("a partial too large to be inline", |done| {
             (done.is_inline, done.partial_bytes) = (true, u64::MAX);
         })

@@ -1,10 +1,11 @@
 //! Workers with keys that do not say what they computed, and what becomes of
 //! their runs. Each is a worker whose words are bent on their way.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use common::digest::Digest;
 use common::keys::{Keys, Member};
 use common::limits::FRAME_BYTES;
+use common::merge::segment_hash;
 use common::wire::codec::{self, FrameReader};
 use common::wire::message::{BlockDone, FromWorker};
 use common::wire::tls::CallerTls;
@@ -32,9 +33,13 @@ enum Outcome {
 
 /// The digests of other bits, for all shards.
 fn wrong_bits(mut done: BlockDone) -> Vec<BlockDone> {
-    let other = |digest: Digest| Digest::of(&digest.0);
-    done.digest = other(done.digest);
-    done.shards.iter_mut().for_each(|shard| shard.digest = other(shard.digest));
+    done.shards.iter_mut().for_each(|shard| shard.digest = Digest::of(&shard.digest.0));
+    vec![sealed(done)]
+}
+
+/// Other bits under the digests of the right ones.
+fn altered(mut done: BlockDone) -> Vec<BlockDone> {
+    done.payload = with_end(&done.payload, [0, 0, 0, 1]);
     vec![done]
 }
 
@@ -52,19 +57,33 @@ fn as_it_is(done: BlockDone) -> Vec<BlockDone> {
 
 /// A number that is none, in the partial that rides along.
 fn not_a_number(mut done: BlockDone) -> Vec<BlockDone> {
-    let mut inline = BytesMut::from(&done.inline[..]);
-    let end = inline.len();
-    if end > 4 {
-        inline[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    let [a, b, c, d] = f32::NAN.to_le_bytes();
+    done.payload = with_end(&done.payload, [a, b, c, d]);
+    vec![sealed(done)]
+}
+
+/// A payload with other bytes at its end.
+fn with_end(payload: &[u8], end: [u8; 4]) -> Bytes {
+    let kept = payload.len().checked_sub(4).expect("a partial came along");
+    [&payload[..kept], &end].concat().into()
+}
+
+/// The block with the digest of what it says by now.
+fn sealed(mut done: BlockDone) -> BlockDone {
+    let mut payload = done.payload.clone();
+    let mut hashes = Vec::new();
+    while let Some((length, _)) = payload.split_first_chunk::<4>() {
+        let end = 4 + u32::from_be_bytes(*length) as usize;
+        hashes.push(segment_hash(&payload.split_to(end)[4..]));
     }
-    done.inline = inline.freeze();
-    vec![done]
+    done.digest = done.digest_of(hashes);
+    done
 }
 
 #[test]
 fn a_worker_that_lies_is_found_or_turned_away() {
     let audited = format!("audit = 1.0\n{SOFTMAX}");
-    let rows: [(&str, Lie, &str, Outcome); 4] = [
+    let rows: [(&str, Lie, &str, Outcome); 5] = [
         (
             "wrong bits",
             wrong_bits,
@@ -76,6 +95,12 @@ fn a_worker_that_lies_is_found_or_turned_away() {
                 " on worker liar",
                 "`coordinator replay 1 --round 1 --replica ",
             ]),
+        ),
+        (
+            "bits that changed on the way",
+            altered,
+            SOFTMAX,
+            Outcome::TurnedAway("it does not have the digest that came with it"),
         ),
         (
             "shards that it was not given",

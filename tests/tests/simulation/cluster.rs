@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use common::id::{RunId, StepId};
+use common::limits::SHARD_ERROR_LIMIT;
 use coordinator::scheduler::planted::Plant;
 use coordinator::scheduler::{Config, Gathering};
 
@@ -283,6 +284,10 @@ impl Cluster {
                 self.processes[index].lose_partials();
                 false
             }
+            Fault::Altered => {
+                self.coordinator.alters_next = true;
+                false
+            }
             Fault::Nonsense => {
                 let step = StepId { run: RunId(1), index: 0 };
                 let step = self.coordinator.current().map_or(step, |(step, _)| step);
@@ -371,11 +376,13 @@ impl Cluster {
             let is_broken = is_of(self.wrongs.broken);
             let is_poisoned = is_of(self.wrongs.poison);
             let deaths = self.coordinator.deaths.get(run).map_or(0, |deaths| deaths.len() as u32);
+            let altered = self.coordinator.altered.get(run).copied().unwrap_or(0);
+            let is_excused = deaths >= self.crash_limit || altered >= SHARD_ERROR_LIMIT;
             match outcome {
                 Outcome::Finished if is_broken || is_poisoned => {
                     return Err(format!("run {run} finished in spite of a shard that cannot"));
                 }
-                Outcome::Failed(reason) if !is_broken && deaths < self.crash_limit => {
+                Outcome::Failed(reason) if !is_broken && !is_excused => {
                     return Err(format!("run {run} failed without a cause: {reason}"));
                 }
                 _ => {}

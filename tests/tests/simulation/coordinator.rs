@@ -45,6 +45,10 @@ pub(super) struct Coordinator {
     /// come back in its time.
     pub(super) deaths: BTreeMap<RunId, BTreeSet<ProcessId>>,
     processes: BTreeMap<WorkerId, ProcessId>,
+    /// The next result, or segment of one, that comes is altered.
+    pub(super) alters_next: bool,
+    /// Results that came altered.
+    pub(super) altered: BTreeMap<RunId, u32>,
     /// Workers that take no more work.
     draining: BTreeSet<WorkerId>,
     /// So many in a thousand shards are audited.
@@ -94,6 +98,8 @@ impl Coordinator {
             outcomes: BTreeMap::new(),
             deaths: BTreeMap::new(),
             processes: BTreeMap::new(),
+            alters_next: false,
+            altered: BTreeMap::new(),
             draining: BTreeSet::new(),
             audit,
             plant,
@@ -342,6 +348,9 @@ impl Coordinator {
             context.faults.fired(Fault::LateResult);
         }
         let BlockDone { step, block, compute, inline, wrong } = done;
+        if self.is_altered(context, worker, step, block) {
+            return;
+        }
         if self.current().is_some_and(|(current, _)| current == step)
             && let Some(active) = &mut self.active
             && active.answers.take(self.processes[&worker], block, &wrong).is_some()
@@ -355,6 +364,25 @@ impl Coordinator {
         let inline = self.arrived.is_some();
         let event = scheduler::Event::BlockDone { worker, step, block, inline, compute };
         self.tell(context, event);
+    }
+
+    /// Whether what came of a block is altered; then the scheduler knows.
+    pub(super) fn is_altered(
+        &mut self,
+        context: &mut Context,
+        worker: WorkerId,
+        step: StepId,
+        block: Block,
+    ) -> bool {
+        let is_current = self.current().is_some_and(|(current, _)| current == step);
+        if !is_current || !std::mem::take(&mut self.alters_next) {
+            return false;
+        }
+        context.faults.fired(Fault::Altered);
+        *self.altered.entry(step.run).or_default() += 1;
+        let error = "a bit flipped".into();
+        self.tell(context, scheduler::Event::PartialAltered { worker, step, block, error });
+        true
     }
 
     pub(super) fn step_ready(&mut self, context: &mut Context, step: StepId) {

@@ -43,6 +43,8 @@ pub(super) enum Fault {
     Drain,
     /// A partial was to be pulled and was not there.
     PartialLost,
+    /// A result, or a part of one, changed on its way.
+    Altered,
     /// A worker says what makes no sense.
     Nonsense,
     /// A run is cancelled.
@@ -60,7 +62,7 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    pub(super) const ALL: [Self; 26] = [
+    pub(super) const ALL: [Self; 27] = [
         Self::Crash,
         Self::PowerLoss,
         Self::Restart,
@@ -80,6 +82,7 @@ impl Fault {
         Self::Join,
         Self::Drain,
         Self::PartialLost,
+        Self::Altered,
         Self::Nonsense,
         Self::Cancel,
         Self::CoordinatorRestart,
@@ -91,7 +94,7 @@ impl Fault {
 
     /// Those that are planned for a time, and not a consequence of others or
     /// a property of the cluster.
-    pub(super) const PLANNED: [Self; 14] = [
+    pub(super) const PLANNED: [Self; 15] = [
         Self::Crash,
         Self::PowerLoss,
         Self::MassDeath,
@@ -104,6 +107,7 @@ impl Fault {
         Self::Join,
         Self::Drain,
         Self::PartialLost,
+        Self::Altered,
         Self::Nonsense,
         Self::CoordinatorRestart,
     ];

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use common::digest::Digest;
 use common::id::{Block, StepId};
 use common::limits;
 use common::merge::{Merge, Partial};
@@ -82,21 +83,24 @@ pub(super) fn finish(
     let partial_bytes = if has_tensors { partial.encoded_bytes(layout) } else { 0 };
     // Results may be large, and nobody pulls them: the message alone has them.
     let results = std::mem::take(&mut partial.results);
-    let has_room = results.count_of_counts() <= limits::INLINE_RESULT_COUNTS;
-    let is_inline =
-        partial_bytes == 0 || (partial_bytes <= limits::INLINE_PARTIAL_BYTES && has_room);
-    let done = BlockDone {
+    let is_inline = partial_bytes <= limits::INLINE_PARTIAL_BYTES;
+    let hashes = partial.segment_hashes(layout);
+    let mut done = BlockDone {
         step,
         block,
         weight: partial.weight,
         results,
-        digest: partial.digest(layout),
+        digest: Digest::of(b""),
         shards,
         partial_bytes,
         compute_us,
         is_inline,
-        inline: if is_inline { inline(&partial, layout, segments) } else { Bytes::new() },
+        payload: match is_inline {
+            true => inline(&partial, layout, segments),
+            false => hashes.iter().flat_map(|hash| hash.to_be_bytes()).collect(),
+        },
     };
+    done.digest = done.digest_of(hashes);
     (done, partial)
 }
 

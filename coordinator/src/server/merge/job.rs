@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use common::id::StepId;
-use common::merge::{Contribution, MergeError, MergeTree, finish_segment};
+use common::merge::{Contribution, MergeTree, finish_segment, segment_hash};
 use common::state::NetworkState;
 
+use super::partial::PartialError;
 use super::{Cut, Fetch};
 
 /// The tree of one segment, until it is complete.
@@ -16,8 +17,8 @@ pub(super) type Tree = Arc<Mutex<Option<MergeTree<Contribution>>>>;
 /// A part's piece of one segment.
 #[derive(Debug)]
 pub(in crate::server) enum Content {
-    /// As it came over the wire.
-    Encoded(Bytes),
+    /// As it came over the wire, and the [`segment_hash`] that it must have.
+    Encoded(Bytes, u128),
     /// As it was decoded when it came inline.
     Decoded(Option<Contribution>),
 }
@@ -47,23 +48,22 @@ pub(in crate::server) struct JobDone {
     /// The piece.
     pub(in crate::server) fetch: Fetch,
     /// Whether its segment is finished now, or what is wrong with the piece.
-    pub(in crate::server) outcome: Result<bool, MergeError>,
+    pub(in crate::server) outcome: Result<bool, PartialError>,
 }
 
 impl Job {
-    /// Decodes the piece, puts it into its segment's tree, and finishes the
+    /// Checks and decodes the piece, puts it into its segment's tree, and finishes the
     /// segment if it was the last one.
     pub(in crate::server) fn run(self) -> JobDone {
         let segment = &self.cut.segments[self.fetch.segment];
         let contribution = match self.content {
             Content::Decoded(contribution) => Ok(contribution),
-            Content::Encoded(payload) => Contribution::decode(
-                &self.cut.layout,
-                self.fetch.segment,
-                segment,
-                self.fetch.piece.weight,
-                &payload,
-            ),
+            Content::Encoded(payload, hash) if segment_hash(&payload) == hash => {
+                let (index, weight) = (self.fetch.segment, self.fetch.piece.weight);
+                Contribution::decode(&self.cut.layout, index, segment, weight, &payload)
+                    .map_err(PartialError::from)
+            }
+            Content::Encoded(..) => Err(PartialError::Altered),
         };
         let outcome = contribution.map(|contribution| {
             let mut slot = self.tree.lock().unwrap_or_else(PoisonError::into_inner);

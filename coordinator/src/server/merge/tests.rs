@@ -1,8 +1,10 @@
 use super::*;
+use common::digest::Digest;
 use common::id::RunId;
-use common::merge::{Contribution, MergeRule, Partial, finish};
+use common::merge::{Contribution, MergeRule, Partial, finish, segment_hash};
 use common::results::Results;
 use common::state::{Tensor, TensorData};
+use common::wire::message::{BlockDone, ShardDone};
 use proptest::prelude::*;
 
 const REPLICAS: u32 = 5;
@@ -41,6 +43,12 @@ fn parts(blocks: &[(u8, u32)], first_holder: u64) -> Vec<Piece> {
     blocks.iter().enumerate().map(piece).collect()
 }
 
+/// A piece as it was sent.
+fn whole(bytes: Vec<u8>) -> Content {
+    let hash = segment_hash(&bytes);
+    Content::Encoded(bytes.into(), hash)
+}
+
 struct Bench {
     merge: StepMerge,
     layout: Layout,
@@ -57,7 +65,7 @@ impl Bench {
             } else {
                 let segment = &self.layout.merge_segments()[fetch.segment];
                 let bytes = block_partial(fetch.piece.block).segment(&self.layout, segment);
-                self.merge.take_in(fetch, Content::Encoded(bytes.into()));
+                self.merge.take_in(fetch, whole(bytes));
             }
         }
         self.most = self.most.max(self.merge.in_flight.0);
@@ -77,7 +85,7 @@ impl Bench {
         let bytes = block_partial(fetch.piece.block).segment(&self.layout, segment);
         let (block, holder) = (fetch.piece.block, fetch.piece.holder.unwrap());
         let now = Instant::now();
-        match self.merge.arrived(now, holder, block, fetch.segment, bytes.into()) {
+        match self.merge.arrived(now, holder, block, fetch.segment, whole(bytes)) {
             Arrival::Taken | Arrival::Late => {}
             Arrival::OutOfTurn => panic!("it was asked for"),
         }
@@ -139,21 +147,90 @@ fn a_piece_that_nobody_asked_for_is_out_of_turn() {
     let stalled = merge.stalled(now + 2 * PULL_TIMEOUT);
     assert_eq!(stalled, [(WorkerId(10), fetch.piece.block)]);
     let mut arrives =
-        |segment| merge.arrived(now, WorkerId(10), fetch.piece.block, segment, Bytes::new());
+        |segment| merge.arrived(now, WorkerId(10), fetch.piece.block, segment, whole(Vec::new()));
     assert!(matches!(arrives(1), Arrival::OutOfTurn));
     assert!(matches!(arrives(0), Arrival::Taken));
     assert!(matches!(arrives(0), Arrival::OutOfTurn));
+}
+
+/// A finished block whose digest is right.
+fn done(is_inline: bool, weight: u64, payload: Vec<u8>, hashes: &[u128]) -> BlockDone {
+    let mut done = BlockDone {
+        step: StepId { run: RunId(1), index: 0 },
+        block: Block::of_replica(0),
+        weight,
+        results: Results::default(),
+        digest: Digest::of(b""),
+        shards: vec![ShardDone { digest: Digest::of(b"shard"), compute_us: 1 }],
+        partial_bytes: 0,
+        compute_us: 1,
+        is_inline,
+        payload: payload.into(),
+    };
+    done.digest = done.digest_of(hashes.iter().copied());
+    done
 }
 
 #[test]
 fn an_inline_partial_is_cut_strictly() {
     let layout = state(|_| 0.0).layout();
     let cut = Cut { segments: layout.merge_segments(), layout };
-    let empty = Bytes::from(vec![0; 12]);
-    assert_eq!(decode_inline(&cut, 1, empty.clone()).unwrap(), [None, None, None]);
-    let error = |bytes: Bytes| decode_inline(&cut, 1, bytes).unwrap_err().to_string();
-    assert!(error(empty.slice(..11)).contains("inside merge segment 2 of 3"));
-    assert!(error(Bytes::from(vec![0; 13])).contains("1 bytes follow"));
-    assert!(error(Bytes::from(vec![0, 0, 0, 9, 1])).contains("inside merge segment 0 of 3"));
-    assert!(error(Bytes::from(vec![0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0])).contains("`w`"));
+    let empty = [segment_hash(b""); 3];
+    let opened = open(&cut, &done(true, 1, vec![0; 12], &empty)).unwrap();
+    assert_eq!((opened.inline, &opened.hashes[..]), (Some(vec![None, None, None]), &empty[..]));
+    let error = |bytes: &[u8], hashes: &[u128]| {
+        open(&cut, &done(true, 1, bytes.into(), hashes)).unwrap_err().to_string()
+    };
+    assert!(error(&[0; 11], &empty).contains("inside merge segment 2 of 3"));
+    assert!(error(&[0; 13], &empty).contains("1 bytes follow"));
+    assert!(error(&[0, 0, 0, 9, 1], &empty).contains("inside merge segment 0 of 3"));
+    let one = [segment_hash(&[1]), empty[1], empty[2]];
+    assert!(error(&[0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0], &one).contains("`w`"));
+}
+
+#[test]
+fn any_byte_of_a_finished_block_that_changed_is_noticed() {
+    let layout = state(|_| 0.0).layout();
+    let cut = Cut { segments: layout.merge_segments(), layout };
+    let partial = block_partial(Block::of_replica(2));
+    let hashes = partial.segment_hashes(&cut.layout);
+    let known: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_be_bytes()).collect();
+    let kept = done(false, partial.weight, known, &hashes);
+    let opened = open(&cut, &kept).unwrap();
+    assert_eq!((opened.hashes, opened.inline), (hashes, None));
+    let altered = |change: &dyn Fn(&mut BlockDone)| {
+        let mut done = kept.clone();
+        change(&mut done);
+        matches!(open(&cut, &done), Err(PartialError::Altered))
+    };
+    assert!(!altered(&|done| done.compute_us += 1), "times are no part of it");
+    assert!(altered(&|done| done.payload = done.payload.iter().map(|byte| byte ^ 1).collect()));
+    assert!(altered(&|done| done.weight += 1));
+    assert!(altered(&|done| done.results.examples += 1));
+    assert!(altered(&|done| done.shards[0].digest.0[31] ^= 1));
+    assert!(altered(&|done| done.digest.0[0] ^= 1));
+    let short = BlockDone { payload: kept.payload.slice(16..), ..kept.clone() };
+    let error = open(&cut, &short).unwrap_err().to_string();
+    assert_eq!(error, "expected 16 bytes for each of 3 merge segments, found 32 bytes");
+}
+
+#[test]
+fn a_pulled_piece_that_changed_is_not_merged() {
+    let base = Arc::new(state(|_| 0.0));
+    let layout = base.layout();
+    let cut = Arc::new(Cut { segments: layout.merge_segments(), layout: layout.clone() });
+    let step = StepId { run: RunId(1), index: 0 };
+    let next = next_state(&base, None);
+    let mut merge = StepMerge::new(step, REPLICAS, cut, base, next, 1);
+    merge.resume(parts(&[(3, 0)], 10));
+    let now = Instant::now();
+    let fetch = merge.next_fetch(now).unwrap();
+    let mut bytes = block_partial(fetch.piece.block).segment(&layout, &layout.merge_segments()[0]);
+    let hash = segment_hash(&bytes);
+    bytes[5] ^= 1;
+    let content = Content::Encoded(bytes.into(), hash);
+    let taken = merge.arrived(now, WorkerId(10), fetch.piece.block, fetch.segment, content);
+    assert!(matches!(taken, Arrival::Taken));
+    let done = merge.next_job().unwrap().run();
+    assert!(matches!(done.outcome, Err(PartialError::Altered)), "{done:?}");
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{BufMut, Bytes};
 use common::dataset::{DatasetError, ExampleSource, SplitManifest};
+use common::digest::Digest;
 use common::id::{Block, ProcessId, StepId};
 use common::limits;
 use common::merge::{MergeTree, Partial};
@@ -84,6 +85,13 @@ impl TestServer {
     pub(super) async fn worker(&self, name: &str, blocks: usize) -> tokio::task::JoinHandle<()> {
         let peer = self.idle_worker(name).await;
         tokio::spawn(async move { TestWorker::new(peer).work(blocks).await })
+    }
+
+    /// Starts a worker whose first partial changes on its way.
+    pub(super) async fn altered_worker(&self, name: &str) {
+        let worker =
+            TestWorker { alters_next: true, ..TestWorker::new(self.idle_worker(name).await) };
+        tokio::spawn(worker.work(usize::MAX));
     }
 
     pub(super) async fn shut_down(self) {
@@ -223,6 +231,8 @@ struct TestWorker {
     bases: BTreeMap<StepId, Arc<NetworkState>>,
     assigned: Vec<(StepId, Block)>,
     kept: BTreeMap<(StepId, Block), Partial>,
+    /// Whether the next payload changes on its way.
+    alters_next: bool,
 }
 
 impl TestWorker {
@@ -235,6 +245,7 @@ impl TestWorker {
             bases: BTreeMap::new(),
             assigned: Vec::new(),
             kept: BTreeMap::new(),
+            alters_next: false,
         }
     }
 
@@ -298,7 +309,9 @@ impl TestWorker {
                 let segments = layout.merge_segments();
                 for segment in first..first + count {
                     let partial = &self.kept[&(step, block)];
-                    let payload = partial.segment(layout, &segments[segment as usize]).into();
+                    let mut payload = partial.segment(layout, &segments[segment as usize]);
+                    flip_a_bit(&mut payload, &mut self.alters_next);
+                    let payload = payload.into();
                     let piece = FromWorker::PartialSegment { step, block, segment, payload };
                     self.peer.say(piece).await;
                 }
@@ -350,25 +363,42 @@ impl TestWorker {
         });
         let partial_bytes = partial.encoded_bytes(&run.layout);
         let is_inline = partial_bytes <= limits::INLINE_PARTIAL_BYTES;
+        let hashes = partial.segment_hashes(&run.layout);
         let mut inline = Vec::new();
         for segment in run.layout.merge_segments().iter().filter(|_| is_inline) {
             let payload = partial.segment(&run.layout, segment);
             inline.put_u32(payload.len() as u32);
             inline.extend(payload);
         }
-        let done = FromWorker::BlockDone(BlockDone {
+        if is_inline {
+            flip_a_bit(&mut inline, &mut self.alters_next);
+        }
+        let mut done = BlockDone {
             step: id,
             block,
             weight: partial.weight,
             results: partial.results.clone(),
-            digest: partial.digest(&run.layout),
+            digest: Digest::of(b""),
             shards,
             partial_bytes,
             compute_us: 1,
             is_inline,
-            inline: inline.into(),
-        });
+            payload: match is_inline {
+                true => inline.into(),
+                false => hashes.iter().flat_map(|hash| hash.to_be_bytes()).collect(),
+            },
+        };
+        done.digest = done.digest_of(hashes);
         self.kept.insert((id, block), partial);
-        self.peer.say(done).await;
+        self.peer.say(FromWorker::BlockDone(done)).await;
+    }
+}
+
+/// Flips a bit of the last value, once.
+fn flip_a_bit(payload: &mut [u8], flips: &mut bool) {
+    if std::mem::take(flips)
+        && let Some(value) = payload.last_chunk_mut::<4>()
+    {
+        value[0] ^= 1;
     }
 }

@@ -58,7 +58,12 @@ impl Coordinator {
         let Some(active) = &mut self.active else { return };
         let part = Part { block, holder: Some(worker) };
         let is_wanted = active.merging.as_ref().is_some_and(|parts| parts.contains(&part));
-        if is_wanted && segment == active.segment && partial.step == step {
+        if is_wanted
+            && segment == active.segment
+            && partial.step == step
+            && !self.is_altered(context, worker, step, block)
+            && let Some(active) = &mut self.active
+        {
             active.gathered.insert(block, partial);
             self.merge_segment(context);
         }

@@ -1,0 +1,131 @@
+//! What comes of a partial with the news that its block is done: all of it, or
+//! what its segments are to be known by.
+
+use bytes::Bytes;
+use common::id::Block;
+use common::merge::{Contribution, MergeError, MergeTree, copy_kept, finish_segment, segment_hash};
+use common::state::NetworkState;
+use common::wire::message::BlockDone;
+
+use super::Cut;
+
+/// Merges a step whose partials all came inline, and are small, right here.
+pub(in crate::server) fn merge_inline(
+    replicas: u32,
+    cut: &Cut,
+    base: &NetworkState,
+    mut parts: Vec<(Block, Vec<Option<Contribution>>)>,
+    next: &mut NetworkState,
+) {
+    for (index, segment) in cut.segments.iter().enumerate() {
+        let mut tree = MergeTree::new(replicas);
+        for (block, contributions) in &mut parts {
+            tree.insert(*block, contributions.get_mut(index).and_then(Option::take));
+        }
+        finish_segment(base, segment, tree.into_root().as_ref(), next);
+    }
+}
+
+/// A state to merge into: `spare` if there is one, and all that the merge
+/// does not write (tensors under `keep`) as in `base`.
+pub(in crate::server) fn next_state(
+    base: &NetworkState,
+    spare: Option<NetworkState>,
+) -> NetworkState {
+    let mut next = match spare {
+        Some(spare) => spare,
+        None => NetworkState::zeros(&base.layout()).expect("the layout of a state is valid"),
+    };
+    copy_kept(base, &mut next);
+    next
+}
+
+/// What came of a finished block's partial with the news of it.
+#[derive(Debug)]
+pub(in crate::server) struct Opened {
+    /// The [`segment_hash`] of each merge segment.
+    pub(in crate::server) hashes: Vec<u128>,
+    /// The contributions, by merge segment, if it came inline.
+    pub(in crate::server) inline: Option<Vec<Option<Contribution>>>,
+}
+
+/// Opens the payload of a finished block. All of the news is as its worker
+/// meant it to be, or it is [`PartialError::Altered`].
+pub(in crate::server) fn open(cut: &Cut, done: &BlockDone) -> Result<Opened, PartialError> {
+    let (segments, payload) = (cut.segments.len(), done.payload.clone());
+    if !done.is_inline {
+        let (hashes, rest) = payload.as_chunks::<16>();
+        if hashes.len() != segments || !rest.is_empty() {
+            return Err(PartialError::Hashes { segments, found: payload.len() });
+        }
+        let hashes: Vec<u128> = hashes.iter().map(|hash| u128::from_be_bytes(*hash)).collect();
+        check(done, &hashes)?;
+        return Ok(Opened { hashes, inline: None });
+    }
+    let pieces = split(segments, payload)?;
+    let hashes: Vec<u128> = pieces.iter().map(|piece| segment_hash(piece)).collect();
+    check(done, &hashes)?;
+    let decode = |(index, piece): (usize, &Bytes)| {
+        Contribution::decode(&cut.layout, index, &cut.segments[index], done.weight, piece)
+    };
+    let inline = pieces.iter().enumerate().map(decode).collect::<Result<_, _>>()?;
+    Ok(Opened { hashes, inline: Some(inline) })
+}
+
+fn check(done: &BlockDone, hashes: &[u128]) -> Result<(), PartialError> {
+    match done.digest_of(hashes.iter().copied()) == done.digest {
+        true => Ok(()),
+        false => Err(PartialError::Altered),
+    }
+}
+
+/// Cuts an inline partial into its segments.
+fn split(segments: usize, mut inline: Bytes) -> Result<Vec<Bytes>, PartialError> {
+    let mut pieces = Vec::with_capacity(segments);
+    for segment in 0..segments {
+        let short = PartialError::Short { segment, segments };
+        let Some((length, _)) = inline.split_first_chunk::<4>() else { return Err(short) };
+        let length = u32::from_be_bytes(*length) as usize;
+        if inline.len() - 4 < length {
+            return Err(short);
+        }
+        pieces.push(inline.split_to(4 + length).slice(4..));
+    }
+    match inline.len() {
+        0 => Ok(pieces),
+        left => Err(PartialError::Long(left)),
+    }
+}
+
+/// What is wrong with a partial.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::server) enum PartialError {
+    /// It ends too early.
+    #[error("an inline partial ends inside merge segment {segment} of {segments}")]
+    Short {
+        /// The segment.
+        segment: usize,
+        /// Segments of the layout.
+        segments: usize,
+    },
+    /// It does not end.
+    #[error("{0} bytes follow the last merge segment of an inline partial")]
+    Long(usize),
+    /// It does not say what each segment is known by.
+    #[error("expected 16 bytes for each of {segments} merge segments, found {found} bytes")]
+    Hashes {
+        /// Segments of the layout.
+        segments: usize,
+        /// Bytes that came.
+        found: usize,
+    },
+    /// Its bytes are not those that its worker made.
+    #[error(
+        "it does not have the digest that came with it: its bytes changed in the memory of a \
+         machine or, without keys, on the network"
+    )]
+    Altered,
+    /// A segment is wrong.
+    #[error(transparent)]
+    Segment(#[from] MergeError),
+}
