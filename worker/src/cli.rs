@@ -15,6 +15,7 @@ use common::settings::{self, Bytes, LogFormat};
 use common::wire::tls::CallerTls;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
+use tracing::warn;
 
 use crate::driver::{self, Config, End, memory};
 
@@ -199,6 +200,21 @@ impl Settings {
         CallerTls::new(&Keys::load(path)?, Member::Worker).map(Some)
     }
 
+    /// Keeps the memory limit below `most`, past which the system would kill the
+    /// worker. Gives a warning where it was above.
+    fn cap_memory(&mut self, most: Bytes) -> Option<String> {
+        let found = self.memory_limit;
+        if found <= most {
+            return None;
+        }
+        self.memory_limit = most;
+        self.cache_limit = self.cache_limit.map(|cache| cache.min(most));
+        Some(format!(
+            "setting `memory_limit`: {found} is more than the {most} that the machine or its \
+             control group lets this worker have, which is taken instead"
+        ))
+    }
+
     fn into_config(self, tls: Option<CallerTls>) -> Config {
         let share = Bytes(self.memory_limit.0 / CACHE_SHARE);
         Config {
@@ -248,9 +264,12 @@ fn start(registry: Registry, flags: &Flags) -> Result<ExitCode, (u8, String)> {
         print!("{}", loaded.to_text());
         return Ok(ExitCode::SUCCESS);
     }
-    let settings = loaded.values;
+    let mut settings = loaded.values;
     settings::start_logging(settings.log_format, &settings.log_level)
         .map_err(|error| bad_input(error.to_string()))?;
+    if let Some(warning) = settings.cap_memory(Bytes(memory::hard_limit())) {
+        warn!("{warning}");
+    }
     let tls = settings.tls().map_err(|error| bad_input(error.to_string()))?;
     // One thread for all I/O: what computes has its own pool.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -332,6 +351,18 @@ mod tests {
         let config = settings.into_config(None);
         assert_eq!((config.slots, config.memory_limit, config.name.as_str()), (3, 2 << 30, "one"));
         assert_eq!(config.cache_limit, 512 << 20);
+    }
+
+    #[test]
+    fn no_limit_is_above_what_the_system_allows() {
+        let (limit, cache) = (Bytes(2 << 30), Some(Bytes(1 << 30)));
+        let mut settings = Settings { memory_limit: limit, cache_limit: cache, ..<_>::default() };
+        assert_eq!(settings.cap_memory(limit), None);
+        let warning = settings.cap_memory(Bytes(256 << 20)).unwrap();
+        assert!(warning.contains("2GiB is more than the 256MiB"), "{warning}");
+        let config = settings.into_config(None);
+        assert_eq!((config.memory_limit, config.cache_limit), (256 << 20, 256 << 20));
+        assert_eq!(Settings::default().cap_memory(Bytes(memory::hard_limit())), None);
     }
 
     #[test]

@@ -39,13 +39,25 @@ pub(super) fn resident() -> u64 {
 /// Memory that this process may use unless told otherwise, in bytes: the limit
 /// of its control group or 80 % of the machine's memory, whichever is less.
 pub(crate) fn default_limit() -> u64 {
-    let machine = std::fs::read_to_string("/proc/meminfo")
-        .ok()
-        .and_then(|text| kibibytes(&text, "MemTotal:"))
-        .unwrap_or(UNKNOWN_MEMORY);
-    let share = machine / 5 * 4;
-    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    group_limit(Path::new("/sys/fs/cgroup"), &groups).map_or(share, |limit| limit.min(share))
+    let share = machine().unwrap_or(UNKNOWN_MEMORY) / 5 * 4;
+    group().map_or(share, |limit| limit.min(share))
+}
+
+/// Memory past which the system would kill this process, in bytes, as far as it
+/// says so.
+pub(crate) fn hard_limit() -> u64 {
+    [machine(), group()].into_iter().flatten().min().unwrap_or(u64::MAX)
+}
+
+/// Memory of this machine, in bytes.
+fn machine() -> Option<u64> {
+    kibibytes(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
+}
+
+/// What the control groups of this process allow, in bytes.
+fn group() -> Option<u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    group_limit(Path::new("/sys/fs/cgroup"), &groups)
 }
 
 /// The value of `field` in a file like `/proc/meminfo`, in bytes.
@@ -101,7 +113,7 @@ mod tests {
             Some(24105 << 10)
         );
         assert_eq!(kibibytes("MemTotal: lots", "MemTotal:"), None);
-        assert!(default_limit() > 0);
+        assert!(default_limit() > 0 && default_limit() <= hard_limit());
         if cfg!(target_os = "linux") {
             assert!(resident() > 0);
         }
