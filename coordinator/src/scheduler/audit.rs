@@ -14,7 +14,7 @@ use common::id::{AssignmentId, Block, ProcessId, WorkerId};
 use super::hands::Assignment;
 use super::planted::Plant;
 use super::share::Candidate;
-use super::step::Step;
+use super::step::{Step, Trouble};
 use super::work::How;
 use super::{Action, Scheduler, WorkerNote};
 
@@ -34,6 +34,7 @@ const COPIES_OF_PROCESS: u32 = 256;
 const NOBODY: &str = "there is no second worker";
 const NO_ROOM: &str = "all other workers have as many second copies in this step as they may";
 const SILENCE: &str = "the workers that had it for a second time gave no answer";
+const TROUBLE: &str = "it had failed on a worker, or killed one, in this step";
 
 /// The audited shards of a step.
 #[derive(Debug)]
@@ -48,12 +49,14 @@ pub(super) struct Audit {
 }
 
 /// A shard that lacks an answer.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Open {
     /// Who gave the first one.
     first: Option<ProcessId>,
     /// Second copies handed out.
     copies: u32,
+    /// Who was given one.
+    tried: BTreeSet<ProcessId>,
 }
 
 impl Audit {
@@ -114,6 +117,7 @@ impl Audit {
         *self.given.entry(process).or_default() += 1;
         if let Some(open) = self.open.get_mut(&replica) {
             open.copies += 1;
+            open.tried.insert(process);
         }
     }
 
@@ -200,11 +204,20 @@ impl Scheduler {
             if !step.cover.covers(Block::of_replica(*replica)) {
                 continue;
             }
-            let Some(Open { first, copies }) = step.audit.open.get(replica) else { continue };
+            if step.trouble.get(replica).is_some_and(Trouble::is_of_shard) {
+                next.push((*replica, Next::GoWithout(TROUBLE)));
+                continue;
+            }
+            let Some(Open { first, copies, tried }) = step.audit.open.get(replica) else {
+                continue;
+            };
             let is_other = |process: &ProcessId| Some(*process) != *first;
             let is_spent = *copies >= COPIES;
             let others = candidates.iter_mut().filter(|(_, it)| !is_spent && is_other(it));
-            if let Some((candidate, process)) = others.min_by_key(|(it, _)| it.done_at()) {
+            let order = |(it, process): &&mut (Candidate, ProcessId)| {
+                (tried.contains(process), it.done_at())
+            };
+            if let Some((candidate, process)) = others.min_by_key(order) {
                 candidate.load += 1;
                 next.push((*replica, Next::HandOut(candidate.worker)));
                 if let Some(room) = room.get_mut(process) {

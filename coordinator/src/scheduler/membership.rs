@@ -9,6 +9,7 @@ use super::hands::Assignment;
 use super::pace::Pace;
 use super::planted::Plant;
 use super::step::{Merge, Step};
+use super::work::in_words;
 use super::{Action, Scheduler, WorkerNote};
 
 /// A connected worker.
@@ -183,7 +184,8 @@ impl Scheduler {
         if !lost.is_empty() {
             let count: u32 = lost.iter().map(|block| size(*block, replicas)).sum();
             let lost: Vec<String> = lost.iter().map(Block::to_string).collect();
-            let detail = format!("{count} shards, replicas {}, go to others", lost.join(", "));
+            let count = in_words(count);
+            let detail = format!("{count}, replicas {}, to be done by others", lost.join(", "));
             self.note(worker, WorkerNote::Reassigned, detail);
         }
         self.pause_if_broken();

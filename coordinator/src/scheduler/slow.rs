@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use common::id::{Block, WorkerId};
 use common::limits::BLOCK_COPIES;
 
+use super::cover::size;
 use super::hands::Assignment;
 use super::pace::Paces;
 use super::share::{Candidate, share};
@@ -27,31 +28,35 @@ impl Scheduler {
     /// When the next block becomes slow, if an idle worker could take it.
     pub(super) fn slow_deadline(&self) -> Option<Instant> {
         let step = self.step()?;
-        if self.idle(step).is_empty() {
-            return None;
-        }
-        let paces = self.paces();
-        let single = step.hands.iter().filter(|(_, it)| self.may_copy(step, it));
+        let (idle, paces) = (self.idle(step), self.paces());
+        let single = step.hands.iter().filter(|(_, it)| self.may_copy(step, it, &idle));
         single.map(|(_, it)| it.since + self.patience(step, &paces, it)).min()
     }
 
     /// Gives copies of slow blocks to idle workers.
     pub(super) fn duplicate_slow(&mut self, now: Instant) {
         let Some(step) = self.step() else { return };
-        let idle = self.idle(step);
-        if idle.is_empty() {
-            return;
-        }
-        let paces = self.paces();
+        let (mut idle, paces) = (self.idle(step), self.paces());
         let mut slow: Vec<(WorkerId, Block, u32, Instant)> = Vec::new();
         let mut parts = Vec::new();
         for (_, it) in step.hands.iter() {
-            if self.may_copy(step, it) && it.since + self.patience(step, &paces, it) <= now {
+            if self.may_copy(step, it, &idle) && it.since + self.patience(step, &paces, it) <= now {
                 step.undone(it.block, &mut parts);
                 slow.push((it.worker, it.block, it.queued, it.since));
             }
         }
-        let shared = share(parts.into_iter(), step.replicas, &idle);
+        let crash_limit = self.config.crash_limit;
+        let (plain, troubled): (Vec<Block>, Vec<Block>) =
+            parts.into_iter().partition(|block| step.care(*block, crash_limit) == Care::None);
+        let mut shared = Vec::new();
+        for block in troubled {
+            let others = idle.iter_mut().filter(|it| !step.has_failed_on(block, it.worker));
+            if let Some(candidate) = others.min_by_key(|candidate| candidate.done_at()) {
+                candidate.load += size(block, step.replicas);
+                shared.push((candidate.worker, block));
+            }
+        }
+        shared.extend(share(plain.into_iter(), step.replicas, &idle));
         for (worker, block, queued, since) in slow {
             if let Some(member) = self.members.get_mut(&worker) {
                 member.stalled = true;
@@ -76,12 +81,14 @@ impl Scheduler {
         idle
     }
 
-    /// Whether another copy of an assignment may be made. What may kill its
-    /// worker is not given to two; what is a second copy is an audit's affair.
-    fn may_copy(&self, step: &Step, it: &Assignment) -> bool {
+    /// Whether another copy of an assignment may be made, and by whom. What may
+    /// kill its worker is not given to two, and what failed on a worker not to
+    /// the same one again; what is a second copy is an audit's affair.
+    fn may_copy(&self, step: &Step, it: &Assignment, idle: &[Candidate]) -> bool {
         !step.cover.covers(it.block)
             && step.hands.overlapping(it.block) < BLOCK_COPIES
             && step.care(it.block, self.config.crash_limit) != Care::Alone
+            && idle.iter().any(|candidate| !step.has_failed_on(it.block, candidate.worker))
     }
 
     /// How long an assignment may take before it is slow.

@@ -150,6 +150,12 @@ impl Step {
         }
     }
 
+    /// Whether something of the block failed on a worker, in this step.
+    pub(super) fn has_failed_on(&self, block: Block, worker: WorkerId) -> bool {
+        let mut troubles = self.trouble.range(block.replicas(self.replicas));
+        troubles.any(|(_, trouble)| trouble.failed_on.contains(&worker))
+    }
+
     /// Whether an assignment is not needed any more.
     pub(super) fn is_needless(&self, it: &Assignment) -> bool {
         self.cover.covers(it.block) && !self.is_audited_by(it)
@@ -198,6 +204,11 @@ impl Trouble {
     /// Workers that died while it was running.
     pub(super) fn crashes(&self) -> u32 {
         self.died.len() as u32
+    }
+
+    /// Whether the shard itself may be what is wrong.
+    pub(super) fn is_of_shard(&self) -> bool {
+        self.errors > 0 || !self.died.is_empty()
     }
 
     /// Whether one more crash fails the run.

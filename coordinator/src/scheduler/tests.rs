@@ -106,6 +106,17 @@ impl TestEnv {
         self.tell(Event::BlockDone { worker, step: STEP, block, inline, compute });
     }
 
+    /// A replica in a worker's hands gives an error.
+    fn fail(&mut self, worker: u64, replica: u32) {
+        let is_its = |(held_by, _, held): &(WorkerId, AssignmentId, Block)| {
+            held_by.0 == worker && held.contains(Block::of_replica(replica))
+        };
+        let place = self.assigned.iter().position(is_its).expect("it is in these hands");
+        let (worker, assignment, _) = self.assigned.remove(place);
+        let error = "out of memory".to_owned();
+        self.tell(Event::ShardFailed { worker, assignment, replica, fatal: false, error });
+    }
+
     /// All that is assigned is done.
     fn all_done(&mut self) {
         while let Some((worker, _, block)) = self.assigned.first().copied() {
@@ -322,6 +333,19 @@ fn slow_blocks_are_run_again_on_idle_workers() {
         audited: Vec::new(),
     });
     assert_eq!(env.held(1), [block(1, 0)]);
+}
+
+#[test]
+fn what_failed_on_a_worker_is_not_copied_back_to_it() {
+    let mut env = TestEnv::new(2, 2);
+    env.fail(1, 0);
+    assert_eq!(env.held(2), [block(0, 1), block(0, 0)]);
+    env.done(2, block(0, 1), false);
+    env.pass(Duration::from_secs(60), &[]);
+    assert!(env.held(1).is_empty(), "it is slow, but would fail again");
+    env.join(3);
+    env.pass(Duration::from_secs(1), &[]);
+    assert_eq!((env.held(1), env.held(3)), (vec![], vec![block(0, 0)]));
 }
 
 #[test]

@@ -105,10 +105,7 @@ impl Scheduler {
 
     /// How many shards of the step under way a block has, in words.
     pub(super) fn shards_of(&self, block: Block) -> String {
-        match self.step().map_or(0, |step| size(block, step.replicas)) {
-            1 => "1 shard".into(),
-            count => format!("{count} shards"),
-        }
+        in_words(self.step().map_or(0, |step| size(block, step.replicas)))
     }
 
     /// Enters a result in the cover. Says whether it was news.
@@ -291,14 +288,18 @@ impl Scheduler {
     }
 }
 
+/// A number of shards.
+pub(super) fn in_words(shards: u32) -> String {
+    match shards {
+        1 => "1 shard".into(),
+        _ => format!("{shards} shards"),
+    }
+}
+
 /// Who gets a block that needs care: of the workers where it has not failed,
 /// or of all if it has failed on each, the one that would be done first.
 fn pick(step: &Step, block: Block, care: Care, candidates: &[Candidate]) -> Option<usize> {
-    let replicas = block.replicas(step.replicas);
-    let failed_on = |candidate: &Candidate| {
-        let mut troubles = step.trouble.range(replicas.clone());
-        troubles.any(|(_, trouble)| trouble.failed_on.contains(&candidate.worker))
-    };
+    let failed_on = |candidate: &Candidate| step.has_failed_on(block, candidate.worker);
     let everywhere = candidates.iter().all(failed_on);
     let fits = |candidate: &Candidate| {
         (everywhere || !failed_on(candidate)) && (care != Care::Alone || candidate.load == 0)

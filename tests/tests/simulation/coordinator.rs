@@ -288,6 +288,9 @@ impl Coordinator {
             }
             Message::BlockDone(done) => self.block_done(context, worker, done),
             Message::ShardFailed { assignment, replica, fatal, error } => {
+                if let Some(active) = &mut self.active {
+                    active.answers.failed(replica);
+                }
                 let event =
                     scheduler::Event::ShardFailed { worker, assignment, replica, fatal, error };
                 self.tell(context, event);

@@ -78,6 +78,34 @@ fn the_last_other_worker_that_drains_ends_the_wait() {
 }
 
 #[test]
+fn a_second_copy_that_failed_goes_to_somebody_else() {
+    let mut env = audited(3, 1, &[0]);
+    env.done(1, block(0, 0), true);
+    for worker in [2, 3] {
+        assert_eq!(env.held(worker), [block(0, 0)]);
+        env.fail(worker, 0);
+    }
+}
+
+#[test]
+fn what_failed_or_killed_is_not_given_to_a_second_worker() {
+    for crashes in [false, true] {
+        let mut env = audited(2, 1, &[0]);
+        let first = if env.held(1).is_empty() { 2 } else { 1 };
+        if crashes {
+            env.crash(first);
+            env.join(9);
+        } else {
+            env.fail(first, 0);
+        }
+        let other = 3 - first;
+        assert_eq!(env.held(other), [block(0, 0)]);
+        env.done(other, block(0, 0), true);
+        assert_eq!((env.audits(), env.merges().len()), ((vec![], vec![0]), 1));
+    }
+}
+
+#[test]
 fn a_second_copy_that_gives_no_answer_is_given_up() {
     // By errors, which do not fail a shard that has been done.
     let mut env = audited(2, 1, &[0]);

@@ -22,6 +22,8 @@ pub(super) struct Answers {
     /// How often each was handed out alone once there was an answer.
     copies: BTreeMap<u32, u32>,
     excused: BTreeSet<u32>,
+    /// Shards that gave an error.
+    failed: BTreeSet<u32>,
 }
 
 impl Answers {
@@ -61,17 +63,25 @@ impl Answers {
         different
     }
 
+    /// Takes in that a shard gave an error.
+    pub(super) fn failed(&mut self, replica: u32) {
+        self.failed.insert(replica);
+    }
+
     /// Takes in that a shard is not audited, with these processes there that
-    /// may be given work.
+    /// may be given work, and maybe others that died.
     pub(super) fn excuse(
         &mut self,
         replica: u32,
         there: &BTreeSet<ProcessId>,
+        some_died: bool,
     ) -> Result<(), String> {
         self.excused.insert(replica);
         let by = self.given.get(&replica).map(|(_, by)| by);
         let copies = self.copies.get(&replica).copied().unwrap_or(0);
-        if copies >= COPIES || by.is_some_and(|by| there.is_subset(by)) {
+        let nobody_could = copies >= COPIES || by.is_some_and(|by| there.is_subset(by));
+        // One that may have killed somebody is not given to two.
+        if nobody_could || some_died || self.failed.contains(&replica) {
             return Ok(());
         }
         Err(format!("replica {replica} is not audited, with {there:?} there, {by:?} before"))
@@ -105,7 +115,8 @@ impl Coordinator {
         let staying = self.connections.keys().filter(|worker| !self.draining.contains(worker));
         let there: BTreeSet<ProcessId> = staying.map(|worker| self.processes[worker]).collect();
         if let Some(active) = &mut self.active {
-            let excused = active.answers.excuse(replica, &there);
+            let some_died = self.deaths.get(&active.run).is_some_and(|died| !died.is_empty());
+            let excused = active.answers.excuse(replica, &there, some_died);
             context.ensure(excused.is_ok(), || format!("{excused:?}"));
         }
     }
