@@ -25,6 +25,27 @@ pub(super) struct Patience {
     pub(super) patience: u64,
 }
 
+/// The wait for a coordinator that is gone: from when it went on, however often
+/// it comes back and goes again before it has said anything.
+#[derive(Debug)]
+struct Wait {
+    patience: Duration,
+    end: Option<Instant>,
+}
+
+impl Wait {
+    /// Nobody is waited for yet.
+    fn new(patience: Duration) -> Self {
+        Self { patience, end: None }
+    }
+
+    /// What is left of it, for a coordinator that is gone now.
+    fn left(&mut self, now: Instant) -> Duration {
+        let end = *self.end.get_or_insert_with(|| now + self.patience);
+        end.saturating_duration_since(now)
+    }
+}
+
 /// The next event. A coordinator that is gone may come back, and go on with
 /// the run: it is waited for, however often it goes, until `patience` is over.
 pub(super) async fn next_event(
@@ -32,10 +53,10 @@ pub(super) async fn next_event(
     run: RunId,
     patience: Duration,
 ) -> Result<RunEvent, ClientError> {
-    let end = Instant::now() + patience;
+    let mut wait = Wait::new(patience);
     loop {
         match client.next_event().await {
-            Err(error) => come_back(client, error, end).await?,
+            Err(error) => come_back(client, error, &mut wait).await?,
             event => return event,
         }
         follow_on(client, run).await?;
@@ -49,10 +70,10 @@ pub(super) async fn fetch(
     run: RunId,
     patience: Duration,
 ) -> Result<(NetworkState, RunSpec), ClientError> {
-    let end = Instant::now() + patience;
+    let mut wait = Wait::new(patience);
     loop {
         match client.fetch(run).await {
-            Err(error) => come_back(client, error, end).await?,
+            Err(error) => come_back(client, error, &mut wait).await?,
             fetched => return fetched,
         }
     }
@@ -67,14 +88,13 @@ pub(super) async fn follow_on(client: &mut Client, run: RunId) -> Result<(), Cli
     }
 }
 
-/// Waits for a coordinator that was lost, until `end`. Gives back any other
-/// error.
+/// Waits for a coordinator that was lost. Gives back any other error.
 async fn come_back(
     client: &mut Client,
     error: ClientError,
-    end: Instant,
+    wait: &mut Wait,
 ) -> Result<(), ClientError> {
-    let patience = end.saturating_duration_since(Instant::now());
+    let patience = wait.left(Instant::now());
     let ClientError::Lost { address, reason } = &error else { return Err(error) };
     if patience.is_zero() {
         return Err(error);
@@ -88,4 +108,21 @@ async fn come_back(
     // One that takes connections and drops them is not asked without a pause.
     sleep(limits::RECONNECT_MIN).await;
     client.reconnect(patience).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_begins_with_the_loss_and_not_again_with_the_next() {
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let mut wait = Wait::new(60 * second);
+        // Whoever was silent for an hour before it was lost has all of it.
+        let lost = start + 3600 * second;
+        assert_eq!(wait.left(lost), 60 * second);
+        assert_eq!(wait.left(lost + 50 * second), 10 * second);
+        assert_eq!(wait.left(lost + 61 * second), Duration::ZERO);
+        assert_eq!(Wait::new(Duration::ZERO).left(lost), Duration::ZERO);
+    }
 }
