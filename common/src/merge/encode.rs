@@ -10,6 +10,7 @@ use twox_hash::XxHash3_128;
 
 use super::{Contribution, MergeError, MergeRule, Partial, UnitCounts, UnitMaps, Values};
 use crate::digest::Digest;
+use crate::id::{Block, StepId};
 use crate::limits;
 use crate::state::values::{f32_bytes, read_f32, read_u64, u64_bytes};
 use crate::state::{ElementType, Layout, Segment, TensorLayout};
@@ -136,15 +137,21 @@ impl Partial {
     }
 
     /// The digest of a finished block: SHA-256 over the 16 bytes
-    /// `samebit-block-1\n`, the digest of its partial, that of its results, and
-    /// those of its shards, in order of replicas.
+    /// `samebit-block-1\n`; run and index of its step, u64, level, u8, and index,
+    /// u32, of the block, little-endian; the digest of its partial, that of its
+    /// results, and those of its shards, in order of replicas.
     pub fn block_digest(
+        (step, block): (StepId, Block),
         partial: Digest,
         results: Digest,
         shards: impl IntoIterator<Item = Digest>,
     ) -> Digest {
+        let mut head = BLOCK.to_vec();
+        head.extend([step.run.0, step.index].into_iter().flat_map(u64::to_le_bytes));
+        head.push(block.level);
+        head.extend(block.index.to_le_bytes());
         let leaves: Vec<Digest> = [partial, results].into_iter().chain(shards).collect();
-        Digest::of_digests(BLOCK, &leaves)
+        Digest::of_digests(&head, &leaves)
     }
 
     /// The digest of a partial: SHA-256 over the 18 bytes

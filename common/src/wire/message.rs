@@ -153,7 +153,7 @@ impl BlockDone {
     pub fn digest_of(&self, segments: impl IntoIterator<Item = u128>) -> Digest {
         let partial = Partial::digest_of(self.weight, segments);
         let shards = self.shards.iter().map(|shard| shard.digest);
-        Partial::block_digest(partial, self.results.digest(), shards)
+        Partial::block_digest((self.step, self.block), partial, self.results.digest(), shards)
     }
 }
 

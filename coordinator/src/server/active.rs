@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::clock::Clock;
 use super::durable::Saving;
-use super::merge::{Cut, Piece, StepMerge};
+use super::merge::{Cut, Opened, Piece, StepMerge};
 use super::run::{Run, Submission};
 use super::shards::Shards;
 use super::warnings::Warnings;
@@ -26,18 +26,42 @@ use crate::scheduler;
 
 /// What a worker said of a block that it finished. Its results are combined into
 /// [`ActiveRun::observed`].
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) weight: u64,
     pub(super) digest: Digest,
-    /// What the partial's merge segments are known by.
-    pub(super) hashes: Vec<u128>,
     /// Bytes of the partial.
     pub(super) bytes: u64,
     /// Name of the worker that said so first.
     pub(super) worker_name: String,
-    /// The partial, by merge segment, where it came inline.
-    pub(super) inline: Option<Vec<Option<Contribution>>>,
+    /// The partial, or what its merge segments are known by.
+    pub(super) partial: Opened,
+}
+
+impl Outcome {
+    /// What came inline, to be merged and forgotten.
+    pub(super) fn take_inline(&mut self) -> Vec<Option<Contribution>> {
+        match &mut self.partial {
+            Opened::Inline(contributions) => std::mem::take(contributions),
+            Opened::Kept(_) => Vec::new(),
+        }
+    }
+
+    /// What came inline of a merge segment.
+    pub(super) fn inline(&self, segment: usize) -> Option<&Contribution> {
+        match &self.partial {
+            Opened::Inline(contributions) => contributions.get(segment)?.as_ref(),
+            Opened::Kept(_) => None,
+        }
+    }
+
+    /// What a merge segment that is pulled must be known by.
+    pub(super) fn hash(&self, segment: usize) -> Option<u128> {
+        match &self.partial {
+            Opened::Inline(_) => None,
+            Opened::Kept(hashes) => hashes.get(segment).copied(),
+        }
+    }
 }
 
 /// The run that workers work on.

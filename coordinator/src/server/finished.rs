@@ -1,11 +1,10 @@
-//! Blocks that workers have finished: checked, compared with other answers, and
-//! told to the scheduler.
+//! Blocks that workers have finished: checked, compared with other answers, kept,
+//! and told to the scheduler.
 
 use std::time::Duration;
 
 use common::id::{Block, RunId, StepId, WorkerId};
 use common::plan::StepKind;
-use common::wire::codec::encode;
 use common::wire::message::{BlockDone, RunEvent, ToWorker};
 use tracing::{debug, error, info};
 
@@ -16,21 +15,34 @@ use crate::ledger::EventKind;
 use crate::scheduler;
 
 impl Engine {
-    /// Checks a finished block, and tells the scheduler.
+    /// Takes in a finished block.
     pub(super) fn on_block_done(
         &mut self,
         worker: WorkerId,
         done: BlockDone,
     ) -> Result<(), String> {
-        let BlockDone { step, block, weight, .. } = done;
-        let Some(active) = self.active.as_mut().filter(|active| active.run == step.run) else {
+        if !self.is_of_this_step(worker, &done)? {
+            return Ok(());
+        }
+        let Some(partial) = self.open_partial(worker, &done)? else { return Ok(()) };
+        if self.agrees(worker, &done) {
+            self.take_block(worker, done, partial);
+        }
+        Ok(())
+    }
+
+    /// Whether a block is one of the step under way that its worker was given.
+    /// What comes early or late is of no use.
+    fn is_of_this_step(&mut self, worker: WorkerId, done: &BlockDone) -> Result<bool, String> {
+        let BlockDone { step, block, .. } = *done;
+        let Some(active) = self.active.as_ref().filter(|active| active.run == step.run) else {
             let past = step.run.0 <= self.last_run;
-            return if past { Ok(()) } else { Err(format!("out of turn: {step} has not begun")) };
+            return if past { Ok(false) } else { Err(not_begun(step)) };
         };
         if step.index > active.step.index && !active.goes_on {
-            return Err(format!("out of turn: {step} has not begun"));
+            return Err(not_begun(step));
         }
-        let Some(about) = self.workers.get_mut(&worker) else { return Ok(()) };
+        let Some(about) = self.workers.get_mut(&worker) else { return Ok(false) };
         if about.run != Some(step.run) {
             // Its partials may be of another coordinator's run of this number.
             return Err(format!("out of turn: run {} was not opened here", step.run));
@@ -39,82 +51,103 @@ impl Engine {
             // The run went back to before it: what the worker keeps of it will
             // be as right when the run is there again.
             debug!("early: replicas {block} of {step} from worker {worker}");
-            return Ok(());
+            return Ok(false);
         }
         about.assignments.retain(|_, (of, assigned)| (*of, *assigned) != (step, block));
+        let process = about.process;
         if step.index < active.step.index {
             debug!("late: replicas {block} of {step} from worker {worker}");
-            let frame = encode(ToWorker::StepDone { step });
-            self.send_worker_frame(worker, frame);
-            return Ok(());
+            self.send_worker(worker, ToWorker::StepDone { step });
+            return Ok(false);
         }
-        let replicas = block.replicas(active.step.replicas);
-        if !active.step.root().contains(block) || replicas.is_empty() {
+        if !active.step.root().contains(block) || block.replicas(active.step.replicas).is_empty() {
             return Err(format!("{step} has {} replicas, not {block}", active.step.replicas));
         }
+        // What was begun for a coordinator that is gone is as right as ever,
+        // and can only be of the step that its run goes on with.
+        if !active.is_first_step && !active.shards.was_given(block, process) {
+            return Err(format!(
+                "out of turn: it claims replicas {block} of {step}, which it was not given"
+            ));
+        }
+        Ok(true)
+    }
+
+    /// What came of the partial; nothing if it changed on its way.
+    fn open_partial(
+        &mut self,
+        worker: WorkerId,
+        done: &BlockDone,
+    ) -> Result<Option<Opened>, String> {
+        let BlockDone { step, block, weight, .. } = *done;
+        let Some(active) = &self.active else { return Ok(None) };
+        let opened = match merge::open(&active.cut, done) {
+            Ok(opened) => opened,
+            Err(error) if error.is_altered() => {
+                self.on_altered(worker, step, block, &error);
+                return Ok(None);
+            }
+            Err(error) => return Err(of_partial(step, block, &error)),
+        };
         let expected = active.weight(block);
         if weight != expected {
             return Err(format!(
                 "replicas {block} of {step} have {expected} examples, found weight {weight}"
             ));
         }
-        let count = replicas.len();
-        if done.shards.len() != count {
-            let found = done.shards.len();
+        let (count, found) = (block.replicas(active.step.replicas).len(), done.shards.len());
+        if found != count {
             return Err(format!("replicas {block} of {step} are {count} shards, found {found}"));
         }
-        // What was begun for a coordinator that is gone is as right as ever,
-        // and can only be of the step that its run goes on with.
-        if !active.is_first_step && !active.shards.was_given(block, about.process) {
-            return Err(format!(
-                "out of turn: it claims replicas {block} of {step}, which it was not given"
-            ));
-        }
-        let Opened { hashes, inline } = match merge::open(&active.cut, &done) {
-            Ok(opened) => opened,
-            Err(error @ PartialError::Altered) => {
-                self.on_altered(worker, step, block, &error);
-                return Ok(());
-            }
-            Err(error) => return Err(of_partial(step, block, &error)),
-        };
         let learns = matches!(active.step.kind, StepKind::Train { .. });
-        if inline.is_none() && !learns {
+        if matches!(opened, Opened::Kept(_)) && !learns {
             return Err(format!("the results of replicas {block} of {step} are to come inline"));
         }
+        Ok(Some(opened))
+    }
+
+    /// Whether a block's shards, and the block, are what others answered. If
+    /// not, the run fails.
+    fn agrees(&mut self, worker: WorkerId, done: &BlockDone) -> bool {
+        let BlockDone { step, block, .. } = *done;
+        let Some(active) = &mut self.active else { return false };
+        let Some(about) = self.workers.get(&worker) else { return false };
         if let Err(difference) = active.shards.take(&about.name, block, &done.shards) {
             let second = about.name.clone();
             self.on_difference(step, &difference, &second);
-            return Ok(());
+            return false;
         }
         // Of equal shards, a block is merged the same way everywhere.
-        if let Some(first) = active.outcomes.get(&block)
-            && first.digest != done.digest
-        {
-            let reason = format!(
-                "replicas {block} of {step} gave {} on worker {}, but {} on worker {}, of equal \
-                 shards: what a worker merges must be the same everywhere; look for two builds, \
-                 or for a faulty machine",
-                first.digest, first.worker_name, done.digest, about.name
-            );
-            self.give_up(&reason);
-            return Ok(());
-        }
+        let other = active.outcomes.get(&block).filter(|first| first.digest != done.digest);
+        let Some(first) = other else { return true };
+        let reason = format!(
+            "replicas {block} of {step} gave {} on worker {}, but {} on worker {}, of equal \
+             shards: what a worker merges must be the same everywhere; look for two builds, or \
+             for a faulty machine",
+            first.digest, first.worker_name, done.digest, about.name
+        );
+        self.give_up(&reason);
+        false
+    }
+
+    /// Keeps a block, and tells the scheduler.
+    fn take_block(&mut self, worker: WorkerId, done: BlockDone, partial: Opened) {
+        let BlockDone { step, block, weight, digest, partial_bytes: bytes, .. } = done;
+        let Some(active) = &mut self.active else { return };
+        let Some(about) = self.workers.get_mut(&worker) else { return };
         let compute = Duration::from_micros(done.compute_us);
         active.clock.computed(self.now, worker, compute);
-        about.shards_done += replicas.len() as u64;
-        let is_inline = inline.is_some();
-        let (digest, bytes) = (done.digest, done.partial_bytes);
+        about.shards_done += done.shards.len() as u64;
+        let inline = matches!(partial, Opened::Inline(_));
         let worker_name = about.name.clone();
-        let outcome = Outcome { weight, digest, hashes, bytes, worker_name, inline };
-        if is_inline {
+        let outcome = Outcome { weight, digest, bytes, worker_name, partial };
+        if inline {
             self.arrived = Some((step, block, outcome, done.results));
         } else if !active.outcomes.contains_key(&block) {
             active.keep(block, outcome, done.results);
         }
-        self.tell(scheduler::Event::BlockDone { worker, step, block, inline: is_inline, compute });
+        self.tell(scheduler::Event::BlockDone { worker, step, block, inline, compute });
         self.arrived = None;
-        Ok(())
     }
 
     /// Takes in that bytes of a finished block changed after its worker had
@@ -139,8 +172,8 @@ impl Engine {
         active.offered += shards;
         let step = active.step_id();
         let name = self.workers.get(&worker).map(|about| about.name.clone()).unwrap_or_default();
-        info!("{shards} shards of {step} are taken from worker {name}, which had done them before");
         let count = super::history::shards(shards);
+        info!("{count} of {step} taken from worker {name}, which had done them before");
         let detail = format!("{count}, replicas {block}, were done before it reconnected");
         self.record_event(run, EventKind::Offered, Some(name.clone()), detail.clone());
         let what = "offered".into();
@@ -157,6 +190,10 @@ impl Engine {
             active.keep(block, outcome, results);
         }
     }
+}
+
+fn not_begun(step: StepId) -> String {
+    format!("out of turn: {step} has not begun")
 }
 
 /// A sentence about a partial.

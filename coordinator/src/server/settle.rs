@@ -11,13 +11,11 @@ use common::state::NetworkState;
 use common::wire::message::ToWorker;
 use tracing::{debug, warn};
 
-use super::active::ActiveRun;
+use super::active::{ActiveRun, Outcome};
 use super::connection::Peer;
 use super::engine::{Engine, Event};
 use super::finished::of_partial;
-use super::merge::{
-    Arrival, Content, JobDone, PartialError, Piece, StepMerge, merge_inline, next_state,
-};
+use super::merge::{Arrival, Content, JobDone, Piece, StepMerge, merge_inline, next_state};
 use crate::scheduler::{self, Part};
 
 /// States up to this many bytes are merged and settled in the engine's own
@@ -75,7 +73,7 @@ impl Engine {
             let mut next = fresh(active);
             let taken = |part: &Piece| {
                 let outcome = active.outcomes.get_mut(&part.block);
-                (part.block, outcome.and_then(|outcome| outcome.inline.take()).unwrap_or_default())
+                (part.block, outcome.map(Outcome::take_inline).unwrap_or_default())
             };
             let parts = active.parts.iter().map(taken).collect();
             merge_inline(active.step.replicas, &active.cut, &active.state, parts, &mut next);
@@ -116,8 +114,8 @@ impl Engine {
                 self.send_worker(holder, ToWorker::Pull { step, block, first, count: 1 });
                 continue;
             }
-            let inline = active.outcomes.get(&block).and_then(|outcome| outcome.inline.as_ref());
-            let piece = inline.and_then(|inline| inline.get(fetch.segment).cloned()).flatten();
+            let outcome = active.outcomes.get(&block);
+            let piece = outcome.and_then(|outcome| outcome.inline(fetch.segment).cloned());
             merge.take_in(fetch, Content::Decoded(piece));
             self.run_jobs();
         }
@@ -151,9 +149,9 @@ impl Engine {
         let merge = active.merge.as_mut().filter(|merge| merge.step == step);
         let Some(merge) = merge else { return out_of_turn() };
         let segment = segment as usize;
-        let known = active.outcomes.get(&block).and_then(|outcome| outcome.hashes.get(segment));
+        let known = active.outcomes.get(&block).and_then(|outcome| outcome.hash(segment));
         // A piece without one was never asked for.
-        let content = Content::Encoded(payload, known.copied().unwrap_or_default());
+        let content = Content::Encoded(payload, known.unwrap_or_default());
         match merge.arrived(self.now, worker, block, segment, content) {
             Arrival::Taken => self.run_jobs(),
             Arrival::Late => debug!("late: segment {segment} of {block}, {step}"),
@@ -178,7 +176,7 @@ impl Engine {
             Err(error) => {
                 let (step, Piece { block, holder, .. }) = (done.step, done.fetch.piece);
                 match (holder, error) {
-                    (Some(holder), PartialError::Altered) => {
+                    (Some(holder), error) if error.is_altered() => {
                         self.on_altered(holder, step, block, error);
                     }
                     (Some(holder), _) => {

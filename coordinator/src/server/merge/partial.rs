@@ -41,16 +41,16 @@ pub(in crate::server) fn next_state(
 }
 
 /// What came of a finished block's partial with the news of it.
-#[derive(Debug)]
-pub(in crate::server) struct Opened {
-    /// The [`segment_hash`] of each merge segment.
-    pub(in crate::server) hashes: Vec<u128>,
-    /// The contributions, by merge segment, if it came inline.
-    pub(in crate::server) inline: Option<Vec<Option<Contribution>>>,
+#[derive(Debug, PartialEq)]
+pub(in crate::server) enum Opened {
+    /// The contributions, by merge segment.
+    Inline(Vec<Option<Contribution>>),
+    /// The [`segment_hash`] of each merge segment: the worker keeps the rest.
+    Kept(Vec<u128>),
 }
 
-/// Opens the payload of a finished block. All of the news is as its worker
-/// meant it to be, or it is [`PartialError::Altered`].
+/// Opens the payload of a finished block, whose digest is right: what it covers
+/// is as the worker meant it to be.
 pub(in crate::server) fn open(cut: &Cut, done: &BlockDone) -> Result<Opened, PartialError> {
     let (segments, payload) = (cut.segments.len(), done.payload.clone());
     if !done.is_inline {
@@ -60,7 +60,7 @@ pub(in crate::server) fn open(cut: &Cut, done: &BlockDone) -> Result<Opened, Par
         }
         let hashes: Vec<u128> = hashes.iter().map(|hash| u128::from_be_bytes(*hash)).collect();
         check(done, &hashes)?;
-        return Ok(Opened { hashes, inline: None });
+        return Ok(Opened::Kept(hashes));
     }
     let pieces = split(segments, payload)?;
     let hashes: Vec<u128> = pieces.iter().map(|piece| segment_hash(piece)).collect();
@@ -68,8 +68,8 @@ pub(in crate::server) fn open(cut: &Cut, done: &BlockDone) -> Result<Opened, Par
     let decode = |(index, piece): (usize, &Bytes)| {
         Contribution::decode(&cut.layout, index, &cut.segments[index], done.weight, piece)
     };
-    let inline = pieces.iter().enumerate().map(decode).collect::<Result<_, _>>()?;
-    Ok(Opened { hashes, inline: Some(inline) })
+    let contributions = pieces.iter().enumerate().map(decode).collect::<Result<_, _>>()?;
+    Ok(Opened::Inline(contributions))
 }
 
 fn check(done: &BlockDone, hashes: &[u128]) -> Result<(), PartialError> {
@@ -125,7 +125,14 @@ pub(in crate::server) enum PartialError {
          machine or, without keys, on the network"
     )]
     Altered,
-    /// A segment is wrong.
+    /// A segment is wrong, as its worker made it.
     #[error(transparent)]
     Segment(#[from] MergeError),
+}
+
+impl PartialError {
+    /// Whether it may have been whole when its worker sent it.
+    pub(in crate::server) fn is_altered(&self) -> bool {
+        !matches!(self, Self::Segment(_))
+    }
 }

@@ -177,7 +177,7 @@ fn an_inline_partial_is_cut_strictly() {
     let cut = Cut { segments: layout.merge_segments(), layout };
     let empty = [segment_hash(b""); 3];
     let opened = open(&cut, &done(true, 1, vec![0; 12], &empty)).unwrap();
-    assert_eq!((opened.inline, &opened.hashes[..]), (Some(vec![None, None, None]), &empty[..]));
+    assert_eq!(opened, Opened::Inline(vec![None, None, None]));
     let error = |bytes: &[u8], hashes: &[u128]| {
         open(&cut, &done(true, 1, bytes.into(), hashes)).unwrap_err().to_string()
     };
@@ -196,8 +196,7 @@ fn any_byte_of_a_finished_block_that_changed_is_noticed() {
     let hashes = partial.segment_hashes(&cut.layout);
     let known: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_be_bytes()).collect();
     let kept = done(false, partial.weight, known, &hashes);
-    let opened = open(&cut, &kept).unwrap();
-    assert_eq!((opened.hashes, opened.inline), (hashes, None));
+    assert_eq!(open(&cut, &kept).unwrap(), Opened::Kept(hashes));
     let altered = |change: &dyn Fn(&mut BlockDone)| {
         let mut done = kept.clone();
         change(&mut done);
@@ -206,6 +205,8 @@ fn any_byte_of_a_finished_block_that_changed_is_noticed() {
     assert!(!altered(&|done| done.compute_us += 1), "times are no part of it");
     assert!(altered(&|done| done.payload = done.payload.iter().map(|byte| byte ^ 1).collect()));
     assert!(altered(&|done| done.weight += 1));
+    assert!(altered(&|done| done.step.index += 1));
+    assert!(altered(&|done| done.block.index += 1));
     assert!(altered(&|done| done.results.examples += 1));
     assert!(altered(&|done| done.shards[0].digest.0[31] ^= 1));
     assert!(altered(&|done| done.digest.0[0] ^= 1));
