@@ -30,12 +30,14 @@ impl Process {
         let _ = kill(Pid::from_raw(self.child.id() as i32), signal);
     }
 
-    /// Stops it, and returns once all its threads stand still.
+    /// Stops it, and returns once all its threads stand still, or are dead.
     pub fn stop(&self) {
         self.signal(Signal::SIGSTOP);
         let stands_still = |thread: std::fs::DirEntry| {
             let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-            stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('T'))
+            let state =
+                stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+            state.is_none_or(|state| "TZX".contains(state))
         };
         let threads = format!("/proc/{}/task", self.id());
         let all = || std::fs::read_dir(&threads).expect("the process runs").flatten();

@@ -2,13 +2,14 @@
 
 use std::sync::atomic::AtomicBool;
 
-use tests::kill::{Scenario, Spec, ride};
+use tests::kill::{Fault, Scenario, Spec, Tally, ride};
 
 /// Always the same: a longer test draws others.
 const SEED: u64 = 1;
 
 #[test]
 fn runs_end_in_the_same_bits_whoever_is_killed() {
+    let mut fired = Tally::default();
     for number in 0..Spec::KINDS as u64 {
         let scenario = Scenario::draw(SEED, number);
         let folder = tempfile::tempdir().expect("a folder");
@@ -20,5 +21,12 @@ fn runs_end_in_the_same_bits_whoever_is_killed() {
             )
         });
         println!("run {number}: {}, {} shards offered", report.fired, report.offered);
+        fired.add_all(&report.fired);
     }
+    let kills = |of: fn(Fault) -> bool| {
+        let kinds = Fault::ALL.into_iter().filter(|fault| fault.kills() && of(*fault));
+        kinds.map(|fault| fired.count(fault)).sum::<u64>()
+    };
+    assert!(kills(Fault::is_of_coordinator) > 0, "no coordinator was killed: {fired}");
+    assert!(kills(Fault::is_of_workers) > 0, "no worker was killed: {fired}");
 }

@@ -14,6 +14,9 @@ use serde_json::Value;
 /// First bytes under the digest of a step's shards.
 const STEP: &[u8] = b"samebit-step-1\n";
 
+/// Logs of coordinators; the second one where it was traced.
+const COORDINATOR_LOGS: [&str; 2] = ["coordinator.log", "traced.log"];
+
 /// What a peer is told that does what it must not.
 const COMPLAINT: &str = "out of turn";
 
@@ -145,10 +148,11 @@ pub fn told(events: &[Value], rounds: u64, expected: Digest, offered: u64) -> Re
 
 /// That no coordinator took a worker for one that does what it must not.
 pub fn no_complaints(logs: &Path) -> Result<(), String> {
-    let path = logs.join("coordinator.log");
-    let text = std::fs::read_to_string(&path).map_err(|error| error.to_string())?;
-    match text.lines().find(|line| line.contains(COMPLAINT)) {
-        Some(line) => Err(format!("an honest worker was turned away: {line}")),
-        None => Ok(()),
+    for log in COORDINATOR_LOGS.map(|name| logs.join(name)).iter().filter(|log| log.exists()) {
+        let text = std::fs::read_to_string(log).map_err(|error| error.to_string())?;
+        if let Some(line) = text.lines().find(|line| line.contains(COMPLAINT)) {
+            return Err(format!("an honest worker was turned away: {line}"));
+        }
     }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 //! what comes of its run when it is started again.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::digest::Digest;
 use coordinator::runs::RunsFolder;
@@ -24,7 +24,8 @@ const ANYWHERE: &str = "127.0.0.1:0";
 /// Longest wait for an event before it is seen that the coordinator is gone.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Longest wait for an event of a run that goes on: a bound on hanging.
+/// Longest time of a run under a tracer, and longest wait for an event of one
+/// that goes on: a bound on hanging.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Longest time that a coordinator may take to leave when it is asked to.
@@ -48,13 +49,18 @@ pub fn crash(
     let address = cluster::address_of(stdout);
     let worker = address.as_ref().map(|it| cluster::start_worker(it, 1, "test-1", Some(folder)));
     let mut client = address.as_ref().map(|it| Client::submit_in(folder, it, &spec_path));
-    while let (Some(client), false) = (&mut client, traced.is_gone()) {
+    let end = Instant::now() + PATIENCE;
+    while let (Some(client), false) = (&mut client, traced.is_gone() || Instant::now() > end) {
         if matches!(client.next_within(LOOK), Next::End) {
-            traced.terminate();
             break;
         }
     }
-    let Some(call) = traced.wait() else { return Ok(None) };
+    if !traced.is_gone() {
+        traced.terminate();
+    }
+    let Some(call) = traced.wait(LEAVING).map_err(|what| format!("{point:?}: {what}"))? else {
+        return Ok(None);
+    };
 
     let mut cluster = Cluster::start_in(folder, address.as_deref().unwrap_or(ANYWHERE), &FLAGS);
     match worker {

@@ -91,6 +91,17 @@ enum Act {
     ContinueWorker(usize, u32),
 }
 
+impl Act {
+    /// Whether it lets a process go on that was stopped: one that is stopped
+    /// again stays so until it is time for that.
+    fn continues(&self, process: u32) -> bool {
+        match self {
+            Self::ContinueCoordinator(id) | Self::ContinueWorker(_, id) => *id == process,
+            Self::Strike(_) | Self::StartCoordinator | Self::StartWorker(_) => false,
+        }
+    }
+}
+
 struct Ride<'a> {
     scenario: &'a Scenario,
     cluster: Cluster,
@@ -251,11 +262,14 @@ impl<'a> Ride<'a> {
             }
         } else if fault.is_of_coordinator() {
             cluster.coordinator.stop();
-            self.due.push((back, Act::ContinueCoordinator(cluster.coordinator.id())));
+            let id = cluster.coordinator.id();
+            self.due.retain(|(_, act)| !act.continues(id));
+            self.due.push((back, Act::ContinueCoordinator(id)));
         } else {
             let worker = workers[0];
             cluster.workers[worker].stop();
             let id = cluster.workers[worker].id();
+            self.due.retain(|(_, act)| !act.continues(id));
             self.due.push((back, Act::ContinueWorker(worker, id)));
         }
         // Whoever is killed writes no more: then the run was not over.

@@ -10,8 +10,9 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -55,7 +56,9 @@ impl fmt::Display for Call {
 #[derive(Debug)]
 pub(super) struct Traced {
     id: Pid,
-    thread: JoinHandle<Option<Call>>,
+    thread: JoinHandle<()>,
+    /// What it was killed at.
+    ended: mpsc::Receiver<Option<Call>>,
 }
 
 impl Traced {
@@ -76,15 +79,17 @@ impl Traced {
         launch.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
         let folder = folder.to_owned();
         let (sender, started) = mpsc::channel();
+        let (ends, ended) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             // Whoever starts a process must be the one who traces it.
             let mut child = launch.spawn().expect("a shell starts");
             let id = Pid::from_raw(child.id() as i32);
             let _ = sender.send((id, child.stdout.take().expect("stdout is piped")));
-            Tracer { id, folder, point, count: 0, torn: None }.run().expect("ptrace works here")
+            let mut tracer = Tracer { id, folder, point, count: 0, torn: None };
+            let _ = ends.send(tracer.run().expect("ptrace works here"));
         });
         let (id, stdout) = started.recv().expect("the process has started");
-        (Self { id, thread }, stdout)
+        (Self { id, thread, ended }, stdout)
     }
 
     /// Asks it to leave.
@@ -97,10 +102,15 @@ impl Traced {
         self.thread.is_finished()
     }
 
-    /// Waits for its end: the call that it was killed at, or nothing if it
-    /// ended before it came to its point.
-    pub(super) fn wait(self) -> Option<Call> {
-        self.thread.join().expect("a tracer does not panic")
+    /// Waits so long for its end: the call that it was killed at, or nothing if
+    /// it ended before it came to its point. One that does not end is killed.
+    pub(super) fn wait(self, patience: Duration) -> Result<Option<Call>, String> {
+        let ended = self.ended.recv_timeout(patience);
+        if ended == Err(RecvTimeoutError::Timeout) {
+            let _ = kill(self.id, Signal::SIGKILL);
+        }
+        self.thread.join().expect("a tracer does not panic");
+        ended.map_err(|_| format!("the coordinator has not left {patience:?} after SIGTERM"))
     }
 }
 
@@ -114,7 +124,7 @@ struct Tracer {
 }
 
 impl Tracer {
-    fn run(mut self) -> nix::Result<Option<Call>> {
+    fn run(&mut self) -> nix::Result<Option<Call>> {
         let group = Pid::from_raw(-self.id.as_raw());
         let all = WaitPidFlag::__WALL;
         waitpid(self.id, Some(WaitPidFlag::WUNTRACED))?;
@@ -189,26 +199,33 @@ impl Tracer {
             let link = format!("/proc/{thread}/fd/{}", argument[0]);
             Some((name, std::fs::read_link(link).ok()?))
         };
-        let of_path = |name, place: usize| Some((name, path_at(thread, argument[place])?));
+        let of_path = |name, place: usize| Some((name, path_at(thread, None, argument[place])?));
+        let of_path_at = |name, place: usize| {
+            Some((name, path_at(thread, Some(argument[place - 1]), argument[place])?))
+        };
         let creates = |flags: u64| flags & libc::O_CREAT as u64 != 0;
         let (name, path) = match registers.orig_rax as i64 {
             libc::SYS_write => of_descriptor("write"),
             libc::SYS_pwrite64 => of_descriptor("pwrite64"),
             libc::SYS_writev => of_descriptor("writev"),
-            libc::SYS_pwritev => of_descriptor("pwritev"),
+            libc::SYS_pwritev | libc::SYS_pwritev2 => of_descriptor("pwritev"),
             libc::SYS_copy_file_range => of_descriptor("copy_file_range"),
             libc::SYS_fsync => of_descriptor("fsync"),
             libc::SYS_fdatasync => of_descriptor("fdatasync"),
             libc::SYS_ftruncate => of_descriptor("ftruncate"),
             libc::SYS_fallocate => of_descriptor("fallocate"),
             libc::SYS_open if creates(argument[1]) => of_path("create", 0),
-            libc::SYS_openat if creates(argument[2]) => of_path("create", 1),
+            libc::SYS_openat if creates(argument[2]) => of_path_at("create", 1),
             libc::SYS_rename => of_path("rename", 0),
-            libc::SYS_renameat | libc::SYS_renameat2 => of_path("rename", 1),
+            libc::SYS_renameat | libc::SYS_renameat2 => of_path_at("rename", 1),
+            libc::SYS_link => of_path("link", 1),
+            libc::SYS_linkat => of_path_at("link", 3),
             libc::SYS_unlink => of_path("unlink", 0),
-            libc::SYS_unlinkat => of_path("unlink", 1),
+            libc::SYS_unlinkat => of_path_at("unlink", 1),
+            libc::SYS_truncate => of_path("truncate", 0),
             libc::SYS_mkdir => of_path("mkdir", 0),
-            libc::SYS_mkdirat => of_path("mkdir", 1),
+            libc::SYS_mkdirat => of_path_at("mkdir", 1),
+            libc::SYS_rmdir => of_path("rmdir", 0),
             _ => None,
         }?;
         let path = path.strip_prefix(&self.folder).ok()?.to_owned();
@@ -216,13 +233,19 @@ impl Tracer {
     }
 }
 
-/// The path at an address of a thread's memory.
-fn path_at(thread: Pid, address: u64) -> Option<PathBuf> {
+/// The path at an address of a thread's memory. One that is relative begins in a
+/// folder that the thread has open, or in its working directory.
+fn path_at(thread: Pid, folder: Option<u64>, address: u64) -> Option<PathBuf> {
     let mut memory = File::open(format!("/proc/{thread}/mem")).ok()?;
     memory.seek(SeekFrom::Start(address)).ok()?;
     let mut bytes = vec![0; PATH_BYTES];
     // Fewer may be there, where a mapping ends.
     let read = memory.read(&mut bytes).ok()?;
     let text = bytes[..read].split(|byte| *byte == 0).next()?;
-    Some(PathBuf::from(String::from_utf8(text.to_vec()).ok()?))
+    let path = String::from_utf8(text.to_vec()).ok()?;
+    let begin = match folder.map(|descriptor| descriptor as i32) {
+        None | Some(libc::AT_FDCWD) => format!("/proc/{thread}/cwd"),
+        Some(descriptor) => format!("/proc/{thread}/fd/{descriptor}"),
+    };
+    Some(std::fs::read_link(begin).ok()?.join(path))
 }
