@@ -9,9 +9,9 @@ use ndarray::ArrayD;
 /// Largest state, in f32 elements (4 GiB).
 const MOST_ELEMENTS: i64 = 1 << 30;
 
-/// Only `ballast`.
+/// The standard models, and `ballast`.
 pub(crate) fn registry() -> Registry {
-    let mut registry = Registry::empty();
+    let mut registry = Registry::standard();
     registry.register("ballast", "a state of `elements` f32 values", Ballast::build);
     registry
 }

@@ -5,7 +5,8 @@
 //! because machines differ and are noisy.
 //!
 //! This program is its own coordinator and worker (`bench coordinator …`,
-//! `bench worker …`), with a model that only has a state of a given size.
+//! `bench worker …`), with the standard models
+//! and one that only has a state of a given size.
 
 mod ballast;
 mod bare;

@@ -58,7 +58,7 @@ pub(crate) fn ms(time: Duration) -> String {
     format!("{:.1}", time.as_secs_f64() * 1e3)
 }
 
-/// A cluster of this very program that runs `ballast`.
+/// A cluster of this very program that runs something.
 pub(crate) struct Run {
     /// Where the coordinator listens.
     pub(crate) address: String,
@@ -70,7 +70,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Under TLS, if there are keys.
+    /// `ballast`; under TLS, if there are keys.
     pub(crate) fn start(elements: u64, workers: u32, rounds: u64, keys: Option<&Path>) -> Self {
         Self::start_with(elements, workers, rounds, keys, &[])
     }
@@ -83,6 +83,11 @@ impl Run {
         keys: Option<&Path>,
         flags: &[&str],
     ) -> Self {
+        Self::of_spec(&ballast(elements, workers, rounds), workers, keys, flags)
+    }
+
+    /// A spec.
+    pub(crate) fn of_spec(spec: &str, workers: u32, keys: Option<&Path>, flags: &[&str]) -> Self {
         let program = std::env::current_exe().expect("a running program has a path");
         let keys = keys.map(|path| path.to_str().expect("a plain path"));
         let keys: Vec<&str> = keys.iter().flat_map(|path| ["--keys", path]).collect();
@@ -97,7 +102,9 @@ impl Run {
         let join = ["worker", "--coordinator", &address, "--slots", "1", "--log-level", "warn"];
         let join = [&join[..], &keys].concat();
         let joined = (0..workers).map(|_| spawn(&program, &join)).collect();
-        let spec = spec(elements, workers, rounds);
+        let mut file = tempfile::Builder::new().suffix(".toml").tempfile().expect("a file");
+        file.write_all(spec.as_bytes()).expect("the spec is written");
+        let spec = file.into_temp_path();
         let (workers, path) = (workers.to_string(), spec.to_string_lossy());
         let submit = ["coordinator", "run", &*path, "--coordinator", &address, "--json"];
         let submit = [&submit[..], &["--min-workers", &workers], &keys].concat();
@@ -136,14 +143,11 @@ impl Drop for Run {
 }
 
 /// A run of `rounds` rounds with one replica a worker.
-fn spec(elements: u64, workers: u32, rounds: u64) -> tempfile::TempPath {
-    let mut file = tempfile::Builder::new().suffix(".toml").tempfile().expect("a file");
-    let text = format!(
+fn ballast(elements: u64, workers: u32, rounds: u64) -> String {
+    format!(
         "model = \"ballast\"\nreplicas = {workers}\nbatch_size = 1\nrounds = {rounds}\n\
          [parameters]\nelements = {elements}\n[dataset]\nsource = \"digits\"\n"
-    );
-    file.write_all(text.as_bytes()).expect("the spec is written");
-    file.into_temp_path()
+    )
 }
 
 fn spawn(program: &Path, args: &[&str]) -> Child {

@@ -1,5 +1,6 @@
 //! What keys cost, and what those who have none do.
 
+use std::path::Path;
 use std::time::Duration;
 
 use common::keys::{IDENTITY_DAYS, Keys};
@@ -17,21 +18,38 @@ const CROWD: usize = 2_000;
 /// Rounds of one run beside a crowd, with a state of 1 KiB.
 const CROWD_ROUNDS: u64 = 10_000;
 
-/// Rounds with a state of 100 MB and two workers, plain and under TLS by turns.
+/// Rounds with a state of 100 MB and two workers, plain and under TLS by turns:
+/// such that only exchange states, and such that train, too.
 pub(crate) fn tls(options: &Options) {
+    let rounds = options.rounds + 1;
+    println!("\nstate of 100 MB, 2 workers, {} turns:", options.secure_turns);
+    by_turns(options, "exchange alone", |keys| Run::start(STATE / 4, 2, rounds, keys));
+    let training = training(rounds);
+    by_turns(options, "one batch a replica", |keys| Run::of_spec(&training, 2, keys, &[]));
+}
+
+fn by_turns(options: &Options, what: &str, run: impl Fn(Option<&Path>) -> Run) {
     let (_folder, keys) = keys();
     let (mut plain, mut secure) = (Vec::new(), Vec::new());
     for _ in 0..options.secure_turns {
         for (times, keys) in [(&mut plain, None), (&mut secure, Some(keys.path()))] {
             // The first round also sends the data.
-            let run = Run::start(STATE / 4, 2, options.rounds + 1, keys).round_times();
-            times.extend(run.into_iter().skip(1));
+            times.extend(run(keys).round_times().into_iter().skip(1));
         }
     }
     let (plain, secure) = (median(plain), median(secure));
     let ratio = secure.as_secs_f64() / plain.as_secs_f64();
-    println!("\nstate of 100 MB, 2 workers, {} turns:", options.secure_turns);
-    println!("plain {} ms a round, TLS {} ms, ratio {ratio:.2}", ms(plain), ms(secure));
+    println!("{what}: plain {} ms a round, TLS {} ms, ratio {ratio:.2}", ms(plain), ms(secure));
+}
+
+/// Two replicas of an `mlp` with [`STATE`] bytes, and a batch of 64 digits for
+/// each of them in a round.
+fn training(rounds: u64) -> String {
+    format!(
+        "model = \"mlp\"\nreplicas = 2\nbatch_size = 64\nupdate_interval = 1\n\
+         rounds = {rounds}\n[parameters]\nhidden = [5000, 4900]\n\
+         [dataset]\nsource = \"digits\"\n"
+    )
 }
 
 /// Rounds a second under TLS with a state of 1 KiB, alone and with a crowd at the
