@@ -1,0 +1,142 @@
+//! Failures by example: workers that die, shards that give errors, partials that are
+//! not there or not as they were.
+
+use super::*;
+
+#[test]
+fn a_lost_holder_pauses_the_merge() {
+    let mut env = TestEnv::new(2, 2);
+    env.done(1, block(0, 0), false);
+    env.done(2, block(0, 1), true);
+    env.crash(1);
+    assert!(env.actions.contains(&Action::PauseMerge { step: STEP }));
+    assert_eq!(env.held(2), [block(0, 0)]);
+    env.done(2, block(0, 0), false);
+    assert_eq!(env.merges().len(), 2);
+    env.tell(Event::PartialMissing { worker: WorkerId(2), step: STEP, block: block(0, 0) });
+    assert_eq!(env.held(2), [block(0, 0)]);
+    env.done(2, block(0, 0), true);
+    env.crash(2);
+    assert_eq!(env.merges().len(), 3, "what came inline outlives its worker");
+}
+
+#[test]
+fn a_worker_that_lacks_what_it_claims_is_sent_away() {
+    let mut env = TestEnv::new(1, 1);
+    for _ in 0..8 {
+        env.done(1, block(0, 0), false);
+        let (worker, block) = (WorkerId(1), block(0, 0));
+        env.tell(Event::PartialMissing { worker, step: STEP, block });
+    }
+    assert!(env.workers().is_empty());
+    assert!(env.failure().is_none());
+}
+
+#[test]
+fn what_came_altered_goes_to_others_and_fails_the_run_when_it_comes_again() {
+    let altered = |env: &mut TestEnv, worker: u64, block: Block| {
+        let error = "a bit flipped".to_owned();
+        env.assigned.retain(|(held_by, _, held)| (held_by.0, *held) != (worker, block));
+        env.tell(Event::PartialAltered { worker: WorkerId(worker), step: STEP, block, error });
+    };
+    let mut env = TestEnv::new(2, 4);
+    altered(&mut env, 1, block(1, 0));
+    assert!(env.held(1).is_empty());
+    assert_eq!(env.held(2), [block(1, 1), block(0, 0), block(0, 1)], "one by one, elsewhere");
+    env.done(2, block(1, 1), false);
+    env.done(2, block(0, 0), false);
+    env.done(2, block(0, 1), false);
+    assert_eq!(env.merges().len(), 1);
+    // Found while it is merged.
+    altered(&mut env, 2, block(1, 1));
+    assert!(env.actions.contains(&Action::PauseMerge { step: STEP }));
+    assert_eq!(env.held(1), [block(0, 2), block(0, 3)]);
+    // Of what is done by now, it does not matter.
+    env.done(1, block(0, 2), true);
+    altered(&mut env, 2, block(0, 2));
+    assert!(env.failure().is_none());
+    altered(&mut env, 1, block(0, 3));
+    let reason = env.failure().expect("twice is too often");
+    assert!(reason.contains("a bit flipped; that was so 2 times"), "{reason}");
+}
+
+#[test]
+fn what_failed_on_a_worker_is_not_copied_back_to_it() {
+    let mut env = TestEnv::new(2, 2);
+    env.fail(1, 0);
+    assert_eq!(env.held(2), [block(0, 1), block(0, 0)]);
+    env.done(2, block(0, 1), false);
+    env.pass(Duration::from_secs(60), &[]);
+    assert!(env.held(1).is_empty(), "it is slow, but would fail again");
+    env.join(3);
+    env.pass(Duration::from_secs(1), &[]);
+    assert_eq!((env.held(1), env.held(3)), (vec![], vec![block(0, 0)]));
+}
+
+#[test]
+fn a_poison_shard_is_cornered_and_fails_the_run() {
+    let poison = 5;
+    let mut env = TestEnv::new(2, 8);
+    let mut worker = 2;
+    while env.failure().is_none() {
+        let (victim, ..) =
+            *env.assigned.iter().find(|(.., it)| it.replicas(8).contains(&poison)).unwrap();
+        // The others get their work done first.
+        let others = env.assigned.clone().into_iter().filter(|(held_by, ..)| *held_by != victim);
+        for (held_by, _, block) in others.collect::<Vec<_>>() {
+            env.done(held_by.0, block, true);
+        }
+        env.crash(victim.0);
+        worker += 1;
+        env.join(worker);
+        assert!(worker < 20, "the poison is never found");
+    }
+    let reason = env.failure().unwrap();
+    assert!(reason.contains("run 1 step 0") && reason.contains("replica 5 "), "{reason}");
+    assert!(env.assigned.is_empty());
+}
+
+#[test]
+fn a_worker_that_comes_back_has_not_died() {
+    let mut env = TestEnv::new(1, 1);
+    let mut worker = 1;
+    for _ in 0..20 {
+        assert_eq!(env.held(worker), [block(0, 0)]);
+        env.crash(worker);
+        worker += 1;
+        env.come_back(1, worker);
+    }
+    // Back before the old connection is seen to end.
+    env.come_back(1, worker + 1);
+    env.crash(worker);
+    assert_eq!(env.held(worker + 1), [block(0, 0)]);
+    assert!(env.failure().is_none());
+    // Three that do not come back are three deaths.
+    env.crash(worker + 1);
+    for process in 100..102 {
+        assert!(env.failure().is_none());
+        env.join(process);
+        env.crash(process);
+    }
+    assert!(env.failure().is_some());
+}
+
+#[test]
+fn an_error_is_tried_elsewhere_and_then_fails_the_run() {
+    let mut env = TestEnv::new(2, 2);
+    let fail = |env: &mut TestEnv, worker: u64, replica: u32| {
+        let at = env
+            .assigned
+            .iter()
+            .position(|(held_by, _, it)| held_by.0 == worker && it.start() == u64::from(replica));
+        let (worker, assignment, _) = env.assigned.remove(at.unwrap());
+        let error = "loss is NaN".to_owned();
+        env.tell(Event::ShardFailed { worker, assignment, replica, fatal: false, error });
+    };
+    fail(&mut env, 1, 0);
+    assert_eq!(env.held(2), [block(0, 1), block(0, 0)]);
+    fail(&mut env, 2, 0);
+    let reason = env.failure().unwrap();
+    assert!(reason.contains("replica 0 failed 2 times") && reason.contains("loss is NaN"));
+    assert!(env.assigned.is_empty());
+}
