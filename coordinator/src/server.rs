@@ -21,7 +21,7 @@
 //! | `durable`, `history`, `recorder` | what is written to the runs folder, and when |
 //! | `recover`, `resume` | runs that go on |
 //! | `merge`, `settle` | from partials to the next state |
-//! | `steps` | from one step to the next, and the end of a run |
+//! | `steps`, `ending` | from one step to the next; the end of a run |
 
 mod active;
 mod audit;
@@ -30,6 +30,7 @@ mod clock;
 mod connection;
 mod door;
 mod durable;
+mod ending;
 mod engine;
 mod finished;
 mod history;

@@ -85,6 +85,16 @@ pub struct Progress {
     pub unaudited: u64,
 }
 
+impl Progress {
+    /// Share of the training time that was not computing.
+    pub fn synchronisation_share(&self) -> f64 {
+        match self.training_seconds {
+            0.0 => 0.0,
+            training => (1.0 - self.computing_seconds / training).clamp(0.0, 1.0),
+        }
+    }
+}
+
 /// The manifest of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CheckpointRecord {
@@ -135,6 +145,13 @@ pub struct Outcome {
     pub digest: Option<Digest>,
     /// Why the run failed.
     pub reason: Option<String>,
+    /// What it had come to: what clients are told at its end. Files that were
+    /// written before there was this have none, nor do runs that never began.
+    #[serde(default)]
+    pub progress: Option<Progress>,
+    /// Why the final state is not on disk, if it should be and is not.
+    #[serde(default)]
+    pub unsaved: Option<String>,
 }
 
 /// The ways for a run to end.

@@ -75,7 +75,10 @@ fn checkpoint(folder: &RunsFolder, round: u64) -> Result<(), RunsError> {
 
 fn outcome() -> Outcome {
     let (state, digest) = (OutcomeState::Finished, Some(Digest::of(b"the end")));
-    Outcome { format: FORMAT, at_ms: 3, state, round: 3, loss: None, digest, reason: None }
+    let progress = Some(Progress { round: 3, ..Progress::default() });
+    let (format, at_ms, round, loss) = (FORMAT, 3, 3, None);
+    let (reason, unsaved) = (None, None);
+    Outcome { format, at_ms, state, round, loss, digest, reason, progress, unsaved }
 }
 
 /// A folder with a run and its checkpoints of these rounds.

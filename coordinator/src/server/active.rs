@@ -146,11 +146,7 @@ impl ActiveRun {
             merge: None,
             settling: false,
             clock: Clock::resume(progress, now),
-            warnings: Warnings::of_parts([
-                progress.training_warnings.clone(),
-                progress.labelling_warnings.clone(),
-                progress.evaluation_warnings.clone(),
-            ]),
+            warnings: Warnings::of_progress(progress),
             shards: Shards::new(step.replicas),
             goes_on: false,
             is_first_step: false,

@@ -97,14 +97,6 @@ impl Clock {
     pub(super) fn seconds(&self, now: Instant) -> f64 {
         (self.before + (now - self.started)).as_secs_f64()
     }
-
-    /// Share of the training time that was not computing.
-    pub(super) fn synchronisation_share(&self) -> f64 {
-        match self.training.as_secs_f64() {
-            0.0 => 0.0,
-            training => (1.0 - self.computing.as_secs_f64() / training).clamp(0.0, 1.0),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -122,6 +114,6 @@ mod tests {
         clock.computed(at(11), WorkerId(2), Duration::from_secs(9));
         let (compute, round) = clock.end_round(at(20), 5);
         assert_eq!((compute, round), (Duration::from_millis(11), Duration::from_millis(20)));
-        assert!((clock.synchronisation_share() - 0.45).abs() < 1e-9);
+        assert!((clock.progress(at(20)).synchronisation_share() - 0.45).abs() < 1e-9);
     }
 }

@@ -159,9 +159,18 @@ impl Engine {
         if ended.is_replay {
             return;
         }
-        let (round, loss, digest) = (ended.round, ended.loss, ended.digest);
-        let outcome =
-            Outcome { format: FORMAT, at_ms: now_ms(), state, round, loss, digest, reason };
+        let active = self.active.as_ref().filter(|active| active.run == run);
+        let outcome = Outcome {
+            format: FORMAT,
+            at_ms: now_ms(),
+            state,
+            round: ended.round,
+            loss: ended.loss,
+            digest: ended.digest,
+            reason,
+            progress: active.map(|active| active.progress(ended, self.now)),
+            unsaved: ended.unsaved.clone(),
+        };
         durable.recorder.outcome(run, outcome);
     }
 

@@ -34,7 +34,7 @@ const BATCH: usize = 1024;
 enum Job {
     Record(Box<Record>),
     Checkpoint(Box<Checkpoint>),
-    Outcome(RunId, Outcome),
+    Outcome(RunId, Box<Outcome>),
 }
 
 /// A checkpoint to write.
@@ -115,7 +115,7 @@ impl Recorder {
 
     /// Has written how a run ended.
     pub(super) fn outcome(&self, run: RunId, outcome: Outcome) {
-        self.send(Job::Outcome(run, outcome));
+        self.send(Job::Outcome(run, Box::new(outcome)));
     }
 
     fn send(&self, job: Job) {

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::durable::{Durable, RunsConfig};
+use super::ending;
 use super::engine::{Engine, Event};
 use super::history::run_row;
 use super::lifecycle::RUNS_WITH_EVENTS;
@@ -33,6 +34,8 @@ pub(super) struct Recovered {
     pub(super) run: Run,
     /// Its chunks of examples, if it is to go on.
     chunks: Vec<(Digest, Bytes)>,
+    /// What its followers are told last, if it is over.
+    end: Option<RunEvent>,
 }
 
 impl Recovered {
@@ -85,6 +88,11 @@ pub(super) fn recover(
         error!("the history of runs is not recorded, runs go on: {error}");
         ledger = None;
     }
+    for Recovered { run, end, .. } in &mut runs {
+        if let Some(end) = end.take() {
+            run.record(end);
+        }
+    }
     (runs, ledger)
 }
 
@@ -105,7 +113,8 @@ fn open_ledger(folder: &RunsFolder) -> Option<Ledger> {
 }
 
 /// Takes the history of runs that go on back to where they go on from, and
-/// gives runs the events that their followers were told.
+/// gives runs the events that their followers were told, without the last one:
+/// a history may lack that, or be lost.
 fn remember(
     folder: &RunsFolder,
     ledger: &mut Ledger,
@@ -131,7 +140,8 @@ fn remember(
             run.record(RunEvent::Started { run: id, model, rounds, state_bytes, workers: 0 });
             run.is_told_of = true;
         }
-        events.into_iter().for_each(|event| drop(run.record(event)));
+        let events = events.into_iter().filter(|event| !event.is_last());
+        events.for_each(|event| drop(run.record(event)));
     }
     Ok(())
 }
@@ -145,14 +155,15 @@ fn recover_run(folder: &RunsFolder, registry: &Registry, id: RunId) -> Option<Re
             return None;
         }
     };
-    let Some(outcome) = outcome else {
+    let Some(mut outcome) = outcome else {
         return Some(match unfinished(folder, registry, &record) {
             Ok(recovered) => recovered,
             Err(error) => {
                 error!("run {id} cannot go on: {error}");
                 let mut run = remembered(&record, Phase::Failed);
                 run.unsaved = Some(error.to_string());
-                Recovered { run, chunks: Vec::new() }
+                let end = Some(cannot_go_on(id, &error.to_string()));
+                Recovered { run, chunks: Vec::new(), end }
             }
         });
     };
@@ -168,7 +179,22 @@ fn recover_run(folder: &RunsFolder, registry: &Registry, id: RunId) -> Option<Re
         checkpoint: folder.checkpoints(id).ok().and_then(|rounds| rounds.last().copied()),
         ..remembered(&record, phase)
     };
-    Some(Recovered { run, chunks: Vec::new() })
+    if outcome.progress.is_none() {
+        // It was written before outcomes held this; the last checkpoint does.
+        let last = folder.checkpoint_record(&record, outcome.round).ok();
+        outcome.progress = last.map(|last| last.progress);
+    }
+    let end = Some(ending::of_outcome(id, run.rounds, &outcome));
+    Some(Recovered { run, chunks: Vec::new(), end })
+}
+
+/// The last event of a run that is not over, but cannot go on here and now.
+fn cannot_go_on(run: RunId, error: &str) -> RunEvent {
+    let reason = format!(
+        "it cannot go on: {error}; once that is mended, start the coordinator again, or \
+         `coordinator resume {run}`"
+    );
+    RunEvent::Failed { run, reason }
 }
 
 /// What is known of every run.
@@ -243,7 +269,7 @@ pub(super) fn unfinished(
         }
     }
     run.state = Some(Arc::new(state));
-    Ok(Recovered { run, chunks })
+    Ok(Recovered { run, chunks, end: None })
 }
 
 /// A run's submission and its model's own initial state.
@@ -316,6 +342,7 @@ impl Engine {
                 error!("run {id} cannot go on now: {error}");
                 let run = &mut recovered.run;
                 (run.phase, run.submission, run.state) = (Phase::Failed, None, None);
+                run.record(cannot_go_on(id, &error));
                 run.unsaved = Some(error);
             }
             let is_queued = recovered.run.phase == Phase::Queued;

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::connection::Peer;
+use super::ending;
 use super::engine::{Engine, Event};
 use super::outbox::Transfer;
 use super::run::Phase;
@@ -155,25 +156,11 @@ impl Engine {
     /// Ends a run well.
     pub(super) fn finish_run(&mut self, run: RunId, digest: Digest) {
         let Some(active) = self.active.as_ref().filter(|active| active.run == run) else { return };
-        let unsaved = self.runs.get(&run).and_then(|run| run.unsaved.clone());
-        let clock = &active.clock;
-        let event = RunEvent::Finished {
-            run,
-            digest,
-            rounds: active.submission.plan.rounds(),
-            examples: clock.examples,
-            seconds: clock.seconds(Instant::now()),
-            loss: clock.evaluated.0,
-            accuracy: clock.evaluated.1,
-            synchronisation_share: clock.synchronisation_share(),
-            warnings: active.warnings.total(),
-            offered: active.offered,
-            unsaved,
-        };
-        let state = active.state.clone();
-        if let Some(run) = self.runs.get_mut(&run) {
-            (run.state, run.digest) = (Some(state), Some(digest));
-        }
+        let Some(of) = self.runs.get_mut(&run) else { return };
+        let (progress, unsaved) = (active.progress(of, self.now), of.unsaved.clone());
+        let rounds = active.submission.plan.rounds();
+        let event = ending::finished(run, rounds, digest, &progress, unsaved);
+        (of.state, of.digest) = (Some(active.state.clone()), Some(digest));
         info!("run {run} finished: {digest}");
         self.end_run(run, Phase::Finished, event);
         self.pending.push_back(scheduler::Event::RunEnded { run });

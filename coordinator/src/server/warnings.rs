@@ -6,6 +6,8 @@ use common::limits;
 use common::plan::StepKind;
 use common::results::Results;
 
+use crate::runs::Progress;
+
 /// Warnings of a run so far: examples, by warning.
 #[derive(Debug, Default)]
 pub(super) struct Warnings {
@@ -51,8 +53,11 @@ impl Warnings {
         [&self.training, &self.labelling, &self.evaluation]
     }
 
-    /// What [`Warnings::parts`] gave of the same run before.
-    pub(super) fn of_parts([training, labelling, evaluation]: [BTreeMap<String, u64>; 3]) -> Self {
+    /// Those that a run had come to: its [`Warnings::parts`].
+    pub(super) fn of_progress(progress: &Progress) -> Self {
+        let Progress { training_warnings, labelling_warnings, evaluation_warnings, .. } = progress;
+        let (training, labelling) = (training_warnings.clone(), labelling_warnings.clone());
+        let evaluation = evaluation_warnings.clone();
         let logged = training.keys().chain(labelling.keys()).chain(evaluation.keys());
         Self { logged: logged.cloned().collect(), training, labelling, evaluation }
     }

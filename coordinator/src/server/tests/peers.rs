@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
 use common::dataset::{DatasetError, ExampleSource, SplitManifest};
@@ -14,7 +16,7 @@ use common::limits;
 use common::merge::{MergeTree, Partial};
 use common::model::{DataShape, Model};
 use common::plan::RunPlan;
-use common::run_settings::RunSettings;
+use common::run_settings::{CheckpointEvery, RunSettings};
 use common::shard::{self, ShardInput};
 use common::spec::{RunSpec, Split};
 use common::state::{Layout, NetworkState};
@@ -29,8 +31,11 @@ use tokio::time::Instant;
 
 use super::super::Config;
 use super::super::door::{Bounds, Door};
+use super::super::durable::RunsConfig;
 use super::super::engine::{EVENTS, Engine, Event};
+use super::super::recover::recover;
 use super::toy;
+use crate::runs::RunsFolder;
 
 /// A server without sockets.
 pub(super) struct TestServer {
@@ -45,6 +50,23 @@ impl TestServer {
         let (events, inbox) = mpsc::channel(EVENTS);
         let door = Arc::new(Door::new(events.clone(), &config, Bounds::of_this_process()));
         let engine = Engine::new(config, toy::registry(), events.clone(), door.refusals.clone());
+        Self { door, engine: tokio::spawn(engine.run(inbox)), events, processes: AtomicU64::new(1) }
+    }
+
+    /// One that keeps its runs in a folder, and goes on with those that are there.
+    pub(super) fn start_in(folder: &Path, config: Config) -> Self {
+        let (events, inbox) = mpsc::channel(EVENTS);
+        let door = Arc::new(Door::new(events.clone(), &config, Bounds::of_this_process()));
+        let registry = toy::registry();
+        let refusals = door.refusals.clone();
+        let mut engine = Engine::new(config, registry.clone(), events.clone(), refusals);
+        let runs = RunsConfig {
+            checkpoint_every: CheckpointEvery::Rounds(1),
+            resume_wait: Duration::ZERO,
+            ..RunsConfig::new(RunsFolder::open(folder).unwrap())
+        };
+        let (recovered, ledger) = recover(&runs.folder, &registry);
+        engine.keep_runs(runs, events.clone(), ledger, recovered).unwrap();
         Self { door, engine: tokio::spawn(engine.run(inbox)), events, processes: AtomicU64::new(1) }
     }
 

@@ -1,0 +1,106 @@
+//! The last event of a run: the same from the run itself, as it ends, and from
+//! what is on disk of its end.
+
+use common::digest::Digest;
+use common::id::RunId;
+use common::wire::message::RunEvent;
+
+use super::warnings::Warnings;
+use crate::runs::{Outcome, OutcomeState, Progress};
+
+/// The event of a run that has ended well.
+pub(super) fn finished(
+    run: RunId,
+    rounds: u64,
+    digest: Digest,
+    progress: &Progress,
+    unsaved: Option<String>,
+) -> RunEvent {
+    let warnings = Warnings::of_progress(progress);
+    RunEvent::Finished {
+        run,
+        digest,
+        rounds,
+        examples: progress.examples,
+        seconds: progress.seconds,
+        loss: progress.evaluation_loss,
+        accuracy: progress.evaluation_accuracy,
+        synchronisation_share: progress.synchronisation_share(),
+        warnings: warnings.total(),
+        offered: progress.offered,
+        unsaved,
+    }
+}
+
+/// The last event of a run of so many rounds, by its outcome.
+pub(super) fn of_outcome(run: RunId, rounds: u64, outcome: &Outcome) -> RunEvent {
+    match (outcome.state, outcome.digest) {
+        (OutcomeState::Finished, Some(digest)) => {
+            let progress = outcome.progress.clone().unwrap_or_default();
+            finished(run, rounds, digest, &progress, outcome.unsaved.clone())
+        }
+        (OutcomeState::Finished, None) => {
+            let reason = "it ended well, but what is on disk of its end lacks the digest of its \
+                          final state: run it again, it ends in the same bits";
+            RunEvent::Failed { run, reason: reason.into() }
+        }
+        (OutcomeState::Failed, _) => {
+            let reason = outcome.reason.clone();
+            let reason = reason.unwrap_or_else(|| "no reason is on disk".into());
+            RunEvent::Failed { run, reason }
+        }
+        (OutcomeState::Cancelled, _) => RunEvent::Cancelled { run },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runs::FORMAT;
+
+    fn outcome(json: &str) -> Outcome {
+        let json = format!(r#"{{"format": {FORMAT}, "at_ms": 1, "round": 9, {json}}}"#);
+        serde_json::from_str(&json).unwrap()
+    }
+
+    #[test]
+    fn an_end_that_was_written_before_it_held_so_much_is_still_told() {
+        let digest = Digest::of(b"state");
+        let old = format!(r#""state": "finished", "loss": 0.5, "digest": "{digest}""#);
+        let told = of_outcome(RunId(3), 9, &outcome(&old));
+        let RunEvent::Finished { digest: found, rounds: 9, examples: 0, .. } = told else {
+            panic!("{told:?}")
+        };
+        assert_eq!(found, digest);
+        let failed = r#""state": "failed", "reason": "a shard""#;
+        let reason = "a shard".to_owned();
+        let told = of_outcome(RunId(3), 9, &outcome(failed));
+        assert_eq!(told, RunEvent::Failed { run: RunId(3), reason });
+        let told = of_outcome(RunId(3), 9, &outcome(r#""state": "cancelled""#));
+        assert_eq!(told, RunEvent::Cancelled { run: RunId(3) });
+        let told = of_outcome(RunId(3), 9, &outcome(r#""state": "finished""#));
+        assert!(matches!(told, RunEvent::Failed { .. }), "{told:?}");
+    }
+
+    #[test]
+    fn an_end_comes_back_from_disk_in_every_bit() {
+        let progress = Progress {
+            examples: 720,
+            seconds: 0.1 + 0.2,
+            training_seconds: 0.3,
+            computing_seconds: 0.1,
+            evaluation_loss: Some(1.0 / 3.0),
+            training_warnings: [("mute".to_owned(), 2)].into(),
+            evaluation_warnings: [("mute".to_owned(), 1)].into(),
+            offered: 4,
+            ..Progress::default()
+        };
+        let (digest, unsaved) = (Digest::of(b"state"), Some("no room".to_owned()));
+        let event = finished(RunId(3), 9, digest, &progress, unsaved.clone());
+        let (state, digest, progress) = (OutcomeState::Finished, Some(digest), Some(progress));
+        let (format, at_ms, round, loss, reason) = (FORMAT, 1, 9, None, None);
+        let kept = Outcome { format, at_ms, state, round, loss, digest, reason, progress, unsaved };
+        let kept = serde_json::from_str(&serde_json::to_string(&kept).unwrap()).unwrap();
+        assert_eq!(of_outcome(RunId(3), 9, &kept), event);
+    }
+}
