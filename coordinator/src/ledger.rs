@@ -18,6 +18,8 @@
 //! The history is for people, for what follows a run later, and for checks:
 //! no outcome of a run depends on it, and a run goes on without it.
 
+#[cfg(test)]
+pub(crate) mod befalls;
 mod damage;
 mod error;
 mod event;
@@ -38,6 +40,7 @@ pub use record::{
     ShardRow, StepRow,
 };
 pub use rows::{StepName, StoredRun, StoredShard, StoredStep};
+pub use schema::BUSY_TIMEOUT;
 pub use writer::Ledger;
 
 /// Name of the file in the folder of runs.

@@ -19,7 +19,7 @@
 //! | `upload`, `submitted`, `store` | submissions on their way in; chunks of examples |
 //! | `run`, `active`, `shards`, `clock` | what is remembered of a run; the active one |
 //! | `durable`, `history`, `recorder` | what is written to the runs folder, and when |
-//! | `recover`, `resume` | runs that go on |
+//! | `recover`, `remember`, `resume` | runs that go on, and their history |
 //! | `merge`, `settle` | from partials to the next state |
 //! | `steps`, `ending` | from one step to the next; the end of a run |
 
@@ -40,6 +40,7 @@ mod merge;
 mod outbox;
 mod recorder;
 mod recover;
+mod remember;
 mod resume;
 mod run;
 mod settle;
@@ -133,8 +134,8 @@ pub async fn serve(
     if let Some(runs) = config.runs {
         let folder = runs.folder.clone();
         let reading = tokio::task::spawn_blocking(move || recover::recover(&folder, &registry));
-        let (recovered, ledger) = reading.await.map_err(std::io::Error::other)?;
-        engine.keep_runs(runs, events.clone(), ledger, recovered)?;
+        let (recovered, history) = reading.await.map_err(std::io::Error::other)?;
+        engine.keep_runs(runs, events.clone(), history, recovered)?;
     }
     let mut engine = tokio::spawn(engine.run(inbox));
     let mut connections = JoinSet::new();

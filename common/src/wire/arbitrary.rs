@@ -454,11 +454,12 @@ fn status() -> impl Strategy<Value = Status> {
             unsaved,
         },
     );
-    let door = (any::<bool>(), any::<u64>());
+    let door = (any::<bool>(), any::<u64>(), option::of(text()));
     let all = (name(), door, vec(worker, 0..4), vec(run, 0..4));
-    all.prop_map(|(build, (insecure, refused), workers, runs)| Status {
+    all.prop_map(|(build, (insecure, refused, unrecorded), workers, runs)| Status {
         insecure,
         refused,
+        unrecorded,
         build,
         workers,
         runs,

@@ -201,6 +201,7 @@ impl Message for ToClient {
             | Self::Event(RunEvent::Failed { reason: text, .. })
             | Self::Event(RunEvent::CheckpointFailed { error: text, .. })
             | Self::Event(RunEvent::Finished { unsaved: Some(text), .. })
+            | Self::Status(Status { unrecorded: Some(text), .. })
             | Self::Event(RunEvent::Worker { detail: text, .. }) => cut(text),
             _ => {}
         }
@@ -383,6 +384,7 @@ impl Check {
 
     fn status(self, status: &Status) -> Result<(), FrameError> {
         self.text("build", &status.build, NAME_BYTES)?;
+        self.text("unrecorded", status.unrecorded.as_deref().unwrap_or(""), TEXT_BYTES)?;
         self.at_most("workers", status.workers.len(), STATUS_WORKERS, "workers")?;
         for worker in &status.workers {
             self.text("workers.name", &worker.name, NAME_BYTES)?;

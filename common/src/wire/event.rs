@@ -206,6 +206,9 @@ pub struct Status {
     pub insecure: bool,
     /// Connections that were turned away so far.
     pub refused: u64,
+    /// Why the history of runs cannot be written now, if it should be and
+    /// cannot.
+    pub unrecorded: Option<String>,
     /// Connected workers.
     pub workers: Vec<WorkerStatus>,
     /// Runs that wait, run, or have ended lately.

@@ -19,7 +19,7 @@ use crate::wire::payload;
 pub use crate::wire::event::{RunEvent, RunStatus, Status, WorkerStatus};
 
 /// Version of the protocol. Any change to a message changes it.
-pub const PROTOCOL: u32 = 5;
+pub const PROTOCOL: u32 = 6;
 
 /// Names the order and kind of every floating-point operation. Two builds
 /// that could differ in a bit must differ here.

@@ -100,7 +100,7 @@ fn row(run: &StoredRun) -> Vec<String> {
         run.run.to_string(),
         on_one_line(&run.model),
         run.state_name().into(),
-        format!("{}/{}", run.round, run.rounds),
+        format!("{}/{}{}", run.round, run.rounds, if run.missing > 0 { " (GAPS)" } else { "" }),
         number(run.loss, 4),
         percent(run.accuracy),
         optional(run.checkpoint),
@@ -124,6 +124,7 @@ pub(super) mod tests {
             round: 120,
             rounds: 120,
             steps: 125,
+            missing: 0,
             loss: Some(0.25),
             accuracy: Some(0.9125),
             checkpoint: Some(118),
@@ -163,6 +164,7 @@ pub(super) mod tests {
             ..run()
         };
         assert_eq!(row(&begun)[2..8], ["unfinished", "0/120", "–", "–", "–", "–"]);
+        assert_eq!(row(&StoredRun { missing: 1, ..run() })[3], "120/120 (GAPS)");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::exit::Failure;
 use super::listing::{Listing, number, on_one_line, optional, percent, short, utc};
-use super::report::{bytes, table};
+use super::report::{bytes, plural, table};
 use super::runs::HistoryFlags;
 use crate::ledger::{CheckpointRow, EventRow, StepName, StoredRun, StoredShard, StoredStep};
 
@@ -85,6 +85,10 @@ fn overview(run: &StoredRun, last: &[StoredStep]) -> String {
         line("reason", on_one_line(reason));
     }
     line("rounds", format!("{} of {}", run.round, run.rounds));
+    if run.missing > 0 {
+        let gaps = "were merged while the history could not be written, or lay in one that is lost";
+        line("gaps", format!("{} {gaps}", plural(run.missing, "step")));
+    }
     line("loss", number(run.loss, 4));
     line("accuracy", percent(run.accuracy));
     line("checkpoint", run.checkpoint.map_or("–".into(), |round| format!("round {round}")));

@@ -80,7 +80,11 @@ fn tables(status: &Status) -> String {
         0 => String::new(),
         refused => format!("\n{refused} connections were turned away: the log says why\n"),
     };
-    format!("{insecure}{workers}\n{runs}{refused}")
+    let unrecorded = match &status.unrecorded {
+        None => String::new(),
+        Some(problem) => format!("\nthe history of runs is NOT RECORDED: {problem}\n"),
+    };
+    format!("{insecure}{workers}\n{runs}{refused}{unrecorded}")
 }
 
 fn worker_row(worker: &WorkerStatus) -> Vec<String> {
@@ -123,6 +127,7 @@ mod tests {
             build: "0.1.0".into(),
             insecure: false,
             refused: 0,
+            unrecorded: None,
             workers: vec![WorkerStatus {
                 id: WorkerId(1),
                 name: "local-1".into(),
@@ -156,12 +161,16 @@ mod tests {
             build: String::new(),
             insecure: false,
             refused: 0,
+            unrecorded: None,
             workers: vec![],
             runs: vec![],
         };
         assert_eq!(tables(&none), "no workers\n\nno runs\n");
-        let open = tables(&Status { insecure: true, refused: 7, ..none });
+        let unrecorded = Some("no room".into());
+        let open = tables(&Status { insecure: true, refused: 7, unrecorded, ..none });
         assert!(open.starts_with("INSECURE: "), "{open}");
-        assert!(open.ends_with("\n7 connections were turned away: the log says why\n"), "{open}");
+        let end = "\n7 connections were turned away: the log says why\n\n\
+                   the history of runs is NOT RECORDED: no room\n";
+        assert!(open.ends_with(end), "{open}");
     }
 }

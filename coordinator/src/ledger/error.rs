@@ -83,8 +83,8 @@ pub enum LedgerError {
     },
     /// Another process holds the file.
     #[error(
-        "{}: another process held the file for {:?}: does a second coordinator use this folder?",
-        path.display(), super::schema::BUSY_TIMEOUT
+        "{}: another process holds the file: end what else writes there, or keeps a transaction open",
+        path.display()
     )]
     Busy {
         /// The file.

@@ -13,7 +13,7 @@ use super::damage::with_end;
 use super::error::LedgerError;
 use super::event::from_json;
 use super::pages::{PAGE, Pages};
-use super::record::{CheckpointRow, EventRow};
+use super::record::{CheckpointRow, EventRow, RunState};
 use super::rows::{self, StoredRun, StoredShard, StoredStep, not_ours, stored};
 use super::schema::{BUSY_TIMEOUT, check};
 use super::{FILE, writer::plain};
@@ -23,7 +23,7 @@ use super::{FILE, writer::plain};
 pub const RUN_EVENTS: usize = 16 << 10;
 
 /// Columns of a run. The last loss and accuracy are found through an index,
-/// however many steps there are.
+/// however many steps there are; their number is counted there, too.
 const RUN_COLUMNS: &str = "
     run, at_ms, model, dataset, rounds, steps, forked_run, forked_round, ended_ms, state, digest,
     reason,
@@ -33,6 +33,8 @@ const RUN_COLUMNS: &str = "
         ORDER BY s.step DESC LIMIT 1) AS loss,
     (SELECT s.accuracy FROM rounds s WHERE s.run = r.run AND s.kind = 'evaluate'
         ORDER BY s.step DESC LIMIT 1) AS accuracy,
+    (SELECT COUNT(*) FROM rounds s WHERE s.run = r.run) AS recorded,
+    (SELECT MAX(s.step) FROM rounds s WHERE s.run = r.run) AS last_step,
     (SELECT c.round FROM checkpoints c WHERE c.run = r.run
         ORDER BY c.step DESC LIMIT 1) AS checkpoint";
 
@@ -96,6 +98,13 @@ impl LedgerReader {
     pub fn run(&self, run: RunId) -> Result<Option<StoredRun>, LedgerError> {
         let sql = format!("SELECT {RUN_COLUMNS}, spec FROM runs r WHERE run = ?");
         Ok(self.select(&sql, params![stored(run.0)], rows::run)?.pop())
+    }
+
+    /// Whether a run is recorded to have ended in this way.
+    pub fn has_end(&self, run: RunId, state: RunState) -> Result<bool, LedgerError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM runs WHERE run = ? AND state = ?)";
+        let found = self.select(sql, params![stored(run.0), state.name()], |row| row.get(0))?;
+        Ok(found.contains(&true))
     }
 
     /// The steps of a run in their order.

@@ -26,6 +26,9 @@ pub struct StoredRun {
     pub rounds: u64,
     /// Steps in all: rounds, labellings and evaluations.
     pub steps: u64,
+    /// Steps that were merged, and are not recorded: the history could not be
+    /// written then, or was lost.
+    pub missing: u64,
     /// Mean training loss of the last round, where the model reports one.
     pub loss: Option<f64>,
     /// Accuracy of the last evaluation, where the model reports one.
@@ -151,13 +154,23 @@ pub(super) fn stored(count: u64) -> i64 {
 
 pub(super) fn run(row: &Row<'_>) -> Result<StoredRun> {
     let state: Option<String> = row.get("state")?;
+    let state = state.map(|name| of_name(&name, RunState::ALL, RunState::name)).transpose()?;
+    let (rounds, steps) = (row.get("rounds")?, row.get("steps")?);
+    let (round, last) =
+        (row.get::<_, Option<u64>>("round")?, row.get::<_, Option<u64>>("last_step")?);
+    // A run that has ended well has done all, whatever is recorded of it.
+    let (round, merged) = match state {
+        Some(RunState::Finished) => (rounds, steps),
+        _ => (round.unwrap_or(0), last.map_or(0, |last| last.saturating_add(1))),
+    };
     Ok(StoredRun {
         run: RunId(row.get("run")?),
         model: row.get("model")?,
-        state: state.map(|name| of_name(&name, RunState::ALL, RunState::name)).transpose()?,
-        round: row.get::<_, Option<u64>>("round")?.unwrap_or(0),
-        rounds: row.get("rounds")?,
-        steps: row.get("steps")?,
+        state,
+        round,
+        rounds,
+        steps,
+        missing: u64::saturating_sub(merged, row.get("recorded")?),
         loss: row.get("loss")?,
         accuracy: row.get("accuracy")?,
         checkpoint: row.get("checkpoint")?,

@@ -11,7 +11,7 @@ use super::error::LedgerError;
 pub(super) const FILE_BYTES: u64 = 16 << 30;
 
 /// Longest wait for another process that holds the file.
-pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// From each version to the next one, beginning with an empty file. What was
 /// released is never changed, only added to. Events are kept as JSON: a field

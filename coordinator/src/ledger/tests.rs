@@ -45,7 +45,7 @@ fn all_that_is_recorded_comes_back() {
     let found = reader.run(RunId(3)).unwrap().unwrap();
     assert_eq!(found.spec.as_deref(), Some(run(3).spec.as_str()));
     assert_eq!((found.state, found.ended_ms), (Some(RunState::Finished), Some(99)));
-    assert_eq!((found.round, found.rounds, found.steps), (1, 20, 30));
+    assert_eq!((found.round, found.rounds, found.steps, found.missing), (20, 20, 30, 27));
     assert_eq!((found.loss, found.accuracy, found.checkpoint), (Some(0.5), Some(0.75), Some(2)));
     assert_eq!((found.digest, found.dataset), (Some(digest(99)), digest(7)));
     let other = reader.run(RunId(4)).unwrap().unwrap();
@@ -82,6 +82,22 @@ fn all_that_is_recorded_comes_back() {
         .collect();
     assert_eq!(reader.run_events(RunId(3)).unwrap(), told);
     assert_eq!(reader.run_events(RunId(4)).unwrap(), []);
+}
+
+#[test]
+fn steps_that_are_missing_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut ledger, _) = Ledger::open(folder.path()).unwrap();
+    let missing = || {
+        let run = LedgerReader::open(folder.path()).unwrap().run(RunId(1)).unwrap().unwrap();
+        (run.round, run.missing)
+    };
+    ledger.record(&[Record::Run(run(1))]).unwrap();
+    assert_eq!(missing(), (0, 0));
+    ledger.record(&[0, 1, 4].map(|index| Record::Step(step(1, index, vec![])))).unwrap();
+    assert_eq!(missing(), (5, 2));
+    ledger.record(&[Record::Ended(ended(1))]).unwrap();
+    assert_eq!(missing(), (20, 27), "it has done all of its 30 steps");
 }
 
 #[test]

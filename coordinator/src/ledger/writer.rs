@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use common::id::RunId;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
@@ -25,9 +26,11 @@ const STATEMENTS: usize = 32;
 #[derive(Debug)]
 pub struct Ledger {
     path: PathBuf,
-    /// Nothing after a damaged file was put aside and no new one could be
-    /// begun: the next record tries again.
+    /// Nothing before the file is opened, and after an error by which it may
+    /// have to be opened anew: the next record tries that.
     connection: Option<Connection>,
+    /// Longest wait for another process that holds the file.
+    patience: Duration,
 }
 
 impl Ledger {
@@ -38,9 +41,26 @@ impl Ledger {
     /// it, and a new one is begun: then a sentence says so. A file of more than
     /// 64 MiB is not read through: see [`LedgerError::Replaced`].
     pub fn open(folder: &Path) -> Result<(Self, Option<String>), LedgerError> {
-        let mut ledger = Self { path: folder.join(FILE), connection: None };
+        let mut ledger = Self::closed(folder);
         let notice = ledger.begin()?;
         Ok((ledger, notice))
+    }
+
+    /// The history of a folder, which the first record opens, or
+    /// [`begin`](Self::begin).
+    pub fn closed(folder: &Path) -> Self {
+        Self { path: folder.join(FILE), connection: None, patience: BUSY_TIMEOUT }
+    }
+
+    /// Sets how long another process is waited for that holds the file:
+    /// [`BUSY_TIMEOUT`] unless this says otherwise.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+        if let Some(connection) = &self.connection
+            && connection.busy_timeout(patience).is_err()
+        {
+            self.connection = None;
+        }
     }
 
     /// Records in this order, all of them or none.
@@ -52,9 +72,7 @@ impl Ledger {
         if records.is_empty() {
             return Ok(());
         }
-        if self.connection.is_none()
-            && let Some(notice) = self.begin()?
-        {
+        if let Some(notice) = self.begin()? {
             return Err(LedgerError::Replaced { notice });
         }
         let Some(connection) = &mut self.connection else { return Ok(()) };
@@ -65,12 +83,21 @@ impl Ledger {
                 let notice = self.replace(&cause)?;
                 Err(LedgerError::Replaced { notice })
             }
+            Err(error @ LedgerError::Sqlite { .. }) => {
+                self.connection = None;
+                Err(error)
+            }
             written => written,
         }
     }
 
-    fn begin(&mut self) -> Result<Option<String>, LedgerError> {
-        match connect(&self.path) {
+    /// Opens the file unless it is open; says whether a new one was begun, as
+    /// [`open`](Self::open) does.
+    pub fn begin(&mut self) -> Result<Option<String>, LedgerError> {
+        if self.connection.is_some() {
+            return Ok(None);
+        }
+        match connect(&self.path, self.patience) {
             Ok(connection) => {
                 self.connection = Some(connection);
                 Ok(None)
@@ -83,7 +110,7 @@ impl Ledger {
     /// Puts the damaged file aside and begins a new one.
     fn replace(&mut self, cause: &str) -> Result<String, LedgerError> {
         let kept = put_aside(&self.path)?;
-        self.connection = Some(connect(&self.path)?);
+        self.connection = Some(connect(&self.path, self.patience)?);
         Ok(format!(
             "{}: the history of runs was damaged ({cause}): it is kept as {}, and a new one has \
              begun; the runs themselves are unharmed",
@@ -93,13 +120,13 @@ impl Ledger {
     }
 }
 
-fn connect(path: &Path) -> Result<Connection, LedgerError> {
+fn connect(path: &Path, patience: Duration) -> Result<Connection, LedgerError> {
     let of = |error| LedgerError::of(path, error);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(plain(path), flags).map_err(of)?;
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(of)?;
+    connection.busy_timeout(patience).map_err(of)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     let pragma = |name, value: &dyn rusqlite::ToSql| {
         connection.pragma_update_and_check(None, name, value, |row| row.get::<_, String>(0))

@@ -194,6 +194,7 @@ impl Engine {
         Status {
             insecure: self.config.insecure,
             refused: self.refusals.count(),
+            unrecorded: self.durable.as_ref().and_then(|durable| durable.recorder.trouble()),
             build: BUILD.into(),
             workers: workers.map(|(worker, about)| about.status(*worker)).collect(),
             runs: self.runs.values().map(|run| run.status()).collect(),

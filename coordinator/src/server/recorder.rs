@@ -4,13 +4,15 @@
 //!
 //! The history of a step is recorded before a later checkpoint is there: a run
 //! that goes on from a checkpoint finds all steps before it recorded, and
-//! records all others again.
+//! records all others again. Only where the history could not be written does it
+//! lack steps, and says so.
 
-use std::collections::BTreeMap;
+mod history;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc as queue;
+use std::sync::mpsc::{self as queue, RecvTimeoutError};
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -20,15 +22,14 @@ use common::state::NetworkState;
 use tokio::sync::mpsc;
 use tracing::{error, warn};
 
+pub(super) use self::history::History;
+use self::history::{BATCH, RETRY, Trouble};
 use super::engine::Event;
-use crate::ledger::{CheckpointRow, Ledger, LedgerError, Record, RunRow};
+use crate::ledger::{CheckpointRow, Record};
 use crate::runs::{CheckpointRecord, Outcome, RunsFolder};
 
 /// Records that may wait to be written: with more, the next step waits.
 const WAITING_RECORDS: usize = 4096;
-
-/// Most records that are written together.
-const BATCH: usize = 1024;
 
 /// What is to be written.
 enum Job {
@@ -76,23 +77,30 @@ pub(super) struct Recorder {
     jobs: Option<queue::Sender<Job>>,
     /// Records that are not written.
     waiting: Arc<AtomicUsize>,
+    trouble: Trouble,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Recorder {
-    /// Starts the thread. Without a ledger nothing is recorded.
+    /// Starts the thread.
     pub(super) fn start(
         folder: RunsFolder,
-        ledger: Option<Ledger>,
+        history: History,
         events: mpsc::Sender<Event>,
     ) -> std::io::Result<Self> {
         let (jobs, inbox) = queue::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
-        let history = History { ledger, runs: BTreeMap::new(), waiting: waiting.clone() };
+        let trouble = history.trouble();
+        let writer = Writer { folder, history, events, waiting: waiting.clone() };
         let thread = std::thread::Builder::new()
             .name("recorder".into())
-            .spawn(move || Writer { folder, history, events }.run(&inbox))?;
-        Ok(Self { jobs: Some(jobs), waiting, thread: Some(thread) })
+            .spawn(move || writer.run(&inbox))?;
+        Ok(Self { jobs: Some(jobs), waiting, trouble, thread: Some(thread) })
+    }
+
+    /// Why the history cannot be written now.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Has something recorded.
@@ -146,13 +154,15 @@ struct Writer {
     folder: RunsFolder,
     history: History,
     events: mpsc::Sender<Event>,
+    /// Records that were sent and not taken up.
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Writer {
     fn run(mut self, inbox: &queue::Receiver<Job>) {
         let mut records = Vec::new();
         let mut next = None;
-        while let Some(job) = next.take().or_else(|| inbox.recv().ok()) {
+        while let Some(job) = next.take().or_else(|| self.receive(inbox)) {
             let turn = AssertUnwindSafe(|| {
                 let other = match job {
                     Job::Record(record) => {
@@ -161,7 +171,7 @@ impl Writer {
                     }
                     other => Some(other),
                 };
-                if self.history.write(&mut records) {
+                if self.take_up(&mut records) {
                     // The engine may have gone before: then nobody asks.
                     let _ = self.events.blocking_send(Event::Recorded);
                 }
@@ -175,6 +185,31 @@ impl Writer {
                 }
             }
         }
+        self.history.close();
+    }
+
+    /// The next job; nothing once there will be none. While the history cannot
+    /// be written, that is tried again meanwhile.
+    fn receive(&mut self, inbox: &queue::Receiver<Job>) -> Option<Job> {
+        while self.history.is_failing() {
+            match inbox.recv_timeout(RETRY) {
+                Ok(job) => return Some(job),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => self.history.write([], Instant::now()),
+            }
+        }
+        inbox.recv().ok()
+    }
+
+    /// Hands records to the history; says whether the engine may wait for it.
+    fn take_up(&mut self, records: &mut Vec<Record>) -> bool {
+        let count = records.len();
+        if count == 0 {
+            return false;
+        }
+        self.history.write(records.drain(..), Instant::now());
+        let before = self.waiting.fetch_sub(count, Ordering::Relaxed);
+        before >= WAITING_RECORDS && before - count < WAITING_RECORDS
     }
 
     fn perform(&mut self, job: Job) -> Option<Job> {
@@ -207,7 +242,7 @@ impl Writer {
         let ms = started.elapsed().as_secs_f64() * 1e3;
         let CheckpointRecord { run, round, step, digest, bytes, .. } = record;
         let row = CheckpointRow { run, at_ms: now_ms(), round, step, digest, bytes, ms };
-        self.history.write_now(Record::Checkpoint(row));
+        self.history.write([Record::Checkpoint(row)], Instant::now());
         Ok(Saved { digest: record.digest, bytes: record.bytes, ms })
     }
 }
@@ -223,50 +258,4 @@ fn gather(inbox: &queue::Receiver<Job>, records: &mut Vec<Record>) -> Option<Job
         }
     }
     None
-}
-
-/// The history of runs. Whatever is wrong with it, runs go on.
-struct History {
-    ledger: Option<Ledger>,
-    /// Runs that are not over: to be recorded again in a new history.
-    runs: BTreeMap<RunId, RunRow>,
-    waiting: Arc<AtomicUsize>,
-}
-
-impl History {
-    /// Writes a record that was not waiting.
-    fn write_now(&mut self, record: Record) {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        self.write(&mut vec![record]);
-    }
-
-    /// Writes records; says whether the engine may wait for it.
-    fn write(&mut self, records: &mut Vec<Record>) -> bool {
-        if records.is_empty() {
-            return false;
-        }
-        for record in records.iter() {
-            match record {
-                Record::Run(row) => drop(self.runs.insert(row.run, row.clone())),
-                Record::Ended(row) => drop(self.runs.remove(&row.run)),
-                _ => {}
-            }
-        }
-        let written = records.len();
-        if let Some(ledger) = &mut self.ledger {
-            let mut outcome = ledger.record(records);
-            if let Err(LedgerError::Replaced { notice }) = &outcome {
-                error!("{notice}");
-                let runs = self.runs.values().cloned().map(Record::Run);
-                outcome = ledger.record(&runs.chain(records.drain(..)).collect::<Vec<_>>());
-            }
-            if let Err(problem) = outcome {
-                error!("the history of runs is not recorded any more, runs go on: {problem}");
-                self.ledger = None;
-            }
-        }
-        records.clear();
-        let before = self.waiting.fetch_sub(written, Ordering::Relaxed);
-        before >= WAITING_RECORDS && before - written < WAITING_RECORDS
-    }
 }

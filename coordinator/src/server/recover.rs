@@ -20,13 +20,12 @@ use tracing::{error, info, warn};
 use super::durable::{Durable, RunsConfig};
 use super::ending;
 use super::engine::{Engine, Event};
-use super::history::run_row;
-use super::lifecycle::RUNS_WITH_EVENTS;
-use super::recorder::Recorder;
+use super::recorder::{History, Recorder};
+use super::remember::remember;
 use super::run::{Phase, Restart, Run, Submission};
 use super::upload::make_model;
-use crate::ledger::{Ledger, LedgerError, LedgerReader, Record};
-use crate::runs::{OutcomeState, RunsError, RunsFolder, SubmissionRecord};
+use crate::ledger::{EndRow, RunRow, RunState};
+use crate::runs::{Outcome, OutcomeState, RunsError, RunsFolder, SubmissionRecord, dataset_digest};
 
 /// A run of the folder, whole.
 #[derive(Debug)]
@@ -34,8 +33,12 @@ pub(super) struct Recovered {
     pub(super) run: Run,
     /// Its chunks of examples, if it is to go on.
     chunks: Vec<(Digest, Bytes)>,
+    /// The run, as the history has it.
+    pub(super) row: RunRow,
+    /// How it ended, as the history has it, if it has.
+    pub(super) ended: Option<EndRow>,
     /// What its followers are told last, if it is over.
-    end: Option<RunEvent>,
+    pub(super) end: Option<RunEvent>,
 }
 
 impl Recovered {
@@ -65,12 +68,9 @@ pub(super) enum RecoverError {
     Model(String),
 }
 
-/// All runs of a folder that are remembered, in order. What is wrong with one
+/// All runs of a folder that are remembered, in order, and their history. What is wrong with one
 /// keeps none of the others from going on.
-pub(super) fn recover(
-    folder: &RunsFolder,
-    registry: &Registry,
-) -> (Vec<Recovered>, Option<Ledger>) {
+pub(super) fn recover(folder: &RunsFolder, registry: &Registry) -> (Vec<Recovered>, History) {
     if let Err(error) = folder.clean() {
         warn!("the runs folder is not tidied: {error}");
     }
@@ -81,69 +81,8 @@ pub(super) fn recover(
     let old = runs.len().saturating_sub(limits::RUNS);
     let runs = runs[old..].iter().filter_map(|run| recover_run(folder, registry, *run));
     let mut runs: Vec<Recovered> = runs.collect();
-    let mut ledger = open_ledger(folder);
-    if let Some(open) = &mut ledger
-        && let Err(error) = remember(folder, open, &mut runs)
-    {
-        error!("the history of runs is not recorded, runs go on: {error}");
-        ledger = None;
-    }
-    for Recovered { run, end, .. } in &mut runs {
-        if let Some(end) = end.take() {
-            run.record(end);
-        }
-    }
-    (runs, ledger)
-}
-
-/// The history of the folder's runs, a new one where it is damaged.
-fn open_ledger(folder: &RunsFolder) -> Option<Ledger> {
-    match Ledger::open(folder.path()) {
-        Ok((ledger, notice)) => {
-            if let Some(notice) = notice {
-                error!("{notice}");
-            }
-            Some(ledger)
-        }
-        Err(error) => {
-            error!("the history of runs is not recorded, runs go on: {error}");
-            None
-        }
-    }
-}
-
-/// Takes the history of runs that go on back to where they go on from, and
-/// gives runs the events that their followers were told, without the last one:
-/// a history may lack that, or be lost.
-fn remember(
-    folder: &RunsFolder,
-    ledger: &mut Ledger,
-    runs: &mut [Recovered],
-) -> Result<(), LedgerError> {
-    let mut records = Vec::new();
-    for Recovered { run, .. } in runs.iter() {
-        let Some(submission) = &run.submission else { continue };
-        let step = run.restart.as_ref().map_or(0, |restart| restart.step);
-        records.push(Record::Run(run_row(run, submission, None)));
-        records.push(Record::Rewind { run: run.id, step });
-    }
-    ledger.record(&records)?;
-    let reader = LedgerReader::open(folder.path())?;
-    for (age, Recovered { run, .. }) in runs.iter_mut().rev().enumerate() {
-        if run.phase.is_over() && age >= RUNS_WITH_EVENTS {
-            continue;
-        }
-        let events = reader.run_events(run.id)?;
-        if let (Some(state), false) = (&run.state, events.is_empty()) {
-            let (id, model) = (run.id, run.model_name.clone());
-            let (rounds, state_bytes) = (run.rounds, state.bytes());
-            run.record(RunEvent::Started { run: id, model, rounds, state_bytes, workers: 0 });
-            run.is_told_of = true;
-        }
-        let events = events.into_iter().filter(|event| !event.is_last());
-        events.for_each(|event| drop(run.record(event)));
-    }
-    Ok(())
+    let history = remember(folder, &mut runs);
+    (runs, history)
 }
 
 fn recover_run(folder: &RunsFolder, registry: &Registry, id: RunId) -> Option<Recovered> {
@@ -163,14 +102,15 @@ fn recover_run(folder: &RunsFolder, registry: &Registry, id: RunId) -> Option<Re
                 let mut run = remembered(&record, Phase::Failed);
                 run.unsaved = Some(error.to_string());
                 let end = Some(cannot_go_on(id, &error.to_string()));
-                Recovered { run, chunks: Vec::new(), end }
+                let row = row(&record);
+                Recovered { run, chunks: Vec::new(), row, ended: None, end }
             }
         });
     };
-    let phase = match outcome.state {
-        OutcomeState::Finished => Phase::Finished,
-        OutcomeState::Failed => Phase::Failed,
-        OutcomeState::Cancelled => Phase::Cancelled,
+    let (phase, state) = match outcome.state {
+        OutcomeState::Finished => (Phase::Finished, RunState::Finished),
+        OutcomeState::Failed => (Phase::Failed, RunState::Failed),
+        OutcomeState::Cancelled => (Phase::Cancelled, RunState::Cancelled),
     };
     let run = Run {
         round: outcome.round,
@@ -184,8 +124,33 @@ fn recover_run(folder: &RunsFolder, registry: &Registry, id: RunId) -> Option<Re
         let last = folder.checkpoint_record(&record, outcome.round).ok();
         outcome.progress = last.map(|last| last.progress);
     }
-    let end = Some(ending::of_outcome(id, run.rounds, &outcome));
-    Some(Recovered { run, chunks: Vec::new(), end })
+    let event = ending::of_outcome(id, run.rounds, &outcome);
+    let Outcome { at_ms, digest, reason, .. } = outcome;
+    let ended = EndRow { run: id, at_ms, state, digest, reason, event: event.clone() };
+    let (row, ended, end) = (row(&record), Some(ended), Some(event));
+    Some(Recovered { run, chunks: Vec::new(), row, ended, end })
+}
+
+/// What the history has of a run from its submission.
+fn row(record: &SubmissionRecord) -> RunRow {
+    let (spec, plan) = plan_of(record).unzip();
+    RunRow {
+        run: record.run,
+        at_ms: record.at_ms,
+        model: spec.map(|spec| spec.model).unwrap_or_default(),
+        spec: record.spec.clone(),
+        dataset: dataset_digest(&record.train, &record.test),
+        rounds: plan.as_ref().map_or(0, RunPlan::rounds),
+        steps: plan.as_ref().map_or(0, RunPlan::steps),
+        forked_from: record.forked_from,
+    }
+}
+
+/// The spec and the plan of a run, if this version can read them.
+fn plan_of(record: &SubmissionRecord) -> Option<(RunSpec, RunPlan)> {
+    let spec = RunSpec::from_toml(&record.spec).ok()?;
+    let plan = RunPlan::new(&spec, record.train.examples, record.test.examples).ok()?;
+    Some((spec, plan))
 }
 
 /// The last event of a run that is not over, but cannot go on here and now.
@@ -199,10 +164,7 @@ fn cannot_go_on(run: RunId, error: &str) -> RunEvent {
 
 /// What is known of every run.
 fn remembered(record: &SubmissionRecord, phase: Phase) -> Run {
-    let spec = RunSpec::from_toml(&record.spec).ok();
-    let plan = spec
-        .as_ref()
-        .and_then(|spec| RunPlan::new(spec, record.train.examples, record.test.examples).ok());
+    let (spec, plan) = plan_of(record).unzip();
     Run {
         id: record.run,
         phase,
@@ -269,7 +231,7 @@ pub(super) fn unfinished(
         }
     }
     run.state = Some(Arc::new(state));
-    Ok(Recovered { run, chunks, end: None })
+    Ok(Recovered { run, chunks, row: row(record), ended: None, end: None })
 }
 
 /// A run's submission and its model's own initial state.
@@ -322,10 +284,10 @@ impl Engine {
         &mut self,
         config: RunsConfig,
         events: mpsc::Sender<Event>,
-        ledger: Option<Ledger>,
+        history: History,
         recovered: Vec<Recovered>,
     ) -> std::io::Result<()> {
-        let recorder = Recorder::start(config.folder.clone(), ledger, events)?;
+        let recorder = Recorder::start(config.folder.clone(), history, events)?;
         self.durable = Some(Durable { config, recorder });
         self.take_up(recovered);
         Ok(())

@@ -22,6 +22,7 @@ const REPLAY: &str = "coordinator replay ";
 pub(super) fn explain(account: &Account) -> String {
     let mut story = Story { account, lines: Vec::new(), is_smooth: true };
     story.outcome();
+    story.gaps();
     story.time();
     story.workers();
     story.repeats();
@@ -84,6 +85,18 @@ impl Story<'_> {
         }
         if let (Some(from), Some(round)) = (run.forked_from, run.forked_round) {
             self.tell(format!("It was forked from run {from} after round {round}."));
+        }
+    }
+
+    fn gaps(&mut self) {
+        let run = &self.account.run;
+        if run.missing > 0 {
+            self.complain(format!(
+                "{} of {} are missing here: the history could not be written then, or was lost. \
+                 What follows is about the others.",
+                run.missing,
+                plural(run.steps, "step")
+            ));
         }
     }
 

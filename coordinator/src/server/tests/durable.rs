@@ -8,6 +8,8 @@ use common::wire::message::{FromClient, RunEvent, ToClient};
 
 use super::peers::TestServer;
 use super::toy;
+use crate::ledger::befalls::forget_ends;
+use crate::ledger::{LedgerReader, RunState};
 use crate::server::Config;
 
 /// Removes the history of a folder that nobody uses.
@@ -48,6 +50,45 @@ async fn the_end_of_a_run_is_told_whatever_became_of_the_history() {
     let mut client = server.client().await;
     assert_eq!(client.follow(RunId(1)).await, events[events.len() - 1..]);
     assert_eq!(client.follow(RunId(2)).await, [RunEvent::Cancelled { run: RunId(2) }]);
+    server.shut_down().await;
+
+    // And a new history has it, and says what it lacks.
+    let known = LedgerReader::open(folder).unwrap();
+    let first = known.run(RunId(1)).unwrap().unwrap();
+    let steps = first.steps;
+    assert!(steps > 0);
+    assert_eq!((first.state, first.missing), (Some(RunState::Finished), steps));
+    assert_eq!((first.round, first.digest.is_some()), (first.rounds, true));
+    assert_eq!(known.run(RunId(2)).unwrap().unwrap().state, Some(RunState::Cancelled));
+}
+
+#[tokio::test]
+async fn an_end_that_the_history_lacks_is_filled_in() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
+    let events = finished(folder).await;
+    forget_ends(folder);
+    let server = TestServer::start_in(folder, Config::default());
+    let told = server.client().await.follow(RunId(1)).await;
+    assert_eq!(told.last(), events.last());
+    server.shut_down().await;
+    let known = LedgerReader::open(folder).unwrap().run(RunId(1)).unwrap().unwrap();
+    assert_eq!((known.state, known.missing), (Some(RunState::Finished), 0));
+    let Some(RunEvent::Finished { digest, .. }) = events.last() else { panic!("{events:?}") };
+    assert_eq!(known.digest, Some(*digest));
+}
+
+#[tokio::test]
+async fn the_status_says_that_the_history_cannot_be_written() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
+    fs::create_dir(folder.join("history.sqlite")).unwrap();
+    let server = TestServer::start_in(folder, Config::default());
+    let mut client = server.client().await;
+    client.say(FromClient::Status).await;
+    let Some(ToClient::Status(status)) = client.hear_client().await else { panic!("a status") };
+    let unrecorded = status.unrecorded.expect("a cause");
+    assert!(unrecorded.contains("history.sqlite: "), "{unrecorded}");
     server.shut_down().await;
 }
 

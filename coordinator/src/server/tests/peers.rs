@@ -65,8 +65,8 @@ impl TestServer {
             resume_wait: Duration::ZERO,
             ..RunsConfig::new(RunsFolder::open(folder).unwrap())
         };
-        let (recovered, ledger) = recover(&runs.folder, &registry);
-        engine.keep_runs(runs, events.clone(), ledger, recovered).unwrap();
+        let (recovered, history) = recover(&runs.folder, &registry);
+        engine.keep_runs(runs, events.clone(), history, recovered).unwrap();
         Self { door, engine: tokio::spawn(engine.run(inbox)), events, processes: AtomicU64::new(1) }
     }
 

@@ -1,0 +1,110 @@
+use common::digest::Digest;
+use common::wire::message::RunEvent;
+
+use super::*;
+use crate::ledger::befalls::hold;
+use crate::ledger::{EndRow, FILE, LedgerReader, RunState, ShardRow, StepRow};
+
+const RUN: RunId = RunId(1);
+
+fn run(run: RunId) -> Record {
+    let (model, spec, dataset) = ("toy".to_owned(), String::new(), Digest::of(b"data"));
+    let (at_ms, rounds, steps) = (1, 20, 20);
+    Record::Run(RunRow { run, at_ms, model, spec, dataset, rounds, steps, forked_from: None })
+}
+
+fn step_of(step: u64, shards: u32) -> Record {
+    let event = RunEvent::Labelled { run: RUN, epochs: 1, examples: 1 };
+    let (worker, digest) = (String::from("w"), Digest::of(b"shard"));
+    let shard = |replica| {
+        let worker = worker.clone();
+        ShardRow { replica, worker, attempt: 1, digest, compute_us: 1 }
+    };
+    let shards = (0..shards).map(shard).collect();
+    Record::Step(StepRow { run: RUN, step, at_ms: 1, event, digest, shards })
+}
+
+fn step(step: u64) -> Record {
+    step_of(step, 1)
+}
+
+fn ended() -> Record {
+    let (at_ms, state, event) = (2, RunState::Cancelled, RunEvent::Cancelled { run: RUN });
+    Record::Ended(EndRow { run: RUN, at_ms, state, digest: None, reason: None, event })
+}
+
+/// What is recorded of the run: its steps, and its end.
+fn recorded(folder: &Path) -> (Vec<u64>, Option<RunState>) {
+    let reader = LedgerReader::open(folder).unwrap();
+    let steps = reader.steps(RUN).map(|step| step.unwrap().step).collect();
+    (steps, reader.run(RUN).unwrap().and_then(|run| run.state))
+}
+
+/// A history that waits for nobody, with the run and its first step.
+fn begun(folder: &Path) -> History {
+    let mut history = History::open(folder);
+    history.ledger.set_patience(Duration::ZERO);
+    history.write([run(RUN), step(0)], Instant::now());
+    assert_eq!(recorded(folder), (vec![0], None));
+    history
+}
+
+#[test]
+fn what_cannot_be_written_is_written_later() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
+    let mut history = begun(folder);
+    let trouble = history.trouble();
+    let other = hold(folder);
+    let start = Instant::now();
+    history.write([step(1)], start);
+    assert!(history.is_failing());
+    assert!(trouble.lock().unwrap().as_ref().unwrap().contains("holds the file"));
+
+    drop(other);
+    history.write([step(2)], start + RETRY / 2);
+    assert_eq!(recorded(folder).0, [0], "it is not tried again at once");
+    history.write([], start + RETRY);
+    assert_eq!(recorded(folder).0, [0, 1, 2]);
+    assert!(!history.is_failing() && trouble.lock().unwrap().is_none());
+
+    let other = hold(folder);
+    history.ledger.set_patience(Duration::ZERO);
+    history.write([step(3)], start);
+    drop(other);
+    history.write([ended()], start);
+    assert_eq!(recorded(folder), (vec![0, 1, 2, 3], Some(RunState::Cancelled)), "at once");
+}
+
+#[test]
+fn the_end_of_the_recorder_is_a_last_try() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
+    let mut history = begun(folder);
+    let other = hold(folder);
+    history.write([step(1)], Instant::now());
+    drop(other);
+    history.close();
+    assert_eq!(recorded(folder).0, [0, 1]);
+}
+
+#[test]
+fn a_long_wait_costs_the_oldest_records_and_no_run() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
+    let mut history = begun(folder);
+    let other = hold(folder);
+    let start = Instant::now();
+    history.write([run(RunId(2))], start);
+    let shards = KEPT_ROWS as u32 / 2;
+    history.write([step_of(1, shards), step_of(2, shards)], start);
+    assert_eq!(history.backlog.lost, 2, "the second run, and the first step");
+    assert!(history.backlog.rows <= KEPT_ROWS);
+    drop(other);
+    history.write([ended()], start);
+    assert_eq!(recorded(folder), (vec![0, 2], Some(RunState::Cancelled)));
+    let known = LedgerReader::open(folder).unwrap();
+    let runs: Vec<RunId> = known.runs().map(|run| run.unwrap().run).collect();
+    assert_eq!(runs, [RUN, RunId(2)]);
+    assert_eq!(history.backlog.lost, 0, "each is counted once");
+}
