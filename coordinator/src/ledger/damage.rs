@@ -18,8 +18,14 @@ pub(super) const DAMAGED_FILES: usize = 8;
 /// take long; damage in there is found when a write comes upon it.
 const CHECKED_BYTES: u64 = 64 << 20;
 
+/// The log of a history, by the end of its name.
+pub(super) const LOG: &str = "-wal";
+
+/// What SQLite finds its way in the log by.
+pub(super) const LOG_INDEX: &str = "-shm";
+
 /// What belongs to a history, by the end of the name.
-const ENDS: [&str; 3] = ["", "-wal", "-shm"];
+const ENDS: [&str; 3] = ["", LOG, LOG_INDEX];
 
 /// Reads a file of bearable size through.
 pub(super) fn read_through(path: &Path, connection: &Connection) -> Result<(), LedgerError> {

@@ -1,13 +1,15 @@
 //! Records in, a transaction at a time.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::id::RunId;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 
-use super::damage::{put_aside, read_through};
+use super::damage::{LOG, LOG_INDEX, put_aside, read_through, with_end};
 use super::error::LedgerError;
 use super::event::{Columns, text};
 use super::record::{CheckpointRow, EndRow, EventRow, Record, RunRow, StepRow};
@@ -29,6 +31,9 @@ pub struct Ledger {
     /// Nothing before the file is opened, and after an error by which it may
     /// have to be opened anew: the next record tries that.
     connection: Option<Connection>,
+    /// Which file that is, and which its log.
+    file: Option<Identity>,
+    log: Option<Identity>,
     /// Longest wait for another process that holds the file.
     patience: Duration,
 }
@@ -49,7 +54,13 @@ impl Ledger {
     /// The history of a folder, which the first record opens, or
     /// [`begin`](Self::begin).
     pub fn closed(folder: &Path) -> Self {
-        Self { path: folder.join(FILE), connection: None, patience: BUSY_TIMEOUT }
+        Self {
+            path: folder.join(FILE),
+            connection: None,
+            file: None,
+            log: None,
+            patience: BUSY_TIMEOUT,
+        }
     }
 
     /// Sets how long another process is waited for that holds the file:
@@ -92,14 +103,39 @@ impl Ledger {
     }
 
     /// Opens the file unless it is open; says whether a new one was begun, as
-    /// [`open`](Self::open) does.
+    /// [`open`](Self::open) does. One that is open, and that somebody has removed
+    /// or replaced, is let go of: the one that is there now counts.
     pub fn begin(&mut self) -> Result<Option<String>, LedgerError> {
-        if self.connection.is_some() {
+        if self.connection.is_none() {
+            return self.connect();
+        }
+        if self.file == identity(&self.path) {
             return Ok(None);
         }
+        let log = with_end(&self.path, LOG);
+        let has_our_log = self.log.is_some() && self.log == identity(&log);
+        // Closed before another one is opened: SQLite knows its log by name.
+        self.connection = None;
+        if has_our_log {
+            // A reader may have kept it from going, and it would be taken for that
+            // of the file that is there now. Where it went, nothing is to remove.
+            let _ = fs::remove_file(&log);
+            let _ = fs::remove_file(with_end(&self.path, LOG_INDEX));
+        }
+        let notice = self.connect()?.unwrap_or_else(|| {
+            format!(
+                "{}: the history of runs was removed or replaced: what is recorded from now on is \
+                 in the file that is there now",
+                self.path.display()
+            )
+        });
+        Ok(Some(notice))
+    }
+
+    fn connect(&mut self) -> Result<Option<String>, LedgerError> {
         match connect(&self.path, self.patience) {
             Ok(connection) => {
-                self.connection = Some(connection);
+                self.hold(connection);
                 Ok(None)
             }
             Err(LedgerError::Damaged { cause, .. }) => self.replace(&cause).map(Some),
@@ -107,10 +143,17 @@ impl Ledger {
         }
     }
 
+    fn hold(&mut self, connection: Connection) {
+        self.file = identity(&self.path);
+        self.log = identity(&with_end(&self.path, LOG));
+        self.connection = Some(connection);
+    }
+
     /// Puts the damaged file aside and begins a new one.
     fn replace(&mut self, cause: &str) -> Result<String, LedgerError> {
         let kept = put_aside(&self.path)?;
-        self.connection = Some(connect(&self.path, self.patience)?);
+        let connection = connect(&self.path, self.patience)?;
+        self.hold(connection);
         Ok(format!(
             "{}: the history of runs was damaged ({cause}): it is kept as {}, and a new one has \
              begun; the runs themselves are unharmed",
@@ -144,6 +187,14 @@ fn connect(path: &Path, patience: Duration) -> Result<Connection, LedgerError> {
     migrate(path, &mut connection)?;
     read_through(path, &connection)?;
     Ok(connection)
+}
+
+/// A file's device, and its number there.
+type Identity = (u64, u64);
+
+/// Which file is at a path.
+fn identity(path: &Path) -> Option<Identity> {
+    fs::metadata(path).ok().map(|about| (about.dev(), about.ino()))
 }
 
 /// The path, never to be taken for a URI: SQLite knows one by `file:` at its

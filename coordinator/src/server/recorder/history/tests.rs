@@ -108,3 +108,29 @@ fn a_long_wait_costs_the_oldest_records_and_no_run() {
     assert_eq!(runs, [RUN, RunId(2)]);
     assert_eq!(history.backlog.lost, 0, "each is counted once");
 }
+
+#[test]
+fn a_history_that_is_removed_or_replaced_is_noticed() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
+    let mut history = begun(folder);
+    history.write([run(RunId(2)), run(RUN), step(1)], Instant::now());
+    for end in ["", "-wal", "-shm"] {
+        std::fs::remove_file(folder.join(format!("{FILE}{end}"))).unwrap();
+    }
+    history.write([step(2)], Instant::now());
+    assert_eq!(recorded(folder), (vec![2], None), "in a new file, which knows the run");
+    history.write([step(3)], Instant::now());
+    assert_eq!(recorded(folder), (vec![2, 3], None));
+    let known = LedgerReader::open(folder).unwrap();
+    assert_eq!(known.runs().count(), 2, "and the other one");
+
+    // By one of another day, with its own steps, while somebody reads.
+    let other = tempfile::tempdir().unwrap();
+    let mut older = History::open(other.path());
+    older.write([run(RUN), step(7)], Instant::now());
+    drop(older);
+    std::fs::rename(other.path().join(FILE), folder.join(FILE)).unwrap();
+    history.write([step(8)], Instant::now());
+    assert_eq!(recorded(folder), (vec![7, 8], None));
+}
