@@ -19,6 +19,7 @@
 //! | `upload`, `submitted`, `store` | submissions on their way in; chunks of examples |
 //! | `run`, `active`, `shards`, `clock` | what is remembered of a run; the active one |
 //! | `durable`, `history`, `recorder` | what is written to the runs folder, and when |
+//! | `seldom` | what is not logged every time it happens |
 //! | `recover`, `remember`, `resume` | runs that go on, and their history |
 //! | `merge`, `settle` | from partials to the next state |
 //! | `steps`, `ending` | from one step to the next; the end of a run |
@@ -43,6 +44,7 @@ mod recover;
 mod remember;
 mod resume;
 mod run;
+mod seldom;
 mod settle;
 mod shards;
 mod steps;

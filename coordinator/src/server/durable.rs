@@ -11,11 +11,12 @@ use common::run_settings::CheckpointEvery;
 use common::wire::handshake::BUILD;
 use common::wire::message::{NUMERIC_PROFILE, RunEvent};
 use serde::{Deserialize, Serialize};
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use super::engine::Engine;
-use super::recorder::{Checkpoint, Checkpointed, Recorder, now_ms};
+use super::recorder::{Checkpoint, Checkpointed, Recorder, Saved, now_ms};
 use super::run::Phase;
+use super::seldom::Seldom;
 use crate::ledger::EventKind;
 use crate::runs::{CheckpointRecord, FORMAT, Outcome, OutcomeState, RunsFolder, dataset_digest};
 
@@ -78,6 +79,8 @@ impl FromStr for OnCheckpointError {
 pub(super) struct Durable {
     pub(super) config: RunsConfig,
     pub(super) recorder: Recorder,
+    /// Checkpoints that could not be written, since the last one that could.
+    pub(super) failures: Seldom,
 }
 
 /// Where the checkpoints of the active run stand.
@@ -177,16 +180,15 @@ impl Engine {
     /// Takes in what came of a checkpoint.
     pub(super) fn on_checkpointed(&mut self, done: Checkpointed) {
         let Checkpointed { run, round, step, outcome } = done;
+        self.log_checkpoint(run, round, &outcome);
         let Some(of) = self.runs.get_mut(&run) else { return };
         let event = match &outcome {
             Ok(saved) => {
-                debug!("run {run}: round {round} is on disk after {:.1} ms", saved.ms);
                 (of.checkpoint, of.unsaved) = (Some(round), None);
                 let (digest, bytes, ms) = (saved.digest, saved.bytes, saved.ms);
                 RunEvent::Checkpoint { run, round, digest, bytes, ms }
             }
             Err(error) => {
-                error!("run {run}: the checkpoint of round {round} cannot be written: {error}");
                 of.unsaved = Some(error.clone());
                 RunEvent::CheckpointFailed { run, round, error: error.clone() }
             }
@@ -214,6 +216,29 @@ impl Engine {
             }
             (Some(digest), _) => self.finish_run(run, digest),
             (None, _) => {}
+        }
+    }
+
+    /// Logs what came of a checkpoint; of those that fail one after another, few.
+    fn log_checkpoint(&mut self, run: RunId, round: u64, outcome: &Result<Saved, String>) {
+        let Some(durable) = &mut self.durable else { return };
+        let error = match outcome {
+            Ok(saved) => {
+                debug!("run {run}: round {round} is on disk after {:.1} ms", saved.ms);
+                if let Some(failed) = durable.failures.end() {
+                    warn!(
+                        "run {run}: checkpoints can be written again, after {failed} that failed"
+                    );
+                }
+                return;
+            }
+            Err(error) => error,
+        };
+        let text = format!("run {run}: the checkpoint of round {round} cannot be written: {error}");
+        match durable.failures.note(self.now.into_std()) {
+            Some(0) => error!("{text}"),
+            Some(more) => error!("{text} ({more} more since the last line)"),
+            None => debug!("{text}"),
         }
     }
 
@@ -246,7 +271,7 @@ impl Engine {
             info!("run {run} goes on when a coordinator is started on this runs folder again");
             self.save_what_is_there();
         } else {
-            tracing::warn!("run {run} ends with this coordinator");
+            warn!("run {run} ends with this coordinator");
         }
     }
 }

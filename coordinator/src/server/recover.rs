@@ -23,6 +23,7 @@ use super::engine::{Engine, Event};
 use super::recorder::{History, Recorder};
 use super::remember::remember;
 use super::run::{Phase, Restart, Run, Submission};
+use super::seldom::Seldom;
 use super::upload::make_model;
 use crate::ledger::{EndRow, RunRow, RunState};
 use crate::runs::{Outcome, OutcomeState, RunsError, RunsFolder, SubmissionRecord, dataset_digest};
@@ -288,7 +289,7 @@ impl Engine {
         recovered: Vec<Recovered>,
     ) -> std::io::Result<()> {
         let recorder = Recorder::start(config.folder.clone(), history, events)?;
-        self.durable = Some(Durable { config, recorder });
+        self.durable = Some(Durable { config, recorder, failures: Seldom::default() });
         self.take_up(recovered);
         Ok(())
     }

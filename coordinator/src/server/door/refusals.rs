@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tracing::{debug, warn};
 
-/// Time between two lines of the log about one address.
-const INTERVAL: Duration = Duration::from_secs(60);
+use crate::server::seldom::Seldom;
 
 /// Addresses that are told apart. Those beyond share their lines.
 const ADDRESSES: usize = 1024;
@@ -44,19 +43,12 @@ impl Refusals {
     }
 }
 
-/// When what was last said of whom.
+/// What is said of whom.
 #[derive(Debug, Default)]
 struct Log {
-    addresses: BTreeMap<IpAddr, Line>,
+    addresses: BTreeMap<IpAddr, Seldom>,
     /// Of all addresses that are not told apart.
-    others: Option<Line>,
-}
-
-#[derive(Debug)]
-struct Line {
-    said: Instant,
-    /// Refusals since then.
-    unsaid: u64,
+    others: Seldom,
 }
 
 impl Log {
@@ -64,34 +56,21 @@ impl Log {
     fn note(&mut self, now: Instant, address: IpAddr) -> Option<u64> {
         let is_new = !self.addresses.contains_key(&address);
         if is_new && self.addresses.len() >= ADDRESSES {
-            self.addresses.retain(|_, line| line.said + INTERVAL > now);
+            self.addresses.retain(|_, line| line.is_recent(now));
         }
         if is_new && self.addresses.len() < ADDRESSES {
-            self.addresses.insert(address, Line { said: now, unsaid: 0 });
-            return Some(0);
+            self.addresses.insert(address, Seldom::default());
         }
-        let line = match self.addresses.get_mut(&address) {
-            Some(line) => line,
-            None => match &mut self.others {
-                Some(line) => line,
-                others => {
-                    *others = Some(Line { said: now, unsaid: 0 });
-                    return Some(0);
-                }
-            },
-        };
-        if line.said + INTERVAL > now {
-            line.unsaid += 1;
-            return None;
-        }
-        line.said = now;
-        Some(std::mem::take(&mut line.unsaid))
+        self.addresses.get_mut(&address).unwrap_or(&mut self.others).note(now)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::server::seldom::INTERVAL;
 
     fn address(number: u32) -> IpAddr {
         IpAddr::from(number.to_be_bytes())
