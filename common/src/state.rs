@@ -89,6 +89,19 @@ pub enum StateError {
         /// What was found, in words.
         found: String,
     },
+    /// The values of a safetensors file do not have the digest that it says.
+    #[error(
+        "{path}: expected a state with the digest {expected:?} of the metadata `samebit.digest`, \
+         found {found}: the file is damaged, or was changed (then remove that metadata)"
+    )]
+    Digest {
+        /// The file.
+        path: String,
+        /// The digest that it says.
+        expected: String,
+        /// The digest of its values.
+        found: Digest,
+    },
     /// A safetensors file cannot be read.
     #[error("{path}: {message}")]
     File {

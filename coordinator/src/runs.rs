@@ -37,6 +37,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use common::digest::Digest;
 use common::id::RunId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -94,7 +95,20 @@ pub enum RunsError {
         /// The folder.
         folder: String,
     },
-    /// A state that is damaged or does not fit.
+    /// A state is not the one that was written.
+    #[error(
+        "{path}: expected a state of digest {expected}, found {found}: the file is damaged; check \
+         the disk"
+    )]
+    Damaged {
+        /// The file.
+        path: String,
+        /// The digest of the state that was written.
+        expected: String,
+        /// The digest of what is there.
+        found: Digest,
+    },
+    /// A state that cannot be read, or does not fit.
     #[error(transparent)]
     State(#[from] common::state::StateError),
 }

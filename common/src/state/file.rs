@@ -255,11 +255,8 @@ fn check_digest(path: &Path, header: &Metadata, state: &NetworkState) -> Result<
     if *expected == found.to_string() {
         return Ok(());
     }
-    let message = format!(
-        "expected a state with the digest {expected:?} of the metadata `{DIGEST}`, found {found}: \
-         the file is damaged, or was changed (then remove that metadata)"
-    );
-    Err(file_error(path, message))
+    let (path, expected) = (path.display().to_string(), expected.clone());
+    Err(StateError::Digest { path, expected, found })
 }
 
 /// A name beside `path` that no other save uses.

@@ -306,7 +306,8 @@ pub(crate) fn to_client() -> impl Strategy<Value = ToClient> {
         Just(ToClient::Heartbeat),
         (split(), chunk_places())
             .prop_map(|(split, chunks)| ToClient::NeedChunks { split, chunks }),
-        run().prop_map(|run| ToClient::Accepted { run }),
+        (run(), option::of(text()))
+            .prop_map(|(run, passed_over)| ToClient::Accepted { run, passed_over }),
         (any::<bool>(), text())
             .prop_map(|(bad_input, reason)| ToClient::Rejected { bad_input, reason }),
         event().prop_map(ToClient::Event),
@@ -403,11 +404,14 @@ fn event() -> impl Strategy<Value = RunEvent> {
                 unsaved: (examples % 2 == 0).then(|| "no room".into()),
             }
         ),
-        (run(), any::<[u64; 2]>()).prop_map(|(run, [round, rounds])| RunEvent::Resumed {
-            run,
-            round,
-            rounds
-        }),
+        (run(), any::<[u64; 2]>(), option::of(text())).prop_map(
+            |(run, [round, rounds], passed_over)| RunEvent::Resumed {
+                run,
+                round,
+                rounds,
+                passed_over
+            }
+        ),
         (run(), any::<[u64; 2]>(), digest()).prop_map(|(run, [round, bytes], digest)| {
             RunEvent::Checkpoint { run, round, digest, bytes, ms: 0.5 }
         }),

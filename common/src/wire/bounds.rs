@@ -201,6 +201,8 @@ impl Message for ToClient {
             | Self::Event(RunEvent::Failed { reason: text, .. })
             | Self::Event(RunEvent::CheckpointFailed { error: text, .. })
             | Self::Event(RunEvent::Finished { unsaved: Some(text), .. })
+            | Self::Event(RunEvent::Resumed { passed_over: Some(text), .. })
+            | Self::Accepted { passed_over: Some(text), .. }
             | Self::Status(Status { unrecorded: Some(text), .. })
             | Self::Event(RunEvent::Worker { detail: text, .. }) => cut(text),
             _ => {}
@@ -219,7 +221,10 @@ impl Message for ToClient {
             }
             Self::StateSegment { payload, .. } => check.payload(payload),
             Self::Status(status) => check.status(status),
-            Self::Heartbeat | Self::Accepted { .. } | Self::Cancelled { .. } => Ok(()),
+            Self::Accepted { passed_over, .. } => {
+                check.text("passed_over", passed_over.as_deref().unwrap_or(""), TEXT_BYTES)
+            }
+            Self::Heartbeat | Self::Cancelled { .. } => Ok(()),
         }
     }
 }
@@ -365,12 +370,14 @@ impl Check {
                 self.text("unsaved", unsaved.as_deref().unwrap_or(""), TEXT_BYTES)?;
                 self.names("warnings", warnings)
             }
+            RunEvent::Resumed { passed_over, .. } => {
+                self.text("passed_over", passed_over.as_deref().unwrap_or(""), TEXT_BYTES)
+            }
             RunEvent::CheckpointFailed { error, .. } => self.text("error", error, TEXT_BYTES),
             RunEvent::Shards { shards, .. } => {
                 self.at_most("shards", shards.len(), BLOCK_REPLICAS as usize, "shards")
             }
             RunEvent::Queued { .. }
-            | RunEvent::Resumed { .. }
             | RunEvent::Checkpoint { .. }
             | RunEvent::Labelled { .. }
             | RunEvent::Cancelled { .. } => Ok(()),

@@ -112,6 +112,9 @@ pub enum RunEvent {
         round: u64,
         /// Training rounds in all.
         rounds: u64,
+        /// Checkpoints that it does not go on from, as they are damaged: which,
+        /// what is wrong, and what is used instead.
+        passed_over: Option<String>,
     },
     /// The state after a round is on disk: whatever happens, the run goes on
     /// from here.

@@ -423,6 +423,9 @@ pub enum ToClient {
     Accepted {
         /// Its id.
         run: RunId,
+        /// Of a run that is taken up again, or forked: as in
+        /// [`RunEvent::Resumed`].
+        passed_over: Option<String>,
     },
     /// The request cannot be served.
     Rejected {

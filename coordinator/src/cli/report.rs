@@ -71,8 +71,12 @@ pub(super) fn line(event: &RunEvent) -> Option<String> {
         RunEvent::Worker { worker, what, detail, .. } => {
             format!("worker {worker}: {what}, {detail}")
         }
-        RunEvent::Resumed { run, round, rounds } => {
-            format!("run {run} goes on after round {round} of {rounds}")
+        RunEvent::Resumed { run, round, rounds, passed_over } => {
+            let passed_over = passed_over.as_ref();
+            let warning =
+                passed_over.map(|what| format!("; a damaged checkpoint is passed over: {what}"));
+            let warning = warning.unwrap_or_default();
+            format!("run {run} goes on after round {round} of {rounds}{warning}")
         }
         RunEvent::CheckpointFailed { round, error, .. } => {
             format!("warning: the checkpoint of round {round} cannot be written: {error}")
@@ -281,6 +285,12 @@ mod tests {
         let starts = RunEvent::Queued { run: RunId(1), ahead: 0, workers: 3, min_workers: 3 };
         assert_eq!(line(&starts), None);
         assert_eq!(line(&RunEvent::Cancelled { run: RunId(1) }), None);
+        let resumed = |passed_over| {
+            line(&RunEvent::Resumed { run: RunId(1), round: 3, rounds: 9, passed_over })
+        };
+        assert_eq!(resumed(None).unwrap(), "run 1 goes on after round 3 of 9");
+        let text = "run 1 goes on after round 3 of 9; a damaged checkpoint is passed over: bits";
+        assert_eq!(resumed(Some("bits".into())).unwrap(), text);
         let labelled = RunEvent::Labelled { run: RunId(1), epochs: 1, examples: 60_000 };
         assert_eq!(line(&labelled).unwrap(), "labelling after 1 epoch: 60000 examples");
         let json = r#"{"event":"labelled","epochs":1,"examples":60000,"run":1}"#;

@@ -1,5 +1,7 @@
 //! `coordinator resume`.
 
+use std::io::{self, Write as _};
+
 use clap::Args;
 use common::id::RunId;
 use common::run_settings::RunSettings;
@@ -51,10 +53,14 @@ pub(super) fn resume(flags: ResumeFlags) -> Result<(), Failure> {
     let (settings, changes) = split(flags.set, flags.fork)?;
     let fork = flags.fork.then_some(changes);
     let tls = flags.address.tls()?;
-    let run = super::runtime()?.block_on(async {
+    let (run, passed_over) = super::runtime()?.block_on(async {
         let mut client = Client::connect(&flags.address.coordinator, tls.as_ref()).await?;
         client.resume(RunId(flags.run), settings, fork).await
     })?;
+    if let Some(what) = passed_over {
+        // Whoever closed standard error does not want to know.
+        let _ = writeln!(io::stderr(), "warning: a damaged checkpoint is passed over: {what}");
+    }
     super::print(&format!("{run}\n"))
 }
 

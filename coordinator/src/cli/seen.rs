@@ -43,7 +43,7 @@ mod tests {
         let labelled = |epochs| RunEvent::Labelled { run, epochs, examples: 1 };
         assert!(seen.is_news(&labelled(0)) && seen.is_news(&labelled(1)));
         assert!(!seen.is_news(&labelled(0)) && !seen.is_news(&labelled(0)));
-        let resumed = RunEvent::Resumed { run, round: 1, rounds: 2 };
+        let resumed = RunEvent::Resumed { run, round: 1, rounds: 2, passed_over: None };
         assert!(seen.is_news(&resumed) && seen.is_news(&resumed));
     }
 }

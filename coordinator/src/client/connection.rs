@@ -114,7 +114,7 @@ impl Client {
                             next = upload.next_frame();
                         }
                     }
-                    ToClient::Accepted { run } => return Ok(run),
+                    ToClient::Accepted { run, .. } => return Ok(run),
                     other => return Err(self.refused_or_unexpected(other)),
                 }
             }
@@ -122,16 +122,17 @@ impl Client {
     }
 
     /// Has a run that is over taken up again, or forked: then with changes of
-    /// its spec. Gives the number of the run that goes on.
+    /// its spec. Gives the number of the run that goes on, and which damaged
+    /// checkpoints were passed over for that.
     pub async fn resume(
         &mut self,
         run: RunId,
         settings: RunSettings,
         fork: Option<Vec<(String, String)>>,
-    ) -> Result<RunId, ClientError> {
+    ) -> Result<(RunId, Option<String>), ClientError> {
         self.send(FromClient::Resume { run, settings, fork }).await?;
         match self.next_message().await? {
-            ToClient::Accepted { run } => Ok(run),
+            ToClient::Accepted { run, passed_over } => Ok((run, passed_over)),
             other => Err(self.refused_or_unexpected(other)),
         }
     }

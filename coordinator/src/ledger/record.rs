@@ -135,6 +135,8 @@ pub enum EventKind {
     Resumed,
     /// A checkpoint could not be written.
     CheckpointFailed,
+    /// A checkpoint is damaged, and the run goes on from another one.
+    PassedOver,
     /// Shards that two workers computed differ.
     Audit,
     /// Shards of the whole run that two workers computed, and do not differ.
@@ -145,7 +147,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Joined,
         Self::Left,
         Self::Lost,
@@ -156,6 +158,7 @@ impl EventKind {
         Self::Offered,
         Self::Resumed,
         Self::CheckpointFailed,
+        Self::PassedOver,
         Self::Audit,
         Self::Audited,
         Self::Unaudited,
@@ -174,6 +177,7 @@ impl EventKind {
             Self::Offered => "offered",
             Self::Resumed => "resumed",
             Self::CheckpointFailed => "checkpoint_failed",
+            Self::PassedOver => "passed_over",
             Self::Audit => "audit",
             Self::Audited => "audited",
             Self::Unaudited => "unaudited",

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use common::id::RunId;
-use common::state::NetworkState;
+use common::state::{NetworkState, StateError};
 
 use super::{CheckpointRecord, RunsError, RunsFolder, SubmissionRecord, names};
 
@@ -23,6 +23,32 @@ pub struct Restart {
     pub checkpoint: Option<Found>,
     /// Later ones that are not, each with what is wrong.
     pub damaged: Vec<RunsError>,
+}
+
+/// Damaged checkpoints that are named; more of them are counted.
+const NAMED_CHECKPOINTS: usize = 4;
+
+impl Restart {
+    /// What was passed over and why, and what is used instead; nothing where
+    /// nothing was.
+    pub fn passed_over(&self) -> Option<String> {
+        let causes = self.damaged.iter().take(NAMED_CHECKPOINTS).map(ToString::to_string);
+        let mut text = causes.collect::<Vec<_>>().join("; ");
+        match self.damaged.len() {
+            0 => return None,
+            all if all > NAMED_CHECKPOINTS => {
+                text += &format!("; and {} more", all - NAMED_CHECKPOINTS);
+            }
+            _ => {}
+        }
+        let used = match &self.checkpoint {
+            Some(found) => {
+                format!("the checkpoint of round {} is used instead", found.record.round)
+            }
+            None => "the run begins again, as there is no other checkpoint".into(),
+        };
+        Some(format!("{text}; {used}"))
+    }
 }
 
 impl RunsFolder {
@@ -115,14 +141,17 @@ impl RunsFolder {
         path: &Path,
         expected: Option<common::digest::Digest>,
     ) -> Result<NetworkState, RunsError> {
-        let state = NetworkState::load(path)?;
+        let damaged = |path, expected, found| RunsError::Damaged { path, expected, found };
+        let state = NetworkState::load(path).map_err(|error| match error {
+            // What is to be done is another thing than for a file of the user's.
+            StateError::Digest { path, expected, found } => damaged(path, expected, found),
+            other => other.into(),
+        })?;
         let found = state.digest();
         match expected {
-            Some(expected) if expected != found => Err(RunsError::content(
-                path,
-                format!("a state of digest {expected}, as its manifest says"),
-                found,
-            )),
+            Some(expected) if expected != found => {
+                Err(damaged(path.display().to_string(), expected.to_string(), found))
+            }
             _ => Ok(state),
         }
     }

@@ -153,7 +153,21 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_is_used() {
         assert_eq!(round, Some(1), "{what}");
         let [sentence] = &damaged[..] else { panic!("{what}: {damaged:?}") };
         assert!(sentence.contains(file), "{what}: {sentence}");
+        assert!(!sentence.contains("remove that metadata"), "{what}: {sentence}");
+        let said = folder.restart(&submission(), u64::MAX).unwrap().passed_over().unwrap();
+        assert_eq!(said, format!("{sentence}; the checkpoint of round 1 is used instead"));
     }
+}
+
+#[test]
+fn not_all_of_many_damaged_checkpoints_are_named() {
+    let (_scratch, folder) = folder_with(&[1, 2]);
+    let error = || RunsError::content(Path::new("round-9.json"), "one", "another");
+    let damaged = (0..6).map(|_| error()).collect();
+    let said = Restart { checkpoint: None, damaged }.passed_over().unwrap();
+    assert_eq!(said.matches("round-9.json").count(), 4, "{said}");
+    assert!(said.ends_with("; and 2 more; the run begins again, as there is no other checkpoint"));
+    assert_eq!(folder.restart(&submission(), u64::MAX).unwrap().passed_over(), None);
 }
 
 fn cut(path: &Path, bytes: usize) {

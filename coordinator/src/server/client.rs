@@ -17,7 +17,7 @@ use super::outbox::Transfer;
 use super::run::{Phase, Run};
 use super::upload::Upload;
 use super::worker::Worker;
-use crate::runs::{RunsError, RunsFolder};
+use crate::runs::{Restart, RunsError, RunsFolder};
 use crate::scheduler::{self, WorkerNote};
 
 /// A final state that was read for a client, and its spec; nothing where it is
@@ -274,7 +274,10 @@ fn final_state(
     let Some(digest) = folder.outcome(run)?.and_then(|outcome| outcome.digest) else {
         return Ok(None);
     };
-    let found = folder.restart(&submission, u64::MAX)?.checkpoint;
-    let found = found.filter(|found| found.record.digest == digest);
-    Ok(found.map(|found| (submission.spec, found.state, digest)))
+    let Restart { checkpoint, damaged } = folder.restart(&submission, u64::MAX)?;
+    match checkpoint.filter(|found| found.record.digest == digest) {
+        Some(found) => Ok(Some((submission.spec, found.state, digest))),
+        // It was kept, and something has happened to it.
+        None => damaged.into_iter().next().map_or(Ok(None), Err),
+    }
 }

@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::active::ActiveRun;
 use super::engine::Engine;
 use super::run::{OLD_EVENTS, Phase, Restart, Run};
+use crate::ledger::EventKind;
 use crate::scheduler;
 
 /// Final states of ended runs that are kept to be fetched.
@@ -40,6 +41,7 @@ impl Engine {
         let (round, rounds) = (started.round, started.rounds);
         let restart = started.restart.take();
         let is_told = std::mem::replace(&mut started.is_told_of, true);
+        let passed_over = started.passed_over.take();
         self.store.unreserve(freed);
         info!("run {run} starts: model {}, {rounds} rounds", submission.model_name);
         if !is_told {
@@ -47,10 +49,13 @@ impl Engine {
             let state_bytes = state.bytes();
             self.publish(run, RunEvent::Started { run, model, rounds, state_bytes, workers });
         }
+        if let Some(what) = &passed_over {
+            self.record_event(run, EventKind::PassedOver, None, what.clone());
+        }
         if restart.is_some() && !submission.is_replay {
             let step = restart.as_ref().map_or(0, |restart| restart.step);
             self.record_resumed(run, step, round);
-            self.publish(run, RunEvent::Resumed { run, round, rounds });
+            self.publish(run, RunEvent::Resumed { run, round, rounds, passed_over });
         }
         let goes_on = restart.is_some();
         let Restart { step, progress, .. } = restart.unwrap_or_default();

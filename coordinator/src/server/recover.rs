@@ -51,7 +51,8 @@ impl Recovered {
         state: NetworkState,
     ) -> Self {
         let (submission, state) = (Some(Arc::new(submission)), Some(Arc::new(state)));
-        let run = Run { submission, state, ..remembered(record, Phase::Queued) };
+        let passed_over = self.run.passed_over.clone();
+        let run = Run { submission, state, passed_over, ..remembered(record, Phase::Queued) };
         Self { run, ..self }
     }
 }
@@ -185,6 +186,7 @@ fn remembered(record: &SubmissionRecord, phase: Phase) -> Run {
         digest: None,
         checkpoint: None,
         unsaved: None,
+        passed_over: None,
         events: VecDeque::new(),
         followers: BTreeSet::new(),
     }
@@ -202,8 +204,9 @@ pub(super) fn unfinished(
         read_chunks(folder, manifest, &mut chunks)?;
     }
     let found = folder.restart(record, u64::MAX)?;
-    for error in &found.damaged {
-        warn!("run {}: a checkpoint is passed over: {error}", record.run);
+    let passed_over = found.passed_over();
+    if let Some(what) = &passed_over {
+        warn!("run {}: a damaged checkpoint is passed over: {what}", record.run);
     }
     let mut run =
         Run { submission: Some(Arc::new(submission)), ..remembered(record, Phase::Queued) };
@@ -231,7 +234,7 @@ pub(super) fn unfinished(
             run.restart = Some(Restart { workers, ..Restart::default() });
         }
     }
-    run.state = Some(Arc::new(state));
+    (run.state, run.passed_over) = (Some(Arc::new(state)), passed_over);
     Ok(Recovered { run, chunks, row: row(record), ended: None, end: None })
 }
 

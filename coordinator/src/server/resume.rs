@@ -93,9 +93,10 @@ impl Engine {
                     run.events.pop_back();
                     run.is_told_of = before.is_told_of;
                 }
+                let passed_over = run.passed_over.clone();
                 self.runs.insert(of, run);
                 self.record_run(of, None);
-                self.send_client(client, ToClient::Accepted { run: of });
+                self.send_client(client, ToClient::Accepted { run: of, passed_over });
                 self.queue_run(of);
             }
         }

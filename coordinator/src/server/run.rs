@@ -109,6 +109,9 @@ pub(super) struct Run {
     pub(super) checkpoint: Option<u64>,
     /// Why the last checkpoint is not on disk.
     pub(super) unsaved: Option<String>,
+    /// Checkpoints that it does not go on from, as they are damaged, until it is
+    /// told.
+    pub(super) passed_over: Option<String>,
     pub(super) events: VecDeque<Frame>,
     pub(super) followers: BTreeSet<ClientId>,
 }

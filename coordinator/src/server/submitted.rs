@@ -70,10 +70,11 @@ impl Engine {
             return self.reject(client, false, reason);
         }
         info!("run {id} is queued: model {}", run.model_name);
+        let passed_over = run.passed_over.clone();
         self.runs.insert(id, *run);
         self.record_run(id, forked_from);
         self.forget_old_runs();
-        self.send_client(client, ToClient::Accepted { run: id });
+        self.send_client(client, ToClient::Accepted { run: id, passed_over });
         self.queue_run(id);
     }
 

@@ -55,7 +55,7 @@ async fn check_run(spec: &RunSpec, config: Config, workers: usize, mortal: usize
         server.worker(&format!("worker-{index}"), usize::MAX).await;
     }
     let answer = client.submit(spec, None).await;
-    assert_eq!(answer, Some(ToClient::Accepted { run: RunId(1) }));
+    assert_eq!(answer, Some(ToClient::Accepted { run: RunId(1), passed_over: None }));
     let events = client.follow(RunId(1)).await;
     let (expected, steps) = reference_steps(spec);
     let Some(RunEvent::Finished { digest, rounds, examples, .. }) = events.last() else {
@@ -211,7 +211,7 @@ async fn a_state_that_does_not_fit_is_rejected_and_one_that_fits_is_taken() {
     assert!(reason.contains("`w`"), "{reason}");
     server.worker("worker", usize::MAX).await;
     let answer = client.submit(&spec, Some(&small)).await;
-    assert_eq!(answer, Some(ToClient::Accepted { run: RunId(1) }));
+    assert_eq!(answer, Some(ToClient::Accepted { run: RunId(1), passed_over: None }));
     let events = client.follow(RunId(1)).await;
     let processor = ParallelBatchProcessor::new(1, 1).with_registry(toy::registry());
     let expected = processor.run_spec(&spec, &toy::dataset(), Some(&small)).unwrap().0.digest();

@@ -341,6 +341,7 @@ impl Engine {
             digest: None,
             checkpoint: None,
             unsaved: None,
+            passed_over: None,
             events: VecDeque::new(),
             followers: BTreeSet::new(),
         })

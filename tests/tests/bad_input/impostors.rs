@@ -123,7 +123,10 @@ fn for_a_worker() {
         ("a length of 4 GiB", impostor(welcome_and(&[0xff; 4])), "a frame of 4294967295 bytes"),
         (
             "a client's message",
-            impostor(welcome_and(&encoded(ToClient::Accepted { run: RunId(1) }))),
+            impostor(welcome_and(&encoded(ToClient::Accepted {
+                run: RunId(1),
+                passed_over: None,
+            }))),
             "no ToWorker",
         ),
         ("work of no run", impostor(welcome_and(&encoded(assign))), "makes no sense"),

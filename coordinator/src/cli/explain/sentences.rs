@@ -28,6 +28,7 @@ pub(super) fn explain(account: &Account) -> String {
     story.repeats();
     story.losses();
     story.resumes();
+    story.passed_over();
     story.checkpoints();
     story.audits();
     if story.is_smooth && account.run.state == Some(RunState::Finished) {
@@ -270,6 +271,13 @@ impl Story<'_> {
                 plural(failed.count, "checkpoint"),
                 about(last)
             ));
+        }
+    }
+
+    fn passed_over(&mut self) {
+        let events = self.account.events.get(&EventKind::PassedOver);
+        for event in events.into_iter().flat_map(|events| &events.first) {
+            self.complain(format!("A damaged checkpoint was passed over: {}.", about(event)));
         }
     }
 

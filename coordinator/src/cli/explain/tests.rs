@@ -230,8 +230,10 @@ fn other_ends_and_other_troubles() {
     ]);
     let case = healthy()
         .event(EventKind::CheckpointFailed, None, "no space left on the device")
+        .event(EventKind::PassedOver, None, "round-9.safetensors: bits")
         .event(EventKind::Audit, Some("one"), "replica 2 of step 17 differs from two's");
     case.says(&[
+        "A damaged checkpoint was passed over: 2000-02-29 00:00:05 UTC at step 17: round-9",
         "1 checkpoint could not be written; the last time: 2000-02-29 00:00:05 UTC at step 17: no \
          space left on the device.",
         "Two workers computed differently: one, 2000-02-29 00:00:05 UTC at step 17: replica 2",

@@ -110,7 +110,7 @@ async fn a_submission_brings_state_and_missing_chunks_and_events_follow() {
             }
         }
         assert_eq!(received, state(1.5));
-        peer.say(ToClient::Accepted { run: RunId(7) }).await;
+        peer.say(ToClient::Accepted { run: RunId(7), passed_over: None }).await;
         assert_eq!(peer.next().await, FromClient::Follow { run: RunId(7) });
         peer.say(ToClient::Heartbeat).await;
         peer.say(ToClient::Event(RunEvent::Cancelled { run: RunId(7) })).await;

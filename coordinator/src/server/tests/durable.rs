@@ -4,12 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use common::id::RunId;
+use common::run_settings::RunSettings;
 use common::wire::message::{FromClient, RunEvent, ToClient};
 
 use super::peers::TestServer;
 use super::toy;
 use crate::ledger::befalls::forget_ends;
-use crate::ledger::{LedgerReader, RunState};
+use crate::ledger::{EventKind, LedgerReader, RunState};
 use crate::server::Config;
 
 /// Removes the history of a folder that nobody uses.
@@ -128,4 +129,58 @@ async fn a_run_that_cannot_go_on_says_why_to_those_who_follow_it() {
     let Some(RunEvent::Failed { reason, .. }) = told.last() else { panic!("{told:?}") };
     assert!(reason.contains("it cannot go on: ") && reason.contains("resume 1"), "{reason}");
     server.shut_down().await;
+}
+
+/// Flips a bit of the last value of a checkpoint's state.
+fn damage(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_checkpoint_is_told_of_where_a_run_goes_on() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
+    let expected = finished(folder).await;
+    let Some(RunEvent::Finished { digest, rounds, .. }) = expected.last() else { panic!() };
+    let last = format!("round-{rounds}.safetensors");
+    let is_named = |what: &str| {
+        let used = "check the disk; the checkpoint of round ";
+        what.contains(&last) && what.contains(used) && what.ends_with(" is used instead")
+    };
+    // As if it had not ended.
+    fs::remove_file(folder.join("1/outcome.json")).unwrap();
+    damage(&folder.join("1").join(&last));
+    let server = TestServer::start_in(folder, Config::default());
+    server.worker("worker", usize::MAX).await;
+    let mut client = server.client().await;
+    let events = client.follow(RunId(1)).await;
+    let resumed = events.iter().find_map(|event| match event {
+        RunEvent::Resumed { passed_over, .. } => passed_over.clone(),
+        _ => None,
+    });
+    assert!(is_named(&resumed.expect("a checkpoint")), "{events:?}");
+    let Some(RunEvent::Finished { digest: found, .. }) = events.last() else { panic!() };
+    assert_eq!(found, digest);
+
+    damage(&folder.join("1").join(&last));
+    let fork = Some(vec![("epochs".to_owned(), "1".to_owned())]);
+    let settings = RunSettings::default();
+    client.say(FromClient::Resume { run: RunId(1), settings, fork }).await;
+    let answer = client.hear_client().await;
+    let Some(ToClient::Accepted { run: RunId(2), passed_over }) = answer else {
+        panic!("{answer:?}")
+    };
+    assert!(is_named(&passed_over.expect("a checkpoint")));
+    client.follow(RunId(2)).await;
+    server.shut_down().await;
+
+    let known = LedgerReader::open(folder).unwrap();
+    for run in [RunId(1), RunId(2)] {
+        let events = known.events(run).map(Result::unwrap);
+        let mut told = events.filter(|event| event.kind == EventKind::PassedOver);
+        assert!(is_named(&told.next().expect("an event").detail));
+        assert!(told.next().is_none());
+    }
 }
