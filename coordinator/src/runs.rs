@@ -75,6 +75,21 @@ pub enum RunsError {
         /// What the system said.
         error: io::Error,
     },
+    /// Some of a run's examples are not there.
+    #[error(
+        "{path}: expected chunk {} of {chunks} of the run's examples, found no such file: copy it \
+         back from where the folder is whole, or submit the same data again (`coordinator run`), \
+         which brings what is missing",
+        index + 1
+    )]
+    MissingChunk {
+        /// The file.
+        path: String,
+        /// Its place in the split.
+        index: usize,
+        /// Chunks of the split.
+        chunks: usize,
+    },
     /// A file does not hold what it should.
     #[error("{path}: expected {expected}, found {found}")]
     Content {

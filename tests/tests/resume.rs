@@ -73,6 +73,23 @@ fn a_run_is_verified_and_a_shard_replayed() {
     assert!(error.contains("step 3, replica 1: worker test-"), "{error}");
     let unknown = with_runs(&["verify", "7", "--local", "1"]);
     assert_eq!(unknown.status.code(), Some(2), "{}", text(&unknown.stderr));
+
+    // A damaged history is the same to both, found early or late.
+    let replay = &["replay", "1", "--round", "2", "--replica", "1"][..];
+    let history = cluster.runs().join("history.sqlite");
+    let changed = rusqlite::Connection::open(&history)
+        .expect("the history opens")
+        .execute("UPDATE shards SET digest = x'00'", []);
+    assert!(changed.is_ok(), "{changed:?}");
+    for _ in ["late", "early"] {
+        for command in [&["verify", "1", "--local", "1"][..], replay] {
+            let output = with_runs(command);
+            let error = text(&output.stderr);
+            assert!(error.contains("found damage"), "{command:?}: {error}");
+            assert_eq!(output.status.code(), Some(2), "{command:?}: {error}");
+        }
+        std::fs::write(&history, "text").expect("the history is written");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use common::settings::{LogFormat, start_logging};
 use super::exit::Failure;
 use super::report::quality;
 use super::runs::HistoryFlags;
-use crate::ledger::LedgerReader;
+use crate::ledger::{LedgerError, LedgerReader};
 use crate::rerun::{Rerun, RerunError};
 use crate::runs::RunsFolder;
 
@@ -95,10 +95,13 @@ fn check(rerun: &Rerun, step: u64, flags: &ReplayFlags) -> Result<(), RerunError
 fn compare(flags: &ReplayFlags, step: u64, found: common::digest::Digest) -> Result<(), Failure> {
     let reader = match LedgerReader::open(flags.history.folder()) {
         Ok(reader) => reader,
-        Err(error) => return super::print(&format!("recorded nothing: {error}\n")),
+        Err(error @ LedgerError::Missing { .. }) => {
+            return super::print(&format!("recorded nothing: {error}\n"));
+        }
+        Err(error) => return Err(error.into()),
     };
     for shard in reader.shards(RunId(flags.run), step..step + 1) {
-        let shard = shard.map_err(Failure::failed)?.shard;
+        let shard = shard?.shard;
         if shard.replica != flags.replica {
             continue;
         }

@@ -1,6 +1,8 @@
 //! Chunks of examples, by digest: what a run needs to go on when the client
 //! that sent them is long gone.
 
+use std::io::ErrorKind;
+
 use bytes::Bytes;
 use common::dataset::SplitManifest;
 use common::digest::Digest;
@@ -25,7 +27,13 @@ impl RunsFolder {
     pub fn chunk(&self, manifest: &SplitManifest, index: usize) -> Result<Bytes, RunsError> {
         let digest = manifest.chunks[index];
         let path = self.path.join(FOLDER).join(digest.to_string());
-        let content = Bytes::from(read_bounded(&path, limits::PAYLOAD_BYTES as u64)?);
+        let content = match read_bounded(&path, limits::PAYLOAD_BYTES as u64) {
+            Err(RunsError::Io { path, error }) if error.kind() == ErrorKind::NotFound => {
+                let chunks = manifest.chunks.len();
+                return Err(RunsError::MissingChunk { path, index, chunks });
+            }
+            read => Bytes::from(read?),
+        };
         manifest.check_chunk(index, &content).map_err(|error| {
             RunsError::content(&path, "the chunk of examples that its name says", error)
         })?;

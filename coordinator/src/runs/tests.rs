@@ -160,6 +160,17 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_is_used() {
 }
 
 #[test]
+fn a_chunk_that_is_missing_is_named_with_what_to_do() {
+    let (_scratch, folder) = folder_with(&[]);
+    let chunk = b"a chunk";
+    let manifest = manifest(vec![Digest::of(b"another"), Digest::of(chunk)]);
+    let said = folder.chunk(&manifest, 1).unwrap_err().to_string();
+    let path = folder.path().join("data").join(Digest::of(chunk).to_string());
+    assert!(said.starts_with(&format!("{}: expected chunk 2 of 2", path.display())), "{said}");
+    assert!(said.contains("no such file: copy it back"), "{said}");
+}
+
+#[test]
 fn not_all_of_many_damaged_checkpoints_are_named() {
     let (_scratch, folder) = folder_with(&[1, 2]);
     let error = || RunsError::content(Path::new("round-9.json"), "one", "another");
