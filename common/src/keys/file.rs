@@ -118,14 +118,15 @@ impl Keys {
     }
 
     /// Puts this in the place of the file at once: whoever reads it sees the
-    /// old content or the new one.
+    /// old content or the new one. A link stays, and what it names is replaced.
     pub fn replace(&self) -> Result<(), KeysError> {
-        let mut name = self.path.as_os_str().to_owned();
+        let file = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        let mut name = file.as_os_str().to_owned();
         name.push(format!(".{}.new", std::process::id()));
         let temporary = Path::new(&name);
         let replaced = write(temporary, &self.to_text())
-            .and_then(|()| fs::rename(temporary, &self.path))
-            .and_then(|()| File::open(folder_of(&self.path))?.sync_all());
+            .and_then(|()| fs::rename(temporary, &file))
+            .and_then(|()| File::open(folder_of(&file))?.sync_all());
         replaced.map_err(|error| {
             // It may not be there; the error of before is the one that counts.
             let _ = fs::remove_file(temporary);

@@ -105,6 +105,21 @@ fn dates_are_looked_at_when_an_identity_is_used() {
 }
 
 #[test]
+fn a_link_stays_and_what_it_names_is_renewed() {
+    let (_folder, path) = scratch();
+    let keys = written(&path);
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("link.pem");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    Keys::load(&link).unwrap().renewed(10).unwrap().replace().unwrap();
+    assert_eq!(fs::read_link(&link).unwrap(), path);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let until = |keys: &Keys| keys.identity(Member::Worker, now()).unwrap().validity.until;
+    assert!(until(&Keys::load(&path).unwrap()) < until(&keys));
+}
+
+#[test]
 fn a_file_that_others_can_read_is_refused() {
     let (_folder, path) = scratch();
     written(&path);
