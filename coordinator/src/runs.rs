@@ -32,8 +32,9 @@ mod records;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -51,6 +52,9 @@ pub use records::{
 /// Longest JSON file that is read, in bytes: two manifests of as many chunks
 /// as there may be, and a spec.
 const RECORD_BYTES: u64 = 16 << 20;
+
+/// Mode of a new runs folder: its owner alone enters it.
+const FOLDER_MODE: u32 = 0o700;
 
 /// Most entries of a folder that are looked at.
 const ENTRIES: usize = 1 << 20;
@@ -149,7 +153,8 @@ pub struct RunsFolder {
 }
 
 impl RunsFolder {
-    /// The folder of a coordinator: made if it is not there, and locked.
+    /// The folder of a coordinator: made for its owner alone if it is not there,
+    /// and locked.
     pub fn open(path: &Path) -> Result<Self, RunsError> {
         Self::open_with(path, Arc::new(OsFiles))
     }
@@ -157,6 +162,7 @@ impl RunsFolder {
     /// The same with other ways to write files.
     pub fn open_with(path: &Path, files: Arc<dyn Files>) -> Result<Self, RunsError> {
         let data = path.join(data::FOLDER);
+        make_folder(path).map_err(|error| RunsError::io(path, error))?;
         fs::create_dir_all(&data).map_err(|error| RunsError::io(&data, error))?;
         OsFiles.sync_folder(path).map_err(|error| RunsError::io(path, error))?;
         let lock = path.join("lock");
@@ -310,6 +316,18 @@ impl RunsFolder {
             self.remove(&folder.join(name))?;
         }
         Ok(())
+    }
+}
+
+/// Makes the runs folder, for its owner alone: states and examples are in there.
+/// One that is there keeps its mode.
+fn make_folder(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match DirBuilder::new().mode(FOLDER_MODE).create(path) {
+        Err(_) if path.is_dir() => Ok(()),
+        made => made,
     }
 }
 

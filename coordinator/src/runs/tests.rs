@@ -336,3 +336,17 @@ fn wherever_the_power_fails_what_was_promised_is_there() {
         }
     }
 }
+
+#[test]
+fn a_new_folder_is_for_its_owner_alone_and_an_old_one_stays_as_it_is() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = TempDir::new().unwrap();
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    let (new, old) = (scratch.path().join("deep/new"), scratch.path().join("old"));
+    RunsFolder::open(&new).unwrap();
+    assert_eq!(mode(&new), 0o700);
+    std::fs::create_dir(&old).unwrap();
+    std::fs::set_permissions(&old, PermissionsExt::from_mode(0o750)).unwrap();
+    RunsFolder::open(&old).unwrap();
+    assert_eq!(mode(&old), 0o750);
+}
