@@ -1,7 +1,7 @@
 //! Where a run is carried out and kept: the flags that say so, and the cluster
 //! of `--local`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use common::limits;
@@ -21,7 +21,8 @@ const LOCAL_WORKERS: i64 = 256;
 pub(super) struct ClusterFlags {
     #[command(flatten)]
     pub(super) address: Address,
-    /// Run on a cluster of N workers on this host, made for this run
+    /// Run on a cluster of N workers on this host, made for this run. It is on
+    /// loopback and has no keys: --keys is refused, SAMEBIT_KEYS not looked at
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=LOCAL_WORKERS))]
     pub(super) local: Option<u32>,
     /// The worker's binary, for --local [default: the one beside this one]
@@ -40,6 +41,32 @@ pub(super) struct ClusterFlags {
     /// What to log to standard error, workers of --local included
     #[arg(long, value_name = "FILTER", default_value = "warn")]
     pub(super) log_level: String,
+}
+
+impl ClusterFlags {
+    /// Refuses keys for a cluster that has none: who names a file means to be
+    /// protected by it. The variable may be set for other commands.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        let variable = std::env::var_os("SAMEBIT_KEYS");
+        check_keys(self.local, self.address.keys.as_deref(), variable.as_deref().map(Path::new))
+    }
+}
+
+fn check_keys(
+    local: Option<u32>,
+    keys: Option<&Path>,
+    variable: Option<&Path>,
+) -> Result<(), Failure> {
+    match keys {
+        Some(keys) if local.is_some() && variable != Some(keys) => {
+            Err(Failure::bad_input(format!(
+                "--keys {} cannot be used with --local: that cluster is on this host's loopback \
+                 and has no keys; leave one of them out",
+                keys.display()
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// How to keep what is run.
@@ -74,4 +101,19 @@ pub(super) async fn start_local(
         log_level: flags.log_level.clone(),
     };
     LocalCluster::start(registry.clone(), config).await.map_err(Failure::bad_input)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_refused_where_there_are_none_to_use() {
+        let file = Path::new("cluster.pem");
+        let check = |local, keys, variable| check_keys(local, keys, variable).is_ok();
+        assert!(!check(Some(1), Some(file), None));
+        assert!(!check(Some(1), Some(file), Some(Path::new("other.pem"))));
+        assert!(check(Some(1), Some(file), Some(file)), "it is for other commands");
+        assert!(check(None, Some(file), None) && check(Some(1), None, None));
+    }
 }

@@ -84,6 +84,7 @@ pub(super) fn perform(
     progress: &mut Progress,
 ) -> Result<Outcome, Failure> {
     start_logging(LogFormat::Text, &cluster.log_level).map_err(Failure::bad_input)?;
+    cluster.check()?;
     let runtime = super::runtime()?;
     let outcome = runtime.block_on(async {
         let mut signals = Signals::new()?;

@@ -36,6 +36,8 @@ fn commands_and_flags() {
         ]),
         Case::coordinator("detached from a cluster of its own", "run --local 1 --detach")
             .says(&["'--local <N>'", "'--detach'"]),
+        Case::coordinator("keys of no use", "run --local 1 --keys DIR/none.pem")
+            .says(&["--keys DIR/none.pem cannot be used with --local"]),
         Case::coordinator("no worker's binary", "run --local 1 --worker-binary DIR/worker")
             .says(&["no worker binary at DIR/worker", "cargo build", "--worker-binary"]),
         Case::coordinator(
