@@ -66,8 +66,10 @@ impl Clock {
         }
     }
 
+    /// Begins a step, where the one before it ended: `now` may be that of an
+    /// event that was handled before it did.
     pub(super) fn begin_step(&mut self, now: Instant) {
-        self.step_started = now;
+        self.step_started = now.max(self.step_started);
         self.busy.clear();
     }
 
@@ -77,7 +79,7 @@ impl Clock {
         let (busy, until) = self.busy.entry(worker).or_insert((Duration::ZERO, self.step_started));
         let begun = now.checked_sub(compute).unwrap_or(*until).max(*until);
         *busy += now.saturating_duration_since(begun);
-        *until = now;
+        *until = now.max(*until);
     }
 
     /// Ends a training round: the longest compute time of a worker, and the
@@ -89,6 +91,8 @@ impl Clock {
         self.training += round;
         self.computing += compute;
         self.examples += examples;
+        // What comes next is not counted again.
+        self.step_started = now;
         (compute, round)
     }
 
@@ -102,6 +106,21 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The engine merges a small round within the event that completes it, and
+    /// then begins the next one at the time of that event.
+    #[test]
+    fn no_time_counts_for_two_rounds() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut clock = Clock::new(start);
+        assert_eq!(clock.end_round(at(12), 5).1, Duration::from_millis(12));
+        clock.begin_step(at(10));
+        clock.computed(at(11), WorkerId(1), Duration::from_millis(9));
+        assert_eq!(clock.end_round(at(20), 5), (Duration::ZERO, Duration::from_millis(8)));
+        clock.begin_step(at(25));
+        assert_eq!(clock.end_round(at(30), 5).1, Duration::from_millis(5));
+    }
 
     #[test]
     fn overlapping_blocks_count_once() {
