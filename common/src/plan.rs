@@ -193,6 +193,11 @@ impl RunPlan {
         Ok(plan)
     }
 
+    /// The same, with another share of its shards to be audited, if one is given.
+    pub fn with_audit(self, share: Option<f64>) -> Self {
+        Self { audit: share.unwrap_or(self.audit), ..self }
+    }
+
     /// Number of steps: the training rounds, the evaluations between them,
     /// and one at the end unless one is there already, each with its
     /// labelling.

@@ -23,6 +23,9 @@ pub struct RunSettings {
     /// What the coordinator logs while the run is active; its own setting
     /// without.
     pub log_level: Option<String>,
+    /// Share of the shards that two workers compute, 0 to 1; that of the spec
+    /// without.
+    pub audit: Option<f64>,
 }
 
 impl RunSettings {
@@ -33,6 +36,7 @@ impl RunSettings {
             checkpoint_every: self.checkpoint_every.or(before.checkpoint_every),
             keep_checkpoints: self.keep_checkpoints.or(before.keep_checkpoints),
             log_level: self.log_level.or(before.log_level),
+            audit: self.audit.or(before.audit),
         }
     }
 }

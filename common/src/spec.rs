@@ -220,6 +220,20 @@ impl RunSpec {
         set::set(table, key, value)
     }
 
+    /// Whether a spec may have a field of this key, as [`RunSpec::set`] takes it.
+    /// What `parameters` may hold, the model knows alone.
+    pub fn has(key: &str) -> bool {
+        let mut table = toml::Table::new();
+        // No value fits every field: what else is wrong is another question.
+        set::set(&mut table, "model", "m").is_ok()
+            && set::set(&mut table, "dataset.source", "digits").is_ok()
+            && set::set(&mut table, key, "0").is_ok()
+            && match Self::from_table(table) {
+                Err(SpecError::Toml(error)) => !error.message().contains("unknown field"),
+                _ => true,
+            }
+    }
+
     /// A commented example that `from_toml` accepts: what `coordinator spec`
     /// prints. It is the spec of [`RunSpec::default_digits`].
     pub fn example() -> &'static str {

@@ -86,7 +86,7 @@ fn read_filter(filter: &str) -> Result<EnvFilter, SettingsError> {
     let error = |error: String| SettingsError::Filter { filter: filter.into(), error };
     for word in filter.split(',').map(str::trim).filter(|word| !word.contains(['=', '[', ']'])) {
         if word.is_empty() || word.parse::<LevelFilter>().is_err() {
-            return Err(error(format!("found {word:?}")));
+            return Err(error(format!("{word:?} is neither")));
         }
     }
     EnvFilter::builder().parse(filter).map_err(|found| error(found.to_string()))
@@ -117,6 +117,7 @@ mod tests {
         for filter in ["", "inof", "worker=loud", "info,,warn", "a=b=c", "info debug"] {
             let error = read_filter(filter).unwrap_err().to_string();
             assert!(error.contains("expected a level"), "{error}");
+            assert!(!error.contains("found"), "the filter is said once: {error}");
         }
     }
 }

@@ -217,3 +217,24 @@ fn an_audit_is_a_share() {
     }
     assert!(set(&[("audit", "5%")]).is_err());
 }
+
+#[test]
+fn a_spec_knows_its_keys() {
+    for key in [
+        "model",
+        "seed",
+        "rounds",
+        "epochs",
+        "update_weights",
+        "audit",
+        "dataset.scale",
+        "parameters.learning_rate",
+        "merge.\"layer.0\"",
+        "evaluation.every",
+    ] {
+        assert!(RunSpec::has(key), "{key}");
+    }
+    for key in ["sede", "checkpoint_every", "evaluation.evry", "dataset.sources", "", "a..b"] {
+        assert!(!RunSpec::has(key), "{key}");
+    }
+}

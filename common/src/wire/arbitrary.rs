@@ -253,12 +253,14 @@ fn settings() -> impl Strategy<Value = RunSettings> {
         (1u64..600_000).prop_map(CheckpointEvery::Seconds),
     ];
     let kept = option::of(1..=u32::MAX);
-    (option::of(0u32..100), option::of(every), kept, option::of(name())).prop_map(
-        |(min_workers, checkpoint_every, keep_checkpoints, log_level)| RunSettings {
+    let audit = option::of(0.0..=1.0);
+    (option::of(0u32..100), option::of(every), kept, option::of(name()), audit).prop_map(
+        |(min_workers, checkpoint_every, keep_checkpoints, log_level, audit)| RunSettings {
             min_workers,
             checkpoint_every,
             keep_checkpoints,
             log_level,
+            audit,
         },
     )
 }

@@ -317,6 +317,8 @@ impl Check {
         self.at_most("min_workers", workers, CONNECTIONS, "workers")?;
         let kept = settings.keep_checkpoints.unwrap_or(1);
         self.that(kept > 0, "keep_checkpoints", "at least 1", kept)?;
+        let share = settings.audit.unwrap_or(0.0);
+        self.that((0.0..=1.0).contains(&share), "audit", "0 to 1", share)?;
         self.text("log_level", settings.log_level.as_deref().unwrap_or(""), NAME_BYTES)
     }
 

@@ -107,7 +107,7 @@ pub(super) fn perform(
             min_workers: Some(cluster.min_workers),
             checkpoint_every: job.keep.checkpoint_every,
             keep_checkpoints: job.keep.keep_checkpoints,
-            log_level: None,
+            ..RunSettings::default()
         };
         let outcome = session.perform(registry, job, settings).await;
         if let Some(local) = local {

@@ -6,13 +6,15 @@ use clap::Args;
 use common::id::RunId;
 use common::run_settings::RunSettings;
 use common::settings::check_log_filter;
+use common::spec::RunSpec;
 
 use super::Address;
 use super::exit::Failure;
 use crate::client::Client;
 
 /// What may change about a run without changing its bits.
-const SETTINGS: &str = "workers, checkpoint_every, keep_checkpoints, log_level";
+const SETTINGS: [&str; 5] =
+    ["workers", "checkpoint_every", "keep_checkpoints", "log_level", "audit"];
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -23,6 +25,7 @@ coordinator is started again.) --set changes how it is carried out:
   checkpoint_every=W  rounds or seconds between two checkpoints: 10, 30s
   keep_checkpoints=N  checkpoints to keep
   log_level=FILTER    what the coordinator logs while the run is active
+  audit=SHARE         share of the shards that two workers compute, 0 to 1
 Anything else would change the bits. --fork makes a new run instead, which does
 all the rounds of its spec from the last checkpoint's state.
 
@@ -71,34 +74,53 @@ fn split(
 ) -> Result<(RunSettings, Vec<(String, String)>), Failure> {
     let (mut settings, mut changes) = (RunSettings::default(), Vec::new());
     for (key, value) in set {
-        let bad = |expected: &dyn std::fmt::Display| {
-            Failure::bad_input(format!("--set {key}: expected {expected}, found {value:?}"))
-        };
-        let number = || value.parse::<u32>().ok().filter(|number| *number > 0);
-        match key.as_str() {
-            "workers" | "min_workers" => {
-                settings.min_workers = Some(number().ok_or_else(|| bad(&"a number from 1"))?);
-            }
-            "checkpoint_every" => {
-                settings.checkpoint_every = Some(value.parse().map_err(|error| bad(&error))?);
-            }
-            "keep_checkpoints" => {
-                settings.keep_checkpoints = Some(number().ok_or_else(|| bad(&"a number from 1"))?);
-            }
-            "log_level" => {
-                check_log_filter(&value).map_err(|error| bad(&error))?;
-                settings.log_level = Some(value);
-            }
-            _ if fork => changes.push((key, value)),
-            _ => {
-                return Err(Failure::bad_input(format!(
-                    "--set {key} would change the bits of the run: only {SETTINGS} may change; \
-                     --fork makes a new run with it"
-                )));
-            }
+        if fork && !SETTINGS.contains(&key.as_str()) {
+            changes.push((key, value));
+        } else {
+            let set = set_one(&mut settings, &key, value);
+            set.map_err(|error| Failure::bad_input(format!("--set {key}{error}")))?;
         }
     }
     Ok((settings, changes))
+}
+
+/// Takes in a setting; says what is wrong with it, behind its key.
+fn set_one(settings: &mut RunSettings, key: &str, value: String) -> Result<(), String> {
+    let fits = |found: Option<u32>| {
+        let expected = || format!(": expected a number from 1, found {value:?}");
+        found.filter(|number| *number > 0).ok_or_else(expected)
+    };
+    match key {
+        "workers" | "min_workers" => settings.min_workers = Some(fits(value.parse().ok())?),
+        "checkpoint_every" => {
+            let every = value.parse().map_err(|error| format!(": {error}"))?;
+            settings.checkpoint_every = Some(every);
+        }
+        "keep_checkpoints" => settings.keep_checkpoints = Some(fits(value.parse().ok())?),
+        "log_level" => {
+            check_log_filter(&value).map_err(|error| format!(": {error}"))?;
+            settings.log_level = Some(value);
+        }
+        "audit" => {
+            let share = value.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+            let expected = || format!(": expected a share of the shards, 0 to 1, found {value:?}");
+            settings.audit = Some(share.ok_or_else(expected)?);
+        }
+        known if RunSpec::has(known) => {
+            return Err(format!(
+                " would change the bits of the run: only {} may change; --fork makes a new run \
+                 with it",
+                SETTINGS.join(", ")
+            ));
+        }
+        _ => {
+            return Err(format!(
+                ": there is no such setting, and a spec has no such field; {} may change",
+                SETTINGS.join(", ")
+            ));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -120,8 +142,26 @@ mod tests {
         assert_eq!(settings.checkpoint_every, Some(CheckpointEvery::Seconds(9)));
         let refused = set(&[("parameters.learning_rate", "1")], false).unwrap_err();
         assert!(refused.contains("parameters.learning_rate would change the bits"), "{refused}");
-        assert!(set(&[("log_level", "loud")], false).is_err());
+        let unknown = set(&[("chekpoint_every", "9s")], false).unwrap_err();
+        let expected = "--set chekpoint_every: there is no such setting";
+        assert!(unknown.contains(expected) && unknown.contains("checkpoint_every, "), "{unknown}");
+        let (settings, _) = set(&[("audit", "0.25")], false).unwrap();
+        assert_eq!(settings.audit, Some(0.25));
+        for share in ["2", "-0.1", "NaN", "much"] {
+            let error = set(&[("audit", share)], false).unwrap_err();
+            assert!(error.contains("--set audit: expected a share"), "{error}");
+        }
+        assert_eq!(set(&[("audit", "1")], true).unwrap().1, 0);
         assert_eq!(set(&[("replicas", "4"), ("workers", "2")], true).unwrap().1, 1);
         assert!(set(&[("workers", "0")], false).unwrap_err().contains("from 1"));
+    }
+
+    #[test]
+    fn errors_say_once_what_was_expected() {
+        for (key, value) in [("checkpoint_every", "0"), ("log_level", "loud"), ("workers", "no")] {
+            let error = set(&[(key, value)], false).unwrap_err();
+            assert_eq!(error.matches("expected").count(), 1, "{error}");
+            assert!(error.matches("found").count() <= 1, "{error}");
+        }
     }
 }

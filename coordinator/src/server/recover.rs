@@ -246,6 +246,7 @@ pub(super) fn prepare(
     let spec = RunSpec::from_toml(&record.spec)?;
     let (train, test) = (record.train.clone(), record.test.clone());
     let plan = RunPlan::new(&spec, train.examples, test.examples)?;
+    let plan = plan.with_audit(record.settings.audit);
     let shape = DataShape {
         features: train.features.max(test.features) as usize,
         classes: train.classes.max(test.classes) as usize,

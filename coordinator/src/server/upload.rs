@@ -77,6 +77,7 @@ impl Engine {
             return Err(UploadError::Features { expected, found });
         }
         let plan = RunPlan::new(&spec, train.examples, test.examples)?;
+        let plan = plan.with_audit(settings.audit);
         if let Some(Replay { first, steps }) = replay
             && first + steps > plan.steps()
         {
