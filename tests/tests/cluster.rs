@@ -90,7 +90,11 @@ fn an_audit_changes_no_bit_and_is_told_of() {
         (1, format!("Not audited: {shards} shards could not be given to a second worker.")),
     ] {
         let mut cluster = Cluster::start().with_workers(workers, 1);
-        assert_eq!(cluster.submit_when(&audited, workers).finish(), expected);
+        let mut client = cluster.submit_when(&audited, workers);
+        let finished = client.wait_for("finished");
+        let (audits, none) = if workers == 1 { (0, shards) } else { (shards, 0) };
+        assert_eq!((&finished["audited"], &finished["unaudited"]), (&audits.into(), &none.into()));
+        assert_eq!(finished["digest"], expected.to_string());
         // Its history is whole once it has ended.
         cluster.coordinator.signal(Signal::SIGTERM);
         cluster.coordinator.wait();

@@ -101,11 +101,15 @@ fn a_cancelled_run_is_taken_up_again_and_forked() {
     assert_eq!(client.wait().code(), Some(130));
     let refused = command(&cluster, &["resume", "1", "--set", "seed=9"]);
     assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stderr));
-    let resumed = command(&cluster, &["resume", "1", "--set", "workers=2"]);
+    let set = ["--set", "workers=2", "--set", "audit=1"];
+    let resumed = command(&cluster, &[&["resume", "1"][..], &set].concat());
     assert_eq!(text(&resumed.stdout), "1\n", "{}", text(&resumed.stderr));
     let mut client = Client::follow(&cluster.address, 1);
     client.wait_for("resumed");
-    assert_eq!(client.finish(), expected::digest(&SOFTMAX.replace("epochs = 2", "epochs = 100")));
+    let finished = client.wait_for("finished");
+    let expected = expected::digest(&SOFTMAX.replace("epochs = 2", "epochs = 100"));
+    assert_eq!(finished["digest"], expected.to_string());
+    assert!(finished["audited"].as_u64() > Some(0), "{finished}");
     assert_eq!(command(&cluster, &["resume", "1"]).status.code(), Some(2));
 
     let forked = command(&cluster, &["resume", "1", "--fork", "--set", "epochs=1"]);

@@ -403,6 +403,8 @@ fn event() -> impl Strategy<Value = RunEvent> {
                 synchronisation_share: 0.25,
                 warnings,
                 offered: rounds,
+                audited: rounds / 2,
+                unaudited: examples / 2,
                 unsaved: (examples % 2 == 0).then(|| "no room".into()),
             }
         ),

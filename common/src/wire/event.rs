@@ -174,6 +174,13 @@ pub enum RunEvent {
         /// Shards that workers had finished before their coordinator went, and
         /// that were taken from them instead of computed again.
         offered: u64,
+        /// Shards that two workers computed for an audit, with the same bits.
+        /// Of a run that a history has from before they were told: 0.
+        #[serde(default)]
+        audited: u64,
+        /// Shards that were to be audited, and were not.
+        #[serde(default)]
+        unaudited: u64,
         /// Why the final state is not on disk, if it should be and is not.
         unsaved: Option<String>,
     },

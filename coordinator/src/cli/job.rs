@@ -258,6 +258,8 @@ impl Session<'_> {
                     accuracy,
                     synchronisation_share,
                     warnings,
+                    audited,
+                    unaudited,
                     unsaved,
                     ..
                 } => {
@@ -271,6 +273,7 @@ impl Session<'_> {
                         synchronisation_share,
                         digest,
                         warnings,
+                        audits: (audited, unaudited),
                         unsaved,
                         evaluation,
                         output: None,

@@ -252,6 +252,8 @@ mod tests {
             synchronisation_share: 0.5,
             warnings: [("mute".into(), 3)].into(),
             offered: 0,
+            audited: 7,
+            unaudited: 1,
             unsaved: None,
         };
         let value: Value = serde_json::from_str(&json_line(&finished)).unwrap();
@@ -259,6 +261,7 @@ mod tests {
         assert_eq!(value["digest"], Digest::of(b"abc").to_string());
         assert_eq!(value["loss"], Value::Null);
         assert_eq!(value["warnings"], json!({"mute": 3}));
+        assert_eq!((&value["audited"], &value["unaudited"]), (&json!(7), &json!(1)));
         assert_eq!(json_submitted(4), r#"{"event":"submitted","run":4}"#);
     }
 

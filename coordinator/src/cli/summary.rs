@@ -26,6 +26,9 @@ pub(super) struct Summary {
     pub(super) digest: Digest,
     /// Examples that the model warns of, by warning.
     pub(super) warnings: BTreeMap<String, u64>,
+    /// Shards that two workers computed, and those that were to be and were
+    /// not.
+    pub(super) audits: (u64, u64),
     /// Why the final state is not in the runs folder, though it should be.
     pub(super) unsaved: Option<String>,
     /// The last evaluation, if there was one.
@@ -47,6 +50,14 @@ impl Summary {
             self.synchronisation_share * 100.0
         );
         self.push_quality(&mut text);
+        match self.audits {
+            (0, 0) => {}
+            (audited, 0) => drop(writeln!(text, "audited {}", plural(audited, "shard"))),
+            (audited, unaudited) => {
+                let shards = plural(audited, "shard");
+                let _ = writeln!(text, "audited {shards}; {unaudited} more could not be");
+            }
+        }
         let _ = writeln!(text, "digest  {}", self.digest);
         if let Some(output) = &self.output {
             let _ = writeln!(text, "output  {}", output.display());
@@ -129,6 +140,7 @@ mod tests {
             synchronisation_share: 0.125,
             digest: Digest::of(b"abc"),
             warnings: BTreeMap::new(),
+            audits: (0, 0),
             unsaved: None,
             evaluation: Some((Split::Test, results)),
             output: Some("out.safetensors".into()),
@@ -145,6 +157,15 @@ mod tests {
         assert!(text.contains("time    0.50 s, 1440 examples/s"), "{text}");
         assert!(text.contains("result  loss 0.1000  accuracy 99.00 %\n"), "{text}");
         assert!(text.ends_with("output  out.safetensors\n"), "{text}");
+    }
+
+    #[test]
+    fn audits_are_told_where_there_were_any() {
+        let text = |audits| Summary { audits, ..summary() }.to_text();
+        assert!(!text((0, 0)).contains("audited"));
+        assert!(text((1, 0)).contains("\naudited 1 shard\ndigest  "), "{}", text((1, 0)));
+        assert!(text((7, 2)).contains("\naudited 7 shards; 2 more could not be\n"));
+        assert!(text((0, 2)).contains("\naudited 0 shards; 2 more could not be\n"));
     }
 
     #[test]

@@ -317,6 +317,8 @@ mod tests {
             synchronisation_share: 0.5,
             warnings: Default::default(),
             offered: 0,
+            audited: 0,
+            unaudited: 0,
             unsaved: None,
         }
     }

@@ -15,7 +15,8 @@ pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// From each version to the next one, beginning with an empty file. What was
 /// released is never changed, only added to. Events are kept as JSON: a field
-/// that is added to `RunEvent` needs a step here that adds it to those stored.
+/// that is added to `RunEvent` needs a step here that adds it to those stored,
+/// or a default there.
 const MIGRATIONS: [&str; VERSION as usize] = [
     "CREATE TABLE runs (
         run INTEGER PRIMARY KEY,

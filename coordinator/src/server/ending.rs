@@ -28,6 +28,8 @@ pub(super) fn finished(
         synchronisation_share: progress.synchronisation_share(),
         warnings: warnings.total(),
         offered: progress.offered,
+        audited: progress.audited,
+        unaudited: progress.unaudited,
         unsaved,
     }
 }
@@ -93,6 +95,8 @@ mod tests {
             training_warnings: [("mute".to_owned(), 2)].into(),
             evaluation_warnings: [("mute".to_owned(), 1)].into(),
             offered: 4,
+            audited: 3,
+            unaudited: 2,
             ..Progress::default()
         };
         let (digest, unsaved) = (Digest::of(b"state"), Some("no room".to_owned()));

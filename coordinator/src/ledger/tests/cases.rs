@@ -84,6 +84,8 @@ pub(super) fn ended(run: u64) -> EndRow {
         synchronisation_share: 0.25,
         warnings: [("mute".to_owned(), 3)].into(),
         offered: 12,
+        audited: 5,
+        unaudited: 1,
         unsaved: None,
     };
     let (state, digest) = (RunState::Finished, Some(digest(99)));
