@@ -426,6 +426,11 @@ fn event() -> impl Strategy<Value = RunEvent> {
         }),
         (run(), any::<u64>(), any::<u32>(), vec(shard_done(), 0..4))
             .prop_map(|(run, step, first, shards)| RunEvent::Shards { run, step, first, shards }),
+        (run(), any::<u64>(), digest()).prop_map(|(run, step, digest)| RunEvent::State {
+            run,
+            step,
+            digest
+        }),
         (run(), text()).prop_map(|(run, reason)| RunEvent::Failed { run, reason }),
         run().prop_map(|run| RunEvent::Cancelled { run }),
     ]
@@ -447,19 +452,11 @@ fn status() -> impl Strategy<Value = Status> {
             }
         },
     );
-    let saved = (option::of(any::<u64>()), any::<bool>());
+    let saved = (option::of(any::<u64>()), any::<[bool; 2]>());
     let digest = option::of(digest());
     let run = (run(), name(), name(), any::<[u64; 2]>(), number(), digest, saved).prop_map(
-        |(id, model, state, [round, rounds], loss, digest, (checkpoint, unsaved))| RunStatus {
-            id,
-            model,
-            state,
-            round,
-            rounds,
-            loss,
-            digest,
-            checkpoint,
-            unsaved,
+        |(id, model, state, [round, rounds], loss, digest, (checkpoint, [unsaved, replay]))| {
+            RunStatus { id, model, state, round, rounds, loss, digest, checkpoint, unsaved, replay }
         },
     );
     let door = (any::<bool>(), any::<u64>(), option::of(text()));

@@ -381,6 +381,7 @@ impl Check {
             }
             RunEvent::Queued { .. }
             | RunEvent::Checkpoint { .. }
+            | RunEvent::State { .. }
             | RunEvent::Labelled { .. }
             | RunEvent::Cancelled { .. } => Ok(()),
         }

@@ -150,6 +150,16 @@ pub enum RunEvent {
         /// It and those that follow.
         shards: Vec<ShardDone>,
     },
+    /// What a replayed round was merged to, or a labelling wrote: told after the
+    /// shards of the step. An evaluation leaves the state as it is.
+    State {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: u64,
+        /// Digest of the state after it.
+        digest: Digest,
+    },
     /// The run has ended well.
     Finished {
         /// The run.
@@ -271,4 +281,6 @@ pub struct RunStatus {
     pub checkpoint: Option<u64>,
     /// Whether the last checkpoint could not be written.
     pub unsaved: bool,
+    /// Whether it does steps of another run again, to be compared.
+    pub replay: bool,
 }

@@ -325,7 +325,7 @@ pub enum ToWorker {
 
 /// Steps of a run that are done again, from a state that the client sends or
 /// the model makes. The digests of their shards are told as
-/// [`RunEvent::Shards`].
+/// [`RunEvent::Shards`], those of their states as [`RunEvent::State`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Replay {

@@ -288,7 +288,8 @@ impl Session<'_> {
                 | RunEvent::Resumed { .. }
                 | RunEvent::Checkpoint { .. }
                 | RunEvent::CheckpointFailed { .. }
-                | RunEvent::Shards { .. } => {}
+                | RunEvent::Shards { .. }
+                | RunEvent::State { .. } => {}
             }
         }
     }

@@ -83,6 +83,7 @@ pub(super) fn line(event: &RunEvent) -> Option<String> {
         }
         RunEvent::Checkpoint { .. }
         | RunEvent::Shards { .. }
+        | RunEvent::State { .. }
         | RunEvent::Finished { .. }
         | RunEvent::Failed { .. }
         | RunEvent::Cancelled { .. } => return None,

@@ -104,7 +104,10 @@ fn run_row(run: &RunStatus) -> Vec<String> {
     vec![
         run.id.to_string(),
         run.model.clone(),
-        run.state.clone(),
+        match run.replay {
+            true => format!("{} (replay)", run.state),
+            false => run.state.clone(),
+        },
         format!("{}/{}", run.round, run.rounds),
         match (run.checkpoint, run.unsaved) {
             (round, true) => format!("{} (FAILING)", round.unwrap_or(0)),
@@ -149,6 +152,7 @@ mod tests {
                 digest: None,
                 checkpoint: Some(1),
                 unsaved: true,
+                replay: false,
             }],
         };
         let text = tables(&status);
@@ -157,6 +161,8 @@ mod tests {
         assert!(lines[1].contains("12.0 MiB of 2.0 GiB  busy   40"), "{text}");
         assert!(lines[1].ends_with("0.3 s ago"), "{text}");
         assert_eq!(lines[4], "3    mlp    running  2/9    1 (FAILING)  0.2500  –");
+        let again = RunStatus { replay: true, ..status.runs[0].clone() };
+        assert_eq!(run_row(&again)[2], "running (replay)");
         let none = Status {
             build: String::new(),
             insecure: false,

@@ -194,6 +194,7 @@ impl Recorder {
             | RunEvent::Checkpoint { .. }
             | RunEvent::CheckpointFailed { .. }
             | RunEvent::Shards { .. }
+            | RunEvent::State { .. }
             | RunEvent::Failed { .. }
             | RunEvent::Cancelled { .. } => {}
         }

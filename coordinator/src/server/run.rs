@@ -155,6 +155,7 @@ impl Run {
             digest: self.digest,
             checkpoint: self.checkpoint,
             unsaved: self.unsaved.is_some(),
+            replay: self.is_replay,
         }
     }
 }

@@ -3,12 +3,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use common::digest::Digest;
 use common::id::{Block, StepId};
 use common::model::Model;
 use common::plan::StepKind;
 use common::results::Results;
 use common::state::NetworkState;
-use common::wire::message::ToWorker;
+use common::wire::message::{RunEvent, ToWorker};
 use tracing::{debug, warn};
 
 use super::active::{ActiveRun, Outcome};
@@ -37,7 +38,8 @@ const FEW_PARTS: usize = 256;
 #[derive(Debug)]
 pub(super) struct Settled {
     step: StepId,
-    state: Result<Box<NetworkState>, String>,
+    /// The state, and its digest where somebody compares it.
+    state: Result<(Box<NetworkState>, Option<Digest>), String>,
 }
 
 impl Engine {
@@ -224,6 +226,12 @@ impl Engine {
         let Some(active) = &mut self.active else { return };
         active.settling = true;
         let (step, model) = (active.step_id(), active.submission.model.clone());
+        let is_replay = active.submission.is_replay;
+        let work = move |model: &dyn Model| {
+            let state = work(model)?;
+            let digest = is_replay.then(|| state.digest());
+            Ok((state, digest))
+        };
         if active.state.bytes() <= SMALL_STATE {
             return self.on_settled(Settled { step, state: work(&*model) });
         }
@@ -235,7 +243,13 @@ impl Engine {
         let active = self.active.as_ref().filter(|active| active.step_id() == settled.step);
         let Some(active) = active else { return };
         match settled.state {
-            Ok(state) => self.step_merged(Some(*state)),
+            Ok((state, digest)) => {
+                self.step_merged(Some(*state));
+                let StepId { run, index: step } = settled.step;
+                if let Some(digest) = digest {
+                    self.publish(run, RunEvent::State { run, step, digest });
+                }
+            }
             Err(cause) => {
                 let what = match active.step.kind {
                     StepKind::Label { .. } => "labelled",
