@@ -1,7 +1,7 @@
 //! A run of the runs folder, done again: in this process, or as what a cluster
 //! is told to do again.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -192,18 +192,16 @@ impl Rerun {
         Ok((0, self.start()?))
     }
 
-    /// The steps that begin from states on disk, and the first one.
-    pub fn bases(&self) -> Result<BTreeSet<u64>, RerunError> {
-        let rounds = self.folder.checkpoints(self.record.run)?;
+    /// The digests of the states on disk, by the step that begins from each, and
+    /// that of the final state, if the run has ended well. The steps are those
+    /// that a replay can begin at, that of the final state aside.
+    pub fn states(&self) -> Result<BTreeMap<u64, Digest>, RerunError> {
+        let run = self.record.run;
+        let rounds = self.folder.checkpoints(run)?;
         let records = rounds.iter().map(|it| self.folder.checkpoint_record(&self.record, *it));
-        Ok(records.flatten().map(|record| record.step).chain([0]).collect())
-    }
-
-    /// The digest of the state that a step begins from, if a file says so.
-    pub fn digest_before(&self, step: u64) -> Result<Option<Digest>, RerunError> {
-        let rounds = self.folder.checkpoints(self.record.run)?;
-        let records = rounds.iter().map(|it| self.folder.checkpoint_record(&self.record, *it));
-        Ok(records.flatten().find(|record| record.step == step).map(|record| record.digest))
+        let states = records.flatten().map(|record| (record.step, record.digest));
+        let ended = self.folder.outcome(run)?.and_then(|outcome| outcome.digest);
+        Ok(ended.map(|digest| (self.plan.steps(), digest)).into_iter().chain(states).collect())
     }
 
     /// The state that a client sent to start from.

@@ -1,7 +1,11 @@
 //! Runs that outlive their coordinator, are taken up again, and are checked
 //! later, with the real binaries.
 
-use nix::sys::signal::Signal;
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tests::binaries::binaries;
 use tests::client::Client;
 use tests::cluster::Cluster;
 use tests::expected;
@@ -49,9 +53,11 @@ fn a_run_is_verified_and_a_shard_replayed() {
     let runs = ["--runs", cluster.runs().to_str().expect("a plain path")];
     let with_runs = |args: &[&str]| alone(&[args, &runs].concat());
     for (how, steps) in [
-        (&["--local", "2"][..], "of 14 steps are as recorded"),
-        (&["--coordinator", &cluster.address, "--rounds", "2..3"], "of 3 steps are as recorded"),
-        (&["--local", "1", "--sample", "100%"], "as recorded"),
+        (&["--local", "2"][..], "of 14 steps are as recorded, and "),
+        (&["--coordinator", &cluster.address, "--rounds", "2..3"], "steps are as recorded"),
+        // Two states are on disk, and the first one always.
+        (&["--local", "1", "--sample", "100%"], "draws 12 of 12 rounds: 1 to 12\nround 1/"),
+        (&["--local", "1", "--sample", "50%", "--quiet"], "draws 6 of 12 rounds: "),
     ] {
         let verified = with_runs(&[&["verify", "1"], how].concat());
         let (out, error) = (text(&verified.stdout), text(&verified.stderr));
@@ -70,7 +76,9 @@ fn a_run_is_verified_and_a_shard_replayed() {
     let verified = with_runs(&["verify", "1", "--local", "2"]);
     let error = text(&verified.stderr);
     assert_eq!(verified.status.code(), Some(3), "{error}");
-    assert!(error.contains("step 3, replica 1: worker test-"), "{error}");
+    assert!(error.contains("step 3 (round 4), replica 1: worker test-"), "{error}");
+    let command = format!("`coordinator replay 1{} --step 3 --replica 1`", runs_flag(&cluster));
+    assert!(error.contains(&command), "{error}");
     let unknown = with_runs(&["verify", "7", "--local", "1"]);
     assert_eq!(unknown.status.code(), Some(2), "{}", text(&unknown.stderr));
 
@@ -90,6 +98,74 @@ fn a_run_is_verified_and_a_shard_replayed() {
         }
         std::fs::write(&history, "text").expect("the history is written");
     }
+}
+
+/// How a command names the folder of a cluster's runs.
+fn runs_flag(cluster: &Cluster) -> String {
+    format!(" --runs {}", cluster.runs().display())
+}
+
+#[test]
+fn the_final_state_is_compared_without_a_checkpoint_of_it() {
+    let cluster = Cluster::start_with(&["--checkpoint-every", "1000"]).with_workers(2, 1);
+    cluster.submit_when(SOFTMAX, 2).finish();
+    let folder = cluster.runs().join("1");
+    std::fs::remove_file(folder.join("round-12.json")).expect("the last checkpoint");
+    let history = cluster.runs().join("history.sqlite");
+    let changed = rusqlite::Connection::open(history)
+        .expect("the history opens")
+        .execute("DELETE FROM checkpoints", []);
+    assert_eq!(changed, Ok(1));
+    // Round 12 is step 12, and an evaluation follows.
+    let runs = cluster.runs().to_str().expect("a plain path");
+    let verify =
+        |rounds| alone(&["verify", "1", "--local", "1", "--runs", runs, "--rounds", rounds]);
+    let verified = verify("12..12");
+    let out = text(&verified.stdout);
+    assert!(out.ends_with("of 13 steps are as recorded, and 1 state\n"), "{out}");
+    let verified = verify("11..11");
+    let out = text(&verified.stdout);
+    assert!(out.contains("0 states; the last state is not recorded"), "{out}");
+
+    let outcome = folder.join("outcome.json");
+    let right = expected::digest(SOFTMAX).to_string();
+    let content = std::fs::read_to_string(&outcome).expect("an outcome");
+    assert!(content.contains(&right));
+    let wrong = right.chars().rev().collect::<String>();
+    std::fs::write(outcome, content.replace(&right, &wrong)).expect("it can be written");
+    let verified = verify("12..12");
+    let error = text(&verified.stderr);
+    assert_eq!(verified.status.code(), Some(3), "{error}");
+    let expected =
+        format!("the state after step 12 (round 12) is not as recorded: expected {wrong}");
+    assert!(error.contains(&expected), "{error}");
+    assert!(error.contains("one from step 0 (round 1) to step 12 (round 12)"), "{error}");
+}
+
+#[test]
+fn an_interrupted_verify_leaves_nothing_on_the_cluster() {
+    let mut cluster = Cluster::start().with_workers(1, 1);
+    cluster.submit(SOFTMAX).finish();
+    cluster.workers.clear();
+    let mut verify = Command::new(&binaries().coordinator)
+        .args(["verify", "1", "--coordinator", &cluster.address, "--runs"])
+        .arg(cluster.runs())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    // It waits for workers.
+    let status = || text(&command(&cluster, &["status"]).stdout).to_owned();
+    while !status().contains("queued (replay)") {
+        assert!(verify.try_wait().expect("a child can be asked").is_none(), "{}", status());
+    }
+    kill(Pid::from_raw(verify.id() as i32), Signal::SIGINT).expect("it is there");
+    let verify = verify.wait_with_output().expect("it ends");
+    let error = text(&verify.stderr);
+    assert_eq!(verify.status.code(), Some(130), "{error}");
+    assert!(error.ends_with("error: cancelled\n"), "{error}");
+    assert!(status().contains("cancelled (replay)"), "{}", status());
+    assert_eq!(run_state(&cluster, 1), "finished");
 }
 
 #[test]

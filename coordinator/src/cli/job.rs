@@ -27,7 +27,7 @@ use crate::client::{Client, History, Recorder, StateFile, Submission};
 use crate::local::LocalCluster;
 
 /// Longest wait for the coordinator to say that a run is cancelled.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What to run.
 #[derive(Debug)]

@@ -12,12 +12,15 @@ use crate::ledger::{LedgerError, LedgerReader, StoredRun};
 /// Runs that are named where one is unknown: the last ones.
 const NAMED_RUNS: usize = 16;
 
+/// The folder of the coordinator's runs, unless somebody says otherwise.
+const DEFAULT: &str = "runs";
+
 /// Where the history is. It is read from its file: whether or not a
 /// coordinator runs.
 #[derive(Clone, Debug, Args)]
 pub(super) struct HistoryFlags {
     /// Folder of the coordinator's runs
-    #[arg(long, value_name = "DIR", env = "SAMEBIT_RUNS", default_value = "runs")]
+    #[arg(long, value_name = "DIR", env = "SAMEBIT_RUNS", default_value = DEFAULT)]
     runs: PathBuf,
 }
 
@@ -25,6 +28,18 @@ impl HistoryFlags {
     /// The folder.
     pub(super) fn folder(&self) -> &Path {
         &self.runs
+    }
+
+    /// What another command needs to find the same folder: a flag after a space,
+    /// or nothing where it looks there by itself.
+    pub(super) fn flag(&self) -> String {
+        match self.runs.to_str() {
+            Some(DEFAULT) => String::new(),
+            Some(plain) if !plain.is_empty() && plain.chars().all(is_plain) => {
+                format!(" --runs {plain}")
+            }
+            _ => format!(" --runs '{}'", self.runs.display().to_string().replace('\'', r"'\''")),
+        }
     }
 
     /// Opens the history in it.
@@ -43,6 +58,11 @@ impl HistoryFlags {
         let folder = self.runs.display();
         Err(Failure::bad_input(format!("run {run} is unknown in {folder}: {}", named(&known))))
     }
+}
+
+/// Whether a shell leaves a character of a path as it is, wherever it stands.
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "/._-".contains(c)
 }
 
 /// Says which runs there are.
@@ -165,6 +185,15 @@ pub(super) mod tests {
         };
         assert_eq!(row(&begun)[2..8], ["unfinished", "0/120", "–", "–", "–", "–"]);
         assert_eq!(row(&StoredRun { missing: 1, ..run() })[3], "120/120 (GAPS)");
+    }
+
+    #[test]
+    fn a_command_names_the_folder_where_it_is_not_the_usual_one() {
+        let flag = |runs: &str| HistoryFlags { runs: runs.into() }.flag();
+        assert_eq!(flag("runs"), "");
+        assert_eq!(flag("/srv/samebit/runs"), " --runs /srv/samebit/runs");
+        assert_eq!(flag("my runs"), " --runs 'my runs'");
+        assert_eq!(flag("Ann's"), r" --runs 'Ann'\''s'");
     }
 
     #[test]

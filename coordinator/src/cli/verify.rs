@@ -1,4 +1,11 @@
 //! `coordinator verify`.
+//!
+//! ```text
+//! history ──▶ parts ──▶ replays on a cluster ──▶ Check ──▶ a sentence
+//! ```
+
+mod check;
+mod sample;
 
 use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
@@ -12,26 +19,34 @@ use common::run_settings::RunSettings;
 use common::settings::{LogFormat, start_logging};
 use common::wire::message::{Replay, RunEvent, ShardDone};
 use common::wire::tls::CallerTls;
+use tokio::time::timeout;
 
+use self::check::Check;
+use self::sample::draw;
 use super::cluster_flags::{ClusterFlags, start_local};
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
+use super::job::CANCEL_TIMEOUT;
 use super::progress::Progress;
-use super::report::plural;
 use super::runs::HistoryFlags;
 use super::signals::Signals;
-use crate::client::{Client, Submission};
-use crate::ledger::{LedgerError, LedgerReader, ShardRow, StepName};
+use crate::client::{Client, ClientError, Submission};
+use crate::ledger::{LedgerError, LedgerReader, ShardRow};
 use crate::rerun::Rerun;
 use crate::runs::RunsFolder;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Does rounds of a run again, from the states on disk, on any cluster, and
-compares the digest of every shard with the one in the history. The first that
-differs is named, with the worker that made it. Nothing is changed.
+compares the digest of every shard with the one in the history, and the state
+after a round with the one that is recorded, if it is (--checkpoint-every of
+`run` and `serve`). The first difference is told: a shard, with the worker that
+made it, or a merge. Nothing is changed. Ctrl-C cancels what it has begun.
 
-Without a flag, the whole run is done again. --sample takes rounds whose base is
-on disk: `coordinator run --keep-checkpoints` says how many are.
+Without a flag, the whole run is done again. --sample draws rounds until so
+large a share is done. A round is reached from the last state on disk before it,
+and those on the way count: rounds farther from one than the share are out of
+reach, which is said. --keep-checkpoints of `run` and `serve` keeps more states;
+--sample 100% does all rounds.
 
 Examples:
   coordinator verify 3 --local 2
@@ -76,13 +91,16 @@ fn share(text: &str) -> Result<f64, String> {
 /// Does rounds again, and compares.
 pub(super) fn verify(registry: Registry, flags: VerifyFlags) -> Result<(), Failure> {
     start_logging(LogFormat::Text, &flags.cluster.log_level).map_err(Failure::bad_input)?;
+    flags.cluster.check()?;
     let (reader, _) = flags.history.find(flags.run)?;
     let folder = RunsFolder::read(flags.history.folder()).map_err(Failure::bad_input)?;
     let rerun = Rerun::open(folder, &registry, RunId(flags.run)).map_err(Failure::bad_input)?;
     let parts = parts(&rerun, &reader, &flags)?;
+    let states = states(&rerun, &reader)?;
+    let check = Check::new((RunId(flags.run), rerun.plan()), states, flags.history.flag());
     let progress = Progress::new(false, flags.quiet);
-    let mut checker = Checker { reader, run: RunId(flags.run), shards: 0, steps: 0, progress };
-    super::runtime()?.block_on(async {
+    let mut comparison = Comparison { rerun: &rerun, reader, check, progress };
+    let outcome = super::runtime()?.block_on(async {
         let mut signals = Signals::new()?;
         let local = match flags.cluster.local {
             Some(workers) => Some(start_local(&registry, &flags.cluster, workers, None).await?),
@@ -92,30 +110,33 @@ pub(super) fn verify(registry: Registry, flags: VerifyFlags) -> Result<(), Failu
             Some(local) => (local.address().to_string(), None),
             None => (flags.cluster.address.coordinator.clone(), flags.cluster.address.tls()?),
         };
-        let checked = async {
-            for part in parts {
-                let coordinator = (&*address, tls.as_ref());
-                check_part(&rerun, part, coordinator, flags.cluster.min_workers, &mut checker)
-                    .await?;
+        let workers = flags.cluster.min_workers;
+        let mut cluster = Cluster { address, tls, workers, signals: &mut signals };
+        let mut outcome = Ok(());
+        for part in parts {
+            outcome = cluster.compare(part, &mut comparison).await;
+            if outcome.is_err() {
+                break;
             }
-            Ok(())
-        };
-        let outcome = tokio::select! {
-            checked = checked => checked,
-            () = signals.next() => Err(Failure::cancelled("cancelled")),
-        };
+        }
         if let Some(local) = local {
             local.stop().await;
         }
         outcome
-    })?;
-    checker.progress.close();
-    super::print(&format!(
-        "run {}: {} of {} are as recorded\n",
-        flags.run,
-        plural(checker.shards, "shard"),
-        plural(checker.steps, "step")
-    ))
+    });
+    comparison.progress.close();
+    outcome?;
+    super::print(&format!("run {}: {}\n", flags.run, comparison.check.same.sentence()))
+}
+
+/// The recorded digests of states, by the step that begins from each. The
+/// history has those too whose files are gone by now.
+fn states(rerun: &Rerun, reader: &LedgerReader) -> Result<BTreeMap<u64, Digest>, Failure> {
+    let recorded = reader.checkpoints(rerun.record().run);
+    let recorded = recorded.map(|row| row.map(|row| (row.step, row.digest)));
+    let mut states = recorded.collect::<Result<BTreeMap<u64, Digest>, LedgerError>>()?;
+    states.extend(rerun.states().map_err(Failure::failed)?);
+    Ok(states)
 }
 
 /// The steps to do again.
@@ -138,107 +159,154 @@ fn parts(
         }
         return Ok(std::iter::once(first..last + 1).collect());
     }
-    let Some(share) = flags.sample else { return Ok(std::iter::once(0..end).collect()) };
-    let mut bases = rerun.bases().map_err(Failure::failed)?;
-    let trains = reader.steps(run).filter_map(|step| match step {
-        Ok(step) if step.kind == StepName::Train => Some(Ok(step.step)),
-        Ok(_) => None,
+    match flags.sample {
+        Some(share) => sampled(rerun, reader, share),
+        None => Ok(std::iter::once(0..end).collect()),
+    }
+}
+
+/// A share of the rounds, drawn anew each time, and said.
+fn sampled(rerun: &Rerun, reader: &LedgerReader, share: f64) -> Result<Vec<Range<u64>>, Failure> {
+    let trains = reader.steps(rerun.record().run).filter_map(|step| match step {
+        Ok(step) => Some(Ok((step.step, step.round?))),
         Err(error) => Some(Err(error)),
     });
-    let trains = trains.collect::<Result<Vec<u64>, _>>()?;
-    bases.retain(|step| trains.contains(step));
+    let trains = trains.collect::<Result<Vec<(u64, u64)>, _>>()?;
+    let bases = rerun.states().map_err(Failure::failed)?;
+    let first_round = |base: &u64| trains.partition_point(|(step, _)| step < base);
+    let bases: Vec<usize> = bases.keys().map(first_round).collect();
     let count = (share * trains.len() as f64).ceil() as usize;
-    let drawn = draw(bases.into_iter().collect(), count);
-    super::print(&format!("rounds that begin at steps {drawn:?}, of {}\n", trains.len()))?;
-    Ok(drawn.into_iter().map(|step| step..step + 1).collect())
-}
-
-/// Draws so many of the steps.
-fn draw(mut steps: Vec<u64>, count: usize) -> Vec<u64> {
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_nanos());
-    let place = |step: &u64| Digest::of(&[&seed.to_le_bytes()[..], &step.to_le_bytes()].concat());
-    steps.sort_by_key(place);
-    steps.truncate(count);
-    steps.sort_unstable();
-    steps
+    let sample = draw(&bases, trains.len(), count, seed);
+    super::print(&sample.sentence(&trains))?;
+    let steps = |stretch: &Range<usize>| trains[stretch.start].0..trains[stretch.end - 1].0 + 1;
+    Ok(sample.stretches.iter().map(steps).collect())
 }
 
-/// Does some steps again on the cluster, and compares what comes of them.
-async fn check_part(
-    rerun: &Rerun,
-    part: Range<u64>,
-    (address, tls): (&str, Option<&CallerTls>),
-    min_workers: u32,
-    checker: &mut Checker,
-) -> Result<(), Failure> {
-    let (first, state) = rerun.nearest(part.start).map_err(Failure::failed)?;
-    let settings = RunSettings { min_workers: Some(min_workers), ..RunSettings::default() };
-    let replay = Replay { first, steps: part.end - first };
-    let submission = Submission::replay(rerun, replay, state, settings);
-    let mut client = Client::connect(address, tls).await?;
-    let again = client.submit(&submission).await?;
-    client.follow(again).await?;
-    loop {
-        match client.next_event().await? {
-            RunEvent::Shards { step, first, shards, .. } => {
-                if let Err(difference) = checker.check(step, first, &shards) {
-                    client.request_cancel(again).await?;
-                    while !client.next_event().await?.is_last() {}
-                    return Err(difference);
-                }
+/// The cluster that does steps again.
+struct Cluster<'a> {
+    address: String,
+    tls: Option<CallerTls>,
+    /// Workers to wait for.
+    workers: u32,
+    signals: &'a mut Signals,
+}
+
+impl Cluster<'_> {
+    /// Does some steps again, and compares what comes of them. Nothing is left
+    /// going on the cluster, whatever comes of them.
+    async fn compare(
+        &mut self,
+        part: Range<u64>,
+        comparison: &mut Comparison<'_>,
+    ) -> Result<(), Failure> {
+        let (first, state) = comparison.rerun.nearest(part.start).map_err(Failure::failed)?;
+        let settings = RunSettings { min_workers: Some(self.workers), ..RunSettings::default() };
+        let replay = Replay { first, steps: part.end - first };
+        let submission = Submission::replay(comparison.rerun, replay, state, settings);
+        let submit = async {
+            let mut client = Client::connect(&self.address, self.tls.as_ref()).await?;
+            let run = client.submit(&submission).await?;
+            Ok::<_, Failure>((client, run))
+        };
+        let (mut client, run) = tokio::select! {
+            submitted = submit => submitted?,
+            () = self.signals.next() => return Err(Failure::cancelled("cancelled")),
+        };
+        let outcome = tokio::select! {
+            outcome = comparison.follow(&mut client, run, first) => outcome,
+            () = self.signals.next() => {
+                comparison.progress.cancelling(run);
+                Err(Failure::cancelled("cancelled"))
             }
-            RunEvent::Finished { digest, .. } => {
-                let recorded = rerun.digest_before(part.end).map_err(Failure::failed)?;
-                return match recorded.filter(|recorded| *recorded != digest) {
-                    Some(recorded) => Err(Failure::failed(format!(
-                        "every shard is as recorded, but the state after step {} is not: expected \
-                         {recorded}, found {digest}; a worker sent other values than it said, or \
-                         the merge went wrong on the coordinator's host",
-                        part.end - 1
-                    ))),
-                    None => Ok(()),
-                };
+        };
+        match outcome {
+            Err(failure) if failure.exit() != Exit::Lost => {
+                Err(self.cancel(&mut client, run, failure).await)
             }
-            RunEvent::Failed { reason, .. } => return Err(Failure::failed(reason)),
-            RunEvent::Cancelled { .. } => return Err(Failure::cancelled("cancelled")),
-            event @ RunEvent::Round { .. } => checker.progress.show(&event)?,
-            _ => {}
+            outcome => outcome,
+        }
+    }
+
+    /// Cancels a replay of which nobody wants the rest; gives why, and what is
+    /// to be known besides. One that is over is left alone by the coordinator.
+    async fn cancel(&mut self, client: &mut Client, run: RunId, why: Failure) -> Failure {
+        let cancel = async {
+            client.request_cancel(run).await?;
+            while !client.next_event().await?.is_last() {}
+            Ok::<_, ClientError>(())
+        };
+        let goes_on = |cause: &str| format!("run {run}, the replay, may go on: {cause}");
+        tokio::select! {
+            cancelled = timeout(CANCEL_TIMEOUT, cancel) => match cancelled {
+                Ok(Ok(())) => why,
+                Ok(Err(error)) => why.and(goes_on(&error.to_string())),
+                Err(_) => why.and(goes_on("no word that it is cancelled")),
+            },
+            () = self.signals.next() => why.and(goes_on("left before it was cancelled")),
         }
     }
 }
 
-/// Compares shards with the history.
-struct Checker {
+/// Compares what a replay gives with the history.
+struct Comparison<'a> {
+    rerun: &'a Rerun,
     reader: LedgerReader,
-    run: RunId,
-    /// Compared so far.
-    shards: u64,
-    steps: u64,
+    check: Check<'a>,
     /// Shows the rounds.
     progress: Progress,
 }
 
-impl Checker {
-    fn check(&mut self, step: u64, first: u32, found: &[ShardDone]) -> Result<(), Failure> {
-        let recorded = self.reader.shards(self.run, step..step + 1);
+impl Comparison<'_> {
+    /// Follows a replay that begins at step `first` to its end, or to the first
+    /// difference.
+    async fn follow(&mut self, client: &mut Client, run: RunId, first: u64) -> Result<(), Failure> {
+        self.check.begin(first);
+        // The step that is at hand.
+        let mut at = first;
+        client.follow(run).await?;
+        loop {
+            match client.next_event().await? {
+                RunEvent::Shards { step, first, shards, .. } => {
+                    at = step;
+                    self.take_shards(step, first, &shards)?;
+                }
+                RunEvent::State { step, digest, .. } => {
+                    self.check.state(step, digest).map_err(Failure::failed)?;
+                }
+                event @ (RunEvent::Round { .. }
+                | RunEvent::Labelled { .. }
+                | RunEvent::Evaluation { .. }) => {
+                    self.check.shards_are_in(at).map_err(Failure::failed)?;
+                    if matches!(event, RunEvent::Round { .. }) {
+                        self.progress.show(&event)?;
+                    }
+                }
+                RunEvent::Finished { .. } => {
+                    self.check.end(at + 1);
+                    return Ok(());
+                }
+                RunEvent::Failed { reason, .. } => return Err(Failure::failed(reason)),
+                RunEvent::Cancelled { .. } => {
+                    return Err(Failure::cancelled(format!(
+                        "run {run}, the replay, was cancelled"
+                    )));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn take_shards(&mut self, step: u64, first: u32, found: &[ShardDone]) -> Result<(), Failure> {
+        let recorded = self.reader.shards(self.rerun.record().run, step..step + 1);
         let recorded = recorded.map(|stored| stored.map(|it| (it.shard.replica, it.shard)));
         let recorded = recorded.collect::<Result<BTreeMap<u32, ShardRow>, LedgerError>>()?;
-        self.steps += u64::from(first == 0);
         for (replica, found) in (first..).zip(found) {
             let Some(recorded) = recorded.get(&replica) else {
                 let what = format!("step {step}, replica {replica}, is not recorded");
                 return Err(Failure::failed(what));
             };
-            if recorded.digest != found.digest {
-                return Err(Failure::failed(format!(
-                    "step {step}, replica {replica}: worker {} gave {}, this cluster {}; \
-                     `coordinator replay {} --step {step} --replica {replica}` runs that shard \
-                     alone: on a host that gives the first, look for bad memory, another build or \
-                     a model that reads a clock, a thread count or the environment",
-                    recorded.worker, recorded.digest, found.digest, self.run
-                )));
-            }
-            self.shards += 1;
+            self.check.shard(recorded, found.digest);
         }
         Ok(())
     }
@@ -256,11 +324,5 @@ mod tests {
         assert_eq!(share("5%"), Ok(0.05));
         assert_eq!(share("0.5"), Ok(0.5));
         assert!(share("0%").is_err() && share("200%").is_err() && share("NaN").is_err());
-    }
-
-    #[test]
-    fn as_many_are_drawn_as_there_are() {
-        assert_eq!(draw(vec![5, 7], 9), [5, 7]);
-        assert_eq!(draw((0..100).collect(), 3).len(), 3);
     }
 }

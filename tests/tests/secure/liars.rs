@@ -18,7 +18,7 @@ use tokio::runtime::Runtime;
 
 use super::{KeyFiles, coordinator, text};
 use crate::cluster::SOFTMAX;
-use crate::commands::DIVERGING;
+use crate::commands::{DIVERGING, alone};
 
 /// What a liar says in place of a finished block.
 type Lie = fn(BlockDone) -> Vec<BlockDone>;
@@ -153,6 +153,45 @@ fn a_worker_that_lies_is_found_or_turned_away() {
         honest.leave();
         coordinator.leave();
         drop(runtime);
+    }
+}
+
+/// Other values than the shards gave, as a merge on the worker that goes wrong
+/// would have: nothing tells.
+fn wrong_merge(mut done: BlockDone) -> Vec<BlockDone> {
+    // An evaluation contributes nothing.
+    if done.partial_bytes == 0 {
+        return vec![done];
+    }
+    done.payload = with_end(&done.payload, [0, 0, 0, 1]);
+    vec![sealed(done)]
+}
+
+#[test]
+fn a_merge_that_went_wrong_is_found_later_and_no_worker_named_for_it() {
+    // All checkpoints, and the one at the end alone.
+    for (every, words) in [
+        ("1", "the state after step 0 (round 1) is not as recorded"),
+        ("1000000", "or of a merge before it: that of step 0 (round 1)."),
+    ] {
+        let files = KeyFiles::new();
+        let keys = files.new_cluster("cluster.pem");
+        let flags = ["--keys", text(keys.path()), "--checkpoint-every", every];
+        let (mut coordinator, address) = Logged::coordinator(&flags);
+        let (runtime, between) = liar(&keys, &address, wrong_merge);
+        let mut lying = Logged::worker("liar", &between, &[]);
+        let flags = ["--coordinator", &address, "--keys", text(keys.path())];
+        let digest = Client::start(SOFTMAX, &flags).finish();
+        assert_ne!(digest, expected::digest(SOFTMAX), "{every}");
+        lying.leave();
+        coordinator.leave();
+        drop(runtime);
+        let runs = text(coordinator.runs());
+        let verified = alone(&["verify", "1", "--local", "1", "--quiet", "--runs", runs]);
+        let error = String::from_utf8_lossy(&verified.stderr);
+        println!("{error}");
+        assert_eq!(verified.status.code(), Some(3), "{error}");
+        assert!(error.contains(words), "{error}");
     }
 }
 

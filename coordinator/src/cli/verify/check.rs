@@ -1,0 +1,338 @@
+//! What a replay gives, against what is recorded. Pure: sentences for people.
+
+use std::collections::BTreeMap;
+
+use common::digest::Digest;
+use common::id::RunId;
+use common::plan::{RunPlan, StepKind};
+
+use crate::cli::report::plural;
+use crate::ledger::ShardRow;
+
+/// Compares what comes of a replay, in its order: of each step the shards, and
+/// then the state.
+///
+/// The replay goes on from states of its own. Where the recorded run went on from
+/// another one, because a merge went wrong, all shards after it differ, whoever
+/// computed them: so a shard tells of its worker only while the state that it
+/// began from is known to be as recorded.
+#[derive(Debug)]
+pub(super) struct Check<'a> {
+    run: RunId,
+    plan: &'a RunPlan,
+    /// Recorded states, by the step that begins from them.
+    states: BTreeMap<u64, Digest>,
+    /// The last step that is known to begin from the recorded state.
+    known: u64,
+    /// Of the step at hand: its shards so far, those that differ, and the first
+    /// of these.
+    shards: u64,
+    differing: u64,
+    first: Option<Difference>,
+    /// Steps, shards and states that are as recorded.
+    pub(super) same: Same,
+    /// What `coordinator replay` needs to find the run.
+    flags: String,
+}
+
+/// What was compared and is as recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Same {
+    pub(super) steps: u64,
+    pub(super) shards: u64,
+    pub(super) states: u64,
+    /// Replays that ended in a state that is not recorded.
+    pub(super) open: u64,
+}
+
+impl Same {
+    /// What was compared, as people read it.
+    pub(super) fn sentence(&self) -> String {
+        let open = match self.open {
+            0 => String::new(),
+            1 => "; the last state is not recorded, so its merge is not checked".into(),
+            open => format!(
+                "; {open} stretches end in states that are not recorded, so their last merges are \
+                 not checked"
+            ),
+        };
+        format!(
+            "{} of {} are as recorded, and {}{open}",
+            plural(self.shards, "shard"),
+            plural(self.steps, "step"),
+            plural(self.states, "state")
+        )
+    }
+}
+
+/// A shard that differs.
+#[derive(Debug)]
+struct Difference {
+    recorded: ShardRow,
+    found: Digest,
+}
+
+impl<'a> Check<'a> {
+    /// `states` are recorded ones, by the step that begins from them.
+    pub(super) fn new(
+        (run, plan): (RunId, &'a RunPlan),
+        mut states: BTreeMap<u64, Digest>,
+        flags: String,
+    ) -> Self {
+        // An evaluation leaves the state as it is: either end tells of both.
+        let is_evaluation = |step: &u64| {
+            matches!(plan.step(*step).map(|step| step.kind), Some(StepKind::Evaluate { .. }))
+        };
+        for (step, digest) in states.clone() {
+            if is_evaluation(&step) {
+                states.entry(step + 1).or_insert(digest);
+            }
+            if step.checked_sub(1).as_ref().is_some_and(is_evaluation) {
+                states.entry(step - 1).or_insert(digest);
+            }
+        }
+        Self {
+            run,
+            plan,
+            states,
+            known: 0,
+            shards: 0,
+            differing: 0,
+            first: None,
+            same: Same::default(),
+            flags,
+        }
+    }
+
+    /// A replay begins at a step, from the recorded state.
+    pub(super) fn begin(&mut self, step: u64) {
+        self.known = step;
+        (self.shards, self.differing, self.first) = (0, 0, None);
+    }
+
+    /// Takes in a shard of a step.
+    pub(super) fn shard(&mut self, recorded: &ShardRow, found: Digest) {
+        self.shards += 1;
+        if recorded.digest != found {
+            self.differing += 1;
+            let recorded = recorded.clone();
+            self.first.get_or_insert(Difference { recorded, found });
+        }
+    }
+
+    /// All shards of a step are in: says what is wrong with them.
+    pub(super) fn shards_are_in(&mut self, step: u64) -> Result<(), String> {
+        let Some(Difference { recorded, found }) = self.first.take() else {
+            self.same.shards += std::mem::take(&mut self.shards);
+            self.same.steps += 1;
+            if self.known == step && self.is_evaluation(step) {
+                self.known = step + 1;
+            }
+            return Ok(());
+        };
+        let (run, replica, worker) = (self.run, recorded.replica, &recorded.worker);
+        let replay = format!(
+            "`coordinator replay {run}{} --step {step} --replica {replica}` runs that shard alone",
+            self.flags
+        );
+        let what = format!(
+            "{}, replica {replica}: worker {worker} gave {}, this cluster {found}",
+            self.name(step),
+            recorded.digest
+        );
+        if self.known == step {
+            return Err(format!(
+                "{what}; {replay}: on a host that gives the first, look for bad memory, another \
+                 build or a model that reads a clock, a thread count or the environment"
+            ));
+        }
+        let differing = match self.differing == self.shards {
+            true => "so do all shards of the step, as they do once a state is wrong".to_owned(),
+            false => format!("{} of {} differ", self.differing, plural(self.shards, "shard")),
+        };
+        Err(format!(
+            "{what} ({differing}). That is the fault of worker {worker}, or of a merge before it: \
+             that of {}. No state after the one that {} began from is recorded to tell which; \
+             `--checkpoint-every 1` of `run` and `serve` records more. {replay}",
+            self.since(step - 1),
+            self.name(self.known)
+        ))
+    }
+
+    /// Takes in the state after a step, whose shards are as recorded.
+    pub(super) fn state(&mut self, step: u64, found: Digest) -> Result<(), String> {
+        let Some(recorded) = self.states.get(&(step + 1)) else { return Ok(()) };
+        if self.known > step {
+            return Ok(());
+        }
+        if *recorded == found {
+            self.known = step + 1;
+            self.same.states += 1;
+            return Ok(());
+        }
+        Err(format!(
+            "the state after {} is not as recorded: expected {recorded}, found {found}. Every \
+             shard is, so a merge went wrong, that of {}: a worker sent other values than it \
+             said, or the coordinator did not add them up right. `coordinator show {}{} --shards` \
+             lists the workers; look for bad memory on their hosts and the coordinator's, and for \
+             another build",
+            self.name(step),
+            self.since(step),
+            self.run,
+            self.flags
+        ))
+    }
+
+    /// The replay has ended before this step.
+    pub(super) fn end(&mut self, step: u64) {
+        self.same.open += u64::from(self.known < step);
+    }
+
+    fn is_evaluation(&self, step: u64) -> bool {
+        matches!(self.plan.step(step).map(|step| step.kind), Some(StepKind::Evaluate { .. }))
+    }
+
+    /// The steps whose merges were not checked yet, up to this one.
+    fn since(&self, last: u64) -> String {
+        match self.known == last {
+            true => self.name(last),
+            false => format!("one from {} to {}", self.name(self.known), self.name(last)),
+        }
+    }
+
+    /// A step as people know it.
+    fn name(&self, step: u64) -> String {
+        match self.plan.step(step).map(|step| step.kind) {
+            Some(StepKind::Train { round, .. }) => format!("step {step} (round {})", round + 1),
+            Some(StepKind::Label { .. }) => format!("step {step} (a labelling)"),
+            Some(StepKind::Evaluate { .. }) => format!("step {step} (an evaluation)"),
+            None => format!("step {step}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::spec::RunSpec;
+
+    use super::*;
+
+    const DIGESTS: [&[u8]; 3] = [b"right", b"wrong", b"other"];
+
+    fn digest(which: usize) -> Digest {
+        Digest::of(DIGESTS[which])
+    }
+
+    /// Two rounds an epoch, an evaluation after each: steps 2, 5, 8, 11 evaluate.
+    fn plan() -> RunPlan {
+        let spec = RunSpec::from_toml(
+            "model = \"m\"\nreplicas = 2\nbatch_size = 5\nepochs = 4\n\
+             [dataset]\nsource = \"digits\"\n[evaluation]\nevery = 1\nshard_size = 5\n",
+        );
+        RunPlan::new(&spec.unwrap(), 20, 10).unwrap()
+    }
+
+    fn check<'a>(plan: &'a RunPlan, recorded: &[u64]) -> Check<'a> {
+        let states = recorded.iter().map(|step| (*step, digest(0))).collect();
+        Check::new((RunId(3), plan), states, " --runs /r".into())
+    }
+
+    fn row(replica: u32, which: usize) -> ShardRow {
+        let (worker, digest) = (format!("w{replica}"), digest(which));
+        ShardRow { replica, worker, attempt: 1, digest, compute_us: 1 }
+    }
+
+    /// A step whose two shards were recorded so.
+    fn step(check: &mut Check<'_>, step: u64, recorded: [usize; 2]) -> Result<(), String> {
+        check.shard(&row(0, recorded[0]), digest(0));
+        check.shard(&row(1, recorded[1]), digest(0));
+        check.shards_are_in(step)?;
+        if check.is_evaluation(step) { Ok(()) } else { check.state(step, digest(0)) }
+    }
+
+    #[test]
+    fn a_shard_that_began_from_the_recorded_state_tells_of_its_worker() {
+        let plan = plan();
+        // What begins from disk, what follows a recorded state, and an evaluation
+        // between.
+        for (recorded, begin, last) in [(&[][..], 3, 3), (&[4], 3, 4), (&[5], 4, 6), (&[6], 4, 6)] {
+            let mut check = check(&plan, recorded);
+            check.begin(begin);
+            (begin..last).for_each(|it| step(&mut check, it, [0, 0]).unwrap());
+            let error = step(&mut check, last, [0, 1]).unwrap_err();
+            let place =
+                format!("step {last} (round {}), replica 1: worker w1 gave", last - last / 3 + 1);
+            assert!(error.starts_with(&place), "{error}");
+            assert!(!error.contains("merge"), "{error}");
+            let replay = format!("`coordinator replay 3 --runs /r --step {last} --replica 1` runs");
+            assert!(error.contains(&replay), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_shard_after_a_state_that_nobody_recorded_accuses_no_one_alone() {
+        let plan = plan();
+        let mut check = check(&plan, &[4]);
+        check.begin(0);
+        (0..6).for_each(|it| step(&mut check, it, [0, 0]).unwrap());
+        let error = step(&mut check, 6, [1, 1]).unwrap_err();
+        for part in [
+            "step 6 (round 5), replica 0: worker w0 gave",
+            "(so do all shards of the step",
+            "the fault of worker w0, or of a merge before it: that of one from step 4 (round 4) \
+             to step 5 (an evaluation).",
+            "`--checkpoint-every 1`",
+            "`coordinator replay 3 --runs /r --step 6 --replica 0`",
+        ] {
+            assert!(error.contains(part), "{error:?} lacks {part:?}");
+        }
+        let mut check = super::tests::check(&plan, &[]);
+        check.begin(0);
+        step(&mut check, 0, [0, 0]).unwrap();
+        let error = step(&mut check, 1, [0, 1]).unwrap_err();
+        assert!(error.contains("(1 of 2 shards differ)"), "{error}");
+        assert!(error.contains("before it: that of step 0 (round 1)."), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_state_is_found_before_the_shards_that_began_from_it() {
+        let plan = plan();
+        let mut check = check(&plan, &[1, 4]);
+        check.begin(0);
+        step(&mut check, 0, [0, 0]).unwrap();
+        let error = check.state(1, digest(1));
+        assert_eq!(error, Ok(()), "of step 1 no state is recorded");
+        step(&mut check, 1, [0, 0]).unwrap();
+        step(&mut check, 2, [0, 0]).unwrap();
+        let error = check.state(3, digest(1)).unwrap_err();
+        assert!(error.starts_with("the state after step 3 (round 3) is not as"), "{error}");
+        let range = "that of one from step 1 (round 2) to step 3 (round 3): a worker sent";
+        assert!(error.contains(range), "{error}");
+        let mut check = super::tests::check(&plan, &[1, 4]);
+        check.begin(3);
+        let error = check.state(3, digest(1)).unwrap_err();
+        assert!(error.contains("went wrong, that of step 3 (round 3): a worker sent"), "{error}");
+    }
+
+    #[test]
+    fn an_evaluation_leaves_the_state_known() {
+        let plan = plan();
+        // The final state is that of the last round, before its evaluation.
+        let mut check = check(&plan, &[12]);
+        check.begin(10);
+        step(&mut check, 10, [0, 0]).unwrap();
+        check.end(11);
+        assert_eq!(check.same, Same { steps: 1, shards: 2, states: 1, open: 0 });
+        step(&mut check, 11, [0, 0]).unwrap();
+        check.end(12);
+        let sentence = "4 shards of 2 steps are as recorded, and 1 state";
+        assert_eq!(check.same.sentence(), sentence);
+        let mut check = super::tests::check(&plan, &[]);
+        check.begin(9);
+        step(&mut check, 9, [0, 0]).unwrap();
+        step(&mut check, 10, [0, 0]).unwrap();
+        check.end(11);
+        let sentence = check.same.sentence();
+        assert!(sentence.ends_with("the last state is not recorded, so its merge is not checked"));
+    }
+}
