@@ -124,7 +124,8 @@ fn a_history_is_read_when_no_coordinator_runs() {
 
     let said = text(runs, &["explain", "3"]);
     assert!(said.contains("75 % computing") && said.contains("Lost: two, "), "{said}");
-    assert!(said.contains("all that it logs: coordinator replay 3 --round 7 --replica 1\n"));
+    let replay = "all that it logs: coordinator replay 3 --round 7 --replica 1 --runs ";
+    assert!(said.contains(&format!("{replay}{}\n", runs.display())), "{said}");
 }
 
 /// `docs/CLI.md` promises these names.

@@ -33,7 +33,8 @@ pub(super) struct ExplainFlags {
 /// Says in sentences how a run went.
 pub(super) fn explain(flags: &ExplainFlags) -> Result<(), Failure> {
     let (reader, run) = flags.history.find(flags.run)?;
-    super::print(&sentences::explain(&account(&reader, run)?))
+    let account = Account { flag: flags.history.flag(), ..account(&reader, run)? };
+    super::print(&sentences::explain(&account))
 }
 
 fn account(reader: &LedgerReader, run: StoredRun) -> Result<Account, LedgerError> {

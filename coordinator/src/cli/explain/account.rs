@@ -17,6 +17,8 @@ pub(super) const KEPT_EVENTS: usize = 5;
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) run: StoredRun,
+    /// What other commands need to find it, behind its number.
+    pub(super) flag: String,
     /// Training rounds, and their times together, in ms.
     pub(super) rounds: u64,
     pub(super) compute_ms: f64,
@@ -71,6 +73,7 @@ impl Account {
     pub(super) fn new(run: StoredRun) -> Self {
         Self {
             run,
+            flag: String::new(),
             rounds: 0,
             compute_ms: 0.0,
             synchronisation_ms: 0.0,

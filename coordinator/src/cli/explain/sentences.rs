@@ -74,7 +74,9 @@ impl Story<'_> {
                 self.tell(format!("{name} failed {done}: {}", on_one_line(reason)));
                 if let Some(command) = replay_command(reason) {
                     self.tell(format!(
-                        "To see the shard fail again, alone and with all that it logs: {command}"
+                        "To see the shard fail again, alone and with all that it logs: \
+                         {command}{}",
+                        self.account.flag
                     ));
                 }
             }
@@ -224,8 +226,9 @@ impl Story<'_> {
         }
         if lost.count > KEPT_EVENTS as u64 {
             self.complain(format!(
-                "Workers were lost {} more times: `coordinator show {run} --events`.",
-                lost.count - KEPT_EVENTS as u64
+                "Workers were lost {} more times: `coordinator show {run}{} --events`.",
+                lost.count - KEPT_EVENTS as u64,
+                self.account.flag
             ));
         }
     }

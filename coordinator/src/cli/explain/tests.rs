@@ -213,6 +213,12 @@ fn a_run_that_failed() {
          --round 7 --replica 5",
         "The last error: two, 2000-02-29 00:00:05 UTC at step 17: replica 5: loss is NaN.",
     ]);
+    let mut elsewhere = case;
+    elsewhere.0.flag = " --runs /srv/runs".into();
+    elsewhere.says(&[
+        "To see the shard fail again, alone and with all that it logs: coordinator replay 3 \
+         --round 7 --replica 5 --runs /srv/runs",
+    ]);
     let case = Case::new().state(Some(RunState::Failed), Some("no worker is left"));
     case.says(&["Run 3 (mlp) failed after 7 of 120 rounds: no worker is left", "No round"]);
     case.never_says(&["To see", "Nothing held it up", "checkpoint"]);
