@@ -179,6 +179,21 @@ impl Engine {
         self.mark(Peer::Client(client));
     }
 
+    /// A client is gone. What is only done again is of use to nobody else.
+    pub(super) fn stop_following(&mut self, client: ClientId) {
+        let mut abandoned = Vec::new();
+        for run in self.runs.values_mut() {
+            let was_followed = run.followers.remove(&client);
+            if was_followed && run.is_replay && run.followers.is_empty() && !run.phase.is_over() {
+                abandoned.push(run.id);
+            }
+        }
+        for run in abandoned {
+            info!("run {run} is cancelled: nobody follows the replay any more");
+            self.tell(scheduler::Event::RunCancelled { run });
+        }
+    }
+
     fn cancel(&mut self, client: ClientId, run: RunId) {
         let Some(cancelled) = self.runs.get(&run) else {
             return self.reject_unknown(client, run);

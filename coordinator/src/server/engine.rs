@@ -331,9 +331,7 @@ impl Engine {
                 let loss = if cause == CLOSED_BY_PEER { Loss::Harmless } else { Loss::Lost };
                 log_closed(peer, "", &about.link.address, loss, cause);
                 self.drop_upload(about.upload);
-                for run in self.runs.values_mut() {
-                    run.followers.remove(&client);
-                }
+                self.stop_following(client);
             }
         }
     }
