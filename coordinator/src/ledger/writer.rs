@@ -34,6 +34,8 @@ pub struct Ledger {
     /// Which file that is, and which its log.
     file: Option<Identity>,
     log: Option<Identity>,
+    /// That another file begins, and why, until one is open.
+    notice: Option<String>,
     /// Longest wait for another process that holds the file.
     patience: Duration,
 }
@@ -59,6 +61,7 @@ impl Ledger {
             connection: None,
             file: None,
             log: None,
+            notice: None,
             patience: BUSY_TIMEOUT,
         }
     }
@@ -89,9 +92,8 @@ impl Ledger {
         let Some(connection) = &mut self.connection else { return Ok(()) };
         match write(&self.path, connection, records) {
             Err(LedgerError::Damaged { cause, .. }) => {
-                // Closed before it is renamed: SQLite knows its log by name.
-                self.connection = None;
-                let notice = self.replace(&cause)?;
+                self.put_aside(&cause)?;
+                let notice = self.connect()?.unwrap_or_default();
                 Err(LedgerError::Replaced { notice })
             }
             Err(error @ LedgerError::Sqlite { .. }) => {
@@ -103,63 +105,71 @@ impl Ledger {
     }
 
     /// Opens the file unless it is open; says whether a new one was begun, as
-    /// [`open`](Self::open) does. One that is open, and that somebody has removed
-    /// or replaced, is let go of: the one that is there now counts.
+    /// [`open`](Self::open) does. One that is open, or was, and that somebody has
+    /// removed or replaced, is let go of: the one that is there now counts.
     pub fn begin(&mut self) -> Result<Option<String>, LedgerError> {
-        if self.connection.is_none() {
-            return self.connect();
-        }
-        if self.file == identity(&self.path) {
+        let is_the_same = self.file == identity(&self.path);
+        if self.connection.is_some() && is_the_same {
             return Ok(None);
         }
+        if self.file.is_some() && !is_the_same {
+            self.let_go();
+        }
+        self.connect()
+    }
+
+    /// Leaves a file that was removed or moved, whole: what its log alone had is
+    /// written to it, and the log is removed, which would be taken for that of
+    /// the file that is there now.
+    fn let_go(&mut self) {
         let log = with_end(&self.path, LOG);
         let has_our_log = self.log.is_some() && self.log == identity(&log);
-        // Closed before another one is opened: SQLite knows its log by name.
-        self.connection = None;
+        if let Some(connection) = self.connection.take() {
+            // Nobody is waited for, and of a removed file it is in vain.
+            let _ = connection.busy_timeout(Duration::ZERO);
+            let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        }
         if has_our_log {
-            // A reader may have kept it from going, and it would be taken for that
-            // of the file that is there now. Where it went, nothing is to remove.
             let _ = fs::remove_file(&log);
             let _ = fs::remove_file(with_end(&self.path, LOG_INDEX));
         }
-        let notice = self.connect()?.unwrap_or_else(|| {
-            format!(
-                "{}: the history of runs was removed or replaced: what is recorded from now on is \
-                 in the file that is there now",
-                self.path.display()
-            )
-        });
-        Ok(Some(notice))
+        (self.file, self.log) = (None, None);
+        self.notice = Some(format!(
+            "{}: the history of runs was removed or replaced: what is recorded from now on is in \
+             the file that is there now",
+            self.path.display()
+        ));
     }
 
+    /// Opens the file that is there, or begins one. Gives what is to be said of
+    /// the one before it, which an attempt that failed has not said.
     fn connect(&mut self) -> Result<Option<String>, LedgerError> {
-        match connect(&self.path, self.patience) {
-            Ok(connection) => {
-                self.hold(connection);
-                Ok(None)
+        let connection = match connect(&self.path, self.patience) {
+            Err(LedgerError::Damaged { cause, .. }) => {
+                self.put_aside(&cause)?;
+                connect(&self.path, self.patience)?
             }
-            Err(LedgerError::Damaged { cause, .. }) => self.replace(&cause).map(Some),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn hold(&mut self, connection: Connection) {
+            connected => connected?,
+        };
         self.file = identity(&self.path);
         self.log = identity(&with_end(&self.path, LOG));
         self.connection = Some(connection);
+        Ok(self.notice.take())
     }
 
-    /// Puts the damaged file aside and begins a new one.
-    fn replace(&mut self, cause: &str) -> Result<String, LedgerError> {
+    /// Puts a damaged file aside.
+    fn put_aside(&mut self, cause: &str) -> Result<(), LedgerError> {
+        // Closed before it is renamed: SQLite knows its log by name.
+        self.connection = None;
         let kept = put_aside(&self.path)?;
-        let connection = connect(&self.path, self.patience)?;
-        self.hold(connection);
-        Ok(format!(
+        (self.file, self.log) = (None, None);
+        self.notice = Some(format!(
             "{}: the history of runs was damaged ({cause}): it is kept as {}, and a new one has \
              begun; the runs themselves are unharmed",
             self.path.display(),
             kept.display()
-        ))
+        ));
+        Ok(())
     }
 }
 

@@ -160,30 +160,27 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, inbox: &queue::Receiver<Job>) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.work(inbox))) {
+            // The engine may have gone before: then nobody asks.
+            let _ = self.events.blocking_send(Event::Panicked(panic));
+        }
+    }
+
+    fn work(&mut self, inbox: &queue::Receiver<Job>) {
         let mut records = Vec::new();
         let mut next = None;
         while let Some(job) = next.take().or_else(|| self.receive(inbox)) {
-            let turn = AssertUnwindSafe(|| {
-                let other = match job {
-                    Job::Record(record) => {
-                        records.push(*record);
-                        gather(inbox, &mut records)
-                    }
-                    other => Some(other),
-                };
-                if self.take_up(&mut records) {
-                    // The engine may have gone before: then nobody asks.
-                    let _ = self.events.blocking_send(Event::Recorded);
+            let other = match job {
+                Job::Record(record) => {
+                    records.push(*record);
+                    gather(inbox, &mut records)
                 }
-                other.and_then(|job| self.perform(job))
-            });
-            match catch_unwind(turn) {
-                Ok(job) => next = job,
-                Err(panic) => {
-                    let _ = self.events.blocking_send(Event::Panicked(panic));
-                    return;
-                }
+                other => Some(other),
+            };
+            if self.take_up(&mut records) {
+                let _ = self.events.blocking_send(Event::Recorded);
             }
+            next = other.and_then(|job| self.perform(job));
         }
         self.history.close();
     }

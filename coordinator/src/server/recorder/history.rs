@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use common::id::RunId;
+use common::wire::message::RunEvent;
 use tracing::{error, warn};
 
 use crate::ledger::{BUSY_TIMEOUT, Ledger, LedgerError, Record, RunRow};
@@ -14,9 +15,12 @@ use crate::ledger::{BUSY_TIMEOUT, Ledger, LedgerError, Record, RunRow};
 /// Most records that are written together.
 pub(super) const BATCH: usize = 1024;
 
-/// Most rows of records that wait for a history that cannot be written, about
-/// 100 bytes each; of more, the oldest records are lost.
-const KEPT_ROWS: usize = 1 << 18;
+/// Most bytes of records that wait for a history that cannot be written, about;
+/// of more, the oldest records are lost.
+const KEPT_BYTES: usize = 64 << 20;
+
+/// Bytes that a row is reckoned with, beside what it has of any length.
+const ROW_BYTES: usize = 256;
 
 /// Time from a write that failed to the next try. That one waits for nobody who
 /// holds the file: checkpoints are behind it.
@@ -177,8 +181,8 @@ fn said(notice: Result<Option<String>, LedgerError>) -> Result<bool, LedgerError
 #[derive(Debug, Default)]
 struct Backlog {
     records: VecDeque<Record>,
-    /// Rows that they make.
-    rows: usize,
+    /// Bytes that they take, about.
+    bytes: usize,
     /// Records that were lost since the history was last written.
     lost: u64,
 }
@@ -186,10 +190,10 @@ struct Backlog {
 impl Backlog {
     /// Has a record wait; gives those that are lost for it.
     fn push(&mut self, record: Record) -> Vec<Record> {
-        self.rows += rows(&record);
+        self.bytes += bytes(&record);
         self.records.push_back(record);
         let mut lost = Vec::new();
-        while self.rows > KEPT_ROWS && self.records.len() > 1 {
+        while self.bytes > KEPT_BYTES && self.records.len() > 1 {
             lost.extend(self.pop());
         }
         self.lost += lost.len() as u64;
@@ -198,7 +202,7 @@ impl Backlog {
 
     fn pop(&mut self) -> Option<Record> {
         let record = self.records.pop_front()?;
-        self.rows -= rows(&record);
+        self.bytes -= bytes(&record);
         Some(record)
     }
 
@@ -215,12 +219,22 @@ impl Backlog {
     }
 }
 
-/// Rows that a record makes.
-fn rows(record: &Record) -> usize {
-    match record {
-        Record::Step(row) => 1 + row.shards.len(),
-        _ => 1,
-    }
+/// Bytes that a record takes, about.
+fn bytes(record: &Record) -> usize {
+    let more = match record {
+        Record::Step(row) => {
+            let counts = match &row.event {
+                RunEvent::Evaluation { results, .. } => results.count_of_counts(),
+                _ => 0,
+            };
+            row.shards.len() * ROW_BYTES + counts * size_of::<u64>()
+        }
+        Record::Run(row) => row.spec.len(),
+        Record::Event(row) => row.detail.len(),
+        Record::Ended(row) => row.reason.as_ref().map_or(0, String::len),
+        Record::Rewind { .. } | Record::Checkpoint(_) => 0,
+    };
+    ROW_BYTES + more
 }
 
 #[cfg(test)]

@@ -1,4 +1,6 @@
 use common::digest::Digest;
+use common::results::Results;
+use common::spec::Split;
 use common::wire::message::RunEvent;
 
 use super::*;
@@ -96,10 +98,10 @@ fn a_long_wait_costs_the_oldest_records_and_no_run() {
     let other = hold(folder);
     let start = Instant::now();
     history.write([run(RunId(2))], start);
-    let shards = KEPT_ROWS as u32 / 2;
+    let shards = (KEPT_BYTES / ROW_BYTES / 2) as u32;
     history.write([step_of(1, shards), step_of(2, shards)], start);
     assert_eq!(history.backlog.lost, 2, "the second run, and the first step");
-    assert!(history.backlog.rows <= KEPT_ROWS);
+    assert!(history.backlog.bytes <= KEPT_BYTES);
     drop(other);
     history.write([ended()], start);
     assert_eq!(recorded(folder), (vec![0, 2], Some(RunState::Cancelled)));
@@ -107,6 +109,33 @@ fn a_long_wait_costs_the_oldest_records_and_no_run() {
     let runs: Vec<RunId> = known.runs().map(|run| run.unwrap().run).collect();
     assert_eq!(runs, [RUN, RunId(2)]);
     assert_eq!(history.backlog.lost, 0, "each is counted once");
+}
+
+#[test]
+fn a_confusion_matrix_is_reckoned_with_its_size() {
+    let Record::Step(mut row) = step(1) else { unreachable!() };
+    let counts = [("confusion".to_owned(), vec![0; 65_536])].into();
+    let results = Results { counts, ..Results::default() };
+    let (run, epochs, split, loss, accuracy) = (RUN, 1, Split::Test, None, None);
+    row.event = RunEvent::Evaluation { run, epochs, split, results, loss, accuracy };
+    assert!(bytes(&Record::Step(row)) > 65_536 * 8);
+}
+
+#[test]
+fn a_history_that_is_moved_keeps_all_it_had_and_another_one_begins_when_it_can() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (folder, elsewhere) = (scratch.path(), tempfile::tempdir().unwrap());
+    let mut history = begun(folder);
+    std::fs::rename(folder.join(FILE), elsewhere.path().join(FILE)).unwrap();
+    // What is there now cannot be opened, at first.
+    std::fs::create_dir(folder.join(FILE)).unwrap();
+    let start = Instant::now();
+    history.write([step(1)], start);
+    assert!(history.is_failing());
+    std::fs::remove_dir(folder.join(FILE)).unwrap();
+    history.write([step(2)], start + RETRY);
+    assert_eq!(recorded(folder), (vec![1, 2], None), "in a new file, which knows the run");
+    assert_eq!(recorded(elsewhere.path()), (vec![0], None), "nothing is lost of the old one");
 }
 
 #[test]
