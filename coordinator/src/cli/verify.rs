@@ -15,6 +15,7 @@ use clap::Args;
 use common::digest::Digest;
 use common::id::RunId;
 use common::model::Registry;
+use common::plan::StepKind;
 use common::run_settings::RunSettings;
 use common::settings::{LogFormat, start_logging};
 use common::wire::message::{Replay, RunEvent, ShardDone};
@@ -30,7 +31,7 @@ use super::progress::Progress;
 use super::runs::HistoryFlags;
 use super::signals::Signals;
 use crate::client::{Client, ClientError, Submission};
-use crate::ledger::{LedgerError, LedgerReader, ShardRow};
+use crate::ledger::{LedgerError, LedgerReader, RunState, ShardRow};
 use crate::rerun::Rerun;
 use crate::runs::RunsFolder;
 
@@ -92,10 +93,15 @@ fn share(text: &str) -> Result<f64, String> {
 pub(super) fn verify(registry: Registry, flags: VerifyFlags) -> Result<(), Failure> {
     start_logging(LogFormat::Text, &flags.cluster.log_level).map_err(Failure::bad_input)?;
     flags.cluster.check()?;
-    let (reader, _) = flags.history.find(flags.run)?;
+    let (reader, recorded) = flags.history.find(flags.run)?;
     let folder = RunsFolder::read(flags.history.folder()).map_err(Failure::bad_input)?;
     let rerun = Rerun::open(folder, &registry, RunId(flags.run)).map_err(Failure::bad_input)?;
-    let parts = parts(&rerun, &reader, &flags)?;
+    // A run that has ended well has done all its steps, whatever is recorded.
+    let end = match recorded.state {
+        Some(RunState::Finished) => rerun.plan().steps(),
+        _ => reader.last_steps(recorded.run, 1)?.last().map_or(0, |step| step.step + 1),
+    };
+    let parts = parts(&rerun, end, &flags)?;
     let states = states(&rerun, &reader)?;
     let check = Check::new((RunId(flags.run), rerun.plan()), states, flags.history.flag());
     let progress = Progress::new(false, flags.quiet);
@@ -139,14 +145,9 @@ fn states(rerun: &Rerun, reader: &LedgerReader) -> Result<BTreeMap<u64, Digest>,
     Ok(states)
 }
 
-/// The steps to do again.
-fn parts(
-    rerun: &Rerun,
-    reader: &LedgerReader,
-    flags: &VerifyFlags,
-) -> Result<Vec<Range<u64>>, Failure> {
+/// The steps to do again, of those before `end`.
+fn parts(rerun: &Rerun, end: u64, flags: &VerifyFlags) -> Result<Vec<Range<u64>>, Failure> {
     let run = RunId(flags.run);
-    let end = reader.last_steps(run, 1)?.last().map_or(0, |step| step.step + 1);
     if end == 0 {
         return Err(Failure::bad_input(format!("run {run} has no recorded steps yet")));
     }
@@ -160,25 +161,31 @@ fn parts(
         return Ok(std::iter::once(first..last + 1).collect());
     }
     match flags.sample {
-        Some(share) => sampled(rerun, reader, share),
+        Some(share) => sampled(rerun, end, share),
         None => Ok(std::iter::once(0..end).collect()),
     }
 }
 
 /// A share of the rounds, drawn anew each time, and said.
-fn sampled(rerun: &Rerun, reader: &LedgerReader, share: f64) -> Result<Vec<Range<u64>>, Failure> {
-    let trains = reader.steps(rerun.record().run).filter_map(|step| match step {
-        Ok(step) => Some(Ok((step.step, step.round?))),
-        Err(error) => Some(Err(error)),
-    });
-    let trains = trains.collect::<Result<Vec<(u64, u64)>, _>>()?;
+fn sampled(rerun: &Rerun, end: u64, share: f64) -> Result<Vec<Range<u64>>, Failure> {
+    let round = |step| match rerun.plan().step(step)?.kind {
+        StepKind::Train { round, .. } => Some((step, round + 1)),
+        StepKind::Label { .. } | StepKind::Evaluate { .. } => None,
+    };
+    let trains: Vec<(u64, u64)> = (0..end).filter_map(round).collect();
+    if trains.is_empty() {
+        let run = rerun.record().run;
+        let what = format!("run {run} has no rounds to draw from: leave --sample out");
+        return Err(Failure::bad_input(what));
+    }
     let bases = rerun.states().map_err(Failure::failed)?;
     let first_round = |base: &u64| trains.partition_point(|(step, _)| step < base);
     let bases: Vec<usize> = bases.keys().map(first_round).collect();
     let count = (share * trains.len() as f64).ceil() as usize;
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_nanos());
     let sample = draw(&bases, trains.len(), count, seed);
-    super::print(&sample.sentence(&trains))?;
+    // Whoever reads no more still learns by the exit code.
+    let _ = super::print(&sample.sentence(&trains));
     let steps = |stretch: &Range<usize>| trains[stretch.start].0..trains[stretch.end - 1].0 + 1;
     Ok(sample.stretches.iter().map(steps).collect())
 }
@@ -279,7 +286,7 @@ impl Comparison<'_> {
                 | RunEvent::Evaluation { .. }) => {
                     self.check.shards_are_in(at).map_err(Failure::failed)?;
                     if matches!(event, RunEvent::Round { .. }) {
-                        self.progress.show(&event)?;
+                        self.show(&event);
                     }
                 }
                 RunEvent::Finished { .. } => {
@@ -297,10 +304,22 @@ impl Comparison<'_> {
         }
     }
 
+    /// Shows a round, as long as somebody reads that.
+    fn show(&mut self, event: &RunEvent) {
+        if self.progress.show(event).is_err() {
+            self.progress = Progress::new(false, true);
+        }
+    }
+
+    /// Compares shards with what is recorded of their step, if anything is: the
+    /// history may have a gap.
     fn take_shards(&mut self, step: u64, first: u32, found: &[ShardDone]) -> Result<(), Failure> {
         let recorded = self.reader.shards(self.rerun.record().run, step..step + 1);
         let recorded = recorded.map(|stored| stored.map(|it| (it.shard.replica, it.shard)));
         let recorded = recorded.collect::<Result<BTreeMap<u32, ShardRow>, LedgerError>>()?;
+        if recorded.is_empty() {
+            return Ok(());
+        }
         for (replica, found) in (first..).zip(found) {
             let Some(recorded) = recorded.get(&replica) else {
                 let what = format!("step {step}, replica {replica}, is not recorded");

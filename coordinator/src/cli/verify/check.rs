@@ -41,6 +41,8 @@ pub(super) struct Same {
     pub(super) steps: u64,
     pub(super) shards: u64,
     pub(super) states: u64,
+    /// Steps of which no shard is recorded.
+    pub(super) gaps: u64,
     /// Replays that ended in a state that is not recorded.
     pub(super) open: u64,
 }
@@ -56,8 +58,12 @@ impl Same {
                  not checked"
             ),
         };
+        let gaps = match self.gaps {
+            0 => String::new(),
+            gaps => format!("; of {} more no shard is recorded", plural(gaps, "step")),
+        };
         format!(
-            "{} of {} are as recorded, and {}{open}",
+            "{} of {} are as recorded, and {}{gaps}{open}",
             plural(self.shards, "shard"),
             plural(self.steps, "step"),
             plural(self.states, "state")
@@ -123,8 +129,12 @@ impl<'a> Check<'a> {
     /// All shards of a step are in: says what is wrong with them.
     pub(super) fn shards_are_in(&mut self, step: u64) -> Result<(), String> {
         let Some(Difference { recorded, found }) = self.first.take() else {
-            self.same.shards += std::mem::take(&mut self.shards);
-            self.same.steps += 1;
+            let shards = std::mem::take(&mut self.shards);
+            self.same.shards += shards;
+            match shards {
+                0 => self.same.gaps += 1,
+                _ => self.same.steps += 1,
+            }
             if self.known == step && self.is_evaluation(step) {
                 self.known = step + 1;
             }
@@ -315,6 +325,21 @@ mod tests {
     }
 
     #[test]
+    fn a_gap_is_told_and_the_state_after_it_compared() {
+        let plan = plan();
+        let mut check = check(&plan, &[5]);
+        check.begin(3);
+        // Nothing is recorded of step 3.
+        check.shards_are_in(3).unwrap();
+        check.state(3, digest(0)).unwrap();
+        step(&mut check, 4, [0, 0]).unwrap();
+        check.end(5);
+        let sentence = "2 shards of 1 step are as recorded, and 1 state; of 1 step more no shard \
+                        is recorded";
+        assert_eq!(check.same.sentence(), sentence);
+    }
+
+    #[test]
     fn an_evaluation_leaves_the_state_known() {
         let plan = plan();
         // The final state is that of the last round, before its evaluation.
@@ -322,7 +347,7 @@ mod tests {
         check.begin(10);
         step(&mut check, 10, [0, 0]).unwrap();
         check.end(11);
-        assert_eq!(check.same, Same { steps: 1, shards: 2, states: 1, open: 0 });
+        assert_eq!(check.same, Same { steps: 1, shards: 2, states: 1, ..Same::default() });
         step(&mut check, 11, [0, 0]).unwrap();
         check.end(12);
         let sentence = "4 shards of 2 steps are as recorded, and 1 state";
