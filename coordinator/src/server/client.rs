@@ -183,7 +183,7 @@ impl Engine {
     pub(super) fn stop_following(&mut self, client: ClientId) {
         let mut abandoned = Vec::new();
         for run in self.runs.values_mut() {
-            let was_followed = run.followers.remove(&client);
+            let was_followed = run.followers.remove(&client) || run.submitter == Some(client);
             if was_followed && run.is_replay && run.followers.is_empty() && !run.phase.is_over() {
                 abandoned.push(run.id);
             }
@@ -286,9 +286,8 @@ fn final_state(
     run: RunId,
 ) -> Result<Option<(String, NetworkState, Digest)>, RunsError> {
     let submission = folder.submission(run)?;
-    let Some(digest) = folder.outcome(run)?.and_then(|outcome| outcome.digest) else {
-        return Ok(None);
-    };
+    let outcome = folder.outcome(run)?.filter(|outcome| outcome.unsaved.is_none());
+    let Some(digest) = outcome.and_then(|outcome| outcome.digest) else { return Ok(None) };
     let Restart { checkpoint, damaged } = folder.restart(&submission, u64::MAX)?;
     match checkpoint.filter(|found| found.record.digest == digest) {
         Some(found) => Ok(Some((submission.spec, found.state, digest))),

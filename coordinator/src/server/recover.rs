@@ -173,6 +173,7 @@ fn remembered(record: &SubmissionRecord, phase: Phase) -> Run {
         settings: record.settings.clone(),
         restart: None,
         is_replay: false,
+        submitter: None,
         is_told_of: false,
         is_rereading: false,
         submission: None,

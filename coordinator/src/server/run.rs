@@ -87,6 +87,8 @@ pub(super) struct Run {
     /// From where it goes on, if it does not start anew.
     pub(super) restart: Option<Restart>,
     pub(super) is_replay: bool,
+    /// Who submitted it to this coordinator.
+    pub(super) submitter: Option<ClientId>,
     /// Whether its followers know that it has started.
     pub(super) is_told_of: bool,
     /// Whether it is being read from the runs folder, to be taken up again.

@@ -289,7 +289,9 @@ impl Engine {
         let Upload::Open(open) = std::mem::replace(&mut about.upload, Upload::None) else { return };
         let run = self.next_run();
         match self.run_of(run, *open) {
-            Ok(run) => self.keep_submission(client, run, None),
+            Ok(run) => {
+                self.keep_submission(client, Run { submitter: Some(client), ..run }, None);
+            }
             Err((open, error)) => {
                 self.drop_upload(Upload::Open(open));
                 self.reject_upload(client, &error);
@@ -329,6 +331,7 @@ impl Engine {
             settings: open.settings,
             restart: open.replay.map(|replay| Restart { step: replay.first, ..Restart::default() }),
             is_replay: submission.is_replay,
+            submitter: None,
             is_told_of: false,
             is_rereading: false,
             model_name: submission.model_name.clone(),
