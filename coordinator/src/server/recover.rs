@@ -70,8 +70,8 @@ pub(super) enum RecoverError {
     Model(String),
 }
 
-/// All runs of a folder that are remembered, in order, and their history. What is wrong with one
-/// keeps none of the others from going on.
+/// All runs of a folder that are remembered, in order, and their history. What is
+/// wrong with one keeps none of the others from going on.
 pub(super) fn recover(folder: &RunsFolder, registry: &Registry) -> (Vec<Recovered>, History) {
     if let Err(error) = folder.clean() {
         warn!("the runs folder is not tidied: {error}");
