@@ -131,8 +131,8 @@ proptest! {
     }
 }
 
-#[test]
-fn a_piece_that_nobody_asked_for_is_out_of_turn() {
+/// A merge of one part, which worker 10 holds; it pulls a piece at a time.
+fn merge_of_one_part() -> StepMerge {
     let base = Arc::new(state(|_| 0.0));
     let layout = base.layout();
     let cut = Arc::new(Cut { segments: layout.merge_segments(), layout });
@@ -140,6 +140,12 @@ fn a_piece_that_nobody_asked_for_is_out_of_turn() {
     let next = next_state(&base, None);
     let mut merge = StepMerge::new(step, REPLICAS, cut, base, next, 1);
     merge.resume(parts(&[(3, 0)], 10));
+    merge
+}
+
+#[test]
+fn a_piece_that_nobody_asked_for_is_out_of_turn() {
+    let mut merge = merge_of_one_part();
     let now = Instant::now();
     let fetch = merge.next_fetch(now).unwrap();
     assert_eq!(merge.next_fetch(now), None, "the window is full");
@@ -217,13 +223,7 @@ fn any_byte_of_a_finished_block_that_changed_is_noticed() {
 
 #[test]
 fn a_pulled_piece_that_changed_is_not_merged() {
-    let base = Arc::new(state(|_| 0.0));
-    let layout = base.layout();
-    let cut = Arc::new(Cut { segments: layout.merge_segments(), layout: layout.clone() });
-    let step = StepId { run: RunId(1), index: 0 };
-    let next = next_state(&base, None);
-    let mut merge = StepMerge::new(step, REPLICAS, cut, base, next, 1);
-    merge.resume(parts(&[(3, 0)], 10));
+    let (mut merge, layout) = (merge_of_one_part(), state(|_| 0.0).layout());
     let now = Instant::now();
     let fetch = merge.next_fetch(now).unwrap();
     let mut bytes = block_partial(fetch.piece.block).segment(&layout, &layout.merge_segments()[0]);
