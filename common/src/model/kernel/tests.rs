@@ -1,6 +1,6 @@
 //! Every path against the plain triple loop, bit for bit.
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, s};
 use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -42,6 +42,11 @@ fn check(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>) {
         assert_eq!(bits(&out), bits(&expected), "{shape}");
         kernel.multiply_add(a, b, out.view_mut());
         assert_eq!(bits(&out), bits(&again), "{shape}, added");
+        // The first rows of a longer array, as of a batch that is not full.
+        let mut longer = Array2::from_elem((a.nrows() + 2, b.ncols()), f32::NAN);
+        kernel.multiply(a, b, longer.slice_mut(s![..a.nrows(), ..]));
+        assert_eq!(bits(&longer.slice(s![..a.nrows(), ..]).to_owned()), bits(&expected), "{shape}");
+        assert!(longer.slice(s![a.nrows().., ..]).iter().all(|value| value.is_nan()), "{shape}");
     }
 }
 
@@ -64,6 +69,17 @@ proptest! {
         seed: u64,
     ) {
         check_layer(rows, inputs, outputs, seed);
+    }
+}
+
+#[test]
+fn all_small_layers_have_the_bits_of_the_plain_loop() {
+    for rows in 0..8 {
+        for inputs in 0..6 {
+            for outputs in 0..6 {
+                check_layer(rows, inputs, outputs, 3);
+            }
+        }
     }
 }
 

@@ -74,6 +74,36 @@ fn wrong_parameters_are_named() {
 }
 
 #[test]
+fn networks_of_all_small_shapes_train_and_evaluate() {
+    for (features, hidden, classes) in (1..4)
+        .flat_map(|features| ["", "1", "2", "1, 1", "3, 1, 2"].map(|hidden| (features, hidden)))
+        .flat_map(|(features, hidden)| (1..4).map(move |classes| (features, hidden, classes)))
+    {
+        let shape = DataShape { features, classes };
+        let case = format!("{features} features, hidden [{hidden}], {classes} classes");
+        let parameters = format!("hidden = [{hidden}]").parse().unwrap();
+        let model = Registry::standard().build("mlp", &parameters, shape, 1).expect(&case);
+        let mut replica = begin(&*model, &model.initial_state().expect(&case));
+        for count in 1..4 {
+            let examples = Examples {
+                features: Array2::from_shape_fn((count, features), |(row, column)| {
+                    (row + column) as f32 / 4.0
+                }),
+                labels: (0..count).map(|row| (row % classes) as u32).collect(),
+                places: (0..count as u64).collect(),
+            };
+            for results in [
+                replica.process_batch(&examples.batch()).expect(&case),
+                replica.evaluate_batch(&examples.batch()).expect(&case),
+            ] {
+                assert_eq!(results.examples, count as u64, "{case}");
+                assert!(results.sums[LOSS].is_finite(), "{case}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_state_has_the_tensors_that_are_documented() {
     let names = |name, parameters| {
         let state = build(name, parameters).unwrap().initial_state().unwrap();
