@@ -220,6 +220,17 @@ impl RunPlan {
         self.rounds
     }
 
+    /// Training rounds that are behind the state from which a step begins; all
+    /// of them past the end.
+    pub fn rounds_before(&self, index: u64) -> u64 {
+        if index >= self.steps() {
+            return self.rounds;
+        }
+        let cycle = self.every + self.passes();
+        let (before, place) = (index / cycle * self.every, index % cycle);
+        (before + place.min(self.every)).min(self.rounds)
+    }
+
     /// The step at a place; `None` past the end.
     pub fn step(&self, index: u64) -> Option<Step> {
         if index >= self.steps() {

@@ -129,6 +129,7 @@ impl Rerun {
     /// Reads all that there is of a run.
     pub fn open(folder: RunsFolder, registry: &Registry, run: RunId) -> Result<Self, RerunError> {
         let record = folder.submission(run)?;
+        record.check_numeric_profile()?;
         let spec = RunSpec::from_toml(&record.spec)?;
         let (train, test) = (&record.train, &record.test);
         let plan = RunPlan::new(&spec, train.examples, test.examples)?;
@@ -200,7 +201,7 @@ impl Rerun {
         let rounds = self.folder.checkpoints(run)?;
         let records = rounds.iter().map(|it| self.folder.checkpoint_record(&self.record, *it));
         let states = records.flatten().map(|record| (record.step, record.digest));
-        let ended = self.folder.outcome(run)?.and_then(|outcome| outcome.digest);
+        let ended = self.folder.outcome(&self.record)?.and_then(|outcome| outcome.digest);
         Ok(ended.map(|digest| (self.plan.steps(), digest)).into_iter().chain(states).collect())
     }
 

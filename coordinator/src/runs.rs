@@ -20,6 +20,7 @@
 //! |---|---|
 //! | `files` | the few things that are done to files, so that tests can make each fail |
 //! | `records` | what the JSON files say |
+//! | `sealed` | a record with the digest over itself |
 //! | `checkpoint` | writing, finding and reading checkpoints |
 //! | `data` | chunks of examples |
 
@@ -27,6 +28,7 @@ mod checkpoint;
 mod data;
 mod files;
 mod records;
+mod sealed;
 
 #[cfg(test)]
 mod tests;
@@ -40,14 +42,17 @@ use std::sync::Arc;
 
 use common::digest::Digest;
 use common::id::RunId;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 pub use checkpoint::{Found, Restart};
 pub use files::{Files, OsFiles, WriteFile};
 pub use records::{
-    CheckpointRecord, FORMAT, Outcome, OutcomeState, Progress, SubmissionRecord, dataset_digest,
+    CheckpointRecord, Outcome, OutcomeState, Progress, SubmissionRecord, dataset_digest,
 };
+pub use sealed::FORMAT;
+use sealed::Record;
+
+/// How the names of records end.
+const RECORD: &str = ".json";
 
 /// Longest JSON file that is read, in bytes: two manifests of as many chunks
 /// as there may be, and a spec.
@@ -104,6 +109,58 @@ pub enum RunsError {
         /// What was found.
         found: String,
     },
+    /// A record is not the one that was written.
+    #[error(
+        "{path}: expected a whole record of a run's {expected}, found {found}: the file is damaged; \
+         check the disk"
+    )]
+    DamagedRecord {
+        /// The file.
+        path: String,
+        /// The kind of record.
+        expected: &'static str,
+        /// What is there.
+        found: String,
+    },
+    /// A record of another version of Samebit.
+    #[error(
+        "{path}: expected a record of format {FORMAT}, found format {found}: another version of \
+         Samebit wrote it; use that version, or submit the run again"
+    )]
+    Format {
+        /// The file.
+        path: String,
+        /// The version found.
+        found: u32,
+    },
+    /// A run of this number is there already.
+    #[error("{path}: expected no run of this number, found a folder; nothing in it was changed")]
+    Exists {
+        /// The folder.
+        path: String,
+    },
+    /// Checkpoints of one folder are of several runs.
+    #[error(
+        "{path}: expected checkpoints of one run, found those of several: move the files of the \
+         others out of the folder"
+    )]
+    SeveralRuns {
+        /// The run's folder.
+        path: String,
+    },
+    /// A run of other numerics.
+    #[error(
+        "run {run} has the bits of numeric profile {expected:?}, and this version of Samebit has \
+         {found:?}: go on with a version of that profile, or submit the run again"
+    )]
+    NumericProfile {
+        /// The run.
+        run: RunId,
+        /// The run's.
+        expected: String,
+        /// This build's.
+        found: &'static str,
+    },
     /// A run that is not there.
     #[error(
         "run {run} is not in the runs folder {folder}: `coordinator runs` lists those that are"
@@ -135,6 +192,22 @@ pub enum RunsError {
 impl RunsError {
     fn io(path: &Path, error: io::Error) -> Self {
         Self::Io { path: path.display().to_string(), error }
+    }
+
+    /// Whether a file is gone or does not hold what was written, where another one
+    /// may serve: not if it cannot be read, or is of another version.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Io { error, .. } => error.kind() == io::ErrorKind::NotFound,
+            Self::Locked { .. } | Self::Exists { .. } | Self::Format { .. } => false,
+            Self::SeveralRuns { .. } | Self::NumericProfile { .. } => false,
+            Self::MissingChunk { .. }
+            | Self::Content { .. }
+            | Self::DamagedRecord { .. }
+            | Self::Unknown { .. }
+            | Self::Damaged { .. }
+            | Self::State(_) => true,
+        }
     }
 
     fn content(path: &Path, expected: impl ToString, found: impl ToString) -> Self {
@@ -188,13 +261,26 @@ impl RunsFolder {
         &self.path
     }
 
-    /// The runs that are there, in order.
-    pub fn runs(&self) -> Result<Vec<RunId>, RunsError> {
+    /// The numbers that are taken, in order: of all folders of runs, whatever is
+    /// in them.
+    pub fn numbers(&self) -> Result<Vec<RunId>, RunsError> {
         let names = names(&self.path)?;
         let mut runs: Vec<RunId> =
             names.iter().filter_map(|name| name.parse().ok().map(RunId)).collect();
-        runs.retain(|run| self.submission_path(*run).is_file());
         runs.sort_unstable();
+        Ok(runs)
+    }
+
+    /// The runs that are there, in order: those with any record, damaged ones
+    /// included. A folder without one is of a submission that was never accepted.
+    pub fn runs(&self) -> Result<Vec<RunId>, RunsError> {
+        let mut runs = Vec::new();
+        for run in self.numbers()? {
+            let names = names(&self.run_path(run))?;
+            if names.iter().any(|name| name.ends_with(RECORD)) {
+                runs.push(run);
+            }
+        }
         Ok(runs)
     }
 
@@ -210,15 +296,20 @@ impl RunsFolder {
         self.run_path(run).join("outcome.json")
     }
 
-    /// Makes a submitted run durable; `start` is the state that it starts
-    /// from, where a client sent one.
+    /// Makes a submitted run durable, in a folder of its own; `start` is the state
+    /// that it starts from, where a client sent one.
     pub fn write_submission(
         &self,
         submission: &SubmissionRecord,
         start: Option<&common::state::NetworkState>,
     ) -> Result<(), RunsError> {
         let folder = self.run_path(submission.run);
-        self.files.create_folder(&folder).map_err(|error| RunsError::io(&folder, error))?;
+        self.files.create_folder(&folder).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                RunsError::Exists { path: folder.display().to_string() }
+            }
+            _ => RunsError::io(&folder, error),
+        })?;
         self.files.sync_folder(&self.path).map_err(|error| RunsError::io(&self.path, error))?;
         if let Some(state) = start {
             let path = self.start_path(submission.run);
@@ -227,6 +318,31 @@ impl RunsFolder {
             })?;
         }
         self.write_record(&self.submission_path(submission.run), submission)
+    }
+
+    /// Makes durable what has changed of a run that is there.
+    pub fn update_submission(&self, submission: &SubmissionRecord) -> Result<(), RunsError> {
+        self.write_record(&self.submission_path(submission.run), submission)
+    }
+
+    /// A run as it was submitted, by its checkpoints where `run.json` is gone or
+    /// damaged: it is written anew then, and what was wrong is given beside it.
+    pub fn restore_submission(
+        &self,
+        run: RunId,
+    ) -> Result<(SubmissionRecord, Option<RunsError>), RunsError> {
+        let error = match self.submission(run) {
+            Ok(submission) => return Ok((submission, None)),
+            Err(error) if error.is_damage() => error,
+            Err(error) => return Err(error),
+        };
+        match self.submission_by_checkpoints(run)? {
+            Some(submission) => {
+                self.update_submission(&submission)?;
+                Ok((submission, Some(error)))
+            }
+            None => Err(error),
+        }
     }
 
     /// A run as it was submitted.
@@ -248,12 +364,21 @@ impl RunsFolder {
     }
 
     /// How a run ended; nothing if it has not.
-    pub fn outcome(&self, run: RunId) -> Result<Option<Outcome>, RunsError> {
-        let path = self.outcome_path(run);
-        if !path.exists() {
-            return Ok(None);
+    pub fn outcome(&self, submission: &SubmissionRecord) -> Result<Option<Outcome>, RunsError> {
+        let path = self.outcome_path(submission.run);
+        let outcome: Outcome = match self.read_record(&path) {
+            Err(RunsError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
+            read => read?,
+        };
+        let expected = (submission.run, submission.identity);
+        if (outcome.run, outcome.identity) != expected {
+            let found = format!("that of run {}, {}", outcome.run, outcome.identity);
+            let expected = format!("the end of run {}, {}", submission.run, submission.identity);
+            return Err(RunsError::content(&path, expected, found));
         }
-        self.read_record(&path).map(Some)
+        Ok(Some(outcome))
     }
 
     /// Forgets how a run ended: it goes on.
@@ -265,16 +390,14 @@ impl RunsFolder {
         self.run_path(run).join("start.safetensors")
     }
 
-    fn write_record(&self, path: &Path, record: &impl Serialize) -> Result<(), RunsError> {
-        let text = serde_json::to_vec_pretty(record)
-            .map_err(|error| RunsError::io(path, io::Error::other(error)))?;
+    fn write_record(&self, path: &Path, record: &impl Record) -> Result<(), RunsError> {
+        let text =
+            sealed::seal(record).map_err(|error| RunsError::io(path, io::Error::other(error)))?;
         self.write(path, &mut |file| file.write_all(&text))
     }
 
-    fn read_record<T: DeserializeOwned>(&self, path: &Path) -> Result<T, RunsError> {
-        let text = read_bounded(path, RECORD_BYTES)?;
-        serde_json::from_slice(&text)
-            .map_err(|error| RunsError::content(path, "a record of this version", error))
+    fn read_record<T: Record>(&self, path: &Path) -> Result<T, RunsError> {
+        sealed::open(path, &read_bounded(path, RECORD_BYTES)?)
     }
 
     /// Writes a file so that under its own name it is whole, whatever happens.
@@ -297,25 +420,29 @@ impl RunsFolder {
     }
 
     /// Removes what a coordinator left half written as it died, and chunks
-    /// that no run refers to. What cannot be removed stays.
+    /// that no run refers to. Where anything cannot be read, nothing is removed:
+    /// nobody knows what a run needs that cannot be read.
     pub fn clean(&self) -> Result<(), RunsError> {
         let mut referred = BTreeSet::new();
-        for run in self.runs()? {
+        let mut unfinished = Vec::new();
+        for run in self.numbers()? {
             let folder = self.run_path(run);
-            for name in names(&folder)?.iter().filter(|name| files::is_temporary(name)) {
-                self.remove(&folder.join(name))?;
+            let names = names(&folder)?;
+            let temporary = names.iter().filter(|name| files::is_temporary(name));
+            unfinished.extend(temporary.map(|name| folder.join(name)));
+            if !names.iter().any(|name| name.ends_with(RECORD)) {
+                continue;
             }
-            // Of a run that cannot be read, nobody knows what it needs.
             let submission = self.submission(run)?;
             for manifest in [&submission.train, &submission.test] {
                 referred.extend(manifest.chunks.iter().map(ToString::to_string));
             }
         }
         let folder = self.path.join(data::FOLDER);
-        for name in names(&folder)?.iter().filter(|name| !referred.contains(*name)) {
-            self.remove(&folder.join(name))?;
-        }
-        Ok(())
+        let chunks = names(&folder)?;
+        let unneeded = chunks.iter().filter(|name| !referred.contains(*name));
+        unfinished.extend(unneeded.map(|name| folder.join(name)));
+        unfinished.iter().try_for_each(|path| self.remove(path))
     }
 }
 
@@ -331,12 +458,17 @@ fn make_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Names of a folder's entries that are text.
+/// Names of a folder's entries that are text: ours are. All of them, or an error.
 fn names(folder: &Path) -> Result<Vec<String>, RunsError> {
-    let entries = fs::read_dir(folder).map_err(|error| RunsError::io(folder, error))?;
-    let names =
-        entries.take(ENTRIES).filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    Ok(names.collect())
+    let error = |error| RunsError::io(folder, error);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(error)? {
+        if names.len() == ENTRIES {
+            return Err(RunsError::content(folder, format!("at most {ENTRIES} entries"), "more"));
+        }
+        names.extend(entry.map_err(error)?.file_name().into_string());
+    }
+    Ok(names)
 }
 
 /// A file's bytes, unless they are too many.

@@ -16,6 +16,11 @@ fn spec(replicas: u32, batch_size: u32, update_interval: u32) -> RunSpec {
 /// Rounds, labellings and evaluations in a line: `round@epoch+first`,
 /// `Lepochs` and `Eepochs`.
 fn outline(plan: &RunPlan) -> String {
+    let is_round = |index: &u64| matches!(plan.step(*index).unwrap().kind, StepKind::Train { .. });
+    for index in 0..plan.steps() + 3 {
+        let before = (0..index.min(plan.steps())).filter(is_round).count();
+        assert_eq!(plan.rounds_before(index), before as u64, "step {index}");
+    }
     let steps = (0..plan.steps()).map(|index| match plan.step(index).unwrap().kind {
         StepKind::Train { round, epoch, first } => format!("{round}@{epoch}+{first}"),
         StepKind::Label { epochs } => format!("L{epochs}"),

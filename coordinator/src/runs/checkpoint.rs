@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use common::id::RunId;
+use common::plan::RunPlan;
+use common::spec::{RunSpec, SpecError};
 use common::state::{NetworkState, StateError};
 
-use super::{CheckpointRecord, RunsError, RunsFolder, SubmissionRecord, names};
+use super::{CheckpointRecord, RunsError, RunsFolder, SubmissionRecord, dataset_digest, names};
 
 /// A checkpoint that is whole.
 #[derive(Debug)]
@@ -51,6 +53,29 @@ impl Restart {
     }
 }
 
+/// What two records of a run that should be the same differ in; nothing where
+/// they may stand beside each other.
+fn difference(expected: &SubmissionRecord, found: &SubmissionRecord) -> Option<&'static str> {
+    let data = |record: &SubmissionRecord| dataset_digest(&record.train, &record.test);
+    let differences = [
+        ("number", expected.run != found.run),
+        ("identity", expected.identity != found.identity),
+        ("spec", expected.spec != found.spec),
+        ("data", data(expected) != data(found)),
+        ("initial state", expected.initial != found.initial),
+        ("numeric profile", expected.numeric_profile != found.numeric_profile),
+        ("submission", !expected.is_same_run(found)),
+    ];
+    differences.into_iter().find_map(|(what, differs)| differs.then_some(what))
+}
+
+/// Training rounds of a run that are behind the state from which a step begins.
+fn rounds_before(submission: &SubmissionRecord, step: u64) -> Result<u64, SpecError> {
+    let spec = RunSpec::from_toml(&submission.spec)?;
+    let plan = RunPlan::new(&spec, submission.train.examples, submission.test.examples)?;
+    Ok(plan.rounds_before(step))
+}
+
 impl RunsFolder {
     fn state_path(&self, run: RunId, round: u64) -> PathBuf {
         self.run_path(run).join(format!("round-{round}.safetensors"))
@@ -66,11 +91,12 @@ impl RunsFolder {
         record: &CheckpointRecord,
         state: &NetworkState,
     ) -> Result<(), RunsError> {
-        let metadata = [("samebit.spec".to_owned(), record.spec.clone())].into();
-        let manifest = self.manifest_path(record.run, record.round);
+        let run = record.submission.run;
+        let metadata = [("samebit.spec".to_owned(), record.submission.spec.clone())].into();
+        let manifest = self.manifest_path(run, record.round);
         // One of this round may be there from before the run went back.
         self.remove(&manifest)?;
-        self.write(&self.state_path(record.run, record.round), &mut |file| {
+        self.write(&self.state_path(run, record.round), &mut |file| {
             state.write_to(file, record.digest, &metadata)
         })?;
         self.write_record(&manifest, record)
@@ -98,23 +124,50 @@ impl RunsFolder {
         Ok(Found { record, state })
     }
 
-    /// A checkpoint's manifest, checked.
+    /// A checkpoint's manifest, checked: it must be of this run, with the same
+    /// spec, data, initial state and numeric profile, and of a place in its plan.
     pub fn checkpoint_record(
         &self,
         submission: &SubmissionRecord,
         round: u64,
     ) -> Result<CheckpointRecord, RunsError> {
-        let run = submission.run;
-        let path = self.manifest_path(run, round);
+        let path = self.manifest_path(submission.run, round);
         let record: CheckpointRecord = self.read_record(&path)?;
-        if (record.run, record.round) != (run, round) {
-            let found = format!("round {} of run {}", record.round, record.run);
-            return Err(RunsError::content(&path, format!("round {round} of run {run}"), found));
+        if let Some(what) = difference(submission, &record.submission) {
+            return Err(RunsError::content(&path, format!("the {what} of run.json"), "another"));
         }
-        if record.spec != submission.spec {
-            return Err(RunsError::content(&path, "the spec of run.json", "another one"));
+        let rounds = rounds_before(submission, record.step)
+            .map_err(|error| RunsError::content(&path, "a run with a plan", error))?;
+        if (record.round, rounds) != (round, round) {
+            let expected = format!("a step after round {round}");
+            let found = format!("round {} and step {}", record.round, record.step);
+            return Err(RunsError::content(&path, expected, found));
         }
         Ok(record)
+    }
+
+    /// A run as it was submitted, by its last checkpoint; nothing where there is
+    /// none that is whole.
+    pub(super) fn submission_by_checkpoints(
+        &self,
+        run: RunId,
+    ) -> Result<Option<SubmissionRecord>, RunsError> {
+        let mut last: Option<SubmissionRecord> = None;
+        for round in self.checkpoints(run)? {
+            let path = self.manifest_path(run, round);
+            let submission = match self.read_record::<CheckpointRecord>(&path) {
+                Ok(record) => record.submission,
+                Err(error) if error.is_damage() => continue,
+                Err(error) => return Err(error),
+            };
+            let agrees = last.is_none_or(|last| last.is_same_run(&submission));
+            if !agrees || submission.run != run {
+                let path = self.run_path(run).display().to_string();
+                return Err(RunsError::SeveralRuns { path });
+            }
+            last = Some(submission);
+        }
+        Ok(last)
     }
 
     /// The last checkpoint of a run that is whole, up to a round.

@@ -23,7 +23,7 @@ pub trait Files: Debug + Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Makes the names in a folder durable.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
-    /// Makes a folder, unless it is there.
+    /// Makes a folder; it is an error if it is there.
     fn create_folder(&self, folder: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
@@ -53,10 +53,7 @@ impl Files for OsFiles {
     }
 
     fn create_folder(&self, folder: &Path) -> io::Result<()> {
-        match fs::create_dir(folder) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            made => made,
-        }
+        fs::create_dir(folder)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

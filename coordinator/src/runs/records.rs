@@ -1,38 +1,28 @@
-//! What the JSON files of a run say. A reader of another version refuses them
-//! by their `format`.
+//! What the JSON files of a run say; how they are kept, `sealed` tells.
 
 use std::collections::BTreeMap;
 
 use common::dataset::SplitManifest;
 use common::digest::Digest;
-use common::id::RunId;
+use common::id::{RunId, RunIdentity};
 use common::run_settings::RunSettings;
-use serde::{Deserialize, Deserializer, Serialize, de};
+use common::wire::message::NUMERIC_PROFILE;
+use serde::{Deserialize, Serialize};
+
+use super::RunsError;
+use super::sealed::Record;
 
 /// First bytes under the digest of a run's data.
 const DATASET: &[u8] = b"samebit-dataset-1\n";
 
-/// Version of the files in a run's folder.
-pub const FORMAT: u32 = 1;
-
-/// Reads [`FORMAT`], and nothing else.
-fn format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    match u32::deserialize(deserializer)? {
-        FORMAT => Ok(FORMAT),
-        found => Err(de::Error::custom(format!(
-            "format {found}, where this version of Samebit reads format {FORMAT}"
-        ))),
-    }
-}
-
 /// A run as it was submitted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SubmissionRecord {
-    /// [`FORMAT`].
-    #[serde(deserialize_with = "format")]
-    pub format: u32,
     /// The run.
     pub run: RunId,
+    /// Its identity, which no other run has, in this folder or another one.
+    pub identity: RunIdentity,
     /// When, in ms since 1970.
     pub at_ms: u64,
     /// Its spec, as TOML.
@@ -43,10 +33,35 @@ pub struct SubmissionRecord {
     pub initial: Option<Digest>,
     /// The run and the round that it was forked from.
     pub forked_from: Option<(RunId, u64)>,
+    /// Numeric profile of the coordinator that accepted it: a run has the bits of
+    /// one profile, from beginning to end.
+    pub numeric_profile: String,
     /// Training examples.
     pub train: SplitManifest,
     /// Test examples.
     pub test: SplitManifest,
+}
+
+impl SubmissionRecord {
+    /// Whether this build computes with the run's numeric profile.
+    pub fn check_numeric_profile(&self) -> Result<(), RunsError> {
+        if self.numeric_profile == NUMERIC_PROFILE {
+            return Ok(());
+        }
+        let (run, expected) = (self.run, self.numeric_profile.clone());
+        Err(RunsError::NumericProfile { run, expected, found: NUMERIC_PROFILE })
+    }
+
+    /// Whether both are of one run and say the same of its bits: all but how to
+    /// carry it out, which may change.
+    pub fn is_same_run(&self, other: &Self) -> bool {
+        let settings = other.settings.clone();
+        *other == Self { settings, ..self.clone() }
+    }
+}
+
+impl Record for SubmissionRecord {
+    const KIND: &'static str = "submission";
 }
 
 /// What a run has come to by a round: what its end is told of beside its last
@@ -78,10 +93,8 @@ pub struct Progress {
     /// Shards that were taken from workers instead of computed again.
     pub offered: u64,
     /// Shards that two workers computed for an audit.
-    #[serde(default)]
     pub audited: u64,
     /// Shards that were to be audited, and were not.
-    #[serde(default)]
     pub unaudited: u64,
 }
 
@@ -97,12 +110,11 @@ impl Progress {
 
 /// The manifest of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CheckpointRecord {
-    /// [`FORMAT`].
-    #[serde(deserialize_with = "format")]
-    pub format: u32,
-    /// The run.
-    pub run: RunId,
+    /// The run, as it was submitted: what a checkpoint is worth without
+    /// `run.json`, and what it is compared with beside it.
+    pub submission: SubmissionRecord,
     /// Training rounds that are behind the state.
     pub round: u64,
     /// The step that begins from it.
@@ -113,26 +125,26 @@ pub struct CheckpointRecord {
     pub digest: Digest,
     /// Bytes of the state.
     pub bytes: u64,
-    /// Digest of the run's data ([`dataset_digest`]).
-    pub dataset: Digest,
-    /// The run's spec, as TOML.
-    pub spec: String,
-    /// Version of the build that wrote it.
+    /// Version of the build that wrote it: for people, it reaches nothing.
     pub build: String,
-    /// Its numeric profile.
-    pub numeric_profile: String,
     /// Workers that were there: a coordinator that goes on waits for as many.
     pub workers: u32,
     /// What the run has come to.
     pub progress: Progress,
 }
 
+impl Record for CheckpointRecord {
+    const KIND: &'static str = "checkpoint";
+}
+
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Outcome {
-    /// [`FORMAT`].
-    #[serde(deserialize_with = "format")]
-    pub format: u32,
+    /// The run.
+    pub run: RunId,
+    /// Its identity.
+    pub identity: RunIdentity,
     /// When, in ms since 1970.
     pub at_ms: u64,
     /// How.
@@ -145,13 +157,15 @@ pub struct Outcome {
     pub digest: Option<Digest>,
     /// Why the run failed.
     pub reason: Option<String>,
-    /// What it had come to: what clients are told at its end. Files that were
-    /// written before there was this have none, nor do runs that never began.
-    #[serde(default)]
+    /// What it had come to: what clients are told at its end. Runs that never
+    /// began have none.
     pub progress: Option<Progress>,
     /// Why the final state is not on disk, if it should be and is not.
-    #[serde(default)]
     pub unsaved: Option<String>,
+}
+
+impl Record for Outcome {
+    const KIND: &'static str = "outcome";
 }
 
 /// The ways for a run to end.

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use common::dataset::{FeatureType, SplitManifest};
 use common::digest::Digest;
+use common::id::RunIdentity;
 use common::merge_rule::MergeRule;
 use common::state::{NetworkState, Tensor, TensorData};
 use ndarray::Array1;
@@ -30,13 +31,17 @@ fn manifest(chunks: Vec<Digest>) -> SplitManifest {
 
 fn submission() -> SubmissionRecord {
     SubmissionRecord {
-        format: FORMAT,
         run: RUN,
+        identity: RunIdentity(0xfeed),
         at_ms: 1,
-        spec: "model = \"softmax\"".into(),
+        // Of one example, so that an epoch is a round.
+        spec: "model = \"softmax\"\nepochs = 9\nreplicas = 1\nbatch_size = 1\n\
+               update_interval = 1\n[dataset]\nsource = \"digits\"\n"
+            .into(),
         settings: Default::default(),
         initial: Some(state(0).digest()),
         forked_from: None,
+        numeric_profile: "test".into(),
         train: manifest(vec![Digest::of(b"a chunk")]),
         test: manifest(Vec::new()),
     }
@@ -52,17 +57,13 @@ fn state(round: u64) -> NetworkState {
 
 fn record(round: u64) -> CheckpointRecord {
     CheckpointRecord {
-        format: FORMAT,
-        run: RUN,
+        submission: submission(),
         round,
         step: round,
         at_ms: 2,
         digest: state(round).digest(),
         bytes: state(round).bytes(),
-        dataset: dataset_digest(&submission().train, &submission().test),
-        spec: submission().spec,
         build: "test".into(),
-        numeric_profile: "test".into(),
         workers: 1,
         progress: Progress { round, loss: Some(0.5), ..Default::default() },
     }
@@ -76,9 +77,9 @@ fn checkpoint(folder: &RunsFolder, round: u64) -> Result<(), RunsError> {
 fn outcome() -> Outcome {
     let (state, digest) = (OutcomeState::Finished, Some(Digest::of(b"the end")));
     let progress = Some(Progress { round: 3, ..Progress::default() });
-    let (format, at_ms, round, loss) = (FORMAT, 3, 3, None);
-    let (reason, unsaved) = (None, None);
-    Outcome { format, at_ms, state, round, loss, digest, reason, progress, unsaved }
+    let (run, identity) = (RUN, submission().identity);
+    let (at_ms, round, loss, reason, unsaved) = (3, 3, None, None, None);
+    Outcome { run, identity, at_ms, state, round, loss, digest, reason, progress, unsaved }
 }
 
 /// A folder with a run and its checkpoints of these rounds.
@@ -113,7 +114,7 @@ fn what_was_written_is_read_again() {
     assert_eq!(folder.submission(RUN).unwrap(), submission());
     assert_eq!(folder.start(&submission()).unwrap(), Some(state(0)));
     assert_eq!(restart(&folder), (Some(2), vec![]));
-    assert_eq!(folder.outcome(RUN).unwrap(), Some(outcome()));
+    assert_eq!(folder.outcome(&submission()).unwrap(), Some(outcome()));
 }
 
 #[test]
@@ -139,7 +140,7 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_is_used() {
             replace(&run.join(MANIFEST), "softmax", "mlp");
         }),
         ("the manifest is of another version", MANIFEST, |run| {
-            replace(&run.join(MANIFEST), "\"format\": 1", "\"format\": 2");
+            replace(&run.join(MANIFEST), "\"format\": 2", "\"format\": 1");
         }),
         ("the manifest is a folder", MANIFEST, |run| {
             fs::remove_file(run.join(MANIFEST)).unwrap();
@@ -179,6 +180,125 @@ fn not_all_of_many_damaged_checkpoints_are_named() {
     assert_eq!(said.matches("round-9.json").count(), 4, "{said}");
     assert!(said.ends_with("; and 2 more; the run begins again, as there is no other checkpoint"));
     assert_eq!(folder.restart(&submission(), u64::MAX).unwrap().passed_over(), None);
+}
+
+/// The small files of a run, with what reads each.
+type Reader = fn(&RunsFolder) -> Result<String, RunsError>;
+const RECORDS: [(&str, Reader); 3] = [
+    ("run.json", |folder| folder.submission(RUN).map(|read| format!("{read:?}"))),
+    ("round-2.json", |folder| {
+        folder.checkpoint_record(&submission(), 2).map(|read| format!("{read:?}"))
+    }),
+    ("outcome.json", |folder| folder.outcome(&submission()).map(|read| format!("{read:?}"))),
+];
+
+#[test]
+fn no_byte_of_a_record_can_change_and_be_believed() {
+    let (_scratch, folder) = folder_with(&[1, 2]);
+    folder.write_outcome(RUN, &outcome()).unwrap();
+    let mut named = 0;
+    for (file, read) in RECORDS {
+        let path = folder.run_path(RUN).join(file);
+        let (whole, expected) = (fs::read(&path).unwrap(), read(&folder).unwrap());
+        for place in 0..whole.len() {
+            for flip in [1, 2, 0x10, 0x80] {
+                let mut altered = whole.clone();
+                altered[place] ^= flip;
+                fs::write(&path, altered).unwrap();
+                match read(&folder) {
+                    // A blank between two values, say.
+                    Ok(found) => assert_eq!(found, expected, "{file}, byte {place}"),
+                    Err(error) => {
+                        assert!(error.to_string().contains(file), "{error}");
+                        named += 1;
+                    }
+                }
+            }
+        }
+        fs::write(&path, whole).unwrap();
+    }
+    assert!(named > 8000, "{named}");
+}
+
+#[test]
+fn what_a_manifest_says_is_compared_with_the_run() {
+    type Change = fn(&mut CheckpointRecord);
+    let cases: [(&str, Change); 7] = [
+        ("the number of run.json", |it| it.submission.run = RunId(4)),
+        ("the identity of run.json", |it| it.submission.identity = RunIdentity(1)),
+        ("the spec of run.json", |it| it.submission.spec += "seed = 2"),
+        ("the data of run.json", |it| it.submission.train.scale = 2.0),
+        ("the initial state of run.json", |it| it.submission.initial = None),
+        ("the numeric profile of run.json", |it| it.submission.numeric_profile += "2"),
+        ("a step after round 2, found round 2 and step 3", |it| it.step = 3),
+    ];
+    for (expected, change) in cases {
+        let (_scratch, folder) = folder_with(&[1, 2]);
+        let mut record = record(2);
+        change(&mut record);
+        let path = folder.run_path(RUN).join("round-2.json");
+        folder.write_record(&path, &record).unwrap();
+        let (round, damaged) = restart(&folder);
+        assert_eq!((round, damaged.len()), (Some(1), 1), "{expected}");
+        assert!(damaged[0].contains(expected), "{damaged:?}");
+    }
+}
+
+#[test]
+fn a_damaged_submission_is_restored_from_the_last_manifest() {
+    for damage in [|path: &Path| fs::remove_file(path).unwrap(), |path: &Path| cut(path, 40)] {
+        let (_scratch, folder) = folder_with(&[1, 2]);
+        damage(&folder.submission_path(RUN));
+        assert_eq!(folder.runs().unwrap(), [RUN]);
+        let (restored, error) = folder.restore_submission(RUN).unwrap();
+        assert_eq!(restored, submission());
+        assert!(error.unwrap().to_string().contains("run"));
+        assert_eq!(folder.submission(RUN).unwrap(), submission());
+        assert!(folder.restore_submission(RUN).unwrap().1.is_none());
+    }
+    let (_scratch, folder) = folder_with(&[]);
+    cut(&folder.submission_path(RUN), 40);
+    let error = folder.restore_submission(RUN).unwrap_err().to_string();
+    assert!(error.contains("run.json: expected a whole record"), "{error}");
+    // Manifests of two runs: nobody knows which one it was.
+    let (_scratch, folder) = folder_with(&[1, 2]);
+    let mut other = record(2);
+    other.submission.identity = RunIdentity(1);
+    folder.write_record(&folder.run_path(RUN).join("round-2.json"), &other).unwrap();
+    cut(&folder.submission_path(RUN), 40);
+    let error = folder.restore_submission(RUN).unwrap_err();
+    assert!(matches!(error, RunsError::SeveralRuns { .. }), "{error}");
+}
+
+#[test]
+fn the_folder_of_a_run_is_never_written_over() {
+    let (_scratch, folder) = folder_with(&[1]);
+    cut(&folder.submission_path(RUN), 1);
+    let error = folder.write_submission(&submission(), None).unwrap_err();
+    assert!(matches!(error, RunsError::Exists { .. }), "{error}");
+    fs::remove_file(folder.submission_path(RUN)).unwrap();
+    assert_eq!(folder.numbers().unwrap(), [RUN]);
+    assert!(folder.write_submission(&submission(), None).is_err());
+}
+
+#[test]
+fn nothing_is_removed_where_a_run_cannot_be_read() {
+    type Damage = fn(&RunsFolder);
+    let damages: [Damage; 3] = [
+        |folder| cut(&folder.submission_path(RUN), 1),
+        |folder| fs::remove_file(folder.submission_path(RUN)).unwrap(),
+        |folder| fs::write(folder.path().join("9"), "a file").unwrap(),
+    ];
+    for damage in damages {
+        let (_scratch, folder) = folder_with(&[1]);
+        folder.write_chunk(Digest::of(b"a chunk"), b"a chunk").unwrap();
+        let half = folder.run_path(RUN).join("round-2.safetensors.temporary");
+        fs::write(&half, b"half").unwrap();
+        damage(&folder);
+        folder.clean().unwrap_err();
+        assert!(half.exists());
+        assert_eq!(names(&folder.path().join(data::FOLDER)).unwrap().len(), 1);
+    }
 }
 
 fn cut(path: &Path, bytes: usize) {
@@ -269,7 +389,7 @@ fn check_written(folder: &RunsFolder, written: usize) -> Result<(), String> {
         (round, damaged) if damaged.is_empty() && (rounds..=4).contains(&round.unwrap_or(0)) => {}
         other => return Err(format!("the last checkpoint that is whole: {other:?}")),
     }
-    match folder.outcome(RUN).map_err(text)? {
+    match folder.outcome(&submission()).map_err(text)? {
         None if written < WRITES => Ok(()),
         Some(found) if found == outcome() => Ok(()),
         found => Err(format!("the outcome is {found:?}")),
@@ -297,6 +417,10 @@ fn a_write_that_fails_says_so_and_harms_nothing() {
         assert!(text.contains(scratch.path().to_str().unwrap()), "operation {number}: {text}");
         failed += 1;
         // Once there is room again, all goes on.
+        if written == 0 {
+            // The number of a run that was not accepted is not used again.
+            let _ = fs::remove_dir_all(folder.run_path(RUN));
+        }
         (written..WRITES).for_each(|number| write(&folder, number).unwrap());
         check_written(&folder, WRITES).unwrap();
     }

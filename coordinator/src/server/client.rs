@@ -286,7 +286,7 @@ fn final_state(
     run: RunId,
 ) -> Result<Option<(String, NetworkState, Digest)>, RunsError> {
     let submission = folder.submission(run)?;
-    let outcome = folder.outcome(run)?.filter(|outcome| outcome.unsaved.is_none());
+    let outcome = folder.outcome(&submission)?.filter(|outcome| outcome.unsaved.is_none());
     let Some(digest) = outcome.and_then(|outcome| outcome.digest) else { return Ok(None) };
     let Restart { checkpoint, damaged } = folder.restart(&submission, u64::MAX)?;
     match checkpoint.filter(|found| found.record.digest == digest) {

@@ -9,7 +9,7 @@ use common::limits;
 use common::plan::StepKind;
 use common::run_settings::CheckpointEvery;
 use common::wire::handshake::BUILD;
-use common::wire::message::{NUMERIC_PROFILE, RunEvent};
+use common::wire::message::RunEvent;
 use serde::{Deserialize, Serialize};
 use tracing::{debug, error, info, warn};
 
@@ -18,7 +18,7 @@ use super::recorder::{Checkpoint, Checkpointed, Recorder, Saved, now_ms};
 use super::run::Phase;
 use super::seldom::Seldom;
 use crate::ledger::EventKind;
-use crate::runs::{CheckpointRecord, FORMAT, Outcome, OutcomeState, RunsFolder, dataset_digest};
+use crate::runs::{CheckpointRecord, Outcome, OutcomeState, RunsFolder};
 
 /// Checkpoints that are kept of a run, unless configured.
 pub const KEEP_CHECKPOINTS: u32 = 3;
@@ -116,19 +116,15 @@ impl Engine {
         let Some(durable) = &self.durable else { return };
         let Some(active) = &mut self.active else { return };
         let Some(run) = self.runs.get(&active.run) else { return };
-        let submission = &active.submission;
+        let Some(submission) = run.record.clone() else { return };
         let record = CheckpointRecord {
-            format: FORMAT,
-            run: active.run,
+            submission,
             round: run.round,
             step: active.base_step,
             at_ms: now_ms(),
             digest: Digest::of(b""),
             bytes: 0,
-            dataset: dataset_digest(&submission.train, &submission.test),
-            spec: submission.text.clone(),
             build: BUILD.into(),
-            numeric_profile: NUMERIC_PROFILE.into(),
             workers: self.workers.len() as u32,
             progress: active.progress(run, self.now),
         };
@@ -159,12 +155,11 @@ impl Engine {
             Phase::Cancelled => OutcomeState::Cancelled,
             Phase::Queued | Phase::Running => return,
         };
-        if ended.is_replay {
-            return;
-        }
+        let Some(identity) = ended.record.as_ref().map(|record| record.identity) else { return };
         let active = self.active.as_ref().filter(|active| active.run == run);
         let outcome = Outcome {
-            format: FORMAT,
+            run,
+            identity,
             at_ms: now_ms(),
             state,
             round: ended.round,

@@ -58,29 +58,39 @@ pub(super) fn of_outcome(run: RunId, rounds: u64, outcome: &Outcome) -> RunEvent
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runs::FORMAT;
+    use common::id::RunIdentity;
 
-    fn outcome(json: &str) -> Outcome {
-        let json = format!(r#"{{"format": {FORMAT}, "at_ms": 1, "round": 9, {json}}}"#);
-        serde_json::from_str(&json).unwrap()
+    fn outcome(state: OutcomeState) -> Outcome {
+        Outcome {
+            run: RunId(3),
+            identity: RunIdentity(1),
+            at_ms: 1,
+            state,
+            round: 9,
+            loss: None,
+            digest: None,
+            reason: None,
+            progress: None,
+            unsaved: None,
+        }
     }
 
     #[test]
-    fn an_end_that_was_written_before_it_held_so_much_is_still_told() {
+    fn an_end_that_holds_little_is_still_told() {
         let digest = Digest::of(b"state");
-        let old = format!(r#""state": "finished", "loss": 0.5, "digest": "{digest}""#);
-        let told = of_outcome(RunId(3), 9, &outcome(&old));
+        let little = Outcome { digest: Some(digest), ..outcome(OutcomeState::Finished) };
+        let told = of_outcome(RunId(3), 9, &little);
         let RunEvent::Finished { digest: found, rounds: 9, examples: 0, .. } = told else {
             panic!("{told:?}")
         };
         assert_eq!(found, digest);
-        let failed = r#""state": "failed", "reason": "a shard""#;
         let reason = "a shard".to_owned();
-        let told = of_outcome(RunId(3), 9, &outcome(failed));
+        let failed = Outcome { reason: Some(reason.clone()), ..outcome(OutcomeState::Failed) };
+        let told = of_outcome(RunId(3), 9, &failed);
         assert_eq!(told, RunEvent::Failed { run: RunId(3), reason });
-        let told = of_outcome(RunId(3), 9, &outcome(r#""state": "cancelled""#));
+        let told = of_outcome(RunId(3), 9, &outcome(OutcomeState::Cancelled));
         assert_eq!(told, RunEvent::Cancelled { run: RunId(3) });
-        let told = of_outcome(RunId(3), 9, &outcome(r#""state": "finished""#));
+        let told = of_outcome(RunId(3), 9, &outcome(OutcomeState::Finished));
         assert!(matches!(told, RunEvent::Failed { .. }), "{told:?}");
     }
 
@@ -101,9 +111,8 @@ mod tests {
         };
         let (digest, unsaved) = (Digest::of(b"state"), Some("no room".to_owned()));
         let event = finished(RunId(3), 9, digest, &progress, unsaved.clone());
-        let (state, digest, progress) = (OutcomeState::Finished, Some(digest), Some(progress));
-        let (format, at_ms, round, loss, reason) = (FORMAT, 1, 9, None, None);
-        let kept = Outcome { format, at_ms, state, round, loss, digest, reason, progress, unsaved };
+        let (digest, progress) = (Some(digest), Some(progress));
+        let kept = Outcome { digest, progress, unsaved, ..outcome(OutcomeState::Finished) };
         let kept = serde_json::from_str(&serde_json::to_string(&kept).unwrap()).unwrap();
         assert_eq!(of_outcome(RunId(3), 9, &kept), event);
     }

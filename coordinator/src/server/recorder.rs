@@ -213,7 +213,8 @@ impl Writer {
         match job {
             Job::Record(_) => return Some(job),
             Job::Checkpoint(checkpoint) => {
-                let CheckpointRecord { run, round, step, .. } = checkpoint.record;
+                let CheckpointRecord { ref submission, round, step, .. } = checkpoint.record;
+                let run = submission.run;
                 let outcome = self.checkpoint(*checkpoint);
                 let done = Checkpointed { run, round, step, outcome };
                 let _ = self.events.blocking_send(Event::Checkpointed(done));
@@ -233,14 +234,15 @@ impl Writer {
         record.digest = digest.unwrap_or_else(|| state.digest());
         record.bytes = state.bytes();
         self.folder.write_checkpoint(&record, &state).map_err(|error| error.to_string())?;
-        if let Err(error) = self.folder.prune(record.run, record.round, keep) {
-            warn!("old checkpoints of run {} cannot be removed: {error}", record.run);
+        if let Err(error) = self.folder.prune(record.submission.run, record.round, keep) {
+            warn!("old checkpoints of run {} cannot be removed: {error}", record.submission.run);
         }
         let ms = started.elapsed().as_secs_f64() * 1e3;
-        let CheckpointRecord { run, round, step, digest, bytes, .. } = record;
+        let CheckpointRecord { submission, round, step, digest, bytes, .. } = record;
+        let run = submission.run;
         let row = CheckpointRow { run, at_ms: now_ms(), round, step, digest, bytes, ms };
         self.history.write([Record::Checkpoint(row)], Instant::now());
-        Ok(Saved { digest: record.digest, bytes: record.bytes, ms })
+        Ok(Saved { digest, bytes, ms })
     }
 }
 

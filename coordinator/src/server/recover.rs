@@ -1,7 +1,7 @@
 //! What a coordinator finds in the runs folder as it starts: runs that have
 //! ended, to be told of, and runs that have not, which go on.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -34,8 +34,8 @@ pub(super) struct Recovered {
     pub(super) run: Run,
     /// Its chunks of examples, if it is to go on.
     chunks: Vec<(Digest, Bytes)>,
-    /// The run, as the history has it.
-    pub(super) row: RunRow,
+    /// The run, as the history has it; nothing where its records are damaged.
+    pub(super) row: Option<RunRow>,
     /// How it ended, as the history has it, if it has.
     pub(super) ended: Option<EndRow>,
     /// What its followers are told last, if it is over.
@@ -81,33 +81,38 @@ pub(super) fn recover(folder: &RunsFolder, registry: &Registry) -> (Vec<Recovere
         Vec::new()
     });
     let old = runs.len().saturating_sub(limits::RUNS);
-    let runs = runs[old..].iter().filter_map(|run| recover_run(folder, registry, *run));
+    let runs = runs[old..].iter().map(|run| recover_run(folder, registry, *run));
     let mut runs: Vec<Recovered> = runs.collect();
     let history = remember(folder, &mut runs);
     (runs, history)
 }
 
-fn recover_run(folder: &RunsFolder, registry: &Registry, id: RunId) -> Option<Recovered> {
-    let known = folder.submission(id).and_then(|known| Ok((known, folder.outcome(id)?)));
-    let (record, outcome) = match known {
+fn recover_run(folder: &RunsFolder, registry: &Registry, id: RunId) -> Recovered {
+    let (record, restored) = match folder.restore_submission(id) {
         Ok(known) => known,
-        Err(error) => {
-            error!("run {id} cannot be taken up: {error}");
-            return None;
-        }
+        Err(error) => return set_aside(id, None, &error.to_string()),
     };
-    let Some(mut outcome) = outcome else {
-        return Some(match unfinished(folder, registry, &record) {
-            Ok(recovered) => recovered,
-            Err(error) => {
-                error!("run {id} cannot go on: {error}");
-                let mut run = remembered(&record, Phase::Failed);
-                run.unsaved = Some(error.to_string());
-                let end = Some(cannot_go_on(id, &error.to_string()));
-                let row = row(&record);
-                Recovered { run, chunks: Vec::new(), row, ended: None, end }
+    let (outcome, damaged) = match folder.outcome(&record) {
+        Ok(outcome) => (outcome, None),
+        // The run does its last steps again, to the same end.
+        Err(error) if error.is_damage() => (None, Some(error)),
+        Err(error) => return set_aside(id, Some(&record), &error.to_string()),
+    };
+    let restored = restored.map(|error| format!("{error}; it is restored from a checkpoint"));
+    let damaged = damaged.map(|error| format!("{error}; the run goes on from its checkpoints"));
+    let named: Vec<String> = restored.into_iter().chain(damaged).collect();
+    for what in &named {
+        warn!("run {id}: a damaged record is passed over: {what}");
+    }
+    let Some(outcome) = outcome else {
+        return match unfinished(folder, registry, &record) {
+            Ok(mut recovered) => {
+                let all = named.into_iter().chain(recovered.run.passed_over.take());
+                recovered.run.passed_over = all.reduce(|all, one| format!("{all}; {one}"));
+                recovered
             }
-        });
+            Err(error) => set_aside(id, Some(&record), &error.to_string()),
+        };
     };
     let (phase, state) = match outcome.state {
         OutcomeState::Finished => (Phase::Finished, RunState::Finished),
@@ -121,16 +126,24 @@ fn recover_run(folder: &RunsFolder, registry: &Registry, id: RunId) -> Option<Re
         checkpoint: folder.checkpoints(id).ok().and_then(|rounds| rounds.last().copied()),
         ..remembered(&record, phase)
     };
-    if outcome.progress.is_none() {
-        // It was written before outcomes held this; the last checkpoint does.
-        let last = folder.checkpoint_record(&record, outcome.round).ok();
-        outcome.progress = last.map(|last| last.progress);
-    }
     let event = ending::of_outcome(id, run.rounds, &outcome);
     let Outcome { at_ms, digest, reason, .. } = outcome;
     let ended = EndRow { run: id, at_ms, state, digest, reason, event: event.clone() };
-    let (row, ended, end) = (row(&record), Some(ended), Some(event));
-    Some(Recovered { run, chunks: Vec::new(), row, ended, end })
+    let (row, ended, end) = (Some(row(&record)), Some(ended), Some(event));
+    Recovered { run, chunks: Vec::new(), row, ended, end }
+}
+
+/// A run that cannot go on here and now: it keeps what is on disk, and clients
+/// are told why.
+fn set_aside(id: RunId, record: Option<&SubmissionRecord>, error: &str) -> Recovered {
+    error!("run {id} cannot go on: {error}");
+    let mut run = match record {
+        Some(record) => remembered(record, Phase::Failed),
+        None => Run::new(id, Phase::Failed),
+    };
+    run.unsaved = Some(error.to_owned());
+    let end = Some(cannot_go_on(id, error));
+    Recovered { run, chunks: Vec::new(), row: record.map(row), ended: None, end }
 }
 
 /// What the history has of a run from its submission.
@@ -168,28 +181,11 @@ fn cannot_go_on(run: RunId, error: &str) -> RunEvent {
 fn remembered(record: &SubmissionRecord, phase: Phase) -> Run {
     let (spec, plan) = plan_of(record).unzip();
     Run {
-        id: record.run,
-        phase,
         settings: record.settings.clone(),
-        restart: None,
-        is_replay: false,
-        submitter: None,
-        is_told_of: false,
-        is_rereading: false,
-        submission: None,
+        record: Some(record.clone()),
         model_name: spec.map(|spec| spec.model).unwrap_or_default(),
         rounds: plan.map_or(0, |plan| plan.rounds()),
-        final_spec: None,
-        state: None,
-        reserved: 0,
-        round: 0,
-        loss: None,
-        digest: None,
-        checkpoint: None,
-        unsaved: None,
-        passed_over: None,
-        events: VecDeque::new(),
-        followers: BTreeSet::new(),
+        ..Run::new(record.run, phase)
     }
 }
 
@@ -236,7 +232,7 @@ pub(super) fn unfinished(
         }
     }
     (run.state, run.passed_over) = (Some(Arc::new(state)), passed_over);
-    Ok(Recovered { run, chunks, row: row(record), ended: None, end: None })
+    Ok(Recovered { run, chunks, row: Some(row(record)), ended: None, end: None })
 }
 
 /// A run's submission and its model's own initial state.
@@ -244,6 +240,7 @@ pub(super) fn prepare(
     registry: &Registry,
     record: &SubmissionRecord,
 ) -> Result<(Submission, NetworkState), RecoverError> {
+    record.check_numeric_profile()?;
     let spec = RunSpec::from_toml(&record.spec)?;
     let (train, test) = (record.train.clone(), record.test.clone());
     let plan = RunPlan::new(&spec, train.examples, test.examples)?;
@@ -293,6 +290,9 @@ impl Engine {
         history: History,
         recovered: Vec<Recovered>,
     ) -> std::io::Result<()> {
+        // Whatever is in a run's folder, its number is taken.
+        let numbers = config.folder.numbers().map_err(std::io::Error::other)?;
+        self.last_run = numbers.last().map_or(0, |last| last.0);
         let recorder = Recorder::start(config.folder.clone(), history, events)?;
         self.durable = Some(Durable { config, recorder, failures: Seldom::default() });
         self.take_up(recovered);
@@ -303,7 +303,6 @@ impl Engine {
     fn take_up(&mut self, recovered: Vec<Recovered>) {
         for mut recovered in recovered {
             let id = recovered.run.id;
-            self.last_run = self.last_run.max(id.0);
             if recovered.run.phase == Phase::Queued
                 && let Err(error) = self.make_room(&mut recovered)
             {

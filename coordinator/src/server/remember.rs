@@ -35,7 +35,7 @@ pub(super) fn remember(folder: &RunsFolder, runs: &mut [Recovered]) -> History {
 /// it ended, where it lacks that.
 fn of_run(recovered: &Recovered, known: Option<&LedgerReader>) -> Vec<Record> {
     let Recovered { run, row, ended, .. } = recovered;
-    let row = Record::Run(row.clone());
+    let Some(row) = row.clone().map(Record::Run) else { return Vec::new() };
     if let Some(ended) = ended {
         let is_known = |known: &LedgerReader| known.has_end(run.id, ended.state).unwrap_or(true);
         return match known {

@@ -117,7 +117,7 @@ fn reread(
     record.settings = settings.or(record.settings);
     let recovered = unfinished(folder, registry, &record).map_err(text)?;
     let Some((id, changes)) = fork else {
-        folder.write_submission(&record, None).map_err(|error| text(error.into()))?;
+        folder.update_submission(&record).map_err(|error| text(error.into()))?;
         folder.remove_outcome(of).map_err(|error| text(error.into()))?;
         return Ok((recovered, None));
     };

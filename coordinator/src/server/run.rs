@@ -16,7 +16,7 @@ use common::wire::codec::encode;
 use common::wire::message::{RunEvent, RunStatus, ToClient};
 
 use super::connection::ClientId;
-use crate::runs::Progress;
+use crate::runs::{Progress, SubmissionRecord};
 
 /// Most events of a run that are kept for those who follow it later: the
 /// first ones go first.
@@ -87,6 +87,9 @@ pub(super) struct Run {
     /// From where it goes on, if it does not start anew.
     pub(super) restart: Option<Restart>,
     pub(super) is_replay: bool,
+    /// What is on disk of its submission; nothing of a replay, of a run that is not
+    /// kept, and of one whose records are damaged.
+    pub(super) record: Option<SubmissionRecord>,
     /// Who submitted it to this coordinator.
     pub(super) submitter: Option<ClientId>,
     /// Whether its followers know that it has started.
@@ -130,6 +133,35 @@ pub(super) struct Restart {
 }
 
 impl Run {
+    /// A run of which nothing else is known.
+    pub(super) fn new(id: RunId, phase: Phase) -> Self {
+        Self {
+            id,
+            phase,
+            settings: RunSettings::default(),
+            restart: None,
+            is_replay: false,
+            record: None,
+            submitter: None,
+            is_told_of: false,
+            is_rereading: false,
+            submission: None,
+            model_name: String::new(),
+            rounds: 0,
+            final_spec: None,
+            state: None,
+            reserved: 0,
+            round: 0,
+            loss: None,
+            digest: None,
+            checkpoint: None,
+            unsaved: None,
+            passed_over: None,
+            events: VecDeque::new(),
+            followers: BTreeSet::new(),
+        }
+    }
+
     /// Workers to wait for before it starts.
     pub(super) fn min_workers(&self) -> u32 {
         self.settings.min_workers.unwrap_or(1)

@@ -1,16 +1,16 @@
 //! From a complete submission to a queued run: made durable first, where
 //! there is a runs folder, so that no run is accepted that could be lost.
 
-use common::id::RunId;
+use common::id::{RunId, RunIdentity};
 use common::state::NetworkState;
-use common::wire::message::ToClient;
+use common::wire::message::{NUMERIC_PROFILE, ToClient};
 use tracing::info;
 
 use super::connection::ClientId;
 use super::engine::{Engine, Event};
 use super::recorder::now_ms;
 use super::run::{Run, Submission};
-use crate::runs::{FORMAT, SubmissionRecord};
+use crate::runs::SubmissionRecord;
 use crate::scheduler::{self, Gathering};
 
 /// A complete submission that is durable, or cannot be.
@@ -37,13 +37,20 @@ impl Engine {
         run: Run,
         forked_from: Option<(RunId, u64)>,
     ) {
-        let run = Box::new(run);
+        let mut run = Box::new(run);
         let Some(durable) = self.durable.as_ref().filter(|_| !run.is_replay) else {
             return self.on_submitted(Submitted { client, run, forked_from, outcome: Ok(()) });
         };
         let folder = durable.config.folder.clone();
         let Some(submission) = run.submission.clone() else { return };
-        let record = record(&run, &submission, forked_from);
+        let record = match record(&run, &submission, forked_from) {
+            Ok(record) => record,
+            Err(error) => {
+                let outcome = Err(format!("it cannot be given an identity: {error}"));
+                return self.on_submitted(Submitted { client, run, forked_from, outcome });
+            }
+        };
+        run.record = Some(record.clone());
         // Where the model makes the state, it will again.
         let start = run.state.clone().filter(|_| submission.initial.is_some());
         // Those that were here before may have come with a run that is not
@@ -108,16 +115,17 @@ fn record(
     run: &Run,
     submission: &Submission,
     forked_from: Option<(RunId, u64)>,
-) -> SubmissionRecord {
-    SubmissionRecord {
-        format: FORMAT,
+) -> std::io::Result<SubmissionRecord> {
+    Ok(SubmissionRecord {
         run: run.id,
+        identity: RunIdentity::draw()?,
         at_ms: now_ms(),
         spec: submission.text.clone(),
         settings: run.settings.clone(),
         initial: submission.initial,
         forked_from,
+        numeric_profile: NUMERIC_PROFILE.into(),
         train: submission.train.clone(),
         test: submission.test.clone(),
-    }
+    })
 }

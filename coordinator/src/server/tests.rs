@@ -1,5 +1,6 @@
 //! The server as its peers see it.
 
+mod damage;
 mod durable;
 mod peers;
 mod toy;

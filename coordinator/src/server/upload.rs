@@ -3,7 +3,7 @@
 
 mod open;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -326,28 +326,15 @@ impl Engine {
             return Err((Box::new(open), error));
         }
         Ok(Run {
-            id,
-            phase: Phase::Queued,
             settings: open.settings,
             restart: open.replay.map(|replay| Restart { step: replay.first, ..Restart::default() }),
             is_replay: submission.is_replay,
-            submitter: None,
-            is_told_of: false,
-            is_rereading: false,
             model_name: submission.model_name.clone(),
             rounds: submission.plan.rounds(),
             submission: Some(Arc::new(submission)),
-            final_spec: None,
             state: Some(Arc::new(state)),
             reserved: open.reserved,
-            round: 0,
-            loss: None,
-            digest: None,
-            checkpoint: None,
-            unsaved: None,
-            passed_over: None,
-            events: VecDeque::new(),
-            followers: BTreeSet::new(),
+            ..Run::new(id, Phase::Queued)
         })
     }
 

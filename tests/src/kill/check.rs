@@ -50,12 +50,12 @@ pub fn runs_folder(
 
 /// That a run's end and its last checkpoint are on disk.
 fn kept(folder: &RunsFolder, run: RunId, expected: Digest) -> Result<(), String> {
-    let outcome = folder.outcome(run).map_err(|error| error.to_string())?;
+    let submission = folder.submission(run).map_err(|error| error.to_string())?;
+    let outcome = folder.outcome(&submission).map_err(|error| error.to_string())?;
     let ended = outcome.as_ref().map(|outcome| (outcome.state, outcome.digest));
     if ended != Some((OutcomeState::Finished, Some(expected))) {
         return Err(format!("run {run} did not end in {expected}: {outcome:?}"));
     }
-    let submission = folder.submission(run).map_err(|error| error.to_string())?;
     let restart = folder.restart(&submission, u64::MAX).map_err(|error| error.to_string())?;
     let last = restart.checkpoint.as_ref().map(|found| found.record.digest);
     if last != Some(expected) || !restart.damaged.is_empty() {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use common::id::RunId;
+use common::id::{RunId, RunIdentity};
 use common::run_settings::RunSettings;
 use common::wire::message::{FromClient, RunEvent, ToClient};
 
@@ -11,6 +11,7 @@ use super::peers::TestServer;
 use super::toy;
 use crate::ledger::befalls::forget_ends;
 use crate::ledger::{EventKind, LedgerReader, RunState};
+use crate::runs::{Outcome, RunsFolder, SubmissionRecord};
 use crate::server::Config;
 
 /// Removes the history of a folder that nobody uses.
@@ -23,7 +24,7 @@ fn lose_history(folder: &Path) {
 }
 
 /// A folder with run 1, which has finished; what was told of it.
-async fn finished(folder: &Path) -> Vec<RunEvent> {
+pub(super) async fn finished(folder: &Path) -> Vec<RunEvent> {
     let server = TestServer::start_in(folder, Config::default());
     server.worker("worker", usize::MAX).await;
     let mut client = server.client().await;
@@ -98,15 +99,17 @@ async fn the_ends_of_runs_of_long_ago_are_told() {
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path();
     let events = finished(folder).await;
+    let runs = RunsFolder::open(folder).unwrap();
+    let submission = runs.submission(RunId(1)).unwrap();
+    let outcome = runs.outcome(&submission).unwrap().unwrap();
     // More than those of which all events are kept.
     for copy in 2..=20 {
-        let to = folder.join(copy.to_string());
-        fs::create_dir(&to).unwrap();
-        let submission = fs::read_to_string(folder.join("1/run.json")).unwrap();
-        let submission = submission.replacen("\"run\": 1,", &format!("\"run\": {copy},"), 1);
-        fs::write(to.join("run.json"), submission).unwrap();
-        fs::copy(folder.join("1/outcome.json"), to.join("outcome.json")).unwrap();
+        let (run, identity) = (RunId(copy), RunIdentity(copy.into()));
+        let submission = SubmissionRecord { run, identity, ..submission.clone() };
+        runs.write_submission(&submission, None).unwrap();
+        runs.write_outcome(run, &Outcome { run, identity, ..outcome.clone() }).unwrap();
     }
+    drop(runs);
     let server = TestServer::start_in(folder, Config::default());
     let mut client = server.client().await;
     assert_eq!(client.follow(RunId(1)).await, events[events.len() - 1..]);
