@@ -117,7 +117,7 @@ fn other_sizes_and_settings_are_those_of_the_plain_network_too() {
 fn all_small_sizes_are_those_of_the_plain_network_too() {
     for inputs in 1..6 {
         let images: Vec<Vec<u8>> = (0..3)
-            .map(|image| (0..inputs).map(|pixel| 80 * (image ^ pixel % 3)).collect())
+            .map(|image| (0..inputs).map(|pixel| 80 * (image ^ (pixel % 3))).collect())
             .collect();
         for neurons in (1..6).chain([15, 16, 17]) {
             check_against_plain(&format!("neurons = {neurons}"), &images);
