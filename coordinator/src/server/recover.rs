@@ -175,6 +175,8 @@ fn remembered(record: &SubmissionRecord, phase: Phase) -> Run {
         is_replay: false,
         submitter: None,
         is_told_of: false,
+        ending: None,
+        unkept: None,
         is_rereading: false,
         submission: None,
         model_name: spec.map(|spec| spec.model).unwrap_or_default(),

@@ -1,6 +1,7 @@
 //! The server as its peers see it.
 
 mod durable;
+mod gate;
 mod peers;
 mod toy;
 

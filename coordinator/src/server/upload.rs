@@ -333,6 +333,8 @@ impl Engine {
             is_replay: submission.is_replay,
             submitter: None,
             is_told_of: false,
+            ending: None,
+            unkept: None,
             is_rereading: false,
             model_name: submission.model_name.clone(),
             rounds: submission.plan.rounds(),
