@@ -26,7 +26,7 @@ pub(super) struct Reread {
 #[derive(Debug)]
 enum Read {
     /// The run that goes on, and what is to be kept of its submission.
-    Resumed(Recovered, SubmissionRecord),
+    Resumed(Recovered, Box<SubmissionRecord>),
     /// A new run, and the round that it is forked from.
     Forked(Recovered, u64),
 }
@@ -93,7 +93,7 @@ impl Engine {
             return self.reject_resume(client, resumed, false, reason);
         }
         match read {
-            Read::Resumed(recovered, record) => self.keep_resumed(client, recovered.run, record),
+            Read::Resumed(recovered, record) => self.keep_resumed(client, recovered.run, *record),
             Read::Forked(recovered, round) => {
                 self.keep_submission(client, recovered.run, Some((of, round)));
             }
@@ -127,7 +127,7 @@ fn reread(
     let mut record = folder.submission(of).map_err(|error| text(error.into()))?;
     record.settings = settings.or(record.settings);
     let recovered = unfinished(folder, registry, &record).map_err(text)?;
-    let Some((id, changes)) = fork else { return Ok(Read::Resumed(recovered, record)) };
+    let Some((id, changes)) = fork else { return Ok(Read::Resumed(recovered, Box::new(record))) };
     let round = recovered.run.round;
     let forked = forked(registry, record, id, &changes, recovered)?;
     Ok(Read::Forked(forked, round))
