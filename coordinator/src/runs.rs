@@ -383,7 +383,10 @@ impl RunsFolder {
 
     /// Forgets how a run ended: it goes on.
     pub fn remove_outcome(&self, run: RunId) -> Result<(), RunsError> {
-        self.remove(&self.outcome_path(run))
+        self.remove(&self.outcome_path(run))?;
+        // A removal that power takes back would end the run once more.
+        let folder = self.run_path(run);
+        self.files.sync_folder(&folder).map_err(|error| RunsError::io(&folder, error))
     }
 
     fn start_path(&self, run: RunId) -> PathBuf {

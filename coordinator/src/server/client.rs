@@ -101,7 +101,7 @@ impl Engine {
         let Some(followed) = self.runs.get_mut(&run) else {
             return self.reject_unknown(client, run);
         };
-        if !followed.phase.is_over() {
+        if !followed.told_phase().is_over() {
             followed.followers.insert(client);
         }
         if let Some(about) = self.clients.get(&client) {
@@ -113,7 +113,7 @@ impl Engine {
     /// Sends a run's final state.
     fn fetch(&mut self, client: ClientId, run: RunId) {
         let Some(fetched) = self.runs.get(&run) else { return self.reject_unknown(client, run) };
-        let (Phase::Finished, Some(digest)) = (fetched.phase, fetched.digest) else {
+        let (Phase::Finished, Some(digest)) = (fetched.told_phase(), fetched.digest) else {
             let reason = format!(
                 "run {run} is {}: only a finished run has a final state",
                 fetched.status().state
@@ -126,13 +126,10 @@ impl Engine {
                 let state = state.clone();
                 self.send_state(client, run, spec, &state, digest);
             }
-            (None, Some(durable)) => {
-                let folder = durable.config.folder.clone();
-                self.spawn(move || {
-                    let outcome = final_state(&folder, run).map_err(|error| error.to_string());
-                    Event::FinalState(FinalState { client, run, outcome })
-                });
-            }
+            (None, Some(durable)) => durable.recorder.enqueue(move |folder| {
+                let outcome = final_state(folder, run).map_err(|error| error.to_string());
+                Event::FinalState(FinalState { client, run, outcome })
+            }),
             (None, None) => self.reject_forgotten(client, run),
         }
     }
@@ -198,10 +195,21 @@ impl Engine {
         let Some(cancelled) = self.runs.get(&run) else {
             return self.reject_unknown(client, run);
         };
+        if cancelled.is_rereading {
+            // What is on disk of its end is about to go.
+            let reason = format!("run {run} is being taken up: cancel it once it is queued");
+            return self.reject(client, false, reason);
+        }
         if !cancelled.phase.is_over() {
             self.tell(scheduler::Event::RunCancelled { run });
+        } else {
+            self.keep_outcome_again(run);
         }
-        self.send_client(client, ToClient::Cancelled { run });
+        match self.runs.get_mut(&run).and_then(|run| run.ending.as_mut()) {
+            // It is told once that is on disk.
+            Some(ending) => drop(ending.waiting.insert(client)),
+            None => self.send_client(client, ToClient::Cancelled { run }),
+        }
     }
 
     fn status(&self) -> Status {

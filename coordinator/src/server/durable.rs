@@ -9,13 +9,14 @@ use common::limits;
 use common::plan::StepKind;
 use common::run_settings::CheckpointEvery;
 use common::wire::handshake::BUILD;
-use common::wire::message::RunEvent;
+use common::wire::message::{RunEvent, ToClient};
 use serde::{Deserialize, Serialize};
 use tracing::{debug, error, info, warn};
 
-use super::engine::Engine;
+use super::ending;
+use super::engine::{Engine, Event};
 use super::recorder::{Checkpoint, Checkpointed, Recorder, Saved, now_ms};
-use super::run::Phase;
+use super::run::{Ending, Phase};
 use super::seldom::Seldom;
 use crate::ledger::EventKind;
 use crate::runs::{CheckpointRecord, Outcome, OutcomeState, RunsFolder};
@@ -83,6 +84,14 @@ pub(super) struct Durable {
     pub(super) failures: Seldom,
 }
 
+/// A run whose end is durable, or cannot be.
+#[derive(Debug)]
+pub(super) struct Ended {
+    run: RunId,
+    /// What could not be written, and why.
+    unkept: Option<(Box<Outcome>, String)>,
+}
+
 /// Where the checkpoints of the active run stand.
 #[derive(Debug)]
 pub(super) struct Saving {
@@ -146,18 +155,26 @@ impl Engine {
         }
     }
 
-    /// Has written how a run ended.
-    pub(super) fn keep_outcome(&self, run: RunId, phase: Phase, reason: Option<String>) {
-        let (Some(durable), Some(ended)) = (&self.durable, self.runs.get(&run)) else { return };
+    /// Has written how a run ended, if it is kept.
+    pub(super) fn keep_outcome(&mut self, run: RunId, phase: Phase, reason: Option<String>) {
+        match self.outcome(run, phase, reason) {
+            Some(outcome) => self.write_outcome(run, Box::new(outcome)),
+            None => self.on_ended(Ended { run, unkept: None }),
+        }
+    }
+
+    /// What is kept of the end of a run; nothing of one that is not kept.
+    fn outcome(&self, run: RunId, phase: Phase, reason: Option<String>) -> Option<Outcome> {
+        let ended = self.runs.get(&run).filter(|run| self.durable.is_some() && !run.is_replay)?;
         let state = match phase {
             Phase::Finished => OutcomeState::Finished,
             Phase::Failed => OutcomeState::Failed,
             Phase::Cancelled => OutcomeState::Cancelled,
-            Phase::Queued | Phase::Running => return,
+            Phase::Queued | Phase::Running => return None,
         };
-        let Some(identity) = ended.record.as_ref().map(|record| record.identity) else { return };
+        let identity = ended.record.as_ref()?.identity;
         let active = self.active.as_ref().filter(|active| active.run == run);
-        let outcome = Outcome {
+        Some(Outcome {
             run,
             identity,
             at_ms: now_ms(),
@@ -168,8 +185,54 @@ impl Engine {
             reason,
             progress: active.map(|active| active.progress(ended, self.now)),
             unsaved: ended.unsaved.clone(),
-        };
-        durable.recorder.outcome(run, outcome);
+        })
+    }
+
+    fn write_outcome(&self, run: RunId, outcome: Box<Outcome>) {
+        let Some(durable) = &self.durable else { return };
+        durable.recorder.enqueue(move |folder| {
+            let error = folder.write_outcome(run, &outcome).err();
+            Event::Ended(Ended { run, unkept: error.map(|error| (outcome, error.to_string())) })
+        });
+    }
+
+    /// Tries once more to write the end of a run that could not be written, for
+    /// a client who wants it to be over; says whether there is such an end.
+    pub(super) fn keep_outcome_again(&mut self, run: RunId) -> bool {
+        let Some(of) = self.runs.get_mut(&run) else { return false };
+        let Some(outcome) = of.unkept.take() else { return false };
+        // It said that the end is not on disk.
+        of.events.pop_back();
+        of.unsaved = outcome.unsaved.clone();
+        let event = ending::of_outcome(run, of.rounds, &outcome);
+        of.ending = Some(Ending { was: of.phase, event, waiting: Default::default() });
+        self.write_outcome(run, outcome);
+        true
+    }
+
+    /// Tells how a run ended: it is on disk, or cannot be.
+    pub(super) fn on_ended(&mut self, ended: Ended) {
+        let Ended { run, unkept } = ended;
+        let Some(of) = self.runs.get_mut(&run) else { return };
+        let Some(Ending { mut event, waiting, .. }) = of.ending.take() else { return };
+        let mut lost = None;
+        if let Some((outcome, error)) = unkept {
+            error!("how run {run} ended cannot be kept: {error}");
+            event = ending::not_kept(event, &error);
+            (of.unkept, of.unsaved) = (Some(outcome), Some(error.clone()));
+            lost = Some(ending::unkept_text(&error));
+        }
+        self.publish(run, event);
+        if let Some(of) = self.runs.get_mut(&run) {
+            of.followers.clear();
+        }
+        for client in waiting {
+            match &lost {
+                None => self.send_client(client, ToClient::Cancelled { run }),
+                Some(reason) => self.reject(client, false, format!("run {run}: {reason}")),
+            }
+        }
+        self.forget_old_runs();
     }
 
     /// Takes in what came of a checkpoint.

@@ -55,6 +55,36 @@ pub(super) fn of_outcome(run: RunId, rounds: u64, outcome: &Outcome) -> RunEvent
     }
 }
 
+/// The last event of a run whose end cannot be written.
+pub(super) fn not_kept(event: RunEvent, error: &str) -> RunEvent {
+    let text = unkept_text(error);
+    match event {
+        RunEvent::Failed { run, reason } => {
+            RunEvent::Failed { run, reason: format!("{reason}; {text}") }
+        }
+        RunEvent::Cancelled { run } => {
+            RunEvent::Failed { run, reason: format!("it was cancelled; {text}") }
+        }
+        RunEvent::Finished { .. } => with_unsaved(event, error),
+        other => other,
+    }
+}
+
+fn with_unsaved(mut event: RunEvent, error: &str) -> RunEvent {
+    if let RunEvent::Finished { unsaved, .. } = &mut event {
+        unsaved.get_or_insert_with(|| error.to_owned());
+    }
+    event
+}
+
+/// What an end that cannot be written means, and what to do.
+pub(super) fn unkept_text(error: &str) -> String {
+    format!(
+        "that it is over cannot be kept: {error}; a coordinator that is started on this runs \
+         folder again goes on with the run: make room or mend the folder, then cancel the run again"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -28,7 +28,7 @@ use super::connection::{
     CLOSED_BY_PEER, ClientId, Introduction, Link, Loss, Peer, Room, log_closed,
 };
 use super::door::Refusals;
-use super::durable::Durable;
+use super::durable::{Durable, Ended};
 use super::recorder::{Checkpointed, now_ms};
 use super::resume::Reread;
 use super::run::Run;
@@ -77,6 +77,8 @@ pub(super) enum Event {
     FinalState(FinalState),
     /// A checkpoint is durable, or cannot be.
     Checkpointed(Checkpointed),
+    /// How a run ended is durable, or cannot be.
+    Ended(Ended),
     /// A run's final state has its digest.
     Digested { run: RunId, digest: common::digest::Digest },
     /// A job has panicked: a bug of ours, as what models do is caught before.
@@ -240,6 +242,7 @@ impl Engine {
             Event::Reread(reread) => self.on_reread(*reread),
             Event::FinalState(read) => self.on_final_state(read),
             Event::Checkpointed(done) => self.on_checkpointed(done),
+            Event::Ended(ended) => self.on_ended(ended),
             Event::Digested { run, digest } => self.on_digested(run, digest),
             Event::Panicked(panic) => std::panic::resume_unwind(panic),
             Event::Shutdown => unreachable!("the loop ends at a shutdown"),

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::active::ActiveRun;
 use super::engine::Engine;
-use super::run::{OLD_EVENTS, Phase, Restart, Run};
+use super::run::{Ending, OLD_EVENTS, Phase, Restart, Run};
 use crate::ledger::EventKind;
 use crate::scheduler;
 
@@ -97,7 +97,8 @@ impl Engine {
         self.end_run(run, Phase::Cancelled, RunEvent::Cancelled { run });
     }
 
-    /// Ends a run with its last event, and lets go of all that it held.
+    /// Ends a run with its last event, and lets go of all that it held. Its
+    /// followers are told once its end is on disk.
     pub(super) fn end_run(&mut self, run: RunId, phase: Phase, event: RunEvent) {
         let Some(ended) = self.runs.get_mut(&run) else { return };
         if ended.phase.is_over() {
@@ -107,7 +108,8 @@ impl Engine {
             self.save_what_is_there();
         }
         let Some(ended) = self.runs.get_mut(&run) else { return };
-        ended.phase = phase;
+        let was = std::mem::replace(&mut ended.phase, phase);
+        ended.ending = Some(Ending { was, event: event.clone(), waiting: Default::default() });
         if phase != Phase::Finished {
             ended.state = None;
         }
@@ -123,12 +125,8 @@ impl Engine {
             _ => None,
         };
         self.record_audits(run);
-        self.record_end(run, phase, &event);
         self.keep_outcome(run, phase, reason);
-        self.publish(run, event);
-        if let Some(ended) = self.runs.get_mut(&run) {
-            ended.followers.clear();
-        }
+        self.record_end(run, phase, &event);
         if self.active.as_ref().is_some_and(|active| active.run == run) {
             self.active = None;
             self.advance = false;
@@ -165,7 +163,7 @@ impl Engine {
     /// Bounds what is remembered of runs that are over.
     pub(super) fn forget_old_runs(&mut self) {
         let mut bytes = 0;
-        let over = self.runs.values_mut().rev().filter(|run| run.phase.is_over());
+        let over = self.runs.values_mut().rev().filter(|run| run.told_phase().is_over());
         for (age, run) in over.enumerate() {
             if age >= RUNS_WITH_EVENTS {
                 let old = run.events.len().saturating_sub(OLD_EVENTS);
@@ -177,7 +175,8 @@ impl Engine {
             }
         }
         while self.runs.len() > limits::RUNS {
-            let oldest = self.runs.values().find(|run| run.phase.is_over()).map(|run| run.id);
+            let oldest =
+                self.runs.values().find(|run| run.told_phase().is_over()).map(|run| run.id);
             let Some(oldest) = oldest else { return };
             self.runs.remove(&oldest);
         }

@@ -1,6 +1,8 @@
-//! The thread that writes to the runs folder, beside the work and in order:
-//! what the engine sends is written one after another, and what came of a
-//! checkpoint comes back as an event.
+//! The thread that reads and writes the records of the runs folder, beside the
+//! work and in order: what the engine sends is done one after another, and what
+//! came of it comes back as an event. Nobody is told of what an event has not
+//! said yet: clients hear that a run is accepted, over or taken up again once
+//! that is on disk.
 //!
 //! The history of a step is recorded before a later checkpoint is there: a run
 //! that goes on from a checkpoint finds all steps before it recorded, and
@@ -26,16 +28,19 @@ pub(super) use self::history::History;
 use self::history::{BATCH, RETRY, Trouble};
 use super::engine::Event;
 use crate::ledger::{CheckpointRow, Record};
-use crate::runs::{CheckpointRecord, Outcome, RunsFolder};
+use crate::runs::{CheckpointRecord, RunsFolder};
 
 /// Records that may wait to be written: with more, the next step waits.
 const WAITING_RECORDS: usize = 4096;
 
-/// What is to be written.
+/// What is done to the folder, and what came of it.
+type Task = Box<dyn FnOnce(&RunsFolder) -> Event + Send>;
+
+/// What is to be done.
 enum Job {
     Record(Box<Record>),
     Checkpoint(Box<Checkpoint>),
-    Outcome(RunId, Box<Outcome>),
+    Task(Task),
 }
 
 /// A checkpoint to write.
@@ -121,9 +126,10 @@ impl Recorder {
         self.send(Job::Checkpoint(Box::new(checkpoint)));
     }
 
-    /// Has written how a run ended.
-    pub(super) fn outcome(&self, run: RunId, outcome: Outcome) {
-        self.send(Job::Outcome(run, Box::new(outcome)));
+    /// Has something done to the folder, after all that was sent before. What it
+    /// gives is told to the engine.
+    pub(super) fn enqueue(&self, task: impl FnOnce(&RunsFolder) -> Event + Send + 'static) {
+        self.send(Job::Task(Box::new(task)));
     }
 
     fn send(&self, job: Job) {
@@ -219,10 +225,8 @@ impl Writer {
                 let done = Checkpointed { run, round, step, outcome };
                 let _ = self.events.blocking_send(Event::Checkpointed(done));
             }
-            Job::Outcome(run, outcome) => {
-                if let Err(error) = self.folder.write_outcome(run, &outcome) {
-                    error!("how run {run} ended cannot be kept: {error}");
-                }
+            Job::Task(task) => {
+                let _ = self.events.blocking_send(task(&self.folder));
             }
         }
         None

@@ -6,7 +6,6 @@ use common::id::RunId;
 use common::model::Registry;
 use common::run_settings::RunSettings;
 use common::spec::RunSpec;
-use common::wire::message::ToClient;
 
 use super::connection::ClientId;
 use super::engine::{Engine, Event};
@@ -19,8 +18,17 @@ use crate::runs::{RunsFolder, SubmissionRecord};
 pub(super) struct Reread {
     client: ClientId,
     of: RunId,
-    /// The run, and the round that it is forked from.
-    outcome: Result<(Recovered, Option<u64>), String>,
+    is_fork: bool,
+    outcome: Result<Read, String>,
+}
+
+/// What was read.
+#[derive(Debug)]
+enum Read {
+    /// The run that goes on, and what is to be kept of its submission.
+    Resumed(Recovered, Box<SubmissionRecord>),
+    /// A new run, and the round that it is forked from.
+    Forked(Recovered, u64),
 }
 
 impl Engine {
@@ -32,10 +40,9 @@ impl Engine {
         settings: RunSettings,
         fork: Option<Vec<(String, String)>>,
     ) {
-        let folder = match self.may_resume(of, fork.is_some()) {
-            Ok(folder) => folder,
-            Err(reason) => return self.reject(client, true, reason),
-        };
+        if let Err(reason) = self.may_resume(of, fork.is_some()) {
+            return self.reject(client, true, reason);
+        }
         let fork = fork.map(|changes| (self.next_run(), changes));
         if fork.is_none()
             && let Some(run) = self.runs.get_mut(&of)
@@ -43,17 +50,20 @@ impl Engine {
             // Nobody else is to take it up meanwhile.
             run.is_rereading = true;
         }
+        let is_fork = fork.is_some();
         let registry = self.registry.clone();
-        self.spawn(move || {
-            let outcome = reread(&folder, &registry, of, settings, fork);
-            Event::Reread(Box::new(Reread { client, of, outcome }))
+        let Some(durable) = &self.durable else { return };
+        // Behind the end of the run, which may not be written yet.
+        durable.recorder.enqueue(move |folder| {
+            let outcome = reread(folder, &registry, of, settings, fork);
+            Event::Reread(Box::new(Reread { client, of, is_fork, outcome }))
         });
     }
 
-    fn may_resume(&self, of: RunId, is_fork: bool) -> Result<RunsFolder, String> {
-        let Some(durable) = &self.durable else {
+    fn may_resume(&self, of: RunId, is_fork: bool) -> Result<(), String> {
+        if self.durable.is_none() {
             return Err("this coordinator keeps no runs: start it with --runs".into());
-        };
+        }
         let Some(run) = self.runs.get(&of) else {
             return Err(format!("run {of} is unknown: `coordinator status` names the runs"));
         };
@@ -66,40 +76,41 @@ impl Engine {
             Phase::Queued | Phase::Running if !is_fork => Err(format!(
                 "run {of} is {state} and goes on by itself: `coordinator follow {of}` shows it"
             )),
-            _ => Ok(durable.config.folder.clone()),
+            _ => Ok(()),
         }
     }
 
-    /// Queues a run that was read from the folder.
+    /// Keeps a run that was read from the folder, to be queued.
     pub(super) fn on_reread(&mut self, reread: Reread) {
-        let Reread { client, of, outcome } = reread;
-        if let Some(run) = self.runs.get_mut(&of) {
-            run.is_rereading = false;
-        }
-        let (mut recovered, forked_at) = match outcome {
-            Ok(recovered) => recovered,
-            Err(reason) => return self.reject(client, true, reason),
+        let Reread { client, of, is_fork, outcome } = reread;
+        let resumed = (!is_fork).then_some(of);
+        let mut read = match outcome {
+            Ok(read) => read,
+            Err(reason) => return self.reject_resume(client, resumed, true, reason),
         };
-        if let Err(reason) = self.make_room(&mut recovered) {
-            return self.reject(client, false, reason);
+        let (Read::Resumed(recovered, _) | Read::Forked(recovered, _)) = &mut read;
+        if let Err(reason) = self.make_room(recovered) {
+            return self.reject_resume(client, resumed, false, reason);
         }
-        let mut run = recovered.run;
-        match forked_at {
-            Some(round) => self.keep_submission(client, run, Some((of, round))),
-            None => {
-                if let Some(before) = self.runs.remove(&of) {
-                    run.events = before.events;
-                    // The last one said that it was over.
-                    run.events.pop_back();
-                    run.is_told_of = before.is_told_of;
-                }
-                let passed_over = run.passed_over.clone();
-                self.runs.insert(of, run);
-                self.record_run(of, None);
-                self.send_client(client, ToClient::Accepted { run: of, passed_over });
-                self.queue_run(of);
+        match read {
+            Read::Resumed(recovered, record) => self.keep_resumed(client, recovered.run, *record),
+            Read::Forked(recovered, round) => {
+                self.keep_submission(client, recovered.run, Some((of, round)));
             }
         }
+    }
+
+    fn reject_resume(
+        &mut self,
+        client: ClientId,
+        resumed: Option<RunId>,
+        bad_input: bool,
+        reason: String,
+    ) {
+        if let Some(run) = resumed.and_then(|of| self.runs.get_mut(&of)) {
+            run.is_rereading = false;
+        }
+        self.reject(client, bad_input, reason);
     }
 }
 
@@ -111,19 +122,15 @@ fn reread(
     of: RunId,
     settings: RunSettings,
     fork: Option<(RunId, Vec<(String, String)>)>,
-) -> Result<(Recovered, Option<u64>), String> {
+) -> Result<Read, String> {
     let text = |error: RecoverError| format!("run {of} cannot be taken up: {error}");
     let mut record = folder.submission(of).map_err(|error| text(error.into()))?;
     record.settings = settings.or(record.settings);
     let recovered = unfinished(folder, registry, &record).map_err(text)?;
-    let Some((id, changes)) = fork else {
-        folder.update_submission(&record).map_err(|error| text(error.into()))?;
-        folder.remove_outcome(of).map_err(|error| text(error.into()))?;
-        return Ok((recovered, None));
-    };
+    let Some((id, changes)) = fork else { return Ok(Read::Resumed(recovered, Box::new(record))) };
     let round = recovered.run.round;
     let forked = forked(registry, record, id, &changes, recovered)?;
-    Ok((forked, Some(round)))
+    Ok(Read::Forked(forked, round))
 }
 
 /// A new run of a changed spec, from the state of another one.

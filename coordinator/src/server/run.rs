@@ -16,7 +16,7 @@ use common::wire::codec::encode;
 use common::wire::message::{RunEvent, RunStatus, ToClient};
 
 use super::connection::ClientId;
-use crate::runs::{Progress, SubmissionRecord};
+use crate::runs::{Outcome, Progress, SubmissionRecord};
 
 /// Most events of a run that are kept for those who follow it later: the
 /// first ones go first.
@@ -77,11 +77,26 @@ impl Phase {
     }
 }
 
+/// The end of a run on its way to disk: told once it is there.
+#[derive(Debug)]
+pub(super) struct Ending {
+    /// What the run is until then, as far as anyone is told.
+    pub(super) was: Phase,
+    /// What its followers are told last.
+    pub(super) event: RunEvent,
+    /// Clients who wait to hear that it is cancelled.
+    pub(super) waiting: BTreeSet<ClientId>,
+}
+
 /// What is remembered of a run.
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) id: RunId,
     pub(super) phase: Phase,
+    /// Its end, while that is not on disk.
+    pub(super) ending: Option<Ending>,
+    /// Its end, if that could not be written.
+    pub(super) unkept: Option<Box<Outcome>>,
     /// How it is carried out.
     pub(super) settings: RunSettings,
     /// From where it goes on, if it does not start anew.
@@ -144,6 +159,8 @@ impl Run {
             record: None,
             submitter: None,
             is_told_of: false,
+            ending: None,
+            unkept: None,
             is_rereading: false,
             submission: None,
             model_name: String::new(),
@@ -167,6 +184,11 @@ impl Run {
         self.settings.min_workers.unwrap_or(1)
     }
 
+    /// Where it stands, as far as anyone may be told.
+    pub(super) fn told_phase(&self) -> Phase {
+        self.ending.as_ref().map_or(self.phase, |ending| ending.was)
+    }
+
     /// Keeps an event, and gives it encoded.
     pub(super) fn record(&mut self, event: RunEvent) -> Frame {
         if self.events.len() == EVENTS {
@@ -182,11 +204,11 @@ impl Run {
         RunStatus {
             id: self.id,
             model: self.model_name.clone(),
-            state: self.phase.name().into(),
+            state: self.told_phase().name().into(),
             round: self.round,
             rounds: self.rounds,
             loss: self.loss,
-            digest: self.digest,
+            digest: self.digest.filter(|_| self.ending.is_none()),
             checkpoint: self.checkpoint,
             unsaved: self.unsaved.is_some(),
             replay: self.is_replay,

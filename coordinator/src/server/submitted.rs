@@ -19,8 +19,19 @@ pub(super) struct Submitted {
     /// Who sent it.
     client: ClientId,
     run: Box<Run>,
-    forked_from: Option<(RunId, u64)>,
+    origin: Origin,
     outcome: Result<(), String>,
+}
+
+/// Where a queued run comes from.
+#[derive(Clone, Copy, Debug)]
+enum Origin {
+    /// A client sent it.
+    Sent,
+    /// It starts from the state of another run, after so many rounds.
+    Forked(RunId, u64),
+    /// It was over, and goes on.
+    Resumed,
 }
 
 impl Engine {
@@ -38,48 +49,87 @@ impl Engine {
         forked_from: Option<(RunId, u64)>,
     ) {
         let mut run = Box::new(run);
-        let Some(durable) = self.durable.as_ref().filter(|_| !run.is_replay) else {
-            return self.on_submitted(Submitted { client, run, forked_from, outcome: Ok(()) });
+        let origin = forked_from.map_or(Origin::Sent, |(run, round)| Origin::Forked(run, round));
+        let outcome = self.give_identity(&mut run, forked_from);
+        let (Some(durable), Some(submission)) = (&self.durable, run.submission.clone()) else {
+            return self.on_submitted(Submitted { client, run, origin, outcome });
         };
-        let folder = durable.config.folder.clone();
-        let Some(submission) = run.submission.clone() else { return };
-        let record = match record(&run, &submission, forked_from) {
-            Ok(record) => record,
-            Err(error) => {
-                let outcome = Err(format!("it cannot be given an identity: {error}"));
-                return self.on_submitted(Submitted { client, run, forked_from, outcome });
-            }
+        // A replay leaves nothing on disk.
+        let Some(record) = run.record.clone() else {
+            return self.on_submitted(Submitted { client, run, origin, outcome });
         };
-        run.record = Some(record.clone());
         // Where the model makes the state, it will again.
         let start = run.state.clone().filter(|_| submission.initial.is_some());
         // Those that were here before may have come with a run that is not
         // kept.
         let chunks = self.store.contents([&submission.train, &submission.test]);
-        self.spawn(move || {
+        durable.recorder.enqueue(move |folder| {
             let start = start.as_deref() as Option<&NetworkState>;
             let mut chunks = chunks.iter();
             let outcome = chunks
                 .try_for_each(|(digest, content)| folder.write_chunk(*digest, content))
                 .and_then(|()| folder.write_submission(&record, start))
                 .map_err(|error| error.to_string());
-            Event::Submitted(Submitted { client, run, forked_from, outcome })
+            Event::Submitted(Submitted { client, run, origin, outcome })
+        });
+    }
+
+    /// Gives a run that is to be kept its record, and there its identity.
+    fn give_identity(
+        &self,
+        run: &mut Run,
+        forked_from: Option<(RunId, u64)>,
+    ) -> Result<(), String> {
+        let Some(submission) = run.submission.clone().filter(|_| self.durable.is_some()) else {
+            return Ok(());
+        };
+        run.record = None;
+        if !run.is_replay {
+            let record = record(run, &submission, forked_from);
+            run.record = Some(record.map_err(|error| format!("it gets no identity: {error}"))?);
+        }
+        Ok(())
+    }
+
+    /// Keeps that a run which was over goes on, then queues it. It is over until
+    /// all of that is on disk.
+    pub(super) fn keep_resumed(&mut self, client: ClientId, run: Run, record: SubmissionRecord) {
+        let (run, origin) = (Box::new(run), Origin::Resumed);
+        let Some(durable) = &self.durable else { return };
+        durable.recorder.enqueue(move |folder| {
+            let outcome = folder
+                .update_submission(&record)
+                .and_then(|()| folder.remove_outcome(record.run))
+                .map_err(|error| error.to_string());
+            Event::Submitted(Submitted { client, run, origin, outcome })
         });
     }
 
     /// Queues a run that is durable.
     pub(super) fn on_submitted(&mut self, submitted: Submitted) {
-        let Submitted { client, run, forked_from, outcome } = submitted;
+        let Submitted { client, mut run, origin, outcome } = submitted;
         let id = run.id;
+        if let Some(before) = self.runs.get_mut(&id) {
+            before.is_rereading = false;
+        }
         if let Err(error) = outcome {
             self.let_go(&run);
             let reason = format!("the run cannot be kept: {error}; mend the runs folder");
             return self.reject(client, false, reason);
         }
+        if let Some(before) = self.runs.remove(&id) {
+            run.events = before.events;
+            // The last one said that it was over.
+            run.events.pop_back();
+            run.is_told_of = before.is_told_of;
+        }
         info!("run {id} is queued: model {}", run.model_name);
         let passed_over = run.passed_over.clone();
         self.runs.insert(id, *run);
-        self.record_run(id, forked_from);
+        match origin {
+            Origin::Sent | Origin::Resumed => self.record_run(id, None),
+            Origin::Forked(of, round) => self.record_run(id, Some((of, round))),
+        }
         self.forget_old_runs();
         self.send_client(client, ToClient::Accepted { run: id, passed_over });
         self.queue_run(id);

@@ -2,6 +2,7 @@
 
 mod damage;
 mod durable;
+mod gate;
 mod peers;
 mod toy;
 

@@ -55,7 +55,12 @@ impl TestServer {
 
     /// One that keeps its runs in a folder, and goes on with those that are there.
     /// These peers have no heart, and the machine may be busy.
-    pub(super) fn start_in(folder: &Path, mut config: Config) -> Self {
+    pub(super) fn start_in(folder: &Path, config: Config) -> Self {
+        Self::start_on(RunsFolder::open(folder).unwrap(), config)
+    }
+
+    /// The same on a folder that is open, and may behave as a test wants.
+    pub(super) fn start_on(folder: RunsFolder, mut config: Config) -> Self {
         config.scheduler.heartbeat_timeout = Duration::from_secs(3600);
         let (events, inbox) = mpsc::channel(EVENTS);
         let door = Arc::new(Door::new(events.clone(), &config, Bounds::of_this_process()));
@@ -65,7 +70,7 @@ impl TestServer {
         let runs = RunsConfig {
             checkpoint_every: CheckpointEvery::Rounds(1),
             resume_wait: Duration::ZERO,
-            ..RunsConfig::new(RunsFolder::open(folder).unwrap())
+            ..RunsConfig::new(folder)
         };
         let (recovered, history) = recover(&runs.folder, &registry);
         engine.keep_runs(runs, events.clone(), history, recovered).unwrap();

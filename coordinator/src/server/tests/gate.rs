@@ -1,0 +1,204 @@
+//! What clients are told of ends and of runs that go on, while the disk is slow or
+//! full.
+
+use std::io;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+
+use common::id::RunId;
+use common::run_settings::RunSettings;
+use common::wire::message::{FromClient, RunEvent, ToClient};
+
+use super::peers::{TestPeer, TestServer};
+use super::toy;
+use crate::runs::{Files, OsFiles, RunsFolder, WriteFile};
+use crate::server::Config;
+
+const RUN: RunId = RunId(1);
+
+/// The system's files, but `outcome.json` gets its name only when a test says so.
+#[derive(Debug)]
+struct Gate {
+    reached: Sender<()>,
+    open: Mutex<Receiver<io::Result<()>>>,
+}
+
+impl Files for Gate {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
+        OsFiles.create(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        if to.ends_with("outcome.json") {
+            let _ = self.reached.send(());
+            self.open.lock().unwrap().recv().unwrap_or(Ok(()))?;
+        }
+        OsFiles.rename(from, to)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        OsFiles.sync_folder(folder)
+    }
+
+    fn create_folder(&self, folder: &Path) -> io::Result<()> {
+        OsFiles.create_folder(folder)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        OsFiles.remove(path)
+    }
+}
+
+/// A server before whose ends there is a gate.
+struct Gated {
+    folder: tempfile::TempDir,
+    server: TestServer,
+    reached: Receiver<()>,
+    open: Sender<io::Result<()>>,
+}
+
+impl Gated {
+    /// With run 1 in the queue, and its client.
+    async fn start() -> (Self, TestPeer) {
+        let folder = tempfile::tempdir().unwrap();
+        let (reached_gate, reached) = channel();
+        let (open, opened) = channel();
+        let gate = Gate { reached: reached_gate, open: Mutex::new(opened) };
+        let runs = RunsFolder::open_with(folder.path(), Arc::new(gate)).unwrap();
+        let server = TestServer::start_on(runs, Config::default());
+        let mut client = server.client().await;
+        let accepted = ToClient::Accepted { run: RUN, passed_over: None };
+        assert_eq!(client.submit(&toy::spec(""), None).await, Some(accepted));
+        (Self { folder, server, reached, open }, client)
+    }
+
+    fn is_over_on_disk(&self) -> bool {
+        self.folder.path().join("1/outcome.json").exists()
+    }
+
+    /// Waits until an end is about to be there.
+    async fn reached(self) -> Self {
+        let waited = tokio::task::spawn_blocking(move || {
+            self.reached.recv().unwrap();
+            self
+        });
+        waited.await.unwrap()
+    }
+}
+
+/// What the status says of run 1.
+async fn state(client: &mut TestPeer) -> String {
+    client.say(FromClient::Status).await;
+    match client.hear_client().await {
+        Some(ToClient::Status(status)) => status.runs[0].state.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_run_is_cancelled_once_that_is_on_disk() {
+    let (gated, mut client) = Gated::start().await;
+    client.say(FromClient::Cancel { run: RUN }).await;
+    let gated = gated.reached().await;
+    assert_eq!(state(&mut client).await, "queued", "nobody may know yet");
+    gated.open.send(Ok(())).unwrap();
+    assert_eq!(client.hear_client().await, Some(ToClient::Cancelled { run: RUN }));
+    assert!(gated.is_over_on_disk());
+    assert_eq!(state(&mut client).await, "cancelled");
+    gated.server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_run_has_finished_once_that_is_on_disk() {
+    let (gated, mut client) = Gated::start().await;
+    gated.server.worker("worker", usize::MAX).await;
+    let gated = gated.reached().await;
+    assert_eq!(state(&mut client).await, "running", "nobody may know yet");
+    client.say(FromClient::Fetch { run: RUN }).await;
+    let answer = client.hear_client().await;
+    assert!(matches!(answer, Some(ToClient::Rejected { .. })), "{answer:?}");
+    // Whoever comes now hears the end, too.
+    client.say(FromClient::Follow { run: RUN }).await;
+    assert_eq!(state_behind_events(&mut client).await, "running");
+    gated.open.send(Ok(())).unwrap();
+    let end = last_event(&mut client).await;
+    let RunEvent::Finished { unsaved, .. } = end else { panic!("{end:?}") };
+    assert_eq!(unsaved, None);
+    assert!(gated.is_over_on_disk());
+    gated.server.shut_down().await;
+}
+
+/// The last event of a run; some before it may still be on their way.
+async fn last_event(client: &mut TestPeer) -> RunEvent {
+    loop {
+        match client.hear_client().await {
+            Some(ToClient::Event(event)) if event.is_last() => return event,
+            Some(ToClient::Event(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The same, behind events none of which is the last one.
+async fn state_behind_events(client: &mut TestPeer) -> String {
+    client.say(FromClient::Status).await;
+    loop {
+        match client.hear_client().await {
+            Some(ToClient::Event(event)) => assert!(!event.is_last(), "{event:?}"),
+            Some(ToClient::Status(status)) => return status.runs[0].state.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_end_that_cannot_be_written_is_told_by_name_and_can_be_tried_again() {
+    let (gated, mut client) = Gated::start().await;
+    let mut follower = gated.server.client().await;
+    follower.say(FromClient::Follow { run: RUN }).await;
+    assert_eq!(state_behind_events(&mut follower).await, "queued");
+    gated.open.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
+    client.say(FromClient::Cancel { run: RUN }).await;
+    let answer = client.hear_client().await;
+    let Some(ToClient::Rejected { bad_input: false, reason }) = answer else {
+        panic!("{answer:?}")
+    };
+    let is_named = |text: &str| text.contains("outcome.json: ") && text.contains("cancel the run");
+    assert!(is_named(&reason), "{reason}");
+    let end = last_event(&mut follower).await;
+    let RunEvent::Failed { reason, .. } = end else { panic!("{end:?}") };
+    assert!(is_named(&reason), "{reason}");
+
+    gated.open.send(Ok(())).unwrap();
+    client.say(FromClient::Cancel { run: RUN }).await;
+    assert_eq!(client.hear_client().await, Some(ToClient::Cancelled { run: RUN }));
+    assert!(gated.is_over_on_disk());
+    let told = client.follow(RUN).await;
+    assert_eq!(told.last(), Some(&RunEvent::Cancelled { run: RUN }));
+    gated.server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_run_that_is_cancelled_and_resumed_goes_on_whatever_happens_then() {
+    let (gated, mut client) = Gated::start().await;
+    let mut other = gated.server.client().await;
+    client.say(FromClient::Cancel { run: RUN }).await;
+    let gated = gated.reached().await;
+    let (run, settings) = (RUN, RunSettings::default());
+    other.say(FromClient::Resume { run, settings, fork: None }).await;
+    let (folder, open) = (gated.folder.path().to_owned(), gated.open.clone());
+    // Both are with the engine before the disk goes on.
+    let mut third = gated.server.client().await;
+    third.say(FromClient::Cancel { run: RUN }).await;
+    let answer = third.hear_client().await;
+    let Some(ToClient::Rejected { bad_input: false, reason }) = answer else {
+        panic!("nobody may be told that it stays cancelled: {answer:?}")
+    };
+    assert!(reason.contains("is being taken up"), "{reason}");
+    open.send(Ok(())).unwrap();
+    let accepted = ToClient::Accepted { run: RUN, passed_over: None };
+    assert_eq!(other.hear_client().await, Some(accepted));
+    gated.server.shut_down().await;
+    assert!(!folder.join("1/outcome.json").exists(), "it would be over for the next coordinator");
+}
