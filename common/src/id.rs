@@ -45,43 +45,62 @@ numbered!(
     "a"
 );
 
-/// A run's identity: 128 bits, drawn at random when it is submitted. Numbers of
-/// runs begin at 1 in every folder; this is never used twice. Shown and read as 32
-/// hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RunIdentity(pub u128);
+macro_rules! drawn {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        ///
+        /// Shown and read as 32 hexadecimal digits.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub u128);
 
-impl RunIdentity {
-    /// An identity that no run has.
-    ///
-    /// # Errors
-    /// Where the system has no randomness to give.
-    pub fn draw() -> std::io::Result<Self> {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
-        Ok(Self(u128::from_be_bytes(bytes)))
-    }
+        impl $name {
+            /// A new one: 128 bits at random.
+            ///
+            /// # Errors
+            /// Where the system has no randomness to give.
+            pub fn draw() -> std::io::Result<Self> {
+                let mut bytes = [0; 16];
+                getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+                Ok(Self(u128::from_be_bytes(bytes)))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:032x}", self.0)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                hexadecimal(deserializer).map(Self)
+            }
+        }
+    };
 }
 
-impl fmt::Display for RunIdentity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
+drawn!(
+    /// A run's identity, drawn when it is submitted. Numbers of runs begin at 1 in
+    /// every folder; this is never used twice.
+    RunIdentity
+);
+drawn!(
+    /// What a client knows its submission by, drawn by itself: one that was accepted
+    /// without the client hearing of it is found again, and not run twice.
+    SubmissionKey
+);
 
-impl Serialize for RunIdentity {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for RunIdentity {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let identity = u128::from_str_radix(&text, 16).ok().filter(|_| is_hex).map(Self);
-        identity.ok_or_else(|| de::Error::custom("expected 32 hexadecimal digits"))
-    }
+fn hexadecimal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = u128::from_str_radix(&text, 16).ok().filter(|_| is_hex);
+    number.ok_or_else(|| de::Error::custom("expected 32 hexadecimal digits"))
 }
 
 /// One step of a run: a training round or an evaluation. The plan

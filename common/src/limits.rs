@@ -38,6 +38,10 @@ pub const RESULT_COUNTS: usize = 112 << 10;
 /// known by, takes half a frame.
 pub const PARTIAL_RESULT_COUNTS: usize = RESULT_COUNTS / 2;
 
+/// Longest history of a run, in bytes of JSON: 512 rounds, 512 evaluations and
+/// [`RESULT_COUNTS`] counts.
+pub const HISTORY_BYTES: usize = 3 << 20;
+
 /// Most workers that a status names, those with the lowest ids first.
 pub const STATUS_WORKERS: usize = 2048;
 

@@ -7,12 +7,11 @@
 //! ```
 
 mod connection;
-mod history;
 mod state_file;
 mod submission;
 
-pub use connection::Client;
-pub use history::{EvaluationPoint, HISTORY_POINTS, History, HistoryError, Recorder, RoundPoint};
+pub use crate::runs::{EvaluationPoint, HISTORY_POINTS, History, HistoryError, RoundPoint};
+pub use connection::{Client, Fetched};
 pub use state_file::{StateFile, check_output};
 pub use submission::{Submission, SubmissionError};
 
@@ -76,4 +75,19 @@ pub enum ClientError {
         /// What it said.
         what: String,
     },
+}
+
+impl ClientError {
+    /// Whether the coordinator may be there again in a moment: it is not reached, or
+    /// was lost, and has not said no.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Lost { .. } => true,
+            Self::Refused { .. }
+            | Self::Keys { .. }
+            | Self::Rejected { .. }
+            | Self::TooLarge { .. }
+            | Self::Unexpected { .. } => false,
+        }
+    }
 }

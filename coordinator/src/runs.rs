@@ -23,10 +23,12 @@
 //! | `sealed` | a record with the digest over itself |
 //! | `checkpoint` | writing, finding and reading checkpoints |
 //! | `data` | chunks of examples |
+//! | `history` | what a run has reported so far, as a checkpoint and a final state keep it |
 
 mod checkpoint;
 mod data;
 mod files;
+mod history;
 mod records;
 mod sealed;
 
@@ -45,6 +47,9 @@ use common::id::RunId;
 
 pub use checkpoint::{Found, Restart};
 pub use files::{Files, OsFiles, WriteFile};
+pub use history::{
+    EvaluationPoint, HISTORY_POINTS, History, HistoryError, HistorySoFar, RoundPoint,
+};
 pub use records::{
     CheckpointRecord, Outcome, OutcomeState, Progress, SubmissionRecord, dataset_digest,
 };
@@ -55,7 +60,7 @@ use sealed::Record;
 const RECORD: &str = ".json";
 
 /// Longest JSON file that is read, in bytes: two manifests of as many chunks
-/// as there may be, and a spec.
+/// as there may be, a spec, and the longest history.
 const RECORD_BYTES: u64 = 16 << 20;
 
 /// Mode of a new runs folder: its owner alone enters it.

@@ -289,7 +289,8 @@ fn exit_codes_say_how_a_run_ended() {
     cluster.coordinator.wait();
     assert_eq!(client.wait().code(), Some(4));
     assert_eq!(command(&cluster, &["status"]).status.code(), Some(4));
-    assert_eq!(command(&cluster, &["follow", "2"]).status.code(), Some(4));
+    let followed = command(&cluster, &["follow", "2", "--patience", "0"]);
+    assert_eq!(followed.status.code(), Some(4));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Runs that outlive their coordinator, are taken up again, and are checked
 //! later, with the real binaries.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,15 @@ fn a_run_goes_on_when_its_coordinator_is_started_again() {
     let file = file.to_str().expect("a plain path");
     let later = command(&cluster, &["follow", "1", "--output", file, "--quiet"]);
     assert!(later.status.success(), "{}", text(&later.stderr));
+    // The history inside is that of a run that never stopped, too.
+    let undisturbed = tempfile::tempdir().expect("a folder");
+    let (path, expected) = (undisturbed.path().join("spec"), undisturbed.path().join("state"));
+    std::fs::write(&path, &spec).expect("the spec is written");
+    let (path, output) = (path.display().to_string(), expected.display().to_string());
+    let whole = alone(&["run", &path, "--local", "2", "--output", &output, "--quiet"]);
+    assert!(whole.status.success(), "{}", text(&whole.stderr));
+    let read = |path: &Path| std::fs::read(path).expect("the state is there");
+    assert_eq!(read(Path::new(file)), read(&expected), "equal runs write equal files");
     let digest = expected::digest(&spec).to_string();
     assert!(text(&later.stdout).contains(&digest), "{}", text(&later.stdout));
     assert_eq!(run_state(&cluster, 1), "finished");

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 
 use crate::dataset::{FeatureType, SplitManifest};
 use crate::digest::Digest;
-use crate::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
-use crate::limits::{NAME_BYTES, SLOTS};
+use crate::id::{AssignmentId, Block, ProcessId, RunId, StepId, SubmissionKey, WorkerId};
+use crate::limits::{HISTORY_BYTES, NAME_BYTES, SLOTS};
 use crate::merge::MergeRule;
 use crate::results::Results;
 use crate::run_settings::{CheckpointEvery, RunSettings};
@@ -274,19 +274,23 @@ fn shard_done() -> impl Strategy<Value = ShardDone> {
     (digest(), any::<u64>()).prop_map(|(digest, compute_us)| ShardDone { digest, compute_us })
 }
 
+fn key() -> impl Strategy<Value = SubmissionKey> {
+    any::<u128>().prop_map(SubmissionKey)
+}
+
 pub(crate) fn from_client() -> impl Strategy<Value = FromClient> {
     prop_oneof![
         Just(FromClient::Heartbeat),
-        (text(), manifest(), manifest(), option::of(layout()), settings(), replay()).prop_map(
-            |(spec, train, test, state, settings, replay)| FromClient::Submit {
+        (key(), text(), manifest(), manifest(), option::of(layout()), settings(), replay())
+            .prop_map(|(key, spec, train, test, state, settings, replay)| FromClient::Submit {
+                key,
                 spec,
                 train,
                 test,
                 state,
                 settings,
                 replay,
-            }
-        ),
+            }),
         (run(), settings(), option::of(vec((name(), text()), 0..3)))
             .prop_map(|(run, settings, fork)| FromClient::Resume { run, settings, fork }),
         (split(), 0u32..16_384, payload()).prop_map(|(split, chunk, payload)| FromClient::Chunk {
@@ -313,9 +317,16 @@ pub(crate) fn to_client() -> impl Strategy<Value = ToClient> {
         (any::<bool>(), text())
             .prop_map(|(bad_input, reason)| ToClient::Rejected { bad_input, reason }),
         event().prop_map(ToClient::Event),
-        (run(), any::<String>(), layout(), digest()).prop_map(|(run, spec, layout, digest)| {
-            ToClient::State { run, spec, layout, digest }
-        }),
+        (run(), any::<String>(), layout(), digest(), 0..=HISTORY_BYTES as u64).prop_map(
+            |(run, spec, layout, digest, history_bytes)| ToClient::State {
+                run,
+                spec,
+                layout,
+                digest,
+                history_bytes,
+            }
+        ),
+        (any::<u32>(), payload()).prop_map(|(piece, payload)| ToClient::History { piece, payload }),
         (any::<u32>(), payload())
             .prop_map(|(segment, payload)| ToClient::StateSegment { segment, payload }),
         status().prop_map(ToClient::Status),

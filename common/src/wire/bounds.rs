@@ -7,9 +7,9 @@ use bytes::Bytes;
 use crate::dataset::SplitManifest;
 use crate::id::Block;
 use crate::limits::{
-    BLOCK_REPLICAS, CONNECTIONS, DATASET_CHUNKS, INLINE_PARTIAL_BYTES, MERGE_SEGMENTS, NAME_BYTES,
-    PARTIAL_RESULT_COUNTS, PAYLOAD_BYTES, RESULT_COUNTS, RESULT_NAMES, RUNS, SLOTS, SPEC_BYTES,
-    STATUS_WORKERS, TEXT_BYTES,
+    BLOCK_REPLICAS, CONNECTIONS, DATASET_CHUNKS, HISTORY_BYTES, INLINE_PARTIAL_BYTES,
+    MERGE_SEGMENTS, NAME_BYTES, PARTIAL_RESULT_COUNTS, PAYLOAD_BYTES, RESULT_COUNTS, RESULT_NAMES,
+    RUNS, SLOTS, SPEC_BYTES, STATUS_WORKERS, TEXT_BYTES,
 };
 use crate::results::Results;
 use crate::run_settings::RunSettings;
@@ -149,7 +149,7 @@ impl Message for FromClient {
     fn validate(&self) -> Result<(), FrameError> {
         let check = Check::of::<Self>();
         match self {
-            Self::Submit { spec, train, test, state, settings, replay } => {
+            Self::Submit { key: _, spec, train, test, state, settings, replay } => {
                 check.text("spec", spec, SPEC_BYTES)?;
                 check.manifests(train, test)?;
                 if let Some(state) = state {
@@ -190,7 +190,9 @@ impl Message for ToClient {
 
     fn take_payload(&mut self) -> Option<Bytes> {
         match self {
-            Self::StateSegment { payload, .. } => Some(std::mem::take(payload)),
+            Self::StateSegment { payload, .. } | Self::History { payload, .. } => {
+                Some(std::mem::take(payload))
+            }
             _ => None,
         }
     }
@@ -215,11 +217,16 @@ impl Message for ToClient {
             Self::NeedChunks { chunks, .. } => check.chunks(chunks),
             Self::Rejected { reason, .. } => check.text("reason", reason, TEXT_BYTES),
             Self::Event(event) => check.event(event),
-            Self::State { spec, layout, .. } => {
+            Self::State { spec, layout, history_bytes, .. } => {
                 check.text("spec", spec, SPEC_BYTES)?;
+                let most = format_args!("at most {HISTORY_BYTES} bytes").to_string();
+                let fits = *history_bytes <= HISTORY_BYTES as u64;
+                check.that(fits, "history_bytes", most, *history_bytes)?;
                 check.layout("layout", layout)
             }
-            Self::StateSegment { payload, .. } => check.payload(payload),
+            Self::StateSegment { payload, .. } | Self::History { payload, .. } => {
+                check.payload(payload)
+            }
             Self::Status(status) => check.status(status),
             Self::Accepted { passed_over, .. } => {
                 check.text("passed_over", passed_over.as_deref().unwrap_or(""), TEXT_BYTES)

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dataset::SplitManifest;
 use crate::digest::Digest;
-use crate::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
+use crate::id::{AssignmentId, Block, ProcessId, RunId, StepId, SubmissionKey, WorkerId};
 use crate::merge::Partial;
 use crate::results::Results;
 use crate::run_settings::RunSettings;
@@ -344,6 +344,9 @@ pub enum FromClient {
     /// A run to queue. Chunks and state segments that the coordinator lacks
     /// follow.
     Submit {
+        /// Drawn for this submission. One whose key the coordinator knows already
+        /// is the run that it knows.
+        key: SubmissionKey,
         /// The spec, as TOML.
         spec: String,
         /// Training examples.
@@ -437,7 +440,8 @@ pub enum ToClient {
     },
     /// News of a followed run.
     Event(RunEvent),
-    /// The state that was asked for: its layout, then all segments in order.
+    /// The state that was asked for: its layout, then all segments in order, then
+    /// what the run reported on its way.
     State {
         /// The run.
         run: RunId,
@@ -447,12 +451,23 @@ pub enum ToClient {
         layout: Layout,
         /// Its digest.
         digest: Digest,
+        /// Bytes of the history that follows.
+        history_bytes: u64,
     },
     /// A segment of that state.
     StateSegment {
         /// Place among the layout's state segments.
         segment: u32,
         /// Values, little-endian.
+        #[serde(deserialize_with = "payload::deserialize")]
+        payload: Bytes,
+    },
+    /// A piece of the run's history, JSON: what its state's file keeps of it. All
+    /// are as long as they may be but the last one.
+    History {
+        /// Its place, from 0.
+        piece: u32,
+        /// The text.
         #[serde(deserialize_with = "payload::deserialize")]
         payload: Bytes,
     },

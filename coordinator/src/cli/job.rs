@@ -18,12 +18,12 @@ use tokio::time::{Instant, sleep_until};
 use super::Address;
 use super::cluster_flags::{ClusterFlags, KeepFlags, start_local};
 use super::exit::Failure;
-use super::patience::{Patience, fetch, follow_on, next_event};
+use super::patience::{Patience, Wait, connect, fetch, follow_on, next_event, submit};
 use super::progress::Progress;
 use super::seen::Seen;
 use super::signals::Signals;
 use super::summary::Summary;
-use crate::client::{Client, History, Recorder, StateFile, Submission};
+use crate::client::{Client, Fetched, StateFile, Submission};
 use crate::local::LocalCluster;
 
 /// Longest wait for the coordinator to say that a run is cancelled.
@@ -135,8 +135,7 @@ impl Session<'_> {
     /// How long a coordinator is waited for that is gone. Our own does not come
     /// back.
     fn patience(&self) -> Duration {
-        let seconds = if self.local.is_none() { self.patience.patience } else { 0 };
-        Duration::from_secs(seconds)
+        if self.local.is_none() { self.patience.duration() } else { Duration::ZERO }
     }
 
     async fn perform(
@@ -147,7 +146,9 @@ impl Session<'_> {
     ) -> Result<Outcome, Failure> {
         let Job { spec, state, home, detach, .. } = job;
         let (address, tls) = (self.address.clone(), self.tls.clone());
-        let submit = submit((&address, tls.as_ref()), registry, spec.clone(), state, settings);
+        let patience = self.patience();
+        let to = (&*address, tls.as_ref(), patience);
+        let submit = prepare_and_submit(to, registry, spec.clone(), state, settings);
         let (mut client, run) = tokio::select! {
             submitted = submit => submitted?,
             () = self.signals.next() => return Err(Failure::cancelled("cancelled")),
@@ -168,12 +169,10 @@ impl Session<'_> {
         interrupt: Interrupt,
         home: Home,
     ) -> Result<Outcome, Failure> {
-        let mut recorder = Recorder::default();
-        let followed = self.follow(client, (run, model), interrupt, &mut recorder).await;
+        let followed = self.follow(client, (run, model), interrupt).await;
         let mut outcome = followed.map_err(|failure| hint(failure, run))?;
         if home.output.is_some() || home.keep {
-            let history = recorder.finish();
-            let brought = self.bring_home(client, run, home, &history, &mut outcome).await;
+            let brought = self.bring_home(client, run, home, &mut outcome).await;
             brought.map_err(|failure| hint(failure, run))?;
         }
         Ok(outcome)
@@ -185,16 +184,15 @@ impl Session<'_> {
         client: &mut Client,
         run: RunId,
         home: Home,
-        history: &History,
         outcome: &mut Outcome,
     ) -> Result<(), Failure> {
         let Outcome::Finished { summary, state: kept } = outcome else { return Ok(()) };
-        let (state, spec) = tokio::select! {
+        let Fetched { state, spec, history } = tokio::select! {
             fetched = fetch(client, run, self.patience()) => fetched?,
             () = self.signals.next() => return Err(Failure::cancelled("cancelled")),
         };
         if let Some(path) = home.output {
-            StateFile::save(&path, &state, &spec, history).map_err(Failure::failed)?;
+            StateFile::save(&path, &state, &spec, &history).map_err(Failure::failed)?;
             self.progress.saved(run, &path.display().to_string(), summary.digest)?;
             summary.output = Some(path);
         }
@@ -202,13 +200,12 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Shows and records the run's events until the last one.
+    /// Shows the run's events until the last one.
     async fn follow(
         &mut self,
         client: &mut Client,
         (run, model): (RunId, String),
         interrupt: Interrupt,
-        recorder: &mut Recorder,
     ) -> Result<Outcome, Failure> {
         follow_on(client, run).await?;
         let mut evaluation = None;
@@ -217,7 +214,7 @@ impl Session<'_> {
         let patience = self.patience();
         loop {
             let event = tokio::select! {
-                event = next_event(client, run, patience) => event?,
+                event = next_event(client, run, patience, &mut seen) => event?,
                 () = self.signals.next() => {
                     if interrupt == Interrupt::Leaves {
                         return Err(Failure::cancelled(format!("left run {run}, which goes on")));
@@ -236,11 +233,7 @@ impl Session<'_> {
                 }
                 reason = failure_of(self.local) => return Err(Failure::failed(reason)),
             };
-            if !seen.is_news(&event) {
-                continue;
-            }
             self.progress.show(&event)?;
-            recorder.take(&event);
             match event {
                 RunEvent::Evaluation { split, results, .. } => evaluation = Some((split, results)),
                 RunEvent::Failed { reason, .. } => {
@@ -307,8 +300,9 @@ pub(super) fn watch(
     let address = address.coordinator.clone();
     let outcome = super::runtime()?.block_on(async {
         let mut signals = Signals::new()?;
+        let mut wait = Wait::new(patience.duration());
         let mut client = tokio::select! {
-            client = Client::connect(&address, tls.as_ref()) => client?,
+            client = connect(&address, tls.as_ref(), &mut wait) => client?,
             () = signals.next() => return Err(Failure::cancelled("cancelled")),
         };
         let known = client.status().await?.runs.into_iter().find(|known| known.id == run);
@@ -325,8 +319,8 @@ pub(super) fn watch(
 }
 
 /// Loads and checks everything, then connects and submits.
-async fn submit(
-    (address, tls): (&str, Option<&CallerTls>),
+async fn prepare_and_submit(
+    (address, tls, patience): (&str, Option<&CallerTls>, Duration),
     registry: Registry,
     spec: RunSpec,
     state: Option<NetworkState>,
@@ -335,9 +329,7 @@ async fn submit(
     let prepared =
         tokio::task::spawn_blocking(move || Submission::prepare(&registry, spec, state, settings));
     let submission = prepared.await.map_err(Failure::failed)?.map_err(Failure::bad_input)?;
-    let mut client = Client::connect(address, tls).await?;
-    let run = client.submit(&submission).await?;
-    Ok((client, run))
+    Ok(submit((address, tls), &submission, &mut Wait::new(patience)).await?)
 }
 
 /// When the cluster of `--local` cannot go on; never without one.

@@ -6,36 +6,43 @@ use std::time::Duration;
 use clap::Args;
 use common::id::RunId;
 use common::limits;
-use common::spec::RunSpec;
-use common::state::NetworkState;
 use common::wire::message::RunEvent;
+use common::wire::tls::CallerTls;
 use tokio::time::{Instant, sleep};
 
-use crate::client::{Client, ClientError};
+use super::seen::Seen;
+use crate::client::{Client, ClientError, Fetched, Submission};
 
-/// Longest wait for a coordinator that is gone to come back, in seconds.
+/// Longest wait for a coordinator that is gone, in seconds.
 const LONGEST_PATIENCE: u64 = 7 * 24 * 3600;
 
 /// How long a coordinator is waited for that is gone.
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct Patience {
-    /// Wait so long for a coordinator that is gone to come back, in seconds
+    /// Wait so long for a coordinator that is gone, or not there yet, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60,
           value_parser = clap::value_parser!(u64).range(..=LONGEST_PATIENCE))]
-    pub(super) patience: u64,
+    patience: u64,
+}
+
+impl Patience {
+    /// The time.
+    pub(super) fn duration(self) -> Duration {
+        Duration::from_secs(self.patience)
+    }
 }
 
 /// The wait for a coordinator that is gone: from when it went on, however often
 /// it comes back and goes again before it has said anything.
 #[derive(Debug)]
-struct Wait {
+pub(super) struct Wait {
     patience: Duration,
     end: Option<Instant>,
 }
 
 impl Wait {
     /// Nobody is waited for yet.
-    fn new(patience: Duration) -> Self {
+    pub(super) fn new(patience: Duration) -> Self {
         Self { patience, end: None }
     }
 
@@ -44,32 +51,92 @@ impl Wait {
         let end = *self.end.get_or_insert_with(|| now + self.patience);
         end.saturating_duration_since(now)
     }
+
+    /// What is left of it after an error, which is said; gives it back where no
+    /// patience helps.
+    pub(super) async fn for_another(
+        &mut self,
+        error: ClientError,
+    ) -> Result<Duration, ClientError> {
+        let patience = self.left(Instant::now());
+        if !error.may_pass() || patience.is_zero() {
+            return Err(error);
+        }
+        // Whoever closed standard error does not want to know.
+        let _ = writeln!(
+            std::io::stderr(),
+            "{error}; trying again for {:.0} s",
+            patience.as_secs_f64()
+        );
+        // One that takes connections and drops them is not asked without a pause.
+        sleep(limits::RECONNECT_MIN).await;
+        Ok(patience)
+    }
 }
 
-/// The next event. A coordinator that is gone may come back, and go on with
-/// the run: it is waited for, however often it goes, until `patience` is over.
+/// A connection to a coordinator that may not be there yet.
+pub(super) async fn connect(
+    address: &str,
+    tls: Option<&CallerTls>,
+    wait: &mut Wait,
+) -> Result<Client, ClientError> {
+    match Client::connect(address, tls).await {
+        Err(error) => {
+            let patience = wait.for_another(error).await?;
+            Client::connect_within(address, tls, patience).await
+        }
+        connected => connected,
+    }
+}
+
+/// Submits a run to a coordinator that may be gone for a while. One that accepted it
+/// and could not say so is not given it twice.
+pub(super) async fn submit(
+    (address, tls): (&str, Option<&CallerTls>),
+    submission: &Submission,
+    wait: &mut Wait,
+) -> Result<(Client, RunId), ClientError> {
+    let mut client = connect(address, tls, wait).await?;
+    loop {
+        match client.submit(submission).await {
+            Err(error) => come_back(&mut client, error, wait).await?,
+            Ok(run) => return Ok((client, run)),
+        }
+    }
+}
+
+/// The next event that says something new. A coordinator that is gone may come
+/// back, and go on with the run: it is waited for, however often it goes, until
+/// `patience` is over.
 pub(super) async fn next_event(
     client: &mut Client,
     run: RunId,
     patience: Duration,
+    seen: &mut Seen,
 ) -> Result<RunEvent, ClientError> {
     let mut wait = Wait::new(patience);
     loop {
         match client.next_event().await {
+            Ok(event) if seen.is_news(&event) => return Ok(event),
+            // It is there, and tells of the run.
+            Ok(_) => {
+                wait = Wait::new(patience);
+                continue;
+            }
             Err(error) => come_back(client, error, &mut wait).await?,
-            event => return event,
         }
+        seen.reconnected();
         follow_on(client, run).await?;
     }
 }
 
-/// The final state of a run and its spec, from a coordinator that may be gone
-/// for a while.
+/// The final state of a run and what belongs to it, from a coordinator that may be
+/// gone for a while.
 pub(super) async fn fetch(
     client: &mut Client,
     run: RunId,
     patience: Duration,
-) -> Result<(NetworkState, RunSpec), ClientError> {
+) -> Result<Fetched, ClientError> {
     let mut wait = Wait::new(patience);
     loop {
         match client.fetch(run).await {
@@ -94,24 +161,20 @@ async fn come_back(
     error: ClientError,
     wait: &mut Wait,
 ) -> Result<(), ClientError> {
-    let patience = wait.left(Instant::now());
-    let ClientError::Lost { address, reason } = &error else { return Err(error) };
-    if patience.is_zero() {
-        return Err(error);
-    }
-    // Whoever closed standard error does not want to know.
-    let _ = writeln!(
-        std::io::stderr(),
-        "lost the coordinator at {address} ({reason}): trying again for {:.0} s",
-        patience.as_secs_f64()
-    );
-    // One that takes connections and drops them is not asked without a pause.
-    sleep(limits::RECONNECT_MIN).await;
+    let patience = wait.for_another(error).await?;
     client.reconnect(patience).await
 }
 
 #[cfg(test)]
 mod tests {
+    use common::model::Registry;
+    use common::run_settings::RunSettings;
+    use common::spec::RunSpec;
+    use common::wire::codec::{self, FrameReader};
+    use common::wire::message::{FromClient, Hello, ToClient, Welcome};
+    use tokio::net::TcpListener;
+    use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
     use super::*;
 
     #[test]
@@ -124,5 +187,62 @@ mod tests {
         assert_eq!(wait.left(lost + 50 * second), 10 * second);
         assert_eq!(wait.left(lost + 61 * second), Duration::ZERO);
         assert_eq!(Wait::new(Duration::ZERO).left(lost), Duration::ZERO);
+    }
+
+    /// Takes the next connection; gives its messages, the first of which is read.
+    async fn accept(
+        listener: &TcpListener,
+    ) -> (FrameReader<OwnedReadHalf>, OwnedWriteHalf, FromClient) {
+        let (read, mut write) = listener.accept().await.unwrap().0.into_split();
+        let mut reader = FrameReader::new(read, limits::HANDSHAKE_FRAME_BYTES);
+        let _: Hello = codec::decode(&reader.next().await.unwrap().unwrap()).unwrap();
+        let (build, worker, heartbeat_timeout_ms) = ("test".into(), None, 60_000);
+        let welcome = Welcome::Accepted { build, worker, heartbeat_timeout_ms };
+        codec::write(&mut write, &codec::encode(welcome)).await.unwrap();
+        reader.set_limit(limits::FRAME_BYTES);
+        loop {
+            match codec::decode(&reader.next().await.unwrap().unwrap()).unwrap() {
+                FromClient::Heartbeat => {}
+                message => return (reader, write, message),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_submission_is_sent_again_by_its_key_until_it_is_answered() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let coordinator = tokio::spawn(async move {
+            drop(listener.accept().await.unwrap());
+            let (reader, write, first) = accept(&listener).await;
+            drop((reader, write));
+            let (reader, mut write, second) = accept(&listener).await;
+            assert_eq!(first, second);
+            let FromClient::Submit { key, .. } = second else { panic!("{second:?}") };
+            let accepted = ToClient::Accepted { run: RunId(7), passed_over: None };
+            codec::write(&mut write, &codec::encode(accepted)).await.unwrap();
+            (key, reader, write)
+        });
+        let submission = Submission::prepare(
+            &Registry::standard(),
+            RunSpec::default_digits(),
+            None,
+            RunSettings::default(),
+        );
+        let submission = submission.unwrap();
+        // A bound on hanging, not an expectation.
+        let mut wait = Wait::new(Duration::from_secs(600));
+        let submitted = submit((&address, None), &submission, &mut wait).await;
+        assert_eq!(submitted.unwrap().1, RunId(7));
+        coordinator.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn whoever_has_no_patience_is_told_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        let error = connect(&address, None, &mut Wait::new(Duration::ZERO)).await.unwrap_err();
+        assert!(matches!(error, ClientError::Connect { .. }), "{error}");
     }
 }

@@ -1,7 +1,15 @@
-//! What was shown of a run: a coordinator that comes back tells it from the
-//! beginning, and does some of it again, to the same bits. Pure.
+//! What was shown of a run: a coordinator tells it from the beginning to whoever
+//! reconnects, and one that was started again does some of it again, to the same
+//! bits. Pure.
 
+use std::collections::BTreeMap;
+
+use common::digest::Digest;
 use common::wire::message::RunEvent;
+
+/// Most events that are remembered one by one: a coordinator tells no more of a run
+/// again.
+const TOLD: usize = 16 << 10;
 
 /// See the [module](self).
 #[derive(Debug, Default)]
@@ -11,9 +19,19 @@ pub(super) struct Seen {
     /// Epochs before the last labelling, and before the last evaluation.
     labelled: Option<u64>,
     evaluated: Option<u64>,
+    /// The round of the last checkpoint.
+    checkpoint: Option<u64>,
+    /// How often each other event was told: so far, and on this connection.
+    told: BTreeMap<Digest, u64>,
+    retold: BTreeMap<Digest, u64>,
 }
 
 impl Seen {
+    /// What comes next is told from the run's beginning.
+    pub(super) fn reconnected(&mut self) {
+        self.retold.clear();
+    }
+
     /// Whether an event says something new.
     pub(super) fn is_news(&mut self, event: &RunEvent) -> bool {
         match event {
@@ -23,16 +41,44 @@ impl Seen {
                 self.round = self.round.max(*round);
                 is_news
             }
-            RunEvent::Labelled { epochs, .. } => self.labelled.replace(*epochs) < Some(*epochs),
-            RunEvent::Evaluation { epochs, .. } => self.evaluated.replace(*epochs) < Some(*epochs),
-            _ => true,
+            RunEvent::Labelled { epochs, .. } => is_later(&mut self.labelled, *epochs),
+            RunEvent::Evaluation { epochs, .. } => is_later(&mut self.evaluated, *epochs),
+            RunEvent::Checkpoint { round, .. } => is_later(&mut self.checkpoint, *round),
+            event if event.is_last() => true,
+            event => self.is_told_more_often(event),
         }
     }
+
+    /// Whether an event was told more often on this connection than on any before.
+    fn is_told_more_often(&mut self, event: &RunEvent) -> bool {
+        if self.told.len() >= TOLD {
+            self.told.clear();
+            self.retold.clear();
+        }
+        // An event cannot fail to be JSON; one that did would be told.
+        let Ok(text) = serde_json::to_vec(event) else { return true };
+        let event = Digest::of(&text);
+        let retold = self.retold.entry(event).or_default();
+        *retold += 1;
+        let told = self.told.entry(event).or_default();
+        let is_news = *retold > *told;
+        *told = (*told).max(*retold);
+        is_news
+    }
+}
+
+/// Whether a place is after the last one, which it then is.
+fn is_later(last: &mut Option<u64>, place: u64) -> bool {
+    let is_later = *last < Some(place);
+    *last = (*last).max(Some(place));
+    is_later
 }
 
 #[cfg(test)]
 mod tests {
     use common::id::RunId;
+    use common::results::Results;
+    use common::spec::Split;
 
     use super::*;
 
@@ -43,7 +89,38 @@ mod tests {
         let labelled = |epochs| RunEvent::Labelled { run, epochs, examples: 1 };
         assert!(seen.is_news(&labelled(0)) && seen.is_news(&labelled(1)));
         assert!(!seen.is_news(&labelled(0)) && !seen.is_news(&labelled(0)));
+        assert!(!seen.is_news(&labelled(1)), "the last one is remembered");
         let resumed = RunEvent::Resumed { run, round: 1, rounds: 2, passed_over: None };
         assert!(seen.is_news(&resumed) && seen.is_news(&resumed));
+        seen.reconnected();
+        assert!(!seen.is_news(&resumed) && !seen.is_news(&resumed), "told again");
+        assert!(seen.is_news(&resumed), "once more than before");
+        let end = RunEvent::Cancelled { run };
+        assert!(seen.is_news(&end) && seen.is_news(&end));
+    }
+
+    #[test]
+    fn a_run_that_is_told_again_and_again_is_shown_once() {
+        let run = RunId(1);
+        let told: Vec<RunEvent> = (1..=20)
+            .flat_map(|epochs| {
+                let (split, results) = (Split::Test, Results::default());
+                let (loss, accuracy, worker) = (None, None, format!("worker-{}", epochs % 3));
+                let (what, detail) = ("lost".to_owned(), String::new());
+                let digest = Digest::of(b"state");
+                [
+                    RunEvent::Evaluation { run, epochs, split, results, loss, accuracy },
+                    RunEvent::Worker { run, worker, what, detail },
+                    RunEvent::Checkpoint { run, round: epochs, digest, bytes: 1, ms: 0.5 },
+                ]
+            })
+            .collect();
+        let mut seen = Seen::default();
+        let mut shown = Vec::new();
+        for heard in [7, 20, 41, 60] {
+            seen.reconnected();
+            shown.extend(told[..heard].iter().filter(|event| seen.is_news(event)));
+        }
+        assert_eq!(shown, told.iter().collect::<Vec<_>>());
     }
 }

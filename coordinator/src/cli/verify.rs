@@ -9,7 +9,7 @@ mod sample;
 
 use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use common::digest::Digest;
@@ -25,8 +25,9 @@ use tokio::time::timeout;
 use self::check::Check;
 use self::sample::draw;
 use super::cluster_flags::{ClusterFlags, start_local};
-use super::exit::{Exit, Failure};
+use super::exit::Failure;
 use super::job::CANCEL_TIMEOUT;
+use super::patience::{Wait, submit};
 use super::progress::Progress;
 use super::runs::HistoryFlags;
 use super::signals::Signals;
@@ -117,7 +118,12 @@ pub(super) fn verify(registry: Registry, flags: VerifyFlags) -> Result<(), Failu
             None => (flags.cluster.address.coordinator.clone(), flags.cluster.address.tls()?),
         };
         let workers = flags.cluster.min_workers;
-        let mut cluster = Cluster { address, tls, workers, signals: &mut signals };
+        // Our own does not come back.
+        let patience = match local {
+            Some(_) => Duration::ZERO,
+            None => flags.cluster.patience.duration(),
+        };
+        let mut cluster = Cluster { address, tls, workers, patience, signals: &mut signals };
         let mut outcome = Ok(());
         for part in parts {
             outcome = cluster.compare(part, &mut comparison).await;
@@ -196,42 +202,63 @@ struct Cluster<'a> {
     tls: Option<CallerTls>,
     /// Workers to wait for.
     workers: u32,
+    /// How long it is waited for.
+    patience: Duration,
     signals: &'a mut Signals,
 }
 
 impl Cluster<'_> {
-    /// Does some steps again, and compares what comes of them. Nothing is left
-    /// going on the cluster, whatever comes of them.
+    /// Does some steps again, and compares what comes of them. A coordinator keeps
+    /// no replays: one that was lost does all of it once more.
     async fn compare(
         &mut self,
         part: Range<u64>,
         comparison: &mut Comparison<'_>,
     ) -> Result<(), Failure> {
+        let same = comparison.check.same;
+        let mut wait = Wait::new(self.patience);
+        loop {
+            match self.try_to_compare(&part, comparison, &mut wait).await? {
+                None => return Ok(()),
+                Some(lost) => {
+                    comparison.check.same = same;
+                    tokio::select! {
+                        another = wait.for_another(lost) => another?,
+                        () = self.signals.next() => return Err(Failure::cancelled("cancelled")),
+                    };
+                }
+            }
+        }
+    }
+
+    /// The same, once; gives how the coordinator was lost. Nothing is left going on
+    /// the cluster, whatever comes of it.
+    async fn try_to_compare(
+        &mut self,
+        part: &Range<u64>,
+        comparison: &mut Comparison<'_>,
+        wait: &mut Wait,
+    ) -> Result<Option<ClientError>, Failure> {
         let (first, state) = comparison.rerun.nearest(part.start).map_err(Failure::failed)?;
         let settings = RunSettings { min_workers: Some(self.workers), ..RunSettings::default() };
         let replay = Replay { first, steps: part.end - first };
         let submission = Submission::replay(comparison.rerun, replay, state, settings);
-        let submit = async {
-            let mut client = Client::connect(&self.address, self.tls.as_ref()).await?;
-            let run = client.submit(&submission).await?;
-            Ok::<_, Failure>((client, run))
-        };
+        let submission = submission.map_err(Failure::failed)?;
         let (mut client, run) = tokio::select! {
-            submitted = submit => submitted?,
+            submitted = submit((&self.address, self.tls.as_ref()), &submission, wait) => submitted?,
             () = self.signals.next() => return Err(Failure::cancelled("cancelled")),
         };
         let outcome = tokio::select! {
             outcome = comparison.follow(&mut client, run, first) => outcome,
             () = self.signals.next() => {
                 comparison.progress.cancelling(run);
-                Err(Failure::cancelled("cancelled"))
+                Err(Failure::cancelled("cancelled").into())
             }
         };
         match outcome {
-            Err(failure) if failure.exit() != Exit::Lost => {
-                Err(self.cancel(&mut client, run, failure).await)
-            }
-            outcome => outcome,
+            Ok(()) => Ok(None),
+            Err(Broken::Connection(error)) if error.may_pass() => Ok(Some(error)),
+            Err(broken) => Err(self.cancel(&mut client, run, broken.into()).await),
         }
     }
 
@@ -255,6 +282,35 @@ impl Cluster<'_> {
     }
 }
 
+/// Why a replay was not followed to its end.
+enum Broken {
+    /// By what became of the connection.
+    Connection(ClientError),
+    /// By what it gave, or by somebody's wish.
+    Replay(Failure),
+}
+
+impl From<ClientError> for Broken {
+    fn from(error: ClientError) -> Self {
+        Self::Connection(error)
+    }
+}
+
+impl From<Failure> for Broken {
+    fn from(failure: Failure) -> Self {
+        Self::Replay(failure)
+    }
+}
+
+impl From<Broken> for Failure {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Connection(error) => error.into(),
+            Broken::Replay(failure) => failure,
+        }
+    }
+}
+
 /// Compares what a replay gives with the history.
 struct Comparison<'a> {
     rerun: &'a Rerun,
@@ -267,7 +323,7 @@ struct Comparison<'a> {
 impl Comparison<'_> {
     /// Follows a replay that begins at step `first` to its end, or to the first
     /// difference.
-    async fn follow(&mut self, client: &mut Client, run: RunId, first: u64) -> Result<(), Failure> {
+    async fn follow(&mut self, client: &mut Client, run: RunId, first: u64) -> Result<(), Broken> {
         self.check.begin(first);
         // The step that is at hand.
         let mut at = first;
@@ -293,11 +349,10 @@ impl Comparison<'_> {
                     self.check.end(at + 1);
                     return Ok(());
                 }
-                RunEvent::Failed { reason, .. } => return Err(Failure::failed(reason)),
+                RunEvent::Failed { reason, .. } => return Err(Failure::failed(reason).into()),
                 RunEvent::Cancelled { .. } => {
-                    return Err(Failure::cancelled(format!(
-                        "run {run}, the replay, was cancelled"
-                    )));
+                    let what = format!("run {run}, the replay, was cancelled");
+                    return Err(Failure::cancelled(what).into());
                 }
                 _ => {}
             }

@@ -17,10 +17,21 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::{ClientError, Submission};
+use super::{ClientError, History, Submission};
 
 /// Time that the system has to open a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The final state of a run, and what belongs to it.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// The state.
+    pub state: NetworkState,
+    /// The run's spec.
+    pub spec: RunSpec,
+    /// What the run reported on its way.
+    pub history: History,
+}
 
 /// A client's connection to its coordinator. Dropping it closes it.
 #[derive(Debug)]
@@ -55,29 +66,33 @@ impl Client {
         Ok(Self { address: address.into(), tls: tls.cloned(), reader, outbox, silence })
     }
 
-    /// Connects again, as often as it takes, for so long.
-    pub async fn reconnect(&mut self, patience: Duration) -> Result<(), ClientError> {
+    /// Connects, as often as it takes, for so long.
+    pub async fn connect_within(
+        address: &str,
+        tls: Option<&CallerTls>,
+        patience: Duration,
+    ) -> Result<Self, ClientError> {
         let end = Instant::now() + patience;
         let mut wait = limits::RECONNECT_MIN;
         loop {
-            match Self::connect(&self.address, self.tls.as_ref()).await {
-                Ok(client) => {
-                    *self = client;
-                    return Ok(());
-                }
-                Err(error @ (ClientError::Refused { .. } | ClientError::Keys { .. })) => {
-                    return Err(error);
-                }
-                Err(error) if Instant::now() + wait >= end => return Err(error),
-                Err(_) => sleep(wait).await,
+            match Self::connect(address, tls).await {
+                Err(error) if error.may_pass() && Instant::now() + wait < end => sleep(wait).await,
+                connected => return connected,
             }
             wait = (2 * wait).min(limits::RECONNECT_MAX);
         }
     }
 
+    /// Connects again, as often as it takes, for so long.
+    pub async fn reconnect(&mut self, patience: Duration) -> Result<(), ClientError> {
+        *self = Self::connect_within(&self.address, self.tls.as_ref(), patience).await?;
+        Ok(())
+    }
+
     /// Submits a run and sends what the coordinator lacks of its data.
     pub async fn submit(&mut self, submission: &Submission) -> Result<RunId, ClientError> {
         let frame = codec::encode(FromClient::Submit {
+            key: submission.key,
             spec: submission.spec.to_toml(),
             train: submission.train.clone(),
             test: submission.test.clone(),
@@ -175,11 +190,14 @@ impl Client {
         }
     }
 
-    /// Brings the final state of a run home, and its spec; checks the digest.
-    pub async fn fetch(&mut self, run: RunId) -> Result<(NetworkState, RunSpec), ClientError> {
+    /// Brings the final state of a run home, and what belongs to it; checks the
+    /// digest.
+    pub async fn fetch(&mut self, run: RunId) -> Result<Fetched, ClientError> {
         self.send(FromClient::Fetch { run }).await?;
-        let (spec, layout, digest) = match self.next_message().await? {
-            ToClient::State { spec, layout, digest, .. } => (spec, layout, digest),
+        let (spec, layout, digest, history_bytes) = match self.next_message().await? {
+            ToClient::State { spec, layout, digest, history_bytes, .. } => {
+                (spec, layout, digest, history_bytes)
+            }
             other => return Err(self.refused_or_unexpected(other)),
         };
         let state = self.receive_state(&layout).await?;
@@ -188,8 +206,27 @@ impl Client {
             let what = format!("a state of digest {found} where it had promised {digest}");
             return Err(self.unexpected(what));
         }
+        let history = self.receive_history(history_bytes as usize).await?;
         let spec = RunSpec::from_toml(&spec).map_err(|error| self.unexpected(error.to_string()))?;
-        Ok((state, spec))
+        Ok(Fetched { state, spec, history })
+    }
+
+    /// A history of so many bytes, which are within bounds.
+    async fn receive_history(&mut self, bytes: usize) -> Result<History, ClientError> {
+        let mut text = Vec::with_capacity(bytes);
+        for (index, start) in (0..bytes).step_by(limits::PAYLOAD_BYTES).enumerate() {
+            let expected = limits::PAYLOAD_BYTES.min(bytes - start);
+            match self.next_message().await? {
+                ToClient::History { piece, payload }
+                    if (piece as usize, payload.len()) == (index, expected) =>
+                {
+                    text.extend_from_slice(&payload);
+                }
+                other => return Err(self.refused_or_unexpected(other)),
+            }
+        }
+        let text = String::from_utf8(text).map_err(|error| self.unexpected(error.to_string()))?;
+        History::from_json(&text).map_err(|error| self.unexpected(error.to_string()))
     }
 
     async fn receive_state(&mut self, layout: &Layout) -> Result<NetworkState, ClientError> {

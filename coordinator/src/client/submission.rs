@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use common::dataset::{Dataset, DatasetError, SplitManifest};
+use common::id::SubmissionKey;
 use common::model::{DataShape, ModelError, Registry};
 use common::plan::RunPlan;
 use common::run_settings::RunSettings;
@@ -15,6 +16,8 @@ use crate::rerun::{KeptExamples, Rerun};
 /// A run with its data at hand.
 #[derive(Clone, Debug)]
 pub struct Submission {
+    /// The same however often it is sent.
+    pub(super) key: SubmissionKey,
     pub(super) spec: RunSpec,
     pub(super) source: Source,
     pub(super) train: SplitManifest,
@@ -48,6 +51,9 @@ pub enum SubmissionError {
     /// The merge rules of the spec.
     #[error("spec field `merge`: {0}")]
     Merge(StateError),
+    /// The key, which is drawn at random.
+    #[error("the submission gets no key: {0}")]
+    Key(#[from] std::io::Error),
     /// The state to start from.
     #[error("the state to start from does not fit the model: {0}")]
     State(StateError),
@@ -83,7 +89,8 @@ impl Submission {
         }
         let (train, test) = (dataset.train.manifest(), dataset.test.manifest());
         let source = Source::Loaded(dataset);
-        Ok(Self { spec, source, train, test, state, settings, replay: None })
+        let key = SubmissionKey::draw()?;
+        Ok(Self { key, spec, source, train, test, state, settings, replay: None })
     }
 
     /// The spec.
@@ -98,8 +105,9 @@ impl Submission {
         replay: Replay,
         state: Option<NetworkState>,
         settings: RunSettings,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, SubmissionError> {
+        Ok(Self {
+            key: SubmissionKey::draw()?,
             spec: rerun.spec().clone(),
             source: Source::Kept(rerun.examples().clone()),
             train: rerun.record().train.clone(),
@@ -107,7 +115,7 @@ impl Submission {
             state,
             settings,
             replay: Some(replay),
-        }
+        })
     }
 
     /// A chunk of examples of a split.

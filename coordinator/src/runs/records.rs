@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use common::dataset::SplitManifest;
 use common::digest::Digest;
-use common::id::{RunId, RunIdentity};
+use common::id::{RunId, RunIdentity, SubmissionKey};
 use common::run_settings::RunSettings;
 use common::wire::message::NUMERIC_PROFILE;
 use serde::{Deserialize, Serialize};
 
-use super::RunsError;
 use super::sealed::Record;
+use super::{HistorySoFar, RunsError};
 
 /// First bytes under the digest of a run's data.
 const DATASET: &[u8] = b"samebit-dataset-1\n";
@@ -23,6 +23,8 @@ pub struct SubmissionRecord {
     pub run: RunId,
     /// Its identity, which no other run has, in this folder or another one.
     pub identity: RunIdentity,
+    /// What its client knows its submission by; nothing of a fork.
+    pub key: Option<SubmissionKey>,
     /// When, in ms since 1970.
     pub at_ms: u64,
     /// Its spec, as TOML.
@@ -96,6 +98,8 @@ pub struct Progress {
     pub audited: u64,
     /// Shards that were to be audited, and were not.
     pub unaudited: u64,
+    /// What it has reported.
+    pub history: HistorySoFar,
 }
 
 impl Progress {

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use common::dataset::{FeatureType, SplitManifest};
 use common::digest::Digest;
-use common::id::RunIdentity;
+use common::id::{RunIdentity, SubmissionKey};
 use common::merge_rule::MergeRule;
 use common::state::{NetworkState, Tensor, TensorData};
 use ndarray::Array1;
@@ -33,6 +33,7 @@ fn submission() -> SubmissionRecord {
     SubmissionRecord {
         run: RUN,
         identity: RunIdentity(0xfeed),
+        key: Some(SubmissionKey(0xbeef)),
         at_ms: 1,
         // Of one example, so that an epoch is a round.
         spec: "model = \"softmax\"\nepochs = 9\nreplicas = 1\nbatch_size = 1\n\

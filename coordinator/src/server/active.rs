@@ -12,7 +12,7 @@ use common::results::Results;
 use common::state::{NetworkState, Segment, shared_segment};
 use common::wire::Frame;
 use common::wire::codec::encode;
-use common::wire::message::ToWorker;
+use common::wire::message::{RunEvent, ToWorker};
 use tokio::time::Instant;
 
 use super::clock::Clock;
@@ -21,7 +21,7 @@ use super::merge::{Cut, Opened, Piece, StepMerge};
 use super::run::{Run, Submission};
 use super::shards::Shards;
 use super::warnings::Warnings;
-use crate::runs::Progress;
+use crate::runs::{HistorySoFar, Progress};
 use crate::scheduler;
 
 /// What a worker said of a block that it finished. Its results are combined into
@@ -97,6 +97,8 @@ pub(super) struct ActiveRun {
     pub(super) settling: bool,
     pub(super) clock: Clock,
     pub(super) warnings: Warnings,
+    /// What the run has reported.
+    pub(super) history: HistorySoFar,
     /// Who did what in the current step.
     pub(super) shards: Shards,
     /// Whether workers may have worked on it for a coordinator that was here
@@ -147,6 +149,7 @@ impl ActiveRun {
             settling: false,
             clock: Clock::resume(progress, now),
             warnings: Warnings::of_progress(progress),
+            history: progress.history.clone(),
             shards: Shards::new(step.replicas),
             goes_on: false,
             is_first_step: false,
@@ -183,6 +186,7 @@ impl ActiveRun {
             offered: self.offered,
             audited: self.audited,
             unaudited: self.unaudited,
+            history: self.history.clone(),
             ..self.clock.progress(now)
         }
     }
@@ -247,11 +251,15 @@ impl ActiveRun {
         Arc::try_unwrap(self.spare.take()?).ok()
     }
 
-    /// Takes the state that a step gave: the base of the next one.
-    pub(super) fn take_state(&mut self, next: NetworkState) {
-        self.frames = None;
+    /// Takes what a step gave: an event, and a state where it made one. The next
+    /// step begins from there.
+    pub(super) fn take_outcome(&mut self, event: &RunEvent, next: Option<NetworkState>) {
+        self.history.take(event);
         self.base_step = self.step.index + 1;
-        self.spare = Some(std::mem::replace(&mut self.state, Arc::new(next)));
+        if let Some(next) = next {
+            self.frames = None;
+            self.spare = Some(std::mem::replace(&mut self.state, Arc::new(next)));
+        }
     }
 
     /// Goes on to the next step; `false` if there is none.

@@ -14,19 +14,19 @@ use tracing::{debug, info, warn};
 use super::connection::{ClientId, Link, Peer, Room};
 use super::engine::{Engine, Event};
 use super::outbox::Transfer;
-use super::run::{Phase, Run};
+use super::run::{Phase, Provenance, Run};
 use super::upload::Upload;
 use super::worker::Worker;
 use crate::runs::{Restart, RunsError, RunsFolder};
 use crate::scheduler::{self, WorkerNote};
 
-/// A final state that was read for a client, and its spec; nothing where it is
-/// not there any more.
+/// A final state that was read for a client, and where it comes from; nothing
+/// where it is not there any more.
 #[derive(Debug)]
 pub(super) struct FinalState {
     client: ClientId,
     run: RunId,
-    outcome: Result<Option<(String, NetworkState, Digest)>, String>,
+    outcome: Result<Option<(Provenance, NetworkState, Digest)>, String>,
 }
 
 /// A connected client.
@@ -53,8 +53,8 @@ impl Engine {
     ) -> Result<(), String> {
         match message {
             FromClient::Heartbeat => Ok(()),
-            FromClient::Submit { spec, train, test, state, settings, replay } => {
-                self.submit(client, spec, train, test, state, (settings, replay))
+            FromClient::Submit { key, spec, train, test, state, settings, replay } => {
+                self.submit(client, (key, spec), train, test, state, (settings, replay))
             }
             FromClient::Resume { run, settings, fork } => {
                 self.resume(client, run, settings, fork);
@@ -120,11 +120,9 @@ impl Engine {
             );
             return self.reject(client, true, reason);
         };
-        match (&fetched.state, &self.durable) {
-            (Some(state), _) => {
-                let spec = fetched.final_spec.clone().unwrap_or_default();
-                let state = state.clone();
-                self.send_state(client, run, spec, &state, digest);
+        match (fetched.state.clone().zip(fetched.provenance.clone()), &self.durable) {
+            (Some((state, provenance)), _) => {
+                self.send_state(client, run, provenance, &state, digest)
             }
             (None, Some(durable)) => durable.recorder.enqueue(move |folder| {
                 let outcome = final_state(folder, run).map_err(|error| error.to_string());
@@ -146,8 +144,8 @@ impl Engine {
     pub(super) fn on_final_state(&mut self, read: FinalState) {
         let FinalState { client, run, outcome } = read;
         match outcome {
-            Ok(Some((spec, state, digest))) => {
-                self.send_state(client, run, spec, &Arc::new(state), digest);
+            Ok(Some((provenance, state, digest))) => {
+                self.send_state(client, run, provenance, &Arc::new(state), digest);
             }
             Ok(None) => self.reject_forgotten(client, run),
             Err(reason) => self.reject(client, false, reason),
@@ -158,7 +156,7 @@ impl Engine {
         &mut self,
         client: ClientId,
         run: RunId,
-        spec: String,
+        Provenance { spec, history }: Provenance,
         state: &Arc<NetworkState>,
         digest: Digest,
     ) {
@@ -168,7 +166,12 @@ impl Engine {
             let payload = shared_segment(state, segment);
             frames.push(encode(ToClient::StateSegment { segment: index as u32, payload }));
         }
-        frames.insert(0, encode(ToClient::State { run, spec, layout, digest }));
+        let history_bytes = history.len() as u64;
+        frames.insert(0, encode(ToClient::State { run, spec, layout, digest, history_bytes }));
+        for (piece, text) in history.chunks(limits::PAYLOAD_BYTES).enumerate() {
+            let payload = history.slice_ref(text);
+            frames.push(encode(ToClient::History { piece: piece as u32, payload }));
+        }
         if let Some(about) = self.clients.get(&client) {
             let frames = frames.into();
             about.link.outbox.data(Transfer::State { step: None, frames, next: 0 });
@@ -287,18 +290,21 @@ impl Engine {
     }
 }
 
-/// Reads the final state of a run from the runs folder, and its spec; nothing
-/// where it is not there any more.
+/// Reads the final state of a run from the runs folder, and where it comes from;
+/// nothing where it is not there any more.
 fn final_state(
     folder: &RunsFolder,
     run: RunId,
-) -> Result<Option<(String, NetworkState, Digest)>, RunsError> {
+) -> Result<Option<(Provenance, NetworkState, Digest)>, RunsError> {
     let submission = folder.submission(run)?;
     let outcome = folder.outcome(&submission)?.filter(|outcome| outcome.unsaved.is_none());
     let Some(digest) = outcome.and_then(|outcome| outcome.digest) else { return Ok(None) };
     let Restart { checkpoint, damaged } = folder.restart(&submission, u64::MAX)?;
     match checkpoint.filter(|found| found.record.digest == digest) {
-        Some(found) => Ok(Some((submission.spec, found.state, digest))),
+        Some(found) => {
+            let provenance = Provenance::new(&submission.spec, &found.record.progress.history);
+            Ok(Some((provenance, found.state, digest)))
+        }
         // It was kept, and something has happened to it.
         None => damaged.into_iter().next().map_or(Ok(None), Err),
     }

@@ -8,10 +8,10 @@
 //! timer ────────┘
 //! ```
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use common::id::{Block, RunId, StepId, WorkerId};
+use common::id::{Block, RunId, StepId, SubmissionKey, WorkerId};
 use common::model::Registry;
 use common::results::Results;
 use common::wire::Frame;
@@ -119,6 +119,9 @@ pub(super) struct Engine {
     pub(super) refusals: Arc<Refusals>,
     pub(super) last_run: u64,
     pub(super) last_upload: u64,
+    /// Submissions that are being written, by their keys, and who else has sent
+    /// them since.
+    pub(super) submitting: BTreeMap<SubmissionKey, BTreeSet<ClientId>>,
     /// What came inline in the event at hand, until the scheduler has said
     /// whether to keep it.
     pub(super) arrived: Option<(StepId, Block, Outcome, Results)>,
@@ -161,6 +164,7 @@ impl Engine {
             refusals,
             last_run: 0,
             last_upload: 0,
+            submitting: BTreeMap::new(),
             arrived: None,
             next_sweep: now,
             next_heartbeat: now,

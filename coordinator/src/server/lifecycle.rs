@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::active::ActiveRun;
 use super::engine::Engine;
-use super::run::{Ending, OLD_EVENTS, Phase, Restart, Run};
+use super::run::{Ending, OLD_EVENTS, Phase, Provenance, Restart, Run};
 use crate::ledger::EventKind;
 use crate::scheduler;
 
@@ -113,10 +113,12 @@ impl Engine {
         if phase != Phase::Finished {
             ended.state = None;
         }
+        let active = self.active.as_ref().filter(|active| active.run == run);
         let (submission, freed) = (ended.submission.take(), std::mem::take(&mut ended.reserved));
         self.store.unreserve(freed);
         if let Some(submission) = submission {
-            ended.final_spec = ended.state.is_some().then(|| submission.text.clone());
+            let active = active.filter(|_| ended.state.is_some());
+            ended.provenance = active.map(|it| Provenance::new(&submission.text, &it.history));
             self.store.release(&submission.train);
             self.store.release(&submission.test);
         }
@@ -171,7 +173,7 @@ impl Engine {
             }
             bytes += run.state.as_ref().map_or(0, |state| state.bytes());
             if age >= KEPT_STATES || (age > 0 && bytes > KEPT_STATE_BYTES) {
-                (run.state, run.final_spec) = (None, None);
+                (run.state, run.provenance) = (None, None);
             }
         }
         while self.runs.len() > limits::RUNS {

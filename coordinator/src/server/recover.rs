@@ -182,6 +182,7 @@ fn remembered(record: &SubmissionRecord, phase: Phase) -> Run {
     let (spec, plan) = plan_of(record).unzip();
     Run {
         settings: record.settings.clone(),
+        key: record.key,
         record: Some(record.clone()),
         model_name: spec.map(|spec| spec.model).unwrap_or_default(),
         rounds: plan.map_or(0, |plan| plan.rounds()),

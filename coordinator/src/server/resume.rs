@@ -147,7 +147,7 @@ fn forked(
         RunSpec::set(&mut table, key, value).map_err(|error| error.to_string())?;
     }
     let spec = RunSpec::from_table(table).map_err(|error| error.to_string())?;
-    let record = SubmissionRecord { run: id, spec: spec.to_toml(), ..record };
+    let record = SubmissionRecord { run: id, key: None, spec: spec.to_toml(), ..record };
     let Some(state) = from.run.state.clone() else { return Err("it has no state".into()) };
     let initial = Some(state.digest());
     let (mut submission, own) = prepare(registry, &record).map_err(|error| error.to_string())?;

@@ -4,9 +4,10 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use common::dataset::SplitManifest;
 use common::digest::Digest;
-use common::id::RunId;
+use common::id::{RunId, SubmissionKey};
 use common::model::Model;
 use common::plan::RunPlan;
 use common::run_settings::RunSettings;
@@ -16,7 +17,7 @@ use common::wire::codec::encode;
 use common::wire::message::{RunEvent, RunStatus, ToClient};
 
 use super::connection::ClientId;
-use crate::runs::{Outcome, Progress, SubmissionRecord};
+use crate::runs::{HistorySoFar, Outcome, Progress, SubmissionRecord};
 
 /// Most events of a run that are kept for those who follow it later: the
 /// first ones go first.
@@ -102,6 +103,8 @@ pub(super) struct Run {
     /// From where it goes on, if it does not start anew.
     pub(super) restart: Option<Restart>,
     pub(super) is_replay: bool,
+    /// What its client knows its submission by, where a client sent it.
+    pub(super) key: Option<SubmissionKey>,
     /// What is on disk of its submission; nothing of a replay, of a run that is not
     /// kept, and of one whose records are damaged.
     pub(super) record: Option<SubmissionRecord>,
@@ -115,8 +118,8 @@ pub(super) struct Run {
     pub(super) submission: Option<Arc<Submission>>,
     pub(super) model_name: String,
     pub(super) rounds: u64,
-    /// The spec, as long as the final state is kept.
-    pub(super) final_spec: Option<String>,
+    /// Where the final state comes from, as long as that is kept.
+    pub(super) provenance: Option<Provenance>,
     /// The state to start from while it waits, the final one once it has
     /// finished.
     pub(super) state: Option<Arc<NetworkState>>,
@@ -134,6 +137,21 @@ pub(super) struct Run {
     pub(super) passed_over: Option<String>,
     pub(super) events: VecDeque<Frame>,
     pub(super) followers: BTreeSet<ClientId>,
+}
+
+/// Where a final state comes from: what is in its file beside it.
+#[derive(Clone, Debug)]
+pub(super) struct Provenance {
+    /// The run's spec.
+    pub(super) spec: String,
+    /// What the run reported on its way, as JSON.
+    pub(super) history: Bytes,
+}
+
+impl Provenance {
+    pub(super) fn new(spec: &str, history: &HistorySoFar) -> Self {
+        Self { spec: spec.to_owned(), history: history.history().to_json().into() }
+    }
 }
 
 /// From where a run goes on.
@@ -156,6 +174,7 @@ impl Run {
             settings: RunSettings::default(),
             restart: None,
             is_replay: false,
+            key: None,
             record: None,
             submitter: None,
             is_told_of: false,
@@ -165,7 +184,7 @@ impl Run {
             submission: None,
             model_name: String::new(),
             rounds: 0,
-            final_spec: None,
+            provenance: None,
             state: None,
             reserved: 0,
             round: 0,

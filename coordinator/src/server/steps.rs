@@ -69,9 +69,7 @@ impl Engine {
             self.publish_shards();
         }
         let Some(active) = &mut self.active else { return };
-        if let Some(next) = next {
-            active.take_state(next);
-        }
+        active.take_outcome(&event, next);
         self.log_step(&event);
         if let (RunEvent::Round { round, loss, .. }, Some(run)) = (&event, self.runs.get_mut(&run))
         {

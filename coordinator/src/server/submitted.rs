@@ -1,7 +1,7 @@
 //! From a complete submission to a queued run: made durable first, where
 //! there is a runs folder, so that no run is accepted that could be lost.
 
-use common::id::{RunId, RunIdentity};
+use common::id::{RunId, RunIdentity, SubmissionKey};
 use common::state::NetworkState;
 use common::wire::message::{NUMERIC_PROFILE, ToClient};
 use tracing::info;
@@ -41,6 +41,24 @@ impl Engine {
         RunId(self.last_run)
     }
 
+    /// Whether a submission is known by its key: then its client is answered by the
+    /// run that it became, once that is durable.
+    pub(super) fn answer_known(&mut self, client: ClientId, key: SubmissionKey) -> bool {
+        if let Some(others) = self.submitting.get_mut(&key) {
+            others.insert(client);
+            return true;
+        }
+        // A replay ends with whoever follows it, and is then done once more.
+        let is_known =
+            |run: &&mut Run| run.key == Some(key) && !(run.is_replay && run.phase.is_over());
+        let Some(known) = self.runs.values_mut().find(is_known) else { return false };
+        known.submitter = Some(client);
+        let run = known.id;
+        info!("client {} submits run {run} again", client.0);
+        self.send_client(client, ToClient::Accepted { run, passed_over: None });
+        true
+    }
+
     /// Keeps a complete submission, then queues it.
     pub(super) fn keep_submission(
         &mut self,
@@ -49,6 +67,9 @@ impl Engine {
         forked_from: Option<(RunId, u64)>,
     ) {
         let mut run = Box::new(run);
+        if let Some(key) = run.key {
+            self.submitting.entry(key).or_default();
+        }
         let origin = forked_from.map_or(Origin::Sent, |(run, round)| Origin::Forked(run, round));
         let outcome = self.give_identity(&mut run, forked_from);
         let (Some(durable), Some(submission)) = (&self.durable, run.submission.clone()) else {
@@ -112,11 +133,17 @@ impl Engine {
         if let Some(before) = self.runs.get_mut(&id) {
             before.is_rereading = false;
         }
+        let others = run.key.and_then(|key| self.submitting.remove(&key)).unwrap_or_default();
+        // The last one of them is there still.
+        let submitter = others.last().copied().or(run.submitter);
+        let clients = std::iter::once(client).chain(others);
         if let Err(error) = outcome {
             self.let_go(&run);
             let reason = format!("the run cannot be kept: {error}; mend the runs folder");
-            return self.reject(client, false, reason);
+            clients.for_each(|client| self.reject(client, false, reason.clone()));
+            return;
         }
+        run.submitter = submitter;
         if let Some(before) = self.runs.remove(&id) {
             run.events = before.events;
             // The last one said that it was over.
@@ -131,7 +158,10 @@ impl Engine {
             Origin::Forked(of, round) => self.record_run(id, Some((of, round))),
         }
         self.forget_old_runs();
-        self.send_client(client, ToClient::Accepted { run: id, passed_over });
+        for client in clients {
+            let passed_over = passed_over.clone();
+            self.send_client(client, ToClient::Accepted { run: id, passed_over });
+        }
         self.queue_run(id);
     }
 
@@ -168,6 +198,7 @@ fn record(
 ) -> std::io::Result<SubmissionRecord> {
     Ok(SubmissionRecord {
         run: run.id,
+        key: run.key,
         identity: RunIdentity::draw()?,
         at_ms: now_ms(),
         spec: submission.text.clone(),

@@ -3,7 +3,9 @@
 mod damage;
 mod durable;
 mod gate;
+mod history;
 mod peers;
+mod submitted;
 mod toy;
 
 use std::collections::BTreeMap;
@@ -74,7 +76,9 @@ async fn check_run(spec: &RunSpec, mut config: Config, workers: usize, mortal: u
     check_results(&events, &steps);
 
     client.say(FromClient::Fetch { run: RunId(1) }).await;
-    let Some(ToClient::State { layout, digest: of, .. }) = client.hear_client().await else {
+    let Some(ToClient::State { layout, digest: of, history_bytes, .. }) =
+        client.hear_client().await
+    else {
         panic!("a state");
     };
     let mut state = NetworkState::zeros(&layout).unwrap();
@@ -85,6 +89,10 @@ async fn check_run(spec: &RunSpec, mut config: Config, workers: usize, mortal: u
         state.write_segment(index, segment, &payload).unwrap();
     }
     assert_eq!((&state, of), (&expected, *digest));
+    let Some(ToClient::History { piece: 0, payload }) = client.hear_client().await else {
+        panic!("a history");
+    };
+    assert_eq!(payload.len() as u64, history_bytes);
     assert_eq!(client.follow(RunId(1)).await, events, "a run can be followed once it is over");
     server.shut_down().await;
 }

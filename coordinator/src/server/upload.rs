@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use common::dataset::SplitManifest;
 use common::digest::Digest;
-use common::id::RunId;
+use common::id::{RunId, SubmissionKey};
 use common::limits;
 use common::model::{DataShape, ModelError, Registry};
 use common::plan::RunPlan;
@@ -35,7 +35,7 @@ impl Engine {
     pub(super) fn submit(
         &mut self,
         client: ClientId,
-        text: String,
+        (key, text): (SubmissionKey, String),
         train: SplitManifest,
         test: SplitManifest,
         state: Option<Layout>,
@@ -45,7 +45,13 @@ impl Engine {
         if matches!(about.upload, Upload::Open(_)) {
             return Err("out of turn: a submission while another is under way".into());
         }
-        match self.open_upload(text, train, test, state, how) {
+        if self.answer_known(client, key) {
+            if let Some(about) = self.clients.get_mut(&client) {
+                about.upload = Upload::Answered;
+            }
+            return Ok(());
+        }
+        match self.open_upload((key, text), train, test, state, how) {
             Ok(open) => {
                 self.prepare(client, &open);
                 if let Some(about) = self.clients.get_mut(&client) {
@@ -59,7 +65,7 @@ impl Engine {
 
     fn open_upload(
         &mut self,
-        text: String,
+        (key, text): (SubmissionKey, String),
         train: SplitManifest,
         test: SplitManifest,
         state: Option<Layout>,
@@ -102,6 +108,7 @@ impl Engine {
         self.last_upload += 1;
         Ok(Open {
             serial: self.last_upload,
+            key,
             text,
             spec,
             plan,
@@ -198,7 +205,7 @@ impl Engine {
         let Some(about) = self.clients.get_mut(&client) else { return Ok(()) };
         let open = match &mut about.upload {
             Upload::Open(open) => open,
-            Upload::Rejected => return Ok(()),
+            Upload::Answered => return Ok(()),
             Upload::None => return Err("out of turn: a chunk without a submission".into()),
         };
         if !open.needed.remove(&(split, chunk)) {
@@ -259,7 +266,7 @@ impl Engine {
         let Some(about) = self.clients.get_mut(&client) else { return Ok(()) };
         let incoming = match &mut about.upload {
             Upload::Open(open) => open.incoming.as_mut(),
-            Upload::Rejected => return Ok(()),
+            Upload::Answered => return Ok(()),
             Upload::None => None,
         };
         let Some(incoming) = incoming.filter(|incoming| incoming.next == segment as usize) else {
@@ -287,6 +294,10 @@ impl Engine {
             _ => return,
         }
         let Upload::Open(open) = std::mem::replace(&mut about.upload, Upload::None) else { return };
+        // Its client may have sent it on another connection meanwhile.
+        if self.answer_known(client, open.key) {
+            return self.drop_upload(Upload::Open(open));
+        }
         let run = self.next_run();
         match self.run_of(run, *open) {
             Ok(run) => {
@@ -326,6 +337,7 @@ impl Engine {
             return Err((Box::new(open), error));
         }
         Ok(Run {
+            key: Some(open.key),
             settings: open.settings,
             restart: open.replay.map(|replay| Restart { step: replay.first, ..Restart::default() }),
             is_replay: submission.is_replay,
@@ -340,7 +352,7 @@ impl Engine {
 
     fn reject_upload(&mut self, client: ClientId, error: &UploadError) {
         let Some(about) = self.clients.get_mut(&client) else { return };
-        let upload = std::mem::replace(&mut about.upload, Upload::Rejected);
+        let upload = std::mem::replace(&mut about.upload, Upload::Answered);
         self.drop_upload(upload);
         self.reject(client, error.is_bad_input(), error.to_string());
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use common::dataset::{Examples, Features, SplitManifest};
 use common::digest::Digest;
-use common::id::RunId;
+use common::id::{RunId, SubmissionKey};
 use common::merge::MergeRule;
 use common::run_settings::RunSettings;
 use common::spec::Split;
@@ -55,7 +55,8 @@ impl Parts {
         let mut parts = Self { spec, train, test, state: None, settings, replay: None };
         change(&mut parts);
         let Self { spec, train, test, state, settings, replay } = parts;
-        FromClient::Submit { spec, train, test, state, settings, replay }
+        let key = SubmissionKey(7);
+        FromClient::Submit { key, spec, train, test, state, settings, replay }
     }
 }
 

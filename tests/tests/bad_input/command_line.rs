@@ -86,7 +86,7 @@ fn commands_and_flags() {
         Case::coordinator("nobody at the address", format!("status --coordinator {NOBODY}"))
             .exits(LOST)
             .says(&["cannot reach a coordinator at 127.0.0.1:", "coordinator serve"]),
-        Case::coordinator("nobody to run it", format!("run --coordinator {NOBODY}"))
+        Case::coordinator("nobody to run it", format!("run --patience 0 --coordinator {NOBODY}"))
             .exits(LOST)
             .says(&["cannot reach a coordinator at 127.0.0.1:"]),
         Case::coordinator("nobody to cancel it", format!("cancel 1 --coordinator {NOBODY}"))

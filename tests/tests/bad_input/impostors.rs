@@ -99,6 +99,7 @@ fn for_a_client() {
                 spec: String::new(),
                 layout,
                 digest,
+                history_bytes: 0,
             }))
         })
         .exits(FAILED)

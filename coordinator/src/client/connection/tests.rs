@@ -76,7 +76,8 @@ fn submission(state: Option<NetworkState>) -> Submission {
     let (train, test) = (dataset.train.manifest(), dataset.test.manifest());
     let settings = RunSettings { min_workers: Some(2), ..RunSettings::default() };
     let source = super::super::submission::Source::Loaded(dataset);
-    Submission { spec, source, train, test, state, settings, replay: None }
+    let key = common::id::SubmissionKey(7);
+    Submission { key, spec, source, train, test, state, settings, replay: None }
 }
 
 #[tokio::test]
@@ -133,27 +134,42 @@ async fn a_state_comes_home_only_with_its_digest() {
             let digest = if honest { state.digest() } else { state_digest_of_another() };
             let (run, layout) = (RunId(1), state.layout());
             let spec = RunSpec::example().to_owned();
-            peer.say(ToClient::State { run, spec, layout, digest }).await;
+            let history = long_history();
+            let history_bytes = history.len() as u64;
+            peer.say(ToClient::State { run, spec, layout, digest, history_bytes }).await;
             for (index, segment) in state.layout().state_segments().iter().enumerate() {
                 let mut payload = Vec::new();
                 state.read_segment(segment, &mut payload);
                 let payload = payload.into();
                 peer.say(ToClient::StateSegment { segment: index as u32, payload }).await;
             }
+            for (piece, text) in history.as_bytes().chunks(limits::PAYLOAD_BYTES).enumerate() {
+                let payload = text.to_vec().into();
+                peer.say(ToClient::History { piece: piece as u32, payload }).await;
+            }
             peer
         })
         .await;
         let fetched = client.unwrap().fetch(RunId(1)).await;
         match fetched {
-            Ok((fetched, spec)) => {
-                assert!(honest && fetched == state(2.5));
-                assert_eq!(spec, RunSpec::from_toml(RunSpec::example()).unwrap());
+            Ok(fetched) => {
+                assert!(honest && fetched.state == state(2.5));
+                assert_eq!(fetched.spec, RunSpec::from_toml(RunSpec::example()).unwrap());
+                assert_eq!(fetched.history.to_json(), long_history());
             }
             Err(ClientError::Unexpected { what, .. }) => assert!(!honest, "{what}"),
             Err(other) => panic!("{other}"),
         }
         peer.await.unwrap();
     }
+}
+
+/// One that does not fit a frame.
+fn long_history() -> String {
+    let confusion = vec![u64::MAX; limits::RESULT_COUNTS];
+    let text = super::super::History { confusion, ..Default::default() }.to_json();
+    assert!(text.len() > limits::FRAME_BYTES);
+    text
 }
 
 fn state_digest_of_another() -> common::digest::Digest {

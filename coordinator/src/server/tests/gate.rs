@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
-use common::id::RunId;
+use common::id::{RunId, SubmissionKey};
 use common::run_settings::RunSettings;
 use common::wire::message::{FromClient, RunEvent, ToClient};
 
@@ -17,9 +17,10 @@ use crate::server::Config;
 
 const RUN: RunId = RunId(1);
 
-/// The system's files, but `outcome.json` gets its name only when a test says so.
+/// The system's files, but one gets its name only when a test says so.
 #[derive(Debug)]
 struct Gate {
+    file: &'static str,
     reached: Sender<()>,
     open: Mutex<Receiver<io::Result<()>>>,
 }
@@ -30,7 +31,7 @@ impl Files for Gate {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        if to.ends_with("outcome.json") {
+        if to.ends_with(self.file) {
             let _ = self.reached.send(());
             self.open.lock().unwrap().recv().unwrap_or(Ok(()))?;
         }
@@ -50,7 +51,7 @@ impl Files for Gate {
     }
 }
 
-/// A server before whose ends there is a gate.
+/// A server before one of whose files there is a gate.
 struct Gated {
     folder: tempfile::TempDir,
     server: TestServer,
@@ -59,25 +60,31 @@ struct Gated {
 }
 
 impl Gated {
-    /// With run 1 in the queue, and its client.
-    async fn start() -> (Self, TestPeer) {
+    /// Before all files of this name.
+    fn new(file: &'static str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (reached_gate, reached) = channel();
         let (open, opened) = channel();
-        let gate = Gate { reached: reached_gate, open: Mutex::new(opened) };
+        let gate = Gate { file, reached: reached_gate, open: Mutex::new(opened) };
         let runs = RunsFolder::open_with(folder.path(), Arc::new(gate)).unwrap();
         let server = TestServer::start_on(runs, Config::default());
-        let mut client = server.client().await;
+        Self { folder, server, reached, open }
+    }
+
+    /// Before the ends of runs, with run 1 in the queue, and its client.
+    async fn start() -> (Self, TestPeer) {
+        let gated = Self::new("outcome.json");
+        let mut client = gated.server.client().await;
         let accepted = ToClient::Accepted { run: RUN, passed_over: None };
         assert_eq!(client.submit(&toy::spec(""), None).await, Some(accepted));
-        (Self { folder, server, reached, open }, client)
+        (gated, client)
     }
 
     fn is_over_on_disk(&self) -> bool {
         self.folder.path().join("1/outcome.json").exists()
     }
 
-    /// Waits until an end is about to be there.
+    /// Waits until such a file is about to be there.
     async fn reached(self) -> Self {
         let waited = tokio::task::spawn_blocking(move || {
             self.reached.recv().unwrap();
@@ -93,6 +100,36 @@ async fn state(client: &mut TestPeer) -> String {
     match client.hear_client().await {
         Some(ToClient::Status(status)) => status.runs[0].state.clone(),
         other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_submission_that_is_being_written_is_found_too() {
+    for written in [Ok(()), Err(io::ErrorKind::StorageFull.into())] {
+        let gated = Gated::new("run.json");
+        let key = SubmissionKey(7);
+        let mut first = gated.server.client().await;
+        let sent = tokio::spawn(async move { first.submit_as(key, &toy::spec(""), None).await });
+        let gated = gated.reached().await;
+        let mut second = gated.server.client().await;
+        let data = toy::dataset();
+        let (train, test) = (data.train.manifest(), data.test.manifest());
+        let (spec, settings) = (toy::spec("").to_toml(), RunSettings::default());
+        let (state, replay) = (None, None);
+        second.say(FromClient::Submit { key, spec, train, test, state, settings, replay }).await;
+        second.say(FromClient::Status).await;
+        let answer = second.hear_client().await;
+        assert!(matches!(answer, Some(ToClient::Status(_))), "nobody may know yet: {answer:?}");
+        let is_written = written.is_ok();
+        gated.open.send(written).unwrap();
+        for answer in [sent.await.unwrap(), second.hear_client().await] {
+            match answer {
+                Some(ToClient::Accepted { run: RUN, .. }) => assert!(is_written),
+                Some(ToClient::Rejected { bad_input: false, .. }) => assert!(!is_written),
+                other => panic!("{other:?}"),
+            }
+        }
+        gated.server.shut_down().await;
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes};
 use common::dataset::{DatasetError, ExampleSource, SplitManifest};
 use common::digest::Digest;
-use common::id::{Block, ProcessId, StepId};
+use common::id::{Block, ProcessId, StepId, SubmissionKey};
 use common::limits;
 use common::merge::{MergeTree, Partial};
 use common::model::{DataShape, Model};
@@ -174,8 +174,19 @@ impl TestPeer {
         spec: &RunSpec,
         state: Option<&NetworkState>,
     ) -> Option<ToClient> {
+        self.submit_as(SubmissionKey::draw().unwrap(), spec, state).await
+    }
+
+    /// The same by a key, which may have been sent before.
+    pub(super) async fn submit_as(
+        &mut self,
+        key: SubmissionKey,
+        spec: &RunSpec,
+        state: Option<&NetworkState>,
+    ) -> Option<ToClient> {
         let data = toy::dataset();
         self.say(FromClient::Submit {
+            key,
             spec: spec.to_toml(),
             train: data.train.manifest(),
             test: data.test.manifest(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use common::dataset::{DatasetError, SplitManifest};
 use common::digest::Digest;
+use common::id::SubmissionKey;
 use common::model::Model;
 use common::plan::RunPlan;
 use common::run_settings::RunSettings;
@@ -23,9 +24,9 @@ use crate::runs::RunsError;
 pub(in crate::server) enum Upload {
     /// Nothing.
     None,
-    /// Nothing any more: what is still on its way of a rejected submission is
-    /// dropped.
-    Rejected,
+    /// Nothing any more: what is still on its way of a submission that was rejected,
+    /// or known already, is dropped.
+    Answered,
     /// A submission.
     Open(Box<Open>),
 }
@@ -35,6 +36,7 @@ pub(in crate::server) enum Upload {
 pub(in crate::server) struct Open {
     /// Tells what jobs find about it from what they find about others.
     pub(super) serial: u64,
+    pub(super) key: SubmissionKey,
     pub(super) text: String,
     pub(super) spec: RunSpec,
     pub(super) plan: RunPlan,

@@ -2,13 +2,16 @@
 //! looks at the state later.
 //!
 //! ```text
-//! RunEvent … ── Recorder::take ──▶ History ── JSON ──▶ metadata `samebit.history`
+//! RunEvent … ── HistorySoFar::take ──▶ History ── JSON ──▶ metadata `samebit.history`
+//!                    │  ▲
+//!                 checkpoints
 //! ```
 //!
-//! Only what belongs to the outcome is kept, never a time or a worker: equal
-//! runs have equal histories.
+//! Only what belongs to the outcome is kept, never a time or a worker. What there
+//! is so far is part of every checkpoint, and goes back with it: equal runs have
+//! equal histories, whatever was killed on the way.
 
-use common::limits;
+use common::limits::{self, HISTORY_BYTES};
 use common::results::CONFUSION;
 use common::spec::Split;
 use common::wire::message::RunEvent;
@@ -17,10 +20,6 @@ use serde::{Deserialize, Serialize};
 /// Most rounds of a history, and most evaluations: runs of more keep every
 /// second one, every fourth, and so on.
 pub const HISTORY_POINTS: usize = 512;
-
-/// Longest history that is read, in bytes of JSON: above what
-/// [`HISTORY_POINTS`] and the largest confusion matrix need.
-const HISTORY_BYTES: usize = 3 << 20;
 
 /// What a run reported on its way.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -144,26 +143,23 @@ fn in_order(what: &'static str, before: u64, found: u64, holds: bool) -> Result<
     if holds { Ok(()) } else { Err(HistoryError::Order { what, before, found }) }
 }
 
-/// Makes a [`History`] of a run's events.
-#[derive(Debug, Default)]
-pub struct Recorder {
+/// The [`History`] of a run that goes on: what was taken in of its events.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HistorySoFar {
     rounds: Thinned<RoundPoint>,
     evaluations: Thinned<EvaluationPoint>,
     confusion: Vec<u64>,
-    first_round: Option<u64>,
     last_round: u64,
-    /// Of the rounds that were heard of.
+    /// Of all rounds.
     examples: u64,
-    /// Of the run, as its end says.
-    all_examples: Option<u64>,
 }
 
-impl Recorder {
+impl HistorySoFar {
     /// Takes in the next event.
     pub fn take(&mut self, event: &RunEvent) {
         match event {
             RunEvent::Round { round, epoch, examples, loss, accuracy, .. } => {
-                self.first_round.get_or_insert(*round);
                 self.last_round = *round;
                 self.examples = self.examples.saturating_add(*examples);
                 self.rounds.push(RoundPoint {
@@ -185,7 +181,6 @@ impl Recorder {
                     accuracy: finite(*accuracy),
                 });
             }
-            RunEvent::Finished { examples, .. } => self.all_examples = Some(*examples),
             RunEvent::Queued { .. }
             | RunEvent::Started { .. }
             | RunEvent::Labelled { .. }
@@ -195,25 +190,16 @@ impl Recorder {
             | RunEvent::CheckpointFailed { .. }
             | RunEvent::Shards { .. }
             | RunEvent::State { .. }
+            | RunEvent::Finished { .. }
             | RunEvent::Failed { .. }
             | RunEvent::Cancelled { .. } => {}
         }
     }
 
-    /// The history of what was taken in. Of a very long run only the last
-    /// events may have been heard: its counts of examples are right all the
-    /// same, and evaluations whose round nobody knows are left out.
-    pub fn finish(self) -> History {
-        let unheard = self.all_examples.unwrap_or(self.examples).saturating_sub(self.examples);
-        let mut rounds = self.rounds.finish();
-        for point in &mut rounds {
-            point.examples = point.examples.saturating_add(unheard);
-        }
-        let mut evaluations = self.evaluations.finish();
-        if self.first_round.is_some_and(|first| first > 1) {
-            evaluations.retain(|point| point.round > 0);
-        }
-        History { rounds, evaluations, confusion: self.confusion }
+    /// The history of what was taken in.
+    pub fn history(&self) -> History {
+        let (rounds, evaluations) = (self.rounds.all(), self.evaluations.all());
+        History { rounds, evaluations, confusion: self.confusion.clone() }
     }
 }
 
@@ -224,7 +210,8 @@ fn finite(value: Option<f64>) -> Option<f64> {
 
 /// Keeps every n-th of what is pushed, n doubled whenever there are too many,
 /// and the last one. What is kept depends on how many came, and on nothing else.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Thinned<T> {
     every: u64,
     pushed: u64,
@@ -265,16 +252,17 @@ impl<T> Thinned<T> {
         }
     }
 
-    fn finish(mut self) -> Vec<T> {
-        self.kept.extend(self.last);
-        self.kept
+    fn all(&self) -> Vec<T>
+    where
+        T: Clone,
+    {
+        self.kept.iter().chain(&self.last).cloned().collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::digest::Digest;
     use common::id::RunId;
     use common::results::Results;
 
@@ -304,36 +292,20 @@ mod tests {
         RunEvent::Evaluation { run, epochs, split, results, loss: Some(0.25), accuracy: Some(0.75) }
     }
 
-    fn finished(examples: u64) -> RunEvent {
-        let (run, digest) = (RunId(1), Digest::of(b"abc"));
-        let (loss, accuracy) = (None, None);
-        RunEvent::Finished {
-            run,
-            digest,
-            rounds: 9,
-            examples,
-            seconds: 1.0,
-            loss,
-            accuracy,
-            synchronisation_share: 0.5,
-            warnings: Default::default(),
-            offered: 0,
-            audited: 0,
-            unaudited: 0,
-            unsaved: None,
-        }
+    fn taken(events: impl IntoIterator<Item = RunEvent>) -> HistorySoFar {
+        let mut so_far = HistorySoFar::default();
+        events.into_iter().for_each(|event| so_far.take(&event));
+        so_far
     }
 
     fn history(events: impl IntoIterator<Item = RunEvent>) -> History {
-        let mut recorder = Recorder::default();
-        events.into_iter().for_each(|event| recorder.take(&event));
-        recorder.finish()
+        taken(events).history()
     }
 
     #[test]
     fn a_history_is_read_as_it_was_written() {
         let events = [round(1, 1), round(2, 1), evaluation(1, 5), round(3, 1), evaluation(2, 6)];
-        let history = history(events.into_iter().chain([finished(30)]));
+        let history = history(events);
         assert_eq!(History::from_json(&history.to_json()).unwrap(), history);
         let examples: Vec<u64> = history.rounds.iter().map(|point| point.examples).collect();
         assert_eq!(examples, [10, 20, 30]);
@@ -353,9 +325,8 @@ mod tests {
             what: "joined".into(),
             detail: String::new(),
         };
-        let one = history([round(1, 1), evaluation(1, 5), round(2, 1), finished(20)]);
-        let other =
-            history([joined("a"), round(1, 7), evaluation(1, 5), round(2, 64), finished(20)]);
+        let one = history([round(1, 1), evaluation(1, 5), round(2, 1)]);
+        let other = history([joined("a"), round(1, 7), evaluation(1, 5), round(2, 64)]);
         assert_eq!(one.to_json(), other.to_json());
     }
 
@@ -376,11 +347,21 @@ mod tests {
     }
 
     #[test]
-    fn a_run_whose_beginning_was_not_heard_counts_its_examples_from_the_start() {
-        let history = history([evaluation(5, 1), round(8, 1), round(9, 1), finished(90)]);
-        let examples: Vec<u64> = history.rounds.iter().map(|point| point.examples).collect();
-        assert_eq!(examples, [80, 90]);
-        assert_eq!(history.evaluations, [], "its round is not known");
+    fn a_run_that_goes_back_to_a_checkpoint_has_the_history_of_one_that_never_did() {
+        let event = |place: u64| match place % 5 {
+            4 => evaluation(place / 5 + 1, place % 7),
+            _ => round(place - place / 5 + 1, 1),
+        };
+        for events in [3, 400, 1400] {
+            let expected = history((0..events).map(event)).to_json();
+            for kept in [0, 1, 4, 5, 513, 1025].into_iter().filter(|kept| *kept <= events) {
+                let checkpoint = serde_json::to_string(&taken((0..kept).map(event))).unwrap();
+                let mut so_far: HistorySoFar = serde_json::from_str(&checkpoint).unwrap();
+                assert_eq!(so_far, taken((0..kept).map(event)));
+                (kept..events).for_each(|place| so_far.take(&event(place)));
+                assert_eq!(so_far.history().to_json(), expected, "{kept} of {events}");
+            }
+        }
     }
 
     #[test]

@@ -1,0 +1,112 @@
+//! What a run has reported is part of its checkpoints: the history of its final
+//! state is that of a run that never stopped.
+
+use std::sync::Arc;
+
+use common::id::RunId;
+use common::plan::StepKind;
+use common::spec::Split;
+use common::wire::message::{FromClient, RunEvent, ToClient};
+use tokio::time::Instant;
+
+use super::durable::finished;
+use super::peers::{TestPeer, TestServer};
+use super::toy;
+use crate::runs::{History, HistorySoFar, Progress, RunsFolder};
+use crate::server::Config;
+use crate::server::active::ActiveRun;
+use crate::server::recover::prepare;
+use crate::server::run::{Phase, Run};
+
+const RUN: RunId = RunId(1);
+
+/// The history that comes with the final state of run 1.
+async fn history(client: &mut TestPeer) -> History {
+    client.say(FromClient::Fetch { run: RUN }).await;
+    let Some(ToClient::State { history_bytes, .. }) = client.hear_client().await else {
+        panic!("a state");
+    };
+    let mut text = Vec::new();
+    while (text.len() as u64) < history_bytes {
+        match client.hear_client().await {
+            Some(ToClient::StateSegment { .. }) => {}
+            Some(ToClient::History { payload, .. }) => text.extend_from_slice(&payload),
+            other => panic!("{other:?}"),
+        }
+    }
+    History::from_json(&String::from_utf8(text).unwrap()).unwrap()
+}
+
+/// The history by the events of a run that never stopped.
+fn told(events: &[RunEvent]) -> History {
+    let mut so_far = HistorySoFar::default();
+    events.iter().for_each(|event| so_far.take(event));
+    so_far.history()
+}
+
+#[tokio::test]
+async fn equal_runs_have_equal_histories_whatever_was_killed() {
+    let scratch = tempfile::tempdir().unwrap();
+    let expected = told(&finished(scratch.path()).await);
+    assert_eq!((expected.rounds.len(), expected.evaluations.len()), (6, 2));
+    // A worker finishes so many blocks, and then its coordinator goes as well.
+    for blocks in [1, 3, 5, 7, 9, 11] {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = scratch.path();
+        let server = TestServer::start_in(folder, Config::default());
+        let mut client = server.client().await;
+        client.submit(&toy::spec(""), None).await;
+        let mortal = server.worker("mortal", blocks).await;
+        tokio::select! {
+            ended = mortal => ended.unwrap(),
+            // It does not have to finish so many.
+            _ = client.follow(RUN) => {}
+        }
+        server.shut_down().await;
+
+        let server = TestServer::start_in(folder, Config::default());
+        server.worker("worker", usize::MAX).await;
+        let mut client = server.client().await;
+        client.follow(RUN).await;
+        assert_eq!(history(&mut client).await, expected, "after {blocks} blocks, from memory");
+        server.shut_down().await;
+
+        let server = TestServer::start_in(folder, Config::default());
+        let history = history(&mut server.client().await).await;
+        assert_eq!(history, expected, "after {blocks} blocks, from disk");
+        server.shut_down().await;
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_is_followed_by_the_step_after_the_last_one_that_it_tells_of() {
+    let scratch = tempfile::tempdir().unwrap();
+    let events = finished(scratch.path()).await;
+    let record = RunsFolder::read(scratch.path()).unwrap().submission(RUN).unwrap();
+    let (submission, state) = prepare(&toy::registry(), &record).unwrap();
+    let (submission, state) = (Arc::new(submission), Arc::new(state));
+    let now = Instant::now();
+    let mut progress = Progress::default();
+    let mut evaluations = 0;
+    for index in 0..submission.plan.steps() {
+        // As if each step were the first one after a restart.
+        let active = ActiveRun::new(RUN, submission.clone(), state.clone(), index, &progress, now);
+        let mut active = active.unwrap();
+        assert_eq!(active.step.index, index);
+        let is_its = |event: &&RunEvent| match (active.step.kind, event) {
+            (StepKind::Train { round, .. }, RunEvent::Round { round: told, .. }) => {
+                round + 1 == *told
+            }
+            (StepKind::Evaluate { epochs, .. }, RunEvent::Evaluation { epochs: told, .. }) => {
+                epochs == *told
+            }
+            _ => false,
+        };
+        let event = events.iter().find(is_its).unwrap();
+        evaluations += u32::from(matches!(event, RunEvent::Evaluation { split: Split::Test, .. }));
+        active.take_outcome(event, None);
+        assert_eq!(active.base_step, index + 1, "a checkpoint would do step {index} again");
+        progress = active.progress(&Run::new(RUN, Phase::Running), now);
+    }
+    assert_eq!((progress.history.history(), evaluations), (told(&events), 2));
+}

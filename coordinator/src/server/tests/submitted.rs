@@ -1,0 +1,90 @@
+//! Submissions that are sent again, because their client did not hear that they were
+//! accepted.
+
+use common::id::{RunId, SubmissionKey};
+use common::run_settings::RunSettings;
+use common::wire::message::{FromClient, RunEvent, ToClient};
+
+use super::peers::{TestPeer, TestServer};
+use super::toy;
+use crate::runs::RunsFolder;
+use crate::server::Config;
+
+const KEY: SubmissionKey = SubmissionKey(0xbeef);
+
+fn accepted(run: u64) -> Option<ToClient> {
+    Some(ToClient::Accepted { run: RunId(run), passed_over: None })
+}
+
+/// Runs that the status names.
+async fn runs(client: &mut TestPeer) -> usize {
+    client.say(FromClient::Status).await;
+    match client.hear_client().await {
+        Some(ToClient::Status(status)) => status.runs.len(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_submission_that_was_accepted_is_found_again() {
+    let scratch = tempfile::tempdir().unwrap();
+    let server = TestServer::start_in(scratch.path(), Config::default());
+    let spec = toy::spec("");
+    let mut client = server.client().await;
+    assert_eq!(client.submit_as(KEY, &spec, None).await, accepted(1));
+    assert_eq!(client.submit_as(KEY, &spec, None).await, accepted(1), "here");
+    drop(client);
+    let mut client = server.client().await;
+    assert_eq!(client.submit_as(KEY, &spec, None).await, accepted(1), "on another connection");
+    assert_eq!(client.submit(&spec, None).await, accepted(2), "another one is another run");
+    server.shut_down().await;
+
+    let server = TestServer::start_in(scratch.path(), Config::default());
+    server.worker("worker", usize::MAX).await;
+    let mut client = server.client().await;
+    assert_eq!(client.submit_as(KEY, &spec, None).await, accepted(1), "by another coordinator");
+    let events = client.follow(RunId(1)).await;
+    assert!(matches!(events.last(), Some(RunEvent::Finished { .. })), "{events:?}");
+    client.follow(RunId(2)).await;
+    let (settings, fork) = (RunSettings::default(), Some(Vec::new()));
+    client.say(FromClient::Resume { run: RunId(1), settings, fork }).await;
+    assert_eq!(client.hear_client().await, accepted(3));
+    server.shut_down().await;
+
+    let server = TestServer::start_in(scratch.path(), Config::default());
+    let mut client = server.client().await;
+    assert_eq!(client.submit_as(KEY, &spec, None).await, accepted(1), "after its end");
+    assert_eq!(runs(&mut client).await, 3);
+    server.shut_down().await;
+    let fork = RunsFolder::read(scratch.path()).unwrap().submission(RunId(3)).unwrap();
+    assert_eq!((fork.key, fork.forked_from.is_some()), (None, true), "a fork was not sent");
+}
+
+#[tokio::test]
+async fn two_uploads_of_one_submission_are_one_run() {
+    let server = TestServer::start(Config::default());
+    let data = toy::dataset();
+    let mut slow = server.client().await;
+    let (spec, settings) = (toy::spec("").to_toml(), RunSettings::default());
+    let (train, test) = (data.train.manifest(), data.test.manifest());
+    let (state, replay) = (None, None);
+    slow.say(FromClient::Submit { key: KEY, spec, train, test, state, settings, replay }).await;
+    let mut wanted = Vec::new();
+    while wanted.len() < 2 {
+        match slow.hear_client().await {
+            Some(ToClient::NeedChunks { split, chunks }) => {
+                wanted.extend(chunks.into_iter().map(|chunk| (split, chunk)));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let mut quick = server.client().await;
+    assert_eq!(quick.submit_as(KEY, &toy::spec(""), None).await, accepted(1));
+    for (split, chunk) in wanted {
+        let payload = data.split(split).chunk(chunk as usize);
+        slow.say(FromClient::Chunk { split, chunk, payload }).await;
+    }
+    assert_eq!(slow.hear_client().await, accepted(1));
+    assert_eq!(runs(&mut slow).await, 1);
+    server.shut_down().await;
+}
