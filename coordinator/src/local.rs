@@ -9,20 +9,15 @@ mod workers;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use common::model::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::timeout;
 
 use crate::runs::{RunsError, RunsFolder};
 use crate::server;
 use workers::{WorkerCommand, keep_running};
-
-/// Longest wait for the server to end.
-const SERVER_END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a local cluster is made of.
 #[derive(Clone, Debug)]
@@ -153,7 +148,9 @@ impl LocalCluster {
         }
     }
 
-    /// Ends workers and server, and waits for all of them.
+    /// Ends workers and server, and waits for all of them: what the server still has
+    /// to write takes as long as the disk needs. Whoever drops this future leaves
+    /// at once.
     pub async fn stop(mut self) {
         // Workers first, while there is a server to say goodbye to.
         self.stop_workers.send_replace(true);
@@ -162,10 +159,9 @@ impl LocalCluster {
             // It may have ended by itself.
             let _ = stop.send(());
         }
-        if let Some(server) = &mut self.server
-            && timeout(SERVER_END_TIMEOUT, &mut *server).await.is_err()
-        {
-            server.abort();
+        if let Some(server) = self.server.take() {
+            // Why it has ended does not matter any more.
+            let _ = server.await;
         }
     }
 }
@@ -203,6 +199,28 @@ mod tests {
         assert_eq!(worker("/a/coordinator"), "/a/worker");
         assert_eq!(worker("/a/custom_coordinator"), "/a/custom_worker");
         assert_eq!(worker("/a/other"), "/a/worker");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cluster_stops_once_its_server_has_written_what_it_has_to() {
+        let (stop_server, stopped) = oneshot::channel();
+        let (written, is_written) = oneshot::channel();
+        let server = tokio::spawn(async move {
+            let _ = stopped.await;
+            tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+            let _ = written.send(());
+            Ok(())
+        });
+        let cluster = LocalCluster {
+            address: ([127, 0, 0, 1], 1).into(),
+            server: Some(server),
+            stop_server: Some(stop_server),
+            workers: JoinSet::new(),
+            stop_workers: watch::channel(false).0,
+            failures: mpsc::channel(1).1,
+        };
+        cluster.stop().await;
+        assert_eq!(is_written.await, Ok(()));
     }
 
     #[test]

@@ -57,6 +57,7 @@ mod warnings;
 mod worker;
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,6 +130,7 @@ pub async fn serve(
     config: Config,
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
+    let mut shutdown = pin!(shutdown);
     let (events, inbox) = mpsc::channel(engine::EVENTS);
     let door = Arc::new(Door::new(events.clone(), &config, Bounds::of_this_process()));
     let refusals = door.refusals.clone();
@@ -136,7 +138,13 @@ pub async fn serve(
     if let Some(runs) = config.runs {
         let folder = runs.folder.clone();
         let reading = tokio::task::spawn_blocking(move || recover::recover(&folder, &registry));
-        let (recovered, history) = reading.await.map_err(std::io::Error::other)?;
+        let (recovered, history) = tokio::select! {
+            read = reading => read.map_err(std::io::Error::other)?,
+            () = &mut shutdown => {
+                info!("stopped while the runs folder was being read");
+                return Ok(());
+            }
+        };
         engine.keep_runs(runs, events.clone(), history, recovered)?;
     }
     let mut engine = tokio::spawn(engine.run(inbox));
@@ -144,7 +152,7 @@ pub async fn serve(
     info!("listening on {}", listener.local_addr()?);
     let ended = tokio::select! {
         () = accept(&listener, &door, &mut connections) => None,
-        () = shutdown => None,
+        () = &mut shutdown => None,
         ended = &mut engine => Some(ended),
     };
     let ended = match ended {

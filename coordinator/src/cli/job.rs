@@ -111,7 +111,11 @@ pub(super) fn perform(
         };
         let outcome = session.perform(registry, job, settings).await;
         if let Some(local) = local {
-            local.stop().await;
+            // Whoever asks once more leaves at once.
+            tokio::select! {
+                () = local.stop() => {}
+                () = signals.next() => {}
+            }
         }
         outcome
     });

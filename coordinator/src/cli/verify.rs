@@ -132,7 +132,11 @@ pub(super) fn verify(registry: Registry, flags: VerifyFlags) -> Result<(), Failu
             }
         }
         if let Some(local) = local {
-            local.stop().await;
+            // Whoever asks once more leaves at once.
+            tokio::select! {
+                () = local.stop() => {}
+                () = signals.next() => {}
+            }
         }
         outcome
     });

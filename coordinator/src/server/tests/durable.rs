@@ -12,7 +12,7 @@ use super::toy;
 use crate::ledger::befalls::forget_ends;
 use crate::ledger::{EventKind, LedgerReader, RunState};
 use crate::runs::{Outcome, RunsFolder, SubmissionRecord};
-use crate::server::Config;
+use crate::server::{Config, RunsConfig, serve};
 
 /// Removes the history of a folder that nobody uses.
 fn lose_history(folder: &Path) {
@@ -186,4 +186,21 @@ async fn a_damaged_checkpoint_is_told_of_where_a_run_goes_on() {
         assert!(is_named(&told.next().expect("an event").detail));
         assert!(told.next().is_none());
     }
+}
+
+#[tokio::test]
+async fn a_coordinator_that_reads_its_folder_can_be_stopped() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
+    finished(folder).await;
+    // Whoever reads it waits for a writer.
+    let pipe = folder.join("1/outcome.json");
+    fs::remove_file(&pipe).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let runs = Some(RunsConfig::new(RunsFolder::open(folder).unwrap()));
+    let config = Config { runs, ..Config::default() };
+    serve(listener, toy::registry(), config, std::future::ready(())).await.unwrap();
+    // Or the test would wait for the thread that reads.
+    fs::OpenOptions::new().write(true).open(&pipe).unwrap();
 }
