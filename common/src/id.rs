@@ -47,7 +47,7 @@ numbered!(
 
 /// A run's identity: 128 bits, drawn at random when it is submitted. Numbers of
 /// runs begin at 1 in every folder; this is never used twice. Shown and read as 32
-/// hexadecimal digits.
+/// hexadecimal digits; on the wire, 16 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunIdentity(pub u128);
 
@@ -71,12 +71,21 @@ impl fmt::Display for RunIdentity {
 
 impl Serialize for RunIdentity {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            serializer.serialize_bytes(&self.0.to_be_bytes())
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for RunIdentity {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            let bytes = bytes::Bytes::deserialize(deserializer)?;
+            let array = bytes.as_ref().try_into().map(u128::from_be_bytes).map(Self);
+            return array.map_err(|_| de::Error::invalid_length(bytes.len(), &"16 bytes"));
+        }
         let text = String::deserialize(deserializer)?;
         let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let identity = u128::from_str_radix(&text, 16).ok().filter(|_| is_hex).map(Self);

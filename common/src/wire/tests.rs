@@ -340,7 +340,7 @@ fn the_refusal_says_what_to_change() {
     assert_eq!(handshake::judge(&handshake::hello(Role::Client)), Ok(()));
     for (hello, words) in [
         (Hello { magic: "http".into(), ..good.clone() }, "which program connects"),
-        (Hello { protocol: 99, ..good.clone() }, "protocol \"6\", the worker has \"99\""),
+        (Hello { protocol: 99, ..good.clone() }, "protocol \"7\", the worker has \"99\""),
         (Hello { build: "9.9.9".into(), ..good.clone() }, "install the same Samebit version"),
         (Hello { numeric_profile: "x".into(), ..good.clone() }, "numeric profile"),
         (handshake::hello(role("", 4, 1)), "--name"),

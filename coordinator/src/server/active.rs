@@ -279,6 +279,7 @@ impl ActiveRun {
 pub(super) fn open_run(run: RunId, submission: &Submission, state: &NetworkState) -> Frame {
     encode(ToWorker::OpenRun {
         run,
+        identity: submission.identity,
         spec: submission.text.clone(),
         train: submission.train.clone(),
         test: submission.test.clone(),

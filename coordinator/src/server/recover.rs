@@ -254,6 +254,7 @@ pub(super) fn prepare(
     state.set_rules(&spec.merge)?;
     let steps = 0..plan.steps();
     let submission = Submission {
+        identity: record.identity,
         text: record.spec.clone(),
         model_name: spec.model,
         model: made.model,

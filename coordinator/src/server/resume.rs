@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use common::id::RunId;
+use common::id::{RunId, RunIdentity};
 use common::model::Registry;
 use common::run_settings::RunSettings;
 use common::spec::RunSpec;
@@ -147,7 +147,8 @@ fn forked(
         RunSpec::set(&mut table, key, value).map_err(|error| error.to_string())?;
     }
     let spec = RunSpec::from_table(table).map_err(|error| error.to_string())?;
-    let record = SubmissionRecord { run: id, spec: spec.to_toml(), ..record };
+    let identity = RunIdentity::draw().map_err(|error| format!("no identity: {error}"))?;
+    let record = SubmissionRecord { run: id, identity, spec: spec.to_toml(), ..record };
     let Some(state) = from.run.state.clone() else { return Err("it has no state".into()) };
     let initial = Some(state.digest());
     let (mut submission, own) = prepare(registry, &record).map_err(|error| error.to_string())?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::dataset::SplitManifest;
 use common::digest::Digest;
-use common::id::RunId;
+use common::id::{RunId, RunIdentity};
 use common::model::Model;
 use common::plan::RunPlan;
 use common::run_settings::RunSettings;
@@ -27,6 +27,8 @@ pub(super) const OLD_EVENTS: usize = 16;
 
 /// A submitted run, all checked.
 pub(super) struct Submission {
+    /// The run's identity.
+    pub(super) identity: RunIdentity,
     /// The spec as the client wrote it.
     pub(super) text: String,
     /// Name of its model.
