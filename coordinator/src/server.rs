@@ -37,6 +37,7 @@ mod finished;
 mod history;
 mod lifecycle;
 mod liveness;
+mod load;
 mod merge;
 mod outbox;
 mod recorder;
@@ -135,7 +136,7 @@ pub async fn serve(
     let mut engine = Engine::new(config.clone(), registry.clone(), events.clone(), refusals);
     if let Some(runs) = config.runs {
         let folder = runs.folder.clone();
-        let reading = tokio::task::spawn_blocking(move || recover::recover(&folder, &registry));
+        let reading = tokio::task::spawn_blocking(move || recover::recover(&folder));
         let (recovered, history) = reading.await.map_err(std::io::Error::other)?;
         engine.keep_runs(runs, events.clone(), history, recovered)?;
     }

@@ -29,6 +29,7 @@ use super::connection::{
 };
 use super::door::Refusals;
 use super::durable::{Durable, Ended};
+use super::load::Loaded;
 use super::recorder::{Checkpointed, now_ms};
 use super::resume::Reread;
 use super::run::Run;
@@ -73,6 +74,8 @@ pub(super) enum Event {
     Recorded,
     /// A run was read from the runs folder, or cannot be.
     Reread(Box<Reread>),
+    /// A queued run was read, or cannot be.
+    Loaded(Loaded),
     /// A final state was read for a client, or cannot be.
     FinalState(FinalState),
     /// A checkpoint is durable, or cannot be.
@@ -239,6 +242,7 @@ impl Engine {
             Event::Submitted(submitted) => self.on_submitted(submitted),
             // What waits for it is seen to below.
             Event::Recorded => {}
+            Event::Loaded(loaded) => self.on_loaded(loaded),
             Event::Reread(reread) => self.on_reread(*reread),
             Event::FinalState(read) => self.on_final_state(read),
             Event::Checkpointed(done) => self.on_checkpointed(done),

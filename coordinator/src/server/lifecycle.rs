@@ -27,6 +27,9 @@ impl Engine {
     /// Makes a queued run the active one.
     pub(super) fn start_run(&mut self, run: RunId) {
         let Some(started) = self.runs.get_mut(&run) else { return };
+        if started.submission.is_none() && !started.phase.is_over() {
+            return self.load(run);
+        }
         let (Some(submission), Some(state)) = (started.submission.clone(), started.state.take())
         else {
             return;

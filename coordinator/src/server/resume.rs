@@ -126,7 +126,8 @@ fn reread(
     let text = |error: RecoverError| format!("run {of} cannot be taken up: {error}");
     let mut record = folder.submission(of).map_err(|error| text(error.into()))?;
     record.settings = settings.or(record.settings);
-    let recovered = unfinished(folder, registry, &record).map_err(text)?;
+    let mut recovered = unfinished(folder, registry, &record).map_err(text)?;
+    recovered.read_chunks(folder).map_err(text)?;
     let Some((id, changes)) = fork else { return Ok(Read::Resumed(recovered, Box::new(record))) };
     let round = recovered.run.round;
     let forked = forked(registry, record, id, &changes, recovered)?;
