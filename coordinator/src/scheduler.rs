@@ -120,6 +120,7 @@ impl Scheduler {
                 self.worker_joined(now, worker, process, slots);
             }
             Event::WorkerHeard { worker } => self.heard(now, worker),
+            Event::WasAway => self.was_away(now),
             Event::Progress { worker, assignment, running, shards_done } => {
                 self.heard(now, worker);
                 self.progress(worker, assignment, &running, shards_done);

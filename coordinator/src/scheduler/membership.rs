@@ -44,6 +44,10 @@ pub(super) enum Departure {
     /// It did not: whatever was running on it is under suspicion, until its
     /// process comes back.
     Crashed,
+    /// Nothing was heard of it for too long. Only what it had before its last
+    /// sign of life is under suspicion: what came later it may never have
+    /// seen.
+    Silent,
     /// It was sent away.
     Expelled,
 }
@@ -117,7 +121,15 @@ impl Scheduler {
         self.members.values().map(|member| member.heard + self.config.heartbeat_timeout).min()
     }
 
-    /// Declares the silent lost.
+    /// Begins everybody's silence anew: it was this coordinator that was away.
+    pub(super) fn was_away(&mut self, now: Instant) {
+        for member in self.members.values_mut() {
+            member.heard = member.heard.max(now);
+        }
+    }
+
+    /// Declares the silent lost: all of them, before anything that they had is
+    /// given to others, so that none of it is given to one of them.
     pub(super) fn lose_silent(&mut self, now: Instant) {
         if self.silence_deadline().is_none_or(|deadline| now < deadline) {
             return;
@@ -133,8 +145,9 @@ impl Scheduler {
         for worker in silent {
             let reason = format!("it was silent for {:.1} s", timeout.as_secs_f64());
             self.actions.push_back(Action::Disconnect { worker, reason: reason.clone() });
-            self.worker_gone(now, worker, Departure::Crashed, &reason);
+            self.forget(worker, Departure::Silent, &reason);
         }
+        self.go_on_without_lost(now);
     }
 
     /// Forgets a worker. What it worked on and what only it has is given to
@@ -146,6 +159,21 @@ impl Scheduler {
         how: Departure,
         reason: &str,
     ) {
+        self.forget(worker, how, reason);
+        self.go_on_without_lost(now);
+    }
+
+    /// Goes on with the step after workers were lost.
+    fn go_on_without_lost(&mut self, now: Instant) {
+        self.pause_if_broken();
+        if !self.fail_on_crashes() {
+            self.hand_out(now);
+        }
+    }
+
+    /// Forgets a worker. What it worked on and what only it has waits from now
+    /// on.
+    fn forget(&mut self, worker: WorkerId, how: Departure, reason: &str) {
         let Some(member) = self.members.remove(&worker) else { return };
         let what = if how == Departure::Left { WorkerNote::Left } else { WorkerNote::Lost };
         self.note(worker, what, reason.to_owned());
@@ -159,8 +187,14 @@ impl Scheduler {
         let held = step.hands.take(|it| it.worker == worker);
         let held: Vec<Assignment> = held.into_iter().map(|(_, it)| it).collect();
         step.audit.copies_ended(&held);
-        if how == Departure::Crashed && !is_back {
-            suspect(step, &held, member.process);
+        let may_have_run = |it: &&Assignment| match how {
+            Departure::Crashed => true,
+            Departure::Silent => it.since < member.heard,
+            Departure::Left | Departure::Expelled => false,
+        };
+        if !is_back {
+            let may_have_run: Vec<&Assignment> = held.iter().filter(may_have_run).collect();
+            suspect(step, &may_have_run, member.process);
         }
         for assignment in &held {
             // After a crash the block goes on in halves, so that the replica
@@ -187,10 +221,6 @@ impl Scheduler {
             let count = in_words(count);
             let detail = format!("{count}, replicas {}, to be done by others", lost.join(", "));
             self.note(worker, WorkerNote::Reassigned, detail);
-        }
-        self.pause_if_broken();
-        if !self.fail_on_crashes() {
-            self.hand_out(now);
         }
     }
 
@@ -237,7 +267,7 @@ impl Scheduler {
 
 /// Counts a crash for what was running on a worker as it died: by its last
 /// word, or, if it had said nothing, all that it had.
-fn suspect(step: &mut Step, held: &[Assignment], process: ProcessId) {
+fn suspect(step: &mut Step, held: &[&Assignment], process: ProcessId) {
     let spoke = held.iter().any(|assignment| assignment.running.is_some());
     for assignment in held {
         let all = assignment.block.replicas(step.replicas);
