@@ -179,6 +179,7 @@ impl Scheduler {
         self.note(worker, what, reason.to_owned());
         let crash_limit = self.config.crash_limit;
         let forgets = self.has(Plant::LostBlockForgotten);
+        let blames_all = self.has(Plant::LateWorkBlamed);
         // It may have reconnected before its old connection was seen to end.
         let is_back = self.members.values().any(|it| it.process == member.process);
         let Some(step) = self.step_mut() else { return };
@@ -189,7 +190,7 @@ impl Scheduler {
         step.audit.copies_ended(&held);
         let may_have_run = |it: &&Assignment| match how {
             Departure::Crashed => true,
-            Departure::Silent => it.since < member.heard,
+            Departure::Silent => it.since < member.heard || blames_all,
             Departure::Left | Departure::Expelled => false,
         };
         if !is_back {
