@@ -5,6 +5,7 @@ use std::time::Instant;
 use common::id::{AssignmentId, Block, ProcessId, WorkerId};
 
 use super::cover::size;
+use super::deaths::Death;
 use super::hands::Assignment;
 use super::pace::Pace;
 use super::planted::Plant;
@@ -17,6 +18,7 @@ use super::{Action, Scheduler, WorkerNote};
 pub(super) struct Member {
     pub(super) process: ProcessId,
     pub(super) slots: u32,
+    pub(super) joined: Instant,
     /// When it was last heard.
     pub(super) heard: Instant,
     /// Whether it takes no more work.
@@ -63,6 +65,7 @@ impl Scheduler {
         let member = Member {
             process,
             slots: slots.clamp(1, common::limits::SLOTS),
+            joined: now,
             heard: now,
             draining: false,
             stalled: false,
@@ -145,7 +148,7 @@ impl Scheduler {
         for worker in silent {
             let reason = format!("it was silent for {:.1} s", timeout.as_secs_f64());
             self.actions.push_back(Action::Disconnect { worker, reason: reason.clone() });
-            self.forget(worker, Departure::Silent, &reason);
+            self.forget(now, worker, Departure::Silent, &reason);
         }
         self.go_on_without_lost(now);
     }
@@ -159,21 +162,22 @@ impl Scheduler {
         how: Departure,
         reason: &str,
     ) {
-        self.forget(worker, how, reason);
+        self.forget(now, worker, how, reason);
         self.go_on_without_lost(now);
     }
 
     /// Goes on with the step after workers were lost.
     fn go_on_without_lost(&mut self, now: Instant) {
         self.pause_if_broken();
-        if !self.fail_on_crashes() {
+        self.acquit_lost_together();
+        if !self.fail_on_crashes() && !self.fail_on_deaths() {
             self.hand_out(now);
         }
     }
 
     /// Forgets a worker. What it worked on and what only it has waits from now
     /// on.
-    fn forget(&mut self, worker: WorkerId, how: Departure, reason: &str) {
+    fn forget(&mut self, now: Instant, worker: WorkerId, how: Departure, reason: &str) {
         let Some(member) = self.members.remove(&worker) else { return };
         let what = if how == Departure::Left { WorkerNote::Left } else { WorkerNote::Lost };
         self.note(worker, what, reason.to_owned());
@@ -196,6 +200,15 @@ impl Scheduler {
         if !is_back {
             let may_have_run: Vec<&Assignment> = held.iter().filter(may_have_run).collect();
             suspect(step, &may_have_run, member.process);
+            let at = match how {
+                Departure::Crashed => Some(now),
+                Departure::Silent => Some(member.heard),
+                Departure::Left | Departure::Expelled => None,
+            };
+            if let Some(at) = at {
+                let was_busy = !held.is_empty();
+                step.deaths.insert(member.process, Death { at, joined: member.joined, was_busy });
+            }
         }
         for assignment in &held {
             // After a crash the block goes on in halves, so that the replica
@@ -239,6 +252,7 @@ impl Scheduler {
     /// its connection had died.
     fn acquit(&mut self, process: ProcessId) {
         let Some(step) = self.step_mut() else { return };
+        step.deaths.remove(process);
         for trouble in step.trouble.values_mut() {
             trouble.died.remove(&process);
         }

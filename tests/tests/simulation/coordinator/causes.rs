@@ -6,6 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::id::{AssignmentId, Block, ProcessId, StepId, WorkerId};
 use coordinator::scheduler::Config;
 
+/// A run may fail when so many times the crash limit processes were lost in
+/// one step.
+const DEATHS: usize = 10;
+
 /// A shard.
 type Shard = (StepId, u32);
 
@@ -23,6 +27,8 @@ pub(super) struct Causes {
     hands: BTreeMap<(WorkerId, AssignmentId), Held>,
     /// Blocks that processes had in hands as they were lost without goodbye.
     lost: BTreeMap<StepId, Vec<(ProcessId, Block)>>,
+    /// Processes that had any block of a step in hands as they were lost so.
+    deaths: BTreeMap<StepId, BTreeSet<ProcessId>>,
     /// Errors of each shard, and whether one was fatal.
     errors: BTreeMap<Shard, (u32, bool)>,
     /// Results of each step that came altered.
@@ -81,6 +87,9 @@ impl Causes {
             *of != worker
         });
         for (step, block, since) in had {
+            if !is_back {
+                self.deaths.entry(step).or_default().insert(process);
+            }
             if !is_back && heard.is_none_or(|heard| since < heard) {
                 self.lost.entry(step).or_default().push((process, block));
             }
@@ -92,14 +101,19 @@ impl Causes {
         for lost in self.lost.values_mut() {
             lost.retain(|(of, _)| *of != process);
         }
+        for deaths in self.deaths.values_mut() {
+            deaths.remove(&process);
+        }
     }
 
     /// Whether a run may fail in this step: of this shard, or, where none is
-    /// named, of what came altered.
+    /// named, of what came altered, or of losses without end.
     pub(super) fn excuse(&self, config: &Config, step: StepId, shard: Option<Shard>) -> bool {
         let Some(shard) = shard else {
             let altered = self.altered.get(&step).copied().unwrap_or(0);
-            return altered >= config.shard_error_limit;
+            let deaths = self.deaths.get(&step).map_or(0, BTreeSet::len);
+            return altered >= config.shard_error_limit
+                || deaths >= DEATHS * config.crash_limit.max(1) as usize;
         };
         let (errors, is_fatal) = self.errors.get(&shard).copied().unwrap_or_default();
         let lost = self.lost.get(&shard.0).into_iter().flatten();
