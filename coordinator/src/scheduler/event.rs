@@ -23,6 +23,9 @@ pub enum Event {
         /// The worker.
         worker: WorkerId,
     },
+    /// The coordinator itself did not run for a while: whoever was not heard in
+    /// that time may have spoken. Everybody's silence begins anew.
+    WasAway,
     /// A heartbeat's news of one running assignment.
     Progress {
         /// The worker.

@@ -190,6 +190,9 @@ impl Engine {
                 () = &mut timer => {}
             }
             self.now = Instant::now();
+            if self.was_away(deadline) {
+                self.begin_silences_anew();
+            }
             for event in turn.drain(..) {
                 if matches!(event, Event::Shutdown) {
                     // The recorder, which is waited for, waits for nobody.

@@ -281,6 +281,12 @@ impl StepMerge {
         done.step == self.step && done.generation == self.generation
     }
 
+    /// Holders have their whole time again: it was this coordinator that was
+    /// away.
+    pub(super) fn wait_anew(&mut self, now: Instant) {
+        self.moved.values_mut().for_each(|moved| *moved = now);
+    }
+
     /// Blocks whose holders were asked long ago and send nothing.
     pub(super) fn stalled(&self, now: Instant) -> Vec<(WorkerId, Block)> {
         let mut stalled: Vec<_> = self
