@@ -3,6 +3,7 @@
 mod damage;
 mod durable;
 mod gate;
+mod incarnation;
 mod peers;
 mod toy;
 
