@@ -13,7 +13,6 @@ use common::wire::message::{RunEvent, ToWorker};
 use tracing::{debug, warn};
 
 use super::active::{ActiveRun, Outcome};
-use super::connection::Peer;
 use super::engine::Engine;
 use super::finished::of_partial;
 use super::jobs::Found;
@@ -176,14 +175,9 @@ impl Engine {
             },
             Err(error) => {
                 let (step, Piece { block, holder, .. }) = (done.step, done.fetch.piece);
-                match (holder, error) {
-                    (Some(holder), error) if error.is_altered() => {
-                        self.on_altered(holder, step, block, error);
-                    }
-                    (Some(holder), _) => {
-                        self.close(Peer::Worker(holder), &of_partial(step, block, error));
-                    }
-                    (None, _) => self.give_up(&of_partial(step, block, error)),
+                match holder {
+                    Some(holder) => self.on_altered(holder, step, block, error),
+                    None => self.give_up(&of_partial(step, block, error)),
                 }
             }
         }

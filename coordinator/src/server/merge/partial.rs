@@ -49,9 +49,41 @@ pub(in crate::server) enum Opened {
     Kept(Vec<u128>),
 }
 
-/// Opens the payload of a finished block, whose digest is right: what it covers
-/// is as the worker meant it to be.
-pub(in crate::server) fn open(cut: &Cut, done: &BlockDone) -> Result<Opened, PartialError> {
+/// What a finished block must be, whoever computed it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::server) struct Expected {
+    /// Examples of the block.
+    pub(in crate::server) weight: u64,
+    /// Its replicas.
+    pub(in crate::server) shards: usize,
+    /// Whether its step changes the state. Only then there may be more than
+    /// results.
+    pub(in crate::server) learns: bool,
+}
+
+impl Expected {
+    fn check(self, done: &BlockDone) -> Result<(), PartialError> {
+        let Self { weight, shards, learns } = self;
+        if done.weight != weight {
+            return Err(PartialError::Weight { expected: weight, found: done.weight });
+        }
+        if done.shards.len() != shards {
+            return Err(PartialError::Shards { expected: shards, found: done.shards.len() });
+        }
+        match done.is_inline || learns {
+            true => Ok(()),
+            false => Err(PartialError::NotInline),
+        }
+    }
+}
+
+/// Opens the payload of a finished block. Where its digest is right, what that
+/// covers is as the worker meant it to be.
+pub(in crate::server) fn open(
+    cut: &Cut,
+    done: &BlockDone,
+    expected: Expected,
+) -> Result<Opened, PartialError> {
     let (segments, payload) = (cut.segments.len(), done.payload.clone());
     if !done.is_inline {
         let (hashes, rest) = payload.as_chunks::<16>();
@@ -60,11 +92,13 @@ pub(in crate::server) fn open(cut: &Cut, done: &BlockDone) -> Result<Opened, Par
         }
         let hashes: Vec<u128> = hashes.iter().map(|hash| u128::from_be_bytes(*hash)).collect();
         check(done, &hashes)?;
+        expected.check(done)?;
         return Ok(Opened::Kept(hashes));
     }
     let pieces = split(segments, payload)?;
     let hashes: Vec<u128> = pieces.iter().map(|piece| segment_hash(piece)).collect();
     check(done, &hashes)?;
+    expected.check(done)?;
     let decode = |(index, piece): (usize, &Bytes)| {
         Contribution::decode(&cut.layout, index, &cut.segments[index], done.weight, piece)
     };
@@ -97,7 +131,8 @@ fn split(segments: usize, mut inline: Bytes) -> Result<Vec<Bytes>, PartialError>
     }
 }
 
-/// What is wrong with a partial.
+/// What is wrong with a partial: its bytes changed on their way, or its worker
+/// made what no worker can have made. Either is a failure of the block's shards.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::server) enum PartialError {
     /// It ends too early.
@@ -125,14 +160,26 @@ pub(in crate::server) enum PartialError {
          machine or, without keys, on the network"
     )]
     Altered,
+    /// It is of more or fewer examples than its block.
+    #[error("expected a weight of {expected} examples, found {found}")]
+    Weight {
+        /// Examples of the block.
+        expected: u64,
+        /// The weight that came.
+        found: u64,
+    },
+    /// It is of more or fewer shards than its block.
+    #[error("expected {expected} shards, found {found}")]
+    Shards {
+        /// Replicas of the block.
+        expected: usize,
+        /// Shards that came.
+        found: usize,
+    },
+    /// It is to be pulled, and there is nothing to pull.
+    #[error("expected results alone, which come inline, found a partial to be pulled")]
+    NotInline,
     /// A segment is wrong, as its worker made it.
     #[error(transparent)]
     Segment(#[from] MergeError),
-}
-
-impl PartialError {
-    /// Whether it may have been whole when its worker sent it.
-    pub(in crate::server) fn is_altered(&self) -> bool {
-        !matches!(self, Self::Segment(_))
-    }
 }

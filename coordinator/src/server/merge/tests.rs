@@ -177,15 +177,18 @@ fn done(is_inline: bool, weight: u64, payload: Vec<u8>, hashes: &[u128]) -> Bloc
     done
 }
 
+/// What a block of one replica with one example must be.
+const EXPECTED: Expected = Expected { weight: 1, shards: 1, learns: true };
+
 #[test]
 fn an_inline_partial_is_cut_strictly() {
     let layout = state(|_| 0.0).layout();
     let cut = Cut { segments: layout.merge_segments(), layout };
     let empty = [segment_hash(b""); 3];
-    let opened = open(&cut, &done(true, 1, vec![0; 12], &empty)).unwrap();
+    let opened = open(&cut, &done(true, 1, vec![0; 12], &empty), EXPECTED).unwrap();
     assert_eq!(opened, Opened::Inline(vec![None, None, None]));
     let error = |bytes: &[u8], hashes: &[u128]| {
-        open(&cut, &done(true, 1, bytes.into(), hashes)).unwrap_err().to_string()
+        open(&cut, &done(true, 1, bytes.into(), hashes), EXPECTED).unwrap_err().to_string()
     };
     assert!(error(&[0; 11], &empty).contains("inside merge segment 2 of 3"));
     assert!(error(&[0; 13], &empty).contains("1 bytes follow"));
@@ -202,11 +205,12 @@ fn any_byte_of_a_finished_block_that_changed_is_noticed() {
     let hashes = partial.segment_hashes(&cut.layout);
     let known: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_be_bytes()).collect();
     let kept = done(false, partial.weight, known, &hashes);
-    assert_eq!(open(&cut, &kept).unwrap(), Opened::Kept(hashes));
+    let expected = Expected { weight: partial.weight, ..EXPECTED };
+    assert_eq!(open(&cut, &kept, expected).unwrap(), Opened::Kept(hashes));
     let altered = |change: &dyn Fn(&mut BlockDone)| {
         let mut done = kept.clone();
         change(&mut done);
-        matches!(open(&cut, &done), Err(PartialError::Altered))
+        matches!(open(&cut, &done, expected), Err(PartialError::Altered))
     };
     assert!(!altered(&|done| done.compute_us += 1), "times are no part of it");
     assert!(altered(&|done| done.payload = done.payload.iter().map(|byte| byte ^ 1).collect()));
@@ -217,7 +221,7 @@ fn any_byte_of_a_finished_block_that_changed_is_noticed() {
     assert!(altered(&|done| done.shards[0].digest.0[31] ^= 1));
     assert!(altered(&|done| done.digest.0[0] ^= 1));
     let short = BlockDone { payload: kept.payload.slice(16..), ..kept.clone() };
-    let error = open(&cut, &short).unwrap_err().to_string();
+    let error = open(&cut, &short, expected).unwrap_err().to_string();
     assert_eq!(error, "expected 16 bytes for each of 3 merge segments, found 32 bytes");
 }
 
