@@ -3,7 +3,10 @@
 
 use bytes::Bytes;
 use common::id::Block;
-use common::merge::{Contribution, MergeError, MergeTree, copy_kept, finish_segment, segment_hash};
+use common::merge::{
+    Contribution, MergeError, MergeRule, MergeTree, Partial, copy_kept, finish_segment,
+    segment_hash,
+};
 use common::state::NetworkState;
 use common::wire::message::BlockDone;
 
@@ -70,6 +73,10 @@ impl Expected {
         if done.shards.len() != shards {
             return Err(PartialError::Shards { expected: shards, found: done.shards.len() });
         }
+        if done.results.examples != weight {
+            let found = done.results.examples;
+            return Err(PartialError::Examples { expected: weight, found });
+        }
         match done.is_inline || learns {
             true => Ok(()),
             false => Err(PartialError::NotInline),
@@ -93,17 +100,51 @@ pub(in crate::server) fn open(
         let hashes: Vec<u128> = hashes.iter().map(|hash| u128::from_be_bytes(*hash)).collect();
         check(done, &hashes)?;
         expected.check(done)?;
+        check_shard(done, &hashes)?;
         return Ok(Opened::Kept(hashes));
     }
     let pieces = split(segments, payload)?;
     let hashes: Vec<u128> = pieces.iter().map(|piece| segment_hash(piece)).collect();
     check(done, &hashes)?;
     expected.check(done)?;
-    let decode = |(index, piece): (usize, &Bytes)| {
-        Contribution::decode(&cut.layout, index, &cut.segments[index], done.weight, piece)
-    };
+    check_shard(done, &hashes)?;
+    if !expected.learns {
+        return match pieces.iter().position(|piece| !piece.is_empty()) {
+            None => Ok(Opened::Inline(vec![None; segments])),
+            Some(segment) => Err(PartialError::NotEmpty { segment }),
+        };
+    }
+    let decode = |(index, piece): (usize, &Bytes)| decode(cut, index, done.weight, piece);
     let contributions = pieces.iter().enumerate().map(decode).collect::<Result<_, _>>()?;
     Ok(Opened::Inline(contributions))
+}
+
+/// Decodes a piece of a partial of so many examples, of a step that changes the
+/// state.
+pub(super) fn decode(
+    cut: &Cut,
+    index: usize,
+    weight: u64,
+    piece: &Bytes,
+) -> Result<Option<Contribution>, PartialError> {
+    let segment = &cut.segments[index];
+    let tensor = &cut.layout.tensors[segment.tensor];
+    // Only units may be left as they were.
+    if piece.is_empty() && weight > 0 && !tensor.rule.by_unit() {
+        let (rule, tensor) = (tensor.rule, tensor.name.clone());
+        return Err(PartialError::Empty { segment: index, tensor, rule, weight });
+    }
+    Ok(Contribution::decode(&cut.layout, index, segment, weight, piece)?)
+}
+
+/// A block of one shard is what that shard gave.
+fn check_shard(done: &BlockDone, hashes: &[u128]) -> Result<(), PartialError> {
+    let [shard] = done.shards[..] else { return Ok(()) };
+    let partial = Partial::digest_of(done.weight, hashes.iter().copied());
+    match Partial::shard_digest_of(partial, done.results.digest()) == shard.digest {
+        true => Ok(()),
+        false => Err(PartialError::ShardDigest),
+    }
 }
 
 fn check(done: &BlockDone, hashes: &[u128]) -> Result<(), PartialError> {
@@ -175,6 +216,38 @@ pub(in crate::server) enum PartialError {
         expected: usize,
         /// Shards that came.
         found: usize,
+    },
+    /// Its results are of more or fewer examples than its block.
+    #[error("expected results of {expected} examples, found {found}")]
+    Examples {
+        /// Examples of the block.
+        expected: u64,
+        /// Those of the results.
+        found: u64,
+    },
+    /// It is of one shard, and not what that one is said to have given.
+    #[error("expected the digest of its only shard to be that of what came, found another")]
+    ShardDigest,
+    /// A tensor is left out.
+    #[error(
+        "merge segment {segment} of tensor `{tensor}`: expected values under the rule `{rule}` of \
+         {weight} examples, found nothing"
+    )]
+    Empty {
+        /// The segment.
+        segment: usize,
+        /// Name of the tensor.
+        tensor: String,
+        /// Its rule.
+        rule: MergeRule,
+        /// The partial's weight.
+        weight: u64,
+    },
+    /// Its step changes nothing, and it has something to merge.
+    #[error("merge segment {segment}: expected results alone, found something to merge")]
+    NotEmpty {
+        /// The segment.
+        segment: usize,
     },
     /// It is to be pulled, and there is nothing to pull.
     #[error("expected results alone, which come inline, found a partial to be pulled")]
