@@ -22,6 +22,7 @@
 //! | `seldom` | what is not logged every time it happens |
 //! | `recover`, `remember`, `resume` | runs that go on, and their history |
 //! | `merge`, `settle` | from partials to the next state |
+//! | `jobs` | work on other threads, and for which life of a run it counts |
 //! | `steps`, `ending` | from one step to the next; the end of a run |
 
 mod active;
@@ -35,6 +36,7 @@ mod ending;
 mod engine;
 mod finished;
 mod history;
+mod jobs;
 mod lifecycle;
 mod liveness;
 mod load;

@@ -247,6 +247,8 @@ fn fields_out_of_bounds_are_refused_by_name() {
         counts: [("confusion".into(), vec![0; count])].into(),
         ..Default::default()
     };
+    let named =
+        |name: &str| Results { counts: [(name.into(), vec![1])].into(), ..Default::default() };
     let shards = |count| {
         let FromWorker::BlockDone(done) = done(counts(0), false, b"") else { unreachable!() };
         let shard = ShardDone { digest: done.digest, compute_us: 1 };
@@ -272,6 +274,7 @@ fn fields_out_of_bounds_are_refused_by_name() {
         (done(counts(0), false, b"x"), "payload"),
         (done(counts(0), false, &[0; 16 * (MERGE_SEGMENTS + 1)]), "payload"),
         (shards(BLOCK_REPLICAS as usize + 1), "shards"),
+        (done(named("warning.two\nlines"), true, b""), "results.counts"),
         (done(counts(0), true, b"x"), "partial_bytes"),
         (beside(INLINE_PARTIAL_BYTES, PARTIAL_RESULT_COUNTS + 1), "results.counts"),
     ] {

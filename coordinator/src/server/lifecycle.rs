@@ -62,9 +62,11 @@ impl Engine {
         }
         let goes_on = restart.is_some();
         let Restart { step, progress, .. } = restart.unwrap_or_default();
-        self.active = ActiveRun::new(run, submission, state, step, &progress, self.now);
+        self.incarnation = self.incarnation.next();
+        let of = (run, self.incarnation);
+        self.active = ActiveRun::new(of, submission, state, step, &progress, self.now);
         match &mut self.active {
-            Some(active) if active.is_done() => self.digest(run),
+            Some(active) if active.is_done() => self.digest(),
             Some(active) => {
                 active.goes_on = goes_on && active.is_kept();
                 active.is_first_step = active.goes_on;

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 
 use job::Tree;
 pub(super) use job::{Content, Job, JobDone};
-pub(super) use partial::{Opened, PartialError, merge_inline, next_state, open};
+pub(super) use partial::{Expected, Opened, PartialError, merge_inline, next_state, open};
 
 /// Most fetches under way at one time, however small they are: well below
 /// [`limits::CONTROL_QUEUE`], as each is a message.
