@@ -7,11 +7,13 @@
 //! ```
 
 mod connection;
+pub(crate) mod destination;
 mod history;
 mod state_file;
 mod submission;
 
 pub use connection::Client;
+pub(crate) use destination::is_standard_output;
 pub use history::{EvaluationPoint, HISTORY_POINTS, History, HistoryError, Recorder, RoundPoint};
 pub use state_file::{StateFile, check_output};
 pub use submission::{Submission, SubmissionError};

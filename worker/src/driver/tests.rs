@@ -38,6 +38,7 @@ impl Stage {
             memory_limit: 1 << 30,
             cache_limit: 1 << 20,
             process: ProcessId(7),
+            drain_timeout: Duration::from_secs(8),
         };
         let (signals, receiver) = mpsc::channel(2);
         let worker = tokio::spawn(super::run(toy.registry.clone(), config, receiver));
