@@ -49,7 +49,7 @@ macro_rules! drawn {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         ///
-        /// Shown and read as 32 hexadecimal digits.
+        /// Shown and read as 32 hexadecimal digits; on the wire, 16 bytes.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub u128);
 
@@ -73,13 +73,17 @@ macro_rules! drawn {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                if serializer.is_human_readable() {
+                    serializer.collect_str(self)
+                } else {
+                    serializer.serialize_bytes(&self.0.to_be_bytes())
+                }
             }
         }
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                hexadecimal(deserializer).map(Self)
+                number(deserializer).map(Self)
             }
         }
     };
@@ -96,7 +100,13 @@ drawn!(
     SubmissionKey
 );
 
-fn hexadecimal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
+/// Reads what was drawn.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
+    if !deserializer.is_human_readable() {
+        let bytes = bytes::Bytes::deserialize(deserializer)?;
+        let array = bytes.as_ref().try_into().map(u128::from_be_bytes);
+        return array.map_err(|_| de::Error::invalid_length(bytes.len(), &"16 bytes"));
+    }
     let text = String::deserialize(deserializer)?;
     let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let number = u128::from_str_radix(&text, 16).ok().filter(|_| is_hex);

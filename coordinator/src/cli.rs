@@ -4,7 +4,7 @@
 //! serve      the coordinator itself
 //! run        submit, follow, bring home      ┐ job: a run, start to end
 //! evaluate   the same without learning       │
-//! follow     the second half alone           ┘
+//! follow     the second half alone           ┘ home: what is left of it
 //! resume     a run that is over goes on
 //! plot       pictures of what came home
 //! runs  show  explain    the history of runs, from its file
@@ -17,6 +17,7 @@ mod evaluate;
 mod exit;
 mod explain;
 mod follow;
+mod home;
 mod job;
 mod keys;
 mod listing;

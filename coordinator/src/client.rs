@@ -7,11 +7,13 @@
 //! ```
 
 mod connection;
+pub(crate) mod destination;
 mod state_file;
 mod submission;
 
 pub use crate::runs::{EvaluationPoint, HISTORY_POINTS, History, HistoryError, RoundPoint};
 pub use connection::{Client, Fetched};
+pub(crate) use destination::is_standard_output;
 pub use state_file::{StateFile, check_output};
 pub use submission::{Submission, SubmissionError};
 

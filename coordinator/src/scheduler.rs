@@ -15,6 +15,7 @@
 //! ```text
 //! event        what it is told, and what it wants done
 //! membership   who is there, who is lost
+//! deaths       who was lost together, or again and again
 //! queue        which run is active
 //! work         a step's blocks: handing out, taking in, releasing
 //! slow         duplicates of slow blocks
@@ -36,6 +37,7 @@ use common::id::WorkerId;
 mod audit;
 mod check;
 mod cover;
+mod deaths;
 mod event;
 mod failure;
 mod gather;
@@ -120,6 +122,7 @@ impl Scheduler {
                 self.worker_joined(now, worker, process, slots);
             }
             Event::WorkerHeard { worker } => self.heard(now, worker),
+            Event::WasAway => self.was_away(now),
             Event::Progress { worker, assignment, running, shards_done } => {
                 self.heard(now, worker);
                 self.progress(worker, assignment, &running, shards_done);

@@ -22,6 +22,7 @@
 //! | `seldom` | what is not logged every time it happens |
 //! | `recover`, `remember`, `resume` | runs that go on, and their history |
 //! | `merge`, `settle` | from partials to the next state |
+//! | `jobs` | work on other threads, and for which life of a run it counts |
 //! | `steps`, `ending` | from one step to the next; the end of a run |
 
 mod active;
@@ -35,8 +36,10 @@ mod ending;
 mod engine;
 mod finished;
 mod history;
+mod jobs;
 mod lifecycle;
 mod liveness;
+mod load;
 mod merge;
 mod outbox;
 mod recorder;
@@ -137,7 +140,7 @@ pub async fn serve(
     let mut engine = Engine::new(config.clone(), registry.clone(), events.clone(), refusals);
     if let Some(runs) = config.runs {
         let folder = runs.folder.clone();
-        let reading = tokio::task::spawn_blocking(move || recover::recover(&folder, &registry));
+        let reading = tokio::task::spawn_blocking(move || recover::recover(&folder));
         let (recovered, history) = tokio::select! {
             read = reading => read.map_err(std::io::Error::other)?,
             () = &mut shutdown => {

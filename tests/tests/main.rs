@@ -10,6 +10,7 @@ mod floors;
 mod history;
 mod kill;
 mod memory;
+mod outputs;
 mod readme;
 mod resume;
 mod secure;

@@ -3,7 +3,8 @@
 //! after every event, then healed, and all work must end.
 //!
 //! A failure names its seed. `SAMEBIT_SIM_SEED=SEED cargo test -p tests
-//! simulation` runs that cluster alone.
+//! simulation` runs that cluster alone; `SAMEBIT_SIM_CLUSTERS=COUNT` runs so
+//! many.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -112,7 +113,9 @@ fn run(seed: u64, plant: Option<Plant>) -> Result<Report, String> {
 #[test]
 fn any_cluster_keeps_its_promises() {
     let single = std::env::var("SAMEBIT_SIM_SEED").ok().map(|seed| seed.parse().unwrap());
-    let seeds: Vec<u64> = single.map_or((0..CLUSTERS).collect(), |seed| vec![seed]);
+    let clusters = std::env::var("SAMEBIT_SIM_CLUSTERS").ok();
+    let clusters = clusters.map_or(CLUSTERS, |clusters| clusters.parse().unwrap());
+    let seeds: Vec<u64> = single.map_or((0..clusters).collect(), |seed| vec![seed]);
     let mut reports: Vec<(u64, Result<Report, String>)> =
         seeds.par_iter().map(|seed| (*seed, run(*seed, None))).collect();
     reports.sort_by_key(|(seed, _)| *seed);
@@ -161,6 +164,7 @@ fn planted_bugs_are_caught() {
         Plant::LostBlockForgotten,
         Plant::MergeEarly,
         Plant::SilenceForgiven,
+        Plant::LateWorkBlamed,
         Plant::AuditSkipped,
         Plant::AuditByOne,
     ];

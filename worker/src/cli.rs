@@ -39,6 +39,13 @@ const BLOCKING_THREADS: usize = 4;
 /// Longest time to leave in order once standard input has closed.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Longest time to leave in order, unless told otherwise, in seconds: below the
+/// 10 s after which `docker stop` kills.
+const DRAIN_SECONDS: u64 = 8;
+
+/// Most that it may be.
+const DRAIN_SECONDS_MAX: u64 = 24 * 3600;
+
 const AFTER_HELP: &str = "\
 Examples:
   worker                                       for a coordinator on this machine
@@ -52,7 +59,8 @@ Every flag can be a line of the settings file (`memory_limit = \"2GiB\"`) or a
 variable (SAMEBIT_MEMORY_LIMIT); a flag wins over a variable, a variable over
 the file.
 
-SIGTERM or Ctrl-C leaves as soon as nothing is lost by it, a second one at once.
+SIGTERM or Ctrl-C leaves as soon as nothing is lost by it, and after the drain
+timeout in any case; a second one leaves at once.
 A coordinator that cannot be reached is tried again until it can, and so is one
 whose certificate has to be renewed; keys of another cluster end the worker.
 
@@ -85,6 +93,10 @@ struct Flags {
     /// Example data to keep in memory [default: a quarter of the memory limit]
     #[arg(long, value_name = "SIZE")]
     cache_limit: Option<Bytes>,
+    /// Longest wait, when told to leave, for shards that run and partials that
+    /// are to be merged, in seconds [default: 8]
+    #[arg(long, value_name = "SECONDS")]
+    drain_timeout: Option<u64>,
     /// Name of this worker, for people [default: host name and process id]
     #[arg(long)]
     name: Option<String>,
@@ -119,6 +131,7 @@ struct Settings {
     slots: u32,
     memory_limit: Bytes,
     cache_limit: Option<Bytes>,
+    drain_timeout: u64,
     name: String,
     log_level: String,
     log_format: LogFormat,
@@ -133,6 +146,7 @@ impl Default for Settings {
             slots: u32::try_from(processors).unwrap_or(limits::SLOTS).min(limits::SLOTS),
             memory_limit: Bytes(memory::default_limit()),
             cache_limit: None,
+            drain_timeout: DRAIN_SECONDS,
             name: default_name(),
             log_level: "info".into(),
             log_format: LogFormat::Text,
@@ -182,6 +196,12 @@ impl Settings {
                 self.memory_limit
             ));
         }
+        if self.drain_timeout > DRAIN_SECONDS_MAX {
+            return Err(format!(
+                "setting `drain_timeout`: expected at most {DRAIN_SECONDS_MAX} s, found {}",
+                self.drain_timeout
+            ));
+        }
         if !(1..=limits::NAME_BYTES).contains(&self.name.len())
             || self.name.chars().any(char::is_control)
         {
@@ -225,6 +245,7 @@ impl Settings {
             memory_limit: self.memory_limit.0,
             cache_limit: self.cache_limit.unwrap_or(share).0,
             process: new_process_id(),
+            drain_timeout: Duration::from_secs(self.drain_timeout),
         }
     }
 }
@@ -376,7 +397,7 @@ mod tests {
     #[test]
     fn settings_out_of_range_are_named() {
         type Change = fn(&mut Settings);
-        let wrong: [(&str, Change); 8] = [
+        let wrong: [(&str, Change); 9] = [
             ("coordinator", |settings| settings.coordinator = "head".into()),
             ("coordinator", |settings| settings.coordinator = ":7700".into()),
             ("coordinator", |settings| settings.coordinator = "head:70000".into()),
@@ -384,6 +405,7 @@ mod tests {
             ("slots", |settings| settings.slots = limits::SLOTS + 1),
             ("memory_limit", |settings| settings.memory_limit = Bytes(1)),
             ("cache_limit", |settings| settings.cache_limit = Some(Bytes(u64::MAX))),
+            ("drain_timeout", |settings| settings.drain_timeout = u64::MAX),
             ("name", |settings| settings.name = "a\nb".into()),
         ];
         for (name, change) in wrong {

@@ -30,7 +30,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::id::{AssignmentId, Block, ProcessId, RunId, StepId};
@@ -73,6 +73,8 @@ pub struct Config {
     /// Tells this process from any other one. Also the seed of the jitter
     /// between tries to connect.
     pub process: ProcessId,
+    /// Longest time to leave in order.
+    pub drain_timeout: Duration,
 }
 
 /// How a worker ends.
@@ -182,6 +184,7 @@ impl Engine {
             slots: config.slots,
             seed: config.process.0,
             kept_blocks: KEPT_BLOCKS,
+            drain_timeout: config.drain_timeout,
         });
         Self {
             session,

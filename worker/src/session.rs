@@ -43,6 +43,8 @@ pub struct Config {
     /// Those of the latest step are never given up: without them it could not
     /// end.
     pub kept_blocks: usize,
+    /// Longest time to leave in order, from [`Event::Drain`].
+    pub drain_timeout: Duration,
 }
 
 /// What the session is told.
@@ -295,7 +297,7 @@ impl Session {
             Event::ShardStopped { assignment, replica } => self.shard_stopped(assignment, replica),
             Event::PartialLost { step, block } => self.drop_kept(|it| it == (step, block)),
             Event::StepDone { step } => self.step_done(step),
-            Event::Drain => self.drain(),
+            Event::Drain => self.drain(now),
         }
         self.run_shards();
         self.leave_when_done(now);

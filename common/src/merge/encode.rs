@@ -132,8 +132,14 @@ impl Partial {
     /// without examples contributes and observes nothing.
     pub fn shard_digest(shard: Option<&Self>, layout: &Layout) -> Digest {
         let nothing = || Self { tensors: vec![None; layout.tensors.len()], ..Self::default() };
-        let digests = |shard: &Self| [shard.digest(layout), shard.results.digest()];
-        Digest::of_digests(SHARD, &shard.map_or_else(|| digests(&nothing()), digests))
+        let of = |shard: &Self| Self::shard_digest_of(shard.digest(layout), shard.results.digest());
+        shard.map_or_else(|| of(&nothing()), of)
+    }
+
+    /// [`Partial::shard_digest`] of a shard whose partial and results have these
+    /// digests.
+    pub fn shard_digest_of(partial: Digest, results: Digest) -> Digest {
+        Digest::of_digests(SHARD, &[partial, results])
     }
 
     /// The digest of a finished block: SHA-256 over the 16 bytes

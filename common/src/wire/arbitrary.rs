@@ -215,16 +215,16 @@ pub(crate) fn from_worker() -> impl Strategy<Value = FromWorker> {
 pub(crate) fn to_worker() -> impl Strategy<Value = ToWorker> {
     prop_oneof![
         Just(ToWorker::Heartbeat),
-        (run(), text(), manifest(), manifest(), layout(), option::of(digest())).prop_map(
-            |(run, spec, train, test, layout, initial)| ToWorker::OpenRun {
+        (run(), any::<u128>(), text(), manifest(), manifest(), layout(), option::of(digest()))
+            .prop_map(|(run, identity, spec, train, test, layout, initial)| ToWorker::OpenRun {
                 run,
+                identity: crate::id::RunIdentity(identity),
                 spec,
                 train,
                 test,
                 layout,
                 initial
-            }
-        ),
+            }),
         run().prop_map(|run| ToWorker::CloseRun { run }),
         (step(), any::<u32>(), payload()).prop_map(|(step, segment, payload)| {
             ToWorker::StateSegment { step, segment, payload }

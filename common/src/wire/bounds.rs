@@ -396,7 +396,12 @@ impl Check {
 
     fn names<T>(self, field: &'static str, map: &BTreeMap<String, T>) -> Result<(), FrameError> {
         self.at_most(field, map.len(), RESULT_NAMES, "names")?;
-        map.keys().try_for_each(|name| self.text(field, name, NAME_BYTES))
+        map.keys().try_for_each(|name| {
+            // They stand in lines of logs and tables.
+            let is_line = !name.contains(char::is_control);
+            self.that(is_line, field, "names without control characters", name.escape_debug())?;
+            self.text(field, name, NAME_BYTES)
+        })
     }
 
     fn status(self, status: &Status) -> Result<(), FrameError> {

@@ -11,7 +11,7 @@ use super::message::{
 };
 use crate::dataset::{FeatureType, SplitManifest};
 use crate::digest::Digest;
-use crate::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
+use crate::id::{AssignmentId, Block, ProcessId, RunId, RunIdentity, StepId, WorkerId};
 use crate::merge::MergeRule;
 use crate::results::Results;
 use crate::spec::Split;
@@ -77,6 +77,7 @@ fn examples() -> BTreeMap<String, Vec<u8>> {
     };
     let open = ToWorker::OpenRun {
         run,
+        identity: RunIdentity(0x0123_4567_89ab_cdef_0011_2233_4455_6677),
         spec: "model = \"softmax\"\n".into(),
         train: manifest(3, &[b"abc"]),
         test: manifest(0, &[]),

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::dataset::SplitManifest;
 use crate::digest::Digest;
-use crate::id::{AssignmentId, Block, ProcessId, RunId, StepId, SubmissionKey, WorkerId};
+use crate::id::{
+    AssignmentId, Block, ProcessId, RunId, RunIdentity, StepId, SubmissionKey, WorkerId,
+};
 use crate::merge::Partial;
 use crate::results::Results;
 use crate::run_settings::RunSettings;
@@ -19,7 +21,7 @@ use crate::wire::payload;
 pub use crate::wire::event::{RunEvent, RunStatus, Status, WorkerStatus};
 
 /// Version of the protocol. Any change to a message changes it.
-pub const PROTOCOL: u32 = 6;
+pub const PROTOCOL: u32 = 7;
 
 /// Names the order and kind of every floating-point operation. Two builds
 /// that could differ in a bit must differ here.
@@ -239,6 +241,10 @@ pub enum ToWorker {
     OpenRun {
         /// The run.
         run: RunId,
+        /// Its identity. A worker that kept partials of a run of this number, but
+        /// of another opening, drops them: run numbers begin anew with a new
+        /// coordinator.
+        identity: RunIdentity,
         /// Its spec, as TOML.
         spec: String,
         /// Training examples.
@@ -248,9 +254,7 @@ pub enum ToWorker {
         /// Layout of its states.
         layout: Layout,
         /// Identity of the state that it starts from; nothing where the model
-        /// makes that. A worker that kept partials of a run of this number,
-        /// but of another opening, drops them: run numbers begin anew with a
-        /// new coordinator.
+        /// makes that.
         initial: Option<Digest>,
     },
     /// No assignment will refer to the run any more.

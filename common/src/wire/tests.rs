@@ -247,6 +247,8 @@ fn fields_out_of_bounds_are_refused_by_name() {
         counts: [("confusion".into(), vec![0; count])].into(),
         ..Default::default()
     };
+    let named =
+        |name: &str| Results { counts: [(name.into(), vec![1])].into(), ..Default::default() };
     let shards = |count| {
         let FromWorker::BlockDone(done) = done(counts(0), false, b"") else { unreachable!() };
         let shard = ShardDone { digest: done.digest, compute_us: 1 };
@@ -272,6 +274,7 @@ fn fields_out_of_bounds_are_refused_by_name() {
         (done(counts(0), false, b"x"), "payload"),
         (done(counts(0), false, &[0; 16 * (MERGE_SEGMENTS + 1)]), "payload"),
         (shards(BLOCK_REPLICAS as usize + 1), "shards"),
+        (done(named("warning.two\nlines"), true, b""), "results.counts"),
         (done(counts(0), true, b"x"), "partial_bytes"),
         (beside(INLINE_PARTIAL_BYTES, PARTIAL_RESULT_COUNTS + 1), "results.counts"),
     ] {
@@ -340,7 +343,7 @@ fn the_refusal_says_what_to_change() {
     assert_eq!(handshake::judge(&handshake::hello(Role::Client)), Ok(()));
     for (hello, words) in [
         (Hello { magic: "http".into(), ..good.clone() }, "which program connects"),
-        (Hello { protocol: 99, ..good.clone() }, "protocol \"6\", the worker has \"99\""),
+        (Hello { protocol: 99, ..good.clone() }, "protocol \"7\", the worker has \"99\""),
         (Hello { build: "9.9.9".into(), ..good.clone() }, "install the same Samebit version"),
         (Hello { numeric_profile: "x".into(), ..good.clone() }, "numeric profile"),
         (handshake::hello(role("", 4, 1)), "--name"),

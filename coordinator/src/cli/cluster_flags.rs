@@ -45,10 +45,22 @@ pub(super) struct ClusterFlags {
 
 impl ClusterFlags {
     /// Refuses keys for a cluster that has none: who names a file means to be
-    /// protected by it. The variable may be set for other commands.
+    /// protected by it. The variable may be set for other commands. Refuses to
+    /// wait for more workers than there will ever be, too.
     pub(super) fn check(&self) -> Result<(), Failure> {
+        check_workers(self.local, self.min_workers)?;
         let variable = std::env::var_os("SAMEBIT_KEYS");
         check_keys(self.local, self.address.keys.as_deref(), variable.as_deref().map(Path::new))
+    }
+}
+
+fn check_workers(local: Option<u32>, min_workers: u32) -> Result<(), Failure> {
+    match local {
+        Some(local) if local < min_workers => Err(Failure::bad_input(format!(
+            "--min-workers {min_workers} would wait forever: the cluster of --local {local} has no \
+             more workers than that; expected --min-workers {local} at most"
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -106,6 +118,15 @@ pub(super) async fn start_local(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn workers_that_never_come_are_not_waited_for() {
+        let error = format!("{:?}", check_workers(Some(2), 3).unwrap_err());
+        assert!(error.contains("--min-workers 3 would wait forever"), "{error}");
+        for (local, min_workers) in [(Some(2), 2), (Some(3), 0), (None, 3)] {
+            check_workers(local, min_workers).unwrap();
+        }
+    }
 
     #[test]
     fn keys_are_refused_where_there_are_none_to_use() {

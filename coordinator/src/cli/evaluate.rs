@@ -9,7 +9,8 @@ use toml::{Table, Value};
 
 use super::cluster_flags::{ClusterFlags, KeepFlags};
 use super::exit::Failure;
-use super::job::{self, Home, Job, Outcome};
+use super::home::Home;
+use super::job::{self, Job, Outcome};
 use super::progress::Progress;
 use super::spec_flags::{apply_settings, set_model, set_source, to_spec};
 use crate::client::StateFile;
@@ -66,14 +67,14 @@ pub(super) fn evaluate(registry: Registry, flags: EvaluateFlags) -> Result<(), F
         keep: KeepFlags::default(),
         detach: false,
     };
-    let mut progress = Progress::new(flags.json, true);
+    let mut progress = Progress::new(flags.json, true, false);
     let outcome = job::perform(registry, job, &flags.cluster, &mut progress)?;
-    match outcome {
-        Outcome::Finished { summary, .. } if !progress.is_json() => {
-            super::print(&summary.to_evaluation_text())
-        }
-        Outcome::Finished { .. } | Outcome::Detached(_) => Ok(()),
+    if let Outcome::Finished { summary, .. } = outcome
+        && !progress.is_json()
+    {
+        progress.print(&summary.to_evaluation_text());
     }
+    progress.end()
 }
 
 /// The spec that judges a state: that of the run that made it, as far as the

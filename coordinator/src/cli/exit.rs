@@ -70,6 +70,11 @@ impl Failure {
         self
     }
 
+    /// Adds what else did not go well.
+    pub(crate) fn and_also(self, other: Self) -> Self {
+        self.and(other.message)
+    }
+
     /// Its exit code.
     pub(crate) fn exit(&self) -> Exit {
         self.exit

@@ -2,7 +2,7 @@
 //! submission, the events, the final state, and Ctrl-C at any point.
 
 use std::future::pending;
-use std::path::PathBuf;
+use std::io;
 use std::time::Duration;
 
 use common::id::RunId;
@@ -18,12 +18,13 @@ use tokio::time::{Instant, sleep_until};
 use super::Address;
 use super::cluster_flags::{ClusterFlags, KeepFlags, start_local};
 use super::exit::Failure;
+use super::home::{Brought, Home, Otherwise};
 use super::patience::{Patience, Wait, connect, fetch, follow_on, next_event, submit};
 use super::progress::Progress;
 use super::seen::Seen;
 use super::signals::Signals;
 use super::summary::Summary;
-use crate::client::{Client, Fetched, StateFile, Submission};
+use crate::client::{Client, Submission};
 use crate::local::LocalCluster;
 
 /// Longest wait for the coordinator to say that a run is cancelled.
@@ -44,15 +45,6 @@ pub(super) struct Job {
     pub(super) detach: bool,
 }
 
-/// What to do with the final state.
-#[derive(Debug, Default)]
-pub(super) struct Home {
-    /// Where to write it.
-    pub(super) output: Option<PathBuf>,
-    /// Whether the outcome needs it.
-    pub(super) keep: bool,
-}
-
 /// What came of a job.
 #[derive(Debug)]
 pub(super) enum Outcome {
@@ -62,8 +54,8 @@ pub(super) enum Outcome {
     Finished {
         /// How it went.
         summary: Box<Summary>,
-        /// The final state, where it was to be kept.
-        state: Option<NetworkState>,
+        /// What came of its final state.
+        brought: Brought,
     },
 }
 
@@ -120,7 +112,8 @@ pub(super) fn perform(
         outcome
     });
     progress.close();
-    // Loading data may still be under way; nobody waits for it any more.
+    // Loading data may still be under way, or a pipe's reader be waited for;
+    // nobody does that any more.
     runtime.shutdown_background();
     outcome
 }
@@ -158,7 +151,7 @@ impl Session<'_> {
             () = self.signals.next() => return Err(Failure::cancelled("cancelled")),
             reason = failure_of(self.local) => return Err(Failure::failed(reason)),
         };
-        self.progress.submitted(run)?;
+        self.progress.submitted(run);
         if detach {
             return Ok(Outcome::Detached(run));
         }
@@ -173,35 +166,41 @@ impl Session<'_> {
         interrupt: Interrupt,
         home: Home,
     ) -> Result<Outcome, Failure> {
-        let followed = self.follow(client, (run, model), interrupt).await;
-        let mut outcome = followed.map_err(|failure| hint(failure, run))?;
-        if home.output.is_some() || home.keep {
-            let brought = self.bring_home(client, run, home, &mut outcome).await;
-            brought.map_err(|failure| hint(failure, run))?;
+        // Whoever only looks on has nothing to wait for once nobody reads.
+        let idle = interrupt == Interrupt::Leaves && !home.is_wanted();
+        let followed = self.follow(client, (run, model), (interrupt, idle)).await;
+        let mut summary = followed.map_err(|failure| hint(failure, run))?;
+        let brought = match home.is_wanted() {
+            true => self.bring_home(client, run, home).await,
+            false => Ok(Brought::default()),
+        };
+        let brought = brought.map_err(|failure| hint(failure, run))?;
+        if let Some(path) = &brought.output {
+            self.progress.saved(run, &path.display().to_string(), summary.digest);
+            summary.output = Some(path.clone());
         }
-        Ok(outcome)
+        Ok(Outcome::Finished { summary, brought })
     }
 
-    /// Fetches the final state of a run that has ended well.
+    /// Fetches the final state of a run that has ended well, and writes it.
     async fn bring_home(
         &mut self,
         client: &mut Client,
         run: RunId,
         home: Home,
-        outcome: &mut Outcome,
-    ) -> Result<(), Failure> {
-        let Outcome::Finished { summary, state: kept } = outcome else { return Ok(()) };
-        let Fetched { state, spec, history } = tokio::select! {
-            fetched = fetch(client, run, self.patience()) => fetched?,
-            () = self.signals.next() => return Err(Failure::cancelled("cancelled")),
+    ) -> Result<Brought, Failure> {
+        let patience = self.patience();
+        let otherwise = if self.local.is_some() { Otherwise::Keep } else { Otherwise::Follow(run) };
+        let brought = async {
+            let fetched = fetch(client, run, patience).await?;
+            // The reader of a pipe may never come.
+            let bring = move || home.bring(&fetched, otherwise);
+            tokio::task::spawn_blocking(bring).await.map_err(Failure::failed)
         };
-        if let Some(path) = home.output {
-            StateFile::save(&path, &state, &spec, &history).map_err(Failure::failed)?;
-            self.progress.saved(run, &path.display().to_string(), summary.digest)?;
-            summary.output = Some(path);
+        tokio::select! {
+            brought = brought => brought,
+            () = self.signals.next() => Err(Failure::cancelled("cancelled")),
         }
-        *kept = home.keep.then_some(state);
-        Ok(())
     }
 
     /// Shows the run's events until the last one.
@@ -209,8 +208,8 @@ impl Session<'_> {
         &mut self,
         client: &mut Client,
         (run, model): (RunId, String),
-        interrupt: Interrupt,
-    ) -> Result<Outcome, Failure> {
+        (interrupt, idle): (Interrupt, bool),
+    ) -> Result<Box<Summary>, Failure> {
         follow_on(client, run).await?;
         let mut evaluation = None;
         let mut deadline = None;
@@ -237,7 +236,10 @@ impl Session<'_> {
                 }
                 reason = failure_of(self.local) => return Err(Failure::failed(reason)),
             };
-            self.progress.show(&event)?;
+            self.progress.show(&event);
+            if let Some(kind) = self.progress.failed().filter(|_| idle) {
+                return Err(io::Error::from(kind).into());
+            }
             match event {
                 RunEvent::Evaluation { split, results, .. } => evaluation = Some((split, results)),
                 RunEvent::Failed { reason, .. } => {
@@ -275,7 +277,7 @@ impl Session<'_> {
                         evaluation,
                         output: None,
                     };
-                    return Ok(Outcome::Finished { summary: Box::new(summary), state: None });
+                    return Ok(Box::new(summary));
                 }
                 RunEvent::Queued { .. }
                 | RunEvent::Started { .. }
@@ -302,7 +304,8 @@ pub(super) fn watch(
 ) -> Result<Outcome, Failure> {
     let tls = address.tls()?;
     let address = address.coordinator.clone();
-    let outcome = super::runtime()?.block_on(async {
+    let runtime = super::runtime()?;
+    let outcome = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let mut wait = Wait::new(patience.duration());
         let mut client = tokio::select! {
@@ -319,6 +322,8 @@ pub(super) fn watch(
         session.see_through(&mut client, (run, known.model), Interrupt::Leaves, home).await
     });
     progress.close();
+    // The reader of a pipe may still be waited for.
+    runtime.shutdown_background();
     outcome
 }
 

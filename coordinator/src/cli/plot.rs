@@ -15,10 +15,12 @@ use clap::{Args, ValueEnum};
 use common::limits;
 use common::state::NetworkState;
 
-use self::draw::{Confusion, DrawError, Fields, Histogram, Picture};
+pub(super) use self::draw::Picture;
+use self::draw::{Confusion, DrawError, Fields, Histogram};
 use super::exit::Failure;
+use super::progress::Progress;
 use super::report::split_name;
-use crate::client::{StateFile, check_output};
+use crate::client::{StateFile, check_output, is_standard_output};
 
 /// The tensor whose columns are receptive fields, where nobody says another.
 const WEIGHTS: &str = "weights";
@@ -89,10 +91,15 @@ enum Preview {
 /// Draws a state from a file.
 pub(super) fn plot(flags: &PlotFlags) -> Result<(), Failure> {
     check_plot(flags.out.as_deref(), &[Some(&flags.state)])?;
+    let taken = flags.out.as_deref().is_some_and(is_standard_output);
     let shown = match flags.preview {
+        Preview::Always if taken => {
+            let message = "the picture goes to standard output: expected --preview auto or never";
+            return Err(Failure::bad_input(message));
+        }
         Preview::Always => true,
         Preview::Never => false,
-        Preview::Auto => write::terminal_shows_colors(),
+        Preview::Auto => !taken && write::terminal_shows_colors(),
     };
     if flags.out.is_none() && !shown {
         let message = "nowhere to draw to: expected --out FILE.png, or a terminal that says \
@@ -107,7 +114,7 @@ pub(super) fn plot(flags: &PlotFlags) -> Result<(), Failure> {
     if let Some(out) = &flags.out {
         write::png(out, &picture.canvas).map_err(Failure::failed)?;
     }
-    if shown { show(&picture) } else { Ok(()) }
+    if shown { super::print(&small(&picture)) } else { Ok(()) }
 }
 
 fn draw(flags: &PlotFlags) -> Result<Picture, Failure> {
@@ -160,10 +167,10 @@ fn fields(state: &NetworkState, name: &str, width: Option<usize>) -> Result<Pict
     picture.map_err(|error| Failure::bad_input(format!("tensor `{name}`: {error}")))
 }
 
-/// Prints a small version and what it shows.
-fn show(picture: &Picture) -> Result<(), Failure> {
+/// A small version and what it shows.
+fn small(picture: &Picture) -> String {
     let preview = draw::preview(picture, write::terminal_columns());
-    super::print(&format!("{preview}{}\n", picture.caption))
+    format!("{preview}{}\n", picture.caption)
 }
 
 /// Checks before a run begins, or a file is read, that a picture can be written
@@ -178,17 +185,20 @@ pub(super) fn check_plot(plot: Option<&Path>, others: &[Option<&Path>]) -> Resul
     Ok(())
 }
 
-/// Draws the fields of a run's final state, for `--plot`. The run has ended
-/// well, whatever comes of this.
-pub(super) fn draw_final(state: &NetworkState, path: &Path, shown: bool) -> Result<(), Failure> {
+/// Draws the fields of a run's final state, for `--plot`, and writes them.
+pub(super) fn draw_final(state: &NetworkState, path: &Path) -> Result<Picture, Failure> {
     let drawn = fields(state, WEIGHTS, None).and_then(|picture| {
         write::png(path, &picture.canvas).map_err(Failure::failed)?;
         Ok(picture)
     });
-    let picture = drawn.map_err(|failure| {
-        failure.and("the run has ended well, and only its picture is missing")
-    })?;
-    if shown && write::terminal_shows_colors() { show(&picture) } else { Ok(()) }
+    drawn.map_err(|failure| failure.and("the run has ended well, and only its picture is missing"))
+}
+
+/// Shows a small version of a picture, where the terminal can.
+pub(super) fn show_small(picture: &Picture, progress: &mut Progress) {
+    if write::terminal_shows_colors() {
+        progress.print(&small(picture));
+    }
 }
 
 #[cfg(test)]

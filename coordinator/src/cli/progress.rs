@@ -9,12 +9,23 @@ use common::id::RunId;
 use common::wire::message::RunEvent;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::exit::Failure;
 use super::report::{self, Throttle};
 use super::summary::Summary;
 
-/// How a run is shown.
+/// How a run is shown. What cannot be printed ends the printing, and nothing
+/// else: the first error is kept for the end.
 #[derive(Debug)]
-pub(super) enum Progress {
+pub(super) struct Progress {
+    way: Way,
+    /// Whether lines go to standard error, as standard output is for the
+    /// final state or its picture.
+    beside: bool,
+    failed: Option<io::Error>,
+}
+
+#[derive(Debug)]
+enum Way {
     /// A bar, with lines for what matters above it.
     Bar(ProgressBar),
     /// A line for what matters, and now and then one for a round.
@@ -26,39 +37,38 @@ pub(super) enum Progress {
 }
 
 impl Progress {
-    /// What suits the flags and where the output goes.
-    pub(super) fn new(json: bool, quiet: bool) -> Self {
-        if json {
-            Self::Json
+    /// What suits the flags and where the output goes; `beside` standard output,
+    /// where something else goes there.
+    pub(super) fn new(json: bool, quiet: bool, beside: bool) -> Self {
+        let way = if json {
+            Way::Json
         } else if quiet {
-            Self::Quiet
-        } else if io::stdout().is_terminal() && io::stderr().is_terminal() {
-            Self::Bar(bar())
+            Way::Quiet
+        } else if (beside || io::stdout().is_terminal()) && io::stderr().is_terminal() {
+            Way::Bar(bar())
         } else {
-            Self::Lines(Throttle::default())
-        }
+            Way::Lines(Throttle::default())
+        };
+        Self { way, beside, failed: None }
     }
 
     /// The run has its number.
-    pub(super) fn submitted(&mut self, run: RunId) -> io::Result<()> {
-        match self {
-            Self::Json => write_line(&report::json_submitted(run.0)),
-            Self::Bar(_) | Self::Lines(_) | Self::Quiet => Ok(()),
+    pub(super) fn submitted(&mut self, run: RunId) {
+        if self.is_json() {
+            self.print_line(&report::json_submitted(run.0));
         }
     }
 
     /// Something happened.
-    pub(super) fn show(&mut self, event: &RunEvent) -> io::Result<()> {
-        match self {
-            Self::Json => write_line(&report::json_line(event)),
-            Self::Quiet => Ok(()),
-            Self::Lines(throttle) => {
-                if !report::is_always_told(event) && !throttle.allows(Instant::now()) {
-                    return Ok(());
-                }
-                report::line(event).map_or(Ok(()), |line| write_line(&line))
+    pub(super) fn show(&mut self, event: &RunEvent) {
+        let line = match &mut self.way {
+            Way::Json => Some(report::json_line(event)),
+            Way::Quiet => None,
+            Way::Lines(throttle) => {
+                let told = report::is_always_told(event) || throttle.allows(Instant::now());
+                if told { report::line(event) } else { None }
             }
-            Self::Bar(bar) => {
+            Way::Bar(bar) => {
                 if let RunEvent::Round { round, rounds, .. } = event {
                     bar.set_length(*rounds);
                     bar.set_position(*round);
@@ -66,48 +76,86 @@ impl Progress {
                 } else if let Some(line) = report::line(event) {
                     bar.println(line);
                 }
-                Ok(())
+                None
             }
+        };
+        if let Some(line) = line {
+            self.print_line(&line);
         }
     }
 
     /// The run was asked to stop, which may take a moment.
     pub(super) fn cancelling(&mut self, run: RunId) {
         let notice = format!("cancelling run {run}; Ctrl-C again leaves at once");
-        match self {
-            Self::Bar(bar) => bar.println(notice),
+        match &self.way {
+            Way::Bar(bar) => bar.println(notice),
             // Whoever closed standard error does not want to know.
             _ => drop(writeln!(io::stderr(), "{notice}")),
         }
     }
 
     /// The final state is in a file.
-    pub(super) fn saved(&mut self, run: RunId, path: &str, digest: Digest) -> io::Result<()> {
-        match self {
-            Self::Json => write_line(&report::json_saved(run.0, path, digest)),
-            Self::Bar(_) | Self::Lines(_) | Self::Quiet => Ok(()),
+    pub(super) fn saved(&mut self, run: RunId, path: &str, digest: Digest) {
+        if self.is_json() {
+            self.print_line(&report::json_saved(run.0, path, digest));
         }
     }
 
     /// Takes the bar away; what is printed next stands alone.
     pub(super) fn close(&mut self) {
-        if let Self::Bar(bar) = self {
+        if let Way::Bar(bar) = &self.way {
             bar.finish_and_clear();
         }
     }
 
     /// How a run went, as long as it was asked for.
     pub(super) fn summary(&self, summary: &Summary) -> String {
-        match self {
-            Self::Quiet => summary.to_text(),
-            Self::Bar(_) | Self::Lines(_) | Self::Json => summary.to_long_text(),
+        match self.way {
+            Way::Quiet => summary.to_text(),
+            Way::Bar(_) | Way::Lines(_) | Way::Json => summary.to_long_text(),
         }
     }
 
     /// Whether programs read this, and no summary for people is wanted.
     pub(super) fn is_json(&self) -> bool {
-        matches!(self, Self::Json)
+        matches!(self.way, Way::Json)
     }
+
+    /// What ended the printing, if anything did.
+    pub(super) fn failed(&self) -> Option<io::ErrorKind> {
+        self.failed.as_ref().map(io::Error::kind)
+    }
+
+    /// Prints all of `text` at once, so that a reader never waits for the rest
+    /// of a line.
+    pub(super) fn print(&mut self, text: &str) {
+        if self.failed.is_some() {
+            return;
+        }
+        let printed = match self.beside {
+            true => write_to(io::stderr().lock(), text),
+            false => write_to(io::stdout().lock(), text),
+        };
+        self.failed = printed.err();
+    }
+
+    fn print_line(&mut self, line: &str) {
+        self.print(&format!("{line}\n"));
+    }
+
+    /// The error that ended the printing, if it was one: a reader that has seen
+    /// enough is none.
+    pub(super) fn end(self) -> Result<(), Failure> {
+        match self.failed {
+            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn write_to(mut out: impl Write, text: &str) -> io::Result<()> {
+    out.write_all(text.as_bytes())?;
+    out.flush()
 }
 
 fn bar() -> ProgressBar {
@@ -115,12 +163,4 @@ fn bar() -> ProgressBar {
     let bar = ProgressBar::new(0);
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar
-}
-
-/// A whole line at once, so that a reader never waits for the rest of it.
-fn write_line(line: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(line.as_bytes())?;
-    out.write_all(b"\n")?;
-    out.flush()
 }

@@ -105,7 +105,7 @@ pub(super) fn verify(registry: Registry, flags: VerifyFlags) -> Result<(), Failu
     let parts = parts(&rerun, end, &flags)?;
     let states = states(&rerun, &reader)?;
     let check = Check::new((RunId(flags.run), rerun.plan()), states, flags.history.flag());
-    let progress = Progress::new(false, flags.quiet);
+    let progress = Progress::new(false, flags.quiet, false);
     let mut comparison = Comparison { rerun: &rerun, reader, check, progress };
     let outcome = super::runtime()?.block_on(async {
         let mut signals = Signals::new()?;
@@ -346,7 +346,7 @@ impl Comparison<'_> {
                 | RunEvent::Evaluation { .. }) => {
                     self.check.shards_are_in(at).map_err(Failure::failed)?;
                     if matches!(event, RunEvent::Round { .. }) {
-                        self.show(&event);
+                        self.progress.show(&event);
                     }
                 }
                 RunEvent::Finished { .. } => {
@@ -360,13 +360,6 @@ impl Comparison<'_> {
                 }
                 _ => {}
             }
-        }
-    }
-
-    /// Shows a round, as long as somebody reads that.
-    fn show(&mut self, event: &RunEvent) {
-        if self.progress.show(event).is_err() {
-            self.progress = Progress::new(false, true);
         }
     }
 

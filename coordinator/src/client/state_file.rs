@@ -2,14 +2,14 @@
 //! and `plot` read.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use common::spec::RunSpec;
 use common::state::{NetworkState, StateError};
 
-use super::History;
+use super::{History, destination};
 
 /// Metadata key of the model's name.
 const MODEL: &str = "samebit.model";
@@ -22,6 +22,9 @@ const HISTORY: &str = "samebit.history";
 
 /// Longest header of a safetensors file that is read, in bytes.
 const HEADER_BYTES: u64 = 16 << 20;
+
+/// Digits of a digest that name a file.
+const KEPT_DIGITS: usize = 12;
 
 /// A state and what its file says of where it came from.
 #[derive(Clone, Debug)]
@@ -62,21 +65,46 @@ impl StateFile {
     }
 
     /// Writes `state`, the outcome of `spec`, and what was reported on the way.
-    /// Equal runs write equal files.
+    /// Equal runs write equal files. What is no regular file is written to and
+    /// stays; that may block.
     pub fn save(
         path: &Path,
         state: &NetworkState,
         spec: &RunSpec,
         history: &History,
     ) -> Result<(), StateError> {
-        let metadata = BTreeMap::from([
-            (MODEL.to_owned(), spec.model.clone()),
-            (PARAMETERS.to_owned(), spec.parameters.to_string()),
-            (SPEC.to_owned(), spec.to_toml()),
-            (HISTORY.to_owned(), history.to_json()),
-        ]);
-        state.save(path, &metadata)
+        let (digest, metadata) = (state.digest(), metadata(spec, history));
+        destination::write(path, |out| state.write_to(out, digest, &metadata))
+            .map_err(|error| unwritable(path, &error))
     }
+
+    /// Writes what could not be written where it should to a new file here, or
+    /// else among the system's temporary files.
+    pub fn keep(
+        state: &NetworkState,
+        spec: &RunSpec,
+        history: &History,
+    ) -> Result<PathBuf, StateError> {
+        let (digest, metadata) = (state.digest(), metadata(spec, history));
+        let text = digest.to_string();
+        let name = format!("samebit-{}.safetensors", &text[..KEPT_DIGITS]);
+        let keep = |path: &Path| {
+            destination::create(path, |out| state.write_to(out, digest, &metadata))
+                .map_err(|error| unwritable(path, &error))
+        };
+        let here = PathBuf::from(&name);
+        let elsewhere = std::env::temp_dir().join(&name);
+        keep(&here).map(|()| here).or_else(|_| keep(&elsewhere).map(|()| elsewhere))
+    }
+}
+
+fn metadata(spec: &RunSpec, history: &History) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (MODEL.to_owned(), spec.model.clone()),
+        (PARAMETERS.to_owned(), spec.parameters.to_string()),
+        (SPEC.to_owned(), spec.to_toml()),
+        (HISTORY.to_owned(), history.to_json()),
+    ])
 }
 
 /// The `__metadata__` of a safetensors file: 8 bytes of length, little-endian,
@@ -104,28 +132,13 @@ fn read_metadata(path: &Path) -> Result<BTreeMap<String, String>, StateError> {
 }
 
 /// Checks that a state could be written to `path` now, so that nothing is lost
-/// after hours: the folder exists and lets a new file be made.
+/// after hours.
 pub fn check_output(path: &Path) -> Result<(), StateError> {
-    if path.is_dir() {
-        return Err(file_error(path, "expected a file to write, found a folder".into()));
-    }
-    let Some(name) = path.file_name() else {
-        return Err(file_error(path, "expected a file to write, found no file name".into()));
-    };
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    let mut probe = std::ffi::OsString::from(".");
-    probe.push(name);
-    probe.push(format!(".probe-{}", std::process::id()));
-    let probe = folder.join(probe);
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&probe)
-        .and_then(|_| std::fs::remove_file(&probe))
-        .map_err(|error| file_error(path, format!("cannot be written: {error}")))
+    destination::check(path).map_err(|error| unwritable(path, &error))
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> StateError {
+    file_error(path, format!("cannot be written: {error}"))
 }
 
 fn file_error(path: &Path, message: String) -> StateError {
@@ -135,19 +148,6 @@ fn file_error(path: &Path, message: String) -> StateError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_output_that_cannot_be_written_is_found_at_once() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(check_output(&folder.path().join("state.safetensors")).is_ok());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the probe is gone");
-        let error = check_output(folder.path()).unwrap_err().to_string();
-        assert!(error.contains("found a folder"), "{error}");
-        let missing = folder.path().join("missing/state.safetensors");
-        let error = check_output(&missing).unwrap_err().to_string();
-        assert!(error.contains("missing/state.safetensors: cannot be written"), "{error}");
-        assert!(check_output(Path::new("..")).is_err());
-    }
 
     #[test]
     fn a_file_keeps_its_history_and_one_without_says_how_to_get_it() {

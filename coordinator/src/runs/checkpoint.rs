@@ -146,6 +146,17 @@ impl RunsFolder {
         Ok(record)
     }
 
+    /// The manifest of a run's last checkpoint, of those that are whole; its state
+    /// is not read.
+    pub fn last_checkpoint_record(
+        &self,
+        submission: &SubmissionRecord,
+    ) -> Result<Option<CheckpointRecord>, RunsError> {
+        let rounds = self.checkpoints(submission.run)?;
+        let records = rounds.iter().rev().map(|it| self.checkpoint_record(submission, *it));
+        Ok(records.flatten().next())
+    }
+
     /// A run as it was submitted, by its last checkpoint; nothing where there is
     /// none that is whole.
     pub(super) fn submission_by_checkpoints(

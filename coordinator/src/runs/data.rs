@@ -23,6 +23,27 @@ impl RunsFolder {
         self.write(&path, &mut |file| file.write_all(content))
     }
 
+    /// Checks that the chunks of a split are there, by their lengths: none is read.
+    pub fn check_chunks(&self, manifest: &SplitManifest) -> Result<(), RunsError> {
+        for (index, digest) in manifest.chunks.iter().enumerate() {
+            let path = self.path.join(FOLDER).join(digest.to_string());
+            let expected = manifest.chunk_bytes(index) as u64;
+            match path.metadata() {
+                Ok(file) if file.len() == expected => {}
+                Ok(file) => {
+                    let found = format!("{} bytes", file.len());
+                    return Err(RunsError::content(&path, format!("{expected} bytes"), found));
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    let (path, chunks) = (path.display().to_string(), manifest.chunks.len());
+                    return Err(RunsError::MissingChunk { path, index, chunks });
+                }
+                Err(error) => return Err(RunsError::io(&path, error)),
+            }
+        }
+        Ok(())
+    }
+
     /// Chunk `index` of a split, checked.
     pub fn chunk(&self, manifest: &SplitManifest, index: usize) -> Result<Bytes, RunsError> {
         let digest = manifest.chunks[index];

@@ -23,6 +23,9 @@ pub enum Event {
         /// The worker.
         worker: WorkerId,
     },
+    /// The coordinator itself did not run for a while: whoever was not heard in
+    /// that time may have spoken. Everybody's silence begins anew.
+    WasAway,
     /// A heartbeat's news of one running assignment.
     Progress {
         /// The worker.
@@ -121,8 +124,8 @@ pub enum Event {
         /// The block.
         block: Block,
     },
-    /// Bytes of a finished block are not those that its worker made: they
-    /// changed in its memory, or on the way.
+    /// A finished block cannot be used: its bytes changed in its worker's memory
+    /// or on the way, or they are what no shard can give.
     PartialAltered {
         /// The worker.
         worker: WorkerId,

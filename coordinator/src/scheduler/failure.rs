@@ -62,8 +62,9 @@ impl Scheduler {
         self.hand_out(now);
     }
 
-    /// A block that came altered is as good as not done. It goes to others, if
-    /// there are any: the worker may have altered bytes in its memory.
+    /// A block that came altered, or that cannot be, is as good as not done. It
+    /// goes to others, if there are any: the worker may have altered bytes in its
+    /// memory, or its build be wrong.
     pub(super) fn partial_altered(
         &mut self,
         now: Instant,
@@ -96,8 +97,9 @@ impl Scheduler {
         if times >= limit {
             let reason = format!(
                 "{error}; that was so {times} times, the last time on worker {worker}: take that \
-                 machine out of the cluster until its memory is tested, and use keys, with which \
-                 nothing changes on the way; then resume the run"
+                 machine out of the cluster until its memory is tested and its worker is of the \
+                 same build as the others, and use keys, with which nothing changes on the way; \
+                 then resume the run"
             );
             self.fail_run(reason, None);
             return;

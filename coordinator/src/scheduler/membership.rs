@@ -5,6 +5,7 @@ use std::time::Instant;
 use common::id::{AssignmentId, Block, ProcessId, WorkerId};
 
 use super::cover::size;
+use super::deaths::Death;
 use super::hands::Assignment;
 use super::pace::Pace;
 use super::planted::Plant;
@@ -17,6 +18,7 @@ use super::{Action, Scheduler, WorkerNote};
 pub(super) struct Member {
     pub(super) process: ProcessId,
     pub(super) slots: u32,
+    pub(super) joined: Instant,
     /// When it was last heard.
     pub(super) heard: Instant,
     /// Whether it takes no more work.
@@ -44,6 +46,10 @@ pub(super) enum Departure {
     /// It did not: whatever was running on it is under suspicion, until its
     /// process comes back.
     Crashed,
+    /// Nothing was heard of it for too long. Only what it had before its last
+    /// sign of life is under suspicion: what came later it may never have
+    /// seen.
+    Silent,
     /// It was sent away.
     Expelled,
 }
@@ -59,6 +65,7 @@ impl Scheduler {
         let member = Member {
             process,
             slots: slots.clamp(1, common::limits::SLOTS),
+            joined: now,
             heard: now,
             draining: false,
             stalled: false,
@@ -117,7 +124,15 @@ impl Scheduler {
         self.members.values().map(|member| member.heard + self.config.heartbeat_timeout).min()
     }
 
-    /// Declares the silent lost.
+    /// Begins everybody's silence anew: it was this coordinator that was away.
+    pub(super) fn was_away(&mut self, now: Instant) {
+        for member in self.members.values_mut() {
+            member.heard = member.heard.max(now);
+        }
+    }
+
+    /// Declares the silent lost: all of them, before anything that they had is
+    /// given to others, so that none of it is given to one of them.
     pub(super) fn lose_silent(&mut self, now: Instant) {
         if self.silence_deadline().is_none_or(|deadline| now < deadline) {
             return;
@@ -133,8 +148,9 @@ impl Scheduler {
         for worker in silent {
             let reason = format!("it was silent for {:.1} s", timeout.as_secs_f64());
             self.actions.push_back(Action::Disconnect { worker, reason: reason.clone() });
-            self.worker_gone(now, worker, Departure::Crashed, &reason);
+            self.forget(now, worker, Departure::Silent, &reason);
         }
+        self.go_on_without_lost(now);
     }
 
     /// Forgets a worker. What it worked on and what only it has is given to
@@ -146,11 +162,28 @@ impl Scheduler {
         how: Departure,
         reason: &str,
     ) {
+        self.forget(now, worker, how, reason);
+        self.go_on_without_lost(now);
+    }
+
+    /// Goes on with the step after workers were lost.
+    fn go_on_without_lost(&mut self, now: Instant) {
+        self.pause_if_broken();
+        self.acquit_lost_together();
+        if !self.fail_on_crashes() && !self.fail_on_deaths() {
+            self.hand_out(now);
+        }
+    }
+
+    /// Forgets a worker. What it worked on and what only it has waits from now
+    /// on.
+    fn forget(&mut self, now: Instant, worker: WorkerId, how: Departure, reason: &str) {
         let Some(member) = self.members.remove(&worker) else { return };
         let what = if how == Departure::Left { WorkerNote::Left } else { WorkerNote::Lost };
         self.note(worker, what, reason.to_owned());
         let crash_limit = self.config.crash_limit;
         let forgets = self.has(Plant::LostBlockForgotten);
+        let blames_all = self.has(Plant::LateWorkBlamed);
         // It may have reconnected before its old connection was seen to end.
         let is_back = self.members.values().any(|it| it.process == member.process);
         let Some(step) = self.step_mut() else { return };
@@ -159,8 +192,23 @@ impl Scheduler {
         let held = step.hands.take(|it| it.worker == worker);
         let held: Vec<Assignment> = held.into_iter().map(|(_, it)| it).collect();
         step.audit.copies_ended(&held);
-        if how == Departure::Crashed && !is_back {
-            suspect(step, &held, member.process);
+        let may_have_run = |it: &&Assignment| match how {
+            Departure::Crashed => true,
+            Departure::Silent => it.since < member.heard || blames_all,
+            Departure::Left | Departure::Expelled => false,
+        };
+        if !is_back {
+            let may_have_run: Vec<&Assignment> = held.iter().filter(may_have_run).collect();
+            suspect(step, &may_have_run, member.process);
+            let at = match how {
+                Departure::Crashed => Some(now),
+                Departure::Silent => Some(member.heard),
+                Departure::Left | Departure::Expelled => None,
+            };
+            if let Some(at) = at {
+                let was_busy = !held.is_empty();
+                step.deaths.insert(member.process, Death { at, joined: member.joined, was_busy });
+            }
         }
         for assignment in &held {
             // After a crash the block goes on in halves, so that the replica
@@ -188,10 +236,6 @@ impl Scheduler {
             let detail = format!("{count}, replicas {}, to be done by others", lost.join(", "));
             self.note(worker, WorkerNote::Reassigned, detail);
         }
-        self.pause_if_broken();
-        if !self.fail_on_crashes() {
-            self.hand_out(now);
-        }
     }
 
     /// Stops a merge whose parts are not all there any more.
@@ -208,6 +252,7 @@ impl Scheduler {
     /// its connection had died.
     fn acquit(&mut self, process: ProcessId) {
         let Some(step) = self.step_mut() else { return };
+        step.deaths.remove(process);
         for trouble in step.trouble.values_mut() {
             trouble.died.remove(&process);
         }
@@ -237,7 +282,7 @@ impl Scheduler {
 
 /// Counts a crash for what was running on a worker as it died: by its last
 /// word, or, if it had said nothing, all that it had.
-fn suspect(step: &mut Step, held: &[Assignment], process: ProcessId) {
+fn suspect(step: &mut Step, held: &[&Assignment], process: ProcessId) {
     let spoke = held.iter().any(|assignment| assignment.running.is_some());
     for assignment in held {
         let all = assignment.block.replicas(step.replicas);

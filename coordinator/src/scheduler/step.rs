@@ -6,6 +6,7 @@ use common::id::{Block, ProcessId, StepId, WorkerId};
 
 use super::audit::Audit;
 use super::cover::{Cover, size};
+use super::deaths::Deaths;
 use super::hands::{Assignment, Hands};
 
 /// A step under way.
@@ -21,6 +22,8 @@ pub(super) struct Step {
     pub(super) waiting: BTreeMap<u64, Block>,
     /// Replicas with which something went wrong in this step.
     pub(super) trouble: BTreeMap<u32, Trouble>,
+    /// Processes that were lost in this step.
+    pub(super) deaths: Deaths,
     /// What two processes are to answer.
     pub(super) audit: Audit,
     pub(super) merge: Merge,
@@ -81,6 +84,7 @@ impl Step {
             hands: Hands::default(),
             waiting: (replicas > 0).then_some((0, root)).into_iter().collect(),
             trouble: BTreeMap::new(),
+            deaths: Deaths::default(),
             audit: Audit::new(audited),
             merge: Merge::Waiting,
         }

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::clock::Clock;
 use super::durable::Saving;
+use super::jobs::Incarnation;
 use super::merge::{Cut, Opened, Piece, StepMerge};
 use super::run::{Run, Submission};
 use super::shards::Shards;
@@ -68,6 +69,7 @@ impl Outcome {
 #[derive(Debug)]
 pub(super) struct ActiveRun {
     pub(super) run: RunId,
+    pub(super) incarnation: Incarnation,
     pub(super) submission: Arc<Submission>,
     pub(super) cut: Arc<Cut>,
     state_segments: Vec<Segment>,
@@ -121,7 +123,7 @@ impl ActiveRun {
     /// A run at the step that begins from `state`, which is not past its
     /// last one; `None` if there is no such step.
     pub(super) fn new(
-        run: RunId,
+        (run, incarnation): (RunId, Incarnation),
         submission: Arc<Submission>,
         state: Arc<NetworkState>,
         start: u64,
@@ -134,6 +136,7 @@ impl ActiveRun {
         let segments = layout.merge_segments();
         Some(Self {
             run,
+            incarnation,
             open: open_run(run, &submission, &state),
             cut: Arc::new(Cut { segments, layout: layout.clone() }),
             state_segments: layout.state_segments(),
@@ -287,6 +290,7 @@ impl ActiveRun {
 pub(super) fn open_run(run: RunId, submission: &Submission, state: &NetworkState) -> Frame {
     encode(ToWorker::OpenRun {
         run,
+        identity: submission.identity,
         spec: submission.text.clone(),
         train: submission.train.clone(),
         test: submission.test.clone(),

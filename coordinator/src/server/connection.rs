@@ -69,7 +69,8 @@ impl Heard {
         heard
     }
 
-    fn stamp(&self) {
+    /// Begins the peer's silence now.
+    pub(super) fn stamp(&self) {
         self.at.store(self.since.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 

@@ -259,6 +259,8 @@ impl Engine {
             // The run is over, and its last event is told.
             return;
         };
+        // Of this life of the run: what was begun in the one before was done
+        // before this one was read from the folder.
         active.saving.under_way = false;
         let final_digest = active.final_digest;
         let is_last = step >= active.steps.end;

@@ -29,10 +29,11 @@ use super::connection::{
 };
 use super::door::Refusals;
 use super::durable::{Durable, Ended};
+use super::jobs::{Found, Incarnation};
+use super::load::Loaded;
 use super::recorder::{Checkpointed, now_ms};
 use super::resume::Reread;
 use super::run::Run;
-use super::settle::Settled;
 use super::store::ChunkStore;
 use super::submitted::Submitted;
 use super::upload::{CheckedChunk, Prepared};
@@ -63,24 +64,22 @@ pub(super) enum Event {
     Prepared(Prepared),
     /// A client's chunk was checked.
     ChunkChecked(CheckedChunk),
-    /// A piece of a step's merge is done.
-    Merged(super::merge::JobDone),
-    /// A merged state is settled, or cannot be.
-    Settled(Settled),
+    /// What work for a run found, in one of its lives.
+    Found { of: Incarnation, found: Found },
     /// A complete submission is durable, or cannot be.
     Submitted(Submitted),
     /// Some of what waited to be recorded is.
     Recorded,
     /// A run was read from the runs folder, or cannot be.
     Reread(Box<Reread>),
+    /// A queued run was read, or cannot be.
+    Loaded(Loaded),
     /// A final state was read for a client, or cannot be.
     FinalState(FinalState),
     /// A checkpoint is durable, or cannot be.
     Checkpointed(Checkpointed),
     /// How a run ended is durable, or cannot be.
     Ended(Ended),
-    /// A run's final state has its digest.
-    Digested { run: RunId, digest: common::digest::Digest },
     /// A job has panicked: a bug of ours, as what models do is caught before.
     Panicked(Box<dyn std::any::Any + Send>),
     /// Say goodbye to all.
@@ -117,6 +116,8 @@ pub(super) struct Engine {
     dirty: Vec<Peer>,
     /// Who was not let in, for the status.
     pub(super) refusals: Arc<Refusals>,
+    /// Of the run that was started last.
+    pub(super) incarnation: Incarnation,
     pub(super) last_run: u64,
     pub(super) last_upload: u64,
     /// Submissions that are being written, by their keys, and who else has sent
@@ -162,6 +163,7 @@ impl Engine {
             departed: BTreeMap::new(),
             dirty: Vec::new(),
             refusals,
+            incarnation: Incarnation::default(),
             last_run: 0,
             last_upload: 0,
             submitting: BTreeMap::new(),
@@ -191,6 +193,9 @@ impl Engine {
                 () = &mut timer => {}
             }
             self.now = Instant::now();
+            if self.was_away(deadline) {
+                self.begin_silences_anew();
+            }
             for event in turn.drain(..) {
                 if matches!(event, Event::Shutdown) {
                     // The recorder, which is waited for, waits for nobody.
@@ -238,16 +243,15 @@ impl Engine {
             Event::Closed { peer, cause } => self.close(peer, &cause),
             Event::Prepared(prepared) => self.on_prepared(prepared),
             Event::ChunkChecked(chunk) => self.on_checked_chunk(chunk),
-            Event::Merged(done) => self.on_merged(done),
-            Event::Settled(settled) => self.on_settled(settled),
+            Event::Found { of, found } => self.on_found(of, found),
             Event::Submitted(submitted) => self.on_submitted(submitted),
             // What waits for it is seen to below.
             Event::Recorded => {}
+            Event::Loaded(loaded) => self.on_loaded(loaded),
             Event::Reread(reread) => self.on_reread(*reread),
             Event::FinalState(read) => self.on_final_state(read),
             Event::Checkpointed(done) => self.on_checkpointed(done),
             Event::Ended(ended) => self.on_ended(ended),
-            Event::Digested { run, digest } => self.on_digested(run, digest),
             Event::Panicked(panic) => std::panic::resume_unwind(panic),
             Event::Shutdown => unreachable!("the loop ends at a shutdown"),
         }

@@ -10,7 +10,7 @@ use tracing::{debug, error, info};
 
 use super::active::Outcome;
 use super::engine::Engine;
-use super::merge::{self, Opened, PartialError};
+use super::merge::{self, Expected, Opened, PartialError};
 use crate::ledger::EventKind;
 use crate::scheduler;
 
@@ -24,7 +24,7 @@ impl Engine {
         if !self.is_of_this_step(worker, &done)? {
             return Ok(());
         }
-        let Some(partial) = self.open_partial(worker, &done)? else { return Ok(()) };
+        let Some(partial) = self.open_partial(worker, &done) else { return Ok(()) };
         if self.agrees(worker, &done) {
             self.take_block(worker, done, partial);
         }
@@ -73,37 +73,22 @@ impl Engine {
         Ok(true)
     }
 
-    /// What came of the partial; nothing if it changed on its way.
-    fn open_partial(
-        &mut self,
-        worker: WorkerId,
-        done: &BlockDone,
-    ) -> Result<Option<Opened>, String> {
-        let BlockDone { step, block, weight, .. } = *done;
-        let Some(active) = &self.active else { return Ok(None) };
-        let opened = match merge::open(&active.cut, done) {
-            Ok(opened) => opened,
-            Err(error) if error.is_altered() => {
-                self.on_altered(worker, step, block, &error);
-                return Ok(None);
-            }
-            Err(error) => return Err(of_partial(step, block, &error)),
+    /// What came of the partial; nothing if it cannot be what the shards gave.
+    fn open_partial(&mut self, worker: WorkerId, done: &BlockDone) -> Option<Opened> {
+        let BlockDone { step, block, .. } = *done;
+        let active = self.active.as_ref()?;
+        let expected = Expected {
+            weight: active.weight(block),
+            shards: block.replicas(active.step.replicas).len(),
+            learns: matches!(active.step.kind, StepKind::Train { .. }),
         };
-        let expected = active.weight(block);
-        if weight != expected {
-            return Err(format!(
-                "replicas {block} of {step} have {expected} examples, found weight {weight}"
-            ));
+        match merge::open(&active.cut, done, expected) {
+            Ok(opened) => Some(opened),
+            Err(error) => {
+                self.on_altered(worker, step, block, &error);
+                None
+            }
         }
-        let (count, found) = (block.replicas(active.step.replicas).len(), done.shards.len());
-        if found != count {
-            return Err(format!("replicas {block} of {step} are {count} shards, found {found}"));
-        }
-        let learns = matches!(active.step.kind, StepKind::Train { .. });
-        if matches!(opened, Opened::Kept(_)) && !learns {
-            return Err(format!("the results of replicas {block} of {step} are to come inline"));
-        }
-        Ok(Some(opened))
     }
 
     /// Whether a block's shards, and the block, are what others answered. If
@@ -150,8 +135,9 @@ impl Engine {
         self.arrived = None;
     }
 
-    /// Takes in that bytes of a finished block changed after its worker had
-    /// made them.
+    /// Takes in that a finished block is not what its shards gave: bytes changed
+    /// on their way, or the worker made what cannot be. The worker stays: sent
+    /// away, it would be back at once with the same.
     pub(super) fn on_altered(
         &mut self,
         worker: WorkerId,

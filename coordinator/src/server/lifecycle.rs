@@ -27,6 +27,9 @@ impl Engine {
     /// Makes a queued run the active one.
     pub(super) fn start_run(&mut self, run: RunId) {
         let Some(started) = self.runs.get_mut(&run) else { return };
+        if started.submission.is_none() && !started.phase.is_over() {
+            return self.load(run);
+        }
         let (Some(submission), Some(state)) = (started.submission.clone(), started.state.take())
         else {
             return;
@@ -59,9 +62,11 @@ impl Engine {
         }
         let goes_on = restart.is_some();
         let Restart { step, progress, .. } = restart.unwrap_or_default();
-        self.active = ActiveRun::new(run, submission, state, step, &progress, self.now);
+        self.incarnation = self.incarnation.next();
+        let of = (run, self.incarnation);
+        self.active = ActiveRun::new(of, submission, state, step, &progress, self.now);
         match &mut self.active {
-            Some(active) if active.is_done() => self.digest(run),
+            Some(active) if active.is_done() => self.digest(),
             Some(active) => {
                 active.goes_on = goes_on && active.is_kept();
                 active.is_first_step = active.goes_on;

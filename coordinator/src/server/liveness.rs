@@ -4,12 +4,38 @@
 use std::time::Duration;
 
 use common::limits;
+use tokio::time::Instant;
 
 use super::connection::Peer;
 use super::engine::Engine;
 use crate::scheduler;
 
+/// The engine was away itself when it wakes later than it asked for by this
+/// part of the silence after which a peer is lost: its process was stopped, or
+/// got no time. It wakes more often than that (see
+/// [`Engine::sweep_interval`]), so that no more than this part of anybody's
+/// time passes unnoticed.
+const AWAY_PART: u32 = 4;
+
 impl Engine {
+    /// Whether this turn comes much later than it was asked for.
+    pub(super) fn was_away(&self, asked_for: Instant) -> bool {
+        let late = self.now.saturating_duration_since(asked_for);
+        late > self.config.scheduler.heartbeat_timeout / AWAY_PART
+    }
+
+    /// Begins everybody's silence anew: what came while this process was away
+    /// may not even have been read.
+    pub(super) fn begin_silences_anew(&mut self) {
+        for about in self.clients.values() {
+            about.link.heard.stamp();
+        }
+        if let Some(merge) = self.active.as_mut().and_then(|active| active.merge.as_mut()) {
+            merge.wait_anew(self.now);
+        }
+        self.tell(scheduler::Event::WasAway);
+    }
+
     /// Whatever is due: signs of life in both directions, and the scheduler's
     /// own time.
     pub(super) fn handle_time(&mut self) {

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 
 use job::Tree;
 pub(super) use job::{Content, Job, JobDone};
-pub(super) use partial::{Opened, PartialError, merge_inline, next_state, open};
+pub(super) use partial::{Expected, Opened, PartialError, merge_inline, next_state, open};
 
 /// Most fetches under way at one time, however small they are: well below
 /// [`limits::CONTROL_QUEUE`], as each is a message.
@@ -279,6 +279,12 @@ impl StepMerge {
     /// The part of a job's result that is of this generation.
     pub(super) fn is_current(&self, done: &JobDone) -> bool {
         done.step == self.step && done.generation == self.generation
+    }
+
+    /// Holders have their whole time again: it was this coordinator that was
+    /// away.
+    pub(super) fn wait_anew(&mut self, now: Instant) {
+        self.moved.values_mut().for_each(|moved| *moved = now);
     }
 
     /// Blocks whose holders were asked long ago and send nothing.

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use common::dataset::SplitManifest;
 use common::digest::Digest;
 use common::id::RunId;
 use common::limits;
@@ -32,8 +31,10 @@ use crate::runs::{Outcome, OutcomeState, RunsError, RunsFolder, SubmissionRecord
 #[derive(Debug)]
 pub(super) struct Recovered {
     pub(super) run: Run,
-    /// Its chunks of examples, if it is to go on.
+    /// Its chunks of examples, where it was read to go on at once.
     chunks: Vec<(Digest, Bytes)>,
+    /// Bytes of the state that it goes on from, by the checkpoint's manifest.
+    pub(super) state_bytes: Option<u64>,
     /// The run, as the history has it; nothing where its records are damaged.
     pub(super) row: Option<RunRow>,
     /// How it ended, as the history has it, if it has.
@@ -43,6 +44,25 @@ pub(super) struct Recovered {
 }
 
 impl Recovered {
+    /// A run of which nothing but its submission is read.
+    fn new(run: Run, row: Option<RunRow>) -> Self {
+        Self { run, chunks: Vec::new(), state_bytes: None, row, ended: None, end: None }
+    }
+
+    /// Reads its chunks of examples, each once.
+    pub(super) fn read_chunks(&mut self, folder: &RunsFolder) -> Result<(), RecoverError> {
+        let Some(submission) = &self.run.submission else { return Ok(()) };
+        let mut seen = BTreeSet::new();
+        for manifest in [&submission.train, &submission.test] {
+            for (index, digest) in manifest.chunks.iter().enumerate() {
+                if seen.insert(*digest) {
+                    self.chunks.push((*digest, folder.chunk(manifest, index)?));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// A new run over the same data, from a state of its own.
     pub(super) fn forked(
         self,
@@ -72,7 +92,7 @@ pub(super) enum RecoverError {
 
 /// All runs of a folder that are remembered, in order, and their history. What is
 /// wrong with one keeps none of the others from going on.
-pub(super) fn recover(folder: &RunsFolder, registry: &Registry) -> (Vec<Recovered>, History) {
+pub(super) fn recover(folder: &RunsFolder) -> (Vec<Recovered>, History) {
     if let Err(error) = folder.clean() {
         warn!("the runs folder is not tidied: {error}");
     }
@@ -81,13 +101,13 @@ pub(super) fn recover(folder: &RunsFolder, registry: &Registry) -> (Vec<Recovere
         Vec::new()
     });
     let old = runs.len().saturating_sub(limits::RUNS);
-    let runs = runs[old..].iter().map(|run| recover_run(folder, registry, *run));
+    let runs = runs[old..].iter().map(|run| recover_run(folder, *run));
     let mut runs: Vec<Recovered> = runs.collect();
     let history = remember(folder, &mut runs);
     (runs, history)
 }
 
-fn recover_run(folder: &RunsFolder, registry: &Registry, id: RunId) -> Recovered {
+fn recover_run(folder: &RunsFolder, id: RunId) -> Recovered {
     let (record, restored) = match folder.restore_submission(id) {
         Ok(known) => known,
         Err(error) => return set_aside(id, None, &error.to_string()),
@@ -105,7 +125,7 @@ fn recover_run(folder: &RunsFolder, registry: &Registry, id: RunId) -> Recovered
         warn!("run {id}: a damaged record is passed over: {what}");
     }
     let Some(outcome) = outcome else {
-        return match unfinished(folder, registry, &record) {
+        return match waiting(folder, &record) {
             Ok(mut recovered) => {
                 let all = named.into_iter().chain(recovered.run.passed_over.take());
                 recovered.run.passed_over = all.reduce(|all, one| format!("{all}; {one}"));
@@ -130,7 +150,7 @@ fn recover_run(folder: &RunsFolder, registry: &Registry, id: RunId) -> Recovered
     let Outcome { at_ms, digest, reason, .. } = outcome;
     let ended = EndRow { run: id, at_ms, state, digest, reason, event: event.clone() };
     let (row, ended, end) = (Some(row(&record)), Some(ended), Some(event));
-    Recovered { run, chunks: Vec::new(), row, ended, end }
+    Recovered { ended, end, ..Recovered::new(run, row) }
 }
 
 /// A run that cannot go on here and now: it keeps what is on disk, and clients
@@ -143,7 +163,7 @@ fn set_aside(id: RunId, record: Option<&SubmissionRecord>, error: &str) -> Recov
     };
     run.unsaved = Some(error.to_owned());
     let end = Some(cannot_go_on(id, error));
-    Recovered { run, chunks: Vec::new(), row: record.map(row), ended: None, end }
+    Recovered { end, ..Recovered::new(run, record.map(row)) }
 }
 
 /// What the history has of a run from its submission.
@@ -169,7 +189,7 @@ fn plan_of(record: &SubmissionRecord) -> Option<(RunSpec, RunPlan)> {
 }
 
 /// The last event of a run that is not over, but cannot go on here and now.
-fn cannot_go_on(run: RunId, error: &str) -> RunEvent {
+pub(super) fn cannot_go_on(run: RunId, error: &str) -> RunEvent {
     let reason = format!(
         "it cannot go on: {error}; once that is mended, start the coordinator again, or \
          `coordinator resume {run}`"
@@ -190,6 +210,30 @@ fn remembered(record: &SubmissionRecord, phase: Phase) -> Run {
     }
 }
 
+/// A run that waits for its turn, by its manifests: its state and its examples are
+/// read when it comes.
+fn waiting(folder: &RunsFolder, record: &SubmissionRecord) -> Result<Recovered, RecoverError> {
+    record.check_numeric_profile()?;
+    let spec = RunSpec::from_toml(&record.spec)?;
+    RunPlan::new(&spec, record.train.examples, record.test.examples)?;
+    for manifest in [&record.train, &record.test] {
+        folder.check_chunks(manifest)?;
+    }
+    let mut run = remembered(record, Phase::Queued);
+    let last = folder.last_checkpoint_record(record)?;
+    let state_bytes = last.as_ref().map(|last| last.bytes);
+    run.restart = Some(match last {
+        Some(last) => {
+            (run.round, run.loss) = (last.round, last.progress.loss);
+            run.checkpoint = Some(last.round);
+            let (step, workers, progress) = (last.step, last.workers, last.progress);
+            Restart { step, workers, progress }
+        }
+        None => Restart { workers: run.min_workers(), ..Restart::default() },
+    });
+    Ok(Recovered { state_bytes, ..Recovered::new(run, Some(row(record))) })
+}
+
 /// A run as it stands at its last checkpoint that is whole.
 pub(super) fn unfinished(
     folder: &RunsFolder,
@@ -197,10 +241,6 @@ pub(super) fn unfinished(
     record: &SubmissionRecord,
 ) -> Result<Recovered, RecoverError> {
     let (submission, own) = prepare(registry, record)?;
-    let mut chunks = Vec::new();
-    for manifest in [&submission.train, &submission.test] {
-        read_chunks(folder, manifest, &mut chunks)?;
-    }
     let found = folder.restart(record, u64::MAX)?;
     let passed_over = found.passed_over();
     if let Some(what) = &passed_over {
@@ -233,7 +273,7 @@ pub(super) fn unfinished(
         }
     }
     (run.state, run.passed_over) = (Some(Arc::new(state)), passed_over);
-    Ok(Recovered { run, chunks, row: Some(row(record)), ended: None, end: None })
+    Ok(Recovered::new(run, Some(row(record))))
 }
 
 /// A run's submission and its model's own initial state.
@@ -255,6 +295,7 @@ pub(super) fn prepare(
     state.set_rules(&spec.merge)?;
     let steps = 0..plan.steps();
     let submission = Submission {
+        identity: record.identity,
         text: record.spec.clone(),
         model_name: spec.model,
         model: made.model,
@@ -266,20 +307,6 @@ pub(super) fn prepare(
         is_replay: false,
     };
     Ok((submission, state))
-}
-
-fn read_chunks(
-    folder: &RunsFolder,
-    manifest: &SplitManifest,
-    chunks: &mut Vec<(Digest, Bytes)>,
-) -> Result<(), RecoverError> {
-    let mut seen: BTreeSet<Digest> = chunks.iter().map(|(digest, _)| *digest).collect();
-    for (index, digest) in manifest.chunks.iter().enumerate() {
-        if seen.insert(*digest) {
-            chunks.push((*digest, folder.chunk(manifest, index)?));
-        }
-    }
-    Ok(())
 }
 
 impl Engine {
@@ -302,17 +329,8 @@ impl Engine {
 
     /// Takes in what the runs folder has.
     fn take_up(&mut self, recovered: Vec<Recovered>) {
-        for mut recovered in recovered {
+        for recovered in recovered {
             let id = recovered.run.id;
-            if recovered.run.phase == Phase::Queued
-                && let Err(error) = self.make_room(&mut recovered)
-            {
-                error!("run {id} cannot go on now: {error}");
-                let run = &mut recovered.run;
-                (run.phase, run.submission, run.state) = (Phase::Failed, None, None);
-                run.record(cannot_go_on(id, &error));
-                run.unsaved = Some(error);
-            }
             let is_queued = recovered.run.phase == Phase::Queued;
             self.runs.insert(id, recovered.run);
             if is_queued {

@@ -58,7 +58,7 @@ fn tell(
     history: &History,
     runs: &mut [Recovered],
 ) -> Result<(), LedgerError> {
-    for (age, Recovered { run, .. }) in runs.iter_mut().rev().enumerate() {
+    for (age, Recovered { run, state_bytes, .. }) in runs.iter_mut().rev().enumerate() {
         let is_over = run.phase.is_over();
         if is_over && age >= RUNS_WITH_EVENTS {
             continue;
@@ -68,9 +68,8 @@ fn tell(
             continue;
         }
         let events = known.run_events(run.id)?;
-        if let (Some(state), false) = (&run.state, events.is_empty()) {
-            let (id, model) = (run.id, run.model_name.clone());
-            let (rounds, state_bytes) = (run.rounds, state.bytes());
+        if let (Some(state_bytes), false) = (*state_bytes, events.is_empty()) {
+            let (id, model, rounds) = (run.id, run.model_name.clone(), run.rounds);
             run.record(RunEvent::Started { run: id, model, rounds, state_bytes, workers: 0 });
             run.is_told_of = true;
         }

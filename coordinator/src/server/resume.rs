@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use common::id::RunId;
+use common::id::{RunId, RunIdentity};
 use common::model::Registry;
 use common::run_settings::RunSettings;
 use common::spec::RunSpec;
@@ -126,7 +126,8 @@ fn reread(
     let text = |error: RecoverError| format!("run {of} cannot be taken up: {error}");
     let mut record = folder.submission(of).map_err(|error| text(error.into()))?;
     record.settings = settings.or(record.settings);
-    let recovered = unfinished(folder, registry, &record).map_err(text)?;
+    let mut recovered = unfinished(folder, registry, &record).map_err(text)?;
+    recovered.read_chunks(folder).map_err(text)?;
     let Some((id, changes)) = fork else { return Ok(Read::Resumed(recovered, Box::new(record))) };
     let round = recovered.run.round;
     let forked = forked(registry, record, id, &changes, recovered)?;
@@ -147,7 +148,8 @@ fn forked(
         RunSpec::set(&mut table, key, value).map_err(|error| error.to_string())?;
     }
     let spec = RunSpec::from_table(table).map_err(|error| error.to_string())?;
-    let record = SubmissionRecord { run: id, key: None, spec: spec.to_toml(), ..record };
+    let identity = RunIdentity::draw().map_err(|error| format!("no identity: {error}"))?;
+    let record = SubmissionRecord { run: id, identity, key: None, spec: spec.to_toml(), ..record };
     let Some(state) = from.run.state.clone() else { return Err("it has no state".into()) };
     let initial = Some(state.digest());
     let (mut submission, own) = prepare(registry, &record).map_err(|error| error.to_string())?;

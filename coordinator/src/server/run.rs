@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use common::dataset::SplitManifest;
 use common::digest::Digest;
-use common::id::{RunId, SubmissionKey};
+use common::id::{RunId, RunIdentity, SubmissionKey};
 use common::model::Model;
 use common::plan::RunPlan;
 use common::run_settings::RunSettings;
@@ -28,6 +28,8 @@ pub(super) const OLD_EVENTS: usize = 16;
 
 /// A submitted run, all checked.
 pub(super) struct Submission {
+    /// The run's identity.
+    pub(super) identity: RunIdentity,
     /// The spec as the client wrote it.
     pub(super) text: String,
     /// Name of its model.

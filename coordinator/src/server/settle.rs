@@ -13,9 +13,9 @@ use common::wire::message::{RunEvent, ToWorker};
 use tracing::{debug, warn};
 
 use super::active::{ActiveRun, Outcome};
-use super::connection::Peer;
-use super::engine::{Engine, Event};
+use super::engine::Engine;
 use super::finished::of_partial;
+use super::jobs::Found;
 use super::merge::{Arrival, Content, JobDone, Piece, StepMerge, merge_inline, next_state};
 use crate::scheduler::{self, Part};
 
@@ -124,12 +124,12 @@ impl Engine {
     }
 
     /// Runs as many of the merge's jobs as there are cores.
-    fn run_jobs(&mut self) {
+    pub(super) fn run_jobs(&mut self) {
         while self.merging < self.cores {
             let merge = self.active.as_mut().and_then(|active| active.merge.as_mut());
             let Some(job) = merge.and_then(StepMerge::next_job) else { return };
             self.merging += 1;
-            self.spawn(move || Event::Merged(job.run()));
+            self.spawn_for_run(move || Found::Merged(job.run()));
         }
     }
 
@@ -164,8 +164,6 @@ impl Engine {
 
     /// Takes in the end of a merge job.
     pub(super) fn on_merged(&mut self, done: JobDone) {
-        self.merging -= 1;
-        self.run_jobs();
         let Some(active) = &mut self.active else { return };
         let Some(merge) = active.merge.as_mut().filter(|merge| merge.is_current(&done)) else {
             return;
@@ -177,14 +175,9 @@ impl Engine {
             },
             Err(error) => {
                 let (step, Piece { block, holder, .. }) = (done.step, done.fetch.piece);
-                match (holder, error) {
-                    (Some(holder), error) if error.is_altered() => {
-                        self.on_altered(holder, step, block, error);
-                    }
-                    (Some(holder), _) => {
-                        self.close(Peer::Worker(holder), &of_partial(step, block, error));
-                    }
-                    (None, _) => self.give_up(&of_partial(step, block, error)),
+                match holder {
+                    Some(holder) => self.on_altered(holder, step, block, error),
+                    None => self.give_up(&of_partial(step, block, error)),
                 }
             }
         }
@@ -235,7 +228,7 @@ impl Engine {
         if active.state.bytes() <= SMALL_STATE {
             return self.on_settled(Settled { step, state: work(&*model) });
         }
-        self.spawn(move || Event::Settled(Settled { step, state: work(&*model) }));
+        self.spawn_for_run(move || Found::Settled(Settled { step, state: work(&*model) }));
     }
 
     /// Takes in a settled state: the step is over.
@@ -265,16 +258,6 @@ impl Engine {
         let Some(run) = self.active.as_ref().map(|active| active.run) else { return };
         self.fail_run(run, reason.to_owned());
         self.pending.push_back(scheduler::Event::RunEnded { run });
-    }
-
-    /// Runs work on another thread; what it gives comes back as an event.
-    pub(super) fn spawn(&self, work: impl FnOnce() -> Event + Send + 'static) {
-        let events = self.events.clone();
-        tokio::task::spawn_blocking(move || {
-            let event = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(Event::Panicked);
-            // The engine may have gone before: then nobody asks.
-            let _ = events.blocking_send(event);
-        });
     }
 }
 

@@ -37,8 +37,9 @@ pub(super) struct Shards {
     /// By replica; empty until the first one is handed out or done.
     attempts: Vec<u32>,
     done: Vec<Option<Shard>>,
-    /// Who was given what.
-    given: BTreeSet<(Block, ProcessId)>,
+    /// Who was given what: by the block's first replica, and then its level, so
+    /// that what lies within a block is one range.
+    given: BTreeSet<(ProcessId, u64, u8)>,
 }
 
 impl Shards {
@@ -53,14 +54,34 @@ impl Shards {
         for replica in block.replicas(self.replicas) {
             self.attempts[replica as usize] += 1;
         }
-        self.given.insert((block, process));
+        self.given.insert((process, block.start(), block.level));
     }
 
-    /// Whether a process was given a part of the block, or something around
-    /// it.
+    /// Whether a process was given all of a block, in one or in several.
     pub(super) fn was_given(&self, block: Block, process: ProcessId) -> bool {
-        let touches = |given: Block| given.contains(block) || block.contains(given);
-        self.given.iter().any(|(given, to)| *to == process && touches(*given))
+        let highest = Block::root(self.replicas).level;
+        let around = (block.level..=highest).any(|level| {
+            let start = block.start() >> level << level;
+            self.given.contains(&(process, start, level))
+        });
+        around || self.gave_parts(block, process)
+    }
+
+    /// Whether parts of a block that a process was given cover its replicas.
+    fn gave_parts(&self, block: Block, process: ProcessId) -> bool {
+        let end = block.end().min(u64::from(self.replicas));
+        let mut covered = block.start();
+        if covered >= end {
+            return false;
+        }
+        let parts = (process, block.start(), 0)..(process, end, 0);
+        for (_, start, level) in self.given.range(parts) {
+            if *start > covered {
+                return false;
+            }
+            covered = covered.max(start + (1_u64 << level));
+        }
+        covered >= end
     }
 
     /// Compares a block's shards with what is known of them, and keeps those
@@ -126,10 +147,31 @@ mod tests {
     #[test]
     fn only_what_was_given_may_be_claimed() {
         let mut shards = Shards::new(8);
+        let given = |shards: &Shards, level, index, process| {
+            shards.was_given(Block { level, index }, ProcessId(process))
+        };
         shards.give(Block { level: 1, index: 0 }, ProcessId(7));
-        assert!(shards.was_given(Block::of_replica(1), ProcessId(7)));
-        assert!(shards.was_given(Block { level: 2, index: 0 }, ProcessId(7)));
-        assert!(!shards.was_given(Block::of_replica(2), ProcessId(7)));
-        assert!(!shards.was_given(Block::of_replica(1), ProcessId(8)));
+        assert!(given(&shards, 0, 1, 7) && given(&shards, 1, 0, 7));
+        assert!(!given(&shards, 0, 2, 7));
+        assert!(!given(&shards, 0, 1, 8));
+        // Of half of a block, nothing follows for the other half.
+        assert!(!given(&shards, 2, 0, 7));
+        shards.give(Block::of_replica(3), ProcessId(7));
+        assert!(!given(&shards, 2, 0, 7));
+        shards.give(Block::of_replica(2), ProcessId(8));
+        assert!(!given(&shards, 2, 0, 7), "another one has the rest");
+        shards.give(Block::of_replica(2), ProcessId(7));
+        assert!(given(&shards, 2, 0, 7) && given(&shards, 1, 1, 7));
+        assert!(!given(&shards, 3, 0, 7));
+    }
+
+    #[test]
+    fn the_end_of_a_step_is_given_with_its_last_replica() {
+        let mut shards = Shards::new(5);
+        shards.give(Block::of_replica(4), ProcessId(7));
+        assert!(shards.was_given(Block { level: 2, index: 1 }, ProcessId(7)));
+        assert!(!shards.was_given(Block::root(5), ProcessId(7)));
+        shards.give(Block { level: 2, index: 0 }, ProcessId(7));
+        assert!(shards.was_given(Block::root(5), ProcessId(7)));
     }
 }

@@ -13,7 +13,8 @@ use tracing::{error, info, warn};
 
 use super::connection::Peer;
 use super::ending;
-use super::engine::{Engine, Event};
+use super::engine::Engine;
+use super::jobs::Found;
 use super::outbox::Transfer;
 use super::run::Phase;
 use super::settle::SMALL_STATE;
@@ -84,7 +85,7 @@ impl Engine {
     /// Goes on to the next step, after the scheduler was told of the merge.
     pub(super) fn next_step(&mut self) {
         let Some(active) = &mut self.active else { return };
-        let (run, done) = (active.run, active.step_id());
+        let done = active.step_id();
         let kind = active.step.kind;
         let more = active.next_step(self.now);
         let (step, ready) = (active.step_id(), active.step_ready());
@@ -93,7 +94,7 @@ impl Engine {
         if more {
             self.pending.push_back(ready);
         } else {
-            self.digest(run);
+            self.digest();
         }
     }
 
@@ -129,19 +130,20 @@ impl Engine {
     }
 
     /// Has the final state's digest made.
-    pub(super) fn digest(&mut self, run: RunId) {
+    pub(super) fn digest(&mut self) {
         let Some(active) = &self.active else { return };
         let state = active.state.clone();
         if state.bytes() <= SMALL_STATE {
-            return self.on_digested(run, state.digest());
+            return self.on_digested(state.digest());
         }
-        self.spawn(move || Event::Digested { run, digest: state.digest() });
+        self.spawn_for_run(move || Found::Digested(state.digest()));
     }
 
     /// Takes in the final state's digest. The run has ended well once that
     /// state is on disk, where there is one to write to.
-    pub(super) fn on_digested(&mut self, run: RunId, digest: Digest) {
-        let Some(active) = self.active.as_mut().filter(|active| active.run == run) else { return };
+    pub(super) fn on_digested(&mut self, digest: Digest) {
+        let Some(active) = &mut self.active else { return };
+        let run = active.run;
         if self.durable.is_none() || !active.is_kept() {
             return self.finish_run(run, digest);
         }

@@ -1,7 +1,7 @@
 //! From a complete submission to a queued run: made durable first, where
 //! there is a runs folder, so that no run is accepted that could be lost.
 
-use common::id::{RunId, RunIdentity, SubmissionKey};
+use common::id::{RunId, SubmissionKey};
 use common::state::NetworkState;
 use common::wire::message::{NUMERIC_PROFILE, ToClient};
 use tracing::info;
@@ -71,14 +71,12 @@ impl Engine {
             self.submitting.entry(key).or_default();
         }
         let origin = forked_from.map_or(Origin::Sent, |(run, round)| Origin::Forked(run, round));
-        let outcome = self.give_identity(&mut run, forked_from);
-        let (Some(durable), Some(submission)) = (&self.durable, run.submission.clone()) else {
-            return self.on_submitted(Submitted { client, run, origin, outcome });
+        let Some(durable) = self.durable.as_ref().filter(|_| !run.is_replay) else {
+            return self.on_submitted(Submitted { client, run, origin, outcome: Ok(()) });
         };
-        // A replay leaves nothing on disk.
-        let Some(record) = run.record.clone() else {
-            return self.on_submitted(Submitted { client, run, origin, outcome });
-        };
+        let Some(submission) = run.submission.clone() else { return };
+        let record = record(&run, &submission, forked_from);
+        run.record = Some(record.clone());
         // Where the model makes the state, it will again.
         let start = run.state.clone().filter(|_| submission.initial.is_some());
         // Those that were here before may have come with a run that is not
@@ -93,23 +91,6 @@ impl Engine {
                 .map_err(|error| error.to_string());
             Event::Submitted(Submitted { client, run, origin, outcome })
         });
-    }
-
-    /// Gives a run that is to be kept its record, and there its identity.
-    fn give_identity(
-        &self,
-        run: &mut Run,
-        forked_from: Option<(RunId, u64)>,
-    ) -> Result<(), String> {
-        let Some(submission) = run.submission.clone().filter(|_| self.durable.is_some()) else {
-            return Ok(());
-        };
-        run.record = None;
-        if !run.is_replay {
-            let record = record(run, &submission, forked_from);
-            run.record = Some(record.map_err(|error| format!("it gets no identity: {error}"))?);
-        }
-        Ok(())
     }
 
     /// Keeps that a run which was over goes on, then queues it. It is over until
@@ -195,11 +176,11 @@ fn record(
     run: &Run,
     submission: &Submission,
     forked_from: Option<(RunId, u64)>,
-) -> std::io::Result<SubmissionRecord> {
-    Ok(SubmissionRecord {
+) -> SubmissionRecord {
+    SubmissionRecord {
         run: run.id,
         key: run.key,
-        identity: RunIdentity::draw()?,
+        identity: submission.identity,
         at_ms: now_ms(),
         spec: submission.text.clone(),
         settings: run.settings.clone(),
@@ -208,5 +189,5 @@ fn record(
         numeric_profile: NUMERIC_PROFILE.into(),
         train: submission.train.clone(),
         test: submission.test.clone(),
-    })
+    }
 }

@@ -4,6 +4,7 @@ mod damage;
 mod durable;
 mod gate;
 mod history;
+mod incarnation;
 mod peers;
 mod submitted;
 mod toy;
@@ -20,7 +21,7 @@ use common::wire::handshake::{self, HandshakeError};
 use common::wire::message::{FromClient, FromWorker, Hello, Role, RunEvent, ToClient, ToWorker};
 use tokio::io::AsyncWriteExt;
 
-use self::peers::TestServer;
+use self::peers::{Lie, TestServer};
 use super::Config;
 use crate::reference::{ParallelBatchProcessor, StepResults};
 
@@ -174,6 +175,30 @@ async fn a_bit_that_flips_on_its_way_reaches_no_result() {
         let Some(RunEvent::Finished { digest, .. }) = events.last() else { panic!("{events:#?}") };
         assert_eq!(*digest, expected.digest());
         check_results(&events, &steps);
+        server.shut_down().await;
+    }
+}
+
+#[tokio::test]
+async fn a_lone_worker_that_says_what_cannot_be_fails_its_run() {
+    let cases = [
+        (BIG, Lie::NotANumber, "finite values, found NaN"),
+        ("", Lie::NotANumber, "finite values, found NaN"),
+        ("", Lie::Weight, "expected a weight of 4 examples, found 5"),
+        ("", Lie::Shards, "expected 1 shards, found 0"),
+    ];
+    for (size, lie, words) in cases {
+        let server = TestServer::start(Config::default());
+        let mut client = server.client().await;
+        let mut liar = server.liar(lie).await;
+        client.submit(&toy::spec(size), None).await;
+        let events = tokio::select! {
+            events = client.follow(RunId(1)) => events,
+            _ = &mut liar => panic!("{lie:?}: it was sent away, and would be back at once"),
+        };
+        let Some(RunEvent::Failed { reason, .. }) = events.last() else { panic!("{events:#?}") };
+        assert!(reason.contains(words), "{lie:?}: {reason}");
+        assert!(reason.contains(" 2 times, the last time on worker "), "{lie:?}: {reason}");
         server.shut_down().await;
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use common::dataset::SplitManifest;
 use common::digest::Digest;
-use common::id::{RunId, SubmissionKey};
+use common::id::{RunId, RunIdentity, SubmissionKey};
 use common::limits;
 use common::model::{DataShape, ModelError, Registry};
 use common::plan::RunPlan;
@@ -320,7 +320,12 @@ impl Engine {
         if let Err(error) = state.set_rules(&open.spec.merge) {
             return Err((Box::new(open), error.into()));
         }
+        let identity = match RunIdentity::draw() {
+            Ok(identity) => identity,
+            Err(error) => return Err((Box::new(open), UploadError::Identity(error))),
+        };
         let submission = Submission {
+            identity,
             text: open.text.clone(),
             model_name: open.spec.model.clone(),
             model: made.model,

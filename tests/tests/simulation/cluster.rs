@@ -1,10 +1,11 @@
 //! One simulated cluster, from its seed to its end: a phase with faults, then
 //! healing, then everything must come to its end in bounded time.
 
+mod befall;
+
 use std::time::Duration;
 
 use common::id::{RunId, StepId};
-use common::limits::SHARD_ERROR_LIMIT;
 use coordinator::scheduler::planted::Plant;
 use coordinator::scheduler::{Config, Gathering};
 
@@ -78,10 +79,11 @@ pub(super) fn run(setup: Setup) -> Result<Report, String> {
 struct Cluster {
     context: Context,
     coordinator: Coordinator,
+    /// Events that wait for a stopped coordinator to go on.
+    stopped: Option<Vec<Event>>,
     processes: Vec<Process>,
     min_workers: Vec<u32>,
     wrongs: Wrongs,
-    crash_limit: u32,
     heal_at: u64,
     /// When all runs must have ended.
     end_by: u64,
@@ -121,10 +123,10 @@ impl Cluster {
         Self {
             context,
             coordinator,
+            stopped: None,
             processes,
             min_workers: setup.runs.iter().map(|(min_workers, _)| *min_workers).collect(),
             wrongs: setup.wrongs,
-            crash_limit: setup.config.crash_limit,
             heal_at: setup.heal_at,
             end_by: setup.heal_at + LIVENESS + 4 * shards * slowest,
             is_healed: false,
@@ -153,6 +155,10 @@ impl Cluster {
         let context = &mut self.context;
         if !matches!(event, Event::SchedulerTimer) {
             self.coordinator.idle_timeouts = 0;
+        }
+        if let Some(stopped) = self.stopped.as_mut().filter(|_| event.is_of_coordinator()) {
+            stopped.push(event);
+            return;
         }
         match event {
             Event::Deliver(connection, Direction::ToCoordinator) => {
@@ -188,6 +194,7 @@ impl Cluster {
             Event::Fault(fault) => self.fault(fault),
             Event::Restart(index) => self.restart(index),
             Event::Resume(index) => self.resume(index),
+            Event::CoordinatorResume => self.resume_coordinator(),
             Event::Heal => self.heal(),
             Event::Process(index, incarnation, inner) => {
                 let process = &mut self.processes[index];
@@ -201,7 +208,9 @@ impl Cluster {
                 }
             }
         }
-        self.coordinator.check_silence(&mut self.context);
+        if self.stopped.is_none() {
+            self.coordinator.check_silence(&mut self.context);
+        }
     }
 
     fn deliver_to_worker(&mut self, connection: ConnectionId) {
@@ -221,171 +230,16 @@ impl Cluster {
         }
     }
 
-    fn fault(&mut self, fault: Fault) {
-        let count = self.processes.len() as u64;
-        let index = self.context.random.within(0..count) as usize;
-        let until = self.context.random.within(500_000..15_000_000);
-        let (now, is_alive) = (self.context.now, self.processes[index].is_alive);
-        let fired = match fault {
-            Fault::Crash | Fault::PowerLoss if is_alive => {
-                self.die(index, fault == Fault::Crash);
-                true
-            }
-            Fault::MassDeath => {
-                for index in 0..self.processes.len() {
-                    let closes = self.context.random.chance(500);
-                    self.die(index, closes);
-                }
-                true
-            }
-            Fault::Partition => {
-                self.context.network.block(index, now + until, now + until);
-                true
-            }
-            Fault::OneWayPartition => {
-                let to = self.context.random.chance(500);
-                let (to, from) = if to { (now + until, 0) } else { (0, now + until) };
-                self.context.network.block(index, to, from);
-                true
-            }
-            Fault::Delay => match self.processes[index].connection {
-                Some(connection) => {
-                    self.context.network.slow_down(connection, now + until);
-                    true
-                }
-                None => false,
-            },
-            Fault::Reset => self.reset(index),
-            Fault::Duplicate => self.processes[index].say_again(&mut self.context),
-            Fault::Pause if is_alive && self.processes[index].stopped.is_none() => {
-                self.processes[index].stopped = Some(Vec::new());
-                self.context.after(until, Event::Resume(index));
-                true
-            }
-            Fault::Join if count < 12 => {
-                let machine = self.processes[index].machine;
-                let index = self.processes.len();
-                let process = Process::start(&mut self.context, index, 0, machine);
-                self.processes.push(process);
-                true
-            }
-            Fault::Drain if is_alive && self.processes[index].stopped.is_none() => {
-                self.processes[index].drain(&mut self.context);
-                true
-            }
-            Fault::CoordinatorRestart => {
-                for index in 0..self.processes.len() {
-                    self.reset(index);
-                }
-                self.coordinator.restart(&mut self.context);
-                true
-            }
-            Fault::PartialLost => {
-                self.processes[index].lose_partials();
-                false
-            }
-            Fault::Altered => {
-                self.coordinator.alters_next = true;
-                false
-            }
-            Fault::Nonsense => {
-                let step = StepId { run: RunId(1), index: 0 };
-                let step = self.coordinator.current().map_or(step, |(step, _)| step);
-                self.processes[index].say_nonsense(&mut self.context, step)
-            }
-            _ => false,
-        };
-        if fired {
-            self.context.faults.fired(fault);
-        }
-    }
-
-    /// A process ends without warning, and is started again after a while.
-    fn die(&mut self, index: usize, kernel_closes: bool) {
-        let process = &mut self.processes[index];
-        if !process.is_alive {
-            return;
-        }
-        process.is_alive = false;
-        process.stopped = None;
-        if let Some(connection) = process.connection.take() {
-            if self.context.random.chance(300) {
-                self.context.network.lose(connection, Direction::ToCoordinator);
-            }
-            if kernel_closes {
-                self.context.send(connection, Direction::ToCoordinator, Message::Closed);
-            }
-        }
-        let wait = self.context.random.within(50_000..5_000_000);
-        self.context.after(wait, Event::Restart(index));
-    }
-
-    fn restart(&mut self, index: usize) {
-        let process = &self.processes[index];
-        if process.is_alive || process.has_left {
-            return;
-        }
-        self.context.faults.fired(Fault::Restart);
-        let (incarnation, machine) = (process.incarnation + 1, process.machine);
-        self.processes[index] = Process::start(&mut self.context, index, incarnation, machine);
-    }
-
-    fn resume(&mut self, index: usize) {
-        for event in self.processes[index].stopped.take().into_iter().flatten() {
-            self.context.after(0, event);
-        }
-    }
-
-    /// Both sides of a connection see it end; what was under way is lost.
-    fn reset(&mut self, index: usize) -> bool {
-        let process = &self.processes[index];
-        let Some(connection) = process.connection.filter(|_| process.is_alive) else {
-            return false;
-        };
-        for direction in [Direction::ToCoordinator, Direction::ToWorker] {
-            self.context.network.lose(connection, direction);
-            self.context.send(connection, direction, Message::Closed);
-        }
-        true
-    }
-
-    /// Faults end: the network works, stopped processes go on, and there are
-    /// enough workers again. Poison stays poison.
-    fn heal(&mut self) {
-        self.is_healed = true;
-        self.context.network.heal();
-        for index in 0..self.processes.len() {
-            self.resume(index);
-            self.restart(index);
-        }
-        let staying = self.processes.iter().filter(|process| !process.has_left).count();
-        let wanted = self.min_workers.iter().copied().max().unwrap_or(1).max(1) as usize;
-        // Those that are about to leave count as staying here, so that each
-        // needs a replacement.
-        for _ in 0..wanted + staying {
-            let (index, machine) = (self.processes.len(), self.processes[0].machine);
-            self.processes.push(Process::start(&mut self.context, index, 0, machine));
-        }
-    }
-
-    /// Whether each run ended as it may.
+    /// Whether each run ended as it may. That a failed one had a cause was
+    /// judged as it failed.
     fn judge(&self) -> Result<(), String> {
         for (run, outcome) in &self.coordinator.outcomes {
             let is_of =
                 |shard: Option<(StepId, u32)>| shard.is_some_and(|(step, _)| step.run == *run);
             let is_broken = is_of(self.wrongs.broken);
             let is_poisoned = is_of(self.wrongs.poison);
-            let deaths = self.coordinator.deaths.get(run).map_or(0, |deaths| deaths.len() as u32);
-            let altered = self.coordinator.altered.get(run).copied().unwrap_or(0);
-            let is_excused = deaths >= self.crash_limit || altered >= SHARD_ERROR_LIMIT;
-            match outcome {
-                Outcome::Finished if is_broken || is_poisoned => {
-                    return Err(format!("run {run} finished in spite of a shard that cannot"));
-                }
-                Outcome::Failed(reason) if !is_broken && !is_excused => {
-                    return Err(format!("run {run} failed without a cause: {reason}"));
-                }
-                _ => {}
+            if *outcome == Outcome::Finished && (is_broken || is_poisoned) {
+                return Err(format!("run {run} finished in spite of a shard that cannot"));
             }
         }
         Ok(())

@@ -54,9 +54,32 @@ pub(super) enum Event {
     Fault(Fault),
     Restart(usize),
     Resume(usize),
+    CoordinatorResume,
     Heal,
     /// Something in a worker's process, if it still is that incarnation.
     Process(usize, u64, ProcessEvent),
+}
+
+impl Event {
+    /// Whether it happens in the coordinator's process.
+    pub(super) fn is_of_coordinator(&self) -> bool {
+        match self {
+            Self::Deliver(_, Direction::ToCoordinator)
+            | Self::SchedulerTimer
+            | Self::CoordinatorBeat
+            | Self::Submit(_)
+            | Self::Cancel(_)
+            | Self::StepReady(..)
+            | Self::Merged(..) => true,
+            Self::Deliver(_, Direction::ToWorker)
+            | Self::Fault(_)
+            | Self::Restart(_)
+            | Self::Resume(_)
+            | Self::CoordinatorResume
+            | Self::Heal
+            | Self::Process(..) => false,
+        }
+    }
 }
 
 /// Something that will happen in a worker's process.

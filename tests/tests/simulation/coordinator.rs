@@ -2,6 +2,8 @@
 //! a driver does for it.
 
 mod audits;
+mod causes;
+mod liveness;
 mod merging;
 mod restart;
 
@@ -15,6 +17,7 @@ use super::context::{Context, Event, Random};
 use super::faults::Fault;
 use super::network::{BlockDone, ConnectionId, Direction, Message, Partial};
 use audits::Answers;
+use causes::Causes;
 
 /// Segments of a partial, merged one after another.
 const SEGMENTS: u32 = 2;
@@ -43,12 +46,12 @@ pub(super) struct Coordinator {
     pub(super) outcomes: BTreeMap<RunId, Outcome>,
     /// Processes that went without goodbye while a run was active, and did not
     /// come back in its time.
-    pub(super) deaths: BTreeMap<RunId, BTreeSet<ProcessId>>,
+    deaths: BTreeMap<RunId, BTreeSet<ProcessId>>,
+    /// What may be a cause for a run to fail.
+    causes: Causes,
     processes: BTreeMap<WorkerId, ProcessId>,
     /// The next result, or segment of one, that comes is altered.
     pub(super) alters_next: bool,
-    /// Results that came altered.
-    pub(super) altered: BTreeMap<RunId, u32>,
     /// Workers that take no more work.
     draining: BTreeSet<WorkerId>,
     /// So many in a thousand shards are audited.
@@ -97,9 +100,9 @@ impl Coordinator {
             runs: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             deaths: BTreeMap::new(),
+            causes: Causes::default(),
             processes: BTreeMap::new(),
             alters_next: false,
-            altered: BTreeMap::new(),
             draining: BTreeSet::new(),
             audit,
             plant,
@@ -140,13 +143,6 @@ impl Coordinator {
             context.ensure(!stuck, || "the scheduler's timeout is due again and again".into());
         }
         self.perform(context);
-    }
-
-    pub(super) fn beat(&mut self, context: &mut Context) {
-        for connection in self.connections.values() {
-            context.send(*connection, Direction::ToWorker, Message::CoordinatorBeat);
-        }
-        context.after(1_000_000, Event::CoordinatorBeat);
     }
 
     /// Performs all actions, and checks what must hold.
@@ -190,6 +186,7 @@ impl Coordinator {
                 self.assign(context, worker, assignment, step, block);
             }
             Action::Revoke { worker, assignment } => {
+                self.causes.ended(worker, assignment);
                 self.tell_worker(context, worker, Message::Revoke(assignment));
             }
             Action::Inline { step, block, keep } => {
@@ -211,12 +208,18 @@ impl Coordinator {
             Action::Disconnect { worker, .. } => {
                 if let Some(connection) = self.connections.remove(&worker) {
                     self.workers.remove(&connection);
-                    self.heard.remove(&worker);
+                    let heard = self.heard.remove(&worker);
                     context.send(connection, Direction::ToWorker, Message::Closed);
-                    self.note_death(worker);
+                    self.note_death(worker, heard);
                 }
             }
-            Action::FailRun { run, reason, .. } => self.end(context, run, Outcome::Failed(reason)),
+            Action::FailRun { run, reason, shard } => {
+                let is_just = self
+                    .current()
+                    .is_some_and(|(step, _)| self.causes.excuse(&self.config, step, shard));
+                context.ensure(is_just, || format!("run {run} failed without a cause: {reason}"));
+                self.end(context, run, Outcome::Failed(reason));
+            }
             Action::RunCancelled { run } => self.end(context, run, Outcome::Cancelled),
             Action::Audited { .. } => context.faults.fired(Fault::Audited),
             Action::Unaudited { replica, .. } => self.unaudited(context, replica),
@@ -238,6 +241,7 @@ impl Coordinator {
         context.ensure(assignment > self.last_assignment, || format!("{assignment} is not new"));
         self.last_assignment = assignment;
         let Some((_, replicas)) = current else { return };
+        self.causes.handed_out(context.now, worker, assignment, step, block);
         if let Some(active) = &mut self.active {
             active.answers.handed_out(block);
         }
@@ -288,14 +292,19 @@ impl Coordinator {
             }
             Message::BlockDone(done) => self.block_done(context, worker, done),
             Message::ShardFailed { assignment, replica, fatal, error } => {
+                if let Some((step, _)) = self.current() {
+                    self.causes.failed((step, replica), fatal);
+                }
                 if let Some(active) = &mut self.active {
                     active.answers.failed(replica);
                 }
+                self.causes.ended(worker, assignment);
                 let event =
                     scheduler::Event::ShardFailed { worker, assignment, replica, fatal, error };
                 self.tell(context, event);
             }
             Message::HandedBack(assignment) => {
+                self.causes.ended(worker, assignment);
                 self.draining.insert(worker);
                 self.tell(context, scheduler::Event::HandedBack { worker, assignment });
             }
@@ -316,31 +325,6 @@ impl Coordinator {
         }
     }
 
-    fn gone(&mut self, context: &mut Context, connection: ConnectionId, goodbye: bool) {
-        if let Some(worker) = self.workers.remove(&connection) {
-            self.connections.remove(&worker);
-            self.heard.remove(&worker);
-            if !goodbye {
-                self.note_death(worker);
-            }
-            self.tell(context, scheduler::Event::WorkerGone { worker, goodbye });
-        }
-    }
-
-    fn note_death(&mut self, worker: WorkerId) {
-        if let Some(active) = &self.active {
-            self.deaths.entry(active.run).or_default().insert(self.processes[&worker]);
-        }
-    }
-
-    fn note_return(&mut self, context: &mut Context, process: ProcessId) {
-        if let Some(active) = &self.active
-            && self.deaths.entry(active.run).or_default().remove(&process)
-        {
-            context.faults.fired(Fault::Return);
-        }
-    }
-
     fn block_done(&mut self, context: &mut Context, worker: WorkerId, done: BlockDone) {
         let is_late = match (&self.active, self.outcomes.contains_key(&done.step.run)) {
             (_, true) => true,
@@ -351,6 +335,7 @@ impl Coordinator {
             context.faults.fired(Fault::LateResult);
         }
         let BlockDone { step, block, compute, inline, wrong } = done;
+        self.causes.done(worker, step, block);
         if self.is_altered(context, worker, step, block) {
             return;
         }
@@ -382,7 +367,7 @@ impl Coordinator {
             return false;
         }
         context.faults.fired(Fault::Altered);
-        *self.altered.entry(step.run).or_default() += 1;
+        self.causes.altered(worker, step, block);
         let error = "a bit flipped".into();
         self.tell(context, scheduler::Event::PartialAltered { worker, step, block, error });
         true
@@ -407,13 +392,6 @@ impl Coordinator {
         }
         let is_new = self.outcomes.insert(run, outcome).is_none();
         context.ensure(is_new, || format!("run {run} ends twice"));
-    }
-
-    /// No worker that is silent for too long may count as alive.
-    pub(super) fn check_silence(&self, context: &mut Context) {
-        let timeout = self.config.heartbeat_timeout.as_micros() as u64;
-        let silent = self.heard.iter().find(|(_, heard)| **heard + timeout < context.now);
-        context.ensure(silent.is_none(), || format!("{silent:?} is silent and not lost"));
     }
 
     fn tell_worker(&mut self, context: &mut Context, worker: WorkerId, message: Message) {

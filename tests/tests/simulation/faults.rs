@@ -13,6 +13,10 @@ pub(super) enum Fault {
     Restart,
     /// All workers die at once.
     MassDeath,
+    /// Nothing gets through to and from several processes, from one moment on.
+    RackSilent,
+    /// All workers but one leave in good order.
+    AllButOneLeave,
     /// Nothing gets through, either way.
     Partition,
     /// Nothing gets through, one way.
@@ -51,6 +55,8 @@ pub(super) enum Fault {
     Cancel,
     /// The coordinator dies and is started again, on its last durable rounds.
     CoordinatorRestart,
+    /// The coordinator is stopped for a while (SIGSTOP).
+    CoordinatorPause,
     /// A machine computes wrong bits.
     WrongBits,
     /// Two answers of a shard differ.
@@ -62,11 +68,13 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    pub(super) const ALL: [Self; 27] = [
+    pub(super) const ALL: [Self; 30] = [
         Self::Crash,
         Self::PowerLoss,
         Self::Restart,
         Self::MassDeath,
+        Self::RackSilent,
+        Self::AllButOneLeave,
         Self::Partition,
         Self::OneWayPartition,
         Self::Delay,
@@ -86,6 +94,7 @@ impl Fault {
         Self::Nonsense,
         Self::Cancel,
         Self::CoordinatorRestart,
+        Self::CoordinatorPause,
         Self::WrongBits,
         Self::Difference,
         Self::Audited,
@@ -94,10 +103,12 @@ impl Fault {
 
     /// Those that are planned for a time, and not a consequence of others or
     /// a property of the cluster.
-    pub(super) const PLANNED: [Self; 15] = [
+    pub(super) const PLANNED: [Self; 18] = [
         Self::Crash,
         Self::PowerLoss,
         Self::MassDeath,
+        Self::RackSilent,
+        Self::AllButOneLeave,
         Self::Partition,
         Self::OneWayPartition,
         Self::Delay,
@@ -110,6 +121,7 @@ impl Fault {
         Self::Altered,
         Self::Nonsense,
         Self::CoordinatorRestart,
+        Self::CoordinatorPause,
     ];
 }
 

@@ -16,6 +16,9 @@ use super::network::{BlockDone, ConnectionId, Direction, Message, Partial};
 /// Finished results that a faulty network may deliver once more.
 const HISTORY: usize = 8;
 
+/// Longest time that a worker takes to leave in order, as the real one's.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
+
 /// What a worker's machine is like.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Machine {
@@ -90,8 +93,12 @@ impl Process {
         incarnation: u64,
         machine: Machine,
     ) -> Self {
-        let config =
-            session::Config { slots: machine.slots, seed: context.random.next(), kept_blocks: 4 };
+        let config = session::Config {
+            slots: machine.slots,
+            seed: context.random.next(),
+            kept_blocks: 4,
+            drain_timeout: DRAIN_TIMEOUT,
+        };
         let mut process = Self {
             index,
             incarnation,

@@ -21,8 +21,8 @@ impl Engine {
     pub(super) fn on_message(&mut self, message: ToWorker) -> Result<(), String> {
         match message {
             ToWorker::Heartbeat => {}
-            ToWorker::OpenRun { run, spec, train, test, layout, initial } => {
-                self.on_open_run(Opening { run, spec, train, test, layout, initial });
+            ToWorker::OpenRun { run, identity, spec, train, test, layout, initial } => {
+                self.on_open_run(Opening { run, identity, spec, train, test, layout, initial });
             }
             ToWorker::CloseRun { run } => self.close_run(run),
             ToWorker::StateSegment { step, segment, payload } => {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use common::dataset::SplitManifest;
 use common::digest::Digest;
-use common::id::RunId;
+use common::id::{RunId, RunIdentity};
 use common::merge::Spare;
 use common::model::{DataShape, Model, Registry, Replica};
 use common::plan::{EpochOrder, RunPlan, Step, StepKind};
@@ -19,6 +19,8 @@ use super::compute::panic_text;
 pub(super) struct Opening {
     /// The run.
     pub(super) run: RunId,
+    /// Its identity: what is kept of another run of this number is of no use.
+    pub(super) identity: RunIdentity,
     /// Its spec, as TOML.
     pub(super) spec: String,
     /// Training examples.

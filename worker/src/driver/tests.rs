@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::id::{AssignmentId, Block, ProcessId, StepId, WorkerId};
+use common::id::{AssignmentId, Block, ProcessId, RunIdentity, StepId, WorkerId};
 use common::limits::HANDSHAKE_FRAME_BYTES;
 use common::merge::Partial;
 use common::wire::codec::{self, FrameReader};
@@ -38,6 +38,7 @@ impl Stage {
             memory_limit: 1 << 30,
             cache_limit: 1 << 20,
             process: ProcessId(7),
+            drain_timeout: Duration::from_secs(8),
         };
         let (signals, receiver) = mpsc::channel(2);
         let worker = tokio::spawn(super::run(toy.registry.clone(), config, receiver));
@@ -111,6 +112,7 @@ impl Peer {
     async fn open_run(&mut self, toy: &Toy) -> Vec<BlockDone> {
         self.say(ToWorker::OpenRun {
             run: toy.opening.run,
+            identity: toy.opening.identity,
             spec: toy.opening.spec.clone(),
             train: toy.opening.train.clone(),
             test: toy.opening.test.clone(),
@@ -220,6 +222,24 @@ async fn a_lost_coordinator_is_offered_what_was_finished() {
 }
 
 #[tokio::test]
+async fn what_was_finished_of_another_run_of_the_same_number_is_not_offered() {
+    let mut toy = Toy::new(600_000, "");
+    let stage = Stage::new(&toy).await;
+    let step = StepId { run: toy.opening.run, index: 0 };
+    let block = toy.run.plan.step(0).unwrap().root();
+    let mut peer = stage.accept().await;
+    peer.open_run(&toy).await;
+    peer.send_base(&toy, step).await;
+    peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block }).await;
+    peer.block_done(&toy).await;
+    drop(peer);
+    let mut peer = stage.accept().await;
+    // The same in all else, as a run that is done again.
+    toy.opening.identity = RunIdentity(2);
+    assert_eq!(peer.open_run(&toy).await, []);
+}
+
+#[tokio::test]
 async fn what_fails_is_told() {
     let toy = Toy::new(3, "panic_at = 5");
     let stage = Stage::new(&toy).await;
@@ -246,6 +266,7 @@ async fn a_run_that_cannot_be_opened_fails_its_assignments() {
     opening.spec = opening.spec.replace("\"toy\"", "\"joy\"");
     peer.say(ToWorker::OpenRun {
         run: opening.run,
+        identity: opening.identity,
         spec: opening.spec,
         train: opening.train,
         test: opening.test,

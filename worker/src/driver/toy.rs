@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
 use common::dataset::{Dataset, Examples, Features};
-use common::id::{AssignmentId, Block, RunId, StepId};
+use common::id::{AssignmentId, Block, RunId, RunIdentity, StepId};
 use common::merge::{MergeRule, MergeTree, Partial};
 use common::model::{Batch, DataShape, Model, ModelError, Registry, Replica};
 use common::results::Results;
@@ -108,6 +108,7 @@ impl Toy {
         let state = registry.build("toy", &table, shape, 1).unwrap().initial_state().unwrap();
         let opening = Opening {
             run: RunId(1),
+            identity: RunIdentity(1),
             spec,
             train: data.train.manifest(),
             test: data.test.manifest(),

@@ -1,35 +1,30 @@
 //! Leaving: take no more work, end what is begun, and go when nothing is
 //! lost by it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use common::id::AssignmentId;
 
 use super::{Action, Session};
 
-/// How long a worker that has nothing left to do waits for its partials to be
-/// merged. If it leaves earlier, others run the blocks again: nothing but
-/// time is lost.
-const MERGE_WAIT: Duration = Duration::from_secs(30);
-
 /// A session that is about to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leaving {
-    /// Shards still run.
-    Working,
-    /// Partials wait to be merged, until this time.
-    Keeping(Instant),
+    /// Shards still run, or partials wait to be merged: until this time. If the
+    /// worker leaves earlier, others run the blocks again, and nothing but time
+    /// is lost.
+    Draining(Instant),
     /// The last action is said.
     Over,
 }
 
 impl Session {
-    pub(super) fn drain(&mut self) {
+    pub(super) fn drain(&mut self, now: Instant) {
         if self.leaving.is_some() || !self.link.is_open() {
             self.leave();
             return;
         }
-        self.leaving = Some(Leaving::Working);
+        self.leaving = Some(Leaving::Draining(now + self.config.drain_timeout));
         self.actions.push_back(Action::SayDraining);
         let idle = self.works.iter().filter(|(_, work)| !work.is_begun());
         let idle: Vec<AssignmentId> = idle.map(|(id, _)| *id).collect();
@@ -46,22 +41,24 @@ impl Session {
 
     /// Leaves, if it is time to.
     pub(super) fn leave_when_done(&mut self, now: Instant) {
-        match self.leaving {
-            Some(Leaving::Working) if self.works.is_empty() => {
-                if self.kept.is_empty() {
-                    self.leave();
-                } else {
-                    self.leaving = Some(Leaving::Keeping(now + MERGE_WAIT));
-                }
-            }
-            Some(Leaving::Keeping(until)) if self.kept.is_empty() || until <= now => self.leave(),
-            _ => {}
+        let Some(Leaving::Draining(until)) = self.leaving else { return };
+        if until <= now || (self.works.is_empty() && !self.has_needed_partials()) {
+            self.leave();
         }
+    }
+
+    /// Whether a partial is kept that may still be pulled. A step whose successor
+    /// has its base state here is over, whether or not that was heard.
+    fn has_needed_partials(&self) -> bool {
+        self.kept.iter().any(|(step, _)| {
+            let mut states = self.states.iter();
+            !states.any(|other| other.run == step.run && other.index > step.index)
+        })
     }
 
     pub(super) fn leave_deadline(&self) -> Option<Instant> {
         match self.leaving {
-            Some(Leaving::Keeping(until)) => Some(until),
+            Some(Leaving::Draining(until)) => Some(until),
             _ => None,
         }
     }

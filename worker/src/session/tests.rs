@@ -11,6 +11,7 @@ use super::{Action, Config, Event, Session};
 const RUN: RunId = RunId(1);
 const STEP: StepId = StepId { run: RUN, index: 0 };
 const TIMEOUT: Duration = Duration::from_secs(10);
+const DRAIN: Duration = Duration::from_secs(8);
 
 struct TestEnv {
     session: Session,
@@ -27,7 +28,8 @@ const FOUR: Block = Block { level: 2, index: 0 };
 impl TestEnv {
     /// A session with two slots that has not connected yet.
     fn new() -> Self {
-        let session = Session::new(Config { slots: 2, seed: 1, kept_blocks: 2 });
+        let session =
+            Session::new(Config { slots: 2, seed: 1, kept_blocks: 2, drain_timeout: DRAIN });
         Self { session, now: Instant::now() }
     }
 
@@ -212,15 +214,32 @@ fn draining_hands_back_ends_and_waits_for_the_merge() {
 }
 
 #[test]
-fn draining_does_not_wait_for_ever() {
+fn draining_has_one_deadline_for_shards_and_partials() {
+    for is_running in [false, true] {
+        let mut env = TestEnv::ready();
+        env.keep_one();
+        if is_running {
+            env.assign(2, Block::of_replica(1));
+            env.data(2);
+        }
+        let end = env.now + DRAIN;
+        env.tell(Event::Drain);
+        let mut actions = Vec::new();
+        while !actions.contains(&Action::Leave) {
+            env.tell(Event::Heard);
+            actions = env.timeout();
+            assert!(env.now <= end, "running: {is_running}");
+        }
+        assert_eq!(env.now, end, "running: {is_running}");
+    }
+}
+
+#[test]
+fn partials_of_ended_steps_do_not_delay_leaving() {
     let mut env = TestEnv::ready();
     env.keep_one();
-    env.tell(Event::Drain);
-    let mut actions = Vec::new();
-    while !actions.contains(&Action::Leave) {
-        env.tell(Event::Heard);
-        actions = env.timeout();
-    }
+    env.tell(Event::StateReady { step: StepId { run: RUN, index: 1 } });
+    assert_eq!(env.tell(Event::Drain), [Action::SayDraining, Action::Leave]);
 }
 
 #[test]

@@ -55,7 +55,7 @@ pub(super) struct Area {
 
 /// A drawing, and what a small version of it shows.
 #[derive(Clone, Debug)]
-pub(super) struct Picture {
+pub(in crate::cli) struct Picture {
     /// The drawing.
     pub(super) canvas: Canvas,
     /// The part without margins and labels.

@@ -85,9 +85,9 @@ fn what_cannot_be_drawn_is_bad_input() {
 fn the_picture_of_a_run_fails_on_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.png");
-    draw_final(&state(), &path, false).unwrap();
+    draw_final(&state(), &path).unwrap();
     assert!(path.exists());
-    let failure = draw_final(&NetworkState::default(), &path, false).unwrap_err();
+    let failure = draw_final(&NetworkState::default(), &path).unwrap_err();
     assert_eq!(failure.exit(), Exit::BadInput);
     assert!(format!("{failure:?}").contains("the run has ended well"), "{failure:?}");
     assert!(check_plot(None, &[None]).is_ok());

@@ -1,33 +1,20 @@
 //! Where pictures go: files, and terminals that can show them.
 
-use std::fs::{self, File};
-use std::io::{self, IsTerminal, Write};
+use std::fs;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use super::draw::Canvas;
+use crate::client::destination::{self, is_standard_output};
 
 /// Columns of a terminal that does not say how wide it is.
 const COLUMNS: u16 = 80;
 
-/// Writes a PNG file: a temporary name beside it first, then a rename, so that
-/// nobody ever finds half a picture.
+/// Writes a PNG file. A regular one is never there by half.
 pub(super) fn png(path: &Path, canvas: &Canvas) -> Result<(), String> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!(".{name}.{}.temporary", std::process::id()));
-    let written = encode(canvas)
-        .and_then(|bytes| write(&temporary, &bytes))
-        .and_then(|()| fs::rename(&temporary, path));
-    written.map_err(|error| {
-        // It may never have been made: nothing is lost if this fails.
-        let _ = fs::remove_file(&temporary);
-        format!("{}: cannot be written: {error}", path.display())
-    })
-}
-
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    let written =
+        encode(canvas).and_then(|bytes| destination::write(path, |out| out.write_all(&bytes)));
+    written.map_err(|error| format!("{}: cannot be written: {error}", path.display()))
 }
 
 /// The picture as PNG: no time, no name of a program, the same bytes every
@@ -45,7 +32,9 @@ fn encode(canvas: &Canvas) -> io::Result<Vec<u8>> {
 
 /// Whether both names are of one file, be it there or not.
 pub(super) fn same_file(one: &Path, other: &Path) -> bool {
-    one == other || resolved(one).is_some_and(|one| resolved(other) == Some(one))
+    (is_standard_output(one) && is_standard_output(other))
+        || one == other
+        || resolved(one).is_some_and(|one| resolved(other) == Some(one))
 }
 
 /// The path without links and detours.
@@ -75,6 +64,8 @@ pub(super) fn terminal_columns() -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::super::draw::Fields;
     use super::*;
 
@@ -109,6 +100,7 @@ mod tests {
         fs::write(path("state"), b"").unwrap();
         std::os::unix::fs::symlink(path("state"), path("link")).unwrap();
         assert!(same_file(&path("link"), &path("state")));
+        assert!(same_file(Path::new("-"), Path::new("/dev/stdout")));
     }
 
     #[test]

@@ -97,6 +97,102 @@ fn a_poison_shard_is_cornered_and_fails_the_run() {
 }
 
 #[test]
+fn workers_that_fall_silent_together_fail_nothing() {
+    let mut env = TestEnv::new(6, 6);
+    env.pass(Duration::from_secs(1), &[]);
+    let handed_out = env.assigned.len();
+    env.pass(Config::default().heartbeat_timeout, &[1, 2, 3, 4, 5, 6]);
+    assert!(env.workers().is_empty());
+    assert_eq!(env.assigned.len(), handed_out, "none of it went to another silent one");
+    assert_eq!(env.failure(), None);
+    env.assigned.clear();
+    env.join(7);
+    env.all_done();
+    assert_eq!(env.merges().len(), 1);
+}
+
+#[test]
+fn what_a_silent_worker_was_given_after_its_last_sign_of_life_is_not_suspected() {
+    let timeout = Config::default().heartbeat_timeout;
+    let mut env = TestEnv::new(1, 1);
+    for worker in 1..8 {
+        assert_eq!(env.held(worker), [block(0, 0)]);
+        env.pass(timeout, &[worker]);
+        env.assigned.clear();
+        env.join(worker + 1);
+    }
+    assert_eq!(env.failure(), None);
+    // What they had before their last sign of life is another matter.
+    for worker in 8..11 {
+        env.pass(Duration::from_secs(1), &[]);
+        env.pass(timeout, &[worker]);
+        env.assigned.clear();
+        env.join(worker + 1);
+    }
+    assert!(env.failure().is_some());
+}
+
+#[test]
+fn workers_that_all_die_within_a_second_count_for_no_shard() {
+    let mut env = TestEnv::new(6, 6);
+    for first in [1, 7, 13, 19] {
+        for worker in first..first + 6 {
+            env.now += Duration::from_millis(100);
+            env.crash(worker);
+        }
+        assert_eq!(env.failure(), None);
+        env.now += Duration::from_secs(2);
+        (first + 6..first + 12).for_each(|worker| env.join(worker));
+    }
+    env.all_done();
+    assert_eq!(env.merges().len(), 1);
+}
+
+#[test]
+fn deaths_of_one_shard_in_all_workers_count_however_fast_they_are() {
+    let mut env = TestEnv::new(3, 1);
+    for worker in 1..4 {
+        assert_eq!(env.held(worker), [block(0, 0)]);
+        env.crash(worker);
+    }
+    let reason = env.failure().expect("it may have killed all three");
+    assert!(reason.contains("3 workers died while replica 0 was running"), "{reason}");
+}
+
+#[test]
+fn losses_without_end_fail_the_run_and_say_so() {
+    let timeout = Config::default().heartbeat_timeout;
+    let mut env = TestEnv::new(1, 1);
+    let mut worker = 1;
+    // None is heard after it was given the shard, so that none is suspected to
+    // have died of it.
+    while env.failure().is_none() && worker < 100 {
+        env.pass(timeout, &[worker]);
+        env.assigned.clear();
+        worker += 1;
+        env.join(worker);
+    }
+    let reason = env.failure().expect("it must end at some time");
+    assert!(reason.contains("workers were lost 30 times in this one step"), "{reason}");
+    assert_eq!(worker, 31);
+}
+
+#[test]
+fn a_coordinator_that_was_away_loses_nobody() {
+    let timeout = Config::default().heartbeat_timeout;
+    let mut env = TestEnv::new(3, 3);
+    env.now += 3 * timeout;
+    env.tell(Event::WasAway);
+    env.scheduler.handle_timeout(env.now);
+    env.settle();
+    assert_eq!(env.workers().len(), 3);
+    env.pass(timeout - Duration::from_millis(100), &[1, 2, 3]);
+    assert_eq!(env.workers().len(), 3, "their time begins anew");
+    env.pass(Duration::from_millis(100), &[1, 2, 3]);
+    assert!(env.workers().is_empty());
+}
+
+#[test]
 fn a_worker_that_comes_back_has_not_died() {
     let mut env = TestEnv::new(1, 1);
     let mut worker = 1;

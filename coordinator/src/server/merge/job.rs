@@ -8,7 +8,7 @@ use common::id::StepId;
 use common::merge::{Contribution, MergeTree, finish_segment, segment_hash};
 use common::state::NetworkState;
 
-use super::partial::PartialError;
+use super::partial::{PartialError, decode};
 use super::{Cut, Fetch};
 
 /// The tree of one segment, until it is complete.
@@ -60,8 +60,7 @@ impl Job {
             Content::Decoded(contribution) => Ok(contribution),
             Content::Encoded(payload, hash) if segment_hash(&payload) == hash => {
                 let (index, weight) = (self.fetch.segment, self.fetch.piece.weight);
-                Contribution::decode(&self.cut.layout, index, segment, weight, &payload)
-                    .map_err(PartialError::from)
+                decode(&self.cut, index, weight, &payload)
             }
             Content::Encoded(..) => Err(PartialError::Altered),
         };

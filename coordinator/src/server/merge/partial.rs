@@ -3,7 +3,10 @@
 
 use bytes::Bytes;
 use common::id::Block;
-use common::merge::{Contribution, MergeError, MergeTree, copy_kept, finish_segment, segment_hash};
+use common::merge::{
+    Contribution, MergeError, MergeRule, MergeTree, Partial, copy_kept, finish_segment,
+    segment_hash,
+};
 use common::state::NetworkState;
 use common::wire::message::BlockDone;
 
@@ -49,9 +52,45 @@ pub(in crate::server) enum Opened {
     Kept(Vec<u128>),
 }
 
-/// Opens the payload of a finished block, whose digest is right: what it covers
-/// is as the worker meant it to be.
-pub(in crate::server) fn open(cut: &Cut, done: &BlockDone) -> Result<Opened, PartialError> {
+/// What a finished block must be, whoever computed it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::server) struct Expected {
+    /// Examples of the block.
+    pub(in crate::server) weight: u64,
+    /// Its replicas.
+    pub(in crate::server) shards: usize,
+    /// Whether its step changes the state. Only then there may be more than
+    /// results.
+    pub(in crate::server) learns: bool,
+}
+
+impl Expected {
+    fn check(self, done: &BlockDone) -> Result<(), PartialError> {
+        let Self { weight, shards, learns } = self;
+        if done.weight != weight {
+            return Err(PartialError::Weight { expected: weight, found: done.weight });
+        }
+        if done.shards.len() != shards {
+            return Err(PartialError::Shards { expected: shards, found: done.shards.len() });
+        }
+        if done.results.examples != weight {
+            let found = done.results.examples;
+            return Err(PartialError::Examples { expected: weight, found });
+        }
+        match done.is_inline || learns {
+            true => Ok(()),
+            false => Err(PartialError::NotInline),
+        }
+    }
+}
+
+/// Opens the payload of a finished block. Where its digest is right, what that
+/// covers is as the worker meant it to be.
+pub(in crate::server) fn open(
+    cut: &Cut,
+    done: &BlockDone,
+    expected: Expected,
+) -> Result<Opened, PartialError> {
     let (segments, payload) = (cut.segments.len(), done.payload.clone());
     if !done.is_inline {
         let (hashes, rest) = payload.as_chunks::<16>();
@@ -60,16 +99,52 @@ pub(in crate::server) fn open(cut: &Cut, done: &BlockDone) -> Result<Opened, Par
         }
         let hashes: Vec<u128> = hashes.iter().map(|hash| u128::from_be_bytes(*hash)).collect();
         check(done, &hashes)?;
+        expected.check(done)?;
+        check_shard(done, &hashes)?;
         return Ok(Opened::Kept(hashes));
     }
     let pieces = split(segments, payload)?;
     let hashes: Vec<u128> = pieces.iter().map(|piece| segment_hash(piece)).collect();
     check(done, &hashes)?;
-    let decode = |(index, piece): (usize, &Bytes)| {
-        Contribution::decode(&cut.layout, index, &cut.segments[index], done.weight, piece)
-    };
+    expected.check(done)?;
+    check_shard(done, &hashes)?;
+    if !expected.learns {
+        return match pieces.iter().position(|piece| !piece.is_empty()) {
+            None => Ok(Opened::Inline(vec![None; segments])),
+            Some(segment) => Err(PartialError::NotEmpty { segment }),
+        };
+    }
+    let decode = |(index, piece): (usize, &Bytes)| decode(cut, index, done.weight, piece);
     let contributions = pieces.iter().enumerate().map(decode).collect::<Result<_, _>>()?;
     Ok(Opened::Inline(contributions))
+}
+
+/// Decodes a piece of a partial of so many examples, of a step that changes the
+/// state.
+pub(super) fn decode(
+    cut: &Cut,
+    index: usize,
+    weight: u64,
+    piece: &Bytes,
+) -> Result<Option<Contribution>, PartialError> {
+    let segment = &cut.segments[index];
+    let tensor = &cut.layout.tensors[segment.tensor];
+    // Only units may be left as they were.
+    if piece.is_empty() && weight > 0 && !tensor.rule.by_unit() {
+        let (rule, tensor) = (tensor.rule, tensor.name.clone());
+        return Err(PartialError::Empty { segment: index, tensor, rule, weight });
+    }
+    Ok(Contribution::decode(&cut.layout, index, segment, weight, piece)?)
+}
+
+/// A block of one shard is what that shard gave.
+fn check_shard(done: &BlockDone, hashes: &[u128]) -> Result<(), PartialError> {
+    let [shard] = done.shards[..] else { return Ok(()) };
+    let partial = Partial::digest_of(done.weight, hashes.iter().copied());
+    match Partial::shard_digest_of(partial, done.results.digest()) == shard.digest {
+        true => Ok(()),
+        false => Err(PartialError::ShardDigest),
+    }
 }
 
 fn check(done: &BlockDone, hashes: &[u128]) -> Result<(), PartialError> {
@@ -97,7 +172,8 @@ fn split(segments: usize, mut inline: Bytes) -> Result<Vec<Bytes>, PartialError>
     }
 }
 
-/// What is wrong with a partial.
+/// What is wrong with a partial: its bytes changed on their way, or its worker
+/// made what no worker can have made. Either is a failure of the block's shards.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::server) enum PartialError {
     /// It ends too early.
@@ -125,14 +201,58 @@ pub(in crate::server) enum PartialError {
          machine or, without keys, on the network"
     )]
     Altered,
+    /// It is of more or fewer examples than its block.
+    #[error("expected a weight of {expected} examples, found {found}")]
+    Weight {
+        /// Examples of the block.
+        expected: u64,
+        /// The weight that came.
+        found: u64,
+    },
+    /// It is of more or fewer shards than its block.
+    #[error("expected {expected} shards, found {found}")]
+    Shards {
+        /// Replicas of the block.
+        expected: usize,
+        /// Shards that came.
+        found: usize,
+    },
+    /// Its results are of more or fewer examples than its block.
+    #[error("expected results of {expected} examples, found {found}")]
+    Examples {
+        /// Examples of the block.
+        expected: u64,
+        /// Those of the results.
+        found: u64,
+    },
+    /// It is of one shard, and not what that one is said to have given.
+    #[error("expected the digest of its only shard to be that of what came, found another")]
+    ShardDigest,
+    /// A tensor is left out.
+    #[error(
+        "merge segment {segment} of tensor `{tensor}`: expected values under the rule `{rule}` of \
+         {weight} examples, found nothing"
+    )]
+    Empty {
+        /// The segment.
+        segment: usize,
+        /// Name of the tensor.
+        tensor: String,
+        /// Its rule.
+        rule: MergeRule,
+        /// The partial's weight.
+        weight: u64,
+    },
+    /// Its step changes nothing, and it has something to merge.
+    #[error("merge segment {segment}: expected results alone, found something to merge")]
+    NotEmpty {
+        /// The segment.
+        segment: usize,
+    },
+    /// It is to be pulled, and there is nothing to pull.
+    #[error("expected results alone, which come inline, found a partial to be pulled")]
+    NotInline,
     /// A segment is wrong, as its worker made it.
     #[error(transparent)]
     Segment(#[from] MergeError),
-}
-
-impl PartialError {
-    /// Whether it may have been whole when its worker sent it.
-    pub(in crate::server) fn is_altered(&self) -> bool {
-        !matches!(self, Self::Segment(_))
-    }
 }

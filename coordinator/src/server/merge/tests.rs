@@ -165,33 +165,44 @@ fn done(is_inline: bool, weight: u64, payload: Vec<u8>, hashes: &[u128]) -> Bloc
         step: StepId { run: RunId(1), index: 0 },
         block: Block::of_replica(0),
         weight,
-        results: Results::default(),
+        results: Results { examples: weight, ..Results::default() },
         digest: Digest::of(b""),
-        shards: vec![ShardDone { digest: Digest::of(b"shard"), compute_us: 1 }],
+        shards: Vec::new(),
         partial_bytes: 0,
         compute_us: 1,
         is_inline,
         payload: payload.into(),
     };
+    let partial = Partial::digest_of(weight, hashes.iter().copied());
+    let digest = Partial::shard_digest_of(partial, done.results.digest());
+    done.shards.push(ShardDone { digest, compute_us: 1 });
     done.digest = done.digest_of(hashes.iter().copied());
     done
 }
+
+/// What a block of one replica with one example must be.
+const EXPECTED: Expected = Expected { weight: 1, shards: 1, learns: true };
 
 #[test]
 fn an_inline_partial_is_cut_strictly() {
     let layout = state(|_| 0.0).layout();
     let cut = Cut { segments: layout.merge_segments(), layout };
     let empty = [segment_hash(b""); 3];
-    let opened = open(&cut, &done(true, 1, vec![0; 12], &empty)).unwrap();
+    let results_alone = Expected { learns: false, ..EXPECTED };
+    let opened = open(&cut, &done(true, 1, vec![0; 12], &empty), results_alone).unwrap();
     assert_eq!(opened, Opened::Inline(vec![None, None, None]));
     let error = |bytes: &[u8], hashes: &[u128]| {
-        open(&cut, &done(true, 1, bytes.into(), hashes)).unwrap_err().to_string()
+        open(&cut, &done(true, 1, bytes.into(), hashes), EXPECTED).unwrap_err().to_string()
     };
     assert!(error(&[0; 11], &empty).contains("inside merge segment 2 of 3"));
     assert!(error(&[0; 13], &empty).contains("1 bytes follow"));
     assert!(error(&[0, 0, 0, 9, 1], &empty).contains("inside merge segment 0 of 3"));
     let one = [segment_hash(&[1]), empty[1], empty[2]];
-    assert!(error(&[0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0], &one).contains("`w`"));
+    let one_byte = [0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    assert!(error(&one_byte, &one).contains("`w`"));
+    let found = open(&cut, &done(true, 1, one_byte.into(), &one), results_alone);
+    assert!(matches!(found, Err(PartialError::NotEmpty { segment: 0 })), "{found:?}");
+    assert!(error(&[0; 12], &empty).contains("under the rule `mean` of 1 examples, found nothing"));
 }
 
 #[test]
@@ -202,11 +213,12 @@ fn any_byte_of_a_finished_block_that_changed_is_noticed() {
     let hashes = partial.segment_hashes(&cut.layout);
     let known: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_be_bytes()).collect();
     let kept = done(false, partial.weight, known, &hashes);
-    assert_eq!(open(&cut, &kept).unwrap(), Opened::Kept(hashes));
+    let expected = Expected { weight: partial.weight, ..EXPECTED };
+    assert_eq!(open(&cut, &kept, expected).unwrap(), Opened::Kept(hashes));
     let altered = |change: &dyn Fn(&mut BlockDone)| {
         let mut done = kept.clone();
         change(&mut done);
-        matches!(open(&cut, &done), Err(PartialError::Altered))
+        matches!(open(&cut, &done, expected), Err(PartialError::Altered))
     };
     assert!(!altered(&|done| done.compute_us += 1), "times are no part of it");
     assert!(altered(&|done| done.payload = done.payload.iter().map(|byte| byte ^ 1).collect()));
@@ -217,8 +229,26 @@ fn any_byte_of_a_finished_block_that_changed_is_noticed() {
     assert!(altered(&|done| done.shards[0].digest.0[31] ^= 1));
     assert!(altered(&|done| done.digest.0[0] ^= 1));
     let short = BlockDone { payload: kept.payload.slice(16..), ..kept.clone() };
-    let error = open(&cut, &short).unwrap_err().to_string();
+    let error = open(&cut, &short, expected).unwrap_err().to_string();
     assert_eq!(error, "expected 16 bytes for each of 3 merge segments, found 32 bytes");
+}
+
+#[test]
+fn what_a_block_says_of_itself_fits_together() {
+    let layout = state(|_| 0.0).layout();
+    let cut = Cut { segments: layout.merge_segments(), layout };
+    let hashes = [segment_hash(b""); 3];
+    let error = |change: &dyn Fn(&mut BlockDone)| {
+        let mut done = done(false, 1, vec![0; 48], &hashes);
+        done.payload = hashes.iter().flat_map(|hash| hash.to_be_bytes()).collect();
+        change(&mut done);
+        done.digest = done.digest_of(hashes);
+        open(&cut, &done, EXPECTED).unwrap_err().to_string()
+    };
+    assert!(error(&|done| done.weight = 2).contains("a weight of 1 examples, found 2"));
+    assert!(error(&|done| done.results.examples = 2).contains("of 1 examples, found 2"));
+    assert!(error(&|done| done.shards[0].digest.0[0] ^= 1).contains("its only shard"));
+    assert!(error(&|done| done.shards.clear()).contains("expected 1 shards, found 0"));
 }
 
 #[test]

@@ -204,3 +204,60 @@ async fn a_coordinator_that_reads_its_folder_can_be_stopped() {
     // Or the test would wait for the thread that reads.
     fs::OpenOptions::new().write(true).open(&pipe).unwrap();
 }
+
+#[tokio::test]
+async fn a_queue_on_disk_takes_memory_for_one_run_at_a_time() {
+    const RUNS: u64 = 4;
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
+    let server = TestServer::start_in(folder, Config::default());
+    let mut client = server.client().await;
+    for _ in 0..RUNS {
+        client.submit(&toy::spec(""), None).await;
+    }
+    server.shut_down().await;
+    // Room for the examples, which are the same, and for less than another byte.
+    let runs = RunsFolder::read(folder).unwrap();
+    let submission = runs.submission(RunId(1)).unwrap();
+    drop(runs);
+    let bytes = |split: &common::dataset::SplitManifest| {
+        (0..split.chunks.len()).map(|index| split.chunk_bytes(index) as u64).sum::<u64>()
+    };
+    let data_memory = bytes(&submission.train) + bytes(&submission.test);
+    let server = TestServer::start_in(folder, Config { data_memory, ..Config::default() });
+    server.worker("worker", usize::MAX).await;
+    let mut client = server.client().await;
+    for run in 1..=RUNS {
+        let events = client.follow(RunId(run)).await;
+        assert!(matches!(events.last(), Some(RunEvent::Finished { .. })), "{run}: {events:?}");
+    }
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_run_whose_examples_are_damaged_is_set_aside_and_the_next_one_starts() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
+    let server = TestServer::start_in(folder, Config::default());
+    let mut client = server.client().await;
+    client.submit(&toy::spec(""), None).await;
+    server.shut_down().await;
+    let chunk = fs::read_dir(folder.join("data")).unwrap().flatten().next().unwrap().path();
+    let whole = fs::read(&chunk).unwrap();
+    damage(&chunk);
+    let server = TestServer::start_in(folder, Config::default());
+    server.worker("worker", usize::MAX).await;
+    let mut client = server.client().await;
+    let told = client.follow(RunId(1)).await;
+    let Some(RunEvent::Failed { reason, .. }) = told.last() else { panic!("{told:?}") };
+    let name = chunk.file_name().unwrap().to_str().unwrap();
+    assert!(reason.contains(name) && reason.contains("it cannot go on"), "{reason}");
+    server.shut_down().await;
+    // Nothing says that it is over: it goes on once that is mended.
+    fs::write(&chunk, whole).unwrap();
+    let server = TestServer::start_in(folder, Config::default());
+    server.worker("worker", usize::MAX).await;
+    let told = server.client().await.follow(RunId(1)).await;
+    assert!(matches!(told.last(), Some(RunEvent::Finished { .. })), "{told:?}");
+    server.shut_down().await;
+}

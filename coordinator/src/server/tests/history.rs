@@ -15,6 +15,7 @@ use super::toy;
 use crate::runs::{History, HistorySoFar, Progress, RunsFolder};
 use crate::server::Config;
 use crate::server::active::ActiveRun;
+use crate::server::jobs::Incarnation;
 use crate::server::recover::prepare;
 use crate::server::run::{Phase, Run};
 
@@ -90,7 +91,9 @@ async fn a_checkpoint_is_followed_by_the_step_after_the_last_one_that_it_tells_o
     let mut evaluations = 0;
     for index in 0..submission.plan.steps() {
         // As if each step were the first one after a restart.
-        let active = ActiveRun::new(RUN, submission.clone(), state.clone(), index, &progress, now);
+        let begun = (RUN, Incarnation::default());
+        let active =
+            ActiveRun::new(begun, submission.clone(), state.clone(), index, &progress, now);
         let mut active = active.unwrap();
         assert_eq!(active.step.index, index);
         let is_its = |event: &&RunEvent| match (active.step.kind, event) {

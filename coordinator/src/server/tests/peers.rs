@@ -13,13 +13,13 @@ use common::dataset::{DatasetError, ExampleSource, SplitManifest};
 use common::digest::Digest;
 use common::id::{Block, ProcessId, StepId, SubmissionKey};
 use common::limits;
-use common::merge::{MergeTree, Partial};
+use common::merge::{MergeTree, Partial, segment_hash};
 use common::model::{DataShape, Model};
 use common::plan::RunPlan;
 use common::run_settings::{CheckpointEvery, RunSettings};
 use common::shard::{self, ShardInput};
 use common::spec::{RunSpec, Split};
-use common::state::{Layout, NetworkState};
+use common::state::{ElementType, Layout, NetworkState, Segment};
 use common::wire::codec::{FrameReader, Message, decode, encode, write};
 use common::wire::handshake::{self, HandshakeError};
 use common::wire::message::{
@@ -72,7 +72,7 @@ impl TestServer {
             resume_wait: Duration::ZERO,
             ..RunsConfig::new(folder)
         };
-        let (recovered, history) = recover(&runs.folder, &registry);
+        let (recovered, history) = recover(&runs.folder);
         engine.keep_runs(runs, events.clone(), history, recovered).unwrap();
         Self { door, engine: tokio::spawn(engine.run(inbox)), events, processes: AtomicU64::new(1) }
     }
@@ -121,6 +121,12 @@ impl TestServer {
         let worker =
             TestWorker { alters_next: true, ..TestWorker::new(self.idle_worker(name).await) };
         tokio::spawn(worker.work(usize::MAX));
+    }
+
+    /// Starts a worker that tells a lie until its connection ends.
+    pub(super) async fn liar(&self, lie: Lie) -> tokio::task::JoinHandle<()> {
+        let worker = TestWorker { lie, ..TestWorker::new(self.idle_worker("liar").await) };
+        tokio::spawn(worker.work(usize::MAX))
     }
 
     pub(super) async fn shut_down(self) {
@@ -273,6 +279,20 @@ struct TestWorker {
     kept: BTreeMap<(StepId, Block), Partial>,
     /// Whether the next payload changes on its way.
     alters_next: bool,
+    lie: Lie,
+}
+
+/// What is wrong with all that a worker says, under digests that are right.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) enum Lie {
+    #[default]
+    Nothing,
+    /// A value of its partials is no number.
+    NotANumber,
+    /// A block has an example more than it has.
+    Weight,
+    /// A shard is missing in its block.
+    Shards,
 }
 
 impl TestWorker {
@@ -286,6 +306,7 @@ impl TestWorker {
             assigned: Vec::new(),
             kept: BTreeMap::new(),
             alters_next: false,
+            lie: Lie::default(),
         }
     }
 
@@ -349,7 +370,7 @@ impl TestWorker {
                 let segments = layout.merge_segments();
                 for segment in first..first + count {
                     let partial = &self.kept[&(step, block)];
-                    let mut payload = partial.segment(layout, &segments[segment as usize]);
+                    let mut payload = self.lie.told(partial, layout, &segments[segment as usize]);
                     flip_a_bit(&mut payload, &mut self.alters_next);
                     let payload = payload.into();
                     let piece = FromWorker::PartialSegment { step, block, segment, payload };
@@ -393,7 +414,16 @@ impl TestWorker {
             let mut instance = run.model.replica().unwrap();
             let go_on = &mut |_, _| ControlFlow::Continue(());
             let partial = shard::run(&input, replica, instance.as_mut(), go_on).unwrap();
-            let digest = Partial::shard_digest(partial.as_ref(), &run.layout);
+            let digest = match &partial {
+                Some(partial) => {
+                    let segments = run.layout.merge_segments();
+                    let told = |segment| self.lie.told(partial, &run.layout, segment);
+                    let hashes = segments.iter().map(|segment| segment_hash(&told(segment)));
+                    let digest = Partial::digest_of(partial.weight, hashes);
+                    Partial::shard_digest_of(digest, partial.results.digest())
+                }
+                None => Partial::shard_digest(None, &run.layout),
+            };
             shards.push(ShardDone { digest, compute_us: 1 });
             tree.insert(Block::of_replica(replica), partial);
         }
@@ -403,12 +433,15 @@ impl TestWorker {
         });
         let partial_bytes = partial.encoded_bytes(&run.layout);
         let is_inline = partial_bytes <= limits::INLINE_PARTIAL_BYTES;
-        let hashes = partial.segment_hashes(&run.layout);
+        let mut hashes = Vec::new();
         let mut inline = Vec::new();
-        for segment in run.layout.merge_segments().iter().filter(|_| is_inline) {
-            let payload = partial.segment(&run.layout, segment);
-            inline.put_u32(payload.len() as u32);
-            inline.extend(payload);
+        for segment in &run.layout.merge_segments() {
+            let payload = self.lie.told(&partial, &run.layout, segment);
+            hashes.push(segment_hash(&payload));
+            if is_inline {
+                inline.put_u32(payload.len() as u32);
+                inline.extend(payload);
+            }
         }
         if is_inline {
             flip_a_bit(&mut inline, &mut self.alters_next);
@@ -428,9 +461,28 @@ impl TestWorker {
                 false => hashes.iter().flat_map(|hash| hash.to_be_bytes()).collect(),
             },
         };
+        match self.lie {
+            Lie::Weight => done.weight += 1,
+            Lie::Shards => drop(done.shards.pop()),
+            Lie::Nothing | Lie::NotANumber => {}
+        }
         done.digest = done.digest_of(hashes);
         self.kept.insert((id, block), partial);
         self.peer.say(FromWorker::BlockDone(done)).await;
+    }
+}
+
+impl Lie {
+    /// A segment as it is told.
+    fn told(self, partial: &Partial, layout: &Layout, segment: &Segment) -> Vec<u8> {
+        let mut payload = partial.segment(layout, segment);
+        let is_real = layout.tensors[segment.tensor].element == ElementType::F32;
+        if let Some(value) = payload.last_chunk_mut::<4>().filter(|_| is_real)
+            && self == Self::NotANumber
+        {
+            *value = f32::NAN.to_le_bytes();
+        }
+        payload
     }
 }
 

@@ -1,5 +1,8 @@
 //! A model and a dataset small enough to reason about.
 
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use common::dataset::{Dataset, Examples, Features};
 use common::merge::MergeRule;
 use common::model::{Batch, DataShape, Model, ModelError, Registry, Replica};
@@ -7,6 +10,11 @@ use common::results::Results;
 use common::spec::RunSpec;
 use common::state::{NetworkState, Tensor, TensorData};
 use ndarray::ArrayD;
+
+/// Where the first state that is settled by a model with the parameter `held`
+/// waits twice: for a test that wants to know that it is there, and for that
+/// test's leave to go on. For one test.
+pub(super) static HELD: Barrier = Barrier::new(2);
 
 /// Every value of `w` moves towards each example's feature, `seen` counts the
 /// examples, `kept` stays but for a labelling, which writes how many examples
@@ -18,6 +26,7 @@ struct Toy {
     state: NetworkState,
     panic_at: Option<u64>,
     panic_labels: Option<u64>,
+    held: bool,
 }
 
 impl Model for Toy {
@@ -34,6 +43,11 @@ impl Model for Toy {
     }
 
     fn finish_round(&self, _: &NetworkState, state: &mut NetworkState) -> Result<(), ModelError> {
+        static WAS_HELD: AtomicBool = AtomicBool::new(false);
+        if self.held && !WAS_HELD.swap(true, Ordering::Relaxed) {
+            HELD.wait();
+            HELD.wait();
+        }
         let seen = state.u64("seen")?[[0]];
         assert!(self.panic_at != Some(seen), "{seen} examples are too many");
         state.f32_mut("w")?.mapv_inplace(|value| value.clamp(-100.0, 100.0));
@@ -112,7 +126,9 @@ fn build(
         ("seen".into(), tensor(MergeRule::Sum, TensorData::U64(ArrayD::zeros(vec![1])))),
     ])?;
     let count = |name: &str| number(name).map(|at| at as u64);
-    Ok(Box::new(Toy { state, panic_at: count("panic_at"), panic_labels: count("panic_labels") }))
+    let (panic_at, panic_labels) = (count("panic_at"), count("panic_labels"));
+    let held = parameters.contains_key("held");
+    Ok(Box::new(Toy { state, panic_at, panic_labels, held }))
 }
 
 /// The toy model alone.

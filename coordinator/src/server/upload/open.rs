@@ -122,6 +122,8 @@ pub(in crate::server) enum UploadError {
     Folder(RunsError),
     #[error("the run has {steps} steps: expected a replay of these, found one up to step {end}")]
     Replay { steps: u64, end: u64 },
+    #[error("the system gives no random numbers for the run's identity: {0}")]
+    Identity(std::io::Error),
     #[error("{0} runs wait already: try again when some have ended")]
     Runs(usize),
 }
@@ -129,7 +131,7 @@ pub(in crate::server) enum UploadError {
 impl UploadError {
     /// Whether the submission itself is wrong.
     pub(super) fn is_bad_input(&self) -> bool {
-        !matches!(self, Self::Full(_) | Self::Runs(_) | Self::Folder(_))
+        !matches!(self, Self::Full(_) | Self::Runs(_) | Self::Folder(_) | Self::Identity(_))
     }
 }
 

@@ -37,7 +37,6 @@ impl Coordinator {
             durable: std::mem::take(&mut self.durable),
             outcomes: std::mem::take(&mut self.outcomes),
             deaths: std::mem::take(&mut self.deaths),
-            altered: std::mem::take(&mut self.altered),
             last_assignment: self.last_assignment,
             life: self.life + 1,
             ..Self::new(self.plant, config, self.audit)

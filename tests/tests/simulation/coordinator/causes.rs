@@ -1,0 +1,128 @@
+//! The judge's own books: what a run may fail of. Kept from what the
+//! coordinator saw, without a look into its scheduler.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::id::{AssignmentId, Block, ProcessId, StepId, WorkerId};
+use coordinator::scheduler::Config;
+
+/// A run may fail when so many times the crash limit processes were lost in
+/// one step.
+const DEATHS: usize = 10;
+
+/// A shard.
+type Shard = (StepId, u32);
+
+/// A block in a worker's hands.
+#[derive(Debug)]
+struct Held {
+    step: StepId,
+    block: Block,
+    since: u64,
+}
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(super) struct Causes {
+    hands: BTreeMap<(WorkerId, AssignmentId), Held>,
+    /// Blocks that processes had in hands as they were lost without goodbye.
+    lost: BTreeMap<StepId, Vec<(ProcessId, Block)>>,
+    /// Processes that had any block of a step in hands as they were lost so.
+    deaths: BTreeMap<StepId, BTreeSet<ProcessId>>,
+    /// Errors of each shard, and whether one was fatal.
+    errors: BTreeMap<Shard, (u32, bool)>,
+    /// Results of each step that came altered.
+    altered: BTreeMap<StepId, u32>,
+}
+
+impl Causes {
+    pub(super) fn handed_out(
+        &mut self,
+        now: u64,
+        worker: WorkerId,
+        assignment: AssignmentId,
+        step: StepId,
+        block: Block,
+    ) {
+        self.hands.insert((worker, assignment), Held { step, block, since: now });
+    }
+
+    /// An assignment is in nobody's hands any more.
+    pub(super) fn ended(&mut self, worker: WorkerId, assignment: AssignmentId) {
+        self.hands.remove(&(worker, assignment));
+    }
+
+    /// A worker has finished a block.
+    pub(super) fn done(&mut self, worker: WorkerId, step: StepId, block: Block) {
+        let is_it = |of: WorkerId, it: &Held| (of, it.step, it.block) == (worker, step, block);
+        self.hands.retain(|(of, _), it| !is_it(*of, it));
+    }
+
+    pub(super) fn failed(&mut self, shard: Shard, fatal: bool) {
+        let (errors, is_fatal) = self.errors.entry(shard).or_default();
+        *errors += 1;
+        *is_fatal |= fatal;
+    }
+
+    pub(super) fn altered(&mut self, worker: WorkerId, step: StepId, block: Block) {
+        self.done(worker, step, block);
+        *self.altered.entry(step).or_default() += 1;
+    }
+
+    /// A worker went without goodbye. Of one that fell silent, only what it had
+    /// before it was heard last may have to do with it; where its process is
+    /// back on another connection, nothing.
+    pub(super) fn gone(
+        &mut self,
+        worker: WorkerId,
+        process: ProcessId,
+        heard: Option<u64>,
+        is_back: bool,
+    ) {
+        let mut had = Vec::new();
+        self.hands.retain(|(of, _), it| {
+            if *of == worker {
+                had.push((it.step, it.block, it.since));
+            }
+            *of != worker
+        });
+        for (step, block, since) in had {
+            if !is_back {
+                self.deaths.entry(step).or_default().insert(process);
+            }
+            if !is_back && heard.is_none_or(|heard| since < heard) {
+                self.lost.entry(step).or_default().push((process, block));
+            }
+        }
+    }
+
+    /// A process that was taken for dead is back.
+    pub(super) fn returned(&mut self, process: ProcessId) {
+        for lost in self.lost.values_mut() {
+            lost.retain(|(of, _)| *of != process);
+        }
+        for deaths in self.deaths.values_mut() {
+            deaths.remove(&process);
+        }
+    }
+
+    /// Whether a run may fail in this step: of this shard, or, where none is
+    /// named, of what came altered, or of losses without end.
+    pub(super) fn excuse(&self, config: &Config, step: StepId, shard: Option<Shard>) -> bool {
+        let Some(shard) = shard else {
+            let altered = self.altered.get(&step).copied().unwrap_or(0);
+            let deaths = self.deaths.get(&step).map_or(0, BTreeSet::len);
+            return altered >= config.shard_error_limit
+                || deaths >= DEATHS * config.crash_limit.max(1) as usize;
+        };
+        let (errors, is_fatal) = self.errors.get(&shard).copied().unwrap_or_default();
+        let lost = self.lost.get(&shard.0).into_iter().flatten();
+        let with_it = lost.filter(|(_, block)| block.contains(Block::of_replica(shard.1)));
+        let processes: BTreeSet<ProcessId> = with_it.map(|(process, _)| *process).collect();
+        let deaths = processes.len() as u32;
+        shard.0 == step
+            && (is_fatal
+                || errors >= config.shard_error_limit
+                || deaths >= config.crash_limit.max(1))
+    }
+}
