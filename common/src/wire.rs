@@ -1,4 +1,4 @@
-//! The wire: a `u32` big-endian length, then one MessagePack message.
+//! The wire: a length, a checksum, then one MessagePack message.
 //! `docs/PROTOCOL.md` describes it for other languages.
 
 #[cfg(test)]

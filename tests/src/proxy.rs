@@ -1,5 +1,6 @@
 //! What can happen between a worker and its coordinator: a TCP proxy that
-//! resets connections, delays and splits frames, and repeats messages.
+//! resets connections, delays and splits frames, flips bits, and repeats
+//! messages.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -8,11 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::wire::codec;
+use common::wire::codec::{self, HEAD_BYTES};
 use common::wire::message::FromWorker;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 
 /// What the proxy does to what a worker says. What the coordinator says passes
-/// in pieces under [`Fault::Split`], and untouched otherwise.
+/// in pieces under [`Fault::Split`], with a bit flipped in every other connection
+/// under [`Fault::Flip`], and untouched otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Closes a connection for good after so many bytes from the worker; each
@@ -32,6 +36,13 @@ pub enum Fault {
     /// Sends each finished block twice at once, and once more when the next
     /// one is finished: a duplicate, and a late result.
     Repeat,
+    /// Flips one bit of each connection, in one direction and then in the other,
+    /// within the first bytes: as often within the first 8 as within the first
+    /// 64 KiB.
+    Flip {
+        /// Seed of the places.
+        seed: u64,
+    },
 }
 
 /// A proxy before a coordinator. It runs until the test's process ends.
@@ -49,6 +60,7 @@ struct Counts {
     pieces: AtomicU64,
     duplicates: AtomicU64,
     late: AtomicU64,
+    flips: [AtomicU64; 2],
 }
 
 impl Proxy {
@@ -88,6 +100,12 @@ impl Proxy {
         self.counts.duplicates.load(Ordering::SeqCst)
     }
 
+    /// Bits that it flipped in what workers said, and in what the coordinator
+    /// said.
+    pub fn flips(&self) -> [u64; 2] {
+        self.counts.flips.each_ref().map(|flips| flips.load(Ordering::SeqCst))
+    }
+
     /// Finished blocks that it sent again after a later one.
     pub fn late(&self) -> u64 {
         self.counts.late.load(Ordering::SeqCst)
@@ -105,14 +123,19 @@ fn carry(
     coordinator.set_nodelay(true)?;
     let (mut from, mut to) = (coordinator.try_clone()?, worker.try_clone()?);
     let downward = counts.clone();
+    let connection = counts.connections.fetch_add(1, Ordering::SeqCst);
     std::thread::spawn(move || {
         let _ = match fault {
+            Fault::Flip { seed } if connection % 2 == 1 => {
+                flipping(&mut from, &mut to, seed ^ connection, &downward.flips[1])
+            }
             Fault::Split { piece, pause } => in_pieces(&mut from, &mut to, piece, pause, &downward),
-            Fault::Reset { .. } | Fault::Repeat => io::copy(&mut from, &mut to).map(drop),
+            Fault::Reset { .. } | Fault::Repeat | Fault::Flip { .. } => {
+                io::copy(&mut from, &mut to).map(drop)
+            }
         };
         let _ = to.shutdown(Shutdown::Both);
     });
-    let connection = counts.connections.fetch_add(1, Ordering::SeqCst);
     let (mut from, mut to) = (worker.try_clone()?, coordinator.try_clone()?);
     match fault {
         Fault::Reset { after } => {
@@ -125,7 +148,29 @@ fn carry(
         }
         Fault::Split { piece, pause } => in_pieces(&mut from, &mut to, piece, pause, counts),
         Fault::Repeat => repeating(&mut from, &mut to, counts),
+        Fault::Flip { seed } if connection % 2 == 0 => {
+            flipping(&mut from, &mut to, seed ^ connection, &counts.flips[0])
+        }
+        Fault::Flip { .. } => io::copy(&mut from, &mut to).map(drop),
     }
+}
+
+fn flipping(
+    from: &mut TcpStream,
+    to: &mut TcpStream,
+    seed: u64,
+    flips: &AtomicU64,
+) -> io::Result<()> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let longest = 1_u64 << (3 + random.next_u64() % 14);
+    let place = random.next_u64() % longest;
+    if io::copy(&mut from.take(place), to)? == place {
+        let mut byte = [0];
+        from.read_exact(&mut byte)?;
+        to.write_all(&[byte[0] ^ 1 << (random.next_u64() % 8)])?;
+        flips.fetch_add(1, Ordering::SeqCst);
+    }
+    io::copy(from, to).map(drop)
 }
 
 fn in_pieces(
@@ -153,11 +198,11 @@ fn repeating(from: &mut TcpStream, to: &mut TcpStream, counts: &Counts) -> io::R
         let mut length = [0; 4];
         from.read_exact(&mut length)?;
         let mut frame = length.to_vec();
-        frame.resize(4 + u32::from_be_bytes(length) as usize, 0);
-        from.read_exact(&mut frame[4..])?;
+        frame.resize(HEAD_BYTES + u32::from_be_bytes(length) as usize, 0);
+        from.read_exact(&mut frame[length.len()..])?;
         let frame = Bytes::from(frame);
         to.write_all(&frame)?;
-        let content = frame.slice(4..);
+        let content = frame.slice(HEAD_BYTES..);
         if !matches!(codec::decode::<FromWorker>(&content), Ok(FromWorker::BlockDone(_))) {
             continue;
         }

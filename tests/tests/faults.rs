@@ -162,3 +162,22 @@ fn results_that_come_twice_and_late() {
     assert_eq!(client.finish(), expected::digest(SOFTMAX));
     assert!(proxy.duplicates() > 10 && proxy.late() > 10);
 }
+
+#[test]
+fn bits_that_flip_on_their_way_reach_no_result() {
+    /// Flips in each direction.
+    const FLIPS: u64 = 200;
+    // A worker that has gone is no worker that has died, and looks like one: more
+    // of them go in a step here than ever die.
+    let mut cluster = Cluster::start_with(&["--crash-limit", "1000"]);
+    let proxy = Proxy::start(&cluster.address, Fault::Flip { seed: 1 });
+    for _ in 0..4 {
+        cluster.add_worker_at(&proxy.address, 1);
+    }
+    let expected = expected::digest(SOFTMAX);
+    while proxy.flips().into_iter().any(|flips| flips < FLIPS) {
+        assert_eq!(cluster.submit(SOFTMAX).finish(), expected, "{:?}", proxy.flips());
+    }
+    // None of them was sent away for what it did not say.
+    assert!(cluster.workers.iter_mut().all(|worker| worker.try_wait().is_none()));
+}

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use common::limits::HANDSHAKE_FRAME_BYTES;
-use common::wire::codec::{FrameReader, decode, encode};
+use common::wire::codec::{FrameReader, HEAD_BYTES, decode, encode};
 use common::wire::message::{FromClient, FromWorker, Hello, ToClient, ToWorker, Welcome};
 use common::wire::{Frame, Message, handshake};
 use libfuzzer_sys::fuzz_target;
@@ -40,7 +40,7 @@ fn check<M: Message>(content: &Bytes) {
 }
 
 fn content_of(frame: &Frame) -> Bytes {
-    [&frame.head[4..], &frame.body[..]].concat().into()
+    [&frame.head[HEAD_BYTES..], &frame.body[..]].concat().into()
 }
 
 /// The frames that a reader finds in `data`.

@@ -178,7 +178,8 @@ pub(crate) fn welcome() -> impl Strategy<Value = Welcome> {
                 heartbeat_timeout_ms
             }
         ),
-        text().prop_map(|reason| Welcome::Refused { reason }),
+        (text(), any::<bool>())
+            .prop_map(|(reason, may_pass)| Welcome::Refused { reason, may_pass }),
     ]
 }
 

@@ -39,7 +39,7 @@ impl Message for Welcome {
     const NAME: &'static str = "Welcome";
 
     fn shorten(&mut self) {
-        if let Self::Refused { reason } = self {
+        if let Self::Refused { reason, .. } = self {
             cut(reason);
         }
     }
@@ -51,7 +51,7 @@ impl Message for Welcome {
                 check.text("build", build, NAME_BYTES)?;
                 check.that(*heartbeat_timeout_ms > 0, "heartbeat_timeout_ms", "above 0", 0)
             }
-            Self::Refused { reason } => check.text("reason", reason, TEXT_BYTES),
+            Self::Refused { reason, .. } => check.text("reason", reason, TEXT_BYTES),
         }
     }
 }

@@ -1,17 +1,35 @@
 //! Frames: encoding once, and strict decoding.
 
+use std::hash::Hasher;
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::codec::{Decoder, LengthDelimitedCodec};
+use twox_hash::XxHash3_64;
 
 use crate::wire::{SpareFrames, payload};
 
-/// Bytes of the length before every message.
+/// Bytes of the length that a frame begins with.
 const LENGTH_BYTES: usize = 4;
+
+/// Bytes of the checksum after the length.
+const CHECKSUM_BYTES: usize = 8;
+
+/// Bytes before the message of a frame: its length and its checksum.
+pub const HEAD_BYTES: usize = LENGTH_BYTES + CHECKSUM_BYTES;
+
+/// Time that every frame has to arrive whole, from its first byte.
+const FRAME_GRACE: Duration = Duration::from_secs(30);
+
+/// Slowest link that a frame may come over, in bytes a second: it has as much
+/// longer than [`FRAME_GRACE`] as its length takes at this rate. Without an end,
+/// one whose length changed on its way would swallow heartbeats for ever.
+const FRAME_RATE: u32 = 8 << 10;
 
 /// An empty MessagePack `bin`: how a message whose payload was taken out ends.
 const EMPTY_BIN: [u8; 2] = [0xc4, 0];
@@ -27,12 +45,12 @@ const ERROR_CHARS: usize = 200;
 
 /// A message as it goes over the wire: shared, never copied per connection.
 ///
-/// `head` is the length and the message up to the content of its payload;
-/// `body` is that content, which may be the memory of the state itself. For a
-/// message without payload `body` is empty.
+/// `head` is the length, the checksum and the message up to the content of its
+/// payload; `body` is that content, which may be the memory of the state itself.
+/// For a message without payload `body` is empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// Length prefix and message.
+    /// Length, checksum and message.
     pub head: Bytes,
     /// The payload's bytes.
     pub body: Bytes,
@@ -59,6 +77,27 @@ pub enum FrameError {
     /// The connection ended inside a frame.
     #[error("the connection ended inside a frame")]
     Truncated,
+    /// Length or message are not what was sent.
+    #[error(
+        "a frame of {length} bytes came with the checksum {found:016x}: expected {expected:016x}; \
+         bytes changed on their way, or the peer speaks another protocol"
+    )]
+    Checksum {
+        /// Bytes of the message.
+        length: u32,
+        /// The checksum of the length and the message that came.
+        expected: u64,
+        /// The checksum that came with them.
+        found: u64,
+    },
+    /// A frame has begun, and does not end.
+    #[error("a frame of {length} bytes has not come whole within {} s", seconds.as_secs())]
+    Slow {
+        /// Bytes of the message, as far as its length is known.
+        length: u32,
+        /// The time it had.
+        seconds: Duration,
+    },
     /// The bytes are not MessagePack of the message expected.
     #[error("a frame that is no {expected}: {error}")]
     Malformed {
@@ -113,7 +152,7 @@ pub fn encode<M: Message>(mut message: M) -> Frame {
     message.shorten();
     let body = message.take_payload();
     let mut head = BytesMut::with_capacity(128).writer();
-    head.get_mut().put_u32(0);
+    head.get_mut().put_bytes(0, HEAD_BYTES);
     rmp_serde::encode::write_named(&mut head, &message)
         .expect("plain data serialises, and memory does not fail to be written");
     let mut head = head.into_inner();
@@ -123,13 +162,37 @@ pub fn encode<M: Message>(mut message: M) -> Frame {
         put_bin_header(&mut head, body.len());
     }
     let body = body.unwrap_or_default();
-    let length = u32::try_from(head.len() - LENGTH_BYTES + body.len())
-        .expect("messages are far below 4 GiB");
-    head[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+    seal(&mut head, &body);
     Frame { head: head.freeze(), body }
 }
 
-/// Decodes the content of one frame (without its length), strictly: unknown
+/// A frame around any content, a message or not.
+pub fn frame_of(content: &[u8]) -> Frame {
+    let mut head = BytesMut::zeroed(HEAD_BYTES);
+    head.extend_from_slice(content);
+    seal(&mut head, &[]);
+    Frame { head: head.freeze(), body: Bytes::new() }
+}
+
+/// Writes the length and the checksum of a message, which `head` and `body` hold
+/// together, into the room for them.
+fn seal(head: &mut [u8], body: &[u8]) {
+    let (room, message) = head.split_at_mut(HEAD_BYTES);
+    let length = u32::try_from(message.len() + body.len()).expect("messages are far below 4 GiB");
+    room[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+    room[LENGTH_BYTES..].copy_from_slice(&checksum(length, message, body).to_be_bytes());
+}
+
+/// XXH3-64 of the length, as it is on the wire, and the message.
+fn checksum(length: u32, message: &[u8], body: &[u8]) -> u64 {
+    let mut hasher = XxHash3_64::new();
+    hasher.write(&length.to_be_bytes());
+    hasher.write(message);
+    hasher.write(body);
+    hasher.finish()
+}
+
+/// Decodes the content of one frame (what follows its head), strictly: unknown
 /// fields, trailing bytes and values out of bounds are errors. A big payload
 /// shares the memory of `content`.
 ///
@@ -176,8 +239,10 @@ pub struct FrameReader<R> {
     codec: LengthDelimitedCodec,
     spare: SpareFrames,
     buffer: BytesMut,
-    /// Length of the frame that has begun, once its head is here.
+    /// Length of the message that has begun, once it is here.
     length: Option<u32>,
+    /// When the first wait for the rest of a frame began.
+    begun: Option<Instant>,
     received: u64,
     /// Bytes of all frames that were given out.
     given: u64,
@@ -186,9 +251,20 @@ pub struct FrameReader<R> {
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads frames of at most `limit` bytes.
     pub fn new(stream: R, limit: usize) -> Self {
-        let codec = LengthDelimitedCodec::builder().max_frame_length(limit).new_codec();
-        let (spare, buffer) = (SpareFrames::default(), BytesMut::new());
-        Self { stream, codec, spare, buffer, length: None, received: 0, given: 0 }
+        let codec = LengthDelimitedCodec::builder()
+            .max_frame_length(limit)
+            .length_adjustment(CHECKSUM_BYTES as isize)
+            .new_codec();
+        Self {
+            stream,
+            codec,
+            spare: SpareFrames::default(),
+            buffer: BytesMut::new(),
+            length: None,
+            begun: None,
+            received: 0,
+            given: 0,
+        }
     }
 
     /// Takes the memory of long frames from `spare`, and gives it back there.
@@ -216,45 +292,69 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// two frames.
     ///
     /// Cancel-safe: what was read stays in the reader. After an error the
-    /// stream has no next frame.
+    /// stream has no next frame. A frame that has begun needs the runtime's
+    /// clock, for its deadline.
     pub async fn next(&mut self) -> Result<Option<Bytes>, FrameError> {
         loop {
-            // The codec takes the head off the buffer.
-            if self.length.is_none() {
-                self.length = self.buffer.first_chunk().map(|head| u32::from_be_bytes(*head));
-                let length = self.length.unwrap_or_default() as usize;
-                if length <= self.codec.max_frame_length() {
-                    self.spare.make_room(&mut self.buffer, LENGTH_BYTES + length);
-                }
-            }
-            let frame = self.codec.decode(&mut self.buffer).map_err(|_| FrameError::TooLong {
-                limit: self.codec.max_frame_length(),
-                found: self.length.unwrap_or_default().into(),
-            })?;
-            if let Some(frame) = frame {
-                self.length = None;
-                self.given += (LENGTH_BYTES + frame.len()) as u64;
-                return Ok(Some(self.spare.lend(frame)));
+            if let Some(content) = self.take()? {
+                return Ok(Some(content));
             }
             if self.buffer.capacity() == self.buffer.len() {
                 self.buffer.reserve(READ_BYTES);
             }
+            let is_between = self.received == self.given;
+            let length = self.length.unwrap_or_default();
             // Little of what follows a long frame is read along with it: it
             // would have to be copied to where the next one is put together.
-            let missing =
-                (self.length.unwrap_or_default() as usize).saturating_sub(self.buffer.len());
+            let missing = (length as usize + CHECKSUM_BYTES).saturating_sub(self.buffer.len());
             let mut room = (&mut self.buffer).limit(missing.max(READ_BYTES));
-            let count = match self.stream.read_buf(&mut room).await {
+            let read = self.stream.read_buf(&mut room);
+            let read = match is_between {
+                true => read.await,
+                false => {
+                    let begun = *self.begun.get_or_insert_with(Instant::now);
+                    let seconds = FRAME_GRACE + Duration::from_secs((length / FRAME_RATE).into());
+                    let slow = |_| FrameError::Slow { length, seconds };
+                    timeout_at(begun + seconds, read).await.map_err(slow)?
+                }
+            };
+            let count = match read {
                 // TLS says so of a peer that went without a word.
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => 0,
                 read => read?,
             };
             match count {
-                0 if self.received == self.given => return Ok(None),
+                0 if is_between => return Ok(None),
                 0 => return Err(FrameError::Truncated),
                 count => self.received += count as u64,
             }
         }
+    }
+
+    /// The content of a frame that is in the buffer whole.
+    fn take(&mut self) -> Result<Option<Bytes>, FrameError> {
+        // The codec takes the length off the buffer.
+        if self.length.is_none() {
+            self.length = self.buffer.first_chunk().map(|length| u32::from_be_bytes(*length));
+            let length = self.length.unwrap_or_default() as usize;
+            if length <= self.codec.max_frame_length() {
+                self.spare.make_room(&mut self.buffer, HEAD_BYTES + length);
+            }
+        }
+        let length = self.length.unwrap_or_default();
+        let frame = self.codec.decode(&mut self.buffer).map_err(|_| FrameError::TooLong {
+            limit: self.codec.max_frame_length(),
+            found: length.into(),
+        })?;
+        let Some(frame) = frame else { return Ok(None) };
+        (self.length, self.begun) = (None, None);
+        self.given += (LENGTH_BYTES + frame.len()) as u64;
+        let (mut found, content) = frame.split_at(CHECKSUM_BYTES);
+        let (expected, found) = (checksum(length, content, &[]), found.get_u64());
+        if found != expected {
+            return Err(FrameError::Checksum { length, expected, found });
+        }
+        Ok(Some(self.spare.lend(frame).slice(CHECKSUM_BYTES..)))
     }
 }
 
@@ -277,7 +377,7 @@ mod tests {
         let step = StepId { run: RunId(1), index: 2 };
         let frame = encode(ToWorker::StateSegment { step, segment: 3, payload: payload.clone() });
         assert_eq!(frame.body.as_ptr(), payload.as_ptr());
-        let content = Bytes::from([&frame.head[4..], &frame.body[..]].concat());
+        let content = Bytes::from([&frame.head[HEAD_BYTES..], &frame.body[..]].concat());
         let Ok(ToWorker::StateSegment { payload: found, .. }) = decode(&content) else {
             panic!("a state segment");
         };
@@ -287,6 +387,6 @@ mod tests {
         let empty = FromWorker::PartialSegment { step, block, segment: 3, payload: Bytes::new() };
         let frame = encode(empty.clone());
         assert!(frame.head.ends_with(&EMPTY_BIN) && frame.body.is_empty());
-        assert_eq!(decode::<FromWorker>(&frame.head.slice(4..)).unwrap(), empty);
+        assert_eq!(decode::<FromWorker>(&frame.head.slice(HEAD_BYTES..)).unwrap(), empty);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::codec::{Frame, Message, decode, encode};
+use super::codec::{Frame, HEAD_BYTES, Message, decode, encode};
 use super::handshake;
 use super::message::{
     BlockDone, FromClient, FromWorker, Progress, Role, ShardDone, ToClient, ToWorker, Welcome,
@@ -39,7 +39,7 @@ fn documented() -> BTreeMap<String, Vec<u8>> {
 fn wire<M: Message + Clone + PartialEq + std::fmt::Debug>(message: M) -> Vec<u8> {
     let Frame { head, body } = encode(message.clone());
     let bytes = [&head[..], &body[..]].concat();
-    assert_eq!(decode::<M>(&Bytes::from(bytes[4..].to_vec())).unwrap(), message);
+    assert_eq!(decode::<M>(&Bytes::from(bytes[HEAD_BYTES..].to_vec())).unwrap(), message);
     bytes
 }
 
@@ -105,7 +105,7 @@ fn examples() -> BTreeMap<String, Vec<u8>> {
     [
         ("Hello of a worker", wire(hello)),
         ("Welcome: accepted", wire(accepted)),
-        ("Welcome: refused", wire(Welcome::Refused { reason: "no".into() })),
+        ("Welcome: refused", wire(Welcome::Refused { reason: "no".into(), may_pass: false })),
         ("ToWorker: Heartbeat", wire(ToWorker::Heartbeat)),
         ("FromWorker: Heartbeat", wire(FromWorker::Heartbeat { memory: 9_000_000, progress })),
         ("ToWorker: OpenRun", wire(open)),

@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -33,6 +34,9 @@ pub enum HandshakeError {
     /// The coordinator refuses the peer: trying again as it is has no use.
     #[error("the coordinator refuses: {0}")]
     Refused(String),
+    /// The coordinator refuses the peer now: trying again may help.
+    #[error("the coordinator refuses for now: {0}")]
+    NotNow(String),
     /// The keys of both sides do not fit: trying again has no use before one of
     /// them has others.
     #[error("{0}")]
@@ -53,6 +57,28 @@ pub enum HandshakeError {
     /// The connection failed, or the peer does not speak this protocol.
     #[error("handshake: {0}")]
     Frame(#[from] FrameError),
+}
+
+impl HandshakeError {
+    /// Whether the same peer may be let in when it tries again: what it said was
+    /// damaged or late, and not wrong.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::NotNow(_) | Self::Stale(_) | Self::Timeout | Self::Closed => true,
+            Self::Frame(error) => !matches!(
+                error,
+                FrameError::Malformed { .. } | FrameError::Trailing(_) | FrameError::Field { .. }
+            ),
+            Self::Refused(_) | Self::Keys(_) | Self::Unfit(_) => false,
+        }
+    }
+}
+
+/// What the `Hello` of every version of the protocol has.
+#[derive(Deserialize)]
+struct Greeting {
+    magic: String,
+    protocol: u32,
 }
 
 /// What an accepted worker or client is told.
@@ -79,19 +105,12 @@ pub fn hello(role: Role) -> Hello {
 
 /// Whether a peer fits this build; if not, what to change, in a sentence.
 pub fn judge(hello: &Hello) -> Result<(), String> {
+    judge_greeting(&hello.magic, hello.protocol)?;
     let peer = match &hello.role {
         Role::Worker { .. } => "worker",
         Role::Client => "client",
     };
-    if hello.magic != MAGIC {
-        return Err(format!(
-            "expected a Samebit peer (magic {MAGIC:?}), found magic {:?}: \
-             check which program connects to this port",
-            hello.magic
-        ));
-    }
     for (what, ours, theirs) in [
-        ("protocol", &PROTOCOL.to_string(), &hello.protocol.to_string()),
         ("version", &BUILD.to_owned(), &hello.build),
         ("numeric profile", &NUMERIC_PROFILE.to_owned(), &hello.numeric_profile),
     ] {
@@ -106,6 +125,23 @@ pub fn judge(hello: &Hello) -> Result<(), String> {
         Role::Worker { name, slots, memory_limit, .. } => judge_worker(name, *slots, *memory_limit),
         Role::Client => Ok(()),
     }
+}
+
+/// Whether a peer speaks this protocol; if not, what to change, in a sentence.
+fn judge_greeting(magic: &str, protocol: u32) -> Result<(), String> {
+    if magic != MAGIC {
+        return Err(format!(
+            "expected a Samebit peer (magic {MAGIC:?}), found magic {magic:?}: \
+             check which program connects to this port"
+        ));
+    }
+    if protocol != PROTOCOL {
+        return Err(format!(
+            "the coordinator has protocol {PROTOCOL}, the peer has {protocol}: \
+             install the same Samebit version ({BUILD}) on both"
+        ));
+    }
+    Ok(())
 }
 
 /// Whether a peer is who its certificate says that it is; anybody is where there
@@ -193,7 +229,8 @@ where
     let answer = timeout(HANDSHAKE_TIMEOUT, answer);
     let content = answer.await.map_err(|_| HandshakeError::Timeout)??;
     match codec::decode(&content)? {
-        Welcome::Refused { reason } => Err(HandshakeError::Refused(reason)),
+        Welcome::Refused { reason, may_pass: true } => Err(HandshakeError::NotNow(reason)),
+        Welcome::Refused { reason, may_pass: false } => Err(HandshakeError::Refused(reason)),
         Welcome::Accepted { build, worker, heartbeat_timeout_ms } => {
             reader.set_limit(FRAME_BYTES);
             let heartbeat_timeout = Duration::from_millis(heartbeat_timeout_ms);
@@ -222,7 +259,12 @@ where
 {
     let hello = timeout_at(deadline, reader.next());
     let content = hello.await.map_err(|_| HandshakeError::Timeout)??;
-    let hello = codec::decode(&content.ok_or(HandshakeError::Closed)?)?;
+    let content = content.ok_or(HandshakeError::Closed)?;
+    // Another version's may have fields that this one does not know.
+    if let Ok(Greeting { magic, protocol }) = rmp_serde::from_slice(&content) {
+        judge_greeting(&magic, protocol).map_err(HandshakeError::Unfit)?;
+    }
+    let hello = codec::decode(&content)?;
     judge(&hello).map_err(HandshakeError::Unfit)?;
     reader.set_limit(FRAME_BYTES);
     Ok(hello)

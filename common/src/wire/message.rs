@@ -79,6 +79,9 @@ pub enum Welcome {
     Refused {
         /// What to change, in a sentence.
         reason: String,
+        /// Whether trying again as it is may help: bytes changed on their way,
+        /// or there is no room now.
+        may_pass: bool,
     },
 }
 

@@ -3,13 +3,14 @@
 use std::fmt::Debug;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
 use super::arbitrary;
-use super::codec::{FrameReader, decode, encode};
+use super::codec::{FrameReader, HEAD_BYTES, decode, encode, frame_of};
 use super::message::{
     BlockDone, FromClient, FromWorker, Hello, Progress, Role, ShardDone, ToClient, ToWorker,
     Welcome,
@@ -32,7 +33,7 @@ fn bytes_of(frame: &Frame) -> Bytes {
 /// part of it passes for a message.
 fn check<M: Message + Clone + PartialEq + Debug>(message: M) -> Result<(), TestCaseError> {
     let bytes = bytes_of(&encode(message.clone()));
-    let content = bytes.slice(4..);
+    let content = bytes.slice(HEAD_BYTES..);
     prop_assert!(content.len() <= FRAME_BYTES);
     prop_assert_eq!(u32::from_be_bytes(bytes[..4].try_into().unwrap()) as usize, content.len());
     let decoded: M = decode(&content)?;
@@ -87,7 +88,7 @@ proptest! {
         message in arbitrary::to_worker(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
     ) {
-        let mut bytes = bytes_of(&encode(message)).to_vec().split_off(4);
+        let mut bytes = bytes_of(&encode(message)).to_vec().split_off(HEAD_BYTES);
         for (place, byte) in changes {
             let place = place.index(bytes.len());
             bytes[place] = byte;
@@ -145,6 +146,8 @@ impl AsyncRead for Pieces {
 /// The next frame, by a new call of `next` for every poll: each call but the
 /// last is cancelled, and must lose nothing.
 fn next<R: AsyncRead + Unpin>(reader: &mut FrameReader<R>) -> Result<Option<Bytes>, FrameError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _clock = runtime.enter();
     let mut context = Context::from_waker(std::task::Waker::noop());
     loop {
         if let Poll::Ready(outcome) = pin!(reader.next()).poll(&mut context) {
@@ -158,8 +161,7 @@ fn a_length_above_the_limit_is_refused_before_memory_is_taken() {
     let mut reader = FrameReader::new(&b"\xff\xff\xff\xff"[..], FRAME_BYTES);
     let error = next(&mut reader).unwrap_err();
     assert_eq!(error.to_string(), "a frame of 4294967295 bytes: expected at most 1114112");
-    let mut long = vec![0, 0, 0x40, 1];
-    long.resize(4 + (16 << 10) + 1, 0xc0);
+    let long = bytes_of(&frame_of(&[0xc0; (16 << 10) + 1]));
     let mut reader = FrameReader::new(&long[..], HANDSHAKE_FRAME_BYTES);
     assert!(matches!(next(&mut reader), Err(FrameError::TooLong { found: 16_385, .. })));
     reader.set_limit(FRAME_BYTES);
@@ -173,6 +175,79 @@ fn a_connection_that_ends_inside_a_frame_is_an_error() {
         let mut reader = FrameReader::new(&bytes[..end], FRAME_BYTES);
         assert!(matches!(next(&mut reader), Err(FrameError::Truncated)), "cut at {end}");
     }
+}
+
+#[test]
+fn no_bit_of_a_frame_can_change_and_be_believed() {
+    let (step, block) = (StepId { run: RunId(1), index: 2 }, Block { level: 0, index: 0 });
+    let payload = Bytes::from_static(&[1, 2, 3, 4]);
+    let message = FromWorker::PartialSegment { step, block, segment: 0, payload };
+    let mut bytes = bytes_of(&encode(message)).to_vec();
+    // Heartbeats fill up a frame that has become longer.
+    let end = bytes.len();
+    for _ in 0..8 {
+        bytes.extend(bytes_of(&encode(ToWorker::Heartbeat)));
+    }
+    for bit in 0..8 * end {
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        let found = next(&mut FrameReader::new(&bytes[..], FRAME_BYTES));
+        let is_length = bit < 32;
+        assert!(
+            match found {
+                Err(FrameError::Checksum { .. }) => true,
+                Err(FrameError::TooLong { .. } | FrameError::Truncated) => is_length,
+                _ => false,
+            },
+            "bit {bit}: {found:?}"
+        );
+        bytes[bit / 8] ^= 1 << (bit % 8);
+    }
+    assert!(next(&mut FrameReader::new(&bytes[..], FRAME_BYTES)).unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_never_ends_has_a_deadline_whatever_trickles_in() {
+    for (length, seconds) in [([0, 0, 1, 0], 30), ([0, 0x10, 0, 0], 30 + 128)] {
+        let (mut near, far) = tokio::io::duplex(64);
+        let heartbeats = async {
+            let mut bytes = length.to_vec();
+            loop {
+                near.write_all(&bytes).await.unwrap();
+                bytes = vec![0; 1];
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let mut reader = FrameReader::new(far, FRAME_BYTES);
+        let begun = tokio::time::Instant::now();
+        // As its callers do: each time that something else is due, anew.
+        let next = async {
+            loop {
+                tokio::select! {
+                    biased;
+                    next = reader.next() => break next,
+                    () = tokio::time::sleep(Duration::from_secs(7)) => {}
+                }
+            }
+        };
+        let error = tokio::select! {
+            next = next => next.unwrap_err().to_string(),
+            () = heartbeats => unreachable!(),
+        };
+        assert!(error.contains(&format!("has not come whole within {seconds} s")), "{error}");
+        assert_eq!(begun.elapsed().as_secs(), seconds);
+    }
+}
+
+#[tokio::test]
+async fn a_peer_of_a_later_protocol_is_told_so_whatever_else_it_says() {
+    let later = [
+        &b"\x84\xa5magic\xa7samebit\xa8protocol\xcd\x01\x00\xa3new\x92\xc0\xc3"[..],
+        b"\xa4role\xa8Anything",
+    ];
+    let bytes = bytes_of(&frame_of(&later.concat()));
+    let mut reader = FrameReader::new(&bytes[..], HANDSHAKE_FRAME_BYTES);
+    let error = handshake::hear(&mut reader).await.unwrap_err().to_string();
+    assert!(error.contains("has protocol 7, the peer has 256: install the same"), "{error}");
 }
 
 #[test]
@@ -278,12 +353,12 @@ fn fields_out_of_bounds_are_refused_by_name() {
         (done(counts(0), true, b"x"), "partial_bytes"),
         (beside(INLINE_PARTIAL_BYTES, PARTIAL_RESULT_COUNTS + 1), "results.counts"),
     ] {
-        let content = bytes_of(&encode(message)).slice(4..);
+        let content = bytes_of(&encode(message)).slice(HEAD_BYTES..);
         let error = decode::<FromWorker>(&content).unwrap_err().to_string();
         assert!(error.contains(field) && error.contains("expected"), "{error}");
     }
     let pull = ToWorker::Pull { step, block, first: u32::MAX, count: 2 };
-    assert!(decode::<ToWorker>(&bytes_of(&encode(pull)).slice(4..)).is_err());
+    assert!(decode::<ToWorker>(&bytes_of(&encode(pull)).slice(HEAD_BYTES..)).is_err());
 }
 
 #[test]
@@ -312,7 +387,7 @@ fn the_largest_results_fit_a_frame() {
             // A few hundred merge segments' lengths go with it.
             payload: vec![0; inline + 4096].into(),
         };
-        let content = bytes_of(&encode(FromWorker::BlockDone(done))).slice(4..);
+        let content = bytes_of(&encode(FromWorker::BlockDone(done))).slice(HEAD_BYTES..);
         assert!(content.len() <= FRAME_BYTES, "{} bytes", content.len());
         decode::<FromWorker>(&content).unwrap();
     }
@@ -324,7 +399,7 @@ fn long_errors_are_cut_not_refused() {
     let step = StepId { run: RunId(1), index: 0 };
     let assignment = AssignmentId(1);
     let message = FromWorker::ShardFailed { assignment, step, replica: 0, fatal: false, error };
-    match decode(&bytes_of(&encode(message)).slice(4..)) {
+    match decode(&bytes_of(&encode(message)).slice(HEAD_BYTES..)) {
         Ok(FromWorker::ShardFailed { error, .. }) => assert_eq!(error.len(), TEXT_BYTES),
         other => panic!("{other:?}"),
     }
@@ -343,7 +418,7 @@ fn the_refusal_says_what_to_change() {
     assert_eq!(handshake::judge(&handshake::hello(Role::Client)), Ok(()));
     for (hello, words) in [
         (Hello { magic: "http".into(), ..good.clone() }, "which program connects"),
-        (Hello { protocol: 99, ..good.clone() }, "protocol \"7\", the worker has \"99\""),
+        (Hello { protocol: 99, ..good.clone() }, "has protocol 7, the peer has 99"),
         (Hello { build: "9.9.9".into(), ..good.clone() }, "install the same Samebit version"),
         (Hello { numeric_profile: "x".into(), ..good.clone() }, "numeric profile"),
         (handshake::hello(role("", 4, 1)), "--name"),
@@ -368,7 +443,7 @@ async fn both_sides_shake_hands() {
             let mut reader = FrameReader::new(far_read, HANDSHAKE_FRAME_BYTES);
             let hello = handshake::hear(&mut reader).await.unwrap();
             let welcome = match refuse {
-                true => Welcome::Refused { reason: "full".into() },
+                true => Welcome::Refused { reason: "full".into(), may_pass: false },
                 false => Welcome::Accepted {
                     build: hello.build,
                     worker: None,

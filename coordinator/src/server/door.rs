@@ -142,8 +142,9 @@ impl Door {
             (_, Err(error)) => error.to_string(),
         };
         let (mut reader, mut writer) = stream::plain(stream);
-        turn_away(&mut reader, &mut writer, &wrong).await;
-        Err(wrong)
+        let refusal = Refusal { reason: wrong, may_pass: false };
+        turn_away(&mut reader, &mut writer, &refusal).await;
+        Err(refusal.reason)
     }
 
     /// Shakes hands with a peer whose certificate is of `member`; where there
@@ -165,9 +166,9 @@ impl Door {
             FrameReader::new(reader, HANDSHAKE_FRAME_BYTES).with_spare(self.spare.clone());
         let (hello, room) = match self.judge(&mut frames, member, deadline).await {
             Ok(known) => known,
-            Err(reason) => {
-                turn_away(frames.stream_mut(), &mut writer, &reason).await;
-                return Err(reason);
+            Err(refusal) => {
+                turn_away(frames.stream_mut(), &mut writer, &refusal).await;
+                return Err(refusal.reason);
             }
         };
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
@@ -195,16 +196,29 @@ impl Door {
         frames: &mut FrameReader<R>,
         member: Option<Member>,
         deadline: Instant,
-    ) -> Result<(Hello, OwnedSemaphorePermit), String> {
-        let hello = handshake::hear_until(frames, deadline).await;
-        let hello = hello.map_err(|error| error.to_string())?;
-        handshake::judge_member(member, &hello.role)?;
+    ) -> Result<(Hello, OwnedSemaphorePermit), Refusal> {
+        let hello = handshake::hear_until(frames, deadline).await.map_err(|error| {
+            let may_pass = error.may_pass();
+            Refusal { reason: error.to_string(), may_pass }
+        })?;
+        handshake::judge_member(member, &hello.role)
+            .map_err(|reason| Refusal { reason, may_pass: false })?;
         let room = self.known.clone().try_acquire_owned().map_err(|_| {
             let most = self.bounds.connections;
-            format!("the coordinator has {most} connections, which is as many as it may have")
+            let reason =
+                format!("the coordinator has {most} connections, which is as many as it may have");
+            Refusal { reason, may_pass: true }
         })?;
         Ok((hello, room))
     }
+}
+
+/// Why a peer is not let in.
+#[derive(Clone)]
+struct Refusal {
+    reason: String,
+    /// Whether trying again as it is may help.
+    may_pass: bool,
 }
 
 /// The first byte of a connection, which stays to be read.
@@ -237,14 +251,15 @@ async fn secure(
 }
 
 /// Tells a peer why it is not let in.
-async fn turn_away<R, W>(reader: &mut R, writer: &mut W, reason: &str)
+async fn turn_away<R, W>(reader: &mut R, writer: &mut W, refusal: &Refusal)
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     let told = async {
         // It may be gone, or may not understand: the log has it.
-        let _ = write(writer, &encode(Welcome::Refused { reason: reason.into() })).await;
+        let Refusal { reason, may_pass } = refusal.clone();
+        let _ = write(writer, &encode(Welcome::Refused { reason, may_pass })).await;
         let _ = writer.shutdown().await;
         hear_out(reader).await;
     };

@@ -16,7 +16,7 @@ use common::id::{Block, ProcessId, RunId, StepId};
 use common::plan::StepKind;
 use common::spec::RunSpec;
 use common::state::NetworkState;
-use common::wire::codec::{encode, write};
+use common::wire::codec::{encode, frame_of, write};
 use common::wire::handshake::{self, HandshakeError};
 use common::wire::message::{FromClient, FromWorker, Hello, Role, RunEvent, ToClient, ToWorker};
 use tokio::io::AsyncWriteExt;
@@ -362,7 +362,7 @@ async fn floods_and_messages_out_of_turn_disturb_nobody_else() {
         // A length of 4 GiB.
         vec![0xff; 8],
         // A length that fits, and then no message.
-        [&[0, 0, 0, 4][..], &[0xc1; 4]].concat(),
+        frame_of(&[0xc1; 4]).head.to_vec(),
         // What only a client may say.
         encode(FromClient::Status).head.to_vec(),
         (0..4096_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect(),

@@ -27,7 +27,7 @@ fn worker(name: &str, called: &str, slots: u32, memory_limit: u64) -> Stranger {
 
 /// The content of a right introduction's frame.
 fn hello() -> Vec<u8> {
-    codec::encode(handshake::hello(Role::Client)).head[4..].to_vec()
+    codec::encode(handshake::hello(Role::Client)).head[codec::HEAD_BYTES..].to_vec()
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn welcome_and(more: &[u8]) -> Vec<u8> {
 }
 
 fn refusal() -> Vec<u8> {
-    encoded(Welcome::Refused { reason: "install another version".into() })
+    encoded(Welcome::Refused { reason: "install another version".into(), may_pass: false })
 }
 
 const WEB_SERVER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n";

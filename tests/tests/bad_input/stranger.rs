@@ -75,8 +75,7 @@ impl Stranger {
 
     /// Says a frame of this content.
     pub(super) fn frame(self, content: &[u8]) -> Self {
-        let length = (content.len() as u32).to_be_bytes();
-        self.bytes([&length, content].concat())
+        self.bytes(codec::frame_of(content).head)
     }
 
     /// Says a message.
@@ -144,7 +143,7 @@ impl Stranger {
         match self.end {
             End::Refused => {
                 let welcome = line.hear::<Welcome>()?;
-                let Some(Welcome::Refused { reason }) = welcome else {
+                let Some(Welcome::Refused { reason, .. }) = welcome else {
                     return Err(format!("expected to be refused, found {welcome:?}"));
                 };
                 self.check(&reason)?;

@@ -63,7 +63,7 @@ fn under_tls(proof: Option<Proof>, role: Role) -> impl Fn(&str) -> (String, Stri
 /// What a peer under TLS is told.
 fn told(mut raw: Raw) -> (String, String) {
     let told = match raw.hear::<Welcome>() {
-        Ok(Welcome::Refused { reason }) => reason,
+        Ok(Welcome::Refused { reason, .. }) => reason,
         Ok(other) => format!("{other:?}"),
         Err(error) => error.to_string(),
     };

@@ -241,7 +241,7 @@ async fn carry(from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, li
                 let said = lie(done).into_iter().map(FromWorker::BlockDone);
                 said.map(|message| bytes_of(codec::encode(message))).collect::<Vec<_>>().concat()
             }
-            _ => [&(content.len() as u32).to_be_bytes()[..], &content].concat(),
+            _ => codec::frame_of(&content).head.to_vec(),
         };
         if to.write_all(&bytes).await.is_err() || to.flush().await.is_err() {
             return;

@@ -313,7 +313,7 @@ async fn a_refused_worker_gives_up() {
     let toy = Toy::new(3, "");
     let stage = Stage::new(&toy).await;
     let (mut stream, _) = stage.listener.accept().await.unwrap();
-    let welcome = Welcome::Refused { reason: "install another".into() };
+    let welcome = Welcome::Refused { reason: "install another".into(), may_pass: false };
     codec::write(&mut stream, &codec::encode(welcome)).await.unwrap();
     assert_eq!(
         stage.end().await,

@@ -178,7 +178,7 @@ fn state_digest_of_another() -> common::digest::Digest {
 
 #[tokio::test]
 async fn refusals_rejections_and_losses_are_told_apart() {
-    let refused = Welcome::Refused { reason: "use the same build".into() };
+    let refused = Welcome::Refused { reason: "use the same build".into(), may_pass: false };
     let (client, _peer) = start(refused, async |_: Peer| {}).await;
     assert!(matches!(client, Err(ClientError::Refused { .. })), "{client:?}");
 
