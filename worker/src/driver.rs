@@ -51,9 +51,8 @@ use connection::{ConnectError, Connection};
 use examples::Requests;
 use run::{CurrentOrder, OpenRun, Opening};
 
-/// Finished blocks that are kept, to be pulled or offered again. All of them
-/// offered at once leave room in the queue of control messages.
-const KEPT_BLOCKS: usize = limits::CONTROL_QUEUE / 2;
+/// Finished blocks that are kept, to be pulled or offered again.
+const KEPT_BLOCKS: usize = limits::OFFERS;
 
 /// Settings of a worker.
 #[derive(Clone, Debug)]

@@ -39,9 +39,9 @@ pub struct Config {
     pub slots: u32,
     /// Seed of the jitter between tries to connect.
     pub seed: u64,
-    /// Finished blocks that are kept at most, to be pulled or offered again.
-    /// Those of the latest step are never given up: without them it could not
-    /// end.
+    /// Finished blocks that are kept at most, to be pulled or offered again, and
+    /// that are offered at once. Those of the latest step are never given up:
+    /// without them it could not end.
     pub kept_blocks: usize,
     /// Longest time to leave in order, from [`Event::Drain`].
     pub drain_timeout: Duration,

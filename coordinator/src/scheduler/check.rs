@@ -1,13 +1,14 @@
 //! What always holds, checked from the outside in: cheap enough to run after
 //! every event of a test.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use common::id::Block;
+use common::id::{Block, WorkerId};
 use common::limits::BLOCK_COPIES;
 
 use super::Scheduler;
 use super::cover::exists;
+use super::share::Candidate;
 use super::step::{Care, Merge, Step};
 
 /// Checks everything; the message says what is broken.
@@ -135,6 +136,12 @@ fn hands(scheduler: &Scheduler, step: &Step) -> Result<(), String> {
         let others = step.hands.iter().filter(|(_, other)| other.worker == it.worker).count();
         ensure(others == 1, || format!("{}: {id} should be alone on {}", step.id, it.worker))?;
     }
+    let mut held: BTreeMap<WorkerId, usize> = BTreeMap::new();
+    step.hands.iter().for_each(|(_, it)| *held.entry(it.worker).or_default() += 1);
+    let most = scheduler.config.assignments.max(1);
+    for (worker, held) in held {
+        ensure(held <= most, || format!("{}: {worker} has {held} blocks", step.id))?;
+    }
     let limit = scheduler.config.crash_limit.max(1);
     ensure(step.trouble.values().all(|trouble| trouble.crashes() < limit), || {
         format!("{}: a replica is over the crash limit", step.id)
@@ -150,7 +157,12 @@ fn nothing_waits_in_vain(scheduler: &Scheduler, step: &Step) -> Result<(), Strin
     let crash_limit = scheduler.config.crash_limit;
     for block in step.waiting.values() {
         let may_wait = match step.care(*block, crash_limit) {
-            Care::None | Care::Elsewhere => candidates.is_empty(),
+            Care::None => candidates.iter().all(|it| it.room == 0),
+            Care::Elsewhere => {
+                let has_failed = |it: &Candidate| step.has_failed_on(*block, it.worker);
+                let everywhere = candidates.iter().all(has_failed);
+                candidates.iter().all(|it| it.room == 0 || (has_failed(it) && !everywhere))
+            }
             Care::Alone => !step.hands.is_empty() || candidates.is_empty(),
         };
         ensure(may_wait, || format!("{}: {block} waits though a worker is free", step.id))?;

@@ -13,6 +13,9 @@ use super::step::{Merge, Step};
 use super::work::in_words;
 use super::{Action, Scheduler, WorkerNote};
 
+/// Blocks that are named of those that a worker left behind.
+const NAMED_BLOCKS: usize = 16;
+
 /// A connected worker.
 #[derive(Debug)]
 pub(super) struct Member {
@@ -189,8 +192,7 @@ impl Scheduler {
         let Some(step) = self.step_mut() else { return };
         let mut lost: Vec<Block> = Vec::new();
         let replicas = step.replicas;
-        let held = step.hands.take(|it| it.worker == worker);
-        let held: Vec<Assignment> = held.into_iter().map(|(_, it)| it).collect();
+        let held = step.hands.take(worker, |_| true);
         step.audit.copies_ended(&held);
         let may_have_run = |it: &&Assignment| match how {
             Departure::Crashed => true,
@@ -214,7 +216,7 @@ impl Scheduler {
             // After a crash the block goes on in halves, so that the replica
             // that may have caused it is cornered.
             match assignment.block.halves() {
-                Some((left, right)) if is_suspect(step, assignment.block) => {
+                Some((left, right)) if step.is_suspect(assignment.block) => {
                     lost.extend([left, right]);
                 }
                 _ => lost.push(assignment.block),
@@ -231,9 +233,10 @@ impl Scheduler {
         }
         if !lost.is_empty() {
             let count: u32 = lost.iter().map(|block| size(*block, replicas)).sum();
-            let lost: Vec<String> = lost.iter().map(Block::to_string).collect();
-            let count = in_words(count);
-            let detail = format!("{count}, replicas {}, to be done by others", lost.join(", "));
+            let named: Vec<String> = lost.iter().take(NAMED_BLOCKS).map(Block::to_string).collect();
+            let (count, named) = (in_words(count), named.join(", "));
+            let more = if lost.len() > NAMED_BLOCKS { ", …" } else { "" };
+            let detail = format!("{count}, replicas {named}{more}, to be done by others");
             self.note(worker, WorkerNote::Reassigned, detail);
         }
     }
@@ -300,9 +303,4 @@ fn suspect(step: &mut Step, held: &[&Assignment], process: ProcessId) {
             }
         }
     }
-}
-
-fn is_suspect(step: &Step, block: Block) -> bool {
-    let mut troubles = step.trouble.range(block.replicas(step.replicas));
-    troubles.any(|(_, trouble)| trouble.crashes() > 0)
 }

@@ -29,14 +29,6 @@ pub(super) struct Step {
     pub(super) merge: Merge,
 }
 
-/// What a worker has in hands.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Load {
-    pub(super) replicas: u32,
-    /// Whether it gets nothing beside.
-    pub(super) is_reserved: bool,
-}
-
 /// What went wrong with a replica in this step.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trouble {
@@ -81,7 +73,7 @@ impl Step {
             id,
             replicas,
             cover: Cover::new(replicas),
-            hands: Hands::default(),
+            hands: Hands::new(replicas),
             waiting: (replicas > 0).then_some((0, root)).into_iter().collect(),
             trouble: BTreeMap::new(),
             deaths: Deaths::default(),
@@ -110,6 +102,38 @@ impl Step {
                 self.waiting.insert(block.start(), block);
             }
         }
+    }
+
+    /// Joins waiting siblings, so that what many workers left behind is handed
+    /// out in few blocks. What something is wrong with stays apart.
+    pub(super) fn join_waiting(&mut self, crash_limit: u32) {
+        let mut joined: Vec<Block> = Vec::new();
+        for block in std::mem::take(&mut self.waiting).into_values() {
+            joined.push(block);
+            while let Some((parent, parts)) = self.joinable(&joined, crash_limit) {
+                joined.truncate(joined.len() - parts);
+                joined.push(parent);
+            }
+        }
+        self.waiting = joined.into_iter().map(|block| (block.start(), block)).collect();
+    }
+
+    /// The block that the last one, or the last two, of `blocks` make up, and how
+    /// many it is of.
+    fn joinable(&self, blocks: &[Block], crash_limit: u32) -> Option<(Block, usize)> {
+        let last = *blocks.last()?;
+        let sibling = last.sibling();
+        let parts = match last.is_left() {
+            // There may be nothing to the right of it.
+            true if size(sibling, self.replicas) == 0 => 1,
+            false if blocks.len() > 1 && blocks[blocks.len() - 2] == sibling => 2,
+            _ => return None,
+        };
+        let parent = last.parent();
+        let may_be = last.level < Block::root(self.replicas).level
+            && self.care(parent, crash_limit) == Care::None
+            && !self.is_suspect(parent);
+        may_be.then_some((parent, parts))
     }
 
     /// Takes the replicas of a block that is done out of the waiting ones.
@@ -154,6 +178,18 @@ impl Step {
         }
     }
 
+    /// Whether a worker may have died of something of the block.
+    pub(super) fn is_suspect(&self, block: Block) -> bool {
+        let mut troubles = self.trouble.range(block.replicas(self.replicas));
+        troubles.any(|(_, trouble)| trouble.crashes() > 0)
+    }
+
+    /// The workers on which something of the block failed, in this step.
+    pub(super) fn failed_on(&self, block: Block) -> BTreeSet<WorkerId> {
+        let troubles = self.trouble.range(block.replicas(self.replicas));
+        troubles.flat_map(|(_, trouble)| &trouble.failed_on).copied().collect()
+    }
+
     /// Whether something of the block failed on a worker, in this step.
     pub(super) fn has_failed_on(&self, block: Block, worker: WorkerId) -> bool {
         let mut troubles = self.trouble.range(block.replicas(self.replicas));
@@ -173,17 +209,6 @@ impl Step {
     /// Whether nothing is left to do but to merge.
     pub(super) fn is_complete(&self) -> bool {
         self.cover.is_complete() && self.audit.is_over()
-    }
-
-    /// What each worker has in hands.
-    pub(super) fn loads(&self) -> BTreeMap<WorkerId, Load> {
-        let mut loads: BTreeMap<WorkerId, Load> = BTreeMap::new();
-        for (_, assignment) in self.hands.iter() {
-            let load = loads.entry(assignment.worker).or_default();
-            load.replicas += size(assignment.block, self.replicas);
-            load.is_reserved |= assignment.alone;
-        }
-        loads
     }
 
     /// Whether one waiting block contains this one.

@@ -2,6 +2,7 @@
 //! which checks all invariants.
 
 mod audits;
+mod crowds;
 mod failures;
 
 use std::time::{Duration, Instant};

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::id::{Block, StepId};
-use common::limits::{CONTROL_QUEUE, HANDSHAKE_TIMEOUT, HEARTBEAT_INTERVAL};
+use common::limits::{CONTROL_QUEUE, HANDSHAKE_TIMEOUT, HEARTBEAT_INTERVAL, PULLS};
 use common::merge::Partial;
 use common::wire::codec::{self, Frame, FrameReader};
 use common::wire::handshake::{self, Accepted, HandshakeError};
@@ -31,6 +31,9 @@ use super::run::OpenRun;
 /// Pulls that may wait. A pull is a few bytes; the coordinator may ask for one
 /// segment of very many blocks at a time.
 const PULL_QUEUE: usize = 4096;
+
+// A merge that is paused and goes on asks anew for what it was waiting for.
+const _: () = assert!(4 * PULLS <= PULL_QUEUE);
 
 /// How long the last words may take on their way out.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
