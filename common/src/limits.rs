@@ -113,6 +113,38 @@ pub const CONTROL_QUEUE: usize = 1024;
 /// connection.
 pub const DATA_QUEUE: usize = 64;
 
+/// Blocks that a worker has in hands at one time, unless configured. What is left
+/// over waits at the coordinator.
+pub const ASSIGNMENTS: usize = 128;
+
+/// Pulls that a coordinator has under way at one time, at all workers together.
+pub const PULLS: usize = 512;
+
+/// Finished blocks that a worker offers at once, and, of steps before the latest
+/// one, keeps.
+pub const OFFERS: usize = 512;
+
+/// Control messages beside those of blocks: heartbeats, runs that open and close,
+/// steps that are over, of which as many may have waited as data.
+pub const OTHER_CONTROL: usize = 2 * DATA_QUEUE;
+
+// A worker that loses all it has in hands, is given as much again and is asked for
+// every piece of a merge hears of all that in one turn of its coordinator.
+const _: () = assert!(2 * ASSIGNMENTS + PULLS + OTHER_CONTROL <= CONTROL_QUEUE);
+
+// A worker that reconnects offers what it kept, and may then end, or give back, all
+// that it is given.
+const _: () = assert!(OFFERS + 2 * ASSIGNMENTS + OTHER_CONTROL <= CONTROL_QUEUE);
+
+// A peer that is heard as often as it should be is not lost for one word that is late.
+const _: () = assert!(HEARTBEAT_TIMEOUT.as_millis() >= 3 * HEARTBEAT_INTERVAL.as_millis());
+
+// What is said of a finished block fits its frame: counts of up to 9 bytes, and half
+// a frame of what its partial, or its segments, are known by.
+const _: () = assert!(9 * RESULT_COUNTS <= FRAME_BYTES);
+const _: () = assert!(INLINE_PARTIAL_BYTES as usize + 9 * PARTIAL_RESULT_COUNTS <= FRAME_BYTES);
+const _: () = assert!(16 * MERGE_SEGMENTS + 9 * PARTIAL_RESULT_COUNTS <= FRAME_BYTES);
+
 /// Runs that may wait or be remembered at one time.
 pub const RUNS: usize = 1024;
 

@@ -66,10 +66,13 @@ use work::Finished;
 pub struct Config {
     /// Silence after which a worker is lost.
     pub heartbeat_timeout: Duration,
-    /// Workers that may die while running one shard before it fails the run.
+    /// Workers that may die of one shard, each of which had said that it begins it
+    /// and had nothing else, before it fails the run.
     pub crash_limit: u32,
     /// Errors of one shard before it fails the run.
     pub shard_error_limit: u32,
+    /// Blocks that a worker has in hands at one time, at least 1.
+    pub assignments: usize,
     /// Assignments are numbered from the next one on. A coordinator that takes
     /// another's place begins above all that workers may still have at work.
     pub last_assignment: u64,
@@ -81,8 +84,19 @@ impl Default for Config {
             heartbeat_timeout: common::limits::HEARTBEAT_TIMEOUT,
             crash_limit: common::limits::CRASH_LIMIT,
             shard_error_limit: common::limits::SHARD_ERROR_LIMIT,
+            assignments: common::limits::ASSIGNMENTS,
             last_assignment: 0,
         }
+    }
+}
+
+impl Config {
+    /// Blocks that a worker may be given beside so many. None before it has ended
+    /// half of the most that it may have: to hand out is work, and so is done for
+    /// many at once.
+    fn room_beside(&self, blocks: usize) -> usize {
+        let most = self.assignments.max(1);
+        if blocks <= most / 2 { most - blocks } else { 0 }
     }
 }
 
@@ -123,6 +137,10 @@ impl Scheduler {
             }
             Event::WorkerHeard { worker } => self.heard(now, worker),
             Event::WasAway => self.was_away(now),
+            Event::Started { worker, assignment } => {
+                self.heard(now, worker);
+                self.started(worker, assignment);
+            }
             Event::Progress { worker, assignment, running, shards_done } => {
                 self.heard(now, worker);
                 self.progress(worker, assignment, &running, shards_done);

@@ -41,6 +41,7 @@ fn setup(seed: u64, plant: Option<Plant>) -> Setup {
         heartbeat_timeout,
         crash_limit: random.within(1..5) as u32,
         shard_error_limit: random.within(2..4) as u32,
+        assignments: [1, 2, 3, 5, 8, 128][random.within(0..6) as usize],
         last_assignment: 0,
     };
     let workers = random.within(1..8);
@@ -164,7 +165,7 @@ fn planted_bugs_are_caught() {
         Plant::LostBlockForgotten,
         Plant::MergeEarly,
         Plant::SilenceForgiven,
-        Plant::LateWorkBlamed,
+        Plant::UnstartedBlamed,
         Plant::AuditSkipped,
         Plant::AuditByOne,
     ];

@@ -47,13 +47,12 @@ use assignments::{Assignment, Kept};
 use bases::Bases;
 use cache::ChunkCache;
 use compute::{Compute, Report, WorkTable};
-use connection::{ConnectError, Connection};
+use connection::{ConnectError, Connection, Stuck};
 use examples::Requests;
 use run::{CurrentOrder, OpenRun, Opening};
 
-/// Finished blocks that are kept, to be pulled or offered again. All of them
-/// offered at once leave room in the queue of control messages.
-const KEPT_BLOCKS: usize = limits::CONTROL_QUEUE / 2;
+/// Finished blocks that are kept, to be pulled or offered again.
+const KEPT_BLOCKS: usize = limits::OFFERS;
 
 /// Settings of a worker.
 #[derive(Clone, Debug)]
@@ -214,6 +213,7 @@ impl Engine {
     fn on_report(&mut self, report: Report) {
         match report {
             Report::Shard(event) => self.tell(event),
+            Report::StartSaid(assignment) => self.tell(Event::StartSaid { assignment }),
             Report::Order { run, epoch, order } => {
                 if let Some(opened) = self.runs.get_mut(&run) {
                     opened.order.arrived(epoch, order);
@@ -307,8 +307,11 @@ impl Engine {
     }
 
     fn send(&mut self, message: FromWorker) {
-        let stuck = self.connection.as_ref().is_some_and(|open| open.send(message).is_err());
-        if stuck {
+        self.with_connection(|open| open.send(message));
+    }
+
+    fn with_connection(&mut self, send: impl FnOnce(&Connection) -> Result<(), Stuck>) {
+        if self.connection.as_ref().is_some_and(|open| send(open).is_err()) {
             self.lost("the coordinator takes no messages");
         }
     }
@@ -337,7 +340,9 @@ impl Engine {
                 };
                 let address = self.config.coordinator.clone();
                 let (tls, work) = (self.config.tls.clone(), self.work.clone());
-                self.connecting = Some(Box::pin(Connection::open(address, tls, role, work)));
+                let reports = self.compute.reports();
+                let connecting = Connection::open(address, tls, role, work, reports);
+                self.connecting = Some(Box::pin(connecting));
             }
             Action::Disconnect => {
                 tracing::warn!("the coordinator is silent; reconnecting");
@@ -346,6 +351,9 @@ impl Engine {
             Action::FetchData { assignment, .. } => self.fetch_data(assignment),
             Action::RunShard { assignment, step, replica } => {
                 self.run_shard(assignment, step, replica);
+            }
+            Action::SayStarted { assignment } => {
+                self.with_connection(|open| open.send_started(assignment));
             }
             Action::StopShards { assignment } => {
                 if let Some(assignment) = self.assignments.get(&assignment) {

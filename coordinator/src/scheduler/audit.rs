@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use common::id::{AssignmentId, Block, ProcessId, WorkerId};
+use common::limits::OFFERS;
 
 use super::hands::Assignment;
 use super::planted::Plant;
@@ -29,6 +30,8 @@ const PATIENCE: u32 = 10;
 /// answers until the step is merged, and offers all of it after a reconnect:
 /// so many leave room in the queues.
 const COPIES_OF_PROCESS: u32 = 256;
+
+const _: () = assert!((COPIES_OF_PROCESS as usize) < OFFERS);
 
 /// Why a step goes on without an answer.
 const NOBODY: &str = "there is no second worker";
@@ -213,12 +216,15 @@ impl Scheduler {
             };
             let is_other = |process: &ProcessId| Some(*process) != *first;
             let is_spent = *copies >= COPIES;
-            let others = candidates.iter_mut().filter(|(_, it)| !is_spent && is_other(it));
+            let fits = |(candidate, process): &&mut (Candidate, ProcessId)| {
+                !is_spent && candidate.room > 0 && is_other(process)
+            };
+            let others = candidates.iter_mut().filter(fits);
             let order = |(it, process): &&mut (Candidate, ProcessId)| {
                 (tried.contains(process), it.done_at())
             };
             if let Some((candidate, process)) = others.min_by_key(order) {
-                candidate.load += 1;
+                candidate.take(1);
                 next.push((*replica, Next::HandOut(candidate.worker)));
                 if let Some(room) = room.get_mut(process) {
                     *room -= 1;

@@ -1,13 +1,14 @@
 //! What always holds, checked from the outside in: cheap enough to run after
 //! every event of a test.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use common::id::Block;
+use common::id::{Block, WorkerId};
 use common::limits::BLOCK_COPIES;
 
 use super::Scheduler;
-use super::cover::exists;
+use super::cover::{exists, size};
+use super::share::Candidate;
 use super::step::{Care, Merge, Step};
 
 /// Checks everything; the message says what is broken.
@@ -133,7 +134,16 @@ fn hands(scheduler: &Scheduler, step: &Step) -> Result<(), String> {
     }
     for (id, it) in step.hands.iter().filter(|(_, it)| it.alone) {
         let others = step.hands.iter().filter(|(_, other)| other.worker == it.worker).count();
-        ensure(others == 1, || format!("{}: {id} should be alone on {}", step.id, it.worker))?;
+        let is_single = size(it.block, step.replicas) == 1;
+        ensure(others == 1 && is_single, || {
+            format!("{}: {id}, {}, should be alone on {}", step.id, it.block, it.worker)
+        })?;
+    }
+    let mut held: BTreeMap<WorkerId, usize> = BTreeMap::new();
+    step.hands.iter().for_each(|(_, it)| *held.entry(it.worker).or_default() += 1);
+    let most = scheduler.config.assignments.max(1);
+    for (worker, held) in held {
+        ensure(held <= most, || format!("{}: {worker} has {held} blocks", step.id))?;
     }
     let limit = scheduler.config.crash_limit.max(1);
     ensure(step.trouble.values().all(|trouble| trouble.crashes() < limit), || {
@@ -147,10 +157,14 @@ fn nothing_waits_in_vain(scheduler: &Scheduler, step: &Step) -> Result<(), Strin
         return Ok(());
     }
     let candidates = scheduler.candidates(step);
-    let crash_limit = scheduler.config.crash_limit;
     for block in step.waiting.values() {
-        let may_wait = match step.care(*block, crash_limit) {
-            Care::None | Care::Elsewhere => candidates.is_empty(),
+        let may_wait = match step.care(*block) {
+            Care::None => candidates.iter().all(|it| it.room == 0),
+            Care::Elsewhere => {
+                let has_failed = |it: &Candidate| step.has_failed_on(*block, it.worker);
+                let everywhere = candidates.iter().all(has_failed);
+                candidates.iter().all(|it| it.room == 0 || (has_failed(it) && !everywhere))
+            }
             Care::Alone => !step.hands.is_empty() || candidates.is_empty(),
         };
         ensure(may_wait, || format!("{}: {block} waits though a worker is free", step.id))?;

@@ -81,8 +81,8 @@ impl Scheduler {
         if step.cover.get(block) == Some(part) {
             step.cover.remove(block);
         }
-        let ended = step.hands.take(|it| it.worker == worker && it.block == block);
-        step.audit.copies_ended(ended.iter().map(|(_, it)| it));
+        let ended = step.hands.take(worker, |it| it.block == block);
+        step.audit.copies_ended(&ended);
         let mut times = 0;
         for replica in block.replicas(step.replicas) {
             if !step.cover.covers(Block::of_replica(replica)) {

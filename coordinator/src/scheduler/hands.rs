@@ -1,10 +1,12 @@
-//! The blocks in workers' hands, by assignment and by place.
+//! The blocks in workers' hands: by assignment, by place and by worker.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use common::id::{AssignmentId, Block, WorkerId};
+
+use super::cover::size;
 
 /// A block in a worker's hands.
 #[derive(Clone, Debug)]
@@ -16,49 +18,82 @@ pub(super) struct Assignment {
     /// Replicas that the worker had to process by its end, those of earlier
     /// assignments included.
     pub(super) queued: u32,
-    /// Whether the worker gets nothing else beside it.
+    /// Whether the worker gets nothing else beside it, and says that it begins.
     pub(super) alone: bool,
+    /// Whether it has said so.
+    pub(super) is_begun: bool,
     /// Whether it is a second copy of an audited shard.
     pub(super) is_audit: bool,
     /// Replicas that were running by the worker's last word, if it said any.
     pub(super) running: Option<Vec<u32>>,
 }
 
+/// What a worker has in hands.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Load {
+    pub(super) blocks: usize,
+    pub(super) replicas: u32,
+    /// Whether it gets nothing beside.
+    pub(super) is_reserved: bool,
+}
+
 /// All assignments of a step. Copies of a block, or of parts of it, overlap.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Hands {
+    replicas: u32,
     assignments: BTreeMap<AssignmentId, Assignment>,
-    /// Assignments of each block; larger blocks before smaller ones from the
-    /// same replica on.
-    places: BTreeMap<(u64, Reverse<u8>), usize>,
+    /// The same by place: larger blocks before smaller ones from the same
+    /// replica on.
+    places: BTreeSet<(u64, Reverse<u8>, AssignmentId)>,
+    by_worker: BTreeMap<WorkerId, (Load, BTreeSet<AssignmentId>)>,
 }
 
 impl Hands {
-    pub(super) fn insert(&mut self, id: AssignmentId, assignment: Assignment) {
-        *self.places.entry(place(assignment.block)).or_default() += 1;
-        self.assignments.insert(id, assignment);
+    /// None yet, in a step of `replicas`.
+    pub(super) fn new(replicas: u32) -> Self {
+        Self {
+            replicas,
+            assignments: BTreeMap::new(),
+            places: BTreeSet::new(),
+            by_worker: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn insert(&mut self, id: AssignmentId, it: Assignment) {
+        self.places.insert(place(it.block, id));
+        let (load, ids) = self.by_worker.entry(it.worker).or_default();
+        load.blocks += 1;
+        load.replicas += size(it.block, self.replicas);
+        load.is_reserved |= it.alone;
+        ids.insert(id);
+        self.assignments.insert(id, it);
     }
 
     pub(super) fn remove(&mut self, id: AssignmentId) -> Option<Assignment> {
-        let assignment = self.assignments.remove(&id)?;
-        let place = place(assignment.block);
-        if let Some(count) = self.places.get_mut(&place) {
-            *count -= 1;
-            if *count == 0 {
-                self.places.remove(&place);
+        let it = self.assignments.remove(&id)?;
+        self.places.remove(&place(it.block, id));
+        if let Some((load, ids)) = self.by_worker.get_mut(&it.worker) {
+            load.blocks -= 1;
+            load.replicas -= size(it.block, self.replicas);
+            load.is_reserved &= !it.alone;
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.by_worker.remove(&it.worker);
             }
         }
-        Some(assignment)
+        Some(it)
     }
 
-    /// Takes out all that `is_wanted`, in the order of their ids.
+    /// Takes out all of a worker's that `is_wanted`, in the order of their ids.
     pub(super) fn take(
         &mut self,
+        worker: WorkerId,
         is_wanted: impl Fn(&Assignment) -> bool,
-    ) -> Vec<(AssignmentId, Assignment)> {
-        let wanted = self.assignments.iter().filter(|(_, it)| is_wanted(it));
-        let ids: Vec<AssignmentId> = wanted.map(|(id, _)| *id).collect();
-        ids.into_iter().filter_map(|id| Some((id, self.remove(id)?))).collect()
+    ) -> Vec<Assignment> {
+        let its = self.by_worker.get(&worker).into_iter().flat_map(|(_, ids)| ids);
+        let is_wanted = |id: &AssignmentId| self.assignments.get(id).is_some_and(&is_wanted);
+        let wanted: Vec<AssignmentId> = its.copied().filter(is_wanted).collect();
+        wanted.into_iter().filter_map(|id| self.remove(id)).collect()
     }
 
     pub(super) fn get(&self, id: AssignmentId) -> Option<&Assignment> {
@@ -67,6 +102,11 @@ impl Hands {
 
     pub(super) fn get_mut(&mut self, id: AssignmentId) -> Option<&mut Assignment> {
         self.assignments.get_mut(&id)
+    }
+
+    /// What a worker has.
+    pub(super) fn load(&self, worker: WorkerId) -> Load {
+        self.by_worker.get(&worker).map(|(load, _)| *load).unwrap_or_default()
     }
 
     /// All assignments, the oldest first.
@@ -80,39 +120,41 @@ impl Hands {
 
     /// Whether one assignment has the whole block.
     pub(super) fn hold(&self, block: Block) -> bool {
-        self.around(block) > 0
+        self.around(block).next().is_some()
     }
 
     /// Whether some assignment has a part of the block, or the whole of it.
     pub(super) fn touch(&self, block: Block) -> bool {
-        self.hold(block) || self.inside(block) > 0
+        self.hold(block) || self.inside(block).next().is_some()
     }
 
-    /// Assignments that share a replica with this block, each once.
-    pub(super) fn overlapping(&self, block: Block) -> usize {
-        let same = self.places.get(&place(block)).copied().unwrap_or(0);
-        self.around(block) + self.inside(block) - same
+    /// Assignments that share a replica with this block, each once, the oldest
+    /// first.
+    pub(super) fn overlapping(&self, block: Block) -> BTreeSet<AssignmentId> {
+        self.around(block).chain(self.inside(block)).collect()
     }
 
     /// Assignments of this block or of one around it.
-    fn around(&self, block: Block) -> usize {
-        let mut count = 0;
-        let mut around = block;
+    fn around(&self, block: Block) -> impl Iterator<Item = AssignmentId> {
         // No merge tree is higher than the replicas of a step can be many.
-        while around.level <= 32 {
-            count += self.places.get(&place(around)).copied().unwrap_or(0);
-            around = around.parent();
-        }
-        count
+        let highest = Block::root(self.replicas).level.max(block.level);
+        let levels = block.level..=highest;
+        levels.flat_map(move |level| {
+            let start = block.start() >> level << level;
+            let first = (start, Reverse(level), AssignmentId(0));
+            let last = (start, Reverse(level), AssignmentId(u64::MAX));
+            self.places.range(first..=last).map(|(.., id)| *id)
+        })
     }
 
     /// Assignments of this block or of one inside it.
-    fn inside(&self, block: Block) -> usize {
-        let range = self.places.range(place(block)..(block.end(), Reverse(u8::MAX)));
-        range.map(|(_, count)| count).sum()
+    fn inside(&self, block: Block) -> impl Iterator<Item = AssignmentId> {
+        let first = place(block, AssignmentId(0));
+        let end = (block.end(), Reverse(u8::MAX), AssignmentId(0));
+        self.places.range(first..end).map(|(.., id)| *id)
     }
 }
 
-fn place(block: Block) -> (u64, Reverse<u8>) {
-    (block.start(), Reverse(block.level))
+fn place(block: Block, id: AssignmentId) -> (u64, Reverse<u8>, AssignmentId) {
+    (block.start(), Reverse(block.level), id)
 }

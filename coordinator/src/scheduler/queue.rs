@@ -97,7 +97,7 @@ impl Scheduler {
 
     /// Revokes all that is in workers' hands and forgets the run.
     fn drop_active(&mut self) {
-        self.revoke(|_, _| true);
+        self.revoke_all();
         self.active = None;
     }
 

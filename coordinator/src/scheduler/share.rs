@@ -1,6 +1,7 @@
 //! Splitting blocks over workers: each gets replicas in proportion to its
 //! speed, in blocks as large as that allows, because every block is one
-//! partial that must cross the wire.
+//! partial that must cross the wire. Nobody gets more blocks than there is room
+//! for in what is said to a worker at once: the rest waits.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -20,6 +21,8 @@ pub(super) struct Candidate {
     pub(super) nanos: u64,
     /// Replicas that it has already.
     pub(super) load: u32,
+    /// Blocks that it may be given more.
+    pub(super) room: usize,
 }
 
 impl Candidate {
@@ -29,34 +32,62 @@ impl Candidate {
         let nanos = work / u128::from(self.slots.max(1));
         (u64::try_from(nanos).unwrap_or(u64::MAX), self.worker)
     }
+
+    /// It is given a block of so many replicas.
+    pub(super) fn take(&mut self, replicas: u32) {
+        self.load += replicas;
+        self.room -= 1;
+    }
 }
 
-/// Splits all replicas of `blocks` over the candidates: who gets which block,
-/// each one's larger blocks first. Equal input gives equal output.
+/// Blocks in the order of [`keyed`].
+type Free = BTreeSet<(u32, Reverse<u64>, Block)>;
+
+/// Splits all replicas of `blocks` over the candidates, as far as these have room:
+/// who gets which block, each one's larger blocks first; and what is left over.
+/// Equal input gives equal output.
 pub(super) fn share(
     blocks: impl Iterator<Item = Block>,
     replicas: u32,
     candidates: &[Candidate],
-) -> Vec<(WorkerId, Block)> {
-    let mut free: BTreeSet<(u32, Reverse<u64>, Block)> =
-        blocks.map(|block| keyed(block, replicas)).collect();
-    let total = free.iter().map(|(size, ..)| size).sum();
-    let mut quotas = quotas(total, candidates);
+) -> (Vec<(WorkerId, Block)>, Vec<Block>) {
+    let mut free: Free = blocks.map(|block| keyed(block, replicas)).collect();
+    let mut open = candidates.to_vec();
     let mut shared = Vec::new();
-    while let Some((quota, Reverse(worker))) = quotas.pop() {
-        let block = carve(&mut free, quota.min(BLOCK_REPLICAS), replicas);
-        shared.push((worker, block));
-        let rest = quota - size(block, replicas);
-        if rest > 0 {
-            quotas.push((rest, Reverse(worker)));
+    loop {
+        open.retain(|candidate| candidate.room > 0);
+        if free.is_empty() || open.is_empty() {
+            return (shared, free.into_iter().map(|(.., block)| block).collect());
         }
+        shared.extend(deal(&mut free, replicas, &mut open));
     }
-    shared
 }
 
-/// How many of `total` replicas each candidate gets: one after another to
-/// whoever would be done with it first.
-fn quotas(total: u32, candidates: &[Candidate]) -> BinaryHeap<(u32, Reverse<WorkerId>)> {
+/// Gives each candidate its part of what is free. Something stays free only if
+/// one of them has no more room.
+fn deal(free: &mut Free, replicas: u32, candidates: &mut [Candidate]) -> Vec<(WorkerId, Block)> {
+    let total = free.iter().map(|(size, ..)| size).sum();
+    let mut quotas = quotas(total, candidates);
+    let mut dealt = Vec::new();
+    while let Some((quota, Reverse(at))) = quotas.pop() {
+        let candidate = &mut candidates[at];
+        if candidate.room == 0 {
+            continue;
+        }
+        let block = carve(free, quota.min(BLOCK_REPLICAS), replicas);
+        candidate.take(size(block, replicas));
+        dealt.push((candidate.worker, block));
+        let rest = quota - size(block, replicas);
+        if rest > 0 {
+            quotas.push((rest, Reverse(at)));
+        }
+    }
+    dealt
+}
+
+/// How many of `total` replicas each candidate, named by its place, gets: one
+/// after another to whoever would be done with it first.
+fn quotas(total: u32, candidates: &[Candidate]) -> BinaryHeap<(u32, Reverse<usize>)> {
     let mut heap: BinaryHeap<_> = candidates
         .iter()
         .enumerate()
@@ -69,23 +100,22 @@ fn quotas(total: u32, candidates: &[Candidate]) -> BinaryHeap<(u32, Reverse<Work
         loaded[*at].load += 1;
         *done_at = loaded[*at].done_at();
     }
-    let quota = |(before, after): (&Candidate, &Candidate)| {
-        (after.load - before.load, Reverse(before.worker))
-    };
-    candidates.iter().zip(&loaded).map(quota).filter(|(quota, _)| *quota > 0).collect()
+    let pairs = candidates.iter().zip(&loaded).enumerate();
+    let quota = pairs.map(|(at, (before, after))| (after.load - before.load, Reverse(at)));
+    quota.filter(|(quota, _)| *quota > 0).collect()
 }
 
 /// Takes the largest free block of at most `quota` replicas out, splitting
-/// the smallest larger one where there is none. The quotas add up to what is
-/// free, so there always is a block.
-fn carve(free: &mut BTreeSet<(u32, Reverse<u64>, Block)>, quota: u32, replicas: u32) -> Block {
+/// the smallest larger one where there is none. The quotas add up to no more than
+/// what is free, so there always is a block.
+fn carve(free: &mut Free, quota: u32, replicas: u32) -> Block {
     let above = (quota + 1, Reverse(u64::MAX), Block { level: 0, index: 0 });
     loop {
         if let Some(found) = free.range(..above).next_back().copied() {
             free.remove(&found);
             return found.2;
         }
-        let larger = *free.range(above..).next().expect("the quotas add up to what is free");
+        let larger = *free.range(above..).next().expect("no quota is above what is free");
         free.remove(&larger);
         let (left, right) = larger.2.halves().expect("a block of two replicas has halves");
         for half in [left, right] {
@@ -109,11 +139,11 @@ mod tests {
     use super::*;
 
     fn candidate(worker: u64, slots: u32, nanos: u64) -> Candidate {
-        Candidate { worker: WorkerId(worker), slots, nanos, load: 0 }
+        Candidate { worker: WorkerId(worker), slots, nanos, load: 0, room: usize::MAX }
     }
 
     fn loads(replicas: u32, candidates: &[Candidate]) -> Vec<u32> {
-        let shared = share([Block::root(replicas)].into_iter(), replicas, candidates);
+        let (shared, _) = share([Block::root(replicas)].into_iter(), replicas, candidates);
         let load = |candidate: &Candidate| {
             let mine = shared.iter().filter(|(worker, _)| *worker == candidate.worker);
             mine.map(|(_, block)| size(*block, replicas)).sum()
@@ -134,10 +164,10 @@ mod tests {
         let one = [candidate(1, 3, 5)];
         assert_eq!(
             share([Block::root(13)].into_iter(), 13, &one),
-            [(WorkerId(1), Block::root(13))]
+            (vec![(WorkerId(1), Block::root(13))], vec![])
         );
         let two = [candidate(1, 4, 5), candidate(2, 4, 5)];
-        let shared = share([Block::root(8)].into_iter(), 8, &two);
+        let (shared, _) = share([Block::root(8)].into_iter(), 8, &two);
         assert_eq!(
             shared,
             [
@@ -150,7 +180,8 @@ mod tests {
     #[test]
     fn a_block_has_no_more_shards_than_its_news_may_name() {
         let replicas = 3 * BLOCK_REPLICAS + 5;
-        let shared = share([Block::root(replicas)].into_iter(), replicas, &[candidate(1, 1, 5)]);
+        let one = [candidate(1, 1, 5)];
+        let (shared, _) = share([Block::root(replicas)].into_iter(), replicas, &one);
         assert!(shared.iter().all(|(_, block)| size(*block, replicas) <= BLOCK_REPLICAS));
         assert_eq!(shared.len(), 4);
     }
@@ -166,16 +197,23 @@ mod tests {
         #[test]
         fn every_replica_is_given_once(
             replicas in 1u32..300,
-            workers in prop::collection::vec((1u32..5, 1u64..100, 0u32..20), 1..9),
+            workers in prop::collection::vec((1u32..5, 1u64..100, 0u32..20, 0usize..9), 1..9),
         ) {
             let candidates: Vec<_> = workers
                 .iter()
                 .zip(1..)
-                .map(|(&(slots, nanos, load), id)| Candidate { load, ..candidate(id, slots, nanos) })
+                .map(|(&(slots, nanos, load, room), id)| {
+                    Candidate { load, room, ..candidate(id, slots, nanos) }
+                })
                 .collect();
-            let shared = share([Block::root(replicas)].into_iter(), replicas, &candidates);
-            let mut given: Vec<u32> =
-                shared.iter().flat_map(|(_, block)| block.replicas(replicas)).collect();
+            let (shared, left) = share([Block::root(replicas)].into_iter(), replicas, &candidates);
+            for candidate in &candidates {
+                let blocks = shared.iter().filter(|(worker, _)| *worker == candidate.worker).count();
+                prop_assert!(blocks <= candidate.room);
+                prop_assert!(left.is_empty() || blocks == candidate.room, "room is left");
+            }
+            let blocks = shared.iter().map(|(_, block)| block).chain(&left);
+            let mut given: Vec<u32> = blocks.flat_map(|block| block.replicas(replicas)).collect();
             given.sort_unstable();
             prop_assert_eq!(given, (0..replicas).collect::<Vec<_>>());
         }

@@ -28,7 +28,11 @@ impl Scheduler {
     /// When the next block becomes slow, if an idle worker could take it.
     pub(super) fn slow_deadline(&self) -> Option<Instant> {
         let step = self.step()?;
-        let (idle, paces) = (self.idle(step), self.paces());
+        let idle = self.idle(step);
+        if idle.is_empty() {
+            return None;
+        }
+        let paces = self.paces();
         let single = step.hands.iter().filter(|(_, it)| self.may_copy(step, it, &idle));
         single.map(|(_, it)| it.since + self.patience(step, &paces, it)).min()
     }
@@ -45,18 +49,19 @@ impl Scheduler {
                 slow.push((it.worker, it.block, it.queued, it.since));
             }
         }
-        let crash_limit = self.config.crash_limit;
         let (plain, troubled): (Vec<Block>, Vec<Block>) =
-            parts.into_iter().partition(|block| step.care(*block, crash_limit) == Care::None);
+            parts.into_iter().partition(|block| step.care(*block) == Care::None);
         let mut shared = Vec::new();
         for block in troubled {
-            let others = idle.iter_mut().filter(|it| !step.has_failed_on(block, it.worker));
+            let fits = |it: &&mut Candidate| it.room > 0 && !step.has_failed_on(block, it.worker);
+            let others = idle.iter_mut().filter(fits);
             if let Some(candidate) = others.min_by_key(|candidate| candidate.done_at()) {
-                candidate.load += size(block, step.replicas);
+                candidate.take(size(block, step.replicas));
                 shared.push((candidate.worker, block));
             }
         }
-        shared.extend(share(plain.into_iter(), step.replicas, &idle));
+        let (copies, _) = share(plain.into_iter(), step.replicas, &idle);
+        shared.extend(copies);
         for (worker, block, queued, since) in slow {
             if let Some(member) = self.members.get_mut(&worker) {
                 member.stalled = true;
@@ -86,8 +91,8 @@ impl Scheduler {
     /// the same one again; what is a second copy is an audit's affair.
     fn may_copy(&self, step: &Step, it: &Assignment, idle: &[Candidate]) -> bool {
         !step.cover.covers(it.block)
-            && step.hands.overlapping(it.block) < BLOCK_COPIES
-            && step.care(it.block, self.config.crash_limit) != Care::Alone
+            && step.hands.overlapping(it.block).len() < BLOCK_COPIES
+            && step.care(it.block) != Care::Alone
             && idle.iter().any(|candidate| !step.has_failed_on(it.block, candidate.worker))
     }
 

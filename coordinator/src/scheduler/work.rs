@@ -68,7 +68,7 @@ impl Scheduler {
         // what it merged was complete.
         let is_over = |it: &Step| it.id == step && it.merge != Merge::Waiting;
         if active.step.as_ref().is_some_and(is_over) {
-            self.revoke(|_, _| true);
+            self.revoke_all();
             if let Some(active) = &mut self.active {
                 active.step = None;
                 active.gather = None;
@@ -99,7 +99,7 @@ impl Scheduler {
             let run = done.step.run;
             self.actions.push_back(Action::Offered { run, worker, block });
         }
-        self.revoke(Step::is_needless);
+        self.revoke_needless(block);
         self.hand_out(now);
     }
 
@@ -110,14 +110,13 @@ impl Scheduler {
 
     /// Enters a result in the cover. Says whether it was news.
     fn take_in(&mut self, done: &Finished) -> bool {
-        let crash_limit = self.config.crash_limit;
         let twice = self.has(Plant::DuplicateTaken);
         let Some(step) = self.step_with(done.step, done.block) else { return false };
         let holder = (!done.inline).then_some(done.worker);
         let part = Part { block: done.block, holder };
         let taken = step.cover.take(part);
         if taken {
-            step.settle(done.block, crash_limit);
+            step.settle(done.block);
         } else if twice {
             step.cover.count_twice(part.block);
         }
@@ -129,11 +128,11 @@ impl Scheduler {
     fn end_assignment(&mut self, done: &Finished) -> bool {
         let Some(step) = self.step_mut() else { return false };
         let (id, shards) = (step.id, size(done.block, step.replicas));
-        let ended = step.hands.take(|it| it.worker == done.worker && it.block == done.block);
+        let ended = step.hands.take(done.worker, |it| it.block == done.block);
         if ended.is_empty() {
             return false;
         }
-        step.audit.copies_ended(ended.iter().map(|(_, it)| it));
+        step.audit.copies_ended(&ended);
         if let Some(member) = self.members.get_mut(&done.worker) {
             member.pace.measure(id, shards, member.slots, done.compute);
         }
@@ -160,36 +159,39 @@ impl Scheduler {
         self.merge_if_complete();
     }
 
-    /// Hands all waiting blocks out.
+    /// Hands the waiting blocks out, as many as workers may hold.
     fn hand_out_waiting(&mut self, now: Instant) {
-        let crash_limit = self.config.crash_limit;
         let Some(step) = self.step().filter(|step| !step.waiting.is_empty()) else { return };
         let mut candidates = self.candidates(step);
+        if candidates.iter().all(|it| it.room == 0) {
+            return;
+        }
+        if let Some(step) = self.step_mut() {
+            step.join_waiting();
+        }
+        let Some(step) = self.step() else { return };
         let (careful, plain): (Vec<Block>, Vec<Block>) =
-            step.waiting.values().partition(|block| step.care(**block, crash_limit) != Care::None);
+            step.waiting.values().partition(|block| step.care(**block) != Care::None);
         let replicas = step.replicas;
         let mut handed: Vec<(WorkerId, Block, Care)> = Vec::new();
         for block in careful {
-            let care = step.care(block, crash_limit);
+            let care = step.care(block);
             let Some(at) = pick(step, block, care, &candidates) else { continue };
-            candidates[at].load += size(block, replicas);
+            candidates[at].take(size(block, replicas));
             handed.push((candidates[at].worker, block, care));
             if care == Care::Alone {
                 candidates.remove(at);
             }
         }
-        let done = if candidates.is_empty() { Vec::new() } else { plain };
-        let settled: Vec<u64> = handed
-            .iter()
-            .map(|(_, block, _)| block.start())
-            .chain(done.iter().map(|it| it.start()))
-            .collect();
-        let shared = share(done.into_iter(), replicas, &candidates);
+        let mut settled: Vec<Block> = handed.iter().map(|(_, block, _)| *block).collect();
+        settled.extend(&plain);
+        let (shared, left) = share(plain.into_iter(), replicas, &candidates);
         handed.extend(shared.into_iter().map(|(worker, block)| (worker, block, Care::None)));
         if let Some(step) = self.step_mut() {
-            for start in settled {
-                step.waiting.remove(&start);
+            for block in settled {
+                step.waiting.remove(&block.start());
             }
+            step.waiting.extend(left.into_iter().map(|block| (block.start(), block)));
         }
         for (worker, block, care) in handed {
             let how = if care == Care::Alone { How::Alone } else { How::Shared };
@@ -200,15 +202,15 @@ impl Scheduler {
     /// The workers that may be given work, with what they have already.
     pub(super) fn candidates(&self, step: &Step) -> Vec<Candidate> {
         let mean = self.paces().mean();
-        let loads = step.loads();
         let available = self.members.iter().filter(|(_, member)| member.is_available());
         let candidate = |(worker, member): (&WorkerId, &Member)| {
-            let load = loads.get(worker).copied().unwrap_or_default();
+            let load = step.hands.load(*worker);
             (!load.is_reserved).then(|| Candidate {
                 worker: *worker,
                 slots: member.slots,
                 nanos: member.pace.nanos(mean),
                 load: load.replicas,
+                room: self.config.room_beside(load.blocks),
             })
         };
         available.filter_map(candidate).collect()
@@ -219,23 +221,45 @@ impl Scheduler {
         self.last_assignment += 1;
         let id = AssignmentId(self.last_assignment);
         let Some(step) = self.step_mut() else { return };
-        let before = step.hands.iter().filter(|(_, it)| it.worker == worker);
-        let before: u32 = before.map(|(_, it)| size(it.block, step.replicas)).sum();
-        let queued = before + size(block, step.replicas);
+        let queued = step.hands.load(worker).replicas + size(block, step.replicas);
         let (alone, is_audit) = (how == How::Alone, how == How::Audit);
-        let assignment =
-            Assignment { worker, block, since: now, queued, alone, is_audit, running: None };
+        let assignment = Assignment {
+            worker,
+            block,
+            since: now,
+            queued,
+            alone,
+            is_begun: false,
+            is_audit,
+            running: None,
+        };
         step.hands.insert(id, assignment);
-        let step = step.id;
-        self.actions.push_back(Action::Assign { worker, assignment: id, step, block });
+        let (step, confirm) = (step.id, alone);
+        self.actions.push_back(Action::Assign { worker, assignment: id, step, block, confirm });
     }
 
-    /// Takes the assignments that `is_needless` out of their workers' hands.
-    pub(super) fn revoke(&mut self, is_needless: impl Fn(&Step, &Assignment) -> bool) {
+    /// Takes all assignments out of their workers' hands.
+    pub(super) fn revoke_all(&mut self) {
+        let all = self.step().into_iter().flat_map(|step| step.hands.iter());
+        let all: Vec<AssignmentId> = all.map(|(id, _)| id).collect();
+        self.revoke(all);
+    }
+
+    /// Takes the assignments that are not needed any more, now that this block is
+    /// done, out of their workers' hands.
+    fn revoke_needless(&mut self, done: Block) {
+        let Some(step) = self.step() else { return };
+        let is_needless = |id: &AssignmentId| {
+            step.hands.get(*id).is_some_and(|assignment| step.is_needless(assignment))
+        };
+        let touched = step.hands.overlapping(done);
+        let needless: Vec<AssignmentId> = touched.into_iter().filter(is_needless).collect();
+        self.revoke(needless);
+    }
+
+    fn revoke(&mut self, needless: Vec<AssignmentId>) {
         let Some(active) = &mut self.active else { return };
         let Some(step) = &mut active.step else { return };
-        let needless = step.hands.iter().filter(|(_, it)| is_needless(step, it));
-        let needless: Vec<AssignmentId> = needless.map(|(id, _)| id).collect();
         for assignment in needless {
             if let Some(Assignment { worker, .. }) = step.hands.remove(assignment) {
                 self.actions.push_back(Action::Revoke { worker, assignment });
@@ -267,9 +291,8 @@ impl Scheduler {
     }
 
     pub(super) fn release(&mut self, block: Block) {
-        let crash_limit = self.config.crash_limit;
         if let Some(step) = self.step_mut() {
-            step.release(block, crash_limit);
+            step.release(block);
         }
     }
 
@@ -299,11 +322,14 @@ pub(super) fn in_words(shards: u32) -> String {
 /// Who gets a block that needs care: of the workers where it has not failed,
 /// or of all if it has failed on each, the one that would be done first.
 fn pick(step: &Step, block: Block, care: Care, candidates: &[Candidate]) -> Option<usize> {
-    let failed_on = |candidate: &Candidate| step.has_failed_on(block, candidate.worker);
-    let everywhere = candidates.iter().all(failed_on);
-    let fits = |candidate: &Candidate| {
-        (everywhere || !failed_on(candidate)) && (care != Care::Alone || candidate.load == 0)
-    };
+    let has_time = |it: &Candidate| it.room > 0 && (care != Care::Alone || it.load == 0);
+    if !candidates.iter().any(has_time) {
+        return None;
+    }
+    let failed_on = step.failed_on(block);
+    let has_failed = |it: &Candidate| failed_on.contains(&it.worker);
+    let everywhere = candidates.iter().all(has_failed);
+    let fits = |it: &Candidate| has_time(it) && (everywhere || !has_failed(it));
     let fitting = candidates.iter().enumerate().filter(|(_, candidate)| fits(candidate));
     fitting.min_by_key(|(_, candidate)| candidate.done_at()).map(|(at, _)| at)
 }

@@ -30,9 +30,9 @@ use job::Tree;
 pub(super) use job::{Content, Job, JobDone};
 pub(super) use partial::{Expected, Opened, PartialError, merge_inline, next_state, open};
 
-/// Most fetches under way at one time, however small they are: well below
-/// [`limits::CONTROL_QUEUE`], as each is a message.
-const FETCHES: usize = limits::CONTROL_QUEUE / 2;
+/// Most fetches under way at one time, however small they are: each may be a
+/// message.
+const FETCHES: usize = limits::PULLS;
 
 /// A holder that was asked and sends no piece for this long is treated as if
 /// it had lost the partial, however alive it is.

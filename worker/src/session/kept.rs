@@ -60,9 +60,12 @@ impl Session {
         });
     }
 
-    /// Offers all partials of a run that was opened again.
+    /// Offers the partials of a run that was opened again: as many as its
+    /// coordinator takes at once. Where one step had more, the others are offered
+    /// when they are asked for.
     pub(super) fn offer_kept(&mut self, run: RunId) {
-        for (step, block) in self.kept.iter().filter(|(step, _)| step.run == run) {
+        let of_run = self.kept.iter().filter(|(step, _)| step.run == run);
+        for (step, block) in of_run.take(self.config.kept_blocks) {
             self.actions.push_back(Action::Offer { step, block });
         }
     }

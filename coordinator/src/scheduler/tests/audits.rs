@@ -161,7 +161,7 @@ fn a_worker_gets_only_so_many_second_copies_in_a_step() {
     let mut env = audited(1, replicas, &(0..replicas).collect::<Vec<_>>());
     env.join(2);
     env.done(1, Block::root(replicas), true);
-    assert_eq!(env.held(2).len(), 256);
+    assert_eq!(env.held(2).len(), common::limits::ASSIGNMENTS, "so many at a time");
     env.all_done();
     let (answered, without) = env.audits();
     assert_eq!((answered.len(), without.len(), env.merges().len()), (256, 600 - 256, 1));
