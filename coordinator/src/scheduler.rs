@@ -22,6 +22,7 @@
 //! audit        second answers of shards, by another process
 //! share        how blocks are split over workers
 //! gather       what workers kept while their coordinator was gone
+//! unfit        who cannot work on the active run
 //! step         the state of one step
 //! cover hands  its finished and its unfinished blocks
 //! pace         how long a shard takes on whom
@@ -52,6 +53,7 @@ mod slow;
 mod step;
 #[cfg(test)]
 mod tests;
+mod unfit;
 mod work;
 
 pub use event::{Action, Event, Part, WorkerNote};
@@ -150,6 +152,10 @@ impl Scheduler {
             Event::RunOpened { worker, run } => {
                 self.heard(now, worker);
                 self.run_opened(now, worker, run);
+            }
+            Event::WorkerCannot { worker, run, reason } => {
+                self.heard(now, worker);
+                self.worker_cannot(now, worker, run, reason);
             }
             Event::StepReady { step, replicas, audited } => {
                 self.step_ready(now, step, replicas, audited);

@@ -193,6 +193,7 @@ pub(crate) fn from_worker() -> impl Strategy<Value = FromWorker> {
         }),
         block_done().prop_map(FromWorker::BlockDone),
         run().prop_map(|run| FromWorker::Opened { run }),
+        (run(), text()).prop_map(|(run, reason)| FromWorker::Cannot { run, reason }),
         (assignment(), step(), any::<u32>(), any::<bool>(), text()).prop_map(
             |(assignment, step, replica, fatal, error)| FromWorker::ShardFailed {
                 assignment,
@@ -448,8 +449,10 @@ fn event() -> impl Strategy<Value = RunEvent> {
 }
 
 fn status() -> impl Strategy<Value = Status> {
-    let worker = (worker(), name(), name(), any::<u32>(), any::<[u64; 4]>(), name()).prop_map(
-        |(id, name, address, slots, [memory, memory_limit, shards_done, last_heard_ms], state)| {
+    let who = (worker(), name(), name(), name(), option::of(text()));
+    let worker = (who, any::<u32>(), any::<[u64; 4]>()).prop_map(
+        |(who, slots, [memory, memory_limit, shards_done, last_heard_ms])| {
+            let (id, name, address, state, cannot) = who;
             WorkerStatus {
                 id,
                 name,
@@ -458,6 +461,7 @@ fn status() -> impl Strategy<Value = Status> {
                 memory,
                 memory_limit,
                 state,
+                cannot,
                 shards_done,
                 last_heard_ms,
             }

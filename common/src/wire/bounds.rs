@@ -9,7 +9,7 @@ use crate::id::Block;
 use crate::limits::{
     BLOCK_REPLICAS, CONNECTIONS, DATASET_CHUNKS, HISTORY_BYTES, INLINE_PARTIAL_BYTES,
     MERGE_SEGMENTS, NAME_BYTES, PARTIAL_RESULT_COUNTS, PAYLOAD_BYTES, RESULT_COUNTS, RESULT_NAMES,
-    RUNS, SLOTS, SPEC_BYTES, STATUS_WORKERS, TEXT_BYTES,
+    RUNS, SLOTS, SPEC_BYTES, STATUS_REASON_BYTES, STATUS_UNFIT, STATUS_WORKERS, TEXT_BYTES,
 };
 use crate::results::Results;
 use crate::run_settings::RunSettings;
@@ -69,8 +69,9 @@ impl Message for FromWorker {
     }
 
     fn shorten(&mut self) {
-        if let Self::ShardFailed { error, .. } = self {
-            cut(error);
+        match self {
+            Self::ShardFailed { error: text, .. } | Self::Cannot { reason: text, .. } => cut(text),
+            _ => {}
         }
     }
 
@@ -81,6 +82,7 @@ impl Message for FromWorker {
             Self::NeedChunks { chunks, .. } => check.chunks(chunks),
             Self::BlockDone(done) => check.block_done(done),
             Self::ShardFailed { error, .. } => check.text("error", error, TEXT_BYTES),
+            Self::Cannot { reason, .. } => check.text("reason", reason, TEXT_BYTES),
             Self::PartialSegment { block, payload, .. } => {
                 check.block(*block)?;
                 check.payload(payload)
@@ -412,7 +414,11 @@ impl Check {
             self.text("workers.name", &worker.name, NAME_BYTES)?;
             self.text("workers.address", &worker.address, NAME_BYTES)?;
             self.text("workers.state", &worker.state, NAME_BYTES)?;
+            let cannot = worker.cannot.as_deref().unwrap_or("");
+            self.text("workers.cannot", cannot, STATUS_REASON_BYTES)?;
         }
+        let unfit = status.workers.iter().filter(|worker| worker.cannot.is_some()).count();
+        self.at_most("workers.cannot", unfit, STATUS_UNFIT, "workers")?;
         self.at_most("runs", status.runs.len(), RUNS, "runs")?;
         for run in &status.runs {
             self.text("runs.model", &run.model, NAME_BYTES)?;

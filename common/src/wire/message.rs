@@ -175,6 +175,15 @@ pub enum FromWorker {
         /// The run.
         run: RunId,
     },
+    /// The run cannot be worked on here (a build without its model, say):
+    /// nothing of it was begun, and no assignment of it is answered. Said in
+    /// place of [`FromWorker::Opened`].
+    Cannot {
+        /// The run.
+        run: RunId,
+        /// What is lacking and what to do, in a sentence.
+        reason: String,
+    },
     /// Chunks of examples that the worker lacks for an assignment.
     NeedChunks {
         /// The run.

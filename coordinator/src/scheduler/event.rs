@@ -89,6 +89,15 @@ pub enum Event {
         /// The run.
         run: RunId,
     },
+    /// A worker cannot work on the run, and has begun nothing of it.
+    WorkerCannot {
+        /// The worker.
+        worker: WorkerId,
+        /// The run.
+        run: RunId,
+        /// What it lacks, in a sentence.
+        reason: String,
+    },
     /// A worker has finished a block (or offers it again after a reconnect).
     BlockDone {
         /// The worker.
@@ -110,7 +119,7 @@ pub enum Event {
         assignment: AssignmentId,
         /// The replica.
         replica: u32,
-        /// Whether trying again cannot help.
+        /// Whether trying again on the same worker cannot help.
         fatal: bool,
         /// What went wrong.
         error: String,
@@ -286,6 +295,8 @@ pub enum WorkerNote {
     Slow,
     /// A shard failed on it.
     Failed,
+    /// It cannot work on the run.
+    Cannot,
     /// What it had to do goes to others.
     Reassigned,
     /// What it has done was done already.

@@ -159,7 +159,7 @@ impl Engine {
             if about.run == Some(run) {
                 about.link.outbox.drop_run(run);
                 told.push(*worker);
-                (about.run, about.base) = (None, None);
+                (about.run, about.base, about.cannot) = (None, None, None);
             }
         }
         for worker in told {

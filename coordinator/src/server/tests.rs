@@ -8,6 +8,7 @@ mod incarnation;
 mod peers;
 mod submitted;
 mod toy;
+mod unfit;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
+use common::limits;
 use common::spec::Split;
 use common::wire::codec::encode;
 use common::wire::message::{FromWorker, Progress, ToWorker, WorkerStatus};
@@ -37,6 +38,8 @@ pub(super) struct Worker {
     /// What it was handed and has not finished.
     pub(super) assignments: BTreeMap<AssignmentId, (StepId, Block)>,
     pub(super) shards_done: u64,
+    /// Why it cannot work on the run that it knows of.
+    pub(super) cannot: Option<String>,
     draining: bool,
     /// It said goodbye: its end is no loss.
     pub(super) goodbye: bool,
@@ -57,6 +60,7 @@ impl Worker {
             base: None,
             assignments: BTreeMap::new(),
             shards_done: 0,
+            cannot: None,
             draining: false,
             goodbye: false,
         }
@@ -77,6 +81,7 @@ impl Worker {
             memory: self.memory,
             memory_limit: self.memory_limit,
             state: state.into(),
+            cannot: self.cannot.clone(),
             shards_done: self.shards_done,
             last_heard_ms: self.link.heard.silence().as_millis() as u64,
         }
@@ -149,6 +154,7 @@ impl Engine {
             FromWorker::Opened { run } => {
                 self.tell(scheduler::Event::RunOpened { worker, run });
             }
+            FromWorker::Cannot { run, reason } => return self.on_cannot(worker, run, reason),
             FromWorker::NeedChunks { run, split, chunks } => {
                 return self.send_chunks(worker, run, split, &chunks);
             }
@@ -210,6 +216,21 @@ impl Engine {
         self.workers.get_mut(&worker)?.assignments.remove(&assignment)
     }
 
+    /// Takes in that a worker cannot work on a run: it gets nothing more of it.
+    fn on_cannot(&mut self, worker: WorkerId, run: RunId, reason: String) -> Result<(), String> {
+        let Some(about) = self.workers.get_mut(&worker) else { return Ok(()) };
+        if about.run != Some(run) {
+            let past = run.0 <= self.last_run;
+            return if past { Ok(()) } else { Err(not_opened(run)) };
+        }
+        about.assignments.clear();
+        about.link.outbox.drop_run(run);
+        let end = reason.floor_char_boundary(limits::STATUS_REASON_BYTES);
+        about.cannot = Some(reason[..end].to_owned());
+        self.tell(scheduler::Event::WorkerCannot { worker, run, reason });
+        Ok(())
+    }
+
     fn on_progress(&mut self, worker: WorkerId, progress: Progress) {
         let Progress { assignment, running, shards_done, .. } = progress;
         let about = self.workers.get(&worker);
@@ -228,11 +249,7 @@ impl Engine {
     ) -> Result<(), String> {
         let Some(active) = self.active.as_ref().filter(|active| active.run == run) else {
             let past = run.0 <= self.last_run;
-            return if past {
-                Ok(())
-            } else {
-                Err(format!("out of turn: no run {run} was opened"))
-            };
+            return if past { Ok(()) } else { Err(not_opened(run)) };
         };
         let manifest = match split {
             Split::Train => &active.submission.train,
@@ -254,6 +271,10 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+fn not_opened(run: RunId) -> String {
+    format!("out of turn: no run {run} was opened")
 }
 
 /// How many bytes a worker used of how many. Close to its limit, it may have been

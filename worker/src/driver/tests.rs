@@ -258,7 +258,7 @@ async fn what_fails_is_told() {
 }
 
 #[tokio::test]
-async fn a_run_that_cannot_be_opened_fails_its_assignments() {
+async fn a_run_that_cannot_be_opened_is_said_to_be_so() {
     let toy = Toy::new(3, "");
     let stage = Stage::new(&toy).await;
     let mut peer = stage.accept().await;
@@ -278,9 +278,14 @@ async fn a_run_that_cannot_be_opened_fails_its_assignments() {
     peer.send_base(&toy, step).await;
     let block = toy.run.plan.step(0).unwrap().root();
     peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block }).await;
-    let failure = peer.next().await.unwrap();
-    let FromWorker::ShardFailed { fatal: true, error, .. } = failure else { panic!("{failure:?}") };
-    assert!(error.contains("model `joy` is unknown; known are: toy"), "{error}");
+    let answer = peer.next().await.unwrap();
+    let FromWorker::Cannot { run, reason } = answer else { panic!("{answer:?}") };
+    assert_eq!(run, toy.opening.run);
+    assert!(reason.contains("model `joy` is unknown; known are: toy"), "{reason}");
+    assert!(reason.ends_with("start your own worker binary"), "{reason}");
+    // The connection stays, for runs that it can work on.
+    peer.say(ToWorker::CloseRun { run }).await;
+    peer.open_run(&toy).await;
 }
 
 #[tokio::test]
