@@ -134,12 +134,9 @@ impl Scheduler {
                 self.worker_draining(worker);
                 self.hand_out(now);
             }
-            Event::WorkerGone { worker, goodbye } => {
-                let (how, reason) = match goodbye {
-                    true => (Departure::Left, "it said goodbye"),
-                    false => (Departure::Crashed, "its connection is gone"),
-                };
-                self.worker_gone(now, worker, how, reason);
+            Event::WorkerGone { worker, goodbye, reason } => {
+                let how = if goodbye { Departure::Left } else { Departure::Crashed };
+                self.worker_gone(now, worker, how, &reason);
             }
             Event::HandedBack { worker, assignment } => {
                 self.heard(now, worker);

@@ -244,7 +244,7 @@ pub(crate) fn to_worker() -> impl Strategy<Value = ToWorker> {
             ToWorker::Pull { step, block, first: first.min(u32::MAX - count), count }
         }),
         step().prop_map(|step| ToWorker::StepDone { step }),
-        Just(ToWorker::Goodbye),
+        text().prop_map(|reason| ToWorker::Goodbye { reason }),
     ]
 }
 
@@ -311,6 +311,7 @@ pub(crate) fn from_client() -> impl Strategy<Value = FromClient> {
 pub(crate) fn to_client() -> impl Strategy<Value = ToClient> {
     prop_oneof![
         Just(ToClient::Heartbeat),
+        text().prop_map(|reason| ToClient::Goodbye { reason }),
         (split(), chunk_places())
             .prop_map(|(split, chunks)| ToClient::NeedChunks { split, chunks }),
         (run(), option::of(text()))

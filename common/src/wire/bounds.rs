@@ -107,6 +107,12 @@ impl Message for ToWorker {
         }
     }
 
+    fn shorten(&mut self) {
+        if let Self::Goodbye { reason } = self {
+            cut(reason);
+        }
+    }
+
     fn validate(&self) -> Result<(), FrameError> {
         let check = Check::of::<Self>();
         match self {
@@ -130,8 +136,8 @@ impl Message for ToWorker {
             | Self::CloseRun { .. }
             | Self::SameState { .. }
             | Self::Revoke { .. }
-            | Self::StepDone { .. }
-            | Self::Goodbye => Ok(()),
+            | Self::StepDone { .. } => Ok(()),
+            Self::Goodbye { reason } => check.text("reason", reason, TEXT_BYTES),
         }
     }
 }
@@ -202,6 +208,7 @@ impl Message for ToClient {
     fn shorten(&mut self) {
         match self {
             Self::Rejected { reason: text, .. }
+            | Self::Goodbye { reason: text }
             | Self::Event(RunEvent::Failed { reason: text, .. })
             | Self::Event(RunEvent::CheckpointFailed { error: text, .. })
             | Self::Event(RunEvent::Finished { unsaved: Some(text), .. })
@@ -217,7 +224,9 @@ impl Message for ToClient {
         let check = Check::of::<Self>();
         match self {
             Self::NeedChunks { chunks, .. } => check.chunks(chunks),
-            Self::Rejected { reason, .. } => check.text("reason", reason, TEXT_BYTES),
+            Self::Rejected { reason, .. } | Self::Goodbye { reason } => {
+                check.text("reason", reason, TEXT_BYTES)
+            }
             Self::Event(event) => check.event(event),
             Self::State { spec, layout, history_bytes, .. } => {
                 check.text("spec", spec, SPEC_BYTES)?;

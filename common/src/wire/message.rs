@@ -332,8 +332,12 @@ pub enum ToWorker {
         /// The step.
         step: StepId,
     },
-    /// The coordinator is going away; reconnect later.
-    Goodbye,
+    /// The coordinator closes the connection: as it is going away, or for what
+    /// this worker did. Nothing follows; reconnect later.
+    Goodbye {
+        /// Why, in a sentence: the words of its log and its events.
+        reason: String,
+    },
 }
 
 /// Steps of a run that are done again, from a state that the client sends or
@@ -490,5 +494,11 @@ pub enum ToClient {
     Cancelled {
         /// The run.
         run: RunId,
+    },
+    /// The coordinator closes the connection: as it is going away, or for what
+    /// this client did. Nothing follows.
+    Goodbye {
+        /// Why, in a sentence.
+        reason: String,
     },
 }

@@ -49,6 +49,8 @@ pub enum Event {
         /// Whether it said goodbye. If not, it crashed as far as anyone knows,
         /// unless its process comes back.
         goodbye: bool,
+        /// Why, in words that it is told, too.
+        reason: String,
     },
     /// The worker gives an assignment back unfinished.
     HandedBack {
@@ -226,7 +228,7 @@ pub enum Action {
     Disconnect {
         /// The worker.
         worker: WorkerId,
-        /// Why, for the log.
+        /// Why: for it, for the log and for the event that it is lost.
         reason: String,
     },
     /// The run has failed. It is no longer active; no `RunEnded` is needed.
@@ -243,8 +245,9 @@ pub enum Action {
         /// The run.
         run: RunId,
     },
-    /// A partial was taken that its worker had finished before it lost its
-    /// connection: these shards are not computed again.
+    /// A partial was taken of a block that its worker does not have any more: it
+    /// was finished before the worker lost its connection, or was taken back
+    /// from it. These shards are not computed again.
     Offered {
         /// The run.
         run: RunId,

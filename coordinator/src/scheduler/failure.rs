@@ -131,6 +131,7 @@ impl Scheduler {
             return;
         }
         step.cover.remove(block);
+        step.lacked.insert(worker);
         self.release(block);
         self.pause_if_broken();
         let Some(member) = self.members.get_mut(&worker) else { return };

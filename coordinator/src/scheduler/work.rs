@@ -212,7 +212,12 @@ impl Scheduler {
                 load: load.replicas,
             })
         };
-        available.filter_map(candidate).collect()
+        let candidates: Vec<Candidate> = available.filter_map(candidate).collect();
+        let lacked = |it: &Candidate| step.lacked.contains(&it.worker);
+        match candidates.iter().all(lacked) {
+            true => candidates,
+            false => candidates.into_iter().filter(|it| !lacked(it)).collect(),
+        }
     }
 
     /// Puts a block in a worker's hands.

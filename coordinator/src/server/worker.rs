@@ -1,6 +1,6 @@
 //! The engine's view of a worker, and what it makes of a worker's messages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
 use common::limits;
@@ -37,6 +37,8 @@ pub(super) struct Worker {
     pub(super) base: Option<StepId>,
     /// What it was handed and has not finished.
     pub(super) assignments: BTreeMap<AssignmentId, (StepId, Block)>,
+    /// All that it was handed of the step under way, on this connection.
+    pub(super) given: BTreeSet<Block>,
     pub(super) shards_done: u64,
     /// Why it cannot work on the run that it knows of.
     pub(super) cannot: Option<String>,
@@ -59,6 +61,7 @@ impl Worker {
             run: None,
             base: None,
             assignments: BTreeMap::new(),
+            given: BTreeSet::new(),
             shards_done: 0,
             cannot: None,
             draining: false,
@@ -131,10 +134,12 @@ impl Engine {
             let frames = active.frames();
             outbox.data(Transfer::State { step: Some(step), frames, next: 0 });
             about.base = Some(step);
+            about.given.clear();
         }
         outbox.control(encode(ToWorker::Assign { assignment, step, block }));
         active.shards.give(block, about.process);
         about.assignments.insert(assignment, (step, block));
+        about.given.insert(block);
         self.mark(Peer::Worker(worker));
     }
 
@@ -178,6 +183,12 @@ impl Engine {
                 });
             }
             FromWorker::HandedBack { assignment } => {
+                // Were it given the work anew, it would only give that back, too.
+                if !self.workers.get(&worker).is_some_and(|about| about.draining) {
+                    return Err(format!(
+                        "out of turn: it hands {assignment} back, and has not said that it drains"
+                    ));
+                }
                 if self.take_assignment(worker, assignment).is_some() {
                     self.tell(scheduler::Event::HandedBack { worker, assignment });
                 }
@@ -186,6 +197,10 @@ impl Engine {
                 return self.on_piece(worker, (step, block, segment), payload);
             }
             FromWorker::PartialMissing { step, block } => {
+                let merge = self.active.as_mut().and_then(|active| active.merge.as_mut());
+                if let Some(merge) = merge.filter(|merge| merge.step == step) {
+                    merge.is_missing(worker, block);
+                }
                 if self.active.as_ref().is_some_and(|active| active.step_id() == step) {
                     self.tell(scheduler::Event::PartialMissing { worker, step, block });
                 }

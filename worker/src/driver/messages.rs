@@ -52,7 +52,9 @@ impl Engine {
                 self.on_pull(step, block, first, count);
             }
             ToWorker::StepDone { step } => self.tell(Event::StepDone { step }),
-            ToWorker::Goodbye => self.lost("the coordinator is going away"),
+            ToWorker::Goodbye { reason } => {
+                self.lost(&format!("the coordinator closes the connection: {reason}"));
+            }
         }
         Ok(())
     }

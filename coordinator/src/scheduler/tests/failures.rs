@@ -21,6 +21,18 @@ fn a_lost_holder_pauses_the_merge() {
 }
 
 #[test]
+fn who_does_not_give_its_partial_gets_no_more_of_the_step_while_others_can() {
+    let mut env = TestEnv::new(2, 4);
+    let [first, second] = [1, 2].map(|worker| env.held(worker)[0]);
+    env.done(1, first, false);
+    env.done(2, second, false);
+    env.tell(Event::PartialMissing { worker: WorkerId(1), step: STEP, block: first });
+    assert_eq!((env.held(1), env.held(2)), (vec![], vec![first]));
+    env.crash(2);
+    assert!(!env.held(1).is_empty(), "nobody else is there");
+}
+
+#[test]
 fn a_worker_that_lacks_what_it_claims_is_sent_away() {
     let mut env = TestEnv::new(1, 1);
     for _ in 0..8 {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes};
 use common::dataset::{DatasetError, ExampleSource, SplitManifest};
 use common::digest::Digest;
-use common::id::{Block, ProcessId, StepId, SubmissionKey};
+use common::id::{AssignmentId, Block, ProcessId, StepId, SubmissionKey};
 use common::limits;
 use common::merge::{MergeTree, Partial, segment_hash};
 use common::model::{DataShape, Model};
@@ -275,7 +275,7 @@ struct TestWorker {
     data: Chunks,
     incoming: Option<(StepId, NetworkState)>,
     bases: BTreeMap<StepId, Arc<NetworkState>>,
-    assigned: Vec<(StepId, Block)>,
+    assigned: Vec<(AssignmentId, StepId, Block)>,
     kept: BTreeMap<(StepId, Block), Partial>,
     /// Whether the next payload changes on its way.
     alters_next: bool,
@@ -293,6 +293,10 @@ pub(super) enum Lie {
     Weight,
     /// A shard is missing in its block.
     Shards,
+    /// Its shards fail, before it says what they gave.
+    Failure,
+    /// It has partials, and sends nothing of them.
+    Mute,
 }
 
 impl TestWorker {
@@ -313,11 +317,17 @@ impl TestWorker {
     async fn work(mut self, blocks: usize) {
         let mut done = 0;
         while let Some(message) = self.peer.hear(&ToWorker::Heartbeat).await {
-            if message == ToWorker::Goodbye {
+            if matches!(message, ToWorker::Goodbye { .. }) {
                 return;
             }
             self.handle(message).await;
-            while let Some((step, block)) = self.next_block() {
+            while let Some((assignment, step, block)) = self.next_block() {
+                if self.lie == Lie::Failure {
+                    let (replica, error) = (block.start() as u32, "so it says".to_owned());
+                    let failed =
+                        FromWorker::ShardFailed { assignment, step, replica, fatal: false, error };
+                    self.peer.say(failed).await;
+                }
                 self.process(step, block).await;
                 done += 1;
                 if done == blocks {
@@ -364,7 +374,10 @@ impl TestWorker {
                 let base = self.bases[&as_of].clone();
                 self.bases.insert(step, base);
             }
-            ToWorker::Assign { step, block, .. } => self.assigned.push((step, block)),
+            ToWorker::Assign { assignment, step, block } => {
+                self.assigned.push((assignment, step, block));
+            }
+            ToWorker::Pull { .. } if self.lie == Lie::Mute => {}
             ToWorker::Pull { step, block, first, count } => {
                 let layout = &self.run.as_ref().unwrap().layout;
                 let segments = layout.merge_segments();
@@ -380,24 +393,24 @@ impl TestWorker {
             ToWorker::StepDone { step } => {
                 self.bases.remove(&step);
                 self.kept.retain(|(of, _), _| *of != step);
-                self.assigned.retain(|(of, _)| *of != step);
+                self.assigned.retain(|(_, of, _)| *of != step);
             }
             ToWorker::CloseRun { .. } => {
                 self.bases.clear();
                 self.assigned.clear();
                 self.data = Chunks::default();
             }
-            ToWorker::Revoke { .. } | ToWorker::Heartbeat | ToWorker::Goodbye => {}
+            ToWorker::Revoke { .. } | ToWorker::Heartbeat | ToWorker::Goodbye { .. } => {}
         }
     }
 
     /// A block that can be processed now.
-    fn next_block(&mut self) -> Option<(StepId, Block)> {
+    fn next_block(&mut self) -> Option<(AssignmentId, StepId, Block)> {
         let wanted: usize = self.data.manifests.values().map(|it| it.chunks.len()).sum();
         if self.data.chunks.len() < wanted {
             return None;
         }
-        let ready = self.assigned.iter().position(|(step, _)| self.bases.contains_key(step))?;
+        let ready = self.assigned.iter().position(|(_, step, _)| self.bases.contains_key(step))?;
         Some(self.assigned.remove(ready))
     }
 
@@ -464,7 +477,7 @@ impl TestWorker {
         match self.lie {
             Lie::Weight => done.weight += 1,
             Lie::Shards => drop(done.shards.pop()),
-            Lie::Nothing | Lie::NotANumber => {}
+            Lie::Nothing | Lie::NotANumber | Lie::Failure | Lie::Mute => {}
         }
         done.digest = done.digest_of(hashes);
         self.kept.insert((id, block), partial);

@@ -66,6 +66,8 @@ async fn nobody_speaks_of_a_run_that_was_not_opened() {
     let server = TestServer::start(Config::default());
     let mut wrong = server.idle_worker("wrong").await;
     wrong.say(FromWorker::Cannot { run: RunId(9), reason: REASON.into() }).await;
-    assert_eq!(wrong.hear(&ToWorker::Heartbeat).await, None);
+    let last = wrong.hear(&ToWorker::Heartbeat).await;
+    let Some(ToWorker::Goodbye { reason }) = last else { panic!("{last:?}") };
+    assert!(reason.contains("no run 9 was opened"), "{reason}");
     server.shut_down().await;
 }
