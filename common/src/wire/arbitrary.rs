@@ -213,19 +213,27 @@ pub(crate) fn from_worker() -> impl Strategy<Value = FromWorker> {
     ]
 }
 
+fn opening() -> impl Strategy<Value = (RunId, u128, String, u32)> {
+    (run(), any::<u128>(), text(), any::<u32>())
+}
+
 pub(crate) fn to_worker() -> impl Strategy<Value = ToWorker> {
     prop_oneof![
         Just(ToWorker::Heartbeat),
-        (run(), any::<u128>(), text(), manifest(), manifest(), layout(), option::of(digest()))
-            .prop_map(|(run, identity, spec, train, test, layout, initial)| ToWorker::OpenRun {
-                run,
-                identity: crate::id::RunIdentity(identity),
-                spec,
-                train,
-                test,
-                layout,
-                initial
-            }),
+        (opening(), manifest(), manifest(), layout(), option::of(digest())).prop_map(
+            |((run, identity, spec, model_version), train, test, layout, initial)| {
+                ToWorker::OpenRun {
+                    run,
+                    identity: crate::id::RunIdentity(identity),
+                    spec,
+                    model_version,
+                    train,
+                    test,
+                    layout,
+                    initial,
+                }
+            }
+        ),
         run().prop_map(|run| ToWorker::CloseRun { run }),
         (step(), any::<u32>(), payload()).prop_map(|(step, segment, payload)| {
             ToWorker::StateSegment { step, segment, payload }

@@ -21,9 +21,25 @@ impl Engine {
     pub(super) fn on_message(&mut self, message: ToWorker) -> Result<(), String> {
         match message {
             ToWorker::Heartbeat => {}
-            ToWorker::OpenRun { run, identity, spec, train, test, layout, initial } => {
-                self.on_open_run(Opening { run, identity, spec, train, test, layout, initial });
-            }
+            ToWorker::OpenRun {
+                run,
+                identity,
+                spec,
+                model_version,
+                train,
+                test,
+                layout,
+                initial,
+            } => self.on_open_run(Opening {
+                run,
+                identity,
+                spec,
+                model_version,
+                train,
+                test,
+                layout,
+                initial,
+            }),
             ToWorker::CloseRun { run } => self.close_run(run),
             ToWorker::StateSegment { step, segment, payload } => {
                 let Some(opened) = self.runs.get(&step.run) else {

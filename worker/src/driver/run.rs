@@ -23,6 +23,8 @@ pub(super) struct Opening {
     pub(super) identity: RunIdentity,
     /// Its spec, as TOML.
     pub(super) spec: String,
+    /// Version of its model.
+    pub(super) model_version: u32,
     /// Training examples.
     pub(super) train: SplitManifest,
     /// Test examples.
@@ -78,6 +80,10 @@ impl OpenRun {
             DataShape { features: shaped.features as usize, classes: shaped.classes as usize };
         let built = catch_unwind(AssertUnwindSafe(|| {
             let model = registry.build(&spec.model, &spec.parameters, shape, spec.seed)?;
+            let (expected, found) = (opening.model_version, model.version());
+            if found != expected {
+                return Err(ModelError::Version { name: spec.model.clone(), expected, found });
+            }
             let replica_bytes = model.replica_bytes();
             Ok::<_, ModelError>((model, replica_bytes))
         }));
@@ -123,6 +129,9 @@ fn lacking(error: &ModelError) -> String {
     match error {
         ModelError::Unknown { .. } => {
             format!("{error}; this worker's build lacks it: start your own worker binary")
+        }
+        ModelError::Version { .. } => {
+            format!("{error}: start your own worker binary, of the coordinator's build")
         }
         error => error.to_string(),
     }
