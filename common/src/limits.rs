@@ -45,6 +45,12 @@ pub const HISTORY_BYTES: usize = 3 << 20;
 /// Most workers that a status names, those with the lowest ids first.
 pub const STATUS_WORKERS: usize = 2048;
 
+/// Most of them of whom a status says why they cannot work on the active run.
+pub const STATUS_UNFIT: usize = 16;
+
+/// Most bytes of what it says of each.
+pub const STATUS_REASON_BYTES: usize = 1 << 10;
+
 /// Most tensors in a state.
 pub const TENSORS: usize = 256;
 

@@ -58,6 +58,13 @@ pub trait Model: Send + Sync {
     /// A network instance, to be used for one shard after another.
     fn replica(&self) -> Result<Box<dyn Replica>, ModelError>;
 
+    /// Version of what the model computes: counted up with every change by which
+    /// any bit of a run may differ. Beside the name it is what coordinator and
+    /// workers compare for each run, and what a run that goes on is compared by.
+    fn version(&self) -> u32 {
+        1
+    }
+
     /// Memory of one instance at work, in bytes. Workers run only so many at
     /// once as fit their memory limit.
     fn replica_bytes(&self) -> u64;
@@ -141,6 +148,16 @@ pub enum ModelError {
         name: String,
         /// All names, comma separated.
         known: String,
+    },
+    /// The model of this name computes otherwise in another build.
+    #[error("model `{name}` has version {found} here, and version {expected} in the run")]
+    Version {
+        /// Its name.
+        name: String,
+        /// The run's.
+        expected: u32,
+        /// That of this build.
+        found: u32,
     },
     /// A parameter is unknown, of the wrong type, or out of range.
     #[error("model parameter `{parameter}`: expected {expected}, found {found}")]

@@ -138,6 +138,7 @@ impl Rerun {
             classes: train.classes.max(test.classes) as usize,
         };
         let model = registry.build(&spec.model, &spec.parameters, shape, spec.seed)?;
+        record.check_model(&spec.model, model.version())?;
         let examples = KeptExamples::read(&folder, &record)?;
         Ok(Self { folder, spec, plan, model: Arc::from(model), examples, record })
     }

@@ -166,6 +166,22 @@ pub enum RunsError {
         /// This build's.
         found: &'static str,
     },
+    /// A run of another version of its model.
+    #[error(
+        "run {run} began with version {expected} of model `{name}`, and this build has version \
+         {found}, which may give other bits: go on with a build of that version, or submit the \
+         run again"
+    )]
+    ModelVersion {
+        /// The run.
+        run: RunId,
+        /// Name of the model.
+        name: String,
+        /// The run's.
+        expected: u32,
+        /// This build's.
+        found: u32,
+    },
     /// A run that is not there.
     #[error(
         "run {run} is not in the runs folder {folder}: `coordinator runs` lists those that are"
@@ -205,7 +221,8 @@ impl RunsError {
         match self {
             Self::Io { error, .. } => error.kind() == io::ErrorKind::NotFound,
             Self::Locked { .. } | Self::Exists { .. } | Self::Format { .. } => false,
-            Self::SeveralRuns { .. } | Self::NumericProfile { .. } => false,
+            Self::SeveralRuns { .. } => false,
+            Self::NumericProfile { .. } | Self::ModelVersion { .. } => false,
             Self::MissingChunk { .. }
             | Self::Content { .. }
             | Self::DamagedRecord { .. }

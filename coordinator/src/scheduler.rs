@@ -22,6 +22,7 @@
 //! audit        second answers of shards, by another process
 //! share        how blocks are split over workers
 //! gather       what workers kept while their coordinator was gone
+//! unfit        who cannot work on the active run
 //! step         the state of one step
 //! cover hands  its finished and its unfinished blocks
 //! pace         how long a shard takes on whom
@@ -52,6 +53,7 @@ mod slow;
 mod step;
 #[cfg(test)]
 mod tests;
+mod unfit;
 mod work;
 
 pub use event::{Action, Event, Part, WorkerNote};
@@ -150,12 +152,9 @@ impl Scheduler {
                 self.worker_draining(worker);
                 self.hand_out(now);
             }
-            Event::WorkerGone { worker, goodbye } => {
-                let (how, reason) = match goodbye {
-                    true => (Departure::Left, "it said goodbye"),
-                    false => (Departure::Crashed, "its connection is gone"),
-                };
-                self.worker_gone(now, worker, how, reason);
+            Event::WorkerGone { worker, goodbye, reason } => {
+                let how = if goodbye { Departure::Left } else { Departure::Crashed };
+                self.worker_gone(now, worker, how, &reason);
             }
             Event::HandedBack { worker, assignment } => {
                 self.heard(now, worker);
@@ -168,6 +167,10 @@ impl Scheduler {
             Event::RunOpened { worker, run } => {
                 self.heard(now, worker);
                 self.run_opened(now, worker, run);
+            }
+            Event::WorkerCannot { worker, run, reason } => {
+                self.heard(now, worker);
+                self.worker_cannot(now, worker, run, reason);
             }
             Event::StepReady { step, replicas, audited } => {
                 self.step_ready(now, step, replicas, audited);

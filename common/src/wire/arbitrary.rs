@@ -194,6 +194,7 @@ pub(crate) fn from_worker() -> impl Strategy<Value = FromWorker> {
         }),
         block_done().prop_map(FromWorker::BlockDone),
         run().prop_map(|run| FromWorker::Opened { run }),
+        (run(), text()).prop_map(|(run, reason)| FromWorker::Cannot { run, reason }),
         (assignment(), step(), any::<u32>(), any::<bool>(), text()).prop_map(
             |(assignment, step, replica, fatal, error)| FromWorker::ShardFailed {
                 assignment,
@@ -214,19 +215,27 @@ pub(crate) fn from_worker() -> impl Strategy<Value = FromWorker> {
     ]
 }
 
+fn opening() -> impl Strategy<Value = (RunId, u128, String, u32)> {
+    (run(), any::<u128>(), text(), any::<u32>())
+}
+
 pub(crate) fn to_worker() -> impl Strategy<Value = ToWorker> {
     prop_oneof![
         Just(ToWorker::Heartbeat),
-        (run(), any::<u128>(), text(), manifest(), manifest(), layout(), option::of(digest()))
-            .prop_map(|(run, identity, spec, train, test, layout, initial)| ToWorker::OpenRun {
-                run,
-                identity: crate::id::RunIdentity(identity),
-                spec,
-                train,
-                test,
-                layout,
-                initial
-            }),
+        (opening(), manifest(), manifest(), layout(), option::of(digest())).prop_map(
+            |((run, identity, spec, model_version), train, test, layout, initial)| {
+                ToWorker::OpenRun {
+                    run,
+                    identity: crate::id::RunIdentity(identity),
+                    spec,
+                    model_version,
+                    train,
+                    test,
+                    layout,
+                    initial,
+                }
+            }
+        ),
         run().prop_map(|run| ToWorker::CloseRun { run }),
         (step(), any::<u32>(), payload()).prop_map(|(step, segment, payload)| {
             ToWorker::StateSegment { step, segment, payload }
@@ -248,7 +257,7 @@ pub(crate) fn to_worker() -> impl Strategy<Value = ToWorker> {
             ToWorker::Pull { step, block, first: first.min(u32::MAX - count), count }
         }),
         step().prop_map(|step| ToWorker::StepDone { step }),
-        Just(ToWorker::Goodbye),
+        text().prop_map(|reason| ToWorker::Goodbye { reason }),
     ]
 }
 
@@ -315,6 +324,7 @@ pub(crate) fn from_client() -> impl Strategy<Value = FromClient> {
 pub(crate) fn to_client() -> impl Strategy<Value = ToClient> {
     prop_oneof![
         Just(ToClient::Heartbeat),
+        text().prop_map(|reason| ToClient::Goodbye { reason }),
         (split(), chunk_places())
             .prop_map(|(split, chunks)| ToClient::NeedChunks { split, chunks }),
         (run(), option::of(text()))
@@ -453,8 +463,10 @@ fn event() -> impl Strategy<Value = RunEvent> {
 }
 
 fn status() -> impl Strategy<Value = Status> {
-    let worker = (worker(), name(), name(), any::<u32>(), any::<[u64; 4]>(), name()).prop_map(
-        |(id, name, address, slots, [memory, memory_limit, shards_done, last_heard_ms], state)| {
+    let who = (worker(), name(), name(), name(), option::of(text()));
+    let worker = (who, any::<u32>(), any::<[u64; 4]>()).prop_map(
+        |(who, slots, [memory, memory_limit, shards_done, last_heard_ms])| {
+            let (id, name, address, state, cannot) = who;
             WorkerStatus {
                 id,
                 name,
@@ -463,6 +475,7 @@ fn status() -> impl Strategy<Value = Status> {
                 memory,
                 memory_limit,
                 state,
+                cannot,
                 shards_done,
                 last_heard_ms,
             }

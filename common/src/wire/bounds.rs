@@ -9,7 +9,7 @@ use crate::id::Block;
 use crate::limits::{
     BLOCK_REPLICAS, CONNECTIONS, DATASET_CHUNKS, HISTORY_BYTES, INLINE_PARTIAL_BYTES,
     MERGE_SEGMENTS, NAME_BYTES, PARTIAL_RESULT_COUNTS, PAYLOAD_BYTES, RESULT_COUNTS, RESULT_NAMES,
-    RUNS, SLOTS, SPEC_BYTES, STATUS_WORKERS, TEXT_BYTES,
+    RUNS, SLOTS, SPEC_BYTES, STATUS_REASON_BYTES, STATUS_UNFIT, STATUS_WORKERS, TEXT_BYTES,
 };
 use crate::results::Results;
 use crate::run_settings::RunSettings;
@@ -69,8 +69,9 @@ impl Message for FromWorker {
     }
 
     fn shorten(&mut self) {
-        if let Self::ShardFailed { error, .. } = self {
-            cut(error);
+        match self {
+            Self::ShardFailed { error: text, .. } | Self::Cannot { reason: text, .. } => cut(text),
+            _ => {}
         }
     }
 
@@ -81,6 +82,7 @@ impl Message for FromWorker {
             Self::NeedChunks { chunks, .. } => check.chunks(chunks),
             Self::BlockDone(done) => check.block_done(done),
             Self::ShardFailed { error, .. } => check.text("error", error, TEXT_BYTES),
+            Self::Cannot { reason, .. } => check.text("reason", reason, TEXT_BYTES),
             Self::PartialSegment { block, payload, .. } => {
                 check.block(*block)?;
                 check.payload(payload)
@@ -107,6 +109,12 @@ impl Message for ToWorker {
         }
     }
 
+    fn shorten(&mut self) {
+        if let Self::Goodbye { reason } = self {
+            cut(reason);
+        }
+    }
+
     fn validate(&self) -> Result<(), FrameError> {
         let check = Check::of::<Self>();
         match self {
@@ -130,8 +138,8 @@ impl Message for ToWorker {
             | Self::CloseRun { .. }
             | Self::SameState { .. }
             | Self::Revoke { .. }
-            | Self::StepDone { .. }
-            | Self::Goodbye => Ok(()),
+            | Self::StepDone { .. } => Ok(()),
+            Self::Goodbye { reason } => check.text("reason", reason, TEXT_BYTES),
         }
     }
 }
@@ -202,6 +210,7 @@ impl Message for ToClient {
     fn shorten(&mut self) {
         match self {
             Self::Rejected { reason: text, .. }
+            | Self::Goodbye { reason: text }
             | Self::Event(RunEvent::Failed { reason: text, .. })
             | Self::Event(RunEvent::CheckpointFailed { error: text, .. })
             | Self::Event(RunEvent::Finished { unsaved: Some(text), .. })
@@ -217,7 +226,9 @@ impl Message for ToClient {
         let check = Check::of::<Self>();
         match self {
             Self::NeedChunks { chunks, .. } => check.chunks(chunks),
-            Self::Rejected { reason, .. } => check.text("reason", reason, TEXT_BYTES),
+            Self::Rejected { reason, .. } | Self::Goodbye { reason } => {
+                check.text("reason", reason, TEXT_BYTES)
+            }
             Self::Event(event) => check.event(event),
             Self::State { spec, layout, history_bytes, .. } => {
                 check.text("spec", spec, SPEC_BYTES)?;
@@ -414,7 +425,11 @@ impl Check {
             self.text("workers.name", &worker.name, NAME_BYTES)?;
             self.text("workers.address", &worker.address, NAME_BYTES)?;
             self.text("workers.state", &worker.state, NAME_BYTES)?;
+            let cannot = worker.cannot.as_deref().unwrap_or("");
+            self.text("workers.cannot", cannot, STATUS_REASON_BYTES)?;
         }
+        let unfit = status.workers.iter().filter(|worker| worker.cannot.is_some()).count();
+        self.at_most("workers.cannot", unfit, STATUS_UNFIT, "workers")?;
         self.at_most("runs", status.runs.len(), RUNS, "runs")?;
         for run in &status.runs {
             self.text("runs.model", &run.model, NAME_BYTES)?;

@@ -98,7 +98,8 @@ pub enum RunEvent {
         run: RunId,
         /// Its name.
         worker: String,
-        /// `joined`, `left`, `lost`, `slow`, `failed`.
+        /// `joined`, `left`, `lost`, `reassigned`, `slow`, `failed`, `offered`,
+        /// `cannot` (its build lacks what the run needs).
         what: String,
         /// More, in a sentence.
         detail: String,
@@ -253,6 +254,9 @@ pub struct WorkerStatus {
     pub memory_limit: u64,
     /// `idle`, `busy` or `draining`.
     pub state: String,
+    /// Why it cannot work on the run that is active, if it cannot; said of the
+    /// first [`crate::limits::STATUS_UNFIT`] of these.
+    pub cannot: Option<String>,
     /// Shards done since it joined.
     pub shards_done: u64,
     /// Milliseconds since it was last heard.

@@ -79,6 +79,7 @@ fn examples() -> BTreeMap<String, Vec<u8>> {
         run,
         identity: RunIdentity(0x0123_4567_89ab_cdef_0011_2233_4455_6677),
         spec: "model = \"softmax\"\n".into(),
+        model_version: 1,
         train: manifest(3, &[b"abc"]),
         test: manifest(0, &[]),
         layout,

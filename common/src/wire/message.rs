@@ -23,9 +23,10 @@ pub use crate::wire::event::{RunEvent, RunStatus, Status, WorkerStatus};
 /// Version of the protocol. Any change to a message changes it.
 pub const PROTOCOL: u32 = 7;
 
-/// Names the order and kind of every floating-point operation. Two builds
-/// that could differ in a bit must differ here.
-pub const NUMERIC_PROFILE: &str = "samebit-f32-1";
+/// Names the order and kind of every floating-point operation, and where `exp`
+/// and `ln` come from. Two builds that could differ in a bit must differ here;
+/// two that agree here, and in the protocol, work together.
+pub const NUMERIC_PROFILE: &str = "samebit-f32-1/libm-0.2.16";
 
 /// First message of every connection, from the one who connects.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,7 +36,7 @@ pub struct Hello {
     pub magic: String,
     /// [`PROTOCOL`].
     pub protocol: u32,
-    /// Version of the build.
+    /// Version of the build, for people: it need not be the coordinator's own.
     pub build: String,
     /// [`NUMERIC_PROFILE`].
     pub numeric_profile: String,
@@ -178,6 +179,15 @@ pub enum FromWorker {
         /// The run.
         run: RunId,
     },
+    /// The run cannot be worked on here (a build without its model, say):
+    /// nothing of it was begun, and no assignment of it is answered. Said in
+    /// place of [`FromWorker::Opened`].
+    Cannot {
+        /// The run.
+        run: RunId,
+        /// What is lacking and what to do, in a sentence.
+        reason: String,
+    },
     /// Chunks of examples that the worker lacks for an assignment.
     NeedChunks {
         /// The run.
@@ -256,6 +266,8 @@ pub enum ToWorker {
         identity: RunIdentity,
         /// Its spec, as TOML.
         spec: String,
+        /// Version of its model ([`crate::model::Model::version`]).
+        model_version: u32,
         /// Training examples.
         train: SplitManifest,
         /// Test examples.
@@ -334,8 +346,12 @@ pub enum ToWorker {
         /// The step.
         step: StepId,
     },
-    /// The coordinator is going away; reconnect later.
-    Goodbye,
+    /// The coordinator closes the connection: as it is going away, or for what
+    /// this worker did. Nothing follows; reconnect later.
+    Goodbye {
+        /// Why, in a sentence: the words of its log and its events.
+        reason: String,
+    },
 }
 
 /// Steps of a run that are done again, from a state that the client sends or
@@ -492,5 +508,11 @@ pub enum ToClient {
     Cancelled {
         /// The run.
         run: RunId,
+    },
+    /// The coordinator closes the connection: as it is going away, or for what
+    /// this client did. Nothing follows.
+    Goodbye {
+        /// Why, in a sentence.
+        reason: String,
     },
 }

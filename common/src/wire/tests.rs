@@ -12,8 +12,8 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use super::arbitrary;
 use super::codec::{FrameReader, HEAD_BYTES, decode, encode, frame_of};
 use super::message::{
-    BlockDone, FromClient, FromWorker, Hello, Progress, Role, ShardDone, ToClient, ToWorker,
-    Welcome,
+    BlockDone, FromClient, FromWorker, Hello, NUMERIC_PROFILE, Progress, Role, ShardDone, ToClient,
+    ToWorker, Welcome,
 };
 use super::{Frame, FrameError, Message, handshake};
 use crate::id::{AssignmentId, Block, ProcessId, RunId, StepId};
@@ -406,6 +406,15 @@ fn long_errors_are_cut_not_refused() {
 }
 
 #[test]
+fn the_numeric_profile_names_the_libm_that_is_built_in() {
+    let (_, libm) = NUMERIC_PROFILE.split_once("/libm-").expect("it names one");
+    let pinned = format!("\nlibm = \"={libm}\"\n");
+    assert!(include_str!("../../../Cargo.toml").contains(&pinned), "{pinned}");
+    let locked = format!("\nname = \"libm\"\nversion = \"{libm}\"\n");
+    assert!(include_str!("../../../Cargo.lock").contains(&locked), "{locked}");
+}
+
+#[test]
 fn the_refusal_says_what_to_change() {
     let role = |name: &str, slots, memory_limit| Role::Worker {
         name: name.into(),
@@ -415,11 +424,14 @@ fn the_refusal_says_what_to_change() {
     };
     let good = handshake::hello(role("one", 4, 1 << 30));
     assert_eq!(handshake::judge(&good), Ok(()));
+    let other = Hello { build: "9.9.9".into(), ..good.clone() };
+    assert_eq!(handshake::judge(&other), Ok(()), "builds that agree in all else work together");
     assert_eq!(handshake::judge(&handshake::hello(Role::Client)), Ok(()));
+    let ours = env!("CARGO_PKG_VERSION");
     for (hello, words) in [
+        (Hello { protocol: 0, ..good.clone() }, ours),
         (Hello { magic: "http".into(), ..good.clone() }, "which program connects"),
         (Hello { protocol: 99, ..good.clone() }, "has protocol 7, the peer has 99"),
-        (Hello { build: "9.9.9".into(), ..good.clone() }, "install the same Samebit version"),
         (Hello { numeric_profile: "x".into(), ..good.clone() }, "numeric profile"),
         (handshake::hello(role("", 4, 1)), "--name"),
         (handshake::hello(role(&"x".repeat(NAME_BYTES + 1), 4, 1)), "--name"),

@@ -63,6 +63,11 @@ fn tables(status: &Status) -> String {
         let names = ["worker", "address", "slots", "memory", "state", "shards done", "last heard"];
         table(header(&names), status.workers.iter().map(worker_row))
     };
+    let cannot = |worker: &WorkerStatus| {
+        let reason = worker.cannot.as_ref()?;
+        Some(format!("worker {} cannot work on the active run: {reason}\n", worker.name))
+    };
+    let cannot: String = status.workers.iter().filter_map(cannot).collect();
     let runs = if status.runs.is_empty() {
         "no runs\n".to_owned()
     } else {
@@ -84,7 +89,7 @@ fn tables(status: &Status) -> String {
         None => String::new(),
         Some(problem) => format!("\nthe history of runs is NOT RECORDED: {problem}\n"),
     };
-    format!("{insecure}{workers}\n{runs}{refused}{unrecorded}")
+    format!("{insecure}{workers}{cannot}\n{runs}{refused}{unrecorded}")
 }
 
 fn worker_row(worker: &WorkerStatus) -> Vec<String> {
@@ -139,6 +144,7 @@ mod tests {
                 memory: 12 << 20,
                 memory_limit: 2 << 30,
                 state: "busy".into(),
+                cannot: None,
                 shards_done: 40,
                 last_heard_ms: 300,
             }],
@@ -161,6 +167,11 @@ mod tests {
         assert!(lines[1].contains("12.0 MiB of 2.0 GiB  busy   40"), "{text}");
         assert!(lines[1].ends_with("0.3 s ago"), "{text}");
         assert_eq!(lines[4], "3    mlp    running  2/9    1 (FAILING)  0.2500  –");
+        let mut unfit = status.clone();
+        unfit.workers[0].cannot = Some("model `x` is unknown".into());
+        let told = tables(&unfit);
+        let line = "\nworker local-1 cannot work on the active run: model `x` is unknown\n";
+        assert!(told.contains(line), "{told}");
         let again = RunStatus { replay: true, ..status.runs[0].clone() };
         assert_eq!(run_row(&again)[2], "running (replay)");
         let none = Status {

@@ -265,6 +265,9 @@ impl Client {
             };
             match codec::decode(&content) {
                 Ok(ToClient::Heartbeat) => {}
+                Ok(ToClient::Goodbye { reason }) => {
+                    return Err(self.lost(&format!("it closes the connection: {reason}")));
+                }
                 Ok(message) => return Ok(message),
                 Err(error) => return Err(self.unexpected(error.to_string())),
             }

@@ -128,6 +128,8 @@ pub enum EventKind {
     Duplicate,
     /// A shard failed.
     Error,
+    /// A worker cannot work on the run; the detail says what it lacks.
+    Cannot,
     /// Shards were offered by a worker that had finished them before, and not
     /// computed anew.
     Offered,
@@ -147,7 +149,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Joined,
         Self::Left,
         Self::Lost,
@@ -155,6 +157,7 @@ impl EventKind {
         Self::Slow,
         Self::Duplicate,
         Self::Error,
+        Self::Cannot,
         Self::Offered,
         Self::Resumed,
         Self::CheckpointFailed,
@@ -174,6 +177,7 @@ impl EventKind {
             Self::Slow => "slow",
             Self::Duplicate => "duplicate",
             Self::Error => "error",
+            Self::Cannot => "cannot",
             Self::Offered => "offered",
             Self::Resumed => "resumed",
             Self::CheckpointFailed => "checkpoint_failed",

@@ -38,6 +38,8 @@ pub struct SubmissionRecord {
     /// Numeric profile of the coordinator that accepted it: a run has the bits of
     /// one profile, from beginning to end.
     pub numeric_profile: String,
+    /// Version of its model, in the coordinator that accepted it.
+    pub model_version: u32,
     /// Training examples.
     pub train: SplitManifest,
     /// Test examples.
@@ -52,6 +54,15 @@ impl SubmissionRecord {
         }
         let (run, expected) = (self.run, self.numeric_profile.clone());
         Err(RunsError::NumericProfile { run, expected, found: NUMERIC_PROFILE })
+    }
+
+    /// Whether this build's model of the run computes what the run began with.
+    pub fn check_model(&self, name: &str, found: u32) -> Result<(), RunsError> {
+        if self.model_version == found {
+            return Ok(());
+        }
+        let (run, name, expected) = (self.run, name.to_owned(), self.model_version);
+        Err(RunsError::ModelVersion { run, name, expected, found })
     }
 
     /// Whether both are of one run and say the same of its bits: all but how to

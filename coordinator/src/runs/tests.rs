@@ -43,6 +43,7 @@ fn submission() -> SubmissionRecord {
         initial: Some(state(0).digest()),
         forked_from: None,
         numeric_profile: "test".into(),
+        model_version: 1,
         train: manifest(vec![Digest::of(b"a chunk")]),
         test: manifest(Vec::new()),
     }

@@ -192,7 +192,7 @@ impl Scheduler {
             return Vec::new();
         }
         // Second copies that each process may still be given.
-        let staying = self.members.values().filter(|member| !member.draining);
+        let staying = self.members.values().filter(|it| !it.draining && !it.unfit);
         let mut room: BTreeMap<ProcessId, u32> =
             staying.map(|member| (member.process, step.audit.room(member.process))).collect();
         let process_of = |it: Candidate| Some((it, self.members.get(&it.worker)?.process));

@@ -153,7 +153,7 @@ fn hands(scheduler: &Scheduler, step: &Step) -> Result<(), String> {
 
 /// Nothing waits while a worker could take it.
 fn nothing_waits_in_vain(scheduler: &Scheduler, step: &Step) -> Result<(), String> {
-    if scheduler.is_gathering() {
+    if scheduler.is_gathering() || scheduler.is_short() {
         return Ok(());
     }
     let candidates = scheduler.candidates(step);
@@ -184,7 +184,8 @@ fn audits(scheduler: &Scheduler, step: &Step) -> Result<(), String> {
             format!("{}: the audit of {} waits though it is in hands", step.id, it.block)
         })?;
     }
-    ensure(scheduler.is_gathering() || !scheduler.may_hand_out_audits(step), || {
+    let is_held = scheduler.is_gathering() || scheduler.is_short();
+    ensure(is_held || !scheduler.may_hand_out_audits(step), || {
         format!("{}: an audit waits though a worker is free, or none will come", step.id)
     })
 }

@@ -56,6 +56,8 @@ pub enum Event {
         /// Whether it said goodbye. If not, it crashed as far as anyone knows,
         /// unless its process comes back.
         goodbye: bool,
+        /// Why, in words that it is told, too.
+        reason: String,
     },
     /// The worker gives an assignment back unfinished.
     HandedBack {
@@ -96,6 +98,15 @@ pub enum Event {
         /// The run.
         run: RunId,
     },
+    /// A worker cannot work on the run, and has begun nothing of it.
+    WorkerCannot {
+        /// The worker.
+        worker: WorkerId,
+        /// The run.
+        run: RunId,
+        /// What it lacks, in a sentence.
+        reason: String,
+    },
     /// A worker has finished a block (or offers it again after a reconnect).
     BlockDone {
         /// The worker.
@@ -117,7 +128,7 @@ pub enum Event {
         assignment: AssignmentId,
         /// The replica.
         replica: u32,
-        /// Whether trying again cannot help.
+        /// Whether trying again on the same worker cannot help.
         fatal: bool,
         /// What went wrong.
         error: String,
@@ -226,7 +237,7 @@ pub enum Action {
     Disconnect {
         /// The worker.
         worker: WorkerId,
-        /// Why, for the log.
+        /// Why: for it, for the log and for the event that it is lost.
         reason: String,
     },
     /// The run has failed. It is no longer active; no `RunEnded` is needed.
@@ -243,8 +254,9 @@ pub enum Action {
         /// The run.
         run: RunId,
     },
-    /// A partial was taken that its worker had finished before it lost its
-    /// connection: these shards are not computed again.
+    /// A partial was taken of a block that its worker does not have any more: it
+    /// was finished before the worker lost its connection, or was taken back
+    /// from it. These shards are not computed again.
     Offered {
         /// The run.
         run: RunId,
@@ -295,6 +307,8 @@ pub enum WorkerNote {
     Slow,
     /// A shard failed on it.
     Failed,
+    /// It cannot work on the run.
+    Cannot,
     /// What it had to do goes to others.
     Reassigned,
     /// What it has done was done already.

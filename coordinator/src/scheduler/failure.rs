@@ -35,6 +35,7 @@ impl Scheduler {
         }
         let Some(assignment) = self.remove_assignment(worker, id) else { return };
         let limit = self.config.shard_error_limit;
+        let has_judge = self.has_judge(worker);
         let Some(step) = self.step_mut() else { return };
         let is_done = step.cover.covers(Block::of_replica(replica));
         let trouble = step.trouble.entry(replica).or_default();
@@ -42,13 +43,13 @@ impl Scheduler {
             trouble.errors += 1;
             trouble.failed_on.insert(worker);
         }
+        let is_confirmed = !has_judge || trouble.failed_on.len() > 1;
         let (step, errors, error) = (step.id, trouble.errors, shortened(error));
         self.note(worker, WorkerNote::Failed, format!("replica {replica}: {error}"));
-        if fatal || errors >= limit.max(1) {
-            let times = if fatal {
-                "in a way that trying again cannot help".to_owned()
-            } else {
-                format!("{errors} times, the last time on worker {worker}")
+        if errors >= limit.max(1) || (fatal && is_confirmed) {
+            let times = match (fatal, errors) {
+                (true, 1) => "in a way that trying again cannot help".to_owned(),
+                _ => format!("{errors} times, the last time on worker {worker}"),
             };
             let reason = format!(
                 "{step}: replica {replica} failed {times}: {error}; the same shard fails the same \
@@ -60,6 +61,14 @@ impl Scheduler {
         }
         self.release(assignment.block);
         self.hand_out(now);
+    }
+
+    /// Whether another process is there that may confirm what failed on a
+    /// worker: it may be that worker's memory, or its build, that is wrong.
+    fn has_judge(&self, worker: WorkerId) -> bool {
+        let process = self.members.get(&worker).map(|member| member.process);
+        let mut others = self.members.values().filter(|other| Some(other.process) != process);
+        others.any(|other| !other.draining && !other.unfit)
     }
 
     /// A block that came altered, or that cannot be, is as good as not done. It
@@ -122,6 +131,7 @@ impl Scheduler {
             return;
         }
         step.cover.remove(block);
+        step.lacked.insert(worker);
         self.release(block);
         self.pause_if_broken();
         let Some(member) = self.members.get_mut(&worker) else { return };

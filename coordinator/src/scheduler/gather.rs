@@ -33,6 +33,11 @@ impl Gather {
         Self { what, until: None, opened: BTreeSet::new() }
     }
 
+    /// A worker has said all that there is to say.
+    pub(super) fn answered(&mut self, worker: WorkerId) {
+        self.opened.insert(worker);
+    }
+
     fn is_over(&self, now: Instant) -> bool {
         let all = self.opened.len() >= self.what.workers as usize;
         self.until.is_some_and(|until| all || until <= now)
@@ -48,7 +53,7 @@ impl Scheduler {
         if let Some(active) = self.active.as_mut().filter(|active| active.run == run)
             && let Some(gather) = &mut active.gather
         {
-            gather.opened.insert(worker);
+            gather.answered(worker);
         }
         self.end_gathering(now);
     }

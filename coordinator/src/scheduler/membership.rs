@@ -29,6 +29,8 @@ pub(super) struct Member {
     /// Whether it was found slow and not heard since: it may be stopped, and
     /// gets no more work until it is heard.
     pub(super) stalled: bool,
+    /// Whether it cannot work on the run that is active.
+    pub(super) unfit: bool,
     pub(super) pace: Pace,
     /// Partials that it said it had, and then had not.
     pub(super) missing: u32,
@@ -37,7 +39,7 @@ pub(super) struct Member {
 impl Member {
     /// Whether it may be given work.
     pub(super) fn is_available(&self) -> bool {
-        !self.draining && !self.stalled
+        !self.draining && !self.stalled && !self.unfit
     }
 }
 
@@ -72,6 +74,7 @@ impl Scheduler {
             heard: now,
             draining: false,
             stalled: false,
+            unfit: false,
             pace: Pace::default(),
             missing: 0,
         };

@@ -27,6 +27,9 @@ pub(super) struct Active {
     pub(super) last: Option<StepId>,
     /// While workers say what they kept of its first step.
     pub(super) gather: Option<Gather>,
+    /// Workers that its first step waits for, also where some of those that
+    /// were there turn out not to be fit for it; 0 from the second step on.
+    pub(super) min_workers: u32,
 }
 
 impl Scheduler {
@@ -88,9 +91,9 @@ impl Scheduler {
         if !self.next_may_start() {
             return;
         }
-        if let Some(Queued { run, gathering, .. }) = self.queue.pop_front() {
+        if let Some(Queued { run, min_workers, gathering }) = self.queue.pop_front() {
             let gather = gathering.map(Gather::new);
-            self.active = Some(Active { run, step: None, last: None, gather });
+            self.active = Some(Active { run, step: None, last: None, gather, min_workers });
             self.actions.push_back(Action::StartRun { run });
         }
     }
@@ -99,6 +102,7 @@ impl Scheduler {
     fn drop_active(&mut self) {
         self.revoke_all();
         self.active = None;
+        self.members.values_mut().for_each(|member| member.unfit = false);
     }
 
     /// The step under way.

@@ -26,6 +26,9 @@ pub(super) struct Step {
     pub(super) deaths: Deaths,
     /// What two processes are to answer.
     pub(super) audit: Audit,
+    /// Workers that did not give a partial that they had said was done: others
+    /// get what is left, if there are any.
+    pub(super) lacked: BTreeSet<WorkerId>,
     pub(super) merge: Merge,
 }
 
@@ -91,6 +94,7 @@ impl Step {
             trouble: BTreeMap::new(),
             deaths: Deaths::default(),
             audit: Audit::new(audited),
+            lacked: BTreeSet::new(),
             merge: Merge::Waiting,
         }
     }

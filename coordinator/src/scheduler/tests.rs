@@ -106,7 +106,8 @@ impl TestEnv {
 
     fn crash(&mut self, worker: u64) {
         self.assigned.retain(|(held_by, ..)| *held_by != WorkerId(worker));
-        self.tell(Event::WorkerGone { worker: WorkerId(worker), goodbye: false });
+        let (worker, reason) = (WorkerId(worker), "closed by the peer".to_owned());
+        self.tell(Event::WorkerGone { worker, goodbye: false, reason });
     }
 
     fn done(&mut self, worker: u64, block: Block, inline: bool) {

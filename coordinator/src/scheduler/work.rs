@@ -72,6 +72,7 @@ impl Scheduler {
             if let Some(active) = &mut self.active {
                 active.step = None;
                 active.gather = None;
+                active.min_workers = 0;
             }
         }
     }
@@ -152,7 +153,7 @@ impl Scheduler {
     /// Hands out all that waits, as far as there are workers for it, and has
     /// the step merged if nothing is left to hand out or to wait for.
     pub(super) fn hand_out(&mut self, now: Instant) {
-        if !self.is_gathering() {
+        if !self.is_gathering() && !self.is_short() {
             self.hand_out_waiting(now);
             self.hand_out_audits(now);
         }
@@ -213,7 +214,12 @@ impl Scheduler {
                 room: self.config.room_beside(load.blocks),
             })
         };
-        available.filter_map(candidate).collect()
+        let candidates: Vec<Candidate> = available.filter_map(candidate).collect();
+        let lacked = |it: &Candidate| step.lacked.contains(&it.worker);
+        match candidates.iter().all(lacked) {
+            true => candidates,
+            false => candidates.into_iter().filter(|it| !lacked(it)).collect(),
+        }
     }
 
     /// Puts a block in a worker's hands.

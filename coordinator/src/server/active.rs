@@ -292,6 +292,7 @@ pub(super) fn open_run(run: RunId, submission: &Submission, state: &NetworkState
         run,
         identity: submission.identity,
         spec: submission.text.clone(),
+        model_version: submission.model.version(),
         train: submission.train.clone(),
         test: submission.test.clone(),
         layout: state.layout(),

@@ -8,7 +8,7 @@ use common::limits;
 use common::state::{NetworkState, shared_segment};
 use common::wire::codec::encode;
 use common::wire::handshake::BUILD;
-use common::wire::message::{FromClient, RunEvent, Status, ToClient};
+use common::wire::message::{FromClient, RunEvent, Status, ToClient, WorkerStatus};
 use tracing::{debug, info, warn};
 
 use super::connection::{ClientId, Link, Peer, Room};
@@ -217,12 +217,16 @@ impl Engine {
 
     fn status(&self) -> Status {
         let workers = self.workers.iter().take(limits::STATUS_WORKERS);
+        let mut workers: Vec<WorkerStatus> =
+            workers.map(|(worker, about)| about.status(*worker)).collect();
+        let unfit = workers.iter_mut().filter(|worker| worker.cannot.is_some());
+        unfit.skip(limits::STATUS_UNFIT).for_each(|worker| worker.cannot = None);
         Status {
             insecure: self.config.insecure,
             refused: self.refusals.count(),
             unrecorded: self.durable.as_ref().and_then(|durable| durable.recorder.trouble()),
             build: BUILD.into(),
-            workers: workers.map(|(worker, about)| about.status(*worker)).collect(),
+            workers,
             runs: self.runs.values().map(|run| run.status()).collect(),
         }
     }
@@ -277,12 +281,13 @@ impl Engine {
             WorkerNote::Lost => "lost",
             WorkerNote::Slow => "slow",
             WorkerNote::Failed => "failed",
+            WorkerNote::Cannot => "cannot",
             WorkerNote::Reassigned => "reassigned",
             // Nobody loses by it.
             WorkerNote::Duplicate => return,
         };
         match what {
-            "slow" | "failed" => warn!("run {run}: worker {worker} {what}: {detail}"),
+            "slow" | "failed" | "cannot" => warn!("run {run}: worker {worker} {what}: {detail}"),
             // Said already when its connection began or ended.
             _ => debug!("run {run}: worker {worker} {what}: {detail}"),
         }

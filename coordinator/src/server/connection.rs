@@ -10,7 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::id::{ProcessId, WorkerId};
 use common::limits;
-use common::wire::codec::{FrameReader, decode};
+use common::wire::codec::{FrameReader, decode, encode};
+use common::wire::message::{ToClient, ToWorker};
+use common::wire::{Frame, FrameError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -30,6 +32,28 @@ pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Cause of the end of a connection that the peer ended, between two frames.
 pub(super) const CLOSED_BY_PEER: &str = "closed by the peer";
 
+/// Cause of the end of a connection that was ended here.
+const CLOSED_BY_US: &str = "closed by this side";
+
+/// Why nothing more is read of a peer.
+#[derive(Debug)]
+struct End {
+    cause: String,
+    /// Whether it is there to hear the cause, as that lies in what it said.
+    is_fault: bool,
+}
+
+impl End {
+    fn gone(cause: &str) -> Self {
+        Self { cause: cause.to_owned(), is_fault: false }
+    }
+
+    fn of(error: &FrameError) -> Self {
+        let is_fault = !matches!(error, FrameError::Io(_) | FrameError::Truncated);
+        Self { cause: error.to_string(), is_fault }
+    }
+}
+
 /// One connection of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ClientId(pub(super) u64);
@@ -39,6 +63,17 @@ pub(super) struct ClientId(pub(super) u64);
 pub(super) enum Peer {
     Worker(WorkerId),
     Client(ClientId),
+}
+
+impl Peer {
+    /// What it is told last.
+    pub(super) fn goodbye(self, reason: &str) -> Frame {
+        let reason = reason.to_owned();
+        match self {
+            Self::Worker(_) => encode(ToWorker::Goodbye { reason }),
+            Self::Client(_) => encode(ToClient::Goodbye { reason }),
+        }
+    }
 }
 
 impl std::fmt::Display for Peer {
@@ -148,10 +183,13 @@ impl Door {
         }
         let writing_outbox = outbox.clone();
         let mut writing = tokio::spawn(async move { writing_outbox.write_to(writer).await });
-        let cause = tokio::select! {
-            cause = self.read(peer, &mut frames) => {
-                outbox.abort();
-                cause
+        let (cause, is_there) = tokio::select! {
+            end = self.read(peer, &mut frames) => {
+                match end.is_fault {
+                    true => outbox.part(peer.goodbye(&end.cause)),
+                    false => outbox.abort(),
+                }
+                (end.cause, end.is_fault)
             }
             written = &mut writing => match written {
                 Ok(Err(error)) => {
@@ -159,36 +197,46 @@ impl Door {
                     // it may be a goodbye.
                     let rest = self.read(peer, &mut frames);
                     let _ = tokio::time::timeout(LAST_WORDS, rest).await;
-                    format!("writing failed: {error}")
+                    (format!("writing failed: {error}"), false)
                 }
-                _ => "closed by this side".to_owned(),
+                _ => (CLOSED_BY_US.to_owned(), true),
             },
         };
         // The engine may have gone before: then nobody asks.
         let _ = self.events.send(Event::Closed { peer, cause }).await;
+        if is_there {
+            if !writing.is_finished() {
+                let _ = writing.await;
+            }
+            // A socket that is closed with bytes unread takes back what was
+            // written to it.
+            let mut nowhere = tokio::io::sink();
+            let rest = tokio::io::copy(frames.stream_mut(), &mut nowhere);
+            let _ = tokio::time::timeout(LAST_WORDS, rest).await;
+        }
     }
 
     /// Reads the peer's messages for as long as they are right, and says why
     /// there are no more.
-    async fn read<R: AsyncRead + Unpin>(&self, peer: Peer, frames: &mut FrameReader<R>) -> String {
+    async fn read<R: AsyncRead + Unpin>(&self, peer: Peer, frames: &mut FrameReader<R>) -> End {
         let room = Arc::new(Semaphore::new(UNHANDLED_BYTES));
         loop {
             let content = match frames.next().await {
                 Ok(Some(content)) => content,
-                Ok(None) => return CLOSED_BY_PEER.into(),
-                Err(error) => return error.to_string(),
+                Ok(None) => return End::gone(CLOSED_BY_PEER),
+                Err(error) => return End::of(&error),
             };
             let bytes = content.len().clamp(1, UNHANDLED_BYTES) as u32;
             let Ok(taken) = room.clone().acquire_many_owned(bytes).await else {
-                return "closed by this side".into();
+                return End::gone(CLOSED_BY_US);
             };
             match message(peer, &content, taken) {
                 Ok(event) => {
                     if self.events.send(event).await.is_err() {
-                        return "closed by this side".into();
+                        return End::gone(CLOSED_BY_US);
                     }
                 }
-                Err(error) => return error.to_string(),
+                Err(error) => return End::of(&error),
             }
         }
     }
@@ -205,7 +253,7 @@ pub(super) struct Introduction {
 }
 
 /// A frame's content as the message that `peer` may send.
-fn message(peer: Peer, content: &Bytes, room: Room) -> Result<Event, common::wire::FrameError> {
+fn message(peer: Peer, content: &Bytes, room: Room) -> Result<Event, FrameError> {
     Ok(match peer {
         Peer::Worker(worker) => Event::FromWorker { worker, message: decode(content)?, room },
         Peer::Client(client) => Event::FromClient { client, message: decode(content)?, room },

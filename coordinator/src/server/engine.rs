@@ -47,6 +47,9 @@ pub(super) const EVENTS: usize = 4096;
 /// Events handled in one turn, before what they gave is sent.
 const TURN: usize = 256;
 
+/// What peers are told at the end.
+const GOING_AWAY: &str = "the coordinator is going away";
+
 /// What happens.
 #[derive(Debug)]
 pub(super) enum Event {
@@ -300,9 +303,9 @@ impl Engine {
             Action::PauseMerge { step } => self.pause_merge(step),
             Action::Disconnect { worker, reason } => {
                 if let Some(about) = self.workers.remove(&worker) {
-                    about.link.outbox.abort();
-                    self.after_loss(worker);
                     let peer = Peer::Worker(worker);
+                    about.link.outbox.part(peer.goodbye(&reason));
+                    self.after_loss(worker);
                     log_closed(peer, &about.name, &about.link.address, Loss::Lost, &reason);
                     self.departed.insert(worker, about);
                 }
@@ -326,19 +329,22 @@ impl Engine {
         match peer {
             Peer::Worker(worker) => {
                 let Some(about) = self.workers.remove(&worker) else { return };
-                about.link.outbox.abort();
+                match about.goodbye {
+                    true => about.link.outbox.abort(),
+                    false => about.link.outbox.part(peer.goodbye(cause)),
+                }
                 let idle = self.active.is_none() && cause == CLOSED_BY_PEER;
                 let loss = if about.goodbye || idle { Loss::Harmless } else { Loss::Lost };
                 log_closed(peer, &about.name, &about.link.address, loss, cause);
                 self.after_loss(worker);
-                let goodbye = about.goodbye;
+                let (goodbye, reason) = (about.goodbye, cause.to_owned());
                 self.departed.insert(worker, about);
-                self.tell(scheduler::Event::WorkerGone { worker, goodbye });
+                self.tell(scheduler::Event::WorkerGone { worker, goodbye, reason });
                 self.publish_queued();
             }
             Peer::Client(client) => {
                 let Some(about) = self.clients.remove(&client) else { return };
-                about.link.outbox.abort();
+                about.link.outbox.part(peer.goodbye(cause));
                 let loss = if cause == CLOSED_BY_PEER { Loss::Harmless } else { Loss::Lost };
                 log_closed(peer, "", &about.link.address, loss, cause);
                 self.drop_upload(about.upload);
@@ -406,8 +412,13 @@ impl Engine {
 
     fn say_goodbye(mut self) {
         self.save_before_going();
-        for about in self.workers.values_mut() {
-            about.link.outbox.control(encode(ToWorker::Goodbye));
+        for (worker, about) in &self.workers {
+            about.link.outbox.control(Peer::Worker(*worker).goodbye(GOING_AWAY));
+        }
+        for (client, about) in &self.clients {
+            // Behind what it is still to be told.
+            let goodbye = Peer::Client(*client).goodbye(GOING_AWAY);
+            about.link.outbox.events(std::iter::once(goodbye));
         }
         // Links end their connections, once all is written, as they are
         // dropped.

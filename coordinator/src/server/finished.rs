@@ -159,6 +159,11 @@ impl Engine {
     /// Takes in that shards need not be computed again.
     pub(super) fn on_offered(&mut self, run: RunId, worker: WorkerId, block: Block) {
         let Some(active) = self.active.as_mut().filter(|active| active.run == run) else { return };
+        if self.workers.get(&worker).is_some_and(|about| about.given.contains(&block)) {
+            // It was taken back from it on this connection, and is done all the same.
+            debug!("worker {worker} has finished replicas {block}, which were taken back from it");
+            return;
+        }
         let shards = block.replicas(active.step.replicas).len() as u64;
         active.offered += shards;
         let step = active.step_id();

@@ -71,6 +71,7 @@ impl Engine {
             WorkerNote::Lost => EventKind::Lost,
             WorkerNote::Slow => EventKind::Slow,
             WorkerNote::Failed => EventKind::Error,
+            WorkerNote::Cannot => EventKind::Cannot,
             WorkerNote::Reassigned => EventKind::Reassigned,
             WorkerNote::Duplicate => EventKind::Duplicate,
         };

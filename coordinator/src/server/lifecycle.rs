@@ -156,10 +156,11 @@ impl Engine {
         let mut told = Vec::new();
         for (worker, about) in &mut self.workers {
             about.assignments.retain(|_, (step, _)| step.run != run);
+            about.given.clear();
             if about.run == Some(run) {
                 about.link.outbox.drop_run(run);
                 told.push(*worker);
-                (about.run, about.base) = (None, None);
+                (about.run, about.base, about.cannot) = (None, None, None);
             }
         }
         for worker in told {

@@ -81,7 +81,7 @@ impl Engine {
             .map(|(client, _)| Peer::Client(*client))
             .collect();
         for peer in silent {
-            self.close(peer, &format!("silent for {limit:?}"));
+            self.close(peer, &format!("it was silent for {:.1} s", limit.as_secs_f64()));
         }
     }
 

@@ -16,7 +16,7 @@ mod partial;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,9 +34,14 @@ pub(super) use partial::{Expected, Opened, PartialError, merge_inline, next_stat
 /// message.
 const FETCHES: usize = limits::PULLS;
 
-/// A holder that was asked and sends no piece for this long is treated as if
-/// it had lost the partial, however alive it is.
-const PULL_TIMEOUT: Duration = Duration::from_secs(60);
+/// A holder that was asked and sends no piece for this long, and for the time
+/// that all that is asked for takes at [`PULL_RATE`], is treated as if it had
+/// lost the partial, however alive it is.
+const PULL_WAIT: Duration = Duration::from_secs(10);
+
+/// Bytes a second that come at least, from all holders together: a fifth of what
+/// 10 Mbit/s carry.
+const PULL_RATE: u64 = 256 << 10;
 
 /// What all steps of a run share.
 #[derive(Debug)]
@@ -161,7 +166,10 @@ impl StepMerge {
         self.pause();
         self.parts = parts;
         self.cursor = (0, 0);
-        self.moved.clear();
+        // Who still owes what was asked for before has no more time for what is
+        // asked for now.
+        let owing: BTreeSet<WorkerId> = self.asked.keys().map(|(holder, ..)| *holder).collect();
+        self.moved.retain(|holder, _| owing.contains(holder));
     }
 
     /// Stops: a holder is lost.
@@ -177,6 +185,12 @@ impl StepMerge {
     /// A worker is gone, and whatever was asked of it.
     pub(super) fn forget(&mut self, worker: WorkerId) {
         self.asked.retain(|(of, ..), _| *of != worker);
+        self.moved.remove(&worker);
+    }
+
+    /// A holder has answered that it does not have a partial.
+    pub(super) fn is_missing(&mut self, holder: WorkerId, block: Block) {
+        self.asked.retain(|(of, at, _), _| (*of, *at) != (holder, block));
     }
 
     /// The next piece to get, if the window has room. A piece without a
@@ -287,14 +301,20 @@ impl StepMerge {
         self.moved.values_mut().for_each(|moved| *moved = now);
     }
 
+    /// How long a holder that was asked may send nothing.
+    pub(super) fn patience(&self) -> Duration {
+        PULL_WAIT + Duration::from_millis(self.in_flight.0.saturating_mul(1000) / PULL_RATE)
+    }
+
     /// Blocks whose holders were asked long ago and send nothing.
     pub(super) fn stalled(&self, now: Instant) -> Vec<(WorkerId, Block)> {
+        let patience = self.patience();
         let mut stalled: Vec<_> = self
             .waiting
             .values()
             .filter_map(|fetch| Some((fetch.piece.holder?, fetch.piece.block)))
             .filter(|(holder, _)| {
-                self.moved.get(holder).is_some_and(|moved| now - *moved > PULL_TIMEOUT)
+                self.moved.get(holder).is_some_and(|moved| now - *moved > patience)
             })
             .collect();
         stalled.sort_unstable();

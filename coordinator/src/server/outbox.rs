@@ -90,6 +90,8 @@ enum Ending {
     Open,
     /// When what waits is written.
     WhenEmpty,
+    /// When the peer was told why, and in no more than [`LAST_WORDS`].
+    Parting,
     /// At once.
     Now,
 }
@@ -113,6 +115,7 @@ struct Lanes {
 pub(super) struct Outbox {
     lanes: Mutex<Lanes>,
     wake: Notify,
+    parting: Notify,
 }
 
 /// The peer does not read: a lane of its connection is full.
@@ -130,7 +133,7 @@ impl Outbox {
             writing: None,
             detach: false,
         };
-        Self { lanes: Mutex::new(lanes), wake: Notify::new() }
+        Self { lanes: Mutex::new(lanes), wake: Notify::new(), parting: Notify::new() }
     }
 
     fn lanes(&self) -> MutexGuard<'_, Lanes> {
@@ -254,9 +257,25 @@ impl Outbox {
         self.end(Ending::Now);
     }
 
+    /// Ends the connection with these last words, behind nothing but the frame
+    /// that is being written.
+    pub(super) fn part(&self, last: Frame) {
+        let mut lanes = self.lanes();
+        if matches!(lanes.ending, Ending::Open | Ending::WhenEmpty) {
+            lanes.ending = Ending::Parting;
+            lanes.data.clear();
+            lanes.control.clear();
+            lanes.control.push_back(last);
+            self.parting.notify_one();
+            self.wake.notify_one();
+        }
+    }
+
     fn end(&self, ending: Ending) {
         let mut lanes = self.lanes();
-        if lanes.ending != Ending::Now {
+        let is_final = lanes.ending == Ending::Now
+            || (lanes.ending == Ending::Parting && ending == Ending::WhenEmpty);
+        if !is_final {
             lanes.ending = ending;
         }
         if ending == Ending::Now {
@@ -267,10 +286,19 @@ impl Outbox {
     }
 
     /// Writes what waits until the connection ends or fails.
-    pub(super) async fn write_to<W: AsyncWrite + Unpin>(
-        &self,
-        mut stream: W,
-    ) -> std::io::Result<()> {
+    pub(super) async fn write_to<W: AsyncWrite + Unpin>(&self, stream: W) -> std::io::Result<()> {
+        let writing = self.write_all_to(stream);
+        tokio::pin!(writing);
+        tokio::select! {
+            biased;
+            done = &mut writing => return done,
+            () = self.parting.notified() => {}
+        }
+        // Somebody who does not read takes no last words either.
+        timeout(LAST_WORDS, writing).await.unwrap_or(Ok(()))
+    }
+
+    async fn write_all_to<W: AsyncWrite + Unpin>(&self, mut stream: W) -> std::io::Result<()> {
         let mut pieces = VecDeque::new();
         let mut flushed = true;
         loop {

@@ -291,6 +291,7 @@ pub(super) fn prepare(
         classes: train.classes.max(test.classes) as usize,
     };
     let made = make_model(registry, &spec, shape).map_err(RecoverError::Model)?;
+    record.check_model(&spec.model, made.model.version())?;
     let mut state = made.state;
     state.set_rules(&spec.merge)?;
     let steps = 0..plan.steps();

@@ -10,14 +10,14 @@ use common::plan::StepKind;
 use common::results::Results;
 use common::state::NetworkState;
 use common::wire::message::{RunEvent, ToWorker};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::active::{ActiveRun, Outcome};
 use super::engine::Engine;
 use super::finished::of_partial;
 use super::jobs::Found;
 use super::merge::{Arrival, Content, JobDone, Piece, StepMerge, merge_inline, next_state};
-use crate::scheduler::{self, Part};
+use crate::scheduler::{self, Part, WorkerNote};
 
 /// States up to this many bytes are merged and settled in the engine's own
 /// task: handing them to another thread would take longer.
@@ -189,9 +189,13 @@ impl Engine {
         let Some(merge) = self.active.as_ref().and_then(|active| active.merge.as_ref()) else {
             return;
         };
+        let (step, seconds) = (merge.step, merge.patience().as_secs_f64());
         for (worker, block) in merge.stalled(self.now) {
-            warn!("worker {worker} does not send its partial of {block}, {}", merge.step);
-            let step = merge.step;
+            let detail = format!(
+                "it was asked for its partial of replicas {block} of {step}, and sent nothing of \
+                 it for {seconds:.1} s: others do that again"
+            );
+            self.publish_note(step.run, worker, WorkerNote::Failed, detail);
             self.pending.push_back(scheduler::Event::PartialMissing { worker, step, block });
         }
     }

@@ -109,6 +109,7 @@ impl Engine {
                 continue;
             }
             about.assignments.retain(|_, (step, _)| *step != done);
+            about.given.clear();
             told.push(*worker);
             let outbox = &about.link.outbox;
             match same_as {

@@ -187,6 +187,7 @@ fn record(
         initial: submission.initial,
         forked_from,
         numeric_profile: NUMERIC_PROFILE.into(),
+        model_version: submission.model.version(),
         train: submission.train.clone(),
         test: submission.test.clone(),
     }

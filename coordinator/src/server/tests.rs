@@ -8,13 +8,14 @@ mod incarnation;
 mod peers;
 mod submitted;
 mod toy;
+mod unfit;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::id::{Block, ProcessId, RunId, StepId};
 use common::plan::StepKind;
-use common::spec::RunSpec;
+use common::spec::{RunSpec, Split};
 use common::state::NetworkState;
 use common::wire::codec::{encode, frame_of, write};
 use common::wire::handshake::{self, HandshakeError};
@@ -177,6 +178,98 @@ async fn a_bit_that_flips_on_its_way_reaches_no_result() {
         check_results(&events, &steps);
         server.shut_down().await;
     }
+}
+
+#[tokio::test]
+async fn only_what_was_done_before_a_reconnect_is_said_to_be_so() {
+    let server = TestServer::start(Config::default());
+    let mut client = server.client().await;
+    let liar = server.liar(Lie::Failure).await;
+    server.worker("other", usize::MAX).await;
+    client.submit(&toy::spec(""), None).await;
+    let events = client.follow(RunId(1)).await;
+    let Some(RunEvent::Finished { offered: 0, .. }) = events.last() else { panic!("{events:#?}") };
+    let is_of = |kind: &str| {
+        let is_it = |it: &&RunEvent| matches!(it, RunEvent::Worker { what, .. } if what == kind);
+        events.iter().filter(is_it).count()
+    };
+    assert!(is_of("failed") > 0, "{events:#?}");
+    assert_eq!((is_of("offered"), is_of("lost")), (0, 0), "{events:#?}");
+    server.shut_down().await;
+    liar.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_worker_that_is_sent_away_is_told_the_words_of_the_event() {
+    let server = TestServer::start(Config::default());
+    let mut client = server.client().await;
+    let mut wrong = server.idle_worker("wrong").await;
+    client.submit(&toy::spec(""), None).await;
+    let chunks = FromWorker::NeedChunks { run: RunId(9), split: Split::Train, chunks: vec![] };
+    wrong.say(chunks).await;
+    let reason = loop {
+        match wrong.hear(&ToWorker::Heartbeat).await {
+            Some(ToWorker::Goodbye { reason }) => break reason,
+            Some(_) => {}
+            None => panic!("it is told why"),
+        }
+    };
+    server.worker("other", usize::MAX).await;
+    let events = client.follow(RunId(1)).await;
+    let is_it = |event: &&RunEvent| match event {
+        RunEvent::Worker { worker, what, detail, .. } => {
+            (worker.as_str(), what.as_str(), detail) == ("wrong", "lost", &reason)
+        }
+        _ => false,
+    };
+    assert_eq!(events.iter().filter(is_it).count(), 1, "{reason}: {events:#?}");
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn who_hands_back_and_does_not_leave_is_sent_away() {
+    let server = TestServer::start(Config::default());
+    let mut client = server.client().await;
+    let mut wrong = server.idle_worker("wrong").await;
+    client.submit(&toy::spec(""), None).await;
+    let reason = loop {
+        match wrong.hear(&ToWorker::Heartbeat).await.expect("it is told why") {
+            ToWorker::Assign { assignment, .. } => {
+                wrong.say(FromWorker::HandedBack { assignment }).await;
+            }
+            ToWorker::Goodbye { reason } => break reason,
+            _ => {}
+        }
+    };
+    assert!(reason.contains("has not said that it drains"), "{reason}");
+    server.worker("other", usize::MAX).await;
+    let events = client.follow(RunId(1)).await;
+    assert!(matches!(events.last(), Some(RunEvent::Finished { .. })), "{events:#?}");
+    server.shut_down().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partial_that_does_not_come_is_told_of_and_done_by_others() {
+    let mut config = Config::default();
+    config.scheduler.heartbeat_timeout = Duration::from_secs(3600);
+    let server = TestServer::start(config);
+    let mut client = server.client().await;
+    let mute = server.liar(Lie::Mute).await;
+    server.worker("other", usize::MAX).await;
+    let spec = toy::spec(BIG);
+    client.submit(&spec, None).await;
+    let events = client.follow(RunId(1)).await;
+    let Some(RunEvent::Finished { digest, .. }) = events.last() else { panic!("{events:#?}") };
+    assert_eq!(*digest, reference(&spec).digest());
+    let is_told = |event: &&RunEvent| match event {
+        RunEvent::Worker { worker, what, detail, .. } => {
+            worker == "liar" && what == "failed" && detail.contains("sent nothing of it for 1")
+        }
+        _ => false,
+    };
+    assert!(events.iter().any(|event| is_told(&event)), "{events:#?}");
+    server.shut_down().await;
+    mute.await.unwrap();
 }
 
 #[tokio::test]
@@ -356,24 +449,29 @@ async fn floods_and_messages_out_of_turn_disturb_nobody_else() {
     let chunks =
         FromWorker::NeedChunks { run: RunId(9), split: Default::default(), chunks: vec![] };
     let bytes = |message| encode(message).head.to_vec();
-    let wrong: [Vec<u8>; 6] = [
-        bytes(piece),
-        bytes(chunks),
-        // A length of 4 GiB.
-        vec![0xff; 8],
+    let noise = (0..4096_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let wrong: [(Vec<u8>, &str); 6] = [
+        (bytes(piece), "was not asked for"),
+        (bytes(chunks), "no run 9 was opened"),
+        (vec![0xff; 8], "a frame of 4294967295 bytes"),
         // A length that fits, and then no message.
-        frame_of(&[0xc1; 4]).head.to_vec(),
+        (frame_of(&[0xc1; 4]).head.to_vec(), "a frame that is no FromWorker"),
         // What only a client may say.
-        encode(FromClient::Status).head.to_vec(),
-        (0..4096_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect(),
+        (encode(FromClient::Status).head.to_vec(), "a frame that is no FromWorker"),
+        (noise, ""),
     ];
-    for bytes in wrong {
+    for (bytes, words) in wrong {
         let mut peer = server.idle_worker("wrong").await;
         peer.writer.write_all(&bytes).await.unwrap();
-        assert_eq!(peer.hear(&ToWorker::Heartbeat).await, None, "closed after {:x?}", &bytes[..4]);
+        let last = peer.hear(&ToWorker::Heartbeat).await;
+        let Some(ToWorker::Goodbye { reason }) = last else { panic!("{last:?}") };
+        assert!(reason.contains(words), "{reason}");
+        assert_eq!(peer.hear(&ToWorker::Heartbeat).await, None, "closed after {reason}");
         assert!(client.is_served().await);
     }
     client.say(FromClient::StateSegment { segment: 0, payload: Default::default() }).await;
+    let last = client.hear_client().await;
+    assert!(matches!(&last, Some(ToClient::Goodbye { reason }) if reason.contains("out of turn")));
     assert_eq!(client.hear_client().await, None);
     let mut stray = server.connect();
     stray.writer.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
@@ -403,7 +501,10 @@ async fn half_a_frame_and_silence_end_a_connection() {
         assert!(peer.frames.next().await.unwrap().is_some());
         assert!(peer.frames.next().await.unwrap().is_none());
     }
+    let reason = "it was silent for 10.0 s".to_owned();
+    assert_eq!(half_client.hear_client().await, Some(ToClient::Goodbye { reason: reason.clone() }));
     assert_eq!(half_client.hear_client().await, None);
+    assert_eq!(half_worker.hear(&ToWorker::Heartbeat).await, Some(ToWorker::Goodbye { reason }));
     assert_eq!(half_worker.hear(&ToWorker::Heartbeat).await, None);
     assert!(alive.is_served().await);
     server.shut_down().await;
@@ -413,7 +514,12 @@ async fn half_a_frame_and_silence_end_a_connection() {
 async fn a_shutdown_says_goodbye() {
     let server = TestServer::start(Config::default());
     let mut worker = server.idle_worker("worker").await;
+    let mut client = server.client().await;
     server.shut_down().await;
-    assert_eq!(worker.hear(&ToWorker::Heartbeat).await, Some(ToWorker::Goodbye));
+    let reason = "the coordinator is going away".to_owned();
+    let goodbye = ToWorker::Goodbye { reason: reason.clone() };
+    assert_eq!(worker.hear(&ToWorker::Heartbeat).await, Some(goodbye));
     assert_eq!(worker.hear(&ToWorker::Heartbeat).await, None);
+    assert_eq!(client.hear_client().await, Some(ToClient::Goodbye { reason }));
+    assert_eq!(client.hear_client().await, None);
 }

@@ -1,8 +1,9 @@
 //! The engine's view of a worker, and what it makes of a worker's messages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
+use common::limits;
 use common::spec::Split;
 use common::wire::codec::encode;
 use common::wire::message::{FromWorker, Progress, ToWorker, WorkerStatus};
@@ -36,7 +37,11 @@ pub(super) struct Worker {
     pub(super) base: Option<StepId>,
     /// What it was handed and has not finished.
     pub(super) assignments: BTreeMap<AssignmentId, (StepId, Block)>,
+    /// All that it was handed of the step under way, on this connection.
+    pub(super) given: BTreeSet<Block>,
     pub(super) shards_done: u64,
+    /// Why it cannot work on the run that it knows of.
+    pub(super) cannot: Option<String>,
     draining: bool,
     /// It said goodbye: its end is no loss.
     pub(super) goodbye: bool,
@@ -56,7 +61,9 @@ impl Worker {
             run: None,
             base: None,
             assignments: BTreeMap::new(),
+            given: BTreeSet::new(),
             shards_done: 0,
+            cannot: None,
             draining: false,
             goodbye: false,
         }
@@ -77,6 +84,7 @@ impl Worker {
             memory: self.memory,
             memory_limit: self.memory_limit,
             state: state.into(),
+            cannot: self.cannot.clone(),
             shards_done: self.shards_done,
             last_heard_ms: self.link.heard.silence().as_millis() as u64,
         }
@@ -127,10 +135,12 @@ impl Engine {
             let frames = active.frames();
             outbox.data(Transfer::State { step: Some(step), frames, next: 0 });
             about.base = Some(step);
+            about.given.clear();
         }
         outbox.control(encode(ToWorker::Assign { assignment, step, block, confirm }));
         active.shards.give(block, about.process);
         about.assignments.insert(assignment, (step, block));
+        about.given.insert(block);
         self.mark(Peer::Worker(worker));
     }
 
@@ -150,6 +160,7 @@ impl Engine {
             FromWorker::Opened { run } => {
                 self.tell(scheduler::Event::RunOpened { worker, run });
             }
+            FromWorker::Cannot { run, reason } => return self.on_cannot(worker, run, reason),
             FromWorker::NeedChunks { run, split, chunks } => {
                 return self.send_chunks(worker, run, split, &chunks);
             }
@@ -176,6 +187,12 @@ impl Engine {
                 self.tell(scheduler::Event::Started { worker, assignment });
             }
             FromWorker::HandedBack { assignment } => {
+                // Were it given the work anew, it would only give that back, too.
+                if !self.workers.get(&worker).is_some_and(|about| about.draining) {
+                    return Err(format!(
+                        "out of turn: it hands {assignment} back, and has not said that it drains"
+                    ));
+                }
                 if self.take_assignment(worker, assignment).is_some() {
                     self.tell(scheduler::Event::HandedBack { worker, assignment });
                 }
@@ -184,6 +201,10 @@ impl Engine {
                 return self.on_piece(worker, (step, block, segment), payload);
             }
             FromWorker::PartialMissing { step, block } => {
+                let merge = self.active.as_mut().and_then(|active| active.merge.as_mut());
+                if let Some(merge) = merge.filter(|merge| merge.step == step) {
+                    merge.is_missing(worker, block);
+                }
                 if self.active.as_ref().is_some_and(|active| active.step_id() == step) {
                     self.tell(scheduler::Event::PartialMissing { worker, step, block });
                 }
@@ -214,6 +235,21 @@ impl Engine {
         self.workers.get_mut(&worker)?.assignments.remove(&assignment)
     }
 
+    /// Takes in that a worker cannot work on a run: it gets nothing more of it.
+    fn on_cannot(&mut self, worker: WorkerId, run: RunId, reason: String) -> Result<(), String> {
+        let Some(about) = self.workers.get_mut(&worker) else { return Ok(()) };
+        if about.run != Some(run) {
+            let past = run.0 <= self.last_run;
+            return if past { Ok(()) } else { Err(not_opened(run)) };
+        }
+        about.assignments.clear();
+        about.link.outbox.drop_run(run);
+        let end = reason.floor_char_boundary(limits::STATUS_REASON_BYTES);
+        about.cannot = Some(reason[..end].to_owned());
+        self.tell(scheduler::Event::WorkerCannot { worker, run, reason });
+        Ok(())
+    }
+
     fn on_progress(&mut self, worker: WorkerId, progress: Progress) {
         let Progress { assignment, running, shards_done, .. } = progress;
         let about = self.workers.get(&worker);
@@ -232,11 +268,7 @@ impl Engine {
     ) -> Result<(), String> {
         let Some(active) = self.active.as_ref().filter(|active| active.run == run) else {
             let past = run.0 <= self.last_run;
-            return if past {
-                Ok(())
-            } else {
-                Err(format!("out of turn: no run {run} was opened"))
-            };
+            return if past { Ok(()) } else { Err(not_opened(run)) };
         };
         let manifest = match split {
             Split::Train => &active.submission.train,
@@ -258,6 +290,10 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+fn not_opened(run: RunId) -> String {
+    format!("out of turn: no run {run} was opened")
 }
 
 /// How many bytes a worker used of how many. Close to its limit, it may have been

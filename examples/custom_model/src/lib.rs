@@ -59,6 +59,12 @@ impl Model for Centroids {
         Ok(Box::new(CentroidsReplica { shape: self.shape, state: self.initial_state()? }))
     }
 
+    /// Counted up with every change of what follows: a worker of another version
+    /// gets no work of such a run, and a run of another version does not go on.
+    fn version(&self) -> u32 {
+        1
+    }
+
     /// What a replica holds in memory: workers plan with it.
     fn replica_bytes(&self) -> u64 {
         let DataShape { features, classes } = self.shape;

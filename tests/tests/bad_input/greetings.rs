@@ -97,11 +97,6 @@ fn introductions_that_do_not_fit() {
             "\"99\"",
             "install the same Samebit version",
         ]),
-        but("another version", |hello| hello.build = "99.0.0".into()).ends_refused(&[
-            "version",
-            "\"99.0.0\"",
-            "install the same Samebit version",
-        ]),
         but("another profile", |hello| hello.numeric_profile = "f16".into()).ends_refused(&[
             "numeric profile",
             "\"f16\"",

@@ -89,7 +89,7 @@ fn for_a_client() {
         says("a length of 4 GiB", welcome_and(&[0xff; 4]))
             .exits(FAILED)
             .says(&["127.0.0.1:", "a frame of 4294967295 bytes"]),
-        says("a worker's message", welcome_and(&encoded(ToWorker::Goodbye)))
+        says("a worker's message", welcome_and(&encoded(ToWorker::CloseRun { run: RunId(1) })))
             .exits(FAILED)
             .says(&["127.0.0.1:", "no ToClient"]),
         says("an answer to another question", {
@@ -118,7 +118,7 @@ fn for_a_worker() {
         ("one that closes", closing(), "closed the connection"),
         ("a web server", impostor(WEB_SERVER.to_vec()), "a frame of 1213486160 bytes"),
         ("noise", impostor(noise(10_000)), "a frame of"),
-        ("no welcome", impostor(encoded(ToWorker::Goodbye)), "no Welcome"),
+        ("no welcome", impostor(encoded(ToWorker::Heartbeat)), "no Welcome"),
         ("silence", impostor(Vec::new()), "no handshake within 5 s"),
         ("silence after a welcome", impostor(welcome_and(&[])), "silent"),
         ("a length of 4 GiB", impostor(welcome_and(&[0xff; 4])), "a frame of 4294967295 bytes"),

@@ -21,9 +21,25 @@ impl Engine {
     pub(super) fn on_message(&mut self, message: ToWorker) -> Result<(), String> {
         match message {
             ToWorker::Heartbeat => {}
-            ToWorker::OpenRun { run, identity, spec, train, test, layout, initial } => {
-                self.on_open_run(Opening { run, identity, spec, train, test, layout, initial });
-            }
+            ToWorker::OpenRun {
+                run,
+                identity,
+                spec,
+                model_version,
+                train,
+                test,
+                layout,
+                initial,
+            } => self.on_open_run(Opening {
+                run,
+                identity,
+                spec,
+                model_version,
+                train,
+                test,
+                layout,
+                initial,
+            }),
             ToWorker::CloseRun { run } => self.close_run(run),
             ToWorker::StateSegment { step, segment, payload } => {
                 let Some(opened) = self.runs.get(&step.run) else {
@@ -52,14 +68,17 @@ impl Engine {
                 self.on_pull(step, block, first, count);
             }
             ToWorker::StepDone { step } => self.tell(Event::StepDone { step }),
-            ToWorker::Goodbye => self.lost("the coordinator is going away"),
+            ToWorker::Goodbye { reason } => {
+                self.lost(&format!("the coordinator closes the connection: {reason}"));
+            }
         }
         Ok(())
     }
 
     fn on_open_run(&mut self, opening: Opening) {
         let id = opening.run;
-        let known = self.runs.get(&id).is_some_and(|opened| opened.opening == opening);
+        let is_same = |opened: &Opened| opened.run.is_ok() && opened.opening == opening;
+        let known = self.runs.get(&id).is_some_and(is_same);
         if !known {
             if self.runs.contains_key(&id) {
                 // Another coordinator has taken this one's place and counts anew.
@@ -67,21 +86,26 @@ impl Engine {
             }
             let run = OpenRun::new(&self.registry, &opening)
                 .and_then(|run| self.compute.start().map(|()| Arc::new(run)));
-            if let Err(error) = &run {
-                tracing::warn!("run {id} cannot be worked on here: {error}");
-            }
             self.runs.insert(id, Opened { opening, run, order: CurrentOrder::default() });
         }
-        if let Some(Opened { run: Ok(run), .. }) = self.runs.get(&id) {
-            let parallel = parallel_shards(
-                self.config.memory_limit,
-                self.config.cache_limit,
-                run.layout.bytes(),
-                run.replica_bytes,
-                self.config.slots,
-            );
-            tracing::info!("run {id} is open, {parallel} shards at once");
-            self.tell(Event::RunOpened { run: id, parallel });
+        match self.runs.get(&id).map(|opened| &opened.run) {
+            Some(Ok(run)) => {
+                let parallel = parallel_shards(
+                    self.config.memory_limit,
+                    self.config.cache_limit,
+                    run.layout.bytes(),
+                    run.replica_bytes,
+                    self.config.slots,
+                );
+                tracing::info!("run {id} is open, {parallel} shards at once");
+                self.tell(Event::RunOpened { run: id, parallel });
+            }
+            Some(Err(reason)) => {
+                tracing::warn!("run {id} cannot be worked on here: {reason}");
+                let reason = reason.clone();
+                self.send(FromWorker::Cannot { run: id, reason });
+            }
+            None => {}
         }
         self.want_missing_chunks(id);
     }
@@ -126,15 +150,8 @@ impl Engine {
         let Some(opened) = self.runs.get(&step.run) else {
             return Err(format!("{assignment} is of {step}, which is not open"));
         };
-        let run = match &opened.run {
-            Ok(run) => run.clone(),
-            Err(error) => {
-                let (replica, error) = (block.index, error.clone());
-                let fatal = true;
-                self.send(FromWorker::ShardFailed { assignment, step, replica, fatal, error });
-                return Ok(());
-            }
-        };
+        // The coordinator was told when the run was opened, and has taken it back.
+        let Ok(run) = opened.run.clone() else { return Ok(()) };
         let Some(plan_step) = run.plan.step(step.index) else {
             return Err(format!("{assignment} is of {step}: the run has {}", run.plan.steps()));
         };

@@ -7,7 +7,7 @@ use common::dataset::SplitManifest;
 use common::digest::Digest;
 use common::id::{RunId, RunIdentity};
 use common::merge::Spare;
-use common::model::{DataShape, Model, Registry, Replica};
+use common::model::{DataShape, Model, ModelError, Registry, Replica};
 use common::plan::{EpochOrder, RunPlan, Step, StepKind};
 use common::spec::{RunSpec, Split};
 use common::state::{Layout, Segment};
@@ -23,6 +23,8 @@ pub(super) struct Opening {
     pub(super) identity: RunIdentity,
     /// Its spec, as TOML.
     pub(super) spec: String,
+    /// Version of its model.
+    pub(super) model_version: u32,
     /// Training examples.
     pub(super) train: SplitManifest,
     /// Test examples.
@@ -62,8 +64,8 @@ impl std::fmt::Debug for OpenRun {
 }
 
 impl OpenRun {
-    /// Checks what the coordinator said and builds the model. The error is
-    /// every assignment's answer.
+    /// Checks what the coordinator said and builds the model. The error says
+    /// why the run cannot be worked on here, and what to do.
     pub(super) fn new(registry: &Registry, opening: &Opening) -> Result<Self, String> {
         let spec = RunSpec::from_toml(&opening.spec).map_err(|error| error.to_string())?;
         opening.layout.validate().map_err(|error| error.to_string())?;
@@ -78,12 +80,16 @@ impl OpenRun {
             DataShape { features: shaped.features as usize, classes: shaped.classes as usize };
         let built = catch_unwind(AssertUnwindSafe(|| {
             let model = registry.build(&spec.model, &spec.parameters, shape, spec.seed)?;
+            let (expected, found) = (opening.model_version, model.version());
+            if found != expected {
+                return Err(ModelError::Version { name: spec.model.clone(), expected, found });
+            }
             let replica_bytes = model.replica_bytes();
-            Ok((model, replica_bytes))
+            Ok::<_, ModelError>((model, replica_bytes))
         }));
         let (model, replica_bytes) = built
             .map_err(|panic| format!("model `{}` panicked: {}", spec.model, panic_text(&*panic)))?
-            .map_err(|error: common::model::ModelError| error.to_string())?;
+            .map_err(|error| lacking(&error))?;
         Ok(Self {
             plan,
             state_segments: opening.layout.state_segments(),
@@ -107,7 +113,7 @@ impl OpenRun {
     }
 
     /// An instance to run a shard on: an idle one, or a new one.
-    pub(super) fn take_replica(&self) -> Result<Box<dyn Replica>, common::model::ModelError> {
+    pub(super) fn take_replica(&self) -> Result<Box<dyn Replica>, ModelError> {
         let idle = self.idle.lock().expect("no code panics under this lock").pop();
         idle.map_or_else(|| self.model.replica(), Ok)
     }
@@ -115,6 +121,19 @@ impl OpenRun {
     /// Keeps an instance for the next shard.
     pub(super) fn give_replica(&self, replica: Box<dyn Replica>) {
         self.idle.lock().expect("no code panics under this lock").push(replica);
+    }
+}
+
+/// Why a model cannot be built, and what to do about it.
+fn lacking(error: &ModelError) -> String {
+    match error {
+        ModelError::Unknown { .. } => {
+            format!("{error}; this worker's build lacks it: start your own worker binary")
+        }
+        ModelError::Version { .. } => {
+            format!("{error}: start your own worker binary, of the coordinator's build")
+        }
+        error => error.to_string(),
     }
 }
 

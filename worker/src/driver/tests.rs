@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::run::Opening;
 use super::toy::Toy;
 use super::{Config, End};
 
@@ -114,6 +115,7 @@ impl Peer {
             run: toy.opening.run,
             identity: toy.opening.identity,
             spec: toy.opening.spec.clone(),
+            model_version: toy.opening.model_version,
             train: toy.opening.train.clone(),
             test: toy.opening.test.clone(),
             layout: toy.opening.layout.clone(),
@@ -264,29 +266,34 @@ async fn what_fails_is_told() {
 }
 
 #[tokio::test]
-async fn a_run_that_cannot_be_opened_fails_its_assignments() {
+async fn a_run_that_cannot_be_opened_is_said_to_be_so() {
     let toy = Toy::new(3, "");
     let stage = Stage::new(&toy).await;
     let mut peer = stage.accept().await;
-    let mut opening = Toy::new(3, "").opening;
-    opening.spec = opening.spec.replace("\"toy\"", "\"joy\"");
-    peer.say(ToWorker::OpenRun {
-        run: opening.run,
-        identity: opening.identity,
-        spec: opening.spec,
-        train: opening.train,
-        test: opening.test,
-        layout: opening.layout,
-        initial: None,
-    })
-    .await;
-    let step = StepId { run: toy.opening.run, index: 0 };
-    peer.send_base(&toy, step).await;
+    let opening = |spec: String, model_version| {
+        let Opening { run, identity, train, test, layout, .. } = Toy::new(3, "").opening;
+        let initial = None;
+        ToWorker::OpenRun { run, identity, spec, model_version, train, test, layout, initial }
+    };
+    let (run, spec) = (toy.opening.run, toy.opening.spec.clone());
+    let step = StepId { run, index: 0 };
     let block = toy.run.plan.step(0).unwrap().root();
-    peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block, confirm: false }).await;
-    let failure = peer.next().await.unwrap();
-    let FromWorker::ShardFailed { fatal: true, error, .. } = failure else { panic!("{failure:?}") };
-    assert!(error.contains("model `joy` is unknown; known are: toy"), "{error}");
+    for (open, words) in [
+        (opening(spec.replace("\"toy\"", "\"joy\""), 1), "`joy` is unknown; known are: toy"),
+        (opening(spec, 2), "`toy` has version 1 here, and version 2 in the run"),
+    ] {
+        peer.say(open).await;
+        peer.send_base(&toy, step).await;
+        peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block, confirm: false }).await;
+        let answer = peer.next().await.unwrap();
+        let FromWorker::Cannot { run: of, reason } = answer else { panic!("{answer:?}") };
+        assert_eq!(of, run);
+        assert!(reason.contains(words), "{reason}");
+        assert!(reason.contains("start your own worker binary"), "{reason}");
+        peer.say(ToWorker::CloseRun { run }).await;
+    }
+    // The connection stays, for runs that it can work on.
+    peer.open_run(&toy).await;
 }
 
 #[tokio::test]

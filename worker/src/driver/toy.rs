@@ -110,6 +110,7 @@ impl Toy {
             run: RunId(1),
             identity: RunIdentity(1),
             spec,
+            model_version: 1,
             train: data.train.manifest(),
             test: data.test.manifest(),
             layout: state.layout(),

@@ -104,16 +104,20 @@ impl Session {
         if !self.link.is_open() {
             return;
         }
-        if self.works.contains_key(&assignment) {
+        let is_known = self.works.contains_key(&assignment);
+        if is_known || block.level > 32 || self.works.len() >= REPLICAS as usize {
             // The coordinator was restarted and numbers from the beginning,
-            // while a shard from before still runs under this number. Come
-            // back when it has ended.
+            // while a shard from before still runs under this number: come
+            // back when it has ended. Or it gives what no coordinator gives:
+            // only who leaves may hand work back.
+            if !is_known {
+                self.actions.push_back(Action::DropAssignment { assignment });
+            }
             self.actions.push_back(Action::Disconnect);
             self.disconnected(now);
             return;
         }
-        let is_too_much = block.level > 32 || self.works.len() >= REPLICAS as usize;
-        if is_too_much || self.leaving.is_some() {
+        if self.leaving.is_some() {
             self.actions.push_back(Action::HandBack { assignment });
             self.actions.push_back(Action::DropAssignment { assignment });
             return;

@@ -25,6 +25,7 @@ pub(super) fn explain(account: &Account) -> String {
     story.gaps();
     story.time();
     story.workers();
+    story.unfit();
     story.repeats();
     story.losses();
     story.resumes();
@@ -171,6 +172,13 @@ impl Story<'_> {
                 fastest.1.ms(),
                 on_one_line(fastest.0)
             ));
+        }
+    }
+
+    fn unfit(&mut self) {
+        let events = self.account.events.get(&EventKind::Cannot);
+        for event in events.into_iter().flat_map(|events| &events.first) {
+            self.complain(format!("A worker could not work on it: {}.", about(event)));
         }
     }
 

@@ -21,6 +21,18 @@ fn a_lost_holder_pauses_the_merge() {
 }
 
 #[test]
+fn who_does_not_give_its_partial_gets_no_more_of_the_step_while_others_can() {
+    let mut env = TestEnv::new(2, 4);
+    let [first, second] = [1, 2].map(|worker| env.held(worker)[0]);
+    env.done(1, first, false);
+    env.done(2, second, false);
+    env.tell(Event::PartialMissing { worker: WorkerId(1), step: STEP, block: first });
+    assert_eq!((env.held(1), env.held(2)), (vec![], vec![first]));
+    env.crash(2);
+    assert!(!env.held(1).is_empty(), "nobody else is there");
+}
+
+#[test]
 fn a_worker_that_lacks_what_it_claims_is_sent_away() {
     let mut env = TestEnv::new(1, 1);
     for _ in 0..8 {
@@ -276,6 +288,73 @@ fn a_worker_that_comes_back_has_not_died() {
         env.crash(process);
     }
     assert!(env.failure().is_some());
+}
+
+#[test]
+fn a_fatal_error_fails_the_run_once_another_worker_has_confirmed_it() {
+    let fatal = |env: &mut TestEnv, worker: u64| {
+        let held = |it: &(WorkerId, AssignmentId, Block)| it.0.0 == worker && it.2 == block(0, 0);
+        let at = env.assigned.iter().position(held).expect("it is in these hands");
+        let (worker, assignment, _) = env.assigned.remove(at);
+        let error = "not finite".to_owned();
+        env.tell(Event::ShardFailed { worker, assignment, replica: 0, fatal: true, error });
+    };
+    let mut alone = TestEnv::new(1, 1);
+    fatal(&mut alone, 1);
+    assert!(alone.failure().unwrap().contains("in a way that trying again cannot help"));
+    let mut env = TestEnv::new(2, 2);
+    fatal(&mut env, 1);
+    assert!(env.failure().is_none(), "the worker may be what is wrong");
+    assert_eq!(env.held(2), [block(0, 1), block(0, 0)]);
+    fatal(&mut env, 2);
+    assert!(env.failure().unwrap().contains("replica 0 failed 2 times"));
+}
+
+#[test]
+fn what_a_worker_cannot_do_is_done_by_others() {
+    let cannot = |env: &mut TestEnv, worker: u64| {
+        env.assigned.retain(|(held_by, ..)| held_by.0 != worker);
+        let (worker, reason) = (WorkerId(worker), "the model is unknown".to_owned());
+        env.tell(Event::WorkerCannot { worker, run: RUN, reason });
+    };
+    let mut env = TestEnv::new(2, 2);
+    cannot(&mut env, 1);
+    assert_eq!(env.held(2), [block(0, 1), block(0, 0)]);
+    let is_told = |it: &Action| match it {
+        Action::Note { worker, what: WorkerNote::Cannot, detail, .. } => {
+            worker.0 == 1 && detail == "the model is unknown"
+        }
+        _ => false,
+    };
+    assert_eq!(env.actions.iter().filter(|it| is_told(it)).count(), 1);
+    cannot(&mut env, 2);
+    assert!(env.assigned.is_empty() && env.failure().is_none(), "it waits for one that can");
+    env.join(3);
+    env.all_done();
+    assert_eq!(env.merges().len(), 1);
+    // The next run is another one.
+    env.tell(Event::RunEnded { run: RUN });
+    env.tell(Event::RunSubmitted { run: RunId(2), min_workers: 0, gathering: None });
+    let step = StepId { run: RunId(2), index: 0 };
+    env.tell(Event::StepReady { step, replicas: 3, audited: Vec::new() });
+    assert_eq!([1, 2, 3].map(|worker| env.held(worker).len()), [1, 1, 1]);
+}
+
+#[test]
+fn who_cannot_work_on_a_run_does_not_count_for_its_start() {
+    let mut env = TestEnv::new(2, 1);
+    env.tell(Event::RunEnded { run: RUN });
+    let run = RunId(2);
+    env.assigned.clear();
+    env.tell(Event::RunSubmitted { run, min_workers: 2, gathering: None });
+    let step = StepId { run, index: 0 };
+    env.tell(Event::StepReady { step, replicas: 2, audited: Vec::new() });
+    env.assigned.retain(|(held_by, ..)| held_by.0 != 1);
+    let reason = "the model is unknown".to_owned();
+    env.tell(Event::WorkerCannot { worker: WorkerId(1), run, reason });
+    assert_eq!(env.held(2), [block(0, 1)], "nothing more before there are two");
+    env.join(3);
+    assert_eq!(env.held(3), [block(0, 0)]);
 }
 
 #[test]

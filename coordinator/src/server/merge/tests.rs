@@ -149,9 +149,6 @@ fn a_piece_that_nobody_asked_for_is_out_of_turn() {
     let now = Instant::now();
     let fetch = merge.next_fetch(now).unwrap();
     assert_eq!(merge.next_fetch(now), None, "the window is full");
-    assert!(merge.stalled(now + PULL_TIMEOUT).is_empty());
-    let stalled = merge.stalled(now + 2 * PULL_TIMEOUT);
-    assert_eq!(stalled, [(WorkerId(10), fetch.piece.block)]);
     let mut arrives =
         |segment| merge.arrived(now, WorkerId(10), fetch.piece.block, segment, whole(Vec::new()));
     assert!(matches!(arrives(1), Arrival::OutOfTurn));
@@ -160,6 +157,34 @@ fn a_piece_that_nobody_asked_for_is_out_of_turn() {
 }
 
 /// A finished block whose digest is right.
+#[test]
+fn a_holder_is_waited_for_as_long_as_what_it_was_asked_for_takes() {
+    let mut merge = merge_of_one_part();
+    assert_eq!(merge.patience(), PULL_WAIT);
+    let now = Instant::now();
+    let fetch = merge.next_fetch(now).unwrap();
+    let holder = WorkerId(10);
+    merge.in_flight.0 = 5 * PULL_RATE;
+    let patience = PULL_WAIT + Duration::from_secs(5);
+    assert!(merge.stalled(now + patience).is_empty());
+    let late = now + patience + Duration::from_millis(1);
+    assert_eq!(merge.stalled(late), [(holder, fetch.piece.block)]);
+    // Another one is lost: it has no more time for that.
+    merge.resume(parts(&[(3, 0)], 10));
+    merge.next_fetch(late).unwrap();
+    assert_eq!(merge.stalled(late), [(holder, fetch.piece.block)]);
+    // With each piece it has.
+    let content = whole(Vec::new());
+    merge.arrived(late, holder, fetch.piece.block, fetch.segment, content);
+    assert!(merge.stalled(late).is_empty());
+    // It has answered that it has nothing: what is asked of it then is another thing.
+    merge.is_missing(holder, fetch.piece.block);
+    merge.resume(parts(&[(3, 0)], 10));
+    let later = late + patience;
+    merge.next_fetch(later).unwrap();
+    assert!(merge.stalled(later + PULL_WAIT / 2).is_empty());
+}
+
 fn done(is_inline: bool, weight: u64, payload: Vec<u8>, hashes: &[u128]) -> BlockDone {
     let mut done = BlockDone {
         step: StepId { run: RunId(1), index: 0 },

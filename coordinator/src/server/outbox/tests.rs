@@ -105,6 +105,36 @@ fn lanes_are_bounded() {
 }
 
 #[tokio::test]
+async fn last_words_come_behind_nothing_but_the_frame_that_is_being_written() {
+    let outbox = Outbox::new();
+    let (ours, mut theirs) = tokio::io::duplex(4);
+    outbox.control(frame("begun"));
+    let reading = async {
+        let mut begun = [0; 2];
+        tokio::io::AsyncReadExt::read_exact(&mut theirs, &mut begun).await.unwrap();
+        outbox.control(frame("waits"));
+        outbox.data(state(0, &["state"]));
+        outbox.part(frame("why"));
+        outbox.finish();
+        let mut text = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut theirs, &mut text).await.unwrap();
+        text
+    };
+    let (written, text) = tokio::join!(outbox.write_to(ours), reading);
+    written.unwrap();
+    assert_eq!(text, "gunwhy");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_read_holds_no_connection_open() {
+    let outbox = Outbox::new();
+    let (ours, _theirs) = tokio::io::duplex(4);
+    outbox.control(frame("much"));
+    outbox.part(frame("much more than fits"));
+    outbox.write_to(ours).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_waits_is_written_before_the_end() {
     let outbox = Outbox::new();
     let (ours, mut theirs) = tokio::io::duplex(4);

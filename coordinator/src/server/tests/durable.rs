@@ -119,6 +119,27 @@ async fn the_ends_of_runs_of_long_ago_are_told() {
 }
 
 #[tokio::test]
+async fn a_run_of_another_version_of_its_model_does_not_go_on() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
+    finished(folder).await;
+    let runs = RunsFolder::open(folder).unwrap();
+    let submission = runs.submission(RunId(1)).unwrap();
+    assert_eq!(submission.model_version, 1);
+    let (run, identity) = (RunId(2), RunIdentity(2));
+    let other = SubmissionRecord { run, identity, model_version: 2, ..submission };
+    runs.write_submission(&other, None).unwrap();
+    drop(runs);
+    let server = TestServer::start_in(folder, Config::default());
+    server.worker("worker", usize::MAX).await;
+    let mut client = server.client().await;
+    let told = client.follow(run).await;
+    let Some(RunEvent::Failed { reason, .. }) = told.last() else { panic!("{told:?}") };
+    assert!(reason.contains("began with version 2 of model `toy`"), "{reason}");
+    server.shut_down().await;
+}
+
+#[tokio::test]
 async fn a_run_that_cannot_go_on_says_why_to_those_who_follow_it() {
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path();

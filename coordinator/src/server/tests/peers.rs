@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes};
 use common::dataset::{DatasetError, ExampleSource, SplitManifest};
 use common::digest::Digest;
-use common::id::{Block, ProcessId, StepId, SubmissionKey};
+use common::id::{AssignmentId, Block, ProcessId, StepId, SubmissionKey};
 use common::limits;
 use common::merge::{MergeTree, Partial, segment_hash};
 use common::model::{DataShape, Model};
@@ -275,7 +275,7 @@ struct TestWorker {
     data: Chunks,
     incoming: Option<(StepId, NetworkState)>,
     bases: BTreeMap<StepId, Arc<NetworkState>>,
-    assigned: Vec<(StepId, Block)>,
+    assigned: Vec<(AssignmentId, StepId, Block)>,
     kept: BTreeMap<(StepId, Block), Partial>,
     /// Whether the next payload changes on its way.
     alters_next: bool,
@@ -293,6 +293,10 @@ pub(super) enum Lie {
     Weight,
     /// A shard is missing in its block.
     Shards,
+    /// Its shards fail, before it says what they gave.
+    Failure,
+    /// It has partials, and sends nothing of them.
+    Mute,
     /// The block beside its own, which others were given, is done too.
     Beside,
 }
@@ -315,11 +319,17 @@ impl TestWorker {
     async fn work(mut self, blocks: usize) {
         let mut done = 0;
         while let Some(message) = self.peer.hear(&ToWorker::Heartbeat).await {
-            if message == ToWorker::Goodbye {
+            if matches!(message, ToWorker::Goodbye { .. }) {
                 return;
             }
             self.handle(message).await;
-            while let Some((step, block)) = self.next_block() {
+            while let Some((assignment, step, block)) = self.next_block() {
+                if self.lie == Lie::Failure {
+                    let (replica, error) = (block.start() as u32, "so it says".to_owned());
+                    let failed =
+                        FromWorker::ShardFailed { assignment, step, replica, fatal: false, error };
+                    self.peer.say(failed).await;
+                }
                 self.process(step, block).await;
                 done += 1;
                 if done == blocks {
@@ -366,17 +376,18 @@ impl TestWorker {
                 let base = self.bases[&as_of].clone();
                 self.bases.insert(step, base);
             }
-            ToWorker::Assign { step, block, .. } => {
+            ToWorker::Assign { assignment, step, block } => {
                 let run = self.run.as_ref().unwrap();
                 let replicas = run.plan.step(step.index).unwrap().replicas;
                 let beside = Block { index: block.index ^ 1, ..block };
                 let is_one =
                     !beside.replicas(replicas).is_empty() && block != Block::root(replicas);
                 if self.lie == Lie::Beside && is_one {
-                    self.assigned.push((step, beside));
+                    self.assigned.push((assignment, step, beside));
                 }
-                self.assigned.push((step, block));
+                self.assigned.push((assignment, step, block));
             }
+            ToWorker::Pull { .. } if self.lie == Lie::Mute => {}
             ToWorker::Pull { step, block, first, count } => {
                 let layout = &self.run.as_ref().unwrap().layout;
                 let segments = layout.merge_segments();
@@ -392,24 +403,24 @@ impl TestWorker {
             ToWorker::StepDone { step } => {
                 self.bases.remove(&step);
                 self.kept.retain(|(of, _), _| *of != step);
-                self.assigned.retain(|(of, _)| *of != step);
+                self.assigned.retain(|(_, of, _)| *of != step);
             }
             ToWorker::CloseRun { .. } => {
                 self.bases.clear();
                 self.assigned.clear();
                 self.data = Chunks::default();
             }
-            ToWorker::Revoke { .. } | ToWorker::Heartbeat | ToWorker::Goodbye => {}
+            ToWorker::Revoke { .. } | ToWorker::Heartbeat | ToWorker::Goodbye { .. } => {}
         }
     }
 
     /// A block that can be processed now.
-    fn next_block(&mut self) -> Option<(StepId, Block)> {
+    fn next_block(&mut self) -> Option<(AssignmentId, StepId, Block)> {
         let wanted: usize = self.data.manifests.values().map(|it| it.chunks.len()).sum();
         if self.data.chunks.len() < wanted {
             return None;
         }
-        let ready = self.assigned.iter().position(|(step, _)| self.bases.contains_key(step))?;
+        let ready = self.assigned.iter().position(|(_, step, _)| self.bases.contains_key(step))?;
         Some(self.assigned.remove(ready))
     }
 
@@ -476,7 +487,7 @@ impl TestWorker {
         match self.lie {
             Lie::Weight => done.weight += 1,
             Lie::Shards => drop(done.shards.pop()),
-            Lie::Nothing | Lie::NotANumber | Lie::Beside => {}
+            Lie::Nothing | Lie::NotANumber | Lie::Failure | Lie::Mute | Lie::Beside => {}
         }
         done.digest = done.digest_of(hashes);
         self.kept.insert((id, block), partial);

@@ -17,7 +17,8 @@ impl Coordinator {
             if !goodbye {
                 self.note_death(worker);
             }
-            self.tell(context, scheduler::Event::WorkerGone { worker, goodbye });
+            let reason = "closed by the peer".to_owned();
+            self.tell(context, scheduler::Event::WorkerGone { worker, goodbye, reason });
         }
     }
 

@@ -1,0 +1,73 @@
+//! Workers that cannot work on a run.
+
+use common::id::RunId;
+use common::wire::message::{FromClient, FromWorker, RunEvent, ToClient, ToWorker};
+
+use super::super::Config;
+use super::peers::{TestPeer, TestServer};
+use super::{reference, toy};
+
+const REASON: &str = "model `toy` is unknown";
+
+/// Says that it cannot work on the run that it is told of.
+async fn refuse(peer: &mut TestPeer, run: RunId) {
+    let opened = peer.hear(&ToWorker::Heartbeat).await;
+    assert!(matches!(opened, Some(ToWorker::OpenRun { run: of, .. }) if of == run), "{opened:?}");
+    peer.say(FromWorker::Cannot { run, reason: REASON.into() }).await;
+}
+
+/// What is said of each worker that cannot work on the active run.
+async fn told(client: &mut TestPeer) -> Vec<(String, Option<String>)> {
+    client.say(FromClient::Status).await;
+    let Some(ToClient::Status(status)) = client.hear_client().await else { panic!("a status") };
+    status.workers.into_iter().map(|worker| (worker.name, worker.cannot)).collect()
+}
+
+#[tokio::test]
+async fn a_run_goes_on_without_a_worker_that_cannot_work_on_it() {
+    let server = TestServer::start(Config::default());
+    let mut client = server.client().await;
+    let mut stock = server.idle_worker("stock").await;
+    let spec = toy::spec("");
+    client.submit(&spec, None).await;
+    refuse(&mut stock, RunId(1)).await;
+    let mut watcher = server.client().await;
+    watcher.say(FromClient::Follow { run: RunId(1) }).await;
+    let is_told = |event: &RunEvent| match event {
+        RunEvent::Worker { worker, what, detail, .. } => {
+            (worker.as_str(), what.as_str(), detail.as_str()) == ("stock", "cannot", REASON)
+        }
+        _ => false,
+    };
+    loop {
+        let message = watcher.hear_client().await;
+        let Some(ToClient::Event(event)) = message else { panic!("{message:?}") };
+        if is_told(&event) {
+            break;
+        }
+    }
+    assert_eq!(told(&mut client).await, [("stock".to_owned(), Some(REASON.to_owned()))]);
+    server.worker("own", usize::MAX).await;
+    let events = client.follow(RunId(1)).await;
+    let Some(RunEvent::Finished { digest, .. }) = events.last() else { panic!("{events:#?}") };
+    assert_eq!(*digest, reference(&spec).digest());
+    assert_eq!(events.iter().filter(|event| is_told(event)).count(), 1, "{events:#?}");
+    let is_lost =
+        |event: &RunEvent| matches!(event, RunEvent::Worker { what, .. } if what == "lost");
+    assert!(!events.iter().any(is_lost), "{events:#?}");
+    // It is there for the next run, and is asked anew.
+    let of = told(&mut client).await;
+    assert!(of.iter().all(|(_, cannot)| cannot.is_none()), "{of:?}");
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn nobody_speaks_of_a_run_that_was_not_opened() {
+    let server = TestServer::start(Config::default());
+    let mut wrong = server.idle_worker("wrong").await;
+    wrong.say(FromWorker::Cannot { run: RunId(9), reason: REASON.into() }).await;
+    let last = wrong.hear(&ToWorker::Heartbeat).await;
+    let Some(ToWorker::Goodbye { reason }) = last else { panic!("{last:?}") };
+    assert!(reason.contains("no run 9 was opened"), "{reason}");
+    server.shut_down().await;
+}
