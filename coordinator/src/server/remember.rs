@@ -15,7 +15,7 @@ use crate::runs::RunsFolder;
 /// Opens the history of the folder's runs and brings it up to what the folder
 /// has; gives runs the events that their followers were told.
 pub(super) fn remember(folder: &RunsFolder, runs: &mut [Recovered]) -> History {
-    let mut history = History::open(folder.path());
+    let mut history = History::open(folder);
     let known = LedgerReader::open(folder.path());
     let records = runs.iter().flat_map(|run| of_run(run, known.as_ref().ok()));
     history.write(records, Instant::now());

@@ -2,7 +2,6 @@
 //! runs go on: what cannot be written is kept, up to a bound, and tried again.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use common::wire::message::RunEvent;
 use tracing::{error, warn};
 
 use crate::ledger::{BUSY_TIMEOUT, Ledger, LedgerError, Record, RunRow};
+use crate::runs::RunsFolder;
 
 /// Most records that are written together.
 pub(super) const BATCH: usize = 1024;
@@ -32,6 +32,8 @@ pub(super) type Trouble = Arc<Mutex<Option<String>>>;
 /// See the [module](self).
 #[derive(Debug)]
 pub(in crate::server) struct History {
+    /// Where it lies: nothing is written once that is another coordinator's.
+    folder: RunsFolder,
     ledger: Ledger,
     /// Runs that it knows, and that are not over: to be recorded again in a new
     /// one.
@@ -46,9 +48,10 @@ pub(in crate::server) struct History {
 
 impl History {
     /// Opens the history of a folder, or begins one.
-    pub(in crate::server) fn open(folder: &Path) -> Self {
+    pub(in crate::server) fn open(folder: &RunsFolder) -> Self {
         let mut history = Self {
-            ledger: Ledger::closed(folder),
+            folder: folder.clone(),
+            ledger: Ledger::closed(folder.path()),
             runs: BTreeMap::new(),
             forgot_runs: false,
             backlog: Backlog::default(),
@@ -102,7 +105,8 @@ impl History {
     }
 
     fn attempt(&mut self, now: Instant) {
-        let outcome = self.flush();
+        let held = self.folder.check_lock().map_err(|error| error.to_string());
+        let outcome = held.and_then(|()| self.flush().map_err(|error| error.to_string()));
         let was_failing = std::mem::take(&mut self.failed).is_some();
         let trouble = match outcome {
             Ok(()) => {
@@ -127,7 +131,7 @@ impl History {
                     );
                 }
                 self.failed = Some(now);
-                Some(error.to_string())
+                Some(error)
             }
         };
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;

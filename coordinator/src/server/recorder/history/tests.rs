@@ -3,6 +3,8 @@ use common::results::Results;
 use common::spec::Split;
 use common::wire::message::RunEvent;
 
+use std::path::Path;
+
 use super::*;
 use crate::ledger::befalls::hold;
 use crate::ledger::{EndRow, FILE, LedgerReader, RunState, ShardRow, StepRow};
@@ -44,7 +46,7 @@ fn recorded(folder: &Path) -> (Vec<u64>, Option<RunState>) {
 
 /// A history that waits for nobody, with the run and its first step.
 fn begun(folder: &Path) -> History {
-    let mut history = History::open(folder);
+    let mut history = History::open(&RunsFolder::open(folder).unwrap());
     history.ledger.set_patience(Duration::ZERO);
     history.write([run(RUN), step(0)], Instant::now());
     assert_eq!(recorded(folder), (vec![0], None));
@@ -156,10 +158,30 @@ fn a_history_that_is_removed_or_replaced_is_noticed() {
 
     // By one of another day, with its own steps, while somebody reads.
     let other = tempfile::tempdir().unwrap();
-    let mut older = History::open(other.path());
+    let mut older = History::open(&RunsFolder::open(other.path()).unwrap());
     older.write([run(RUN), step(7)], Instant::now());
     drop(older);
     std::fs::rename(other.path().join(FILE), folder.join(FILE)).unwrap();
     history.write([step(8)], Instant::now());
     assert_eq!(recorded(folder), (vec![7, 8], None));
+}
+
+#[test]
+fn the_history_of_a_folder_that_is_another_coordinators_is_left_alone() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path().join("runs");
+    let mut history = begun(&folder);
+    std::fs::rename(&folder, scratch.path().join("away")).unwrap();
+    let mut other = begun(&folder);
+    other.write([step(1)], Instant::now());
+    let start = Instant::now();
+    history.write([step(5)], start);
+    let trouble = history.trouble().lock().unwrap().clone().unwrap();
+    assert!(trouble.contains("removed or replaced"), "{trouble}");
+    history.write([ended()], start + RETRY);
+    history.close();
+    drop(history);
+    other.write([step(2)], Instant::now());
+    assert_eq!(recorded(&folder), (vec![0, 1, 2], None));
+    assert_eq!(recorded(&scratch.path().join("away")), (vec![0], None));
 }
