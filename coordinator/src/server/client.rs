@@ -217,10 +217,13 @@ impl Engine {
 
     fn status(&self) -> Status {
         let workers = self.workers.iter().take(limits::STATUS_WORKERS);
+        let history = self.durable.as_ref().map(|durable| durable.recorder.condition());
+        let history = history.unwrap_or_default();
         Status {
             insecure: self.config.insecure,
             refused: self.refusals.count(),
-            unrecorded: self.durable.as_ref().and_then(|durable| durable.recorder.trouble()),
+            unrecorded: history.unrecorded,
+            thinned: history.is_thinned,
             build: BUILD.into(),
             workers: workers.map(|(worker, about)| about.status(*worker)).collect(),
             runs: self.runs.values().map(|run| run.status()).collect(),
