@@ -11,6 +11,7 @@
 //! | `writer` | the [`Ledger`]: records in, a transaction at a time |
 //! | `reader`, `pages`, `rows` | the [`LedgerReader`]: rows out, a page at a time |
 //! | `schema` | the tables, and how older ones are brought up to date |
+//! | `thin` | what makes room in a history that has grown to its bound |
 //! | `damage` | a damaged file is found, and put aside |
 //! | `event` | an event of a run as columns, and as JSON that keeps every bit |
 //! | `error` | what can go wrong |
@@ -30,6 +31,7 @@ mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod thin;
 mod writer;
 
 pub use error::LedgerError;
@@ -37,10 +39,11 @@ pub use pages::Pages;
 pub use reader::{LedgerReader, RUN_EVENTS};
 pub use record::{
     CheckpointRow, EndRow, EventKind, EventRow, KILLED_FOR_MEMORY, Record, RunRow, RunState,
-    ShardRow, StepRow,
+    ShardRow, StepRow, step_digest,
 };
 pub use rows::{StepName, StoredRun, StoredShard, StoredStep};
 pub use schema::BUSY_TIMEOUT;
+pub use thin::{HISTORY_BOUNDS, HISTORY_BYTES};
 pub use writer::Ledger;
 
 /// Name of the file in the folder of runs.

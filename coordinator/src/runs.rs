@@ -18,6 +18,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `lock` | one coordinator writes, whatever becomes of the folder's name |
 //! | `files` | the few things that are done to files, so that tests can make each fail |
 //! | `records` | what the JSON files say |
 //! | `sealed` | a record with the digest over itself |
@@ -29,6 +30,7 @@ mod checkpoint;
 mod data;
 mod files;
 mod history;
+mod lock;
 mod records;
 mod sealed;
 
@@ -36,7 +38,7 @@ mod sealed;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -50,11 +52,15 @@ pub use files::{Files, OsFiles, WriteFile};
 pub use history::{
     EvaluationPoint, HISTORY_POINTS, History, HistoryError, HistorySoFar, RoundPoint,
 };
+use lock::{Lock, LockedFiles};
 pub use records::{
     CheckpointRecord, Outcome, OutcomeState, Progress, SubmissionRecord, dataset_digest,
 };
 pub use sealed::FORMAT;
 use sealed::Record;
+
+/// Name of the lock.
+const RUNS_LOCK: &str = "lock";
 
 /// How the names of records end.
 const RECORD: &str = ".json";
@@ -244,7 +250,7 @@ pub struct RunsFolder {
     path: PathBuf,
     files: Arc<dyn Files>,
     /// Held as long as any clone lives; nothing for a reader.
-    _lock: Option<Arc<File>>,
+    lock: Option<Lock>,
 }
 
 impl RunsFolder {
@@ -260,27 +266,28 @@ impl RunsFolder {
         make_folder(path).map_err(|error| RunsError::io(path, error))?;
         fs::create_dir_all(&data).map_err(|error| RunsError::io(&data, error))?;
         OsFiles.sync_folder(path).map_err(|error| RunsError::io(path, error))?;
-        let lock = path.join("lock");
-        let file = File::create(&lock).map_err(|error| RunsError::io(&lock, error))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(RunsError::Locked { folder: path.display().to_string() });
-            }
-            Err(TryLockError::Error(error)) => return Err(RunsError::io(&lock, error)),
-        }
-        Ok(Self { path: path.to_owned(), files, _lock: Some(Arc::new(file)) })
+        let lock = Lock::take(path)?;
+        let files = Arc::new(LockedFiles { lock: lock.clone(), files });
+        Ok(Self { path: path.to_owned(), files, lock: Some(lock) })
     }
 
     /// The folder for one who only reads, whether or not a coordinator writes.
     pub fn read(path: &Path) -> Result<Self, RunsError> {
         fs::read_dir(path).map_err(|error| RunsError::io(path, error))?;
-        Ok(Self { path: path.to_owned(), files: Arc::new(OsFiles), _lock: None })
+        Ok(Self { path: path.to_owned(), files: Arc::new(OsFiles), lock: None })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether this coordinator may still write here: its folder may have been
+    /// removed, or replaced by one in which another coordinator writes. What is
+    /// written through this checks that by itself.
+    pub fn check_lock(&self) -> Result<(), RunsError> {
+        let Some(lock) = &self.lock else { return Ok(()) };
+        lock.check().map_err(|error| RunsError::io(&self.path, error))
     }
 
     /// The numbers that are taken, in order: of all folders of runs, whatever is

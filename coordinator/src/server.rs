@@ -140,7 +140,8 @@ pub async fn serve(
     let mut engine = Engine::new(config.clone(), registry.clone(), events.clone(), refusals);
     if let Some(runs) = config.runs {
         let folder = runs.folder.clone();
-        let reading = tokio::task::spawn_blocking(move || recover::recover(&folder));
+        let bytes = runs.history_bytes;
+        let reading = tokio::task::spawn_blocking(move || recover::recover(&folder, bytes));
         let (recovered, history) = tokio::select! {
             read = reading => read.map_err(std::io::Error::other)?,
             () = &mut shutdown => {

@@ -173,4 +173,14 @@ fn what_cannot_be_read_is_bad_input() {
     std::fs::write(runs.join("history.sqlite"), "text").unwrap();
     let message = error(runs, &["runs"]);
     assert!(message.contains("damage") && message.contains("coordinator serve"), "{message}");
+    for args in [&["runs"][..], &["show", "3"], &["explain", "3"], &["verify", "3"]] {
+        std::fs::remove_file(runs.join("history.sqlite")).unwrap();
+        std::fs::create_dir(runs.join("history.sqlite")).unwrap();
+        let message = error(runs, args);
+        assert!(message.contains("the history cannot be used"), "{args:?}: {message}");
+        std::fs::remove_dir(runs.join("history.sqlite")).unwrap();
+        std::fs::write(runs.join("history.sqlite"), "text").unwrap();
+    }
+    let message = error(&runs.join("history.sqlite"), &["runs"]);
+    assert!(message.contains("history"), "{message}");
 }

@@ -488,12 +488,13 @@ fn status() -> impl Strategy<Value = Status> {
             RunStatus { id, model, state, round, rounds, loss, digest, checkpoint, unsaved, replay }
         },
     );
-    let door = (any::<bool>(), any::<u64>(), option::of(text()));
+    let door = (any::<bool>(), any::<u64>(), option::of(text()), any::<bool>());
     let all = (name(), door, vec(worker, 0..4), vec(run, 0..4));
-    all.prop_map(|(build, (insecure, refused, unrecorded), workers, runs)| Status {
+    all.prop_map(|(build, (insecure, refused, unrecorded, thinned), workers, runs)| Status {
         insecure,
         refused,
         unrecorded,
+        thinned,
         build,
         workers,
         runs,

@@ -230,6 +230,9 @@ pub struct Status {
     /// Why the history of runs cannot be written now, if it should be and
     /// cannot.
     pub unrecorded: Option<String>,
+    /// Whether the history of runs has grown to its bound, and rows of shards had
+    /// to make room.
+    pub thinned: bool,
     /// Connected workers.
     pub workers: Vec<WorkerStatus>,
     /// Runs that wait, run, or have ended lately.

@@ -110,22 +110,10 @@ impl From<ClientError> for Failure {
 }
 
 impl From<LedgerError> for Failure {
+    /// Of reading a history that the user has named: whatever is wrong with it, to
+    /// name another one, or to mend it, is for the user.
     fn from(error: LedgerError) -> Self {
-        let exit = match &error {
-            LedgerError::Missing { .. }
-            | LedgerError::Newer { .. }
-            | LedgerError::Damaged { .. }
-            | LedgerError::Unmerged { .. } => Exit::BadInput,
-            LedgerError::Replaced { .. }
-            | LedgerError::DamagedAgain { .. }
-            | LedgerError::Rename { .. }
-            | LedgerError::Full { .. }
-            | LedgerError::Busy { .. }
-            | LedgerError::Journal { .. }
-            | LedgerError::NotAStep { .. }
-            | LedgerError::Sqlite { .. } => Exit::Failed,
-        };
-        Self { exit, message: error.to_string() }
+        Self::bad_input(error)
     }
 }
 

@@ -114,5 +114,12 @@ fn compare(flags: &ReplayFlags, step: u64, found: common::digest::Digest) -> Res
             shard.worker, shard.digest
         )));
     }
-    super::print("recorded nothing: the step was not merged\n")
+    let why = match reader.step(RunId(flags.run), step)? {
+        Some(_) => {
+            "its shards made room when the history grew to its bound; `coordinator verify` \
+                    compares the step as a whole"
+        }
+        None => "the step was not merged, or the history could not be written then",
+    };
+    super::print(&format!("recorded nothing: {why}\n"))
 }

@@ -145,6 +145,7 @@ pub(super) mod tests {
             rounds: 120,
             steps: 125,
             missing: 0,
+            thinned: 0,
             loss: Some(0.25),
             accuracy: Some(0.9125),
             checkpoint: Some(118),

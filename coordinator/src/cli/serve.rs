@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 
 use super::exit::Failure;
 use super::signals::Signals;
+use crate::ledger::{HISTORY_BOUNDS, HISTORY_BYTES};
 use crate::runs::RunsFolder;
 use crate::server::{self, OnCheckpointError, RunsConfig};
 
@@ -107,6 +108,11 @@ struct SettingFlags {
     #[arg(long, value_name = "SECONDS", value_parser = resume_wait)]
     #[serde(skip_serializing_if = "Option::is_none")]
     resume_wait: Option<f64>,
+    /// Room for the history of runs; beyond it, rows of old shards go [default:
+    /// 4GiB]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history_size: Option<Bytes>,
     /// What to log: error, warn, info, debug, trace, or a filter as
     /// `info,coordinator=debug` [default: info]
     #[arg(long, value_name = "FILTER")]
@@ -149,6 +155,7 @@ struct ServeSettings {
     keep_checkpoints: u32,
     on_checkpoint_error: OnCheckpointError,
     resume_wait: f64,
+    history_size: Bytes,
     log_level: String,
     log_format: LogFormat,
 }
@@ -169,6 +176,7 @@ impl Default for ServeSettings {
             keep_checkpoints: server::KEEP_CHECKPOINTS,
             on_checkpoint_error: OnCheckpointError::default(),
             resume_wait: limits::RECONNECT_MAX.as_secs_f64(),
+            history_size: Bytes(HISTORY_BYTES),
             log_level: "info".into(),
             log_format: LogFormat::Text,
         }
@@ -201,6 +209,13 @@ impl ServeSettings {
                 self.resume_wait
             )));
         }
+        if !HISTORY_BOUNDS.contains(&self.history_size.0) {
+            let (least, most) = (Bytes(*HISTORY_BOUNDS.start()), Bytes(*HISTORY_BOUNDS.end()));
+            return Err(Failure::bad_input(format!(
+                "setting `history_size`: expected {least} to {most}, found {}",
+                self.history_size
+            )));
+        }
         let mut config = server::Config {
             merge_memory: self.merge_memory.0,
             data_memory: self.data_memory.0,
@@ -220,6 +235,7 @@ impl ServeSettings {
             keep_checkpoints: self.keep_checkpoints,
             on_checkpoint_error: self.on_checkpoint_error,
             resume_wait: Duration::from_secs_f64(self.resume_wait),
+            history_bytes: self.history_size.0,
         })
     }
 
@@ -337,5 +353,8 @@ mod tests {
         assert!(!check(|settings| settings.heartbeat_timeout = f64::NAN));
         assert!(!check(|settings| settings.heartbeat_timeout = 0.0));
         assert!(!check(|settings| settings.crash_limit = 0));
+        assert!(!check(|settings| settings.history_size = Bytes(1 << 20)));
+        assert!(!check(|settings| settings.history_size = Bytes(16 << 30)));
+        assert!(check(|settings| settings.history_size = Bytes(15 << 30)));
     }
 }

@@ -89,6 +89,11 @@ fn overview(run: &StoredRun, last: &[StoredStep]) -> String {
         let gaps = "were merged while the history could not be written, or lay in one that is lost";
         line("gaps", format!("{} {gaps}", plural(run.missing, "step")));
     }
+    if run.thinned > 0 {
+        let gone =
+            "have no shards any more: the history grew to its bound (--history-size of serve)";
+        line("thinned", format!("{} {gone}", plural(run.thinned, "step")));
+    }
     line("loss", number(run.loss, 4));
     line("accuracy", percent(run.accuracy));
     line("checkpoint", run.checkpoint.map_or("–".into(), |round| format!("round {round}")));
@@ -247,6 +252,10 @@ mod tests {
         assert!(rows.next().unwrap().contains("evaluate"));
         let text = overview(&run(), &[]);
         assert!(text.ends_with(&format!("digest      {}\n", Digest::of(b"abc"))), "{text}");
+        assert!(!text.contains("thinned") && !text.contains("gaps"), "{text}");
+        let text = overview(&StoredRun { thinned: 12, missing: 1, ..run() }, &[]);
+        assert!(text.contains("\nthinned     12 steps have no shards any more"), "{text}");
+        assert!(text.contains("\ngaps        1 step were merged while"), "{text}");
     }
 
     #[test]

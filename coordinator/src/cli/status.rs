@@ -89,7 +89,14 @@ fn tables(status: &Status) -> String {
         None => String::new(),
         Some(problem) => format!("\nthe history of runs is NOT RECORDED: {problem}\n"),
     };
-    format!("{insecure}{workers}{cannot}\n{runs}{refused}{unrecorded}")
+    let thinned = match status.thinned {
+        true => {
+            "\nthe history of runs is thinned to its bound (--history-size): `coordinator show RUN` \
+             counts the steps without shards\n"
+        }
+        false => "",
+    };
+    format!("{insecure}{workers}{cannot}\n{runs}{refused}{unrecorded}{thinned}")
 }
 
 fn worker_row(worker: &WorkerStatus) -> Vec<String> {
@@ -136,6 +143,7 @@ mod tests {
             insecure: false,
             refused: 0,
             unrecorded: None,
+            thinned: false,
             workers: vec![WorkerStatus {
                 id: WorkerId(1),
                 name: "local-1".into(),
@@ -179,15 +187,18 @@ mod tests {
             insecure: false,
             refused: 0,
             unrecorded: None,
+            thinned: false,
             workers: vec![],
             runs: vec![],
         };
         assert_eq!(tables(&none), "no workers\n\nno runs\n");
         let unrecorded = Some("no room".into());
-        let open = tables(&Status { insecure: true, refused: 7, unrecorded, ..none });
+        let open = tables(&Status { insecure: true, refused: 7, unrecorded, ..none.clone() });
         assert!(open.starts_with("INSECURE: "), "{open}");
         let end = "\n7 connections were turned away: the log says why\n\n\
                    the history of runs is NOT RECORDED: no room\n";
         assert!(open.ends_with(end), "{open}");
+        let thinned = tables(&Status { thinned: true, ..none });
+        assert!(thinned.contains("\nthe history of runs is thinned "), "{thinned}");
     }
 }

@@ -364,12 +364,15 @@ impl Comparison<'_> {
     }
 
     /// Compares shards with what is recorded of their step, if anything is: the
-    /// history may have a gap.
+    /// history may have a gap. Where it was thinned, the step as a whole is.
     fn take_shards(&mut self, step: u64, first: u32, found: &[ShardDone]) -> Result<(), Failure> {
         let recorded = self.reader.shards(self.rerun.record().run, step..step + 1);
         let recorded = recorded.map(|stored| stored.map(|it| (it.shard.replica, it.shard)));
         let recorded = recorded.collect::<Result<BTreeMap<u32, ShardRow>, LedgerError>>()?;
         if recorded.is_empty() {
+            if let Some(recorded) = self.reader.step(self.rerun.record().run, step)? {
+                self.check.part_of_step(recorded.digest, found.iter().map(|shard| shard.digest));
+            }
             return Ok(());
         }
         for (replica, found) in (first..).zip(found) {

@@ -16,13 +16,14 @@ use super::pages::{PAGE, Pages};
 use super::record::{CheckpointRow, EventRow, RunState};
 use super::rows::{self, StoredRun, StoredShard, StoredStep, not_ours, stored};
 use super::schema::{BUSY_TIMEOUT, check};
+use super::thin::FIRST_WITH_SHARDS;
 use super::{FILE, writer::plain};
 
 /// Most steps whose events [`LedgerReader::run_events`] gives: of longer runs
 /// the last ones.
 pub const RUN_EVENTS: usize = 16 << 10;
 
-/// Columns of a run. The last loss and accuracy are found through an index,
+/// Columns of the run `r`. The last loss and accuracy are found through an index,
 /// however many steps there are; their number is counted there, too.
 const RUN_COLUMNS: &str = "
     run, at_ms, model, dataset, rounds, steps, forked_run, forked_round, ended_ms, state, digest,
@@ -41,6 +42,14 @@ const RUN_COLUMNS: &str = "
 /// Columns of a step.
 const STEP_COLUMNS: &str = "run, step, at_ms, kind, round, epoch, examples, loss, accuracy, \
                             metrics, compute_ms, synchronisation_ms, bytes, workers, digest";
+
+/// The same, and how many of its steps were thinned.
+fn run_columns() -> String {
+    format!(
+        "{RUN_COLUMNS}, (SELECT COUNT(*) FROM rounds s WHERE s.run = r.run
+            AND s.step < {FIRST_WITH_SHARDS}) AS thinned"
+    )
+}
 
 /// Reads the history of a folder of runs. It writes nothing, and holds up no
 /// coordinator that writes.
@@ -84,7 +93,8 @@ impl LedgerReader {
     /// All runs in their order, without their specs.
     pub fn runs(&self) -> Pages<'_, StoredRun> {
         let sql = format!(
-            "SELECT {RUN_COLUMNS}, NULL AS spec FROM runs r WHERE run > ? ORDER BY run LIMIT ?"
+            "SELECT {}, NULL AS spec FROM runs r WHERE run > ? ORDER BY run LIMIT ?",
+            run_columns()
         );
         let mut last = -1;
         Pages::new(move || {
@@ -96,7 +106,7 @@ impl LedgerReader {
 
     /// A run, with its spec; nothing if it is not recorded.
     pub fn run(&self, run: RunId) -> Result<Option<StoredRun>, LedgerError> {
-        let sql = format!("SELECT {RUN_COLUMNS}, spec FROM runs r WHERE run = ?");
+        let sql = format!("SELECT {}, spec FROM runs r WHERE run = ?", run_columns());
         Ok(self.select(&sql, params![stored(run.0)], rows::run)?.pop())
     }
 
@@ -118,6 +128,12 @@ impl LedgerReader {
             last = steps.last().map_or(last, |step| stored(step.step));
             Ok(steps)
         })
+    }
+
+    /// A step of a run; nothing if it is not recorded.
+    pub fn step(&self, run: RunId, step: u64) -> Result<Option<StoredStep>, LedgerError> {
+        let sql = format!("SELECT {STEP_COLUMNS} FROM rounds WHERE run = ? AND step = ?");
+        Ok(self.select(&sql, params![stored(run.0), stored(step)], rows::step)?.pop())
     }
 
     /// The last steps of a run in their order, at most `count`.
@@ -175,15 +191,16 @@ impl LedgerReader {
     }
 
     /// What clients were told of the steps of a run in their order, the last
-    /// [`RUN_EVENTS`] ones, and of its end. What was not finite in them is
-    /// nothing, or NaN.
+    /// [`RUN_EVENTS`] ones of those whose events were not thinned, and of its end.
+    /// What was not finite in them is nothing, or NaN.
     pub fn run_events(&self, run: RunId) -> Result<Vec<RunEvent>, LedgerError> {
         let run = stored(run.0);
         let event = |row: &Row<'_>| {
             let json = row.get_ref(0)?.as_str()?;
             from_json(json).map_err(not_ours)
         };
-        let sql = "SELECT event FROM rounds WHERE run = ? ORDER BY step DESC LIMIT ?";
+        let sql = "SELECT event FROM rounds WHERE run = ? AND event <> '' ORDER BY step DESC
+                   LIMIT ?";
         let mut events = self.select(sql, params![run, RUN_EVENTS], event)?;
         events.reverse();
         let sql = "SELECT ended FROM runs WHERE run = ? AND ended IS NOT NULL";

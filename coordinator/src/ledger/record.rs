@@ -63,11 +63,19 @@ pub struct StepRow {
     /// What clients were told of it: [`RunEvent::Round`],
     /// [`RunEvent::Labelled`] or [`RunEvent::Evaluation`].
     pub event: RunEvent,
-    /// Digest of what it was merged of: SHA-256 over the 15 bytes
-    /// `samebit-step-1\n` and the digests of its shards, by replica.
+    /// Digest of what it was merged of, the [`step_digest`] of its shards.
     pub digest: Digest,
     /// The shards that it was merged of, one for each replica.
     pub shards: Vec<ShardRow>,
+}
+
+/// First bytes under the digest of a step.
+const STEP: &[u8] = b"samebit-step-1\n";
+
+/// The digest of a step by those of all its shards, in the order of replicas:
+/// the same on every cluster.
+pub fn step_digest<'a>(shards: impl IntoIterator<Item = &'a Digest>) -> Digest {
+    Digest::of_digests(STEP, shards)
 }
 
 /// A shard whose outcome counted.

@@ -29,6 +29,8 @@ pub struct StoredRun {
     /// Steps that were merged, and are not recorded: the history could not be
     /// written then, or was lost.
     pub missing: u64,
+    /// Steps whose shards were recorded, and had to make room.
+    pub thinned: u64,
     /// Mean training loss of the last round, where the model reports one.
     pub loss: Option<f64>,
     /// Accuracy of the last evaluation, where the model reports one.
@@ -171,6 +173,7 @@ pub(super) fn run(row: &Row<'_>) -> Result<StoredRun> {
         rounds,
         steps,
         missing: u64::saturating_sub(merged, row.get("recorded")?),
+        thinned: row.get("thinned")?,
         loss: row.get("loss")?,
         accuracy: row.get("accuracy")?,
         checkpoint: row.get("checkpoint")?,

@@ -90,12 +90,15 @@ const MIGRATIONS: [&str; VERSION as usize] = [
     // the events of one run lie among those of all.
     "CREATE INDEX rounds_by_kind ON rounds (run, kind, step);
      CREATE INDEX events_by_run ON events (run);",
+    // What clients were told of a step is empty once a history was thinned.
+    "CREATE INDEX rounds_told ON rounds (run, step) WHERE event <> '';",
 ];
 
 /// The version that this program writes.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
-/// The first version that can be read as it is: later ones only added indexes.
+/// The first version that can be read as it is: later ones only added indexes,
+/// and emptied columns.
 const READABLE: u32 = 1;
 
 /// Brings the tables up to date, each version in one transaction.
@@ -105,6 +108,7 @@ pub(super) fn migrate(path: &Path, connection: &mut Connection) -> Result<(), Le
     if begun == 0 && has_tables(connection).map_err(of)? {
         return Err(damaged(path, "it holds tables of something else"));
     }
+    check_tables(path, connection, begun)?;
     for (version, step) in (1..=VERSION).zip(MIGRATIONS).skip(begun as usize) {
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(of)?;
@@ -112,13 +116,13 @@ pub(super) fn migrate(path: &Path, connection: &mut Connection) -> Result<(), Le
         transaction.pragma_update(None, "user_version", version).map_err(of)?;
         transaction.commit().map_err(of)?;
     }
-    check_tables(path, connection)
+    check_tables(path, connection, VERSION)
 }
 
 /// Checks that the tables are such as can be read.
 pub(super) fn check(path: &Path, connection: &Connection) -> Result<(), LedgerError> {
     match found(path, connection)? {
-        READABLE..=VERSION => check_tables(path, connection),
+        version @ READABLE..=VERSION => check_tables(path, connection, version),
         _ => Err(damaged(path, "it has no tables yet")),
     }
 }
@@ -141,12 +145,13 @@ fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))
 }
 
-/// Checks that every column that a new history has is there; there may be
-/// more: indexes of someone who looks at it with other tools, say.
-fn check_tables(path: &Path, connection: &Connection) -> Result<(), LedgerError> {
+/// Checks that every column that a history of this version has is there; there
+/// may be more: indexes of someone who looks at it with other tools, say.
+fn check_tables(path: &Path, connection: &Connection, version: u32) -> Result<(), LedgerError> {
     let of = |error| LedgerError::of(path, error);
     let model = Connection::open_in_memory().map_err(of)?;
-    MIGRATIONS.iter().try_for_each(|step| model.execute_batch(step)).map_err(of)?;
+    let mut steps = MIGRATIONS.iter().take(version as usize);
+    steps.try_for_each(|step| model.execute_batch(step)).map_err(of)?;
     let found = columns(connection).map_err(of)?;
     match columns(&model).map_err(of)?.iter().find(|column| !found.contains(column)) {
         Some((table, column, ..)) => {

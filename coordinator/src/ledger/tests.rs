@@ -4,6 +4,7 @@
 mod cases;
 mod damage;
 mod keys;
+mod thin;
 mod versions;
 
 use std::fs;

@@ -14,6 +14,7 @@ use super::error::LedgerError;
 use super::event::{Columns, text};
 use super::record::{CheckpointRow, EndRow, EventRow, Record, RunRow, StepRow};
 use super::schema::{BUSY_TIMEOUT, FILE_BYTES, migrate};
+use super::thin::{HISTORY_BYTES, thin, was_thinned};
 use super::{FILE, rows::stored};
 
 /// What is left of the log's file, in bytes, when it begins anew.
@@ -38,6 +39,9 @@ pub struct Ledger {
     notice: Option<String>,
     /// Longest wait for another process that holds the file.
     patience: Duration,
+    /// Bytes that it may grow to before it gets thinner.
+    bound: u64,
+    is_thinned: bool,
 }
 
 impl Ledger {
@@ -63,6 +67,8 @@ impl Ledger {
             log: None,
             notice: None,
             patience: BUSY_TIMEOUT,
+            bound: HISTORY_BYTES,
+            is_thinned: false,
         }
     }
 
@@ -75,6 +81,18 @@ impl Ledger {
         {
             self.connection = None;
         }
+    }
+
+    /// Sets how many bytes of the file may hold something before rows make room
+    /// for new ones: [`HISTORY_BYTES`] unless this says otherwise. A file does not
+    /// shrink: what is free in it is used again.
+    pub fn set_bound(&mut self, bytes: u64) {
+        self.bound = bytes;
+    }
+
+    /// Whether rows had to make room in the file that is open.
+    pub fn is_thinned(&self) -> bool {
+        self.is_thinned
     }
 
     /// Records in this order, all of them or none.
@@ -90,7 +108,7 @@ impl Ledger {
             return Err(LedgerError::Replaced { notice });
         }
         let Some(connection) = &mut self.connection else { return Ok(()) };
-        match write(&self.path, connection, records) {
+        match write(&self.path, connection, records, self.bound) {
             Err(LedgerError::Damaged { cause, .. }) => {
                 self.put_aside(&cause)?;
                 let notice = self.connect()?.unwrap_or_default();
@@ -100,7 +118,11 @@ impl Ledger {
                 self.connection = None;
                 Err(error)
             }
-            written => written,
+            Err(error) => Err(error),
+            Ok(has_thinned) => {
+                self.is_thinned |= has_thinned;
+                Ok(())
+            }
         }
     }
 
@@ -153,6 +175,8 @@ impl Ledger {
         };
         self.file = identity(&self.path);
         self.log = identity(&with_end(&self.path, LOG));
+        let is_thinned = was_thinned(&connection);
+        self.is_thinned = is_thinned.map_err(|error| LedgerError::of(&self.path, error))?;
         self.connection = Some(connection);
         Ok(self.notice.take())
     }
@@ -213,7 +237,13 @@ pub(super) fn plain(path: &Path) -> PathBuf {
     Path::new(".").join(path)
 }
 
-fn write(path: &Path, connection: &mut Connection, records: &[Record]) -> Result<(), LedgerError> {
+/// Records; gives whether others had to make room for that.
+fn write(
+    path: &Path,
+    connection: &mut Connection,
+    records: &[Record],
+    bound: u64,
+) -> Result<bool, LedgerError> {
     let of = |error| LedgerError::of(path, error);
     let behavior = TransactionBehavior::Immediate;
     let transaction = connection.transaction_with_behavior(behavior).map_err(of)?;
@@ -229,7 +259,13 @@ fn write(path: &Path, connection: &mut Connection, records: &[Record]) -> Result
         }
         .map_err(of)?;
     }
-    transaction.commit().map_err(of)
+    let brought = records.iter().map(|record| match record {
+        Record::Step(row) => 1 + row.shards.len() as u64,
+        _ => 1,
+    });
+    let has_thinned = thin(&transaction, bound, brought.sum()).map_err(of)?;
+    transaction.commit().map_err(of)?;
+    Ok(has_thinned)
 }
 
 /// Records on their way into a transaction.

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod disk;
+mod lock;
 
 use disk::{Disk, Recording};
 

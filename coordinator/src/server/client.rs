@@ -221,10 +221,13 @@ impl Engine {
             workers.map(|(worker, about)| about.status(*worker)).collect();
         let unfit = workers.iter_mut().filter(|worker| worker.cannot.is_some());
         unfit.skip(limits::STATUS_UNFIT).for_each(|worker| worker.cannot = None);
+        let history = self.durable.as_ref().map(|durable| durable.recorder.condition());
+        let history = history.unwrap_or_default();
         Status {
             insecure: self.config.insecure,
             refused: self.refusals.count(),
-            unrecorded: self.durable.as_ref().and_then(|durable| durable.recorder.trouble()),
+            unrecorded: history.unrecorded,
+            thinned: history.is_thinned,
             build: BUILD.into(),
             workers,
             runs: self.runs.values().map(|run| run.status()).collect(),

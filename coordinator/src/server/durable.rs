@@ -18,7 +18,7 @@ use super::engine::{Engine, Event};
 use super::recorder::{Checkpoint, Checkpointed, Recorder, Saved, now_ms};
 use super::run::{Ending, Phase};
 use super::seldom::Seldom;
-use crate::ledger::EventKind;
+use crate::ledger::{EventKind, HISTORY_BYTES};
 use crate::runs::{CheckpointRecord, Outcome, OutcomeState, RunsFolder};
 
 /// Checkpoints that are kept of a run, unless configured.
@@ -37,6 +37,8 @@ pub struct RunsConfig {
     pub on_checkpoint_error: OnCheckpointError,
     /// Longest wait of a run that goes on for the workers that it had.
     pub resume_wait: Duration,
+    /// Bytes that the history is held to, about: rows of shards make room.
+    pub history_bytes: u64,
 }
 
 impl RunsConfig {
@@ -48,6 +50,7 @@ impl RunsConfig {
             keep_checkpoints: KEEP_CHECKPOINTS,
             on_checkpoint_error: OnCheckpointError::default(),
             resume_wait: limits::RECONNECT_MAX,
+            history_bytes: HISTORY_BYTES,
         }
     }
 }

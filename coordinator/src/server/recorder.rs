@@ -24,8 +24,8 @@ use common::state::NetworkState;
 use tokio::sync::mpsc;
 use tracing::{error, warn};
 
-pub(super) use self::history::History;
-use self::history::{BATCH, RETRY, Trouble};
+use self::history::{BATCH, RETRY, Watched};
+pub(super) use self::history::{Condition, History};
 use super::engine::Event;
 use crate::ledger::{CheckpointRow, Record};
 use crate::runs::{CheckpointRecord, RunsFolder};
@@ -82,7 +82,7 @@ pub(super) struct Recorder {
     jobs: Option<queue::Sender<Job>>,
     /// Records that are not written.
     waiting: Arc<AtomicUsize>,
-    trouble: Trouble,
+    condition: Watched,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -95,17 +95,17 @@ impl Recorder {
     ) -> std::io::Result<Self> {
         let (jobs, inbox) = queue::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
-        let trouble = history.trouble();
+        let condition = history.condition();
         let writer = Writer { folder, history, events, waiting: waiting.clone() };
         let thread = std::thread::Builder::new()
             .name("recorder".into())
             .spawn(move || writer.run(&inbox))?;
-        Ok(Self { jobs: Some(jobs), waiting, trouble, thread: Some(thread) })
+        Ok(Self { jobs: Some(jobs), waiting, condition, thread: Some(thread) })
     }
 
-    /// Why the history cannot be written now.
-    pub(super) fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// How the history is now.
+    pub(super) fn condition(&self) -> Condition {
+        self.condition.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Has something recorded.

@@ -91,8 +91,9 @@ pub(super) enum RecoverError {
 }
 
 /// All runs of a folder that are remembered, in order, and their history. What is
-/// wrong with one keeps none of the others from going on.
-pub(super) fn recover(folder: &RunsFolder) -> (Vec<Recovered>, History) {
+/// wrong with one keeps none of the others from going on. The history is held to
+/// `history_bytes`, about.
+pub(super) fn recover(folder: &RunsFolder, history_bytes: u64) -> (Vec<Recovered>, History) {
     if let Err(error) = folder.clean() {
         warn!("the runs folder is not tidied: {error}");
     }
@@ -103,7 +104,7 @@ pub(super) fn recover(folder: &RunsFolder) -> (Vec<Recovered>, History) {
     let old = runs.len().saturating_sub(limits::RUNS);
     let runs = runs[old..].iter().map(|run| recover_run(folder, *run));
     let mut runs: Vec<Recovered> = runs.collect();
-    let history = remember(folder, &mut runs);
+    let history = remember(folder, history_bytes, &mut runs);
     (runs, history)
 }
 

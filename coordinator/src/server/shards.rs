@@ -7,8 +7,7 @@ use common::digest::Digest;
 use common::id::{Block, ProcessId};
 use common::wire::message::ShardDone;
 
-/// First bytes under the digest of a step's shards.
-const STEP: &[u8] = b"samebit-step-1\n";
+use crate::ledger::step_digest;
 
 /// What a shard gave, and where.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,7 +115,7 @@ impl Shards {
     /// SHA-256 over the 15 bytes `samebit-step-1\n` and the digests of all
     /// shards, in order: the same on every cluster.
     pub(super) fn digest(&self) -> Digest {
-        Digest::of_digests(STEP, self.all().map(|(_, shard)| &shard.done.digest))
+        step_digest(self.all().map(|(_, shard)| &shard.done.digest))
     }
 }
 

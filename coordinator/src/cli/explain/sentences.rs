@@ -102,6 +102,14 @@ impl Story<'_> {
                 plural(run.steps, "step")
             ));
         }
+        if run.thinned > 0 {
+            self.tell(format!(
+                "Of {} the shards are not recorded any more: they made room when the history grew \
+                 to its bound (--history-size of `coordinator serve`). What follows about workers \
+                 and shards is about the other steps.",
+                plural(run.thinned, "step")
+            ));
+        }
     }
 
     fn time(&mut self) {

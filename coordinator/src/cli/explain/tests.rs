@@ -253,3 +253,17 @@ fn other_ends_and_other_troubles() {
         "Not audited: 1 shard could not be given to a second worker.",
     ]);
 }
+
+#[test]
+fn what_was_thinned_is_told_apart_from_what_is_missing() {
+    let case = |missing, thinned| {
+        let mut case = Case::new().rounds(70.0, 10.0).shards(&EQUAL, |_| 1);
+        case.0.run = StoredRun { missing, thinned, ..case.0.run };
+        case
+    };
+    let thinned = "Of 40 steps the shards are not recorded any more";
+    case(0, 40).says(&["Run 3 (mlp) finished", thinned, "Nothing held it up"]);
+    case(0, 40).never_says(&["missing here"]);
+    case(5, 40).says(&["5 of 125 steps are missing here", thinned]);
+    case(5, 0).never_says(&["not recorded any more"]);
+}

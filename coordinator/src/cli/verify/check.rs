@@ -7,7 +7,7 @@ use common::id::RunId;
 use common::plan::{RunPlan, StepKind};
 
 use crate::cli::report::plural;
-use crate::ledger::ShardRow;
+use crate::ledger::{ShardRow, step_digest};
 
 /// Compares what comes of a replay, in its order: of each step the shards, and
 /// then the state.
@@ -29,6 +29,9 @@ pub(super) struct Check<'a> {
     shards: u64,
     differing: u64,
     first: Option<Difference>,
+    /// Of a step whose shards made room in the history: its recorded digest, and
+    /// what its shards give now.
+    whole: Option<(Digest, Vec<Digest>)>,
     /// Steps, shards and states that are as recorded.
     pub(super) same: Same,
     /// What `coordinator replay` needs to find the run.
@@ -41,7 +44,9 @@ pub(super) struct Same {
     pub(super) steps: u64,
     pub(super) shards: u64,
     pub(super) states: u64,
-    /// Steps of which no shard is recorded.
+    /// Steps of which only the digest of all shards together is recorded.
+    pub(super) whole_steps: u64,
+    /// Steps of which nothing is recorded.
     pub(super) gaps: u64,
     /// Replays that ended in a state that is not recorded.
     pub(super) open: u64,
@@ -60,10 +65,19 @@ impl Same {
         };
         let gaps = match self.gaps {
             0 => String::new(),
-            gaps => format!("; of {} more no shard is recorded", plural(gaps, "step")),
+            gaps => format!("; of {} more nothing is recorded", plural(gaps, "step")),
+        };
+        let whole = match self.whole_steps {
+            0 => String::new(),
+            whole => format!(
+                "; {} more could be compared as a whole only, as the history was thinned, and so \
+                 {} as recorded",
+                plural(whole, "step"),
+                if whole == 1 { "is it" } else { "are they" }
+            ),
         };
         format!(
-            "{} of {} are as recorded, and {}{gaps}{open}",
+            "{} of {} are as recorded, and {}{whole}{gaps}{open}",
             plural(self.shards, "shard"),
             plural(self.steps, "step"),
             plural(self.states, "state")
@@ -105,6 +119,7 @@ impl<'a> Check<'a> {
             shards: 0,
             differing: 0,
             first: None,
+            whole: None,
             same: Same::default(),
             flags,
         }
@@ -113,7 +128,7 @@ impl<'a> Check<'a> {
     /// A replay begins at a step, from the recorded state.
     pub(super) fn begin(&mut self, step: u64) {
         self.known = step;
-        (self.shards, self.differing, self.first) = (0, 0, None);
+        (self.shards, self.differing, self.first, self.whole) = (0, 0, None, None);
     }
 
     /// Takes in a shard of a step.
@@ -126,8 +141,21 @@ impl<'a> Check<'a> {
         }
     }
 
+    /// Takes in shards of a step, in the order of replicas, of which only the
+    /// digest of all is recorded.
+    pub(super) fn part_of_step(
+        &mut self,
+        recorded: Digest,
+        shards: impl IntoIterator<Item = Digest>,
+    ) {
+        self.whole.get_or_insert_with(|| (recorded, Vec::new())).1.extend(shards);
+    }
+
     /// All shards of a step are in: says what is wrong with them.
     pub(super) fn shards_are_in(&mut self, step: u64) -> Result<(), String> {
+        if let Some((recorded, shards)) = self.whole.take() {
+            return self.step_is_in(step, recorded, step_digest(&shards));
+        }
         let Some(Difference { recorded, found }) = self.first.take() else {
             let shards = std::mem::take(&mut self.shards);
             self.same.shards += shards;
@@ -190,6 +218,28 @@ impl<'a> Check<'a> {
             self.since(step),
             self.run,
             self.flags
+        ))
+    }
+
+    /// All shards of a step together, where no more is recorded.
+    fn step_is_in(&mut self, step: u64, recorded: Digest, found: Digest) -> Result<(), String> {
+        if recorded == found {
+            self.same.whole_steps += 1;
+            if self.known == step && self.is_evaluation(step) {
+                self.known = step + 1;
+            }
+            return Ok(());
+        }
+        let since = match self.known == step {
+            true => String::new(),
+            false => format!(", or of a merge before it: that of {}", self.since(step - 1)),
+        };
+        Err(format!(
+            "{}: its shards together were {recorded}, on this cluster {found}. That is the fault \
+             of a worker that computed one of them{since}; which one cannot be told, as the \
+             history was thinned and has no shards of this step any more. A larger \
+             `--history-size` of `serve` keeps more",
+            self.name(step)
         ))
     }
 
@@ -334,9 +384,49 @@ mod tests {
         check.state(3, digest(0)).unwrap();
         step(&mut check, 4, [0, 0]).unwrap();
         check.end(5);
-        let sentence = "2 shards of 1 step are as recorded, and 1 state; of 1 step more no shard \
-                        is recorded";
+        let sentence = "2 shards of 1 step are as recorded, and 1 state; of 1 step more nothing is \
+                        recorded";
         assert_eq!(check.same.sentence(), sentence);
+    }
+
+    #[test]
+    fn where_shards_were_thinned_the_step_as_a_whole_is_compared() {
+        let plan = plan();
+        let mut check = check(&plan, &[]);
+        check.begin(0);
+        let whole = step_digest(&[digest(0), digest(1)]);
+        let mut thinned = |step: u64, second: usize| {
+            check.part_of_step(whole, [digest(0)]);
+            check.part_of_step(whole, [digest(second)]);
+            check.shards_are_in(step)
+        };
+        thinned(0, 1).unwrap();
+        let error = thinned(1, 2).unwrap_err();
+        for part in [
+            "step 1 (round 2): its shards together were ",
+            "a merge before it: that of step 0 (round 1); which one cannot be told",
+            "the history was thinned",
+        ] {
+            assert!(error.contains(part), "{error:?} lacks {part:?}");
+        }
+        // Of the step after a thinned one there is all, of the next one nothing.
+        step(&mut check, 1, [0, 0]).unwrap();
+        check.shards_are_in(2).unwrap();
+        check.state(2, digest(0)).unwrap();
+        let sentence = check.same.sentence();
+        assert!(
+            sentence.starts_with(
+                "2 shards of 1 step are as recorded, and 0 states; 1 step more could be compared \
+                 as a whole only, as the history was thinned, and so is it as recorded; of 1 step \
+                 more nothing is recorded"
+            ),
+            "{sentence}"
+        );
+        let mut check = super::tests::check(&plan, &[]);
+        check.begin(0);
+        check.part_of_step(whole, [digest(0), digest(2)]);
+        let error = check.shards_are_in(0).unwrap_err();
+        assert!(error.contains("computed one of them; which"), "{error}");
     }
 
     #[test]

@@ -66,7 +66,7 @@ fn a_file_of_version_1_is_read_and_brought_up_to_date() {
     ledger.record(&[Record::Step(step(1, 1, vec![]))]).unwrap();
     ledger.record(&[Record::Rewind { run: RunId(1), step: 1 }]).unwrap();
     drop(ledger);
-    assert_eq!(versions(folder.path()), (2, 2));
+    assert_eq!(versions(folder.path()), (3, 3));
     look();
 }
 
@@ -82,7 +82,7 @@ fn a_file_of_a_later_version_is_refused_and_left_alone() {
     let errors = [Ledger::open(folder.path()).err(), LedgerReader::open(folder.path()).err()];
     for error in errors {
         let error = error.expect("an error").to_string();
-        assert!(error.contains("version 2 ") && error.contains("version 77:"), "{error}");
+        assert!(error.contains("version 3 ") && error.contains("version 77:"), "{error}");
     }
     assert!(fs::read(&path).unwrap() == before);
 }
@@ -95,5 +95,5 @@ fn a_file_that_was_only_begun_is_gone_on_with() {
     assert!(error.contains("no tables yet"), "{error}");
     let (_, notice) = Ledger::open(folder.path()).unwrap();
     assert_eq!(notice, None);
-    assert_eq!(versions(folder.path()), (2, 2));
+    assert_eq!(versions(folder.path()), (3, 3));
 }

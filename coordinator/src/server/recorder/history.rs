@@ -2,15 +2,15 @@
 //! runs go on: what cannot be written is kept, up to a bound, and tried again.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use common::id::RunId;
 use common::wire::message::RunEvent;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::ledger::{BUSY_TIMEOUT, Ledger, LedgerError, Record, RunRow};
+use crate::runs::RunsFolder;
 
 /// Most records that are written together.
 pub(super) const BATCH: usize = 1024;
@@ -26,12 +26,23 @@ const ROW_BYTES: usize = 256;
 /// holds the file: checkpoints are behind it.
 pub(super) const RETRY: Duration = Duration::from_secs(5);
 
-/// Why the history cannot be written, for those who ask: nothing while it can.
-pub(super) type Trouble = Arc<Mutex<Option<String>>>;
+/// How the history is, for those who ask.
+#[derive(Clone, Debug, Default)]
+pub(in crate::server) struct Condition {
+    /// Why it cannot be written; nothing while it can.
+    pub(in crate::server) unrecorded: Option<String>,
+    /// Whether rows of it had to make room for others.
+    pub(in crate::server) is_thinned: bool,
+}
+
+/// The same, as it is now.
+pub(super) type Watched = Arc<Mutex<Condition>>;
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(in crate::server) struct History {
+    /// Where it lies: nothing is written once that is another coordinator's.
+    folder: RunsFolder,
     ledger: Ledger,
     /// Runs that it knows, and that are not over: to be recorded again in a new
     /// one.
@@ -41,27 +52,30 @@ pub(in crate::server) struct History {
     backlog: Backlog,
     /// When it was last tried in vain; nothing while it can be written.
     failed: Option<Instant>,
-    trouble: Trouble,
+    condition: Watched,
 }
 
 impl History {
-    /// Opens the history of a folder, or begins one.
-    pub(in crate::server) fn open(folder: &Path) -> Self {
+    /// Opens the history of a folder, or begins one: of so many bytes, about,
+    /// before rows of it make room for others.
+    pub(in crate::server) fn open(folder: &RunsFolder, bytes: u64) -> Self {
         let mut history = Self {
-            ledger: Ledger::closed(folder),
+            folder: folder.clone(),
+            ledger: Ledger::closed(folder.path()),
             runs: BTreeMap::new(),
             forgot_runs: false,
             backlog: Backlog::default(),
             failed: None,
-            trouble: Trouble::default(),
+            condition: Watched::default(),
         };
+        history.ledger.set_bound(bytes);
         history.attempt(Instant::now());
         history
     }
 
-    /// Where it says why it cannot be written.
-    pub(super) fn trouble(&self) -> Trouble {
-        self.trouble.clone()
+    /// Where it says how it is.
+    pub(super) fn condition(&self) -> Watched {
+        self.condition.clone()
     }
 
     /// Whether it cannot be written now.
@@ -102,9 +116,10 @@ impl History {
     }
 
     fn attempt(&mut self, now: Instant) {
-        let outcome = self.flush();
+        let held = self.folder.check_lock().map_err(|error| error.to_string());
+        let outcome = held.and_then(|()| self.flush().map_err(|error| error.to_string()));
         let was_failing = std::mem::take(&mut self.failed).is_some();
-        let trouble = match outcome {
+        let unrecorded = match outcome {
             Ok(()) => {
                 let lost = std::mem::take(&mut self.backlog.lost);
                 if was_failing {
@@ -127,10 +142,18 @@ impl History {
                     );
                 }
                 self.failed = Some(now);
-                Some(error.to_string())
+                Some(error)
             }
         };
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        let mut condition = self.condition.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_thinned = self.ledger.is_thinned();
+        if is_thinned && !condition.is_thinned {
+            info!(
+                "the history of runs has grown to its bound (--history-size): rows of shards make \
+                 room, and every step keeps its digest"
+            );
+        }
+        *condition = Condition { unrecorded, is_thinned };
     }
 
     /// Writes all that waits.

@@ -72,7 +72,7 @@ impl TestServer {
             resume_wait: Duration::ZERO,
             ..RunsConfig::new(folder)
         };
-        let (recovered, history) = recover(&runs.folder);
+        let (recovered, history) = recover(&runs.folder, runs.history_bytes);
         engine.keep_runs(runs, events.clone(), history, recovered).unwrap();
         Self { door, engine: tokio::spawn(engine.run(inbox)), events, processes: AtomicU64::new(1) }
     }

@@ -3,9 +3,11 @@ use common::results::Results;
 use common::spec::Split;
 use common::wire::message::RunEvent;
 
+use std::path::Path;
+
 use super::*;
 use crate::ledger::befalls::hold;
-use crate::ledger::{EndRow, FILE, LedgerReader, RunState, ShardRow, StepRow};
+use crate::ledger::{EndRow, FILE, HISTORY_BYTES, LedgerReader, RunState, ShardRow, StepRow};
 
 const RUN: RunId = RunId(1);
 
@@ -44,7 +46,7 @@ fn recorded(folder: &Path) -> (Vec<u64>, Option<RunState>) {
 
 /// A history that waits for nobody, with the run and its first step.
 fn begun(folder: &Path) -> History {
-    let mut history = History::open(folder);
+    let mut history = History::open(&RunsFolder::open(folder).unwrap(), HISTORY_BYTES);
     history.ledger.set_patience(Duration::ZERO);
     history.write([run(RUN), step(0)], Instant::now());
     assert_eq!(recorded(folder), (vec![0], None));
@@ -56,19 +58,20 @@ fn what_cannot_be_written_is_written_later() {
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path();
     let mut history = begun(folder);
-    let trouble = history.trouble();
+    let condition = history.condition();
     let other = hold(folder);
     let start = Instant::now();
     history.write([step(1)], start);
     assert!(history.is_failing());
-    assert!(trouble.lock().unwrap().as_ref().unwrap().contains("holds the file"));
+    let unrecorded = || condition.lock().unwrap().unrecorded.clone();
+    assert!(unrecorded().unwrap().contains("holds the file"));
 
     drop(other);
     history.write([step(2)], start + RETRY / 2);
     assert_eq!(recorded(folder).0, [0], "it is not tried again at once");
     history.write([], start + RETRY);
     assert_eq!(recorded(folder).0, [0, 1, 2]);
-    assert!(!history.is_failing() && trouble.lock().unwrap().is_none());
+    assert!(!history.is_failing() && unrecorded().is_none());
 
     let other = hold(folder);
     history.ledger.set_patience(Duration::ZERO);
@@ -156,10 +159,44 @@ fn a_history_that_is_removed_or_replaced_is_noticed() {
 
     // By one of another day, with its own steps, while somebody reads.
     let other = tempfile::tempdir().unwrap();
-    let mut older = History::open(other.path());
+    let mut older = History::open(&RunsFolder::open(other.path()).unwrap(), HISTORY_BYTES);
     older.write([run(RUN), step(7)], Instant::now());
     drop(older);
     std::fs::rename(other.path().join(FILE), folder.join(FILE)).unwrap();
     history.write([step(8)], Instant::now());
     assert_eq!(recorded(folder), (vec![7, 8], None));
+}
+
+#[test]
+fn the_history_of_a_folder_that_is_another_coordinators_is_left_alone() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path().join("runs");
+    let mut history = begun(&folder);
+    std::fs::rename(&folder, scratch.path().join("away")).unwrap();
+    let mut other = begun(&folder);
+    other.write([step(1)], Instant::now());
+    let start = Instant::now();
+    history.write([step(5)], start);
+    let trouble = history.condition().lock().unwrap().unrecorded.clone().unwrap();
+    assert!(trouble.contains("removed or replaced"), "{trouble}");
+    history.write([ended()], start + RETRY);
+    history.close();
+    drop(history);
+    other.write([step(2)], Instant::now());
+    assert_eq!(recorded(&folder), (vec![0, 1, 2], None));
+    assert_eq!(recorded(&scratch.path().join("away")), (vec![0], None));
+}
+
+#[test]
+fn a_history_that_grows_to_its_bound_says_so() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = RunsFolder::open(scratch.path()).unwrap();
+    let mut history = History::open(&folder, 1 << 20);
+    history.write([run(RUN)], Instant::now());
+    assert!(!history.condition().lock().unwrap().is_thinned);
+    history.write((0..200).map(|index| step_of(index, 100)), Instant::now());
+    assert!(history.condition().lock().unwrap().is_thinned);
+    drop(history);
+    let later = History::open(&folder, 1 << 30);
+    assert!(later.condition().lock().unwrap().is_thinned, "it lacks shards all the same");
 }
