@@ -36,7 +36,7 @@ use super::resume::Reread;
 use super::run::Run;
 use super::store::ChunkStore;
 use super::submitted::Submitted;
-use super::upload::{CheckedChunk, Prepared};
+use super::upload::{CheckedChunk, Designed, Prepared};
 use super::worker::Worker;
 use crate::scheduler::{self, Action, Scheduler};
 
@@ -61,6 +61,8 @@ pub(super) enum Event {
     /// A connection is gone.
     Closed { peer: Peer, cause: String },
     /// A submission's model is made, or cannot be.
+    Designed(Designed),
+    /// The state of a submission's model is made, or cannot be.
     Prepared(Prepared),
     /// A client's chunk was checked.
     ChunkChecked(CheckedChunk),
@@ -241,6 +243,7 @@ impl Engine {
                 }
             }
             Event::Closed { peer, cause } => self.close(peer, &cause),
+            Event::Designed(designed) => self.on_designed(designed),
             Event::Prepared(prepared) => self.on_prepared(prepared),
             Event::ChunkChecked(chunk) => self.on_checked_chunk(chunk),
             Event::Found { of, found } => self.on_found(of, found),

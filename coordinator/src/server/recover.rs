@@ -23,7 +23,7 @@ use super::recorder::{History, Recorder};
 use super::remember::remember;
 use super::run::{Phase, Restart, Run, Submission};
 use super::seldom::Seldom;
-use super::upload::make_model;
+use super::upload::Design;
 use crate::ledger::{EndRow, RunRow, RunState};
 use crate::runs::{Outcome, OutcomeState, RunsError, RunsFolder, SubmissionRecord, dataset_digest};
 
@@ -240,7 +240,7 @@ pub(super) fn unfinished(
     registry: &Registry,
     record: &SubmissionRecord,
 ) -> Result<Recovered, RecoverError> {
-    let (submission, own) = prepare(registry, record)?;
+    let (submission, design) = prepare(registry, record)?;
     let found = folder.restart(record, u64::MAX)?;
     let passed_over = found.passed_over();
     if let Some(what) = &passed_over {
@@ -248,39 +248,39 @@ pub(super) fn unfinished(
     }
     let mut run =
         Run { submission: Some(Arc::new(submission)), ..remembered(record, Phase::Queued) };
-    let mut state = match folder.start(record)? {
-        Some(mut start) => {
-            start.set_rules(&RunSpec::from_toml(&record.spec)?.merge)?;
-            start
-        }
-        None => own,
-    };
-    match found.checkpoint {
+    let state = match found.checkpoint {
         Some(checkpoint) => {
-            state.check_same_tensors(&checkpoint.state)?;
-            state = checkpoint.state;
             let record = checkpoint.record;
             info!("run {} goes on after round {} of {}", run.id, record.round, run.rounds);
             (run.round, run.loss) = (record.round, record.progress.loss);
             run.checkpoint = Some(record.round);
             let (step, workers, progress) = (record.step, record.workers, record.progress);
             run.restart = Some(Restart { step, workers, progress });
+            checkpoint.state
         }
         None => {
             info!("run {} begins again: it has no checkpoint", run.id);
             let workers = run.min_workers();
             run.restart = Some(Restart { workers, ..Restart::default() });
+            match folder.start(record)? {
+                Some(mut start) => {
+                    start.set_rules(&RunSpec::from_toml(&record.spec)?.merge)?;
+                    start
+                }
+                None => design.initial_state().map_err(RecoverError::Model)?,
+            }
         }
-    }
+    };
+    design.layout.check_same_tensors(&state.layout())?;
     (run.state, run.passed_over) = (Some(Arc::new(state)), passed_over);
     Ok(Recovered::new(run, Some(row(record))))
 }
 
-/// A run's submission and its model's own initial state.
+/// A run's submission and its model.
 pub(super) fn prepare(
     registry: &Registry,
     record: &SubmissionRecord,
-) -> Result<(Submission, NetworkState), RecoverError> {
+) -> Result<(Submission, Design), RecoverError> {
     record.check_numeric_profile()?;
     let spec = RunSpec::from_toml(&record.spec)?;
     let (train, test) = (record.train.clone(), record.test.clone());
@@ -290,15 +290,13 @@ pub(super) fn prepare(
         features: train.features.max(test.features) as usize,
         classes: train.classes.max(test.classes) as usize,
     };
-    let made = make_model(registry, &spec, shape).map_err(RecoverError::Model)?;
-    let mut state = made.state;
-    state.set_rules(&spec.merge)?;
+    let design = Design::new(registry, &spec, shape).map_err(RecoverError::Model)?;
     let steps = 0..plan.steps();
     let submission = Submission {
         identity: record.identity,
         text: record.spec.clone(),
         model_name: spec.model,
-        model: made.model,
+        model: design.model.clone(),
         plan,
         train,
         test,
@@ -306,7 +304,7 @@ pub(super) fn prepare(
         steps,
         is_replay: false,
     };
-    Ok((submission, state))
+    Ok((submission, design))
 }
 
 impl Engine {

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use common::digest::Digest;
 use common::id::{Block, StepId};
-use common::model::Model;
+use common::model::{self, Model};
 use common::plan::StepKind;
 use common::results::Results;
 use common::state::NetworkState;
@@ -267,11 +267,9 @@ fn settle(
     base: &NetworkState,
     mut state: NetworkState,
 ) -> Result<Box<NetworkState>, String> {
-    catch_unwind(AssertUnwindSafe(|| {
-        model.finish_round(base, &mut state).map_err(|error| error.to_string())?;
-        state.check_finite().map_err(|error| error.to_string())
-    }))
-    .unwrap_or_else(|panic| Err(panic_text("the model panicked in finish_round", &*panic)))?;
+    let settle = || model::settle(model, base, &mut state).map_err(|error| error.to_string());
+    catch_unwind(AssertUnwindSafe(settle))
+        .unwrap_or_else(|panic| Err(panic_text("the model panicked in finish_round", &*panic)))?;
     Ok(Box::new(state))
 }
 
@@ -285,11 +283,10 @@ fn label(
 ) -> Result<Box<NetworkState>, String> {
     let reused = spare.and_then(|mut spare| spare.copy_from(base).ok().map(|()| spare));
     let mut state = reused.unwrap_or_else(|| base.clone());
-    catch_unwind(AssertUnwindSafe(|| {
-        model.finish_labelling(&mut state, results).map_err(|error| error.to_string())?;
-        state.check_finite().map_err(|error| error.to_string())
-    }))
-    .unwrap_or_else(|panic| Err(panic_text("the model panicked in finish_labelling", &*panic)))?;
+    let label = || model::label(model, &mut state, results).map_err(|error| error.to_string());
+    catch_unwind(AssertUnwindSafe(label)).unwrap_or_else(|panic| {
+        Err(panic_text("the model panicked in finish_labelling", &*panic))
+    })?;
     Ok(Box::new(state))
 }
 

@@ -11,7 +11,7 @@ use common::model::{Batch, DataShape, Model, ModelError, Registry, Replica};
 use common::results::Results;
 use common::shard::{self, ShardInput};
 use common::spec::Split;
-use common::state::{NetworkState, Tensor, TensorData};
+use common::state::{Layout, NetworkState, Tensor, TensorData};
 
 use super::compute::{Input, Work};
 use super::examples::{PinnedChunks, needed_chunks};
@@ -30,6 +30,10 @@ struct ToyModel {
 }
 
 impl Model for ToyModel {
+    fn layout(&self) -> Result<Layout, ModelError> {
+        Ok(self.state.layout())
+    }
+
     fn initial_state(&self) -> Result<NetworkState, ModelError> {
         Ok(self.state.clone())
     }
