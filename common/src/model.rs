@@ -81,6 +81,13 @@ pub trait Model: Send + Sync {
         Ok(())
     }
 
+    /// Whether [`Model::finish_round`] does anything. It runs on a thread of its own,
+    /// as nobody knows how long it takes; where there is nothing to do, a small state
+    /// goes on without that way round.
+    fn settles(&self) -> bool {
+        true
+    }
+
     /// Writes the labels of the model's units into the state, once a
     /// labelling, on the coordinator: from what [`Replica::label_batch`] saw
     /// over the whole training split. Only where the spec asks for labels.

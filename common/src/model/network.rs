@@ -195,6 +195,10 @@ impl Model for Network {
         Ok(NetworkState::new(tensors)?)
     }
 
+    fn settles(&self) -> bool {
+        false
+    }
+
     fn replica(&self) -> Result<Box<dyn Replica>, ModelError> {
         Ok(Box::new(NetworkReplica::new(Arc::clone(&self.design))))
     }

@@ -19,8 +19,9 @@ use super::jobs::Found;
 use super::merge::{Arrival, Content, JobDone, Piece, StepMerge, merge_inline, next_state};
 use crate::scheduler::{self, Part};
 
-/// States up to this many bytes are merged and settled in the engine's own
-/// task: handing them to another thread would take longer.
+/// States up to this many bytes are merged and checked in the engine's own
+/// task: handing them to another thread would take longer. What a model does with
+/// one is done elsewhere all the same.
 pub(super) const SMALL_STATE: u64 = 256 << 10;
 
 /// A merge's window is this part of the state: with the base and the next
@@ -210,8 +211,9 @@ impl Engine {
         self.settle_by(move |model| label(model, &base, spare, &results));
     }
 
-    /// Has the model make the state of the next step: here, or on another
-    /// thread where it may take long.
+    /// Has the model make the state of the next step on another thread: it may take
+    /// long. Only where the model does nothing, and the state is small, it is done
+    /// here.
     fn settle_by(
         &mut self,
         work: impl FnOnce(&dyn Model) -> Result<Box<NetworkState>, String> + Send + 'static,
@@ -225,7 +227,8 @@ impl Engine {
             let digest = is_replay.then(|| state.digest());
             Ok((state, digest))
         };
-        if active.state.bytes() <= SMALL_STATE {
+        let is_round = matches!(active.step.kind, StepKind::Train { .. });
+        if is_round && !model.settles() && active.state.bytes() <= SMALL_STATE {
             return self.on_settled(Settled { step, state: work(&*model) });
         }
         self.spawn_for_run(move || Found::Settled(Settled { step, state: work(&*model) }));

@@ -16,6 +16,9 @@ use ndarray::ArrayD;
 /// test's leave to go on. For one test.
 pub(super) static HELD: Barrier = Barrier::new(2);
 
+/// The same for `held_small`, and another test.
+pub(super) static HELD_SMALL: Barrier = Barrier::new(2);
+
 /// Every value of `w` moves towards each example's feature, `seen` counts the
 /// examples, `kept` stays but for a labelling, which writes how many examples
 /// were above `w`, and in all. Panics as it settles a state that has seen
@@ -29,8 +32,18 @@ struct Toy {
     unaffordable: bool,
     panic_at: Option<u64>,
     panic_labels: Option<u64>,
-    held: bool,
+    held: Option<&'static Held>,
 }
+
+/// Where a state is held, once.
+#[derive(Debug)]
+struct Held {
+    at: &'static Barrier,
+    was: AtomicBool,
+}
+
+static LARGE: Held = Held { at: &HELD, was: AtomicBool::new(false) };
+static SMALL: Held = Held { at: &HELD_SMALL, was: AtomicBool::new(false) };
 
 impl Model for Toy {
     fn layout(&self) -> Result<Layout, ModelError> {
@@ -51,10 +64,9 @@ impl Model for Toy {
     }
 
     fn finish_round(&self, _: &NetworkState, state: &mut NetworkState) -> Result<(), ModelError> {
-        static WAS_HELD: AtomicBool = AtomicBool::new(false);
-        if self.held && !WAS_HELD.swap(true, Ordering::Relaxed) {
-            HELD.wait();
-            HELD.wait();
+        if let Some(held) = self.held.filter(|held| !held.was.swap(true, Ordering::Relaxed)) {
+            held.at.wait();
+            held.at.wait();
         }
         let seen = state.u64("seen")?[[0]];
         assert!(self.panic_at != Some(seen), "{seen} examples are too many");
@@ -131,7 +143,9 @@ fn build(
     let state = tensors(number("size").unwrap_or(3) as usize)?;
     let count = |name: &str| number(name).map(|at| at as u64);
     let (panic_at, panic_labels) = (count("panic_at"), count("panic_labels"));
-    let held = parameters.contains_key("held");
+    let held = [("held", &LARGE), ("held_small", &SMALL)];
+    let held = held.into_iter().find(|(name, _)| parameters.contains_key(*name));
+    let held = held.map(|(_, held)| held);
     let (grow_at, unaffordable) = (count("grow_at"), parameters.contains_key("unaffordable"));
     Ok(Box::new(Toy { state, grow_at, unaffordable, panic_at, panic_labels, held }))
 }

@@ -53,6 +53,10 @@ impl Model for Ballast {
         Ok(NetworkState::new([("values".to_owned(), tensor)])?)
     }
 
+    fn settles(&self) -> bool {
+        false
+    }
+
     fn replica(&self) -> Result<Box<dyn Replica>, ModelError> {
         Ok(Box::new(Instance { state: NetworkState::default() }))
     }
