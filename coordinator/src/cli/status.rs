@@ -9,6 +9,9 @@ use super::exit::Failure;
 use super::report::{bytes, table};
 use crate::client::Client;
 
+/// The state of a run that a coordinator cannot, or will not, go on with.
+const ASIDE: &str = "set aside";
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -84,7 +87,12 @@ fn tables(status: &Status) -> String {
         None => String::new(),
         Some(problem) => format!("\nthe history of runs is NOT RECORDED: {problem}\n"),
     };
-    format!("{insecure}{workers}\n{runs}{refused}{unrecorded}")
+    let aside = status.runs.iter().filter(|run| run.state == ASIDE).map(|run| {
+        let id = run.id;
+        format!("\nrun {id} is set aside: `coordinator follow {id}` says why\n")
+    });
+    let aside: String = aside.collect();
+    format!("{insecure}{workers}\n{runs}{aside}{refused}{unrecorded}")
 }
 
 fn worker_row(worker: &WorkerStatus) -> Vec<String> {
@@ -163,6 +171,12 @@ mod tests {
         assert_eq!(lines[4], "3    mlp    running  2/9    1 (FAILING)  0.2500  –");
         let again = RunStatus { replay: true, ..status.runs[0].clone() };
         assert_eq!(run_row(&again)[2], "running (replay)");
+        let aside = RunStatus { state: ASIDE.into(), ..status.runs[0].clone() };
+        let text = tables(&Status { runs: vec![aside], ..status.clone() });
+        assert!(
+            text.ends_with("\nrun 3 is set aside: `coordinator follow 3` says why\n"),
+            "{text}"
+        );
         let none = Status {
             build: String::new(),
             insecure: false,

@@ -34,6 +34,7 @@ use super::load::Loaded;
 use super::recorder::{Checkpointed, now_ms};
 use super::resume::Reread;
 use super::run::Run;
+use super::starts::Counted;
 use super::store::ChunkStore;
 use super::submitted::Submitted;
 use super::upload::{CheckedChunk, Designed, Prepared};
@@ -74,6 +75,8 @@ pub(super) enum Event {
     Recorded,
     /// A run was read from the runs folder, or cannot be.
     Reread(Box<Reread>),
+    /// A start of a run is counted, or cannot be.
+    Counted(Counted),
     /// A queued run was read, or cannot be.
     Loaded(Loaded),
     /// A final state was read for a client, or cannot be.
@@ -250,6 +253,7 @@ impl Engine {
             Event::Submitted(submitted) => self.on_submitted(submitted),
             // What waits for it is seen to below.
             Event::Recorded => {}
+            Event::Counted(counted) => self.on_counted(counted),
             Event::Loaded(loaded) => self.on_loaded(loaded),
             Event::Reread(reread) => self.on_reread(*reread),
             Event::FinalState(read) => self.on_final_state(read),

@@ -23,6 +23,7 @@ use super::recorder::{History, Recorder};
 use super::remember::remember;
 use super::run::{Phase, Restart, Run, Submission};
 use super::seldom::Seldom;
+use super::starts::not_survived;
 use super::upload::Design;
 use crate::ledger::{EndRow, RunRow, RunState};
 use crate::runs::{Outcome, OutcomeState, RunsError, RunsFolder, SubmissionRecord, dataset_digest};
@@ -125,14 +126,10 @@ fn recover_run(folder: &RunsFolder, id: RunId) -> Recovered {
         warn!("run {id}: a damaged record is passed over: {what}");
     }
     let Some(outcome) = outcome else {
-        return match waiting(folder, &record) {
-            Ok(mut recovered) => {
-                let all = named.into_iter().chain(recovered.run.passed_over.take());
-                recovered.run.passed_over = all.reduce(|all, one| format!("{all}; {one}"));
-                recovered
-            }
-            Err(error) => set_aside(id, Some(&record), &error.to_string()),
-        };
+        return recover_unfinished(folder, &record, named).unwrap_or_else(|end| {
+            let end = end.unwrap_or_else(|error| cannot_go_on(id, &error.to_string()));
+            aside(id, Some(&record), end)
+        });
     };
     let (phase, state) = match outcome.state {
         OutcomeState::Finished => (Phase::Finished, RunState::Finished),
@@ -153,17 +150,48 @@ fn recover_run(folder: &RunsFolder, id: RunId) -> Recovered {
     Recovered { ended, end, ..Recovered::new(run, row) }
 }
 
-/// A run that cannot go on here and now: it keeps what is on disk, and clients
-/// are told why.
+/// A run that waits for its turn, and of which this was passed over; or its last
+/// event, where it is set aside, or why it cannot go on.
+fn recover_unfinished(
+    folder: &RunsFolder,
+    record: &SubmissionRecord,
+    mut named: Vec<String>,
+) -> Result<Recovered, Result<RunEvent, RecoverError>> {
+    let mut recovered = waiting(folder, record).map_err(Err)?;
+    let run = &mut recovered.run;
+    let step = run.restart.as_ref().map_or(0, |restart| restart.step);
+    match not_survived(folder, record, (step, run.round)) {
+        Ok(None) => {}
+        Ok(Some(end)) => return Err(Ok(end)),
+        Err(error) if error.is_damage() => {
+            warn!("run {}: a damaged record is passed over: {error}", run.id);
+            named.push(error.to_string());
+        }
+        Err(error) => return Err(Err(error.into())),
+    }
+    let all = named.into_iter().chain(run.passed_over.take());
+    run.passed_over = all.reduce(|all, one| format!("{all}; {one}"));
+    Ok(recovered)
+}
+
+/// A run that cannot go on here and now.
 fn set_aside(id: RunId, record: Option<&SubmissionRecord>, error: &str) -> Recovered {
-    error!("run {id} cannot go on: {error}");
+    aside(id, record, cannot_go_on(id, error))
+}
+
+/// A run that is set aside: it keeps what is on disk, and clients are told why.
+fn aside(id: RunId, record: Option<&SubmissionRecord>, end: RunEvent) -> Recovered {
+    let reason = match &end {
+        RunEvent::Failed { reason, .. } => reason.clone(),
+        _ => String::new(),
+    };
+    error!("run {id}: {reason}");
     let mut run = match record {
         Some(record) => remembered(record, Phase::Failed),
         None => Run::new(id, Phase::Failed),
     };
-    run.unsaved = Some(error.to_owned());
-    let end = Some(cannot_go_on(id, error));
-    Recovered { end, ..Recovered::new(run, record.map(row)) }
+    (run.unsaved, run.is_aside) = (Some(reason), true);
+    Recovered { end: Some(end), ..Recovered::new(run, record.map(row)) }
 }
 
 /// What the history has of a run from its submission.

@@ -6,6 +6,7 @@ mod gate;
 mod history;
 mod incarnation;
 mod peers;
+mod starts;
 mod submitted;
 mod toy;
 
