@@ -6,6 +6,7 @@ pub mod mlp;
 mod network;
 mod parameters;
 pub mod registry;
+mod settle;
 pub mod softmax;
 pub mod spiking;
 mod vector;
@@ -14,11 +15,12 @@ use ndarray::ArrayView2;
 
 use crate::merge::{UnitCounts, UnitMaps};
 use crate::results::Results;
-use crate::state::{NetworkState, StateError};
+use crate::state::{Layout, NetworkState, StateError};
 
 pub use network::EXAMPLES;
 pub use parameters::Parameters;
 pub use registry::Registry;
+pub use settle::{label, settle};
 
 /// The data that a model is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +53,12 @@ pub struct Batch<'a> {
 /// and example; add floats in an order that depends on the machine; call the
 /// host's `exp` or `ln`.
 pub trait Model: Send + Sync {
-    /// The state before the first round: a function of the seed, the
-    /// parameters and the data's shape.
+    /// What its states consist of. It takes no memory for them: who makes a
+    /// state asks this first, whether there is room.
+    fn layout(&self) -> Result<Layout, ModelError>;
+
+    /// The state before the first round, of that layout: a function of the
+    /// seed, the parameters and the data's shape.
     fn initial_state(&self) -> Result<NetworkState, ModelError>;
 
     /// A network instance, to be used for one shard after another.
@@ -71,7 +77,8 @@ pub trait Model: Send + Sync {
 
     /// Settles a merged state (clip, normalise), once a round, on the
     /// coordinator. `base` is the state before the round: units that did not
-    /// change have its bits. In parallel by unit where it is worth it.
+    /// change have its bits. What the state consists of stays as it is. In
+    /// parallel by unit where it is worth it.
     fn finish_round(
         &self,
         base: &NetworkState,
@@ -79,6 +86,13 @@ pub trait Model: Send + Sync {
     ) -> Result<(), ModelError> {
         let _ = (base, state);
         Ok(())
+    }
+
+    /// Whether [`Model::finish_round`] does anything. It runs on a thread of its own,
+    /// as nobody knows how long it takes; where there is nothing to do, a small state
+    /// goes on without that way round.
+    fn settles(&self) -> bool {
+        true
     }
 
     /// Writes the labels of the model's units into the state, once a
@@ -179,6 +193,14 @@ pub enum ModelError {
         expected: String,
         /// What was there.
         found: String,
+    },
+    /// The model has changed what a state consists of.
+    #[error("the model's `{function}` has changed what its states consist of: {error}")]
+    Changed {
+        /// The function of [`Model`].
+        function: &'static str,
+        /// What it should be, and what it is.
+        error: StateError,
     },
     /// The spec asks for labels, and the model has no units to give any.
     #[error("spec field `evaluation.labelling`: this model gives no labels; set it to false")]

@@ -206,18 +206,7 @@ impl NetworkState {
     /// Replaces merge rules by tensor name. Where one cannot be, none is.
     pub fn set_rules(&mut self, rules: &BTreeMap<String, MergeRule>) -> Result<(), StateError> {
         let mut layout = self.layout();
-        for (name, rule) in rules {
-            match layout.tensors.iter_mut().find(|tensor| tensor.name == *name) {
-                Some(tensor) => tensor.rule = *rule,
-                None => {
-                    return Err(StateError::Layout {
-                        expected: format!("a rule for one of the tensors {}", self.names()),
-                        found: format!("a rule for `{name}`"),
-                    });
-                }
-            }
-        }
-        layout.validate()?;
+        layout.set_rules(rules)?;
         for (tensor, layout) in self.tensors.values_mut().zip(&layout.tensors) {
             tensor.rule = layout.rule;
         }
@@ -256,26 +245,18 @@ impl NetworkState {
 
     /// Checks that `other` has the same names, shapes and element types.
     pub fn check_same_tensors(&self, other: &Self) -> Result<(), StateError> {
-        let count = (self.tensors.len(), other.tensors.len());
-        if count.0 != count.1 {
-            return Err(StateError::Layout {
-                expected: format!("the {} tensors {}", count.0, self.names()),
-                found: format!("the {} tensors {}", count.1, other.names()),
-            });
+        let is_same =
+            |((name, own), (other_name, other)): ((&String, &Tensor), (&String, &Tensor))| {
+                let (own, other) = (&own.data, &other.data);
+                let same_type = own.element() == other.element();
+                name == other_name && same_type && own.shape() == other.shape()
+            };
+        if self.tensors.len() == other.tensors.len()
+            && self.tensors.iter().zip(&other.tensors).all(is_same)
+        {
+            return Ok(());
         }
-        for ((name, own), (other_name, other)) in self.tensors.iter().zip(&other.tensors) {
-            let same_type = own.data.element() == other.data.element();
-            if name != other_name || !same_type || own.data.shape() != other.data.shape() {
-                let describe = |name: &str, data: &TensorData| {
-                    format!("`{name}` of {} {:?}", data.element(), data.shape())
-                };
-                return Err(StateError::Layout {
-                    expected: describe(name, &own.data),
-                    found: describe(other_name, &other.data),
-                });
-            }
-        }
-        Ok(())
+        self.layout().check_same_tensors(&other.layout())
     }
 
     /// Bytes of all tensors' numbers.

@@ -9,6 +9,7 @@
 //!     start.safetensors        the state that it starts from, where a client sent one
 //!     round-12.safetensors     the state after round 12,
 //!     round-12.json            and what there is to know beside it: the checkpoint
+//!     starts.json              how often it was begun since its last checkpoint
 //!     outcome.json             how it ended
 //! ```
 //!
@@ -24,6 +25,7 @@
 //! | `sealed` | a record with the digest over itself |
 //! | `checkpoint` | writing, finding and reading checkpoints |
 //! | `data` | chunks of examples |
+//! | `starts` | starts that were followed by no checkpoint |
 //! | `history` | what a run has reported so far, as a checkpoint and a final state keep it |
 
 mod checkpoint;
@@ -33,6 +35,7 @@ mod history;
 mod lock;
 mod records;
 mod sealed;
+mod starts;
 
 #[cfg(test)]
 mod tests;

@@ -59,7 +59,6 @@ mod work;
 pub use event::{Action, Event, Part, WorkerNote};
 pub use gather::Gathering;
 use membership::{Departure, Member};
-use planted::Plant;
 use queue::{Active, Queued};
 use work::Finished;
 
@@ -111,7 +110,8 @@ pub struct Scheduler {
     active: Option<Active>,
     last_assignment: u64,
     actions: VecDeque<Action>,
-    plant: Option<Plant>,
+    #[cfg(any(test, feature = "planted"))]
+    plant: Option<planted::Plant>,
 }
 
 impl Scheduler {
@@ -124,6 +124,7 @@ impl Scheduler {
             active: None,
             last_assignment: config.last_assignment,
             actions: VecDeque::new(),
+            #[cfg(any(test, feature = "planted"))]
             plant: None,
         }
     }

@@ -21,6 +21,8 @@
 //! | `durable`, `history`, `recorder` | what is written to the runs folder, and when |
 //! | `seldom` | what is not logged every time it happens |
 //! | `recover`, `remember`, `resume` | runs that go on, and their history |
+//! | `starts` | runs that their coordinator does not survive |
+//! | `events` | what those who follow a run later are told |
 //! | `merge`, `settle` | from partials to the next state |
 //! | `jobs` | work on other threads, and for which life of a run it counts |
 //! | `steps`, `ending` | from one step to the next; the end of a run |
@@ -34,6 +36,7 @@ mod door;
 mod durable;
 mod ending;
 mod engine;
+mod events;
 mod finished;
 mod history;
 mod jobs;
@@ -50,6 +53,7 @@ mod run;
 mod seldom;
 mod settle;
 mod shards;
+mod starts;
 mod steps;
 mod store;
 mod submitted;

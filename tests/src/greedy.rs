@@ -6,8 +6,7 @@ use std::time::Duration;
 use common::merge::MergeRule;
 use common::model::{Batch, DataShape, Model, ModelError, Parameters, Registry, Replica};
 use common::results::Results;
-use common::state::{NetworkState, Tensor, TensorData};
-use ndarray::ArrayD;
+use common::state::{ElementType, Layout, NetworkState, TensorLayout};
 
 /// What the first batch of a shard takes, in bytes.
 const AT_ONCE: usize = 190 << 20;
@@ -39,10 +38,13 @@ struct Greedy {
 }
 
 impl Model for Greedy {
+    fn layout(&self) -> Result<Layout, ModelError> {
+        let labels = TensorLayout::new("labels", ElementType::U64, &[1], MergeRule::Sum);
+        Ok(Layout::new([labels])?)
+    }
+
     fn initial_state(&self) -> Result<NetworkState, ModelError> {
-        let data = TensorData::U64(ArrayD::zeros([1].as_slice()));
-        let labels = Tensor { data, rule: MergeRule::Sum };
-        Ok(NetworkState::new([("labels".to_owned(), labels)])?)
+        Ok(NetworkState::zeros(&self.layout()?)?)
     }
 
     fn replica(&self) -> Result<Box<dyn Replica>, ModelError> {

@@ -227,6 +227,23 @@ fn every_rule_catches_a_breach() {
     assert_eq!(violations(&[long]).len(), 1);
 }
 
+/// Cargo builds a package once for all who ask for it in one build, with all the
+/// features that any of them wants: only one that is never shipped may want this one.
+#[test]
+fn only_the_package_of_tests_wants_planted_bugs() {
+    let manifests = ["", "common", "coordinator", "worker", "tests", "examples/custom_model"];
+    let wanting = manifests.into_iter().filter(|folder| {
+        let path = workspace().join(folder).join("Cargo.toml");
+        let text = fs::read_to_string(path).unwrap();
+        text.lines().any(|line| !line.starts_with('#') && line.contains("\"planted\""))
+    });
+    assert_eq!(wanting.collect::<Vec<_>>(), ["tests"]);
+    let root: toml::Table =
+        fs::read_to_string(workspace().join("Cargo.toml")).unwrap().parse().unwrap();
+    let built = root["workspace"]["default-members"].as_array().unwrap();
+    assert!(!built.iter().any(|member| member.as_str() == Some("tests")), "{built:?}");
+}
+
 #[test]
 fn every_rule_reads_something() {
     let sources = sources();

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! One task, the engine, owns all that is not shared. It never computes: what
-//! may take long (shards, merges, digests, orders of epochs) runs on the pool.
+//! may take long (shards, merges, digests, orders of epochs) runs on the pool, or
+//! beside it (making a model, checking chunks).
 
 mod assignments;
 mod bases;
@@ -151,6 +152,10 @@ async fn next_connection(
 struct Opened {
     opening: Opening,
     run: Result<Arc<OpenRun>, String>,
+    /// Shards that fit in memory at once; nothing until the model is made.
+    parallel: Option<u32>,
+    /// Whether this connection has opened it, and the session has not heard of that.
+    awaited: bool,
     order: CurrentOrder,
 }
 
@@ -214,6 +219,10 @@ impl Engine {
         match report {
             Report::Shard(event) => self.tell(event),
             Report::StartSaid(assignment) => self.tell(Event::StartSaid { assignment }),
+            Report::Built { run, id, outcome } => self.on_built(id, &run, outcome),
+            Report::Checked { chunk, digest, outcome } => {
+                self.on_checked_chunk(chunk, digest, outcome);
+            }
             Report::Order { run, epoch, order } => {
                 if let Some(opened) = self.runs.get_mut(&run) {
                     opened.order.arrived(epoch, order);
@@ -245,7 +254,7 @@ impl Engine {
                 self.heard = self.connection.as_ref().map_or(0, |open| open.reader.received());
                 self.tell(Event::Heard);
                 if let Err(wrong) = self.on_message(message) {
-                    self.lost(&format!("the coordinator sent what makes no sense: {wrong}"));
+                    self.makes_no_sense(&wrong);
                 }
             }
             Ok(None) => self.lost("the coordinator closed the connection"),
@@ -284,6 +293,11 @@ impl Engine {
         }
     }
 
+    /// The coordinator has said what it may not.
+    fn makes_no_sense(&mut self, wrong: &str) {
+        self.lost(&format!("the coordinator sent what makes no sense: {wrong}"));
+    }
+
     /// The connection is of no use any more.
     fn lost(&mut self, why: &str) {
         if self.connection.is_some() {
@@ -296,6 +310,7 @@ impl Engine {
     fn disconnect(&mut self) {
         self.connecting = None;
         self.connection = None;
+        self.runs.values_mut().for_each(|opened| opened.awaited = false);
         self.bases.disconnected();
         self.requests.disconnected();
     }

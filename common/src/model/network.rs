@@ -13,7 +13,7 @@ use crate::limits;
 use crate::merge::MergeRule;
 use crate::model::kernel::Kernel;
 use crate::model::{DataShape, Model, ModelError, Replica};
-use crate::state::{NetworkState, Tensor, TensorData};
+use crate::state::{ElementType, Layout, NetworkState, Tensor, TensorData, TensorLayout};
 
 use initial::Initial;
 use replica::{CHUNK, NetworkReplica};
@@ -158,6 +158,22 @@ fn layer(prefix: &str, inputs: usize, outputs: usize) -> Layer {
 }
 
 impl Model for Network {
+    fn layout(&self) -> Result<Layout, ModelError> {
+        let mut tensors = vec![TensorLayout::new(EXAMPLES, ElementType::U64, &[1], MergeRule::Sum)];
+        let mut add = |learnt: &Learnt, shape: &[usize]| {
+            let tensor = |name| TensorLayout::new(name, ElementType::F32, shape, MergeRule::Mean);
+            tensors.push(tensor(&learnt.name));
+            if self.design.optimiser.has_merged_velocity() {
+                tensors.push(tensor(&learnt.velocity));
+            }
+        };
+        for layer in &self.design.layers {
+            add(&layer.weights, &[layer.inputs, layer.outputs]);
+            add(&layer.bias, &[layer.outputs]);
+        }
+        Ok(Layout::new(tensors)?)
+    }
+
     fn initial_state(&self) -> Result<NetworkState, ModelError> {
         let mut tensors = Vec::new();
         let mut add = |learnt: &Learnt, shape: &[usize], values: ArrayD<f32>| {
@@ -177,6 +193,10 @@ impl Model for Network {
         let counter = TensorData::U64(ArrayD::zeros([1].as_slice()));
         tensors.push((EXAMPLES.into(), Tensor { data: counter, rule: MergeRule::Sum }));
         Ok(NetworkState::new(tensors)?)
+    }
+
+    fn settles(&self) -> bool {
+        false
     }
 
     fn replica(&self) -> Result<Box<dyn Replica>, ModelError> {

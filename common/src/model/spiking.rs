@@ -44,7 +44,9 @@ use crate::merge::MergeRule;
 use crate::model::kernel::Isa;
 use crate::model::{DataShape, Model, ModelError, Replica};
 use crate::results::Results;
-use crate::state::{NetworkState, StateError, Tensor, TensorData};
+use crate::state::{
+    ElementType, Layout, NetworkState, StateError, Tensor, TensorData, TensorLayout,
+};
 
 use encoding::Encoder;
 use lanes::Weights;
@@ -193,6 +195,20 @@ impl Spiking {
 }
 
 impl Model for Spiking {
+    fn layout(&self) -> Result<Layout, ModelError> {
+        let Settings { inputs, neurons, .. } = self.design.settings;
+        let (f32s, u64s) = (ElementType::F32, ElementType::U64);
+        let count = |name| TensorLayout::new(name, u64s, &[1], MergeRule::Sum);
+        Ok(Layout::new([
+            TensorLayout::new(WEIGHTS, f32s, &[inputs, neurons], MergeRule::Fold),
+            TensorLayout::new(THETA, f32s, &[neurons], MergeRule::Fold),
+            TensorLayout::new(LABELS, u64s, &[neurons], MergeRule::Keep),
+            count(EXAMPLES),
+            count(PRESENTATIONS),
+            count(SPIKES),
+        ])?)
+    }
+
     fn initial_state(&self) -> Result<NetworkState, ModelError> {
         let settings = &self.design.settings;
         let f32s = |values| Tensor { data: TensorData::F32(values), rule: MergeRule::Fold };

@@ -1,5 +1,7 @@
 //! [`Layout`]: a state without its numbers, and how it is cut into segments.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{ElementType, StateError};
@@ -52,6 +54,73 @@ const ENCODING: &[u8] = b"samebit-state-1\n";
 const UNIT_VALUES: usize = (limits::PAYLOAD_BYTES - 16) / 4;
 
 impl Layout {
+    /// The layout of these tensors, in the order of their names, checked.
+    pub fn new(tensors: impl IntoIterator<Item = TensorLayout>) -> Result<Self, StateError> {
+        let mut tensors: Vec<TensorLayout> = tensors.into_iter().collect();
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        let layout = Self { tensors };
+        layout.validate()?;
+        Ok(layout)
+    }
+
+    /// Replaces merge rules by tensor name. Where one cannot be, none is.
+    pub fn set_rules(&mut self, rules: &BTreeMap<String, MergeRule>) -> Result<(), StateError> {
+        let mut changed = self.clone();
+        for (name, rule) in rules {
+            match changed.tensors.iter_mut().find(|tensor| tensor.name == *name) {
+                Some(tensor) => tensor.rule = *rule,
+                None => {
+                    return Err(StateError::Layout {
+                        expected: format!("a rule for one of the tensors {}", self.names()),
+                        found: format!("a rule for `{name}`"),
+                    });
+                }
+            }
+        }
+        changed.validate()?;
+        *self = changed;
+        Ok(())
+    }
+
+    /// Checks that `other` has the same names, shapes and element types.
+    pub fn check_same_tensors(&self, other: &Self) -> Result<(), StateError> {
+        let (expected, found) = (self.tensors.len(), other.tensors.len());
+        if expected != found {
+            return Err(StateError::Layout {
+                expected: format!("the {expected} tensors {}", self.names()),
+                found: format!("the {found} tensors {}", other.names()),
+            });
+        }
+        for (own, other) in self.tensors.iter().zip(&other.tensors) {
+            if (&own.name, own.element, &own.shape) != (&other.name, other.element, &other.shape) {
+                let describe =
+                    |it: &TensorLayout| format!("`{}` of {} {:?}", it.name, it.element, it.shape);
+                return Err(StateError::Layout { expected: describe(own), found: describe(other) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that `other` has the same tensors under the same rules.
+    pub fn check_same(&self, other: &Self) -> Result<(), StateError> {
+        self.check_same_tensors(other)?;
+        for (own, other) in self.tensors.iter().zip(&other.tensors) {
+            if own.rule != other.rule {
+                return Err(StateError::Layout {
+                    expected: format!("`{}` under the rule `{}`", own.name, own.rule),
+                    found: format!("`{}`", other.rule),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// All names, comma separated, for errors.
+    fn names(&self) -> String {
+        let names = self.tensors.iter().map(|tensor| format!("`{}`", tensor.name));
+        names.collect::<Vec<_>>().join(", ")
+    }
+
     /// Checks names, order, shapes, rules and sizes, as they came from a peer.
     pub fn validate(&self) -> Result<(), StateError> {
         if self.tensors.len() > limits::TENSORS {
@@ -171,6 +240,12 @@ pub(super) fn too_many_tensors(found: usize) -> StateError {
 }
 
 impl TensorLayout {
+    /// One tensor; the last axis of `shape` runs over units.
+    pub fn new(name: &str, element: ElementType, shape: &[usize], rule: MergeRule) -> Self {
+        let shape = shape.iter().map(|axis| *axis as u64).collect();
+        Self { name: name.to_owned(), shape, element, rule }
+    }
+
     /// Number of elements.
     pub fn elements(&self) -> usize {
         self.shape.iter().fold(1, |product: usize, axis| product.saturating_mul(*axis as usize))

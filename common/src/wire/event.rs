@@ -274,7 +274,7 @@ pub struct RunStatus {
     pub id: RunId,
     /// Name of its model.
     pub model: String,
-    /// `queued`, `running`, `finished`, `failed` or `cancelled`.
+    /// `queued`, `running`, `finished`, `failed`, `cancelled` or `set aside`.
     pub state: String,
     /// Training rounds done.
     pub round: u64,

@@ -9,6 +9,9 @@ use super::exit::Failure;
 use super::report::{bytes, table};
 use crate::client::Client;
 
+/// The state of a run that a coordinator cannot, or will not, go on with.
+const ASIDE: &str = "set aside";
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -96,7 +99,12 @@ fn tables(status: &Status) -> String {
         }
         false => "",
     };
-    format!("{insecure}{workers}{cannot}\n{runs}{refused}{unrecorded}{thinned}")
+    let aside = status.runs.iter().filter(|run| run.state == ASIDE).map(|run| {
+        let id = run.id;
+        format!("\nrun {id} is set aside: `coordinator follow {id}` says why\n")
+    });
+    let aside: String = aside.collect();
+    format!("{insecure}{workers}{cannot}\n{runs}{aside}{refused}{unrecorded}{thinned}")
 }
 
 fn worker_row(worker: &WorkerStatus) -> Vec<String> {
@@ -182,6 +190,12 @@ mod tests {
         assert!(told.contains(line), "{told}");
         let again = RunStatus { replay: true, ..status.runs[0].clone() };
         assert_eq!(run_row(&again)[2], "running (replay)");
+        let aside = RunStatus { state: ASIDE.into(), ..status.runs[0].clone() };
+        let text = tables(&Status { runs: vec![aside], ..status.clone() });
+        assert!(
+            text.ends_with("\nrun 3 is set aside: `coordinator follow 3` says why\n"),
+            "{text}"
+        );
         let none = Status {
             build: String::new(),
             insecure: false,

@@ -79,12 +79,11 @@ impl Submission {
         RunPlan::new(&spec, dataset.train.len(), dataset.test.len())?;
         let mut state = state;
         if state.is_some() || !spec.merge.is_empty() {
-            let mut initial = model.initial_state()?;
-            initial.set_rules(&spec.merge).map_err(SubmissionError::Merge)?;
+            let mut layout = model.layout()?;
+            layout.set_rules(&spec.merge).map_err(SubmissionError::Merge)?;
             if let Some(state) = &mut state {
+                layout.check_same_tensors(&state.layout()).map_err(SubmissionError::State)?;
                 state.set_rules(&spec.merge).map_err(SubmissionError::State)?;
-                // Copying checks that both have the same tensors.
-                initial.copy_from(state).map_err(SubmissionError::State)?;
             }
         }
         let (train, test) = (dataset.train.manifest(), dataset.test.manifest());

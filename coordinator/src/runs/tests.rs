@@ -187,18 +187,20 @@ fn not_all_of_many_damaged_checkpoints_are_named() {
 
 /// The small files of a run, with what reads each.
 type Reader = fn(&RunsFolder) -> Result<String, RunsError>;
-const RECORDS: [(&str, Reader); 3] = [
+const RECORDS: [(&str, Reader); 4] = [
     ("run.json", |folder| folder.submission(RUN).map(|read| format!("{read:?}"))),
     ("round-2.json", |folder| {
         folder.checkpoint_record(&submission(), 2).map(|read| format!("{read:?}"))
     }),
     ("outcome.json", |folder| folder.outcome(&submission()).map(|read| format!("{read:?}"))),
+    ("starts.json", |folder| folder.starts(&submission(), 7).map(|read| format!("{read:?}"))),
 ];
 
 #[test]
 fn no_byte_of_a_record_can_change_and_be_believed() {
     let (_scratch, folder) = folder_with(&[1, 2]);
     folder.write_outcome(RUN, &outcome()).unwrap();
+    folder.count_start(&submission(), 7).unwrap();
     let mut named = 0;
     for (file, read) in RECORDS {
         let path = folder.run_path(RUN).join(file);
@@ -221,6 +223,28 @@ fn no_byte_of_a_record_can_change_and_be_believed() {
         fs::write(&path, whole).unwrap();
     }
     assert!(named > 8000, "{named}");
+}
+
+#[test]
+fn starts_are_counted_for_one_step_of_one_run() {
+    let (_scratch, folder) = folder_with(&[]);
+    let submission = submission();
+    let starts = |step| folder.starts(&submission, step).unwrap();
+    assert_eq!(starts(0), 0);
+    (0..2).for_each(|_| folder.count_start(&submission, 0).unwrap());
+    assert_eq!((starts(0), starts(3)), (2, 0));
+    let other = SubmissionRecord { identity: RunIdentity(1), ..submission.clone() };
+    assert_eq!(folder.starts(&other, 0).unwrap(), 0);
+    folder.count_start(&submission, 3).unwrap();
+    assert_eq!((starts(0), starts(3)), (0, 1));
+    // What cannot be read is counted anew.
+    cut(&folder.run_path(RUN).join("starts.json"), 40);
+    assert!(folder.starts(&submission, 3).unwrap_err().is_damage());
+    folder.count_start(&submission, 3).unwrap();
+    assert_eq!(starts(3), 1);
+    folder.forget_starts(RUN).unwrap();
+    folder.forget_starts(RUN).unwrap();
+    assert_eq!(starts(3), 0);
 }
 
 #[test]

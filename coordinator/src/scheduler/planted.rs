@@ -1,7 +1,10 @@
-//! Bugs on purpose, for tests only: the simulation must catch each of them.
-//! Nothing but [`Scheduler::planted`] can switch one on.
+//! Bugs on purpose: the simulation must catch each of them. Nothing but
+//! `Scheduler::planted` can switch one on, which is there with the feature `planted`
+//! alone, for the package `tests`. Without it, none of them is in the program.
 
-use super::{Config, Scheduler};
+#[cfg(any(test, feature = "planted"))]
+use super::Config;
+use super::Scheduler;
 
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +25,7 @@ pub enum Plant {
     AuditByOne,
 }
 
+#[cfg(any(test, feature = "planted"))]
 impl Scheduler {
     /// A scheduler with a bug.
     pub fn planted(config: Config, plant: Plant) -> Self {
@@ -31,5 +35,13 @@ impl Scheduler {
     /// Whether this bug is switched on.
     pub(super) fn has(&self, plant: Plant) -> bool {
         self.plant == Some(plant)
+    }
+}
+
+#[cfg(not(any(test, feature = "planted")))]
+impl Scheduler {
+    /// No bug can be switched on.
+    pub(super) const fn has(&self, _: Plant) -> bool {
+        false
     }
 }

@@ -34,16 +34,15 @@ impl Scheduler {
     /// Takes all back that a worker has, or keeps, of the step under way: it
     /// waits for others from now on.
     fn give_up_on(&mut self, worker: WorkerId) {
-        let crash_limit = self.config.crash_limit;
         let Some(step) = self.step_mut() else { return };
-        let held = step.hands.take(|it| it.worker == worker);
-        step.audit.copies_ended(held.iter().map(|(_, it)| it));
+        let held = step.hands.take(worker, |_| true);
+        step.audit.copies_ended(&held);
         let kept = step.cover.kept_by(worker);
         for block in &kept {
             step.cover.remove(*block);
         }
-        for block in held.into_iter().map(|(_, it)| it.block).chain(kept) {
-            step.release(block, crash_limit);
+        for block in held.into_iter().map(|it| it.block).chain(kept) {
+            step.release(block);
         }
         self.pause_if_broken();
     }

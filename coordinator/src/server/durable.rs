@@ -195,6 +195,8 @@ impl Engine {
         let Some(durable) = &self.durable else { return };
         durable.recorder.enqueue(move |folder| {
             let error = folder.write_outcome(run, &outcome).err();
+            // It is over: what is counted of it means nothing any more.
+            let _ = folder.forget_starts(run);
             Event::Ended(Ended { run, unkept: error.map(|error| (outcome, error.to_string())) })
         });
     }
@@ -205,7 +207,7 @@ impl Engine {
         let Some(of) = self.runs.get_mut(&run) else { return false };
         let Some(outcome) = of.unkept.take() else { return false };
         // It said that the end is not on disk.
-        of.events.pop_back();
+        of.events.pop();
         of.unsaved = outcome.unsaved.clone();
         let event = ending::of_outcome(run, of.rounds, &outcome);
         of.ending = Some(Ending { was: of.phase, event, waiting: Default::default() });
@@ -242,6 +244,9 @@ impl Engine {
     pub(super) fn on_checkpointed(&mut self, done: Checkpointed) {
         let Checkpointed { run, round, step, outcome } = done;
         self.log_checkpoint(run, round, &outcome);
+        if outcome.is_ok() {
+            self.forget_starts(run);
+        }
         let Some(of) = self.runs.get_mut(&run) else { return };
         let event = match &outcome {
             Ok(saved) => {
@@ -333,6 +338,7 @@ impl Engine {
         if self.durable.is_some() {
             info!("run {run} goes on when a coordinator is started on this runs folder again");
             self.save_what_is_there();
+            self.forget_starts(run);
         } else {
             warn!("run {run} ends with this coordinator");
         }

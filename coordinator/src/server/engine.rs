@@ -34,9 +34,10 @@ use super::load::Loaded;
 use super::recorder::{Checkpointed, now_ms};
 use super::resume::Reread;
 use super::run::Run;
+use super::starts::Counted;
 use super::store::ChunkStore;
 use super::submitted::Submitted;
-use super::upload::{CheckedChunk, Prepared};
+use super::upload::{CheckedChunk, Designed, Prepared};
 use super::worker::Worker;
 use crate::scheduler::{self, Action, Scheduler};
 
@@ -64,6 +65,8 @@ pub(super) enum Event {
     /// A connection is gone.
     Closed { peer: Peer, cause: String },
     /// A submission's model is made, or cannot be.
+    Designed(Designed),
+    /// The state of a submission's model is made, or cannot be.
     Prepared(Prepared),
     /// A client's chunk was checked.
     ChunkChecked(CheckedChunk),
@@ -75,6 +78,8 @@ pub(super) enum Event {
     Recorded,
     /// A run was read from the runs folder, or cannot be.
     Reread(Box<Reread>),
+    /// A start of a run is counted, or cannot be.
+    Counted(Counted),
     /// A queued run was read, or cannot be.
     Loaded(Loaded),
     /// A final state was read for a client, or cannot be.
@@ -244,12 +249,14 @@ impl Engine {
                 }
             }
             Event::Closed { peer, cause } => self.close(peer, &cause),
+            Event::Designed(designed) => self.on_designed(designed),
             Event::Prepared(prepared) => self.on_prepared(prepared),
             Event::ChunkChecked(chunk) => self.on_checked_chunk(chunk),
             Event::Found { of, found } => self.on_found(of, found),
             Event::Submitted(submitted) => self.on_submitted(submitted),
             // What waits for it is seen to below.
             Event::Recorded => {}
+            Event::Counted(counted) => self.on_counted(counted),
             Event::Loaded(loaded) => self.on_loaded(loaded),
             Event::Reread(reread) => self.on_reread(*reread),
             Event::FinalState(read) => self.on_final_state(read),

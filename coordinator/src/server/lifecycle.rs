@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::active::ActiveRun;
 use super::engine::Engine;
-use super::run::{Ending, OLD_EVENTS, Phase, Provenance, Restart, Run};
+use super::run::{Ending, Phase, Provenance, Restart, Run};
 use crate::ledger::EventKind;
 use crate::scheduler;
 
@@ -26,6 +26,9 @@ pub(super) const RUNS_WITH_EVENTS: usize = 16;
 impl Engine {
     /// Makes a queued run the active one.
     pub(super) fn start_run(&mut self, run: RunId) {
+        if !self.is_start_counted(run) {
+            return;
+        }
         let Some(started) = self.runs.get_mut(&run) else { return };
         if started.submission.is_none() && !started.phase.is_over() {
             return self.load(run);
@@ -174,8 +177,7 @@ impl Engine {
         let over = self.runs.values_mut().rev().filter(|run| run.told_phase().is_over());
         for (age, run) in over.enumerate() {
             if age >= RUNS_WITH_EVENTS {
-                let old = run.events.len().saturating_sub(OLD_EVENTS);
-                run.events.drain(..old);
+                run.events.age();
             }
             bytes += run.state.as_ref().map_or(0, |state| state.bytes());
             if age >= KEPT_STATES || (age > 0 && bytes > KEPT_STATE_BYTES) {

@@ -80,7 +80,7 @@ impl Engine {
         let Some(run) = self.runs.get_mut(&id).filter(|run| !run.phase.is_over()) else { return };
         error!("run {id} cannot go on: {reason}");
         let event = cannot_go_on(id, &reason);
-        (run.phase, run.unsaved) = (Phase::Failed, Some(reason));
+        (run.phase, run.unsaved, run.is_aside) = (Phase::Failed, Some(reason), true);
         self.publish(id, event);
         self.pending.push_back(scheduler::Event::RunEnded { run: id });
         self.publish_queued();

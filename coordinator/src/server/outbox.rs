@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::connection::LAST_WORDS;
+use super::events::EVENT_BYTES;
 
 /// Bytes of data frames that go out in one write, unless a single frame has
 /// more: small enough that control is not kept waiting.
@@ -31,6 +32,9 @@ const WRITE_PIECES: usize = 64;
 
 /// Most events of followed runs that may wait for one client.
 const WAITING_EVENTS: usize = 32 << 10;
+
+/// Most bytes of them: all that is kept of a few runs fits.
+const WAITING_EVENT_BYTES: usize = 4 * EVENT_BYTES;
 
 /// Several frames that are sent one after another, as one item of the data
 /// lane.
@@ -101,6 +105,8 @@ enum Ending {
 struct Lanes {
     control: VecDeque<Frame>,
     data: VecDeque<Transfer>,
+    /// Bytes of all events that wait.
+    event_bytes: usize,
     ending: Ending,
     /// A lane was full when something more was to wait in it.
     overflowed: bool,
@@ -128,6 +134,7 @@ impl Outbox {
         let lanes = Lanes {
             control: VecDeque::new(),
             data: VecDeque::new(),
+            event_bytes: 0,
             ending: Ending::Open,
             overflowed: false,
             writing: None,
@@ -183,7 +190,11 @@ impl Outbox {
 
     /// Queues events of a followed run, behind those that wait already.
     pub(super) fn events(&self, events: impl Iterator<Item = Frame>) {
+        let events: VecDeque<Frame> = events.collect();
         let mut lanes = self.lanes();
+        lanes.event_bytes += events.iter().map(Frame::size).sum::<usize>();
+        let is_long = lanes.event_bytes > WAITING_EVENT_BYTES;
+        lanes.overflowed |= is_long;
         if let Some(Transfer::Events(waiting)) = lanes.data.back_mut() {
             waiting.extend(events);
             let full = waiting.len() > WAITING_EVENTS;
@@ -191,7 +202,7 @@ impl Outbox {
             return;
         }
         drop(lanes);
-        self.data(Transfer::Events(events.collect()));
+        self.data(Transfer::Events(events));
     }
 
     /// Forgets what waits of the states of a run's steps up to `of`, so that a
@@ -281,6 +292,7 @@ impl Outbox {
         if ending == Ending::Now {
             lanes.control.clear();
             lanes.data.clear();
+            lanes.event_bytes = 0;
         }
         self.wake.notify_one();
     }
@@ -381,7 +393,11 @@ impl Outbox {
 impl Lanes {
     fn next_data(&mut self) -> Option<(Frame, Option<StepId>)> {
         loop {
-            let next = self.data.front_mut()?.next();
+            let transfer = self.data.front_mut()?;
+            let next = transfer.next();
+            if let (Transfer::Events(_), Some((frame, _))) = (transfer, &next) {
+                self.event_bytes -= frame.size();
+            }
             if next.is_some() {
                 return next;
             }

@@ -30,8 +30,9 @@ use super::engine::Event;
 use crate::ledger::{CheckpointRow, Record};
 use crate::runs::{CheckpointRecord, RunsFolder};
 
-/// Records that may wait to be written: with more, the next step waits.
-const WAITING_RECORDS: usize = 4096;
+/// Bytes of records that may wait to be written, about: with more, the next step
+/// waits. One step of 65,536 replicas takes as many; nothing is lost at the bound.
+const WAITING_BYTES: usize = 16 << 20;
 
 /// What is done to the folder, and what came of it.
 type Task = Box<dyn FnOnce(&RunsFolder) -> Event + Send>;
@@ -80,7 +81,7 @@ pub(super) struct Saved {
 pub(super) struct Recorder {
     /// Until it is dropped.
     jobs: Option<queue::Sender<Job>>,
-    /// Records that are not written.
+    /// Bytes of records that are not written.
     waiting: Arc<AtomicUsize>,
     condition: Watched,
     thread: Option<JoinHandle<()>>,
@@ -110,14 +111,14 @@ impl Recorder {
 
     /// Has something recorded.
     pub(super) fn record(&self, record: Record) {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.waiting.fetch_add(history::bytes(&record), Ordering::Relaxed);
         self.send(Job::Record(Box::new(record)));
     }
 
     /// Whether so much waits to be recorded that the work should wait, too.
     /// [`Event::Recorded`] says when some of it is written.
     pub(super) fn is_full(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) >= WAITING_RECORDS
+        self.waiting.load(Ordering::Relaxed) >= WAITING_BYTES
     }
 
     /// Has a checkpoint written. [`Event::Checkpointed`] says when it is. The
@@ -160,7 +161,7 @@ struct Writer {
     folder: RunsFolder,
     history: History,
     events: mpsc::Sender<Event>,
-    /// Records that were sent and not taken up.
+    /// Bytes of records that were sent and not taken up.
     waiting: Arc<AtomicUsize>,
 }
 
@@ -206,13 +207,13 @@ impl Writer {
 
     /// Hands records to the history; says whether the engine may wait for it.
     fn take_up(&mut self, records: &mut Vec<Record>) -> bool {
-        let count = records.len();
-        if count == 0 {
+        if records.is_empty() {
             return false;
         }
+        let bytes: usize = records.iter().map(history::bytes).sum();
         self.history.write(records.drain(..), Instant::now());
-        let before = self.waiting.fetch_sub(count, Ordering::Relaxed);
-        before >= WAITING_RECORDS && before - count < WAITING_RECORDS
+        let before = self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+        before >= WAITING_BYTES && before - bytes < WAITING_BYTES
     }
 
     fn perform(&mut self, job: Job) -> Option<Job> {

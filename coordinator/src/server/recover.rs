@@ -23,7 +23,8 @@ use super::recorder::{History, Recorder};
 use super::remember::remember;
 use super::run::{Phase, Restart, Run, Submission};
 use super::seldom::Seldom;
-use super::upload::make_model;
+use super::starts::not_survived;
+use super::upload::Design;
 use crate::ledger::{EndRow, RunRow, RunState};
 use crate::runs::{Outcome, OutcomeState, RunsError, RunsFolder, SubmissionRecord, dataset_digest};
 
@@ -126,14 +127,10 @@ fn recover_run(folder: &RunsFolder, id: RunId) -> Recovered {
         warn!("run {id}: a damaged record is passed over: {what}");
     }
     let Some(outcome) = outcome else {
-        return match waiting(folder, &record) {
-            Ok(mut recovered) => {
-                let all = named.into_iter().chain(recovered.run.passed_over.take());
-                recovered.run.passed_over = all.reduce(|all, one| format!("{all}; {one}"));
-                recovered
-            }
-            Err(error) => set_aside(id, Some(&record), &error.to_string()),
-        };
+        return recover_unfinished(folder, &record, named).unwrap_or_else(|end| {
+            let end = end.unwrap_or_else(|error| cannot_go_on(id, &error.to_string()));
+            aside(id, Some(&record), end)
+        });
     };
     let (phase, state) = match outcome.state {
         OutcomeState::Finished => (Phase::Finished, RunState::Finished),
@@ -154,17 +151,48 @@ fn recover_run(folder: &RunsFolder, id: RunId) -> Recovered {
     Recovered { ended, end, ..Recovered::new(run, row) }
 }
 
-/// A run that cannot go on here and now: it keeps what is on disk, and clients
-/// are told why.
+/// A run that waits for its turn, and of which this was passed over; or its last
+/// event, where it is set aside, or why it cannot go on.
+fn recover_unfinished(
+    folder: &RunsFolder,
+    record: &SubmissionRecord,
+    mut named: Vec<String>,
+) -> Result<Recovered, Result<RunEvent, RecoverError>> {
+    let mut recovered = waiting(folder, record).map_err(Err)?;
+    let run = &mut recovered.run;
+    let step = run.restart.as_ref().map_or(0, |restart| restart.step);
+    match not_survived(folder, record, (step, run.round)) {
+        Ok(None) => {}
+        Ok(Some(end)) => return Err(Ok(end)),
+        Err(error) if error.is_damage() => {
+            warn!("run {}: a damaged record is passed over: {error}", run.id);
+            named.push(error.to_string());
+        }
+        Err(error) => return Err(Err(error.into())),
+    }
+    let all = named.into_iter().chain(run.passed_over.take());
+    run.passed_over = all.reduce(|all, one| format!("{all}; {one}"));
+    Ok(recovered)
+}
+
+/// A run that cannot go on here and now.
 fn set_aside(id: RunId, record: Option<&SubmissionRecord>, error: &str) -> Recovered {
-    error!("run {id} cannot go on: {error}");
+    aside(id, record, cannot_go_on(id, error))
+}
+
+/// A run that is set aside: it keeps what is on disk, and clients are told why.
+fn aside(id: RunId, record: Option<&SubmissionRecord>, end: RunEvent) -> Recovered {
+    let reason = match &end {
+        RunEvent::Failed { reason, .. } => reason.clone(),
+        _ => String::new(),
+    };
+    error!("run {id}: {reason}");
     let mut run = match record {
         Some(record) => remembered(record, Phase::Failed),
         None => Run::new(id, Phase::Failed),
     };
-    run.unsaved = Some(error.to_owned());
-    let end = Some(cannot_go_on(id, error));
-    Recovered { end, ..Recovered::new(run, record.map(row)) }
+    (run.unsaved, run.is_aside) = (Some(reason), true);
+    Recovered { end: Some(end), ..Recovered::new(run, record.map(row)) }
 }
 
 /// What the history has of a run from its submission.
@@ -241,7 +269,7 @@ pub(super) fn unfinished(
     registry: &Registry,
     record: &SubmissionRecord,
 ) -> Result<Recovered, RecoverError> {
-    let (submission, own) = prepare(registry, record)?;
+    let (submission, design) = prepare(registry, record)?;
     let found = folder.restart(record, u64::MAX)?;
     let passed_over = found.passed_over();
     if let Some(what) = &passed_over {
@@ -249,39 +277,39 @@ pub(super) fn unfinished(
     }
     let mut run =
         Run { submission: Some(Arc::new(submission)), ..remembered(record, Phase::Queued) };
-    let mut state = match folder.start(record)? {
-        Some(mut start) => {
-            start.set_rules(&RunSpec::from_toml(&record.spec)?.merge)?;
-            start
-        }
-        None => own,
-    };
-    match found.checkpoint {
+    let state = match found.checkpoint {
         Some(checkpoint) => {
-            state.check_same_tensors(&checkpoint.state)?;
-            state = checkpoint.state;
             let record = checkpoint.record;
             info!("run {} goes on after round {} of {}", run.id, record.round, run.rounds);
             (run.round, run.loss) = (record.round, record.progress.loss);
             run.checkpoint = Some(record.round);
             let (step, workers, progress) = (record.step, record.workers, record.progress);
             run.restart = Some(Restart { step, workers, progress });
+            checkpoint.state
         }
         None => {
             info!("run {} begins again: it has no checkpoint", run.id);
             let workers = run.min_workers();
             run.restart = Some(Restart { workers, ..Restart::default() });
+            match folder.start(record)? {
+                Some(mut start) => {
+                    start.set_rules(&RunSpec::from_toml(&record.spec)?.merge)?;
+                    start
+                }
+                None => design.initial_state().map_err(RecoverError::Model)?,
+            }
         }
-    }
+    };
+    design.layout.check_same_tensors(&state.layout())?;
     (run.state, run.passed_over) = (Some(Arc::new(state)), passed_over);
     Ok(Recovered::new(run, Some(row(record))))
 }
 
-/// A run's submission and its model's own initial state.
+/// A run's submission and its model.
 pub(super) fn prepare(
     registry: &Registry,
     record: &SubmissionRecord,
-) -> Result<(Submission, NetworkState), RecoverError> {
+) -> Result<(Submission, Design), RecoverError> {
     record.check_numeric_profile()?;
     let spec = RunSpec::from_toml(&record.spec)?;
     let (train, test) = (record.train.clone(), record.test.clone());
@@ -291,16 +319,14 @@ pub(super) fn prepare(
         features: train.features.max(test.features) as usize,
         classes: train.classes.max(test.classes) as usize,
     };
-    let made = make_model(registry, &spec, shape).map_err(RecoverError::Model)?;
-    record.check_model(&spec.model, made.model.version())?;
-    let mut state = made.state;
-    state.set_rules(&spec.merge)?;
+    let design = Design::new(registry, &spec, shape).map_err(RecoverError::Model)?;
+    record.check_model(&spec.model, design.model.version())?;
     let steps = 0..plan.steps();
     let submission = Submission {
         identity: record.identity,
         text: record.spec.clone(),
         model_name: spec.model,
-        model: made.model,
+        model: design.model.clone(),
         plan,
         train,
         test,
@@ -308,7 +334,7 @@ pub(super) fn prepare(
         steps,
         is_replay: false,
     };
-    Ok((submission, state))
+    Ok((submission, design))
 }
 
 impl Engine {

@@ -152,8 +152,8 @@ fn forked(
     let record = SubmissionRecord { run: id, identity, key: None, spec: spec.to_toml(), ..record };
     let Some(state) = from.run.state.clone() else { return Err("it has no state".into()) };
     let initial = Some(state.digest());
-    let (mut submission, own) = prepare(registry, &record).map_err(|error| error.to_string())?;
-    own.check_same_tensors(&state).map_err(|error| error.to_string())?;
+    let (mut submission, design) = prepare(registry, &record).map_err(|error| error.to_string())?;
+    design.layout.check_same_tensors(&state.layout()).map_err(|error| error.to_string())?;
     let mut state = Arc::unwrap_or_clone(state);
     state.set_rules(&spec.merge).map_err(|error| error.to_string())?;
     submission.initial = initial;

@@ -1,6 +1,6 @@
 //! Runs: what is remembered of each.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -17,14 +17,11 @@ use common::wire::codec::encode;
 use common::wire::message::{RunEvent, RunStatus, ToClient};
 
 use super::connection::ClientId;
+use super::events::Events;
 use crate::runs::{HistorySoFar, Outcome, Progress, SubmissionRecord};
 
-/// Most events of a run that are kept for those who follow it later: the
-/// first ones go first.
-const EVENTS: usize = 16 << 10;
-
-/// Events that are kept of a run that ended long ago.
-pub(super) const OLD_EVENTS: usize = 16;
+/// What the status calls a run that is over here, and not on disk.
+const ASIDE: &str = "set aside";
 
 /// A submitted run, all checked.
 pub(super) struct Submission {
@@ -137,7 +134,12 @@ pub(super) struct Run {
     /// Checkpoints that it does not go on from, as they are damaged, until it is
     /// told.
     pub(super) passed_over: Option<String>,
-    pub(super) events: VecDeque<Frame>,
+    /// Whether its start is counted on disk, and not forgotten.
+    pub(super) is_counted: bool,
+    /// Whether it is over here, and not on disk: it cannot go on, or its coordinators
+    /// did not survive it.
+    pub(super) is_aside: bool,
+    pub(super) events: Events,
     pub(super) followers: BTreeSet<ClientId>,
 }
 
@@ -195,7 +197,9 @@ impl Run {
             checkpoint: None,
             unsaved: None,
             passed_over: None,
-            events: VecDeque::new(),
+            is_counted: false,
+            is_aside: false,
+            events: Events::default(),
             followers: BTreeSet::new(),
         }
     }
@@ -212,11 +216,8 @@ impl Run {
 
     /// Keeps an event, and gives it encoded.
     pub(super) fn record(&mut self, event: RunEvent) -> Frame {
-        if self.events.len() == EVENTS {
-            self.events.pop_front();
-        }
         let frame = encode(ToClient::Event(event));
-        self.events.push_back(frame.clone());
+        self.events.push(frame.clone());
         frame
     }
 
@@ -225,7 +226,7 @@ impl Run {
         RunStatus {
             id: self.id,
             model: self.model_name.clone(),
-            state: self.told_phase().name().into(),
+            state: if self.is_aside { ASIDE } else { self.told_phase().name() }.into(),
             round: self.round,
             rounds: self.rounds,
             loss: self.loss,

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use common::digest::Digest;
 use common::id::{Block, StepId};
-use common::model::Model;
+use common::model::{self, Model};
 use common::plan::StepKind;
 use common::results::Results;
 use common::state::NetworkState;
@@ -19,8 +19,9 @@ use super::jobs::Found;
 use super::merge::{Arrival, Content, JobDone, Piece, StepMerge, merge_inline, next_state};
 use crate::scheduler::{self, Part, WorkerNote};
 
-/// States up to this many bytes are merged and settled in the engine's own
-/// task: handing them to another thread would take longer.
+/// States up to this many bytes are merged and checked in the engine's own
+/// task: handing them to another thread would take longer. What a model does with
+/// one is done elsewhere all the same.
 pub(super) const SMALL_STATE: u64 = 256 << 10;
 
 /// A merge's window is this part of the state: with the base and the next
@@ -214,8 +215,9 @@ impl Engine {
         self.settle_by(move |model| label(model, &base, spare, &results));
     }
 
-    /// Has the model make the state of the next step: here, or on another
-    /// thread where it may take long.
+    /// Has the model make the state of the next step on another thread: it may take
+    /// long. Only where the model does nothing, and the state is small, it is done
+    /// here.
     fn settle_by(
         &mut self,
         work: impl FnOnce(&dyn Model) -> Result<Box<NetworkState>, String> + Send + 'static,
@@ -229,7 +231,8 @@ impl Engine {
             let digest = is_replay.then(|| state.digest());
             Ok((state, digest))
         };
-        if active.state.bytes() <= SMALL_STATE {
+        let is_round = matches!(active.step.kind, StepKind::Train { .. });
+        if is_round && !model.settles() && active.state.bytes() <= SMALL_STATE {
             return self.on_settled(Settled { step, state: work(&*model) });
         }
         self.spawn_for_run(move || Found::Settled(Settled { step, state: work(&*model) }));
@@ -271,11 +274,9 @@ fn settle(
     base: &NetworkState,
     mut state: NetworkState,
 ) -> Result<Box<NetworkState>, String> {
-    catch_unwind(AssertUnwindSafe(|| {
-        model.finish_round(base, &mut state).map_err(|error| error.to_string())?;
-        state.check_finite().map_err(|error| error.to_string())
-    }))
-    .unwrap_or_else(|panic| Err(panic_text("the model panicked in finish_round", &*panic)))?;
+    let settle = || model::settle(model, base, &mut state).map_err(|error| error.to_string());
+    catch_unwind(AssertUnwindSafe(settle))
+        .unwrap_or_else(|panic| Err(panic_text("the model panicked in finish_round", &*panic)))?;
     Ok(Box::new(state))
 }
 
@@ -289,11 +290,10 @@ fn label(
 ) -> Result<Box<NetworkState>, String> {
     let reused = spare.and_then(|mut spare| spare.copy_from(base).ok().map(|()| spare));
     let mut state = reused.unwrap_or_else(|| base.clone());
-    catch_unwind(AssertUnwindSafe(|| {
-        model.finish_labelling(&mut state, results).map_err(|error| error.to_string())?;
-        state.check_finite().map_err(|error| error.to_string())
-    }))
-    .unwrap_or_else(|panic| Err(panic_text("the model panicked in finish_labelling", &*panic)))?;
+    let label = || model::label(model, &mut state, results).map_err(|error| error.to_string());
+    catch_unwind(AssertUnwindSafe(label)).unwrap_or_else(|panic| {
+        Err(panic_text("the model panicked in finish_labelling", &*panic))
+    })?;
     Ok(Box::new(state))
 }
 

@@ -101,6 +101,7 @@ impl Engine {
         durable.recorder.enqueue(move |folder| {
             let outcome = folder
                 .update_submission(&record)
+                .and_then(|()| folder.forget_starts(record.run))
                 .and_then(|()| folder.remove_outcome(record.run))
                 .map_err(|error| error.to_string());
             Event::Submitted(Submitted { client, run, origin, outcome })
@@ -128,7 +129,7 @@ impl Engine {
         if let Some(before) = self.runs.remove(&id) {
             run.events = before.events;
             // The last one said that it was over.
-            run.events.pop_back();
+            run.events.pop();
             run.is_told_of = before.is_told_of;
         }
         info!("run {id} is queued: model {}", run.model_name);

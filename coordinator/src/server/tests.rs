@@ -6,6 +6,7 @@ mod gate;
 mod history;
 mod incarnation;
 mod peers;
+mod starts;
 mod submitted;
 mod toy;
 mod unfit;
@@ -383,6 +384,37 @@ async fn too_much_data_is_rejected_before_it_is_sent() {
         panic!("{answer:?}")
     };
     assert!(reason.contains("100 bytes"), "{reason}");
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_state_that_there_is_no_room_for_is_never_made() {
+    let config = Config { data_memory: 1 << 20, ..Config::default() };
+    let server = TestServer::start(config);
+    let mut client = server.client().await;
+    let answer = client.submit(&toy::spec("size = 600000\nunaffordable = true"), None).await;
+    let Some(ToClient::Rejected { bad_input: false, reason }) = answer else {
+        panic!("{answer:?}")
+    };
+    assert!(reason.contains("found 2400016; wait for other runs to end"), "{reason}");
+    // All of it was given back.
+    let answer = client.submit(&toy::spec("size = 200000"), None).await;
+    assert_eq!(answer, Some(ToClient::Accepted { run: RunId(1), passed_over: None }));
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_model_that_changes_what_its_state_consists_of_fails_the_run() {
+    let server = TestServer::start(Config::default());
+    let mut client = server.client().await;
+    server.worker("worker", usize::MAX).await;
+    for (run, size) in [(RunId(1), ""), (RunId(2), BIG)] {
+        client.submit(&toy::spec(&format!("grow_at = 20\n{size}")), None).await;
+        let events = client.follow(run).await;
+        let Some(RunEvent::Failed { reason, .. }) = events.last() else { panic!("{events:?}") };
+        let place = format!("the merged state of run {run} step 0: the model's `finish_round`");
+        assert!(reason.contains(&place) && reason.contains("expected `w` of f32 ["), "{reason}");
+    }
     server.shut_down().await;
 }
 

@@ -1,10 +1,10 @@
 //! A submission on its way in: its spec is checked, its model made, its
 //! chunks and its state come, and then it is a run.
 
+mod design;
 mod open;
 
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use common::dataset::SplitManifest;
 use common::digest::Digest;
 use common::id::{RunId, RunIdentity, SubmissionKey};
 use common::limits;
-use common::model::{DataShape, ModelError, Registry};
+use common::model::DataShape;
 use common::plan::RunPlan;
 use common::run_settings::RunSettings;
 use common::spec::{RunSpec, Split};
@@ -23,11 +23,11 @@ use super::active::open_run;
 use super::connection::{ClientId, Room};
 use super::engine::{Engine, Event};
 use super::run::{Phase, Restart, Run, Submission};
-use super::settle::panic_text;
 use super::store::StoreFull;
 use crate::runs::RunsFolder;
 
-pub(super) use open::{CheckedChunk, Made, Prepared, Upload};
+pub(super) use design::Design;
+pub(super) use open::{CheckedChunk, Designed, Prepared, Upload};
 use open::{Incoming, Open, UploadError};
 
 impl Engine {
@@ -117,7 +117,8 @@ impl Engine {
             settings,
             replay,
             incoming,
-            made: None,
+            design: None,
+            own: None,
             needed: BTreeSet::new(),
             checking: 0,
             reserved,
@@ -141,8 +142,8 @@ impl Engine {
             classes: open.train.classes.max(open.test.classes) as usize,
         };
         self.spawn(move || {
-            let outcome = make_model(&registry, &spec, shape);
-            Event::Prepared(Prepared { client, serial, outcome })
+            let outcome = Design::new(&registry, &spec, shape);
+            Event::Designed(Designed { client, serial, outcome })
         });
     }
 
@@ -154,34 +155,68 @@ impl Engine {
         }
     }
 
-    /// Takes in the model, and asks for the chunks that are not here.
-    pub(super) fn on_prepared(&mut self, prepared: Prepared) {
-        let Prepared { client, serial, outcome } = prepared;
+    /// Takes in the model, has its state made where there is room, and asks for the
+    /// chunks that are not here.
+    pub(super) fn on_designed(&mut self, designed: Designed) {
+        let Designed { client, serial, outcome } = designed;
         let Some(open) = self.upload(client, serial) else { return };
-        let made = match outcome {
-            Ok(made) => made,
+        let design = match outcome {
+            Ok(design) => design,
             Err(reason) => return self.reject_upload(client, &UploadError::Model(reason)),
         };
-        if let Some(incoming) = &open.incoming {
-            if let Err(error) = made.state.check_same_tensors(&incoming.state) {
-                return self.reject_upload(client, &error.into());
+        open.design = Some(design.clone());
+        let checked = match &open.incoming {
+            Some(incoming) => {
+                design.layout.check_same_tensors(&incoming.state.layout()).map_err(Into::into)
             }
-        } else {
-            let bytes = made.state.bytes();
-            if let Err(error) = self.store.reserve(bytes) {
-                return self.reject_upload(client, &error.into());
-            }
-            if let Some(open) = self.upload(client, serial) {
-                open.reserved = bytes;
-            }
+            None => self.make_state(client, serial, design),
+        };
+        if let Err(error) = checked {
+            return self.reject_upload(client, &error);
         }
-        let missing = |split, manifest: &SplitManifest| (split, self.store.missing(manifest));
+        self.want_chunks(client, serial);
+        self.accept_upload(client);
+    }
+
+    /// Has the model's own state made, once there is room for it.
+    fn make_state(
+        &mut self,
+        client: ClientId,
+        serial: u64,
+        design: Design,
+    ) -> Result<(), UploadError> {
+        let bytes = design.layout.bytes();
+        self.store.reserve(bytes)?;
+        self.spawn(move || {
+            let outcome = design.initial_state();
+            Event::Prepared(Prepared { client, serial, bytes, outcome })
+        });
+        Ok(())
+    }
+
+    /// Takes in the model's own state. Its bytes are taken from the store's bound,
+    /// whatever has become of its submission.
+    pub(super) fn on_prepared(&mut self, prepared: Prepared) {
+        let Prepared { client, serial, bytes, outcome } = prepared;
+        let Some(open) = self.upload(client, serial) else { return self.store.unreserve(bytes) };
+        open.reserved = bytes;
+        match outcome {
+            Ok(state) => {
+                open.own = Some(state);
+                self.accept_upload(client);
+            }
+            Err(reason) => self.reject_upload(client, &UploadError::Model(reason)),
+        }
+    }
+
+    /// Asks for the chunks of a submission that are not here.
+    fn want_chunks(&mut self, client: ClientId, serial: u64) {
         let Some(Upload::Open(open)) = self.clients.get(&client).map(|about| &about.upload) else {
             return;
         };
+        let missing = |split, manifest: &SplitManifest| (split, self.store.missing(manifest));
         let missing = [missing(Split::Train, &open.train), missing(Split::Test, &open.test)];
         let Some(open) = self.upload(client, serial) else { return };
-        open.made = Some(made);
         for (split, chunks) in &missing {
             open.needed.extend(chunks.iter().map(|chunk| (*split, *chunk)));
         }
@@ -190,7 +225,6 @@ impl Engine {
                 self.send_client(client, ToClient::NeedChunks { split, chunks });
             }
         }
-        self.accept_upload(client);
     }
 
     /// Takes in a chunk from a client, and has it checked.
@@ -312,10 +346,10 @@ impl Engine {
 
     /// The run of a complete submission.
     fn run_of(&self, id: RunId, mut open: Open) -> Result<Run, (Box<Open>, UploadError)> {
-        let made = open.made.take().expect("a complete submission has its model");
+        let Design { model, .. } = open.design.take().expect("a complete submission has its model");
         let (mut state, initial) = match open.incoming.take() {
             Some(incoming) => (incoming.state, Some(Digest::of_digests(&[], &incoming.digests))),
-            None => (made.state, None),
+            None => (open.own.take().expect("a complete submission has its state"), None),
         };
         if let Err(error) = state.set_rules(&open.spec.merge) {
             return Err((Box::new(open), error.into()));
@@ -328,7 +362,7 @@ impl Engine {
             identity,
             text: open.text.clone(),
             model_name: open.spec.model.clone(),
-            model: made.model,
+            model,
             plan: open.plan.clone(),
             train: open.train.clone(),
             test: open.test.clone(),
@@ -370,23 +404,4 @@ impl Engine {
             self.store.release(&open.test);
         }
     }
-}
-
-/// Makes a run's model and its initial state, with the spec's merge rules.
-/// Whatever a model does, the coordinator lives on.
-pub(super) fn make_model(
-    registry: &Registry,
-    spec: &RunSpec,
-    shape: DataShape,
-) -> Result<Made, String> {
-    let make = || -> Result<_, ModelError> {
-        let model = registry.build(&spec.model, &spec.parameters, shape, spec.seed)?;
-        let mut state = model.initial_state()?;
-        state.set_rules(&spec.merge)?;
-        state.check_finite()?;
-        Ok(Made { model: Arc::from(model), state })
-    };
-    catch_unwind(AssertUnwindSafe(make))
-        .map_err(|panic| panic_text("the model panicked as it was made", &*panic))?
-        .map_err(|error| error.to_string())
 }

@@ -15,8 +15,8 @@
 use common::merge::MergeRule;
 use common::model::{Batch, DataShape, Model, ModelError, Parameters, Registry, Replica};
 use common::results::{CORRECT, Results};
-use common::state::{NetworkState, Tensor, TensorData};
-use ndarray::{ArrayD, ArrayView1, Ix2};
+use common::state::{ElementType, Layout, NetworkState, TensorLayout};
+use ndarray::{ArrayView1, Ix2};
 
 /// Step 4, register: the standard models and this one. The binaries beside
 /// this file hand it to `coordinator::run` and `worker::run`; both must have
@@ -45,14 +45,18 @@ struct Centroids {
 impl Model for Centroids {
     /// Step 1, the state. Each tensor says how replicas' versions of it become
     /// one. Replicas see different examples, so their sums and counts add up.
-    fn initial_state(&self) -> Result<NetworkState, ModelError> {
+    fn layout(&self) -> Result<Layout, ModelError> {
         let DataShape { features, classes } = self.shape;
-        let sums = TensorData::F32(ArrayD::zeros([features, classes].as_slice()));
-        let counts = TensorData::U64(ArrayD::zeros([classes].as_slice()));
-        Ok(NetworkState::new([
-            ("sums".to_owned(), Tensor { data: sums, rule: MergeRule::Sum }),
-            ("counts".to_owned(), Tensor { data: counts, rule: MergeRule::Sum }),
+        let (f32s, u64s) = (ElementType::F32, ElementType::U64);
+        Ok(Layout::new([
+            TensorLayout::new("sums", f32s, &[features, classes], MergeRule::Sum),
+            TensorLayout::new("counts", u64s, &[classes], MergeRule::Sum),
         ])?)
+    }
+
+    /// Nothing is known before the first example.
+    fn initial_state(&self) -> Result<NetworkState, ModelError> {
+        Ok(NetworkState::zeros(&self.layout()?)?)
     }
 
     fn replica(&self) -> Result<Box<dyn Replica>, ModelError> {

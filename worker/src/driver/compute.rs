@@ -8,8 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
+use bytes::Bytes;
+use common::digest::Digest;
 use common::id::{AssignmentId, Block, RunId, StepId};
 use common::merge::Partial;
+use common::model::Registry;
 use common::plan::{EpochOrder, Step, StepKind};
 use common::shard::{self, ShardError, ShardInput};
 use common::state::NetworkState;
@@ -18,7 +21,7 @@ use common::wire::message::{FromWorker, Progress, ShardDone};
 use tokio::sync::mpsc;
 
 use super::block::{self, BlockMerge};
-use super::examples::PinnedChunks;
+use super::examples::{PinnedChunks, Wanted};
 use super::run::OpenRun;
 use crate::session::Event;
 
@@ -37,6 +40,24 @@ pub(super) enum Report {
         epoch: u64,
         /// The order.
         order: Arc<EpochOrder>,
+    },
+    /// The model of a run is made, or cannot be.
+    Built {
+        /// The run.
+        run: Arc<OpenRun>,
+        /// Its number.
+        id: RunId,
+        /// Bytes of one instance at work.
+        outcome: Result<u64, String>,
+    },
+    /// A chunk of examples was checked.
+    Checked {
+        /// The chunk.
+        chunk: Wanted,
+        /// Its digest, and its bytes if these have it.
+        digest: Digest,
+        /// Why they have not.
+        outcome: Result<Bytes, String>,
     },
 }
 
@@ -207,6 +228,40 @@ impl Compute {
                 work.shards_done.fetch_add(1, Ordering::Relaxed);
             }
             Some(Report::Shard(event))
+        });
+    }
+
+    /// Makes the model of a run, on a thread of its own: the slots may be busy for
+    /// long, and a model may take as long as it likes.
+    pub(super) fn build(&self, registry: Registry, id: RunId, run: Arc<OpenRun>) {
+        self.beside(move || {
+            let outcome = run.build(&registry);
+            Report::Built { run, id, outcome }
+        });
+    }
+
+    /// Checks a chunk of examples, beside the slots.
+    pub(super) fn check_chunk(&self, chunk: Wanted, run: &OpenRun, payload: Bytes) {
+        let manifest = run.manifest(chunk.1).clone();
+        let place = chunk.2 as usize;
+        // A place that is none has no digest to be told by.
+        let digest = manifest.chunks.get(place).copied().unwrap_or_else(|| Digest::of(b""));
+        self.beside(move || {
+            let checked = manifest.check_chunk(place, &payload);
+            // A copy of its own: the frame's memory may be larger than the chunk,
+            // and the cache counts what it keeps.
+            let outcome = checked.map(|()| Bytes::copy_from_slice(&payload));
+            let outcome = outcome.map_err(|error| error.to_string());
+            Report::Checked { chunk, digest, outcome }
+        });
+    }
+
+    /// Does what no slot is for on another thread.
+    fn beside(&self, job: impl FnOnce() -> Report + Send + 'static) {
+        let reports = self.reports.clone();
+        tokio::task::spawn_blocking(move || {
+            // Nobody listens any more once the worker is leaving.
+            let _ = reports.blocking_send(job());
         });
     }
 

@@ -81,24 +81,36 @@ pub(super) type Wanted = (RunId, Split, u32);
 pub(super) struct Requests {
     waiting: BTreeSet<Wanted>,
     in_flight: BTreeSet<Wanted>,
+    /// Those that have come and are being checked: they count as being on their way.
+    checking: BTreeSet<Wanted>,
 }
 
 impl Requests {
     /// Wants a chunk, unless it is wanted already.
     pub(super) fn want(&mut self, chunk: Wanted) {
-        if !self.in_flight.contains(&chunk) {
+        if !self.in_flight.contains(&chunk) && !self.checking.contains(&chunk) {
             self.waiting.insert(chunk);
         }
     }
 
-    /// Takes in that a chunk has come. Whether it was asked for.
-    pub(super) fn received(&mut self, chunk: &Wanted) -> bool {
-        self.in_flight.remove(chunk)
+    /// Takes in that a chunk has come, to be checked. Whether it was asked for.
+    pub(super) fn received(&mut self, chunk: Wanted) -> bool {
+        let is_wanted = self.in_flight.remove(&chunk);
+        if is_wanted {
+            self.checking.insert(chunk);
+        }
+        is_wanted
+    }
+
+    /// Takes in that a chunk is checked.
+    pub(super) fn checked(&mut self, chunk: &Wanted) {
+        self.checking.remove(chunk);
     }
 
     /// The next request to send now, if any: chunks of one split.
     pub(super) fn next(&mut self) -> Option<(RunId, Split, Vec<u32>)> {
-        if self.in_flight.len() + CHUNKS_PER_REQUEST > CHUNKS_IN_FLIGHT {
+        let on_their_way = self.in_flight.len() + self.checking.len();
+        if on_their_way + CHUNKS_PER_REQUEST > CHUNKS_IN_FLIGHT {
             return None;
         }
         let (run, split, _) = *self.waiting.first()?;
@@ -115,8 +127,8 @@ impl Requests {
         Some((run, split, chunks))
     }
 
-    /// Forgets all: the connection is gone. Who still needs a chunk wants it
-    /// anew once its run is open again.
+    /// Forgets all but what is here: the connection is gone. Who still needs a chunk
+    /// wants it anew once its run is open again.
     pub(super) fn disconnected(&mut self) {
         self.waiting.clear();
         self.in_flight.clear();
@@ -149,9 +161,12 @@ mod tests {
         assert_eq!(asked, (0..CHUNKS_IN_FLIGHT as u32).collect::<Vec<_>>());
         requests.want((run, Split::Train, 0));
         for place in &asked {
-            assert!(requests.received(&(run, Split::Train, *place)));
+            assert!(requests.received((run, Split::Train, *place)));
+            requests.want((run, Split::Train, *place));
         }
-        assert!(!requests.received(&(run, Split::Train, 0)));
+        assert_eq!(requests.next(), None, "they are being checked");
+        asked.iter().for_each(|place| requests.checked(&(run, Split::Train, *place)));
+        assert!(!requests.received((run, Split::Train, 0)));
         assert_eq!(requests.next(), Some((run, Split::Train, (32..40).collect())));
     }
 

@@ -4,13 +4,14 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use common::digest::Digest;
 use common::id::{AssignmentId, Block, RunId, StepId};
-use common::spec::Split;
 use common::wire::message::{FromWorker, ToWorker};
 
 use super::assignments::Assignment;
 use super::compute::Work;
 use super::connection::Pull;
+use super::examples::Wanted;
 use super::memory::parallel_shards;
 use super::run::{CurrentOrder, OpenRun, Opening};
 use super::{Engine, Opened};
@@ -62,7 +63,7 @@ impl Engine {
             }
             ToWorker::Revoke { assignment } => self.tell(Event::Revoked { assignment }),
             ToWorker::Chunk { run, split, chunk, payload } => {
-                self.on_chunk(run, split, chunk, &payload)?;
+                self.on_chunk((run, split, chunk), payload);
             }
             ToWorker::Pull { step, block, first, count } => {
                 self.on_pull(step, block, first, count);
@@ -84,30 +85,68 @@ impl Engine {
                 // Another coordinator has taken this one's place and counts anew.
                 self.close_run(id);
             }
-            let run = OpenRun::new(&self.registry, &opening)
-                .and_then(|run| self.compute.start().map(|()| Arc::new(run)));
-            self.runs.insert(id, Opened { opening, run, order: CurrentOrder::default() });
+            let run =
+                OpenRun::new(&opening).and_then(|run| self.compute.start().map(|()| Arc::new(run)));
+            if let Ok(run) = &run {
+                self.compute.build(self.registry.clone(), id, run.clone());
+            }
+            let (order, parallel, awaited) = (CurrentOrder::default(), None, false);
+            self.runs.insert(id, Opened { opening, run, parallel, awaited, order });
         }
-        match self.runs.get(&id).map(|opened| &opened.run) {
-            Some(Ok(run)) => {
-                let parallel = parallel_shards(
+        if let Some(opened) = self.runs.get_mut(&id) {
+            opened.awaited = true;
+        }
+        self.say_opened(id);
+        self.want_missing_chunks(id);
+    }
+
+    /// Takes in that a run's model is made, or cannot be.
+    pub(super) fn on_built(&mut self, id: RunId, run: &OpenRun, outcome: Result<u64, String>) {
+        let Some(opened) = self.runs.get_mut(&id) else { return };
+        if !opened.run.as_ref().is_ok_and(|open| std::ptr::eq(&**open, run)) {
+            // It was closed, and another one of its number is open.
+            return;
+        }
+        match outcome {
+            Ok(replica_bytes) => {
+                opened.parallel = Some(parallel_shards(
                     self.config.memory_limit,
                     self.config.cache_limit,
                     run.layout.bytes(),
-                    run.replica_bytes,
+                    replica_bytes,
                     self.config.slots,
-                );
+                ));
+            }
+            Err(reason) => {
+                opened.run = Err(reason);
+                for assignment in self.assignments_of(id, |_| true) {
+                    self.tell(Event::Revoked { assignment });
+                    self.forget_assignment(assignment);
+                }
+            }
+        }
+        self.say_opened(id);
+    }
+
+    /// Tells the session that a run is open, once its model is made, or the
+    /// coordinator that it cannot be worked on here, if this connection has opened
+    /// it.
+    fn say_opened(&mut self, id: RunId) {
+        let Some(opened) = self.runs.get_mut(&id).filter(|opened| opened.awaited) else { return };
+        match (&opened.run, opened.parallel) {
+            (Ok(_), None) => {}
+            (Ok(_), Some(parallel)) => {
+                opened.awaited = false;
                 tracing::info!("run {id} is open, {parallel} shards at once");
                 self.tell(Event::RunOpened { run: id, parallel });
             }
-            Some(Err(reason)) => {
+            (Err(reason), _) => {
+                opened.awaited = false;
                 tracing::warn!("run {id} cannot be worked on here: {reason}");
                 let reason = reason.clone();
                 self.send(FromWorker::Cannot { run: id, reason });
             }
-            None => {}
         }
-        self.want_missing_chunks(id);
     }
 
     /// Asks anew for what the assignments of a run still lack: the connection
@@ -172,29 +211,39 @@ impl Engine {
         Ok(())
     }
 
-    fn on_chunk(
-        &mut self,
-        run: RunId,
-        split: Split,
-        chunk: u32,
-        payload: &Bytes,
-    ) -> Result<(), String> {
-        if !self.requests.received(&(run, split, chunk)) {
-            tracing::debug!("chunk {chunk} of run {run} came without being asked for");
-            return Ok(());
+    /// Has a chunk of examples checked.
+    fn on_chunk(&mut self, chunk: Wanted, payload: Bytes) {
+        if !self.requests.received(chunk) {
+            let (run, _, place) = chunk;
+            tracing::debug!("chunk {place} of run {run} came without being asked for");
+            return;
         }
-        let Some(Opened { run: Ok(open), .. }) = self.runs.get(&run) else { return Ok(()) };
-        let manifest = open.manifest(split).clone();
-        let place = chunk as usize;
-        manifest.check_chunk(place, payload).map_err(|error| error.to_string())?;
-        // A copy of its own: the frame's memory may be larger than the chunk,
-        // and the cache counts what it keeps.
-        let bytes = Bytes::copy_from_slice(payload);
-        self.cache.insert(manifest.chunks[place], bytes.clone());
+        match self.runs.get(&chunk.0) {
+            Some(Opened { run: Ok(open), .. }) => self.compute.check_chunk(chunk, open, payload),
+            _ => self.requests.checked(&chunk),
+        }
+    }
+
+    /// Takes in a chunk that was checked.
+    pub(super) fn on_checked_chunk(
+        &mut self,
+        chunk: Wanted,
+        digest: Digest,
+        outcome: Result<Bytes, String>,
+    ) {
+        self.requests.checked(&chunk);
+        let bytes = match outcome {
+            Ok(bytes) => bytes,
+            Err(wrong) => return self.makes_no_sense(&wrong),
+        };
+        self.cache.insert(digest, bytes.clone());
+        let (run, split, place) = (chunk.0, chunk.1, chunk.2 as usize);
         let mut complete = Vec::new();
         for (id, assignment) in &mut self.assignments {
-            let wants =
-                assignment.work.step.run == run && assignment.work.plan_step.split() == split;
+            let work = &assignment.work;
+            let wants = work.step.run == run
+                && work.plan_step.split() == split
+                && work.run.manifest(split).chunks.get(place) == Some(&digest);
             if wants
                 && let Some(fetching) = &mut assignment.fetching
                 && fetching.missing.remove(&place)
@@ -207,7 +256,6 @@ impl Engine {
             self.data_ready(id);
         }
         self.request_chunks();
-        Ok(())
     }
 
     fn on_pull(&mut self, step: StepId, block: Block, first: u32, count: u32) {

@@ -1,7 +1,7 @@
 //! An open run: its plan, its model and how its states are cut.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use common::dataset::SplitManifest;
 use common::digest::Digest;
@@ -15,7 +15,7 @@ use common::state::{Layout, Segment};
 use super::compute::panic_text;
 
 /// What the coordinator says of a run when it opens it.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Opening {
     /// The run.
     pub(super) run: RunId,
@@ -46,11 +46,13 @@ pub(super) struct OpenRun {
     pub(super) state_segments: Vec<Segment>,
     /// How partials are cut.
     pub(super) merge_segments: Vec<Segment>,
-    /// Memory of one instance at work, in bytes.
-    pub(super) replica_bytes: u64,
     train: Arc<SplitManifest>,
     test: Arc<SplitManifest>,
-    model: Box<dyn Model>,
+    spec: RunSpec,
+    /// Version of its model at the coordinator.
+    model_version: u32,
+    /// Set by [`OpenRun::build`], before the first shard.
+    model: OnceLock<Box<dyn Model>>,
     /// Instances between two shards: never more than shards ran at once.
     idle: Mutex<Vec<Box<dyn Replica>>>,
     /// Memory for partials.
@@ -64,9 +66,9 @@ impl std::fmt::Debug for OpenRun {
 }
 
 impl OpenRun {
-    /// Checks what the coordinator said and builds the model. The error says
-    /// why the run cannot be worked on here, and what to do.
-    pub(super) fn new(registry: &Registry, opening: &Opening) -> Result<Self, String> {
+    /// Checks what the coordinator said. The error says why the run
+    /// cannot be worked on here.
+    pub(super) fn new(opening: &Opening) -> Result<Self, String> {
         let spec = RunSpec::from_toml(&opening.spec).map_err(|error| error.to_string())?;
         opening.layout.validate().map_err(|error| error.to_string())?;
         for (name, manifest) in [("training", &opening.train), ("test", &opening.test)] {
@@ -75,33 +77,44 @@ impl OpenRun {
         let (train, test) = (&opening.train, &opening.test);
         let plan = RunPlan::new(&spec, train.examples, test.examples)
             .map_err(|error| error.to_string())?;
-        let shaped = if train.examples > 0 { train } else { test };
-        let shape =
-            DataShape { features: shaped.features as usize, classes: shaped.classes as usize };
-        let built = catch_unwind(AssertUnwindSafe(|| {
-            let model = registry.build(&spec.model, &spec.parameters, shape, spec.seed)?;
-            let (expected, found) = (opening.model_version, model.version());
-            if found != expected {
-                return Err(ModelError::Version { name: spec.model.clone(), expected, found });
-            }
-            let replica_bytes = model.replica_bytes();
-            Ok::<_, ModelError>((model, replica_bytes))
-        }));
-        let (model, replica_bytes) = built
-            .map_err(|panic| format!("model `{}` panicked: {}", spec.model, panic_text(&*panic)))?
-            .map_err(|error| lacking(&error))?;
         Ok(Self {
             plan,
             state_segments: opening.layout.state_segments(),
             merge_segments: opening.layout.merge_segments(),
             layout: opening.layout.clone(),
-            replica_bytes,
             train: Arc::new(opening.train.clone()),
             test: Arc::new(opening.test.clone()),
-            model,
+            spec,
+            model_version: opening.model_version,
+            model: OnceLock::new(),
             idle: Mutex::default(),
             spare: Spare::default(),
         })
+    }
+
+    /// Makes the model, which may take as long as it likes; gives the memory of one
+    /// instance at work, in bytes. The error says why the run cannot be worked on here,
+    /// and what to do.
+    pub(super) fn build(&self, registry: &Registry) -> Result<u64, String> {
+        let RunSpec { model: name, parameters, seed, .. } = &self.spec;
+        let shaped = if self.train.examples > 0 { &self.train } else { &self.test };
+        let shape =
+            DataShape { features: shaped.features as usize, classes: shaped.classes as usize };
+        let built = catch_unwind(AssertUnwindSafe(|| {
+            let model = registry.build(name, parameters, shape, *seed)?;
+            let (expected, found) = (self.model_version, model.version());
+            if found != expected {
+                return Err(ModelError::Version { name: name.clone(), expected, found });
+            }
+            let replica_bytes = model.replica_bytes();
+            Ok((model, replica_bytes))
+        }));
+        let (model, replica_bytes) = built
+            .map_err(|panic| format!("model `{name}` panicked: {}", panic_text(&*panic)))?
+            .map_err(|error| lacking(&error))?;
+        // It is built once.
+        let _ = self.model.set(model);
+        Ok(replica_bytes)
     }
 
     /// The manifest of a split.
@@ -115,7 +128,8 @@ impl OpenRun {
     /// An instance to run a shard on: an idle one, or a new one.
     pub(super) fn take_replica(&self) -> Result<Box<dyn Replica>, ModelError> {
         let idle = self.idle.lock().expect("no code panics under this lock").pop();
-        idle.map_or_else(|| self.model.replica(), Ok)
+        let model = || self.model.get().expect("shards run once their model is built");
+        idle.map_or_else(|| model().replica(), Ok)
     }
 
     /// Keeps an instance for the next shard.

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::run::Opening;
-use super::toy::Toy;
+use super::toy::{HELD, Toy};
 use super::{Config, End};
 
 /// A test that takes longer has hung.
@@ -111,17 +111,7 @@ impl Peer {
 
     /// Opens the run; gives the blocks that are offered of it.
     async fn open_run(&mut self, toy: &Toy) -> Vec<BlockDone> {
-        self.say(ToWorker::OpenRun {
-            run: toy.opening.run,
-            identity: toy.opening.identity,
-            spec: toy.opening.spec.clone(),
-            model_version: toy.opening.model_version,
-            train: toy.opening.train.clone(),
-            test: toy.opening.test.clone(),
-            layout: toy.opening.layout.clone(),
-            initial: None,
-        })
-        .await;
+        self.say(toy.open_run()).await;
         let mut offered = Vec::new();
         loop {
             match self.next().await.unwrap() {
@@ -294,6 +284,49 @@ async fn a_run_that_cannot_be_opened_is_said_to_be_so() {
     }
     // The connection stays, for runs that it can work on.
     peer.open_run(&toy).await;
+}
+
+#[tokio::test]
+async fn a_model_takes_its_time_and_the_worker_is_there() {
+    async fn meet() {
+        tokio::task::spawn_blocking(|| HELD.wait()).await.unwrap();
+    }
+    let mut toy = Toy::new(3, "");
+    toy.opening.spec += "held = 1\n";
+    let stage = Stage::new(&toy).await;
+    let mut peer = stage.accept().await;
+    let step = StepId { run: toy.opening.run, index: 0 };
+    let block = toy.run.plan.step(0).unwrap().root();
+    peer.say(toy.open_run()).await;
+    meet().await;
+    // What comes meanwhile is heard, and answered.
+    peer.send_base(&toy, step).await;
+    peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block, confirm: false }).await;
+    peer.say(ToWorker::Pull { step, block, first: 0, count: 1 }).await;
+    assert_eq!(peer.next_answer(&toy).await, FromWorker::PartialMissing { step, block });
+    meet().await;
+    assert_eq!(peer.next_answer(&toy).await, FromWorker::Opened { run: step.run });
+    let done = peer.block_done(&toy).await;
+    assert_eq!((done.step, done.block), (step, block));
+}
+
+#[tokio::test]
+async fn a_chunk_that_is_another_one_ends_the_connection() {
+    let toy = Toy::new(3, "");
+    let stage = Stage::new(&toy).await;
+    let mut peer = stage.accept().await;
+    peer.open_run(&toy).await;
+    let step = StepId { run: toy.opening.run, index: 0 };
+    let block = toy.run.plan.step(0).unwrap().root();
+    peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block, confirm: false }).await;
+    let asked = peer.next().await;
+    let Some(FromWorker::NeedChunks { run, split, chunks }) = asked else { panic!("{asked:?}") };
+    let mut payload = toy.chunk(split, chunks[0]).to_vec();
+    payload[0] ^= 1;
+    let payload = Bytes::from(payload);
+    peer.say(ToWorker::Chunk { run, split, chunk: chunks[0], payload }).await;
+    assert_eq!(peer.next().await, None);
+    stage.accept().await;
 }
 
 #[tokio::test]

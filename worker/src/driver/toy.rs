@@ -2,7 +2,7 @@
 //! must come to: for tests.
 
 use std::ops::ControlFlow;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Barrier, OnceLock};
 
 use common::dataset::{Dataset, Examples, Features};
 use common::id::{AssignmentId, Block, RunId, RunIdentity, StepId};
@@ -11,7 +11,8 @@ use common::model::{Batch, DataShape, Model, ModelError, Registry, Replica};
 use common::results::Results;
 use common::shard::{self, ShardInput};
 use common::spec::Split;
-use common::state::{NetworkState, Tensor, TensorData};
+use common::state::{Layout, NetworkState, Tensor, TensorData};
+use common::wire::message::ToWorker;
 
 use super::compute::{Input, Work};
 use super::examples::{PinnedChunks, needed_chunks};
@@ -30,6 +31,10 @@ struct ToyModel {
 }
 
 impl Model for ToyModel {
+    fn layout(&self) -> Result<Layout, ModelError> {
+        Ok(self.state.layout())
+    }
+
     fn initial_state(&self) -> Result<NetworkState, ModelError> {
         Ok(self.state.clone())
     }
@@ -77,6 +82,11 @@ impl Replica for ToyModel {
     }
 }
 
+/// Where a model with the parameter `held` waits twice as it is made: for a
+/// test that wants to know that it is there, and for that test's leave to go on. For
+/// one test.
+pub(super) static HELD: Barrier = Barrier::new(2);
+
 /// A run of the toy model.
 #[derive(Debug)]
 pub(super) struct Toy {
@@ -116,7 +126,8 @@ impl Toy {
             layout: state.layout(),
             initial: None,
         };
-        let run = Arc::new(OpenRun::new(&registry, &opening).unwrap());
+        let run = Arc::new(OpenRun::new(&opening).unwrap());
+        run.build(&registry).unwrap();
         Self { registry, opening, run, base: Arc::new(state), data }
     }
 
@@ -161,6 +172,13 @@ impl Toy {
         })
     }
 
+    /// What a coordinator opens the run by.
+    pub(super) fn open_run(&self) -> ToWorker {
+        let Opening { run, identity, spec, model_version, train, test, layout, initial } =
+            self.opening.clone();
+        ToWorker::OpenRun { run, identity, spec, model_version, train, test, layout, initial }
+    }
+
     /// The bytes of a chunk.
     pub(super) fn chunk(&self, split: Split, place: u32) -> bytes::Bytes {
         self.data.split(split).chunk(place as usize)
@@ -173,6 +191,10 @@ fn build(
     _seed: u64,
 ) -> Result<Box<dyn Model>, ModelError> {
     let number = |name: &str| Some(parameters.get(name)?.as_integer()? as u64);
+    if number("held").is_some() {
+        HELD.wait();
+        HELD.wait();
+    }
     let size = number("size").unwrap_or(1) as usize;
     let values = ndarray::ArrayD::from_elem(vec![size], 0.5_f32);
     let tensor = Tensor { data: TensorData::F32(values), rule: MergeRule::Mean };

@@ -121,6 +121,20 @@ fn the_state_has_the_tensors_that_are_documented() {
 }
 
 #[test]
+fn the_layout_is_that_of_the_initial_state() {
+    let momentum = "momentum = 0.9\nmomentum_state = \"merged\"";
+    for (name, parameters) in [
+        ("softmax", ""),
+        ("softmax", momentum),
+        ("mlp", "hidden = [7, 3]"),
+        ("mlp", &format!("hidden = [5]\n{momentum}")),
+    ] {
+        let model = build(name, parameters).unwrap();
+        assert_eq!(model.layout().unwrap(), model.initial_state().unwrap().layout(), "{name}");
+    }
+}
+
+#[test]
 fn the_initial_state_is_a_function_of_the_seed() {
     let state = |seed| {
         let model = Registry::standard().build("mlp", &Default::default(), SHAPE, seed).unwrap();

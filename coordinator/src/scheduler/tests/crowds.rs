@@ -25,7 +25,8 @@ fn who_survives_all_others_is_given_what_it_can_take_in() {
         let mut before = env.actions.len();
         for worker in 2..=WORKERS {
             env.assigned.retain(|(held_by, ..)| held_by.0 != worker);
-            env.tell(Event::WorkerGone { worker: WorkerId(worker), goodbye });
+            let reason = "it left".into();
+            env.tell(Event::WorkerGone { worker: WorkerId(worker), goodbye, reason });
             let said = env.said_to(1, before);
             assert!(said <= room, "{said} messages in one turn");
             before = env.actions.len();

@@ -104,6 +104,22 @@ fn lanes_are_bounded() {
     assert_eq!(outbox.flush(), Err(Overflow));
 }
 
+#[test]
+fn events_that_wait_are_bounded_in_bytes() {
+    let event = || Frame { head: Bytes::from(vec![0; 1 << 20]), body: Bytes::new() };
+    let most = WAITING_EVENT_BYTES >> 20;
+    let outbox = Outbox::new();
+    outbox.events((0..most).map(|_| event()));
+    assert_eq!(outbox.flush(), Ok(()));
+    // As many as one write takes are gone.
+    taken(&outbox);
+    outbox.events(std::iter::once(event()));
+    assert_eq!(outbox.flush(), Ok(()));
+    outbox.data(state(0, &["s"]));
+    outbox.events(std::iter::once(event()));
+    assert_eq!(outbox.flush(), Err(Overflow));
+}
+
 #[tokio::test]
 async fn last_words_come_behind_nothing_but_the_frame_that_is_being_written() {
     let outbox = Outbox::new();

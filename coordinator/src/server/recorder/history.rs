@@ -243,7 +243,7 @@ impl Backlog {
 }
 
 /// Bytes that a record takes, about.
-fn bytes(record: &Record) -> usize {
+pub(super) fn bytes(record: &Record) -> usize {
     let more = match record {
         Record::Step(row) => {
             let counts = match &row.event {

@@ -84,7 +84,8 @@ async fn a_checkpoint_is_followed_by_the_step_after_the_last_one_that_it_tells_o
     let scratch = tempfile::tempdir().unwrap();
     let events = finished(scratch.path()).await;
     let record = RunsFolder::read(scratch.path()).unwrap().submission(RUN).unwrap();
-    let (submission, state) = prepare(&toy::registry(), &record).unwrap();
+    let (submission, design) = prepare(&toy::registry(), &record).unwrap();
+    let state = design.initial_state().unwrap();
     let (submission, state) = (Arc::new(submission), Arc::new(state));
     let now = Instant::now();
     let mut progress = Progress::default();

@@ -18,6 +18,22 @@ async fn meet() {
 }
 
 #[tokio::test]
+async fn a_coordinator_answers_while_a_model_settles_a_small_state() {
+    let server = TestServer::start(Config::default());
+    let mut client = server.client().await;
+    server.worker("worker", usize::MAX).await;
+    let spec = toy::spec("held_small = true");
+    client.submit(&spec, None).await;
+    tokio::task::spawn_blocking(|| toy::HELD_SMALL.wait()).await.unwrap();
+    assert!(client.is_served().await);
+    tokio::task::spawn_blocking(|| toy::HELD_SMALL.wait()).await.unwrap();
+    let events = client.follow(RunId(1)).await;
+    let Some(RunEvent::Finished { digest, .. }) = events.last() else { panic!("{events:#?}") };
+    assert_eq!(*digest, reference(&toy::spec("")).digest());
+    server.shut_down().await;
+}
+
+#[tokio::test]
 async fn a_state_that_a_cancelled_run_left_behind_is_nothing_to_the_resumed_one() {
     let folder = tempfile::tempdir().unwrap();
     let server = TestServer::start_in(folder.path(), Config::default());

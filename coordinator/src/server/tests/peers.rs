@@ -376,7 +376,10 @@ impl TestWorker {
                 let base = self.bases[&as_of].clone();
                 self.bases.insert(step, base);
             }
-            ToWorker::Assign { assignment, step, block } => {
+            ToWorker::Assign { assignment, step, block, confirm } => {
+                if confirm {
+                    self.peer.say(FromWorker::Started { assignment }).await;
+                }
                 let run = self.run.as_ref().unwrap();
                 let replicas = run.plan.step(step.index).unwrap().replicas;
                 let beside = Block { index: block.index ^ 1, ..block };

@@ -8,7 +8,7 @@ use common::merge::MergeRule;
 use common::model::{Batch, DataShape, Model, ModelError, Registry, Replica};
 use common::results::Results;
 use common::spec::RunSpec;
-use common::state::{NetworkState, Tensor, TensorData};
+use common::state::{Layout, NetworkState, StateError, Tensor, TensorData};
 use ndarray::ArrayD;
 
 /// Where the first state that is settled by a model with the parameter `held`
@@ -16,21 +16,42 @@ use ndarray::ArrayD;
 /// test's leave to go on. For one test.
 pub(super) static HELD: Barrier = Barrier::new(2);
 
+/// The same for `held_small`, and another test.
+pub(super) static HELD_SMALL: Barrier = Barrier::new(2);
+
 /// Every value of `w` moves towards each example's feature, `seen` counts the
 /// examples, `kept` stays but for a labelling, which writes how many examples
 /// were above `w`, and in all. Panics as it settles a state that has seen
 /// `panic_at` examples, and as it labels by `panic_labels` examples. Warns of
-/// features that are negative or above 50.
+/// features that are negative or above 50. `grow_at` is like `panic_at`, but
+/// `w` is another value longer then; `unaffordable` panics as its state is made.
 #[derive(Clone, Debug)]
 struct Toy {
     state: NetworkState,
+    grow_at: Option<u64>,
+    unaffordable: bool,
     panic_at: Option<u64>,
     panic_labels: Option<u64>,
-    held: bool,
+    held: Option<&'static Held>,
 }
 
+/// Where a state is held, once.
+#[derive(Debug)]
+struct Held {
+    at: &'static Barrier,
+    was: AtomicBool,
+}
+
+static LARGE: Held = Held { at: &HELD, was: AtomicBool::new(false) };
+static SMALL: Held = Held { at: &HELD_SMALL, was: AtomicBool::new(false) };
+
 impl Model for Toy {
+    fn layout(&self) -> Result<Layout, ModelError> {
+        Ok(self.state.layout())
+    }
+
     fn initial_state(&self) -> Result<NetworkState, ModelError> {
+        assert!(!self.unaffordable, "nobody has asked whether there is room");
         Ok(self.state.clone())
     }
 
@@ -43,14 +64,16 @@ impl Model for Toy {
     }
 
     fn finish_round(&self, _: &NetworkState, state: &mut NetworkState) -> Result<(), ModelError> {
-        static WAS_HELD: AtomicBool = AtomicBool::new(false);
-        if self.held && !WAS_HELD.swap(true, Ordering::Relaxed) {
-            HELD.wait();
-            HELD.wait();
+        if let Some(held) = self.held.filter(|held| !held.was.swap(true, Ordering::Relaxed)) {
+            held.at.wait();
+            held.at.wait();
         }
         let seen = state.u64("seen")?[[0]];
         assert!(self.panic_at != Some(seen), "{seen} examples are too many");
         state.f32_mut("w")?.mapv_inplace(|value| value.clamp(-100.0, 100.0));
+        if self.grow_at == Some(seen) {
+            *state = tensors(state.f32("w")?.len() + 1)?;
+        }
         Ok(())
     }
 
@@ -117,18 +140,25 @@ fn build(
     _seed: u64,
 ) -> Result<Box<dyn Model>, ModelError> {
     let number = |name: &str| parameters.get(name).and_then(toml::Value::as_integer);
-    let size = number("size").unwrap_or(3) as usize;
+    let state = tensors(number("size").unwrap_or(3) as usize)?;
+    let count = |name: &str| number(name).map(|at| at as u64);
+    let (panic_at, panic_labels) = (count("panic_at"), count("panic_labels"));
+    let held = [("held", &LARGE), ("held_small", &SMALL)];
+    let held = held.into_iter().find(|(name, _)| parameters.contains_key(*name));
+    let held = held.map(|(_, held)| held);
+    let (grow_at, unaffordable) = (count("grow_at"), parameters.contains_key("unaffordable"));
+    Ok(Box::new(Toy { state, grow_at, unaffordable, panic_at, panic_labels, held }))
+}
+
+/// The state before the first round, with so many values of `w`.
+fn tensors(size: usize) -> Result<NetworkState, StateError> {
     let tensor = |rule, data| Tensor { data, rule };
     let f32s = |values: usize| TensorData::F32(ArrayD::from_elem(vec![values], 0.5));
-    let state = NetworkState::new([
+    NetworkState::new([
         ("w".into(), tensor(MergeRule::Mean, f32s(size))),
         ("kept".into(), tensor(MergeRule::Keep, f32s(2))),
         ("seen".into(), tensor(MergeRule::Sum, TensorData::U64(ArrayD::zeros(vec![1])))),
-    ])?;
-    let count = |name: &str| number(name).map(|at| at as u64);
-    let (panic_at, panic_labels) = (count("panic_at"), count("panic_labels"));
-    let held = parameters.contains_key("held");
-    Ok(Box::new(Toy { state, panic_at, panic_labels, held }))
+    ])
 }
 
 /// The toy model alone.

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use common::dataset::{DatasetError, SplitManifest};
 use common::digest::Digest;
 use common::id::SubmissionKey;
-use common::model::Model;
 use common::plan::RunPlan;
 use common::run_settings::RunSettings;
 use common::spec::{RunSpec, SpecError, Split};
@@ -17,6 +15,7 @@ use common::wire::message::Replay;
 
 use super::super::connection::ClientId;
 use super::super::store::StoreFull;
+use super::design::Design;
 use crate::runs::RunsError;
 
 /// What a client is submitting.
@@ -46,8 +45,10 @@ pub(in crate::server) struct Open {
     pub(super) replay: Option<Replay>,
     /// The state that comes from the client.
     pub(super) incoming: Option<Incoming>,
-    /// The model and its own initial state, once made.
-    pub(super) made: Option<Made>,
+    /// The model, once made.
+    pub(super) design: Option<Design>,
+    /// The state that the model makes, where none comes from the client.
+    pub(super) own: Option<NetworkState>,
     /// Chunks that were asked for and have not come.
     pub(super) needed: BTreeSet<(Split, u32)>,
     /// Chunks that came and are being checked.
@@ -66,24 +67,22 @@ pub(super) struct Incoming {
     pub(super) digests: Vec<Digest>,
 }
 
-/// A run's model and its own initial state.
-pub(in crate::server) struct Made {
-    pub(in crate::server) model: Arc<dyn Model>,
-    pub(in crate::server) state: NetworkState,
-}
-
-impl std::fmt::Debug for Made {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Made").finish_non_exhaustive()
-    }
-}
-
 /// A model that was made for a submission, or why it could not be.
+#[derive(Debug)]
+pub(in crate::server) struct Designed {
+    pub(super) client: ClientId,
+    pub(super) serial: u64,
+    pub(super) outcome: Result<Design, String>,
+}
+
+/// A state that a model made for a submission, or why it could not.
 #[derive(Debug)]
 pub(in crate::server) struct Prepared {
     pub(super) client: ClientId,
     pub(super) serial: u64,
-    pub(super) outcome: Result<Made, String>,
+    /// Bytes that were taken from the store's bound for it.
+    pub(super) bytes: u64,
+    pub(super) outcome: Result<NetworkState, String>,
 }
 
 /// A chunk that was checked.
@@ -146,11 +145,11 @@ impl Open {
 
     /// Whether model, chunks and state are here.
     pub(super) fn is_complete(&self) -> bool {
-        let state = self.incoming.as_ref();
-        self.made.is_some()
-            && self.needed.is_empty()
-            && self.checking == 0
-            && state.is_none_or(|incoming| incoming.next == incoming.segments.len())
+        let has_state = match &self.incoming {
+            Some(incoming) => incoming.next == incoming.segments.len(),
+            None => self.own.is_some(),
+        };
+        self.design.is_some() && has_state && self.needed.is_empty() && self.checking == 0
     }
 }
 

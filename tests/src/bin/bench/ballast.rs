@@ -3,7 +3,7 @@
 use common::merge::MergeRule;
 use common::model::{Batch, DataShape, Model, ModelError, Registry, Replica};
 use common::results::Results;
-use common::state::{NetworkState, Tensor, TensorData};
+use common::state::{ElementType, Layout, NetworkState, Tensor, TensorData, TensorLayout};
 use ndarray::ArrayD;
 
 /// Largest state, in f32 elements (4 GiB).
@@ -38,6 +38,12 @@ impl Ballast {
 }
 
 impl Model for Ballast {
+    fn layout(&self) -> Result<Layout, ModelError> {
+        let shape = [self.elements];
+        let values = TensorLayout::new("values", ElementType::F32, &shape, MergeRule::Mean);
+        Ok(Layout::new([values])?)
+    }
+
     fn initial_state(&self) -> Result<NetworkState, ModelError> {
         let values = (0..self.elements).map(|at| (at % 1000) as f32).collect::<Vec<_>>();
         let data = TensorData::F32(ArrayD::from_shape_vec(vec![self.elements], values).map_err(
@@ -45,6 +51,10 @@ impl Model for Ballast {
         )?);
         let tensor = Tensor { data, rule: MergeRule::Mean };
         Ok(NetworkState::new([("values".to_owned(), tensor)])?)
+    }
+
+    fn settles(&self) -> bool {
+        false
     }
 
     fn replica(&self) -> Result<Box<dyn Replica>, ModelError> {

@@ -59,7 +59,9 @@ fn a_blank_image_ends_at_the_highest_intensity_with_a_warning() {
         assert_eq!(results.counts[SPIKES], [0], "{neurons}");
         assert_eq!(replica.state().u64(EXAMPLES).unwrap()[0], 3);
         replica.refresh(WEIGHTS);
-        let initial = model(&format!("neurons = {neurons}")).initial_state().unwrap();
+        let model = model(&format!("neurons = {neurons}"));
+        let initial = model.initial_state().unwrap();
+        assert_eq!(model.layout().unwrap(), initial.layout());
         assert_eq!(replica.state().f32(WEIGHTS).unwrap(), initial.f32(WEIGHTS).unwrap());
     }
 }
