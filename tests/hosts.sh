@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Five network namespaces as five hosts: a coordinator's and four workers', each
-# on a link of 10 Mbit/s to a bridge. Breaks their network in five ways while a run
+# Six network namespaces as six hosts: a coordinator's and five workers', each
+# on a link of 10 Mbit/s to a bridge. Breaks their network in seven ways while a run
 # goes on. Every run must end in the digest of one worker alone, and its history must
 # say what happened, no more and no less.
 set -euo pipefail
@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 usage() {
     cat <<END
-Breaks the network between a coordinator and four workers, each in a network
+Breaks the network between a coordinator and five workers, each in a network
 namespace of its own, and compares digests and events.
 
 Usage: tests/hosts.sh [--quick] [--binaries DIR] [SCENARIO]...
@@ -22,6 +22,8 @@ Scenarios, all of them unless named:
   loss        every fifth packet is dropped, in both directions
   slow        a state of 40 MB, which takes longer than the heartbeat timeout
   vanish      a worker's host goes without a word
+  blackout    all workers are cut off for 15 s
+  survivor    all workers but one are cut off for 15 s
 
 Needs root, ip, tc and iptables. Where namespaces cannot be made, it says so and
 ends with 0.
@@ -34,23 +36,23 @@ while [ $# -gt 0 ]; do
     --help | -h) usage && exit ;;
     --quick) quick=yes ;;
     --binaries) binaries=${2:?--binaries needs a folder} && shift ;;
-    partition | one-way | loss | slow | vanish) names+=("$1") ;;
+    partition | one-way | loss | slow | vanish | blackout | survivor) names+=("$1") ;;
     *) usage >&2 && exit 2 ;;
     esac
     shift
 done
-[ ${#names[@]} -gt 0 ] || names=(partition one-way loss slow vanish)
+[ ${#names[@]} -gt 0 ] || names=(partition one-way loss slow vanish blackout survivor)
 
 # Seconds that a fault lasts: more than the heartbeat timeout of 10 s.
 readonly FAULT=15
 # Longest wait for anything, in seconds: a bound on hanging.
 readonly PATIENCE=600
-readonly HOSTS=(head node1 node2 node3 node4)
+readonly HOSTS=(head node1 node2 node3 node4 node5)
 readonly ADDRESS=10.77.0.1:7700
 # A state of 1.2 MB takes two seconds there and back on these links: so a round
 # takes as long on any computer.
 readonly SMALL='model = "mlp"
-replicas = 4
+replicas = 5
 batch_size = 2
 update_interval = 2
 parameters.hidden = [2000]
@@ -86,7 +88,7 @@ make_hosts() {
         on "$host" ip address add "$(address "$host")/24" dev net
         on "$host" ip link set net up
         on "$host" ip link set lo up
-        # The coordinator's own link would be shared by four.
+        # The coordinator's own link would be shared by five.
         [ "$host" = head ] || { limit "$host" net && limit bridge "$host"; }
     done
 }
@@ -154,7 +156,7 @@ begin() {
     start_cluster
     ip netns exec "$(namespace head)" "$binaries/coordinator" run "$dir/spec.toml" \
         --rounds "$rounds" --coordinator "$ADDRESS" --keys "$work/keys.pem" \
-        --min-workers 4 --json >"$dir/together" 2>"$dir/client.log" &
+        --min-workers 5 --json >"$dir/together" 2>"$dir/client.log" &
     client=$!
     await test -s "$dir/together"
 }
@@ -210,32 +212,53 @@ expect_work_of_to_go_on() {
         END { exit !found }' "$dir/events" || fail "the work of $1 was not given to others"
 }
 
-# Two workers that are cut off are lost and come back, as others go on meanwhile.
-lose_two() {
+# The workers named are cut off, are lost and come back. Meanwhile there are at least
+# so many rounds more than before.
+lose() {
+    local more=$1 worker && shift
     sleep "$FAULT"
-    await has_heard lost 2
-    await has_rounds $((before + 1))
+    await has_heard lost $#
+    await has_rounds $((before + more))
     heal
     say "healed after $(rounds) rounds"
-    await has_heard joined 2
-    say "$busy and $other are back after $(rounds) rounds"
+    await has_heard joined $#
+    say "$* are back after $(rounds) rounds"
     finish
-    local worker
-    for worker in "$busy" "$other"; do
+    for worker in "$@"; do
         expect -eq 1 lost "$worker"
         expect -eq 1 joined "$worker"
     done
-    expect -eq 2 lost
-    expect -eq 2 joined
-    expect_work_of_to_go_on "$busy"
+    expect -eq $# lost
+    expect -eq $# joined
+}
+cut_off() {
+    local worker
+    for worker in "$@"; do cut head "$worker" && cut "$worker" head; done
 }
 
 partition() {
     begin "$SMALL" 20
     go_ahead
-    local worker
-    for worker in "$busy" "$other"; do cut head "$worker" && cut "$worker" head; done
-    lose_two
+    cut_off "$busy" "$other"
+    lose 1 "$busy" "$other"
+    expect_work_of_to_go_on "$busy"
+}
+
+# That all of them were lost at once is nothing against the shards that they had.
+blackout() {
+    begin "$SMALL" 20
+    go_ahead
+    cut_off "${HOSTS[@]:1}"
+    lose 0 "${HOSTS[@]:1}"
+}
+
+survivor() {
+    begin "$SMALL" 20
+    go_ahead
+    local host others=()
+    for host in "${HOSTS[@]:1}"; do [ "$host" = "$busy" ] || others+=("$host"); done
+    cut_off "${others[@]}"
+    lose 1 "${others[@]}"
 }
 
 one-way() {
@@ -243,7 +266,8 @@ one-way() {
     go_ahead
     cut "$busy" head
     cut head "$other"
-    lose_two
+    lose 1 "$busy" "$other"
+    expect_work_of_to_go_on "$busy"
 }
 
 # A connection may starve by chance. Nobody comes back who was not lost.

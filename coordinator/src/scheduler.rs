@@ -66,7 +66,8 @@ use work::Finished;
 pub struct Config {
     /// Silence after which a worker is lost.
     pub heartbeat_timeout: Duration,
-    /// Workers that may die while running one shard before it fails the run.
+    /// Workers that may die of one shard, each of which had said that it begins it
+    /// and had nothing else, before it fails the run.
     pub crash_limit: u32,
     /// Errors of one shard before it fails the run.
     pub shard_error_limit: u32,
@@ -136,6 +137,10 @@ impl Scheduler {
             }
             Event::WorkerHeard { worker } => self.heard(now, worker),
             Event::WasAway => self.was_away(now),
+            Event::Started { worker, assignment } => {
+                self.heard(now, worker);
+                self.started(worker, assignment);
+            }
             Event::Progress { worker, assignment, running, shards_done } => {
                 self.heard(now, worker);
                 self.progress(worker, assignment, &running, shards_done);

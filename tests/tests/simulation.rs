@@ -165,7 +165,7 @@ fn planted_bugs_are_caught() {
         Plant::LostBlockForgotten,
         Plant::MergeEarly,
         Plant::SilenceForgiven,
-        Plant::LateWorkBlamed,
+        Plant::UnstartedBlamed,
         Plant::AuditSkipped,
         Plant::AuditByOne,
     ];

@@ -47,7 +47,7 @@ use assignments::{Assignment, Kept};
 use bases::Bases;
 use cache::ChunkCache;
 use compute::{Compute, Report, WorkTable};
-use connection::{ConnectError, Connection};
+use connection::{ConnectError, Connection, Stuck};
 use examples::Requests;
 use run::{CurrentOrder, OpenRun, Opening};
 
@@ -213,6 +213,7 @@ impl Engine {
     fn on_report(&mut self, report: Report) {
         match report {
             Report::Shard(event) => self.tell(event),
+            Report::StartSaid(assignment) => self.tell(Event::StartSaid { assignment }),
             Report::Order { run, epoch, order } => {
                 if let Some(opened) = self.runs.get_mut(&run) {
                     opened.order.arrived(epoch, order);
@@ -306,8 +307,11 @@ impl Engine {
     }
 
     fn send(&mut self, message: FromWorker) {
-        let stuck = self.connection.as_ref().is_some_and(|open| open.send(message).is_err());
-        if stuck {
+        self.with_connection(|open| open.send(message));
+    }
+
+    fn with_connection(&mut self, send: impl FnOnce(&Connection) -> Result<(), Stuck>) {
+        if self.connection.as_ref().is_some_and(|open| send(open).is_err()) {
             self.lost("the coordinator takes no messages");
         }
     }
@@ -336,7 +340,9 @@ impl Engine {
                 };
                 let address = self.config.coordinator.clone();
                 let (tls, work) = (self.config.tls.clone(), self.work.clone());
-                self.connecting = Some(Box::pin(Connection::open(address, tls, role, work)));
+                let reports = self.compute.reports();
+                let connecting = Connection::open(address, tls, role, work, reports);
+                self.connecting = Some(Box::pin(connecting));
             }
             Action::Disconnect => {
                 tracing::warn!("the coordinator is silent; reconnecting");
@@ -345,6 +351,9 @@ impl Engine {
             Action::FetchData { assignment, .. } => self.fetch_data(assignment),
             Action::RunShard { assignment, step, replica } => {
                 self.run_shard(assignment, step, replica);
+            }
+            Action::SayStarted { assignment } => {
+                self.with_connection(|open| open.send_started(assignment));
             }
             Action::StopShards { assignment } => {
                 if let Some(assignment) = self.assignments.get(&assignment) {

@@ -30,7 +30,7 @@ mod work;
 use kept::Kept;
 use leave::Leaving;
 use link::{Link, Silence};
-use work::{Run, Work};
+use work::{Run, Start, Work};
 
 /// Settings of the session.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +84,13 @@ pub enum Event {
         block: Block,
         /// Shards of the step.
         replicas: u32,
+        /// Whether the coordinator is to be told before any of its shards runs.
+        confirm: bool,
+    },
+    /// What [`Action::SayStarted`] says of the assignment is on its way.
+    StartSaid {
+        /// The assignment.
+        assignment: AssignmentId,
     },
     /// An assignment is no longer needed.
     Revoked {
@@ -158,6 +165,12 @@ pub enum Action {
         step: StepId,
         /// The block.
         block: Block,
+    },
+    /// Send `Started`, and say [`Event::StartSaid`] once it is written to the
+    /// socket.
+    SayStarted {
+        /// The assignment.
+        assignment: AssignmentId,
     },
     /// Run a shard on the pool.
     RunShard {
@@ -284,9 +297,11 @@ impl Session {
             Event::Heard => self.link.heard(now),
             Event::RunOpened { run, parallel } => self.run_opened(run, parallel),
             Event::RunClosed { run } => self.run_closed(run),
-            Event::Assigned { assignment, step, block, replicas } => {
-                self.assigned(now, assignment, step, block, replicas);
+            Event::Assigned { assignment, step, block, replicas, confirm } => {
+                let start = if confirm { Start::ToSay } else { Start::Free };
+                self.assigned(now, assignment, step, block, replicas, start);
             }
+            Event::StartSaid { assignment } => self.start_said(assignment),
             Event::Revoked { assignment } => self.stop(assignment),
             Event::StateReady { step } => self.state_ready(step),
             Event::DataReady { assignment } => self.data_ready(assignment),

@@ -202,6 +202,7 @@ pub(crate) fn from_worker() -> impl Strategy<Value = FromWorker> {
                 error,
             }
         ),
+        assignment().prop_map(|assignment| FromWorker::Started { assignment }),
         assignment().prop_map(|assignment| FromWorker::HandedBack { assignment }),
         (step(), block(), any::<u32>(), payload()).prop_map(|(step, block, segment, payload)| {
             FromWorker::PartialSegment { step, block, segment, payload }
@@ -230,11 +231,14 @@ pub(crate) fn to_worker() -> impl Strategy<Value = ToWorker> {
             ToWorker::StateSegment { step, segment, payload }
         }),
         (step(), step()).prop_map(|(step, as_of)| ToWorker::SameState { step, as_of }),
-        (assignment(), step(), block()).prop_map(|(assignment, step, block)| ToWorker::Assign {
-            assignment,
-            step,
-            block
-        }),
+        (assignment(), step(), block(), any::<bool>()).prop_map(
+            |(assignment, step, block, confirm)| ToWorker::Assign {
+                assignment,
+                step,
+                block,
+                confirm
+            }
+        ),
         assignment().prop_map(|assignment| ToWorker::Revoke { assignment }),
         (run(), split(), 0u32..16_384, payload()).prop_map(|(run, split, chunk, payload)| {
             ToWorker::Chunk { run, split, chunk, payload }

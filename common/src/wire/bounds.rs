@@ -86,9 +86,11 @@ impl Message for FromWorker {
                 check.payload(payload)
             }
             Self::PartialMissing { block, .. } => check.block(*block),
-            Self::Opened { .. } | Self::HandedBack { .. } | Self::Draining | Self::Goodbye => {
-                Ok(())
-            }
+            Self::Opened { .. }
+            | Self::Started { .. }
+            | Self::HandedBack { .. }
+            | Self::Draining
+            | Self::Goodbye => Ok(()),
         }
     }
 }

@@ -113,7 +113,7 @@ fn examples() -> BTreeMap<String, Vec<u8>> {
             "ToWorker: StateSegment",
             wire(ToWorker::StateSegment { step, segment: 0, payload: values.clone() }),
         ),
-        ("ToWorker: Assign", wire(ToWorker::Assign { assignment, step, block })),
+        ("ToWorker: Assign", wire(ToWorker::Assign { assignment, step, block, confirm: false })),
         (
             "FromWorker: NeedChunks",
             wire(FromWorker::NeedChunks { run, split: Split::Train, chunks: vec![0] }),

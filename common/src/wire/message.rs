@@ -200,6 +200,12 @@ pub enum FromWorker {
         /// What went wrong.
         error: String,
     },
+    /// The assignment begins now: said of those that are to be confirmed, before
+    /// any of their shards runs.
+    Started {
+        /// The assignment.
+        assignment: AssignmentId,
+    },
     /// The assignment is given back unfinished (draining).
     HandedBack {
         /// The assignment.
@@ -288,6 +294,8 @@ pub enum ToWorker {
         step: StepId,
         /// The block.
         block: Block,
+        /// Whether the worker is to say [`FromWorker::Started`] before it begins.
+        confirm: bool,
     },
     /// An assignment is no longer needed.
     Revoke {

@@ -7,7 +7,7 @@ use common::id::{Block, WorkerId};
 use common::limits::BLOCK_COPIES;
 
 use super::Scheduler;
-use super::cover::exists;
+use super::cover::{exists, size};
 use super::share::Candidate;
 use super::step::{Care, Merge, Step};
 
@@ -134,7 +134,10 @@ fn hands(scheduler: &Scheduler, step: &Step) -> Result<(), String> {
     }
     for (id, it) in step.hands.iter().filter(|(_, it)| it.alone) {
         let others = step.hands.iter().filter(|(_, other)| other.worker == it.worker).count();
-        ensure(others == 1, || format!("{}: {id} should be alone on {}", step.id, it.worker))?;
+        let is_single = size(it.block, step.replicas) == 1;
+        ensure(others == 1 && is_single, || {
+            format!("{}: {id}, {}, should be alone on {}", step.id, it.block, it.worker)
+        })?;
     }
     let mut held: BTreeMap<WorkerId, usize> = BTreeMap::new();
     step.hands.iter().for_each(|(_, it)| *held.entry(it.worker).or_default() += 1);
@@ -154,9 +157,8 @@ fn nothing_waits_in_vain(scheduler: &Scheduler, step: &Step) -> Result<(), Strin
         return Ok(());
     }
     let candidates = scheduler.candidates(step);
-    let crash_limit = scheduler.config.crash_limit;
     for block in step.waiting.values() {
-        let may_wait = match step.care(*block, crash_limit) {
+        let may_wait = match step.care(*block) {
             Care::None => candidates.iter().all(|it| it.room == 0),
             Care::Elsewhere => {
                 let has_failed = |it: &Candidate| step.has_failed_on(*block, it.worker);

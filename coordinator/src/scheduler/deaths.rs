@@ -2,7 +2,7 @@
 //! follows from it. Workers that are lost together say nothing about a shard:
 //! a switch failed, or the power.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use common::id::ProcessId;
@@ -17,6 +17,10 @@ const TOGETHER: Duration = Duration::from_secs(1);
 /// one step as may die of one shard, whatever they died of.
 const OCCASIONS: u32 = 10;
 
+/// Where at least so many are lost together, one cause took them, and no shard that
+/// not even most of them may have died of.
+const MANY: usize = 3;
+
 /// A process that was lost, and has not come back.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Death {
@@ -26,6 +30,14 @@ pub(super) struct Death {
     pub(super) joined: Instant,
     /// Whether it had some of the step in hands.
     pub(super) was_busy: bool,
+}
+
+/// Processes that were lost together.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Group {
+    processes: Vec<ProcessId>,
+    /// Whether they were all that there were.
+    are_all: bool,
 }
 
 /// All deaths of a step.
@@ -42,8 +54,8 @@ impl Deaths {
         self.0.remove(&process);
     }
 
-    /// On how many occasions workers were lost that had work in hands. Those that were lost together count as one: what takes a rack
-    /// takes it once.
+    /// On how many occasions workers were lost that had work in hands. Those that
+    /// were lost together count as one: what takes a rack takes it once.
     pub(super) fn occasions(&self) -> u32 {
         let mut times: Vec<Instant> =
             self.0.values().filter(|death| death.was_busy).map(|death| death.at).collect();
@@ -57,47 +69,72 @@ impl Deaths {
         count
     }
 
-    /// The groups of processes that were lost together, and with them all that
-    /// there were. `oldest` is when the first of those that are still here
-    /// joined.
-    fn of_all(&self, oldest: Option<Instant>) -> Vec<Vec<ProcessId>> {
-        let mut groups = Vec::new();
+    /// The groups of several processes that were lost together. `oldest` is when
+    /// the first of those that are still here joined.
+    fn groups(&self, oldest: Option<Instant>) -> BTreeSet<Group> {
+        let mut groups = BTreeSet::new();
         for death in self.0.values() {
             let was_there = |joined: Instant| joined <= death.at;
             let outlived = |other: &Death| {
                 was_there(other.joined) && other.at.saturating_duration_since(death.at) > TOGETHER
             };
-            if oldest.is_some_and(was_there) || self.0.values().any(outlived) {
-                continue;
-            }
+            let are_all = !oldest.is_some_and(was_there) && !self.0.values().any(outlived);
             let apart = |at: Instant| {
                 at.saturating_duration_since(death.at).max(death.at.saturating_duration_since(at))
             };
             let together = self.0.iter().filter(|(_, other)| apart(other.at) <= TOGETHER);
-            let group: Vec<ProcessId> = together.map(|(process, _)| *process).collect();
-            if group.len() > 1 {
-                groups.push(group);
+            let processes: Vec<ProcessId> = together.map(|(process, _)| *process).collect();
+            if processes.len() > 1 {
+                groups.insert(Group { processes, are_all });
             }
         }
         groups
     }
 }
 
+impl Group {
+    /// Whether it may be this shard that its processes died of. One that kills at
+    /// once can go through all workers in less than a second, but then each of them
+    /// had it.
+    fn may_have_died_of(&self, trouble: &Trouble) -> bool {
+        let had_it = self.processes.iter().filter(|process| trouble.was_with(process)).count();
+        let (all, many) = (self.processes.len(), self.processes.len() >= MANY);
+        let is_no_part = |part: usize| had_it < part;
+        !(self.are_all && is_no_part(all)) && !(many && is_no_part(all / 2 + 1))
+    }
+}
+
+impl Step {
+    /// Takes back that these processes died of the shards that are `such`; that
+    /// they had said that they begin these, too, only where it `is_certain`.
+    pub(super) fn acquit(
+        &mut self,
+        processes: &[ProcessId],
+        such: impl Fn(&Trouble) -> bool,
+        is_certain: bool,
+    ) {
+        for trouble in self.trouble.values_mut().filter(|trouble| such(trouble)) {
+            for process in processes {
+                trouble.lost_with.remove(process);
+                if is_certain {
+                    trouble.died.remove(process);
+                }
+            }
+        }
+        self.trouble.retain(|_, trouble| !trouble.is_over());
+    }
+}
+
 impl Scheduler {
-    /// Takes deaths back that all workers died together. They stay with a shard
-    /// that each of them may have died of: one that kills at once can go through
-    /// all workers in less than a second.
+    /// Takes back that workers which were lost together died of shards that took
+    /// only some of them.
     pub(super) fn acquit_lost_together(&mut self) {
         let oldest = self.members.values().map(|member| member.joined).min();
         let Some(step) = self.step_mut() else { return };
-        let Step { deaths, trouble, .. } = step;
-        for group in deaths.of_all(oldest) {
-            let is_spared = |it: &&mut Trouble| !group.iter().all(|who| it.died.contains(who));
-            for trouble in trouble.values_mut().filter(is_spared) {
-                group.iter().for_each(|process| {
-                    trouble.died.remove(process);
-                });
-            }
+        for group in step.deaths.groups(oldest) {
+            let is_spared =
+                |trouble: &Trouble| trouble.is_suspect() && !group.may_have_died_of(trouble);
+            step.acquit(&group.processes, is_spared, group.are_all);
         }
     }
 

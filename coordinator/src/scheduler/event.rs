@@ -26,6 +26,13 @@ pub enum Event {
     /// The coordinator itself did not run for a while: whoever was not heard in
     /// that time may have spoken. Everybody's silence begins anew.
     WasAway,
+    /// The worker begins an assignment that it is to say so of.
+    Started {
+        /// The worker.
+        worker: WorkerId,
+        /// The assignment.
+        assignment: AssignmentId,
+    },
     /// A heartbeat's news of one running assignment.
     Progress {
         /// The worker.
@@ -176,6 +183,8 @@ pub enum Action {
         step: StepId,
         /// The block.
         block: Block,
+        /// Whether the worker is to say that it begins, before it does.
+        confirm: bool,
     },
     /// Tell a worker that an assignment is no longer needed.
     Revoke {

@@ -18,8 +18,10 @@ pub(super) struct Assignment {
     /// Replicas that the worker had to process by its end, those of earlier
     /// assignments included.
     pub(super) queued: u32,
-    /// Whether the worker gets nothing else beside it.
+    /// Whether the worker gets nothing else beside it, and says that it begins.
     pub(super) alone: bool,
+    /// Whether it has said so.
+    pub(super) is_begun: bool,
     /// Whether it is a second copy of an audited shard.
     pub(super) is_audit: bool,
     /// Replicas that were running by the worker's last word, if it said any.

@@ -9,7 +9,7 @@ use super::deaths::Death;
 use super::hands::Assignment;
 use super::pace::Pace;
 use super::planted::Plant;
-use super::step::{Merge, Step};
+use super::step::{Ground, Merge, Step, Trouble};
 use super::work::in_words;
 use super::{Action, Scheduler, WorkerNote};
 
@@ -116,6 +116,15 @@ impl Scheduler {
             let block = found.block.replicas(replicas);
             let known = block.filter(|replica| running.contains(replica)).collect();
             found.running = Some(known);
+            found.is_begun = true;
+        }
+    }
+
+    /// Remembers that a worker begins what it is alone with.
+    pub(super) fn started(&mut self, worker: WorkerId, assignment: AssignmentId) {
+        let found = self.step_mut().and_then(|step| step.hands.get_mut(assignment));
+        if let Some(found) = found.filter(|it| it.worker == worker) {
+            found.is_begun = true;
         }
     }
 
@@ -184,9 +193,8 @@ impl Scheduler {
         let Some(member) = self.members.remove(&worker) else { return };
         let what = if how == Departure::Left { WorkerNote::Left } else { WorkerNote::Lost };
         self.note(worker, what, reason.to_owned());
-        let crash_limit = self.config.crash_limit;
         let forgets = self.has(Plant::LostBlockForgotten);
-        let blames_all = self.has(Plant::LateWorkBlamed);
+        let blames_all = self.has(Plant::UnstartedBlamed);
         // It may have reconnected before its old connection was seen to end.
         let is_back = self.members.values().any(|it| it.process == member.process);
         let Some(step) = self.step_mut() else { return };
@@ -196,12 +204,20 @@ impl Scheduler {
         step.audit.copies_ended(&held);
         let may_have_run = |it: &&Assignment| match how {
             Departure::Crashed => true,
-            Departure::Silent => it.since < member.heard || blames_all,
+            Departure::Silent => it.since < member.heard,
             Departure::Left | Departure::Expelled => false,
         };
         if !is_back {
             let may_have_run: Vec<&Assignment> = held.iter().filter(may_have_run).collect();
-            suspect(step, &may_have_run, member.process);
+            let (alone, shared): (Vec<&Assignment>, Vec<&Assignment>) =
+                may_have_run.into_iter().partition(|it| it.alone);
+            suspect(step, &shared, &member);
+            let is_guilty = |it: &&Assignment| it.is_begun || blames_all;
+            for assignment in alone.into_iter().filter(is_guilty) {
+                for trouble in troubles_of(step, assignment.block) {
+                    trouble.died.insert(member.process);
+                }
+            }
             let at = match how {
                 Departure::Crashed => Some(now),
                 Departure::Silent => Some(member.heard),
@@ -228,7 +244,7 @@ impl Scheduler {
         }
         if !forgets {
             for block in &lost {
-                step.release(*block, crash_limit);
+                step.release(*block);
             }
         }
         if !lost.is_empty() {
@@ -256,9 +272,7 @@ impl Scheduler {
     fn acquit(&mut self, process: ProcessId) {
         let Some(step) = self.step_mut() else { return };
         step.deaths.remove(process);
-        for trouble in step.trouble.values_mut() {
-            trouble.died.remove(&process);
-        }
+        step.acquit(&[process], |_| true, true);
     }
 
     /// Fails the run where a replica was running on too many workers as they
@@ -283,10 +297,11 @@ impl Scheduler {
     }
 }
 
-/// Counts a crash for what was running on a worker as it died: by its last
+/// Suspects what may have been running on a worker as it died: by its last
 /// word, or, if it had said nothing, all that it had.
-fn suspect(step: &mut Step, held: &[&Assignment], process: ProcessId) {
+fn suspect(step: &mut Step, held: &[&Assignment], member: &Member) {
     let spoke = held.iter().any(|assignment| assignment.running.is_some());
+    let mut all_suspects: Vec<u32> = Vec::new();
     for assignment in held {
         let all = assignment.block.replicas(step.replicas);
         let suspects: Vec<u32> = match &assignment.running {
@@ -297,10 +312,26 @@ fn suspect(step: &mut Step, held: &[&Assignment], process: ProcessId) {
             None if spoke => continue,
             None => all.collect(),
         };
-        for replica in suspects {
-            if !step.cover.covers(Block::of_replica(replica)) {
-                step.trouble.entry(replica).or_default().died.insert(process);
-            }
+        all_suspects.extend(suspects);
+    }
+    let is_narrow = all_suspects.len() <= member.slots as usize;
+    let ground = if is_narrow { Ground::Narrow } else { Ground::Wide };
+    for replica in all_suspects {
+        for trouble in troubles_of(step, Block::of_replica(replica)) {
+            trouble.lost_with.insert(member.process, ground);
         }
     }
+}
+
+/// What is wrong with the replicas of a block that are not done.
+fn troubles_of(step: &mut Step, block: Block) -> impl Iterator<Item = &mut Trouble> {
+    for replica in block.replicas(step.replicas) {
+        if !step.cover.covers(Block::of_replica(replica)) {
+            step.trouble.entry(replica).or_default();
+        }
+    }
+    let (cover, range) = (&step.cover, block.replicas(step.replicas));
+    let found = step.trouble.range_mut(range);
+    let undone = found.filter(|(replica, _)| !cover.covers(Block::of_replica(**replica)));
+    undone.map(|(_, trouble)| trouble)
 }

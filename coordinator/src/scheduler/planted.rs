@@ -14,8 +14,8 @@ pub enum Plant {
     MergeEarly,
     /// Silence never makes a worker lost.
     SilenceForgiven,
-    /// A silent worker is blamed for what it may never have been given.
-    LateWorkBlamed,
+    /// A shard is blamed for the death of a worker that never said it begins it.
+    UnstartedBlamed,
     /// The merge does not wait for audits.
     AuditSkipped,
     /// Two answers of one process are taken for an audit.

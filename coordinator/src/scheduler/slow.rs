@@ -49,9 +49,8 @@ impl Scheduler {
                 slow.push((it.worker, it.block, it.queued, it.since));
             }
         }
-        let crash_limit = self.config.crash_limit;
         let (plain, troubled): (Vec<Block>, Vec<Block>) =
-            parts.into_iter().partition(|block| step.care(*block, crash_limit) == Care::None);
+            parts.into_iter().partition(|block| step.care(*block) == Care::None);
         let mut shared = Vec::new();
         for block in troubled {
             let fits = |it: &&mut Candidate| it.room > 0 && !step.has_failed_on(block, it.worker);
@@ -93,7 +92,7 @@ impl Scheduler {
     fn may_copy(&self, step: &Step, it: &Assignment, idle: &[Candidate]) -> bool {
         !step.cover.covers(it.block)
             && step.hands.overlapping(it.block).len() < BLOCK_COPIES
-            && step.care(it.block, self.config.crash_limit) != Care::Alone
+            && step.care(it.block) != Care::Alone
             && idle.iter().any(|candidate| !step.has_failed_on(it.block, candidate.worker))
     }
 

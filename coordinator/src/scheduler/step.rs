@@ -29,10 +29,14 @@ pub(super) struct Step {
     pub(super) merge: Merge,
 }
 
-/// What went wrong with a replica in this step.
+/// What went wrong with a replica in this step. Of processes that came back, or
+/// were lost together with others, nothing is kept.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trouble {
-    /// Processes that died while it was running, and were not seen again.
+    /// Processes that were lost while it may have been running.
+    pub(super) lost_with: BTreeMap<ProcessId, Ground>,
+    /// Processes that were lost after they had said that they begin it, and had
+    /// nothing else: what counts.
     pub(super) died: BTreeSet<ProcessId>,
     /// Errors that it gave.
     pub(super) errors: u32,
@@ -40,6 +44,15 @@ pub(super) struct Trouble {
     pub(super) altered: u32,
     /// Where it gave errors, or from where it came altered.
     pub(super) failed_on: BTreeSet<WorkerId>,
+}
+
+/// How well it is known what ran on a process as it was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ground {
+    /// It was one of no more shards than the process ran at a time.
+    Narrow,
+    /// It was one of many.
+    Wide,
 }
 
 /// Where the merge of a step stands.
@@ -60,8 +73,8 @@ pub(super) enum Care {
     None,
     /// Rather not to a worker where it failed.
     Elsewhere,
-    /// To a worker that has nothing else, because one more crash fails the
-    /// run, and it should be known which replica it was.
+    /// To a worker that has nothing else, and says that it begins: a worker may
+    /// have died of it, and should another one, that is known.
     Alone,
 }
 
@@ -85,7 +98,7 @@ impl Step {
     /// Makes the replicas of a block wait again, as far as they are not done,
     /// in other hands or waiting already. Blocks with a troubled replica are
     /// split until it is by itself.
-    pub(super) fn release(&mut self, block: Block, crash_limit: u32) {
+    pub(super) fn release(&mut self, block: Block) {
         if size(block, self.replicas) == 0
             || self.cover.covers(block)
             || self.hands.hold(block)
@@ -94,9 +107,9 @@ impl Step {
             return;
         }
         match block.halves() {
-            Some((left, right)) if !self.is_free(block) || self.is_troubled(block, crash_limit) => {
-                self.release(left, crash_limit);
-                self.release(right, crash_limit);
+            Some((left, right)) if !self.is_free(block) || self.is_troubled(block) => {
+                self.release(left);
+                self.release(right);
             }
             _ => {
                 self.waiting.insert(block.start(), block);
@@ -106,11 +119,11 @@ impl Step {
 
     /// Joins waiting siblings, so that what many workers left behind is handed
     /// out in few blocks. What something is wrong with stays apart.
-    pub(super) fn join_waiting(&mut self, crash_limit: u32) {
+    pub(super) fn join_waiting(&mut self) {
         let mut joined: Vec<Block> = Vec::new();
         for block in std::mem::take(&mut self.waiting).into_values() {
             joined.push(block);
-            while let Some((parent, parts)) = self.joinable(&joined, crash_limit) {
+            while let Some((parent, parts)) = self.joinable(&joined) {
                 joined.truncate(joined.len() - parts);
                 joined.push(parent);
             }
@@ -120,7 +133,7 @@ impl Step {
 
     /// The block that the last one, or the last two, of `blocks` make up, and how
     /// many it is of.
-    fn joinable(&self, blocks: &[Block], crash_limit: u32) -> Option<(Block, usize)> {
+    fn joinable(&self, blocks: &[Block]) -> Option<(Block, usize)> {
         let last = *blocks.last()?;
         let sibling = last.sibling();
         let parts = match last.is_left() {
@@ -131,13 +144,13 @@ impl Step {
         };
         let parent = last.parent();
         let may_be = last.level < Block::root(self.replicas).level
-            && self.care(parent, crash_limit) == Care::None
+            && self.care(parent) == Care::None
             && !self.is_suspect(parent);
         may_be.then_some((parent, parts))
     }
 
     /// Takes the replicas of a block that is done out of the waiting ones.
-    pub(super) fn settle(&mut self, block: Block, crash_limit: u32) {
+    pub(super) fn settle(&mut self, block: Block) {
         // One around it may begin with the same replica as one inside it.
         let before = self.waiting.range(..=block.start()).next_back();
         let around = before.map(|(_, around)| *around).filter(|it| it.contains(block));
@@ -148,7 +161,7 @@ impl Step {
         }
         if let Some(around) = around {
             self.waiting.remove(&around.start());
-            self.release(around, crash_limit);
+            self.release(around);
         }
     }
 
@@ -167,9 +180,9 @@ impl Step {
     }
 
     /// How a block is to be handed out.
-    pub(super) fn care(&self, block: Block, crash_limit: u32) -> Care {
+    pub(super) fn care(&self, block: Block) -> Care {
         let troubles = || self.trouble.range(block.replicas(self.replicas)).map(|(_, it)| it);
-        if troubles().any(|it| it.is_last_chance(crash_limit)) {
+        if troubles().any(Trouble::is_cornered) {
             Care::Alone
         } else if troubles().any(|it| !it.failed_on.is_empty()) {
             Care::Elsewhere
@@ -181,7 +194,7 @@ impl Step {
     /// Whether a worker may have died of something of the block.
     pub(super) fn is_suspect(&self, block: Block) -> bool {
         let mut troubles = self.trouble.range(block.replicas(self.replicas));
-        troubles.any(|(_, trouble)| trouble.crashes() > 0)
+        troubles.any(|(_, trouble)| trouble.is_suspect())
     }
 
     /// The workers on which something of the block failed, in this step.
@@ -224,24 +237,41 @@ impl Step {
             && self.waiting.range(block.start()..block.end()).next().is_none()
     }
 
-    fn is_troubled(&self, block: Block, crash_limit: u32) -> bool {
-        size(block, self.replicas) > 1 && self.care(block, crash_limit) != Care::None
+    fn is_troubled(&self, block: Block) -> bool {
+        size(block, self.replicas) > 1 && self.care(block) != Care::None
     }
 }
 
 impl Trouble {
-    /// Workers that died while it was running.
+    /// Workers that are known to have died while it was running.
     pub(super) fn crashes(&self) -> u32 {
         self.died.len() as u32
     }
 
     /// Whether the shard itself may be what is wrong.
     pub(super) fn is_of_shard(&self) -> bool {
-        self.errors > 0 || !self.died.is_empty()
+        self.errors > 0 || self.is_suspect()
     }
 
-    /// Whether one more crash fails the run.
-    pub(super) fn is_last_chance(&self, crash_limit: u32) -> bool {
-        self.crashes() > 0 && self.crashes() + 1 >= crash_limit
+    /// Whether a worker may have died of it.
+    pub(super) fn is_suspect(&self) -> bool {
+        !self.died.is_empty() || !self.lost_with.is_empty()
+    }
+
+    /// Whether it is one of few that a worker may have died of, or one that
+    /// several may have.
+    pub(super) fn is_cornered(&self) -> bool {
+        let is_narrow = |ground: &Ground| *ground == Ground::Narrow;
+        !self.died.is_empty() || self.lost_with.len() > 1 || self.lost_with.values().any(is_narrow)
+    }
+
+    /// Whether a process was lost that may have died of it.
+    pub(super) fn was_with(&self, process: &ProcessId) -> bool {
+        self.died.contains(process) || self.lost_with.contains_key(process)
+    }
+
+    /// Whether nothing is wrong with it after all.
+    pub(super) fn is_over(&self) -> bool {
+        !self.is_of_shard() && self.altered == 0 && self.failed_on.is_empty()
     }
 }

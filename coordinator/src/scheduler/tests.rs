@@ -96,6 +96,14 @@ impl TestEnv {
         self.tell(Event::WorkerJoined { worker, process, slots: 1 });
     }
 
+    /// A worker says that it begins what it has.
+    fn start(&mut self, worker: u64) {
+        let its = self.assigned.clone().into_iter().filter(|(held_by, ..)| held_by.0 == worker);
+        for (worker, assignment, _) in its {
+            self.tell(Event::Started { worker, assignment });
+        }
+    }
+
     fn crash(&mut self, worker: u64) {
         self.assigned.retain(|(held_by, ..)| *held_by != WorkerId(worker));
         self.tell(Event::WorkerGone { worker: WorkerId(worker), goodbye: false });
@@ -124,6 +132,16 @@ impl TestEnv {
         while let Some((worker, _, block)) = self.assigned.first().copied() {
             self.done(worker.0, block, false);
         }
+    }
+
+    /// The blocks in workers' hands of which it is to be said that they begin.
+    fn to_confirm(&self) -> Vec<Block> {
+        let is_held = |id: &AssignmentId| self.assigned.iter().any(|(_, held, _)| held == id);
+        let to_confirm = self.actions.iter().filter_map(|action| match action {
+            Action::Assign { assignment, block, confirm: true, .. } => Some((assignment, *block)),
+            _ => None,
+        });
+        to_confirm.filter(|(id, _)| is_held(id)).map(|(_, block)| block).collect()
     }
 
     /// The blocks in a worker's hands.

@@ -110,14 +110,13 @@ impl Scheduler {
 
     /// Enters a result in the cover. Says whether it was news.
     fn take_in(&mut self, done: &Finished) -> bool {
-        let crash_limit = self.config.crash_limit;
         let twice = self.has(Plant::DuplicateTaken);
         let Some(step) = self.step_with(done.step, done.block) else { return false };
         let holder = (!done.inline).then_some(done.worker);
         let part = Part { block: done.block, holder };
         let taken = step.cover.take(part);
         if taken {
-            step.settle(done.block, crash_limit);
+            step.settle(done.block);
         } else if twice {
             step.cover.count_twice(part.block);
         }
@@ -162,22 +161,21 @@ impl Scheduler {
 
     /// Hands the waiting blocks out, as many as workers may hold.
     fn hand_out_waiting(&mut self, now: Instant) {
-        let crash_limit = self.config.crash_limit;
         let Some(step) = self.step().filter(|step| !step.waiting.is_empty()) else { return };
         let mut candidates = self.candidates(step);
         if candidates.iter().all(|it| it.room == 0) {
             return;
         }
         if let Some(step) = self.step_mut() {
-            step.join_waiting(crash_limit);
+            step.join_waiting();
         }
         let Some(step) = self.step() else { return };
         let (careful, plain): (Vec<Block>, Vec<Block>) =
-            step.waiting.values().partition(|block| step.care(**block, crash_limit) != Care::None);
+            step.waiting.values().partition(|block| step.care(**block) != Care::None);
         let replicas = step.replicas;
         let mut handed: Vec<(WorkerId, Block, Care)> = Vec::new();
         for block in careful {
-            let care = step.care(block, crash_limit);
+            let care = step.care(block);
             let Some(at) = pick(step, block, care, &candidates) else { continue };
             candidates[at].take(size(block, replicas));
             handed.push((candidates[at].worker, block, care));
@@ -225,11 +223,19 @@ impl Scheduler {
         let Some(step) = self.step_mut() else { return };
         let queued = step.hands.load(worker).replicas + size(block, step.replicas);
         let (alone, is_audit) = (how == How::Alone, how == How::Audit);
-        let assignment =
-            Assignment { worker, block, since: now, queued, alone, is_audit, running: None };
+        let assignment = Assignment {
+            worker,
+            block,
+            since: now,
+            queued,
+            alone,
+            is_begun: false,
+            is_audit,
+            running: None,
+        };
         step.hands.insert(id, assignment);
-        let step = step.id;
-        self.actions.push_back(Action::Assign { worker, assignment: id, step, block });
+        let (step, confirm) = (step.id, alone);
+        self.actions.push_back(Action::Assign { worker, assignment: id, step, block, confirm });
     }
 
     /// Takes all assignments out of their workers' hands.
@@ -285,9 +291,8 @@ impl Scheduler {
     }
 
     pub(super) fn release(&mut self, block: Block) {
-        let crash_limit = self.config.crash_limit;
         if let Some(step) = self.step_mut() {
-            step.release(block, crash_limit);
+            step.release(block);
         }
     }
 

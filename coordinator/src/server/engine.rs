@@ -286,8 +286,8 @@ impl Engine {
     fn perform(&mut self, action: Action) {
         match action {
             Action::StartRun { run } => self.start_run(run),
-            Action::Assign { worker, assignment, step, block } => {
-                self.assign(worker, assignment, step, block);
+            Action::Assign { worker, assignment, step, block, confirm } => {
+                self.assign(worker, assignment, step, block, confirm);
             }
             Action::Revoke { worker, assignment } => {
                 if let Some(about) = self.workers.get_mut(&worker) {

@@ -111,6 +111,7 @@ impl Engine {
         assignment: AssignmentId,
         step: StepId,
         block: Block,
+        confirm: bool,
     ) {
         let Some(active) = self.active.as_mut().filter(|active| active.step_id() == step) else {
             return;
@@ -127,7 +128,7 @@ impl Engine {
             outbox.data(Transfer::State { step: Some(step), frames, next: 0 });
             about.base = Some(step);
         }
-        outbox.control(encode(ToWorker::Assign { assignment, step, block }));
+        outbox.control(encode(ToWorker::Assign { assignment, step, block, confirm }));
         active.shards.give(block, about.process);
         about.assignments.insert(assignment, (step, block));
         self.mark(Peer::Worker(worker));
@@ -170,6 +171,9 @@ impl Engine {
                     fatal,
                     error,
                 });
+            }
+            FromWorker::Started { assignment } => {
+                self.tell(scheduler::Event::Started { worker, assignment });
             }
             FromWorker::HandedBack { assignment } => {
                 if self.take_assignment(worker, assignment).is_some() {

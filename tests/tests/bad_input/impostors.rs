@@ -111,7 +111,7 @@ fn for_a_client() {
 fn for_a_worker() {
     let step = StepId { run: RunId(7), index: 0 };
     let block = Block { level: 0, index: 0 };
-    let assign = ToWorker::Assign { assignment: AssignmentId(1), step, block };
+    let assign = ToWorker::Assign { assignment: AssignmentId(1), step, block, confirm: false };
     let segment = ToWorker::StateSegment { step, segment: 0, payload: vec![0; 4].into() };
     let pull = ToWorker::Pull { step, block, first: 0, count: 0 };
     let cases = [

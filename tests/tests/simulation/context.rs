@@ -89,6 +89,7 @@ pub(super) enum ProcessEvent {
     Beat,
     HandshakeTimeout(ConnectionId),
     DataReady(AssignmentId),
+    StartSaid(AssignmentId),
     ShardEnds(AssignmentId, u32),
     ShardStops(AssignmentId, u32),
 }

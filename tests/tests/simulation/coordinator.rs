@@ -182,8 +182,8 @@ impl Coordinator {
                 let first = StepId { run, index: merged };
                 context.after(1000, Event::StepReady(first, self.life));
             }
-            Action::Assign { worker, assignment, step, block } => {
-                self.assign(context, worker, assignment, step, block);
+            Action::Assign { worker, assignment, step, block, confirm } => {
+                self.assign(context, worker, assignment, (step, block), confirm);
             }
             Action::Revoke { worker, assignment } => {
                 self.causes.ended(worker, assignment);
@@ -208,9 +208,9 @@ impl Coordinator {
             Action::Disconnect { worker, .. } => {
                 if let Some(connection) = self.connections.remove(&worker) {
                     self.workers.remove(&connection);
-                    let heard = self.heard.remove(&worker);
+                    self.heard.remove(&worker);
                     context.send(connection, Direction::ToWorker, Message::Closed);
-                    self.note_death(worker, heard);
+                    self.note_death(worker);
                 }
             }
             Action::FailRun { run, reason, shard } => {
@@ -232,8 +232,8 @@ impl Coordinator {
         context: &mut Context,
         worker: WorkerId,
         assignment: AssignmentId,
-        step: StepId,
-        block: Block,
+        (step, block): (StepId, Block),
+        confirm: bool,
     ) {
         let current = self.current();
         context.ensure(current.is_some_and(|(id, _)| id == step), || format!("{step} is not open"));
@@ -241,7 +241,12 @@ impl Coordinator {
         context.ensure(assignment > self.last_assignment, || format!("{assignment} is not new"));
         self.last_assignment = assignment;
         let Some((_, replicas)) = current else { return };
-        self.causes.handed_out(context.now, worker, assignment, step, block);
+        let held = self.causes.handed_out((worker, assignment), (step, block), confirm);
+        let most = self.config.assignments;
+        context.ensure(held <= most, || format!("{worker} holds {held} blocks"));
+        context.ensure(!confirm || block.replicas(replicas).len() == 1, || {
+            format!("{block} is to be confirmed as if it were one shard")
+        });
         if let Some(active) = &mut self.active {
             active.answers.handed_out(block);
         }
@@ -249,7 +254,11 @@ impl Coordinator {
         if news {
             self.tell_worker(context, worker, Message::State(step));
         }
-        self.tell_worker(context, worker, Message::Assign { assignment, step, block, replicas });
+        self.tell_worker(
+            context,
+            worker,
+            Message::Assign { assignment, step, block, replicas, confirm },
+        );
     }
 
     /// A message from a worker.
@@ -282,6 +291,7 @@ impl Coordinator {
             Message::Beat(progress) => {
                 self.tell(context, heard);
                 for (assignment, running, shards_done) in progress {
+                    self.causes.started(worker, assignment);
                     let event =
                         scheduler::Event::Progress { worker, assignment, running, shards_done };
                     self.tell(context, event);
@@ -302,6 +312,10 @@ impl Coordinator {
                 let event =
                     scheduler::Event::ShardFailed { worker, assignment, replica, fatal, error };
                 self.tell(context, event);
+            }
+            Message::Started(assignment) => {
+                self.causes.started(worker, assignment);
+                self.tell(context, scheduler::Event::Started { worker, assignment });
             }
             Message::HandedBack(assignment) => {
                 self.causes.ended(worker, assignment);

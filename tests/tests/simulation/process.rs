@@ -165,6 +165,9 @@ impl Process {
                     self.tell(context, session::Event::DataReady { assignment });
                 }
             }
+            ProcessEvent::StartSaid(assignment) => {
+                self.tell(context, session::Event::StartSaid { assignment });
+            }
             ProcessEvent::ShardEnds(assignment, replica) => {
                 return self.shard_ends(context, assignment, replica, wrongs);
             }
@@ -244,9 +247,9 @@ impl Process {
                 self.states.insert(step);
                 Some(session::Event::StateReady { step })
             }
-            Message::Assign { assignment, step, block, replicas } => {
+            Message::Assign { assignment, step, block, replicas, confirm } => {
                 self.replicas.insert(step, replicas);
-                Some(session::Event::Assigned { assignment, step, block, replicas })
+                Some(session::Event::Assigned { assignment, step, block, replicas, confirm })
             }
             Message::Revoke(assignment) => Some(session::Event::Revoked { assignment }),
             Message::Pull { step, block, segment } => {
@@ -347,6 +350,7 @@ impl Process {
             Message::Missing { step, block },
             Message::Missing { step: other, block: Block::of_replica(0) },
             Message::HandedBack(assignment),
+            Message::Started(assignment),
             Message::Beat(vec![(assignment, vec![u32::MAX; 9], u32::MAX)]),
             Message::ShardFailed { assignment, replica: u32::MAX, fatal: true, error },
         ];

@@ -22,9 +22,11 @@ use super::examples::PinnedChunks;
 use super::run::OpenRun;
 use crate::session::Event;
 
-/// What the pool has to say.
+/// What the pool has to say, and the task that writes.
 #[derive(Debug)]
 pub(super) enum Report {
+    /// What was said of the beginning of an assignment is written to the socket.
+    StartSaid(AssignmentId),
     /// A shard has ended, one way or another.
     Shard(Event),
     /// The order of an epoch is there.
@@ -163,6 +165,11 @@ impl Compute {
     /// A pool of `slots` threads that reports to `reports`.
     pub(super) fn new(slots: u32, reports: mpsc::Sender<Report>) -> Self {
         Self { slots, pool: None, reports }
+    }
+
+    /// Where reports go.
+    pub(super) fn reports(&self) -> mpsc::Sender<Report> {
+        self.reports.clone()
     }
 
     /// Starts the threads, once.

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::id::{Block, StepId};
+use common::id::{AssignmentId, Block, StepId};
 use common::limits::{CONTROL_QUEUE, HANDSHAKE_TIMEOUT, HEARTBEAT_INTERVAL, PULLS};
 use common::merge::Partial;
 use common::wire::codec::{self, Frame, FrameReader};
@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::compute::WorkTable;
+use super::compute::{Report, WorkTable};
 use super::memory;
 use super::run::OpenRun;
 
@@ -75,10 +75,24 @@ pub(super) enum ConnectError {
 pub(super) struct Connection {
     /// Frames from the coordinator.
     pub(super) reader: FrameReader<Reader>,
-    control: mpsc::Sender<Frame>,
+    control: mpsc::Sender<Control>,
     pulls: mpsc::Sender<Pull>,
     writer: JoinHandle<()>,
     heartbeat: JoinHandle<()>,
+}
+
+/// A control message.
+#[derive(Debug)]
+struct Control {
+    frame: Frame,
+    /// The assignment that may begin once this is written.
+    starts: Option<AssignmentId>,
+}
+
+impl Control {
+    fn new(message: FromWorker) -> Self {
+        Self { frame: codec::encode(message), starts: None }
+    }
 }
 
 /// The queue is full or the socket is gone: the connection is of no use.
@@ -92,6 +106,7 @@ impl Connection {
         tls: Option<CallerTls>,
         role: Role,
         work: WorkTable,
+        reports: mpsc::Sender<Report>,
     ) -> Result<(Self, Accepted), ConnectError> {
         let unreachable =
             |error: String| ConnectError::Unreachable { address: address.clone(), error };
@@ -114,7 +129,7 @@ impl Connection {
         let (pulls, pull_queue) = mpsc::channel(PULL_QUEUE);
         let heartbeat = tokio::spawn(say_that_we_live(control.clone(), work));
         let writer = tokio::spawn(async move {
-            if let Err(error) = write_frames(writer, control_queue, pull_queue).await {
+            if let Err(error) = write_frames(writer, control_queue, pull_queue, reports).await {
                 tracing::debug!("writing to the coordinator: {error}");
             }
         });
@@ -123,7 +138,15 @@ impl Connection {
 
     /// Queues a control message.
     pub(super) fn send(&self, message: FromWorker) -> Result<(), Stuck> {
-        self.control.try_send(codec::encode(message)).map_err(|_| Stuck)
+        self.control.try_send(Control::new(message)).map_err(|_| Stuck)
+    }
+
+    /// Queues the news that an assignment begins; [`Report::StartSaid`] comes once
+    /// it is written.
+    pub(super) fn send_started(&self, assignment: AssignmentId) -> Result<(), Stuck> {
+        let news = Control::new(FromWorker::Started { assignment });
+        let news = Control { starts: Some(assignment), ..news };
+        self.control.try_send(news).map_err(|_| Stuck)
     }
 
     /// Queues segments, behind all control messages.
@@ -157,14 +180,14 @@ impl Drop for Connection {
 
 /// Says every second that the worker lives and how far it is, whatever else
 /// goes on. Ends with the connection.
-async fn say_that_we_live(control: mpsc::Sender<Frame>, work: WorkTable) {
+async fn say_that_we_live(control: mpsc::Sender<Control>, work: WorkTable) {
     let mut ticks = interval(HEARTBEAT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let message =
             FromWorker::Heartbeat { memory: memory::resident(), progress: work.progress() };
-        if control.send(codec::encode(message)).await.is_err() {
+        if control.send(Control::new(message)).await.is_err() {
             return;
         }
     }
@@ -174,20 +197,25 @@ async fn say_that_we_live(control: mpsc::Sender<Frame>, work: WorkTable) {
 /// nobody can send control messages any more.
 async fn write_frames(
     mut stream: Writer,
-    mut control: mpsc::Receiver<Frame>,
+    mut control: mpsc::Receiver<Control>,
     mut pulls: mpsc::Receiver<Pull>,
+    reports: mpsc::Sender<Report>,
 ) -> std::io::Result<()> {
     let mut pull: Option<Pull> = None;
     loop {
-        let frame = tokio::select! {
+        let Control { frame, starts } = tokio::select! {
             biased;
-            frame = control.recv() => match frame {
-                Some(frame) => frame,
+            control = control.recv() => match control {
+                Some(control) => control,
                 None => return Ok(()),
             },
-            frame = segment(&mut pull, &mut pulls) => frame,
+            frame = segment(&mut pull, &mut pulls) => Control { frame, starts: None },
         };
         codec::write(&mut stream, &frame).await?;
+        if let Some(assignment) = starts {
+            // Nobody listens any more once the worker is leaving.
+            let _ = reports.send(Report::StartSaid(assignment)).await;
+        }
     }
 }
 

@@ -41,8 +41,8 @@ impl Engine {
                     self.tell(Event::StateReady { step });
                 }
             }
-            ToWorker::Assign { assignment, step, block } => {
-                self.on_assign(assignment, step, block)?;
+            ToWorker::Assign { assignment, step, block, confirm } => {
+                self.on_assign(assignment, step, block, confirm)?;
             }
             ToWorker::Revoke { assignment } => self.tell(Event::Revoked { assignment }),
             ToWorker::Chunk { run, split, chunk, payload } => {
@@ -121,6 +121,7 @@ impl Engine {
         assignment: AssignmentId,
         step: StepId,
         block: Block,
+        confirm: bool,
     ) -> Result<(), String> {
         let Some(opened) = self.runs.get(&step.run) else {
             return Err(format!("{assignment} is of {step}, which is not open"));
@@ -150,7 +151,7 @@ impl Engine {
             self.work.insert(work.clone());
             vacant.insert(Assignment { work, fetching: None });
         }
-        self.tell(Event::Assigned { assignment, step, block, replicas });
+        self.tell(Event::Assigned { assignment, step, block, replicas, confirm });
         Ok(())
     }
 

@@ -180,7 +180,13 @@ async fn a_run_from_handshake_to_goodbye() {
                 }
             }
             let block = toy.run.plan.step(index).unwrap().root();
-            peer.say(ToWorker::Assign { assignment: AssignmentId(index), step, block }).await;
+            peer.say(ToWorker::Assign {
+                assignment: AssignmentId(index),
+                step,
+                block,
+                confirm: false,
+            })
+            .await;
             let done = peer.block_done(&toy).await;
             let expected = toy.expected(index, block);
             assert_eq!((done.step, done.block, done.weight), (step, block, expected.weight));
@@ -210,7 +216,7 @@ async fn a_lost_coordinator_is_offered_what_was_finished() {
     let mut peer = stage.accept().await;
     peer.open_run(&toy).await;
     peer.send_base(&toy, step).await;
-    peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block }).await;
+    peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block, confirm: false }).await;
     let done = peer.block_done(&toy).await;
     drop(peer);
     let mut peer = stage.accept().await;
@@ -230,7 +236,7 @@ async fn what_was_finished_of_another_run_of_the_same_number_is_not_offered() {
     let mut peer = stage.accept().await;
     peer.open_run(&toy).await;
     peer.send_base(&toy, step).await;
-    peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block }).await;
+    peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block, confirm: false }).await;
     peer.block_done(&toy).await;
     drop(peer);
     let mut peer = stage.accept().await;
@@ -248,7 +254,7 @@ async fn what_fails_is_told() {
     let step = StepId { run: toy.opening.run, index: 0 };
     let block = toy.run.plan.step(0).unwrap().root();
     peer.send_base(&toy, step).await;
-    peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block }).await;
+    peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block, confirm: false }).await;
     let failure = peer.next_answer(&toy).await;
     let FromWorker::ShardFailed { assignment, fatal, error, .. } = failure else {
         panic!("{failure:?}")
@@ -277,7 +283,7 @@ async fn a_run_that_cannot_be_opened_fails_its_assignments() {
     let step = StepId { run: toy.opening.run, index: 0 };
     peer.send_base(&toy, step).await;
     let block = toy.run.plan.step(0).unwrap().root();
-    peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block }).await;
+    peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block, confirm: false }).await;
     let failure = peer.next().await.unwrap();
     let FromWorker::ShardFailed { fatal: true, error, .. } = failure else { panic!("{failure:?}") };
     assert!(error.contains("model `joy` is unknown; known are: toy"), "{error}");
@@ -292,9 +298,9 @@ async fn nonsense_ends_the_connection_and_not_the_worker() {
     let assignment = AssignmentId(1);
     let stage = Stage::new(&toy).await;
     for nonsense in [
-        ToWorker::Assign { assignment, step: beyond, block },
-        ToWorker::Assign { assignment, step, block: Block { level: 3, index: 0 } },
-        ToWorker::Assign { assignment, step, block: Block { level: 0, index: 3 } },
+        ToWorker::Assign { assignment, step: beyond, block, confirm: false },
+        ToWorker::Assign { assignment, step, block: Block { level: 3, index: 0 }, confirm: false },
+        ToWorker::Assign { assignment, step, block: Block { level: 0, index: 3 }, confirm: false },
         ToWorker::SameState { step, as_of: step },
         ToWorker::StateSegment { step, segment: 0, payload: Bytes::from_static(b"short") },
         ToWorker::StateSegment { step, segment: 1, payload: Bytes::new() },

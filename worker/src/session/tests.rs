@@ -66,7 +66,7 @@ impl TestEnv {
 
     fn assign(&mut self, assignment: u64, block: Block) -> Vec<Action> {
         let assignment = id(assignment);
-        self.tell(Event::Assigned { assignment, step: STEP, block, replicas: 4 })
+        self.tell(Event::Assigned { assignment, step: STEP, block, replicas: 4, confirm: false })
     }
 
     fn data(&mut self, assignment: u64) -> Vec<Action> {
@@ -195,6 +195,54 @@ fn silence_breaks_the_connection_and_waits_grow() {
         env.tell(Event::Disconnected);
     }
     assert!(longest > RECONNECT_MAX / 2);
+}
+
+#[test]
+fn what_is_to_be_confirmed_begins_once_that_is_said() {
+    let mut env = TestEnv::ready();
+    let (assignment, block) = (id(1), Block::of_replica(2));
+    env.tell(Event::Assigned { assignment, step: STEP, block, replicas: 4, confirm: true });
+    assert_eq!(env.data(1), [Action::SayStarted { assignment }]);
+    assert_eq!(env.tell(Event::Heard), [], "it is said once");
+    assert_eq!(env.session.progress(), []);
+    assert_eq!(env.tell(Event::StartSaid { assignment }), [run(1, 2)]);
+    // Not on a connection that is gone.
+    let mut env = TestEnv::ready();
+    env.tell(Event::Assigned { assignment, step: STEP, block, replicas: 4, confirm: true });
+    env.data(1);
+    assert_eq!(
+        env.tell(Event::Disconnected),
+        [Action::DropAssignment { assignment }, Action::DropState { step: STEP },]
+    );
+    assert_eq!(env.tell(Event::StartSaid { assignment }), []);
+}
+
+#[test]
+fn one_step_has_more_partials_than_are_offered_at_once() {
+    let mut env = TestEnv::ready();
+    let kept = 2;
+    let replicas = kept as u32 + 3;
+    for replica in 0..replicas {
+        let (assignment, block) = (id(u64::from(replica) + 1), Block::of_replica(replica));
+        env.tell(Event::Assigned { assignment, step: STEP, block, replicas, confirm: false });
+        env.tell(Event::DataReady { assignment });
+        env.tell(Event::ShardDone { assignment, replica });
+    }
+    env.tell(Event::Disconnected);
+    env.timeout();
+    env.tell(Event::Connected { heartbeat_timeout: TIMEOUT });
+    let is_offer = |action: &&Action| matches!(action, Action::Offer { .. });
+    let actions = env.tell(Event::RunOpened { run: RUN, parallel: 8 });
+    assert_eq!(actions.iter().filter(is_offer).count(), kept);
+    let block = Block::of_replica(replicas - 1);
+    let assigned = env.tell(Event::Assigned {
+        assignment: id(1000),
+        step: STEP,
+        block,
+        replicas,
+        confirm: false,
+    });
+    assert!(assigned.contains(&Action::Offer { step: STEP, block }), "{assigned:?}");
 }
 
 #[test]

@@ -20,7 +20,20 @@ pub(super) struct Work {
     /// Shards done.
     pub(super) done: u32,
     pub(super) has_data: bool,
+    pub(super) start: Start,
     pub(super) use_of: Use,
+}
+
+/// Whether an assignment's shards may begin. Of one that may kill this process the
+/// coordinator hears first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// They may.
+    Free,
+    /// The coordinator is to be told before.
+    ToSay,
+    /// It is being told.
+    Saying,
 }
 
 /// What the outcome of an assignment is good for.
@@ -86,6 +99,7 @@ impl Session {
         step: StepId,
         block: Block,
         replicas: u32,
+        start: Start,
     ) {
         if !self.link.is_open() {
             return;
@@ -117,6 +131,7 @@ impl Session {
             running: BTreeSet::new(),
             done: 0,
             has_data: false,
+            start,
             use_of: Use::Wanted,
         };
         if work.to_run.is_empty() {
@@ -131,6 +146,12 @@ impl Session {
     pub(super) fn state_ready(&mut self, step: StepId) {
         self.forget_before(step);
         self.states.insert(step);
+    }
+
+    pub(super) fn start_said(&mut self, assignment: AssignmentId) {
+        if let Some(work) = self.works.get_mut(&assignment) {
+            work.start = Start::Free;
+        }
     }
 
     pub(super) fn data_ready(&mut self, assignment: AssignmentId) {
@@ -258,6 +279,13 @@ impl Session {
         room = room.min(parallel.saturating_sub(in_memory));
         let Some(work) = self.works.get_mut(&assignment) else { return room };
         let step = work.step;
+        if work.start != Start::Free {
+            if room > 0 && work.start == Start::ToSay {
+                work.start = Start::Saying;
+                self.actions.push_back(Action::SayStarted { assignment });
+            }
+            return room;
+        }
         while room > 0
             && let Some(replica) = work.to_run.next()
         {

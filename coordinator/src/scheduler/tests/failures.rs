@@ -86,10 +86,11 @@ fn a_poison_shard_is_cornered_and_fails_the_run() {
         for (held_by, _, block) in others.collect::<Vec<_>>() {
             env.done(held_by.0, block, true);
         }
+        env.start(victim.0);
         env.crash(victim.0);
         worker += 1;
         env.join(worker);
-        assert!(worker < 20, "the poison is never found");
+        assert!(worker < 8, "the poison is not found");
     }
     let reason = env.failure().unwrap();
     assert!(reason.contains("run 1 step 0") && reason.contains("replica 5 "), "{reason}");
@@ -123,8 +124,10 @@ fn what_a_silent_worker_was_given_after_its_last_sign_of_life_is_not_suspected()
     }
     assert_eq!(env.failure(), None);
     // What they had before their last sign of life is another matter.
-    for worker in 8..11 {
+    for worker in 8..12 {
+        assert_eq!(env.failure(), None);
         env.pass(Duration::from_secs(1), &[]);
+        env.start(worker);
         env.pass(timeout, &[worker]);
         env.assigned.clear();
         env.join(worker + 1);
@@ -150,13 +153,70 @@ fn workers_that_all_die_within_a_second_count_for_no_shard() {
 
 #[test]
 fn deaths_of_one_shard_in_all_workers_count_however_fast_they_are() {
-    let mut env = TestEnv::new(3, 1);
-    for worker in 1..4 {
+    let mut env = TestEnv::new(4, 1);
+    for worker in 1..5 {
         assert_eq!(env.held(worker), [block(0, 0)]);
+        env.start(worker);
         env.crash(worker);
     }
     let reason = env.failure().expect("it may have killed all three");
     assert!(reason.contains("3 workers died while replica 0 was running"), "{reason}");
+}
+
+#[test]
+fn who_did_not_say_that_it_begins_a_suspect_has_not_died_of_it() {
+    let mut env = TestEnv::new(1, 1);
+    for worker in 1..20 {
+        env.now += Duration::from_secs(2);
+        env.crash(worker);
+        env.join(worker + 1);
+        assert_eq!(
+            (env.held(worker + 1), env.to_confirm()),
+            (vec![block(0, 0)], vec![block(0, 0)])
+        );
+    }
+    assert_eq!(env.failure(), None);
+    env.done(20, block(0, 0), true);
+    assert_eq!(env.merges().len(), 1);
+}
+
+#[test]
+fn suspects_are_handed_out_one_by_one_and_by_themselves() {
+    let mut env = TestEnv::new(3, 12);
+    let (worker, assignment, mine) = env.assigned[0];
+    let running = vec![mine.start() as u32 + 1];
+    env.tell(Event::Progress { worker, assignment, running, shards_done: 1 });
+    let suspect = Block::of_replica(mine.start() as u32 + 1);
+    env.crash(worker.0);
+    assert_eq!(env.to_confirm(), [], "nobody is free for it");
+    let (holder, _, _) = env.assigned[0];
+    for held in env.held(holder.0) {
+        env.done(holder.0, held, true);
+    }
+    assert_eq!((env.held(holder.0), env.to_confirm()), (vec![suspect], vec![suspect]));
+    // It is nothing any more once its worker is back.
+    env.come_back(worker.0, 9);
+    env.crash(holder.0);
+    assert_eq!(env.to_confirm(), []);
+    env.all_done();
+    assert_eq!(env.merges().len(), 1);
+}
+
+#[test]
+fn what_took_many_at_once_was_no_shard_of_one_of_them() {
+    let mut env = TestEnv::new(5, 10);
+    for worker in 1..5 {
+        env.now += Duration::from_millis(200);
+        env.crash(worker);
+    }
+    assert_eq!(env.to_confirm(), []);
+    let step = env.scheduler.step().unwrap();
+    assert!(step.trouble.is_empty(), "{:?}", step.trouble);
+    // Two may have died of something.
+    let mut env = TestEnv::new(5, 10);
+    env.crash(1);
+    env.crash(2);
+    assert!(!env.scheduler.step().unwrap().trouble.is_empty());
 }
 
 #[test]
@@ -207,11 +267,12 @@ fn a_worker_that_comes_back_has_not_died() {
     env.crash(worker);
     assert_eq!(env.held(worker + 1), [block(0, 0)]);
     assert!(env.failure().is_none());
-    // Three that do not come back are three deaths.
+    // One that does not come back makes a suspect, and three more are three deaths.
     env.crash(worker + 1);
-    for process in 100..102 {
+    for process in 100..103 {
         assert!(env.failure().is_none());
         env.join(process);
+        env.start(process);
         env.crash(process);
     }
     assert!(env.failure().is_some());

@@ -18,14 +18,18 @@ type Shard = (StepId, u32);
 struct Held {
     step: StepId,
     block: Block,
-    since: u64,
+    /// Whether its worker is to say that it begins.
+    confirm: bool,
+    /// Whether it has said so.
+    is_started: bool,
 }
 
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct Causes {
     hands: BTreeMap<(WorkerId, AssignmentId), Held>,
-    /// Blocks that processes had in hands as they were lost without goodbye.
+    /// Blocks that processes had said they begin, as they were to, before they were
+    /// lost without goodbye.
     lost: BTreeMap<StepId, Vec<(ProcessId, Block)>>,
     /// Processes that had any block of a step in hands as they were lost so.
     deaths: BTreeMap<StepId, BTreeSet<ProcessId>>,
@@ -36,15 +40,24 @@ pub(super) struct Causes {
 }
 
 impl Causes {
+    /// A block is handed out. Says how many its worker has by now.
     pub(super) fn handed_out(
         &mut self,
-        now: u64,
-        worker: WorkerId,
-        assignment: AssignmentId,
-        step: StepId,
-        block: Block,
-    ) {
-        self.hands.insert((worker, assignment), Held { step, block, since: now });
+        (worker, assignment): (WorkerId, AssignmentId),
+        (step, block): (StepId, Block),
+        confirm: bool,
+    ) -> usize {
+        let held = Held { step, block, confirm, is_started: false };
+        self.hands.insert((worker, assignment), held);
+        let (first, last) = (AssignmentId(0), AssignmentId(u64::MAX));
+        self.hands.range((worker, first)..=(worker, last)).count()
+    }
+
+    /// A worker says that it begins an assignment.
+    pub(super) fn started(&mut self, worker: WorkerId, assignment: AssignmentId) {
+        if let Some(held) = self.hands.get_mut(&(worker, assignment)) {
+            held.is_started = true;
+        }
     }
 
     /// An assignment is in nobody's hands any more.
@@ -69,28 +82,21 @@ impl Causes {
         *self.altered.entry(step).or_default() += 1;
     }
 
-    /// A worker went without goodbye. Of one that fell silent, only what it had
-    /// before it was heard last may have to do with it; where its process is
-    /// back on another connection, nothing.
-    pub(super) fn gone(
-        &mut self,
-        worker: WorkerId,
-        process: ProcessId,
-        heard: Option<u64>,
-        is_back: bool,
-    ) {
+    /// A worker went without goodbye. Only what it had said it begins may have to
+    /// do with it; where its process is back on another connection, nothing.
+    pub(super) fn gone(&mut self, worker: WorkerId, process: ProcessId, is_back: bool) {
         let mut had = Vec::new();
         self.hands.retain(|(of, _), it| {
             if *of == worker {
-                had.push((it.step, it.block, it.since));
+                had.push((it.step, it.block, it.confirm && it.is_started));
             }
             *of != worker
         });
-        for (step, block, since) in had {
+        for (step, block, is_confirmed) in had {
             if !is_back {
                 self.deaths.entry(step).or_default().insert(process);
             }
-            if !is_back && heard.is_none_or(|heard| since < heard) {
+            if !is_back && is_confirmed {
                 self.lost.entry(step).or_default().push((process, block));
             }
         }

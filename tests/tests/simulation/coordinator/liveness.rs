@@ -15,20 +15,20 @@ impl Coordinator {
             self.connections.remove(&worker);
             self.heard.remove(&worker);
             if !goodbye {
-                self.note_death(worker, None);
+                self.note_death(worker);
             }
             self.tell(context, scheduler::Event::WorkerGone { worker, goodbye });
         }
     }
 
-    /// A worker went without goodbye; one that fell silent was heard last then.
-    pub(super) fn note_death(&mut self, worker: WorkerId, heard: Option<u64>) {
+    /// A worker went without goodbye.
+    pub(super) fn note_death(&mut self, worker: WorkerId) {
         let process = self.processes[&worker];
         if let Some(active) = &self.active {
             self.deaths.entry(active.run).or_default().insert(process);
         }
         let is_back = self.connections.keys().any(|other| self.processes[other] == process);
-        self.causes.gone(worker, process, heard, is_back);
+        self.causes.gone(worker, process, is_back);
     }
 
     pub(super) fn note_return(&mut self, context: &mut Context, process: ProcessId) {

@@ -13,6 +13,11 @@ impl Process {
                 let wait = context.random.within(0..3000);
                 self.plan(context, wait, ProcessEvent::DataReady(assignment));
             }
+            Action::SayStarted { assignment } => {
+                self.say(context, Message::Started(assignment));
+                let wait = context.random.within(0..50);
+                self.plan(context, wait, ProcessEvent::StartSaid(assignment));
+            }
             Action::RunShard { assignment, step, replica } => {
                 self.run_shard(context, assignment, step, replica);
             }
