@@ -21,6 +21,7 @@
 //! slow         duplicates of slow blocks
 //! audit        second answers of shards, by another process
 //! share        how blocks are split over workers
+//! standing     who fails again and again
 //! gather       what workers kept while their coordinator was gone
 //! step         the state of one step
 //! cover hands  its finished and its unfinished blocks
@@ -49,6 +50,7 @@ pub mod planted;
 mod queue;
 mod share;
 mod slow;
+mod standing;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -59,6 +61,7 @@ pub use gather::Gathering;
 use membership::{Departure, Member};
 use planted::Plant;
 use queue::{Active, Queued};
+use standing::Standings;
 use work::Finished;
 
 /// Settings of the scheduler.
@@ -107,6 +110,7 @@ pub struct Scheduler {
     members: BTreeMap<WorkerId, Member>,
     queue: VecDeque<Queued>,
     active: Option<Active>,
+    standings: Standings,
     last_assignment: u64,
     actions: VecDeque<Action>,
     plant: Option<Plant>,
@@ -120,6 +124,7 @@ impl Scheduler {
             members: BTreeMap::new(),
             queue: VecDeque::new(),
             active: None,
+            standings: Standings::default(),
             last_assignment: config.last_assignment,
             actions: VecDeque::new(),
             plant: None,
@@ -173,8 +178,10 @@ impl Scheduler {
                 self.step_ready(now, step, replicas, audited);
             }
             Event::BlockDone { worker, step, block, inline, compute } => {
-                self.heard(now, worker);
+                // First of all the news: who was not heard for long is given work
+                // again, and not what it has just done.
                 self.block_done(now, Finished { worker, step, block, inline, compute });
+                self.heard(now, worker);
             }
             Event::ShardFailed { worker, assignment, replica, fatal, error } => {
                 self.heard(now, worker);

@@ -222,7 +222,9 @@ impl Engine {
             refused: self.refusals.count(),
             unrecorded: self.durable.as_ref().and_then(|durable| durable.recorder.trouble()),
             build: BUILD.into(),
-            workers: workers.map(|(worker, about)| about.status(*worker)).collect(),
+            workers: workers
+                .map(|(worker, about)| about.status(*worker, self.scheduler.is_set_aside(*worker)))
+                .collect(),
             runs: self.runs.values().map(|run| run.status()).collect(),
         }
     }
