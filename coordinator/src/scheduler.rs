@@ -21,6 +21,7 @@
 //! slow         duplicates of slow blocks
 //! audit        second answers of shards, by another process
 //! share        how blocks are split over workers
+//! standing     who fails again and again
 //! gather       what workers kept while their coordinator was gone
 //! unfit        who cannot work on the active run
 //! step         the state of one step
@@ -50,6 +51,7 @@ pub mod planted;
 mod queue;
 mod share;
 mod slow;
+mod standing;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -60,6 +62,7 @@ pub use event::{Action, Event, Part, WorkerNote};
 pub use gather::Gathering;
 use membership::{Departure, Member};
 use queue::{Active, Queued};
+use standing::Standings;
 use work::Finished;
 
 /// Settings of the scheduler.
@@ -108,6 +111,7 @@ pub struct Scheduler {
     members: BTreeMap<WorkerId, Member>,
     queue: VecDeque<Queued>,
     active: Option<Active>,
+    standings: Standings,
     last_assignment: u64,
     actions: VecDeque<Action>,
     #[cfg(any(test, feature = "planted"))]
@@ -122,6 +126,7 @@ impl Scheduler {
             members: BTreeMap::new(),
             queue: VecDeque::new(),
             active: None,
+            standings: Standings::default(),
             last_assignment: config.last_assignment,
             actions: VecDeque::new(),
             #[cfg(any(test, feature = "planted"))]
@@ -177,8 +182,10 @@ impl Scheduler {
                 self.step_ready(now, step, replicas, audited);
             }
             Event::BlockDone { worker, step, block, inline, compute } => {
-                self.heard(now, worker);
+                // First of all the news: who was not heard for long is given work
+                // again, and not what it has just done.
                 self.block_done(now, Finished { worker, step, block, inline, compute });
+                self.heard(now, worker);
             }
             Event::ShardFailed { worker, assignment, replica, fatal, error } => {
                 self.heard(now, worker);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tests::cluster::Cluster;
+use tests::cluster::{Cluster, Process};
 use tests::expected;
 use tests::proxy::{Fault, Proxy};
 
@@ -180,4 +180,34 @@ fn bits_that_flip_on_their_way_reach_no_result() {
     }
     // None of them was sent away for what it did not say.
     assert!(cluster.workers.iter_mut().all(|worker| worker.try_wait().is_none()));
+}
+
+#[test]
+fn all_workers_stopped_at_once() {
+    let cluster = Cluster::start_with(&["--heartbeat-timeout", "2"]).with_workers(4, 1);
+    let mut client = cluster.submit_when(LONG, 4);
+    client.wait_for("round");
+    cluster.workers.iter().for_each(Process::stop);
+    for _ in 0..4 {
+        while client.wait_for("worker")["what"] != "lost" {}
+    }
+    cluster.workers.iter().for_each(|worker| worker.signal(Signal::SIGCONT));
+    assert_eq!(client.finish(), expected::digest(LONG));
+}
+
+#[test]
+fn a_coordinator_stopped_past_the_timeout() {
+    let timeout = Duration::from_secs(2);
+    let cluster = Cluster::start_with(&["--heartbeat-timeout", "2"]).with_workers(4, 1);
+    let mut client = cluster.submit_when(LONG, 4);
+    client.wait_for("round");
+    cluster.coordinator.stop();
+    // That it stands still for so long is the fault itself.
+    std::thread::sleep(timeout + Duration::from_secs(1));
+    cluster.coordinator.signal(Signal::SIGCONT);
+    assert_eq!(client.finish(), expected::digest(LONG));
+    // The workers hung up, for it was silent. None was lost for its own silence.
+    let lost = client.events.iter().filter(|event| event["what"] == "lost");
+    let silent: Vec<_> = lost.filter(|event| event.to_string().contains("silent")).collect();
+    assert!(silent.is_empty(), "{silent:#?}");
 }

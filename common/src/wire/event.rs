@@ -255,7 +255,8 @@ pub struct WorkerStatus {
     pub memory: u64,
     /// Memory that it may use, bytes.
     pub memory_limit: u64,
-    /// `idle`, `busy` or `draining`.
+    /// `idle`, `busy`, `draining`, or `set aside`: it fails again and again, and
+    /// gets no work while there are others.
     pub state: String,
     /// Why it cannot work on the run that is active, if it cannot; said of the
     /// first [`crate::limits::STATUS_UNFIT`] of these.

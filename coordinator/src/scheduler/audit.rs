@@ -197,7 +197,7 @@ impl Scheduler {
             staying.map(|member| (member.process, step.audit.room(member.process))).collect();
         let process_of = |it: Candidate| Some((it, self.members.get(&it.worker)?.process));
         let mut candidates: Vec<(Candidate, ProcessId)> =
-            self.candidates(step).into_iter().filter_map(process_of).collect();
+            self.all_candidates(step).into_iter().filter_map(process_of).collect();
         candidates.retain(|(_, process)| room.get(process).is_some_and(|room| *room > 0));
         let is_complete = step.cover.is_complete();
         let mut next = Vec::new();

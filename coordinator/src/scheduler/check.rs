@@ -167,7 +167,10 @@ fn nothing_waits_in_vain(scheduler: &Scheduler, step: &Step) -> Result<(), Strin
             }
             Care::Alone => !step.hands.is_empty() || candidates.is_empty(),
         };
-        ensure(may_wait, || format!("{}: {block} waits though a worker is free", step.id))?;
+        ensure(may_wait, || {
+            let care = step.care(*block);
+            format!("{}: {block}, {care:?}, waits though a worker is free: {candidates:?}", step.id)
+        })?;
     }
     Ok(())
 }

@@ -10,8 +10,8 @@ use super::membership::Departure;
 use super::{Action, Part, Scheduler, WorkerNote};
 
 /// Partials that a worker may claim to have and then lack, before it is
-/// disconnected: a worker that does so again and again would keep the step
-/// from ending.
+/// disconnected, in one step: a worker that does so again and again would keep
+/// it from ending.
 const MISSING_LIMIT: u32 = 8;
 
 /// Most bytes of a worker's error that are passed on.
@@ -59,6 +59,7 @@ impl Scheduler {
             self.fail_run(reason, Some((step, replica)));
             return;
         }
+        self.worker_failed(now, worker);
         self.release(assignment.block);
         self.hand_out(now);
     }
@@ -113,6 +114,7 @@ impl Scheduler {
             self.fail_run(reason, None);
             return;
         }
+        self.worker_failed(now, worker);
         self.release(block);
         self.pause_if_broken();
         self.hand_out(now);
@@ -134,6 +136,7 @@ impl Scheduler {
         step.lacked.insert(worker);
         self.release(block);
         self.pause_if_broken();
+        self.worker_failed(now, worker);
         let Some(member) = self.members.get_mut(&worker) else { return };
         member.missing += 1;
         if member.missing >= MISSING_LIMIT {

@@ -32,7 +32,7 @@ pub(super) struct Member {
     /// Whether it cannot work on the run that is active.
     pub(super) unfit: bool,
     pub(super) pace: Pace,
-    /// Partials that it said it had, and then had not.
+    /// Partials of this step that it said it had, and then had not.
     pub(super) missing: u32,
 }
 
@@ -249,6 +249,9 @@ impl Scheduler {
             for block in &lost {
                 step.release(*block);
             }
+        }
+        if !held.is_empty() && how != Departure::Left {
+            self.count_failure(now, worker, member.process);
         }
         if !lost.is_empty() {
             let count: u32 = lost.iter().map(|block| size(*block, replicas)).sum();

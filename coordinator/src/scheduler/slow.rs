@@ -62,6 +62,7 @@ impl Scheduler {
         }
         let (copies, _) = share(plain.into_iter(), step.replicas, &idle);
         shared.extend(copies);
+        let are_some = !slow.is_empty();
         for (worker, block, queued, since) in slow {
             if let Some(member) = self.members.get_mut(&worker) {
                 member.stalled = true;
@@ -76,6 +77,10 @@ impl Scheduler {
         }
         for (worker, block) in shared {
             self.assign(now, worker, block, How::Shared);
+        }
+        // What was kept for one of those that are slow may go to others now.
+        if are_some {
+            self.hand_out(now);
         }
     }
 

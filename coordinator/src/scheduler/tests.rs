@@ -4,6 +4,7 @@
 mod audits;
 mod crowds;
 mod failures;
+mod standing;
 
 use std::time::{Duration, Instant};
 

@@ -51,6 +51,8 @@ impl Scheduler {
         }
         let before = active.last.replace(id);
         active.step = Some(Step::new(id, replicas, audited));
+        self.standings.step_begins(now);
+        self.members.values_mut().for_each(|member| member.missing = 0);
         if let Some(before) = before {
             let mean = self.paces().mean();
             for member in self.members.values_mut() {
@@ -91,6 +93,9 @@ impl Scheduler {
         let audited = self.answer(done.worker, done.block);
         let was_assigned = self.end_assignment(&done);
         let Finished { worker, block, .. } = done;
+        if let Some(member) = self.members.get(&worker) {
+            self.standings.worked(member.process);
+        }
         if !taken && audited {
             // Done twice on purpose.
         } else if !taken {
@@ -202,6 +207,15 @@ impl Scheduler {
 
     /// The workers that may be given work, with what they have already.
     pub(super) fn candidates(&self, step: &Step) -> Vec<Candidate> {
+        let mut candidates = self.all_candidates(step);
+        if self.has_reliable() {
+            candidates.retain(|it| !self.is_set_aside(it.worker));
+        }
+        candidates
+    }
+
+    /// The same, with those that are set aside.
+    pub(super) fn all_candidates(&self, step: &Step) -> Vec<Candidate> {
         let mean = self.paces().mean();
         let available = self.members.iter().filter(|(_, member)| member.is_available());
         let candidate = |(worker, member): (&WorkerId, &Member)| {
@@ -209,7 +223,7 @@ impl Scheduler {
             (!load.is_reserved).then(|| Candidate {
                 worker: *worker,
                 slots: member.slots,
-                nanos: member.pace.nanos(mean),
+                nanos: self.nanos_of(member, mean),
                 load: load.replicas,
                 room: self.config.room_beside(load.blocks),
             })
@@ -220,6 +234,13 @@ impl Scheduler {
             true => candidates,
             false => candidates.into_iter().filter(|it| !lacked(it)).collect(),
         }
+    }
+
+    /// Time that a shard is taken to need on a worker: one that fails is taken for
+    /// as many times slower.
+    fn nanos_of(&self, member: &Member, mean: u64) -> u64 {
+        let strikes = u64::from(self.standings.strikes(member.process));
+        member.pace.nanos(mean).saturating_mul(1 + strikes)
     }
 
     /// Puts a block in a worker's hands.

@@ -218,7 +218,8 @@ impl Engine {
     fn status(&self) -> Status {
         let workers = self.workers.iter().take(limits::STATUS_WORKERS);
         let mut workers: Vec<WorkerStatus> =
-            workers.map(|(worker, about)| about.status(*worker)).collect();
+            workers.map(|(worker, about)| about.status(*worker, self.scheduler.is_set_aside(*worker)))
+                .collect();
         let unfit = workers.iter_mut().filter(|worker| worker.cannot.is_some());
         unfit.skip(limits::STATUS_UNFIT).for_each(|worker| worker.cannot = None);
         let history = self.durable.as_ref().map(|durable| durable.recorder.condition());

@@ -70,11 +70,12 @@ impl Worker {
     }
 
     /// What `coordinator status` says of it.
-    pub(super) fn status(&self, id: WorkerId) -> WorkerStatus {
-        let state = match (self.draining, self.assignments.is_empty()) {
-            (true, _) => "draining",
-            (false, true) => "idle",
-            (false, false) => "busy",
+    pub(super) fn status(&self, id: WorkerId, is_set_aside: bool) -> WorkerStatus {
+        let state = match (self.draining, is_set_aside, self.assignments.is_empty()) {
+            (true, ..) => "draining",
+            (false, true, _) => "set aside",
+            (false, false, true) => "idle",
+            (false, false, false) => "busy",
         };
         WorkerStatus {
             id,
