@@ -50,6 +50,7 @@ mod run;
 mod seldom;
 mod settle;
 mod shards;
+mod step_log;
 mod steps;
 mod store;
 mod submitted;

@@ -24,8 +24,14 @@ use crate::wire::tls::CallerTls;
 /// The word that tells a stray connection from ours.
 pub const MAGIC: &str = "samebit";
 
-/// Version of this build. Coordinator and workers must have the same.
-pub const BUILD: &str = env!("CARGO_PKG_VERSION");
+/// Version of this build, and behind a `+` its commit, where that is known.
+/// Coordinator and workers must have the same version.
+pub const BUILD: &str = env!("SAMEBIT_BUILD");
+
+/// The version in a build.
+fn version(build: &str) -> &str {
+    build.split_once('+').map_or(build, |(version, _)| version)
+}
 
 /// Why a handshake came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +98,7 @@ pub fn judge(hello: &Hello) -> Result<(), String> {
     }
     for (what, ours, theirs) in [
         ("protocol", &PROTOCOL.to_string(), &hello.protocol.to_string()),
-        ("version", &BUILD.to_owned(), &hello.build),
+        ("version", &version(BUILD).to_owned(), &version(&hello.build).to_owned()),
         ("numeric profile", &NUMERIC_PROFILE.to_owned(), &hello.numeric_profile),
     ] {
         if ours != theirs {

@@ -22,16 +22,24 @@ use super::{FILE, writer::plain};
 /// the last ones.
 pub const RUN_EVENTS: usize = 16 << 10;
 
+/// The runs, and by which kind of step one is judged: by evaluations, where there is
+/// one, else by its rounds. (`evaluate` comes before `train`.)
+const RUNS: &str = "
+    (SELECT runs.*,
+        (SELECT s.kind FROM rounds s WHERE s.run = runs.run AND s.kind IN ('evaluate', 'train')
+            ORDER BY s.kind LIMIT 1) AS judged_by
+    FROM runs) r";
+
 /// Columns of a run. The last loss and accuracy are found through an index,
 /// however many steps there are; their number is counted there, too.
 const RUN_COLUMNS: &str = "
     run, at_ms, model, dataset, rounds, steps, forked_run, forked_round, ended_ms, state, digest,
-    reason,
+    reason, judged_by,
     (SELECT s.round FROM rounds s WHERE s.run = r.run AND s.kind = 'train'
         ORDER BY s.step DESC LIMIT 1) AS round,
-    (SELECT s.loss FROM rounds s WHERE s.run = r.run AND s.kind = 'train'
+    (SELECT s.loss FROM rounds s WHERE s.run = r.run AND s.kind = r.judged_by
         ORDER BY s.step DESC LIMIT 1) AS loss,
-    (SELECT s.accuracy FROM rounds s WHERE s.run = r.run AND s.kind = 'evaluate'
+    (SELECT s.accuracy FROM rounds s WHERE s.run = r.run AND s.kind = r.judged_by
         ORDER BY s.step DESC LIMIT 1) AS accuracy,
     (SELECT COUNT(*) FROM rounds s WHERE s.run = r.run) AS recorded,
     (SELECT MAX(s.step) FROM rounds s WHERE s.run = r.run) AS last_step,
@@ -84,7 +92,7 @@ impl LedgerReader {
     /// All runs in their order, without their specs.
     pub fn runs(&self) -> Pages<'_, StoredRun> {
         let sql = format!(
-            "SELECT {RUN_COLUMNS}, NULL AS spec FROM runs r WHERE run > ? ORDER BY run LIMIT ?"
+            "SELECT {RUN_COLUMNS}, NULL AS spec FROM {RUNS} WHERE run > ? ORDER BY run LIMIT ?"
         );
         let mut last = -1;
         Pages::new(move || {
@@ -96,7 +104,7 @@ impl LedgerReader {
 
     /// A run, with its spec; nothing if it is not recorded.
     pub fn run(&self, run: RunId) -> Result<Option<StoredRun>, LedgerError> {
-        let sql = format!("SELECT {RUN_COLUMNS}, spec FROM runs r WHERE run = ?");
+        let sql = format!("SELECT {RUN_COLUMNS}, spec FROM {RUNS} WHERE run = ?");
         Ok(self.select(&sql, params![stored(run.0)], rows::run)?.pop())
     }
 

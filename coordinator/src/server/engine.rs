@@ -34,6 +34,7 @@ use super::load::Loaded;
 use super::recorder::{Checkpointed, now_ms};
 use super::resume::Reread;
 use super::run::Run;
+use super::step_log::StepLog;
 use super::store::ChunkStore;
 use super::submitted::Submitted;
 use super::upload::{CheckedChunk, Prepared};
@@ -114,6 +115,8 @@ pub(super) struct Engine {
     pub(super) departed: BTreeMap<WorkerId, Worker>,
     /// Connections with something new to send.
     dirty: Vec<Peer>,
+    /// When a step was logged last.
+    pub(super) step_log: StepLog,
     /// Who was not let in, for the status.
     pub(super) refusals: Arc<Refusals>,
     /// Of the run that was started last.
@@ -162,6 +165,7 @@ impl Engine {
             events,
             departed: BTreeMap::new(),
             dirty: Vec::new(),
+            step_log: StepLog::default(),
             refusals,
             incarnation: Incarnation::default(),
             last_run: 0,

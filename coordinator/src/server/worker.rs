@@ -37,7 +37,7 @@ pub(super) struct Worker {
     /// What it was handed and has not finished.
     pub(super) assignments: BTreeMap<AssignmentId, (StepId, Block)>,
     pub(super) shards_done: u64,
-    draining: bool,
+    pub(super) draining: bool,
     /// It said goodbye: its end is no loss.
     pub(super) goodbye: bool,
 }
