@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::digest::Digest;
+
 macro_rules! numbered {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
@@ -99,6 +101,15 @@ drawn!(
     /// without the client hearing of it is found again, and not run twice.
     SubmissionKey
 );
+
+impl SubmissionKey {
+    /// The key of all submissions of one thing, which has this digest: whoever uses
+    /// it means to do that once.
+    pub fn of(digest: Digest) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = digest.0;
+        Self(u128::from_be_bytes([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]))
+    }
+}
 
 /// Reads what was drawn.
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {

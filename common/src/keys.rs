@@ -144,7 +144,10 @@ impl fmt::Debug for Keys {
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     /// The file cannot be read.
-    #[error("keys file {path}: {error}; `coordinator keys new {path}` makes one")]
+    #[error(
+        "keys file {path}: {error}; copy it from the host where the cluster's keys were made; \
+         `coordinator keys new` makes those of a new cluster"
+    )]
     Read {
         /// The file.
         path: String,

@@ -124,7 +124,7 @@ fn merge_options<T: Merge>(left: Option<T>, right: Option<T>) -> Option<T> {
 pub enum MergeError {
     /// A value is NaN or infinite.
     #[error(
-        "tensor `{tensor}` of replica {replica}: expected finite values, found {found} at element {element}"
+        "tensor `{tensor}` of replica {replica}: expected finite values, found {found} at element {element}: the learning rate may be too high"
     )]
     NotFinite {
         /// The tensor.

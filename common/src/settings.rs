@@ -1,7 +1,9 @@
 //! Settings of the binaries: a TOML file, then `SAMEBIT_…` variables, then
 //! flags, the later before the earlier; and how logs are written.
 
+mod address;
 mod logging;
+mod signals;
 mod size;
 
 use std::collections::BTreeMap;
@@ -13,7 +15,11 @@ use config::{ConfigError, Value, ValueKind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use logging::{LogFormat, check_log_filter, log_by, start_logging};
+pub use address::host_and_port;
+pub use logging::{
+    LogFormat, check_log_filter, has_colour, log_by, start_logging, start_logging_to,
+};
+pub use signals::Signals;
 pub use size::Bytes;
 
 /// What the names of variables begin with.

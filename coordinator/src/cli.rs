@@ -28,6 +28,7 @@ mod replay;
 mod report;
 mod resume;
 mod runs;
+mod screen;
 mod seen;
 mod serve;
 mod show;
@@ -35,20 +36,22 @@ mod signals;
 mod spec_flags;
 mod status;
 mod summary;
+mod table;
 mod train;
 mod verify;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
-use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use common::id::RunId;
 use common::keys::{Keys, Member};
 use common::model::Registry;
+use common::settings::host_and_port;
 use common::spec::RunSpec;
+use common::wire::handshake::BUILD;
 use common::wire::tls::CallerTls;
 
 pub use exit::Exit;
@@ -56,7 +59,7 @@ use exit::{EXIT_CODES, Failure};
 
 /// Trains a network on many machines and gives the same bits every time.
 #[derive(Debug, Parser)]
-#[command(name = "coordinator", version, about, after_help = EXIT_CODES)]
+#[command(name = "coordinator", version = BUILD, about, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -138,20 +141,24 @@ impl Address {
     }
 }
 
-/// An address of the form that the system can look up.
-fn host_and_port(text: &str) -> Result<String, String> {
-    match text.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<NonZeroU16>().is_ok() => {
-            Ok(text.into())
-        }
-        _ => Err("expected HOST:PORT".into()),
-    }
+/// A command that takes a variable which is empty for one that is not set.
+fn without_empty_variables(
+    command: clap::Command,
+    variable: &impl Fn(&OsStr) -> Option<OsString>,
+) -> clap::Command {
+    let command = command.mut_args(|flag| {
+        let value = flag.get_env().and_then(variable);
+        if value.is_some_and(|value| value.is_empty()) { flag.env(None::<&str>) } else { flag }
+    });
+    command.mut_subcommands(|command| without_empty_variables(command, variable))
 }
 
 /// The whole program: what a user's own binary calls with its own registry.
 /// Exit codes are those of [`Exit`].
 pub fn run(registry: Registry, args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let command = without_empty_variables(Cli::command(), &|name| std::env::var_os(name));
+    let parsed = command.try_get_matches_from(args);
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             // Nobody is left to be told if this cannot be written.
@@ -206,7 +213,21 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
+
+    #[test]
+    fn a_variable_that_is_empty_is_not_set() {
+        let empty = |name: &OsStr| (name == "SAMEBIT_RUNS").then(OsString::new);
+        let command = without_empty_variables(Cli::command(), &empty);
+        let runs = command.find_subcommand("runs").expect("a command");
+        let show = command.find_subcommand("show").expect("a command");
+        let variable = |command: &clap::Command, flag: &str| {
+            let flag = command.get_arguments().find(|known| known.get_id() == flag);
+            flag.expect("a flag").get_env().map(OsStr::to_owned)
+        };
+        assert_eq!((variable(runs, "runs"), variable(show, "runs")), (None, None));
+        let status = command.find_subcommand("status").expect("a command");
+        assert_eq!(variable(status, "coordinator"), Some("SAMEBIT_COORDINATOR".into()));
+    }
 
     #[test]
     fn flags_are_consistent_and_every_command_has_examples() {

@@ -32,6 +32,18 @@ pub struct Config {
     pub runs: Option<PathBuf>,
     /// What workers log.
     pub log_level: String,
+    /// Who writes what workers write to standard error; without it they write there
+    /// themselves.
+    pub relay: Option<Relay>,
+}
+
+/// Who writes to standard error what workers write there.
+#[derive(Clone, Copy, Debug)]
+pub struct Relay {
+    /// Writes whole lines.
+    pub write: fn(&[u8]) -> std::io::Result<()>,
+    /// Whether they may have colours.
+    pub colour: bool,
 }
 
 /// Why there is no local cluster.
@@ -106,6 +118,7 @@ impl LocalCluster {
                 coordinator: address,
                 slots: config.slots,
                 log_level: config.log_level.clone(),
+                relay: config.relay,
             };
             let process = command
                 .spawn()

@@ -54,6 +54,7 @@ mod seldom;
 mod settle;
 mod shards;
 mod starts;
+mod step_log;
 mod steps;
 mod store;
 mod submitted;

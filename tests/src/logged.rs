@@ -128,6 +128,11 @@ impl Log {
         })
     }
 
+    /// All lines until now.
+    pub fn all(&self) -> Vec<Value> {
+        self.lines.0.lock().expect("no reader of the log panics").clone()
+    }
+
     /// Every line is a line of a log: none is of a panic.
     fn assert_orderly(&self) {
         let lines = self.lines.0.lock().expect("no reader of the log panics");

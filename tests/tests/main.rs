@@ -13,5 +13,6 @@ mod memory;
 mod outputs;
 mod readme;
 mod resume;
+mod screen;
 mod secure;
 mod simulation;

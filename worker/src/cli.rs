@@ -11,7 +11,8 @@ use common::id::ProcessId;
 use common::keys::{Keys, KeysError, Member};
 use common::limits;
 use common::model::Registry;
-use common::settings::{self, Bytes, LogFormat};
+use common::settings::{self, Bytes, LogFormat, Signals, host_and_port};
+use common::wire::handshake::BUILD;
 use common::wire::tls::CallerTls;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -59,7 +60,7 @@ Every flag can be a line of the settings file (`memory_limit = \"2GiB\"`) or a
 variable (SAMEBIT_MEMORY_LIMIT); a flag wins over a variable, a variable over
 the file.
 
-SIGTERM or Ctrl-C leaves as soon as nothing is lost by it, and after the drain
+SIGTERM, SIGHUP or Ctrl-C leaves as soon as nothing is lost by it, and after the drain
 timeout in any case; a second one leaves at once.
 A coordinator that cannot be reached is tried again until it can, and so is one
 whose certificate has to be renewed; keys of another cluster end the worker.
@@ -72,7 +73,7 @@ Exit codes:
 
 /// A Samebit worker: trains the blocks of replicas that a coordinator hands it.
 #[derive(Debug, Parser, Serialize)]
-#[command(name = "worker", version, after_help = AFTER_HELP)]
+#[command(name = "worker", version = BUILD, after_help = AFTER_HELP)]
 struct Flags {
     /// Where the coordinator listens [default: 127.0.0.1:7700]
     #[arg(long, value_name = "HOST:PORT")]
@@ -168,13 +169,8 @@ fn default_name() -> String {
 impl Settings {
     /// Checks what the types do not; the error names the setting.
     fn check(&self) -> Result<(), String> {
-        let port = self.coordinator.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-        if !port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0)) {
-            return Err(format!(
-                "setting `coordinator`: expected HOST:PORT, found {:?}",
-                self.coordinator
-            ));
-        }
+        let error = |error| format!("setting `coordinator`: {error}, found {:?}", self.coordinator);
+        host_and_port(&self.coordinator).map_err(error)?;
         if !(1..=limits::SLOTS).contains(&self.slots) {
             return Err(format!(
                 "setting `slots`: expected 1 to {}, found {}",
@@ -238,7 +234,8 @@ impl Settings {
     fn into_config(self, tls: Option<CallerTls>) -> Config {
         let share = Bytes(self.memory_limit.0 / CACHE_SHARE);
         Config {
-            coordinator: self.coordinator,
+            // As it was checked.
+            coordinator: host_and_port(&self.coordinator).unwrap_or(self.coordinator),
             tls,
             name: self.name,
             slots: self.slots,
@@ -315,22 +312,17 @@ fn start(registry: Registry, flags: &Flags) -> Result<ExitCode, (u8, String)> {
     })
 }
 
-/// A message for every SIGTERM and Ctrl-C, and for the end of standard input
+/// A message for every SIGTERM, SIGHUP and Ctrl-C, and for the end of standard input
 /// where `stdin` says so.
 fn signals(stdin: bool) -> std::io::Result<mpsc::Receiver<()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut signals = Signals::with_hangup()?;
     let (sender, receiver) = mpsc::channel(2);
     if stdin {
         leave_with_stdin(sender.clone())?;
     }
     tokio::spawn(async move {
         loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
+            signals.next().await;
             if sender.send(()).await.is_err() {
                 return;
             }

@@ -37,6 +37,7 @@ use bytes::Bytes;
 use common::id::{AssignmentId, Block, ProcessId, RunId, StepId};
 use common::limits;
 use common::model::Registry;
+use common::wire::event::TOLD;
 use common::wire::handshake::Accepted;
 use common::wire::message::{FromWorker, Role};
 use common::wire::tls::CallerTls;
@@ -268,10 +269,11 @@ impl Engine {
             Ok((connection, accepted)) => {
                 let id = accepted.worker.map(|id| id.to_string()).unwrap_or_default();
                 tracing::info!(
-                    "connected to {} as {id} ({}), {} slots",
+                    "connected to {} as {id} ({}), {} slot{}",
                     self.config.coordinator,
                     self.config.name,
-                    self.config.slots
+                    self.config.slots,
+                    if self.config.slots == 1 { "" } else { "s" }
                 );
                 self.heard = connection.reader.received();
                 self.connection = Some(connection);
@@ -383,7 +385,7 @@ impl Engine {
                 }
             }
             Action::ReportFailure { assignment, step, replica, fatal, error } => {
-                tracing::warn!("{step}, replica {replica}: {error}");
+                tracing::warn!(target: TOLD, "{step}, replica {replica}: {error}");
                 self.forget_assignment(assignment);
                 self.send(FromWorker::ShardFailed { assignment, step, replica, fatal, error });
             }

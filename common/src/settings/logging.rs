@@ -1,9 +1,10 @@
 //! How logs are written.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::IsTerminal;
 use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
@@ -11,6 +12,7 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
+use crate::keys::date;
 use crate::settings::SettingsError;
 
 /// How logs are written.
@@ -49,13 +51,22 @@ pub fn check_log_filter(filter: &str) -> Result<(), SettingsError> {
 /// Sends logs to standard error. `filter` is in the syntax of
 /// `tracing_subscriber`'s `EnvFilter` (`info`, `worker=debug`).
 pub fn start_logging(format: LogFormat, filter: &str) -> Result<(), SettingsError> {
+    start_logging_to(format, filter, std::io::stderr)
+}
+
+/// The same, written by `writer`, which stands for standard error: a line at a time.
+pub fn start_logging_to<W: std::io::Write + 'static>(
+    format: LogFormat,
+    filter: &str,
+    writer: impl Fn() -> W + Send + Sync + 'static,
+) -> Result<(), SettingsError> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(read_filter(filter)?)
         .with_ansi(has_colour())
-        .with_writer(std::io::stderr);
+        .with_writer(writer);
     let (outcome, reload): (_, Reload) = match format {
         LogFormat::Text => {
-            let builder = builder.with_timer(ShortTime).with_target(false).with_filter_reloading();
+            let builder = builder.with_timer(Utc).with_target(false).with_filter_reloading();
             let handle = builder.reload_handle();
             let reload = move |filter| handle.reload(filter).map_err(|error| error.to_string());
             (builder.try_init(), Box::new(reload))
@@ -73,11 +84,18 @@ pub fn start_logging(format: LogFormat, filter: &str) -> Result<(), SettingsErro
     Ok(())
 }
 
-/// Whether to colour what is written: for people at a terminal who have not
-/// asked for none (<https://no-color.org>). Files and pipes get plain text.
-fn has_colour() -> bool {
-    std::io::stderr().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+/// Whether to colour what goes to standard error: for people at a terminal that can,
+/// who have not asked for none (<https://no-color.org>). Files and pipes get plain
+/// text, unless `CLICOLOR_FORCE` says that a terminal is at their end.
+pub fn has_colour() -> bool {
+    let variable = |name| std::env::var_os(name).unwrap_or_default();
+    let terminal = std::io::stderr().is_terminal();
+    may_colour(terminal, &variable("NO_COLOR"), &variable("TERM"), &variable("CLICOLOR_FORCE"))
+}
+
+fn may_colour(terminal: bool, no_color: &OsStr, term: &OsStr, force: &OsStr) -> bool {
+    let forced = !force.is_empty() && force != "0";
+    no_color.is_empty() && (forced || (terminal && term != "dumb"))
 }
 
 /// Reads a filter. A lone word must be a level: `EnvFilter` would take a
@@ -92,21 +110,43 @@ fn read_filter(filter: &str) -> Result<EnvFilter, SettingsError> {
     EnvFilter::builder().parse(filter).map_err(|found| error(found.to_string()))
 }
 
-/// The time of day, UTC, to the millisecond.
-struct ShortTime;
+/// Date and time of day, UTC, to the millisecond.
+struct Utc;
 
-impl FormatTime for ShortTime {
+impl FormatTime for Utc {
     fn format_time(&self, w: &mut Writer<'_>) -> fmt::Result {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let (seconds, millis) = (since.as_secs(), since.subsec_millis());
-        let (hours, minutes) = (seconds / 3600 % 24, seconds / 60 % 60);
-        write!(w, "{hours:02}:{minutes:02}:{:02}.{millis:03}", seconds % 60)
+        w.write_str(&date_and_time(since))
     }
+}
+
+fn date_and_time(since_1970: Duration) -> String {
+    let (seconds, millis) = (since_1970.as_secs(), since_1970.subsec_millis());
+    let (hours, minutes) = (seconds / 3600 % 24, seconds / 60 % 60);
+    let day = date(seconds);
+    format!("{day} {hours:02}:{minutes:02}:{:02}.{millis:03}", seconds % 60)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_have_a_date() {
+        let time = Duration::from_millis(951_782_399_042);
+        assert_eq!(date_and_time(time), "2000-02-28 23:59:59.042");
+    }
+
+    #[test]
+    fn colours_are_for_terminals_that_can() {
+        let colour = |terminal, no_color: &str, term: &str, force: &str| {
+            may_colour(terminal, no_color.as_ref(), term.as_ref(), force.as_ref())
+        };
+        assert!(colour(true, "", "xterm", "") && colour(true, "", "", ""));
+        assert!(!colour(true, "", "dumb", "") && !colour(true, "1", "xterm", ""));
+        assert!(!colour(false, "", "xterm", "") && colour(false, "", "xterm", "1"));
+        assert!(!colour(false, "1", "xterm", "1") && !colour(false, "", "xterm", "0"));
+    }
 
     #[test]
     fn filters_are_levels_and_targets() {

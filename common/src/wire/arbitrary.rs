@@ -483,9 +483,23 @@ fn status() -> impl Strategy<Value = Status> {
     );
     let saved = (option::of(any::<u64>()), any::<[bool; 2]>());
     let digest = option::of(digest());
-    let run = (run(), name(), name(), any::<[u64; 2]>(), number(), digest, saved).prop_map(
-        |(id, model, state, [round, rounds], loss, digest, (checkpoint, [unsaved, replay]))| {
-            RunStatus { id, model, state, round, rounds, loss, digest, checkpoint, unsaved, replay }
+    let named = (run(), name(), name(), option::of(name()));
+    let run = (named, any::<[u64; 2]>(), number(), digest, saved).prop_map(
+        |(named, [round, rounds], loss, digest, (checkpoint, [unsaved, replay]))| {
+            let (id, model, state, waits_for) = named;
+            RunStatus {
+                id,
+                model,
+                state,
+                waits_for,
+                round,
+                rounds,
+                loss,
+                digest,
+                checkpoint,
+                unsaved,
+                replay,
+            }
         },
     );
     let door = (any::<bool>(), any::<u64>(), option::of(text()), any::<bool>());

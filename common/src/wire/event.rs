@@ -10,6 +10,10 @@ use crate::results::Results;
 use crate::spec::Split;
 use crate::wire::message::ShardDone;
 
+/// The target of what is logged and told to those who follow a run as well. Where both
+/// come out on one screen, a filter leaves it out.
+pub const TOLD: &str = "told";
+
 /// News of a run. `--json` prints these, one a line, with the variant's name
 /// as the field `event`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -277,6 +281,8 @@ pub struct RunStatus {
     pub model: String,
     /// `queued`, `running`, `finished`, `failed`, `cancelled` or `set aside`.
     pub state: String,
+    /// What a queued run waits for.
+    pub waits_for: Option<String>,
     /// Training rounds done.
     pub round: u64,
     /// Training rounds in all.

@@ -25,8 +25,8 @@ use crate::wire::tls::CallerTls;
 /// The word that tells a stray connection from ours.
 pub const MAGIC: &str = "samebit";
 
-/// Version of this build.
-pub const BUILD: &str = env!("CARGO_PKG_VERSION");
+/// Version of this build, and behind a `+` its commit, where that is known.
+pub const BUILD: &str = env!("SAMEBIT_BUILD");
 
 /// Why a handshake came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -110,9 +110,9 @@ pub fn judge(hello: &Hello) -> Result<(), String> {
         Role::Worker { .. } => "worker",
         Role::Client => "client",
     };
-    for (what, ours, theirs) in [
-        ("numeric profile", &NUMERIC_PROFILE.to_owned(), &hello.numeric_profile),
-    ] {
+    for (what, ours, theirs) in
+        [("numeric profile", &NUMERIC_PROFILE.to_owned(), &hello.numeric_profile)]
+    {
         if ours != theirs {
             return Err(format!(
                 "the coordinator has {what} {ours:?}, the {peer} has {theirs:?}: \

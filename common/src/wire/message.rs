@@ -375,7 +375,7 @@ pub enum FromClient {
     /// A run to queue. Chunks and state segments that the coordinator lacks
     /// follow.
     Submit {
-        /// Drawn for this submission. One whose key the coordinator knows already
+        /// Drawn for this submission, or made of what is to be run only once. One whose key the coordinator knows already
         /// is the run that it knows.
         key: SubmissionKey,
         /// The spec, as TOML.

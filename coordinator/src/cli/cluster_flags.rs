@@ -7,11 +7,14 @@ use clap::Args;
 use common::limits;
 use common::model::Registry;
 use common::run_settings::CheckpointEvery;
+use common::settings::has_colour;
+use common::wire::event::TOLD;
 
 use super::Address;
 use super::exit::Failure;
 use super::patience::Patience;
-use crate::local::{self, LocalCluster};
+use super::screen;
+use crate::local::{self, LocalCluster, Relay};
 
 /// Most workers that `--local` starts.
 const LOCAL_WORKERS: i64 = 256;
@@ -44,6 +47,15 @@ pub(super) struct ClusterFlags {
 }
 
 impl ClusterFlags {
+    /// What is logged, here and by workers of `--local`. There the lines of the run
+    /// tell what befalls it, and the log does not tell it again.
+    pub(super) fn log_filter(&self) -> String {
+        match self.local {
+            Some(_) => format!("{},{TOLD}=off", self.log_level),
+            None => self.log_level.clone(),
+        }
+    }
+
     /// Refuses keys for a cluster that has none: who names a file means to be
     /// protected by it. The variable may be set for other commands. Refuses to
     /// wait for more workers than there will ever be, too.
@@ -110,7 +122,9 @@ pub(super) async fn start_local(
         slots: flags.slots.unwrap_or_else(|| local::slots_for(workers)),
         binary: flags.worker_binary.clone(),
         runs,
-        log_level: flags.log_level.clone(),
+        log_level: flags.log_filter(),
+        relay: screen::is_live()
+            .then(|| Relay { write: screen::write_above, colour: has_colour() }),
     };
     LocalCluster::start(registry.clone(), config).await.map_err(Failure::bad_input)
 }

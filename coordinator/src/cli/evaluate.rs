@@ -65,6 +65,7 @@ pub(super) fn evaluate(registry: Registry, flags: EvaluateFlags) -> Result<(), F
         state: Some(file.state),
         home: Home::default(),
         keep: KeepFlags::default(),
+        once: false,
         detach: false,
     };
     let mut progress = Progress::new(flags.json, true, false);

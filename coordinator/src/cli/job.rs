@@ -8,7 +8,6 @@ use std::time::Duration;
 use common::id::RunId;
 use common::model::Registry;
 use common::run_settings::RunSettings;
-use common::settings::{LogFormat, start_logging};
 use common::spec::RunSpec;
 use common::state::NetworkState;
 use common::wire::message::RunEvent;
@@ -21,8 +20,9 @@ use super::exit::Failure;
 use super::home::{Brought, Home, Otherwise};
 use super::patience::{Patience, Wait, connect, fetch, follow_on, next_event, submit};
 use super::progress::Progress;
+use super::screen::start_logging;
 use super::seen::Seen;
-use super::signals::Signals;
+use super::signals::{Signals, signals};
 use super::summary::Summary;
 use crate::client::{Client, Submission};
 use crate::local::LocalCluster;
@@ -41,6 +41,9 @@ pub(super) struct Job {
     pub(super) home: Home,
     /// How to keep it.
     pub(super) keep: KeepFlags,
+    /// Whether to follow a run of the same spec and data instead, where the
+    /// coordinator knows one.
+    pub(super) once: bool,
     /// Whether to leave as soon as the run is queued.
     pub(super) detach: bool,
 }
@@ -75,11 +78,11 @@ pub(super) fn perform(
     cluster: &ClusterFlags,
     progress: &mut Progress,
 ) -> Result<Outcome, Failure> {
-    start_logging(LogFormat::Text, &cluster.log_level).map_err(Failure::bad_input)?;
+    start_logging(&cluster.log_filter())?;
     cluster.check()?;
     let runtime = super::runtime()?;
     let outcome = runtime.block_on(async {
-        let mut signals = Signals::new()?;
+        let mut signals = signals()?;
         // Workers start first: they get ready while the data is loaded.
         let mut local = match cluster.local {
             Some(workers) => {
@@ -141,11 +144,11 @@ impl Session<'_> {
         job: Job,
         settings: RunSettings,
     ) -> Result<Outcome, Failure> {
-        let Job { spec, state, home, detach, .. } = job;
+        let Job { spec, state, home, once, detach, .. } = job;
         let (address, tls) = (self.address.clone(), self.tls.clone());
         let patience = self.patience();
         let to = (&*address, tls.as_ref(), patience);
-        let submit = prepare_and_submit(to, registry, spec.clone(), state, settings);
+        let submit = prepare_and_submit(to, registry, spec.clone(), state, (settings, once));
         let (mut client, run) = tokio::select! {
             submitted = submit => submitted?,
             () = self.signals.next() => return Err(Failure::cancelled("cancelled")),
@@ -211,7 +214,7 @@ impl Session<'_> {
         (interrupt, idle): (Interrupt, bool),
     ) -> Result<Box<Summary>, Failure> {
         follow_on(client, run).await?;
-        let mut evaluation = None;
+        let (mut evaluation, mut last_round) = (None, (None, None));
         let mut deadline = None;
         let mut seen = Seen::default();
         let patience = self.patience();
@@ -242,6 +245,7 @@ impl Session<'_> {
             }
             match event {
                 RunEvent::Evaluation { split, results, .. } => evaluation = Some((split, results)),
+                RunEvent::Round { loss, accuracy, .. } => last_round = (loss, accuracy),
                 RunEvent::Failed { reason, .. } => {
                     return Err(Failure::failed(format!("run {run} has failed: {reason}")));
                 }
@@ -269,6 +273,7 @@ impl Session<'_> {
                         seconds,
                         loss,
                         accuracy,
+                        last_round,
                         synchronisation_share,
                         digest,
                         warnings,
@@ -281,7 +286,6 @@ impl Session<'_> {
                 }
                 RunEvent::Queued { .. }
                 | RunEvent::Started { .. }
-                | RunEvent::Round { .. }
                 | RunEvent::Labelled { .. }
                 | RunEvent::Worker { .. }
                 | RunEvent::Resumed { .. }
@@ -306,7 +310,7 @@ pub(super) fn watch(
     let address = address.coordinator.clone();
     let runtime = super::runtime()?;
     let outcome = runtime.block_on(async {
-        let mut signals = Signals::new()?;
+        let mut signals = signals()?;
         let mut wait = Wait::new(patience.duration());
         let mut client = tokio::select! {
             client = connect(&address, tls.as_ref(), &mut wait) => client?,
@@ -333,11 +337,14 @@ async fn prepare_and_submit(
     registry: Registry,
     spec: RunSpec,
     state: Option<NetworkState>,
-    settings: RunSettings,
+    (settings, once): (RunSettings, bool),
 ) -> Result<(Client, RunId), Failure> {
     let prepared =
         tokio::task::spawn_blocking(move || Submission::prepare(&registry, spec, state, settings));
-    let submission = prepared.await.map_err(Failure::failed)?.map_err(Failure::bad_input)?;
+    let mut submission = prepared.await.map_err(Failure::failed)?.map_err(Failure::bad_input)?;
+    if once {
+        submission = submission.only_once();
+    }
     Ok(submit((address, tls), &submission, &mut Wait::new(patience)).await?)
 }
 

@@ -4,11 +4,10 @@
 use serde::Serialize;
 
 use super::exit::Failure;
-use super::report::{cells, widths};
+use super::report::loss_figure;
+use super::screen;
+use super::table::{Column, Table};
 use crate::ledger::LedgerError;
-
-/// Rows that a table is set by; later ones that are wider stand out.
-const SET_BY: usize = 256;
 
 /// Text is printed in pieces of about this size, in bytes.
 const PIECE: usize = 64 << 10;
@@ -16,8 +15,8 @@ const PIECE: usize = 64 << 10;
 /// How rows of one kind are shown.
 #[derive(Debug)]
 pub(super) struct Listing<Row> {
-    /// The names of the columns.
-    pub(super) header: &'static [&'static str],
+    /// The columns.
+    pub(super) columns: &'static [Column],
     /// The cells of a row.
     pub(super) cells: fn(&Row) -> Vec<String>,
     /// What is said where there is no row.
@@ -31,7 +30,7 @@ impl<Row: Serialize> Listing<Row> {
         rows: impl Iterator<Item = Result<Row, LedgerError>>,
         json: bool,
     ) -> Result<(), Failure> {
-        let (mut table, mut text) = (Table::new(self.header), String::new());
+        let (mut table, mut text) = (Table::new(self.columns, screen::columns()), String::new());
         for row in rows {
             let row = row?;
             if json {
@@ -52,50 +51,14 @@ impl<Row: Serialize> Listing<Row> {
     }
 }
 
-/// A table whose columns are as wide as its first rows need.
-struct Table {
-    /// The header, and rows that wait for the widths.
-    waiting: Vec<Vec<String>>,
-    widths: Option<Vec<usize>>,
-}
-
-impl Table {
-    fn new(header: &[&str]) -> Self {
-        let header = header.iter().map(|name| (*name).to_owned()).collect();
-        Self { waiting: vec![header], widths: None }
-    }
-
-    /// Adds a row. What is set by now goes to `text`.
-    fn push(&mut self, row: Vec<String>, text: &mut String) {
-        if let Some(widths) = &self.widths {
-            *text += &cells(&row, widths);
-            return;
-        }
-        self.waiting.push(row);
-        if self.waiting.len() > SET_BY {
-            self.set(text);
-        }
-    }
-
-    fn set(&mut self, text: &mut String) {
-        let widths = widths(&self.waiting);
-        text.extend(self.waiting.drain(..).map(|line| cells(&line, &widths)));
-        self.widths = Some(widths);
-    }
-
-    /// Adds what still waits. Says whether there was a row.
-    fn finish(mut self, text: &mut String) -> bool {
-        let is_empty = self.widths.is_none() && self.waiting.len() == 1;
-        if !is_empty && self.widths.is_none() {
-            self.set(text);
-        }
-        !is_empty
-    }
-}
-
 /// A quantity with so many digits after the point; a dash where there is none.
 pub(super) fn number(value: Option<f64>, digits: usize) -> String {
     optional(value.map(|value| format!("{value:.digits$}")))
+}
+
+/// A loss; a dash where there is none.
+pub(super) fn loss(value: Option<f64>) -> String {
+    optional(value.map(loss_figure))
 }
 
 /// A share as percents; a dash where there is none.
@@ -116,6 +79,12 @@ pub(super) fn short(digest: common::digest::Digest) -> String {
 /// A text of others on one line, without what a terminal would obey.
 pub(super) fn on_one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A time in ms since 1970 as date and time of day, UTC, to the minute.
+pub(super) fn minute(ms: u64) -> String {
+    let text = utc(ms);
+    text.rsplit_once(':').map_or(text.clone(), |(minute, _)| minute.to_owned())
 }
 
 /// A time in ms since 1970 as date and time of day, UTC, to the second.
@@ -162,28 +131,9 @@ mod tests {
     }
 
     #[test]
-    fn long_tables_are_set_by_their_first_rows() {
-        let (mut table, mut text) = (Table::new(&["name", "n"]), String::new());
-        for index in 0..SET_BY {
-            assert_eq!(text, "", "{index}");
-            table.push(vec!["a".into(), index.to_string()], &mut text);
-        }
-        assert_eq!(text.lines().count(), SET_BY + 1);
-        table.push(vec!["much wider".into(), "7".into()], &mut text);
-        assert!(text.starts_with("name  n\na     0\n"), "{text}");
-        assert!(text.ends_with("\nmuch wider  7\n"), "{text}");
-        assert!(table.finish(&mut text));
-
-        let (mut table, mut text) = (Table::new(&["name", "n"]), String::new());
-        table.push(vec!["wider".into(), "7".into()], &mut text);
-        assert!(table.finish(&mut text));
-        assert_eq!(text, "name   n\nwider  7\n");
-        assert!(!Table::new(&["name"]).finish(&mut text));
-    }
-
-    #[test]
     fn what_is_not_there_is_a_dash() {
         assert_eq!((number(None, 4), percent(Some(0.9125))), ("–".into(), "91.25 %".into()));
+        assert_eq!((loss(None), loss(Some(0.25))), ("–".into(), "0.2500".into()));
         assert_eq!(on_one_line("a\nb\x1b[2J"), "a b [2J");
     }
 }

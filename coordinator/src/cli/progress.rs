@@ -7,11 +7,15 @@ use std::time::Instant;
 use common::digest::Digest;
 use common::id::RunId;
 use common::wire::message::RunEvent;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
 use super::exit::Failure;
 use super::report::{self, Throttle};
+use super::screen;
 use super::summary::Summary;
+
+/// Columns of the bar itself.
+const BAR_COLUMNS: usize = 16;
 
 /// How a run is shown. What cannot be printed ends the printing, and nothing
 /// else: the first error is kept for the end.
@@ -26,14 +30,17 @@ pub(super) struct Progress {
 
 #[derive(Debug)]
 enum Way {
-    /// A bar, with lines for what matters above it.
-    Bar(ProgressBar),
+    /// A bar once there are rounds, with lines for what matters above it.
+    Bar(Option<ProgressBar>),
     /// A line for what matters, and now and then one for a round.
     Lines(Throttle),
     /// One JSON object a line, for every event.
     Json,
-    /// Nothing but the summary.
-    Quiet,
+    /// Nothing but the summary, and once what has to come before anything else can.
+    Quiet {
+        /// Whether it was said that the run waits for workers.
+        said: bool,
+    },
 }
 
 impl Progress {
@@ -43,9 +50,9 @@ impl Progress {
         let way = if json {
             Way::Json
         } else if quiet {
-            Way::Quiet
-        } else if (beside || io::stdout().is_terminal()) && io::stderr().is_terminal() {
-            Way::Bar(bar())
+            Way::Quiet { said: false }
+        } else if (beside || io::stdout().is_terminal()) && screen::is_live() {
+            Way::Bar(None)
         } else {
             Way::Lines(Throttle::default())
         };
@@ -63,18 +70,26 @@ impl Progress {
     pub(super) fn show(&mut self, event: &RunEvent) {
         let line = match &mut self.way {
             Way::Json => Some(report::json_line(event)),
-            Way::Quiet => None,
+            Way::Quiet { said } => {
+                if let Some(line) = report::missing_workers(event)
+                    && !std::mem::replace(said, true)
+                {
+                    write_above(&line);
+                }
+                None
+            }
             Way::Lines(throttle) => {
                 let told = report::is_always_told(event) || throttle.allows(Instant::now());
                 if told { report::line(event) } else { None }
             }
             Way::Bar(bar) => {
                 if let RunEvent::Round { round, rounds, .. } = event {
-                    bar.set_length(*rounds);
-                    bar.set_position(*round);
-                    bar.set_message(report::round_text(event));
+                    set(bar.get_or_insert_with(|| start_bar(*rounds)), *round, event);
                 } else if let Some(line) = report::line(event) {
-                    bar.println(line);
+                    write_above(&line);
+                }
+                if let RunEvent::Started { rounds, .. } = event {
+                    set(bar.get_or_insert_with(|| start_bar(*rounds)), 0, event);
                 }
                 None
             }
@@ -87,11 +102,7 @@ impl Progress {
     /// The run was asked to stop, which may take a moment.
     pub(super) fn cancelling(&mut self, run: RunId) {
         let notice = format!("cancelling run {run}; Ctrl-C again leaves at once");
-        match &self.way {
-            Way::Bar(bar) => bar.println(notice),
-            // Whoever closed standard error does not want to know.
-            _ => drop(writeln!(io::stderr(), "{notice}")),
-        }
+        write_above(&notice);
     }
 
     /// The final state is in a file.
@@ -103,7 +114,8 @@ impl Progress {
 
     /// Takes the bar away; what is printed next stands alone.
     pub(super) fn close(&mut self) {
-        if let Way::Bar(bar) = &self.way {
+        if let Way::Bar(Some(bar)) = &self.way {
+            screen::put_bar(None);
             bar.finish_and_clear();
         }
     }
@@ -111,7 +123,7 @@ impl Progress {
     /// How a run went, as long as it was asked for.
     pub(super) fn summary(&self, summary: &Summary) -> String {
         match self.way {
-            Way::Quiet => summary.to_text(),
+            Way::Quiet { .. } => summary.to_text(),
             Way::Bar(_) | Way::Lines(_) | Way::Json => summary.to_long_text(),
         }
     }
@@ -158,9 +170,32 @@ fn write_to(mut out: impl Write, text: &str) -> io::Result<()> {
     out.flush()
 }
 
-fn bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:16} round {pos}/{len}  {eta} left  {wide_msg}");
-    let bar = ProgressBar::new(0);
+/// Writes a line to standard error.
+fn write_above(line: &str) {
+    // Whoever closed standard error does not want to know.
+    let _ = screen::write_above(format!("{line}\n").as_bytes());
+}
+
+/// Puts a bar on the screen.
+fn start_bar(rounds: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template(&format!("{{bar:{BAR_COLUMNS}}} {{msg}}"));
+    let bar = ProgressBar::new(rounds);
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    screen::put_bar(Some(bar.clone()));
     bar
+}
+
+/// Moves the bar, and says beside it what there is room for.
+fn set(bar: &ProgressBar, round: u64, event: &RunEvent) {
+    bar.set_position(round);
+    let rounds = bar.length().unwrap_or(round);
+    let mut pieces = vec![format!("round {round}/{rounds}")];
+    if round > 0 && round < rounds {
+        pieces.push(format!("{:#} left", HumanDuration(bar.eta())));
+    }
+    pieces.extend(report::round_pieces(event));
+    bar.set_message(report::fitting(
+        &pieces,
+        screen::bar_columns().saturating_sub(BAR_COLUMNS + 1),
+    ));
 }

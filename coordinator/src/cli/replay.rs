@@ -6,11 +6,11 @@ use std::time::Instant;
 use clap::Args;
 use common::id::RunId;
 use common::model::Registry;
-use common::settings::{LogFormat, start_logging};
 
 use super::exit::Failure;
-use super::report::quality;
+use super::report::{GAP, quality};
 use super::runs::HistoryFlags;
+use super::screen::start_logging;
 use crate::ledger::{LedgerError, LedgerReader};
 use crate::rerun::{Rerun, RerunError};
 use crate::runs::RunsFolder;
@@ -46,7 +46,7 @@ pub(super) struct ReplayFlags {
 
 /// Runs a shard, and says what it gave.
 pub(super) fn replay(registry: &Registry, flags: &ReplayFlags) -> Result<(), Failure> {
-    start_logging(LogFormat::Text, &flags.log_level).map_err(Failure::bad_input)?;
+    start_logging(&flags.log_level)?;
     let folder = RunsFolder::read(flags.history.folder()).map_err(Failure::bad_input)?;
     let rerun = Rerun::open(folder, registry, RunId(flags.run)).map_err(Failure::bad_input)?;
     let step = match (flags.round, flags.step) {
@@ -67,12 +67,12 @@ pub(super) fn replay(registry: &Registry, flags: &ReplayFlags) -> Result<(), Fai
         Failure::failed(format!("step {step}, replica {}: {error}", flags.replica))
     })?;
     let results = partial.map(|partial| partial.results).unwrap_or_default();
+    let ms = started.elapsed().as_secs_f64() * 1e3;
+    let shard = format!("{} examples in {ms:.1} ms", results.examples);
     super::print(&format!(
-        "step     {step}, replica {}\nshard    {} examples in {:.1} ms{}\ndigest   {digest}\n",
+        "step     {step}, replica {}\nshard    {}\ndigest   {digest}\n",
         flags.replica,
-        results.examples,
-        started.elapsed().as_secs_f64() * 1e3,
-        quality(results.loss(), results.accuracy()),
+        [vec![shard], quality(results.loss(), results.accuracy())].concat().join(GAP),
     ))?;
     compare(flags, step, digest)
 }

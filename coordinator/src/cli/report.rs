@@ -11,6 +11,12 @@ use serde_json::json;
 /// Round lines come at most this often.
 const ROUND_LINE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Between two pieces of a line, or two columns.
+pub(super) const GAP: &str = "  ";
+
+/// Losses from here on are shown as powers of ten.
+const LARGE_LOSS: f64 = 1e6;
+
 /// Metrics that a round's line shows, the first ones by name.
 const SHOWN_METRICS: usize = 3;
 
@@ -42,10 +48,7 @@ pub(super) fn is_always_told(event: &RunEvent) -> bool {
 /// event (the summary, or the error) and a queue without a wait.
 pub(super) fn line(event: &RunEvent) -> Option<String> {
     Some(match event {
-        RunEvent::Queued { run, ahead: 0, workers, min_workers } if workers < min_workers => {
-            format!("run {run} waits for workers: {workers} of {min_workers} are there")
-        }
-        RunEvent::Queued { ahead: 0, .. } => return None,
+        RunEvent::Queued { ahead: 0, .. } => return missing_workers(event),
         RunEvent::Queued { run, ahead, .. } => format!("run {run} waits: {ahead} before it"),
         RunEvent::Started { run, model, rounds, state_bytes, workers } => format!(
             "run {run} has begun: {model}, {}, a state of {}, {}",
@@ -54,16 +57,15 @@ pub(super) fn line(event: &RunEvent) -> Option<String> {
             plural(u64::from(*workers), "worker")
         ),
         RunEvent::Round { round, rounds, .. } => {
-            format!("round {round}/{rounds}  {}", round_text(event))
+            format!("round {round}/{rounds}{GAP}{}", round_pieces(event).join(GAP))
         }
         RunEvent::Labelled { epochs, examples, .. } => {
             format!("labelling after {}: {examples} examples", plural(*epochs, "epoch"))
         }
         RunEvent::Evaluation { epochs, split, loss, accuracy, .. } => format!(
-            "evaluation after {}: {}{}",
+            "evaluation after {}: {}",
             plural(*epochs, "epoch"),
-            split_name(*split),
-            quality(*loss, *accuracy)
+            [vec![split_name(*split).to_owned()], quality(*loss, *accuracy)].concat().join(GAP)
         ),
         RunEvent::Worker { worker, what, detail, .. } if detail.is_empty() => {
             format!("worker {worker}: {what}")
@@ -90,21 +92,42 @@ pub(super) fn line(event: &RunEvent) -> Option<String> {
     })
 }
 
-/// What a round line and the progress bar say of a round.
-pub(super) fn round_text(event: &RunEvent) -> String {
+/// That a run waits for workers, if it does.
+pub(super) fn missing_workers(event: &RunEvent) -> Option<String> {
+    match event {
+        RunEvent::Queued { run, ahead: 0, workers, min_workers } if workers < min_workers => {
+            Some(format!("run {run} waits for workers: {workers} of {min_workers} are there"))
+        }
+        _ => None,
+    }
+}
+
+/// What a line and the progress bar say of a round, piece by piece, the most
+/// important one first.
+pub(super) fn round_pieces(event: &RunEvent) -> Vec<String> {
     let RunEvent::Round { loss, accuracy, metrics, examples_per_second, workers, .. } = event
     else {
-        return String::new();
+        return Vec::new();
     };
-    let mut text = quality(*loss, *accuracy);
-    for (name, value) in metrics.iter().take(SHOWN_METRICS) {
-        let _ = write!(text, "  {name} {}", figure(*value));
+    let mut pieces = quality(*loss, *accuracy);
+    let metrics = metrics.iter().take(SHOWN_METRICS);
+    pieces.extend(metrics.map(|(name, value)| format!("{name} {}", figure(*value))));
+    pieces.push(format!("{examples_per_second:.0} examples/s"));
+    pieces.push(plural(u64::from(*workers), "worker"));
+    pieces
+}
+
+/// The first pieces that fit into so many columns, two spaces apart.
+pub(super) fn fitting(pieces: &[String], columns: usize) -> String {
+    let mut text = String::new();
+    for piece in pieces {
+        let gap = if text.is_empty() { "" } else { GAP };
+        if text.chars().count() + gap.len() + piece.chars().count() > columns {
+            break;
+        }
+        text = text + gap + piece;
     }
-    format!(
-        "{}  {examples_per_second:.0} examples/s  {}",
-        text.trim_start(),
-        plural(u64::from(*workers), "worker")
-    )
+    text
 }
 
 /// An event as one line of JSON: the variant's name as `event`, its fields
@@ -189,11 +212,21 @@ fn figure(value: f64) -> String {
     }
 }
 
-/// Loss and accuracy, each after two spaces.
-pub(super) fn quality(loss: Option<f64>, accuracy: Option<f64>) -> String {
-    let loss = loss.map(|loss| format!("  loss {loss:.4}"));
-    let accuracy = accuracy.map(|share| format!("  accuracy {:.2} %", share * 100.0));
-    loss.unwrap_or_default() + &accuracy.unwrap_or_default()
+/// A loss in the digits that a person reads: four after the point, as long as they
+/// are no more than a few in all.
+pub(super) fn loss_figure(loss: f64) -> String {
+    if loss.abs() < LARGE_LOSS || loss.is_nan() {
+        format!("{loss:.4}")
+    } else {
+        format!("{loss:.2e}")
+    }
+}
+
+/// Loss and accuracy, as far as there are any.
+pub(super) fn quality(loss: Option<f64>, accuracy: Option<f64>) -> Vec<String> {
+    let loss = loss.map(|loss| format!("loss {}", loss_figure(loss)));
+    let accuracy = accuracy.map(|share| format!("accuracy {:.2} %", share * 100.0));
+    loss.into_iter().chain(accuracy).collect()
 }
 
 pub(super) fn plural(count: u64, what: &str) -> String {

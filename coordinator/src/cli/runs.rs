@@ -6,8 +6,9 @@ use clap::Args;
 use common::id::RunId;
 
 use super::exit::Failure;
-use super::listing::{Listing, number, on_one_line, optional, percent, short, utc};
-use crate::ledger::{LedgerError, LedgerReader, StoredRun};
+use super::listing::{Listing, loss, minute, on_one_line, optional, percent, short};
+use super::table::{cut, goes, stays};
+use crate::ledger::{LedgerError, LedgerReader, StepName, StoredRun};
 
 /// Runs that are named where one is unknown: the last ones.
 const NAMED_RUNS: usize = 16;
@@ -100,16 +101,17 @@ pub(super) fn runs(flags: &RunsFlags) -> Result<(), Failure> {
 }
 
 const RUNS: Listing<StoredRun> = Listing {
-    header: &[
-        "run",
-        "model",
-        "state",
-        "rounds",
-        "loss",
-        "accuracy",
-        "checkpoint",
-        "digest",
-        "queued (UTC)",
+    columns: &[
+        stays("run"),
+        stays("model"),
+        stays("state"),
+        stays("rounds"),
+        stays("loss"),
+        stays("accuracy"),
+        goes("of the last", 1),
+        goes("checkpoint", 2),
+        cut("digest", 8),
+        goes("queued (UTC)", 3),
     ],
     cells: row,
     none: "no runs",
@@ -121,11 +123,12 @@ fn row(run: &StoredRun) -> Vec<String> {
         on_one_line(&run.model),
         run.state_name().into(),
         format!("{}/{}{}", run.round, run.rounds, if run.missing > 0 { " (GAPS)" } else { "" }),
-        number(run.loss, 4),
+        loss(run.loss),
         percent(run.accuracy),
+        optional(run.judged_by.map(StepName::place)),
         optional(run.checkpoint),
         optional(run.digest.map(short)),
-        utc(run.at_ms),
+        minute(run.at_ms),
     ]
 }
 
@@ -148,6 +151,7 @@ pub(super) mod tests {
             thinned: 0,
             loss: Some(0.25),
             accuracy: Some(0.9125),
+            judged_by: Some(StepName::Evaluate),
             checkpoint: Some(118),
             digest: Some(Digest::of(b"abc")),
             reason: None,
@@ -169,22 +173,24 @@ pub(super) mod tests {
             "120/120",
             "0.2500",
             "91.25 %",
+            "evaluation",
             "118",
             "ba7816bf8f01",
-            "2000-02-29 00:00:00",
+            "2000-02-29 00:00",
         ];
         assert_eq!(row(&run()), cells);
-        assert_eq!(RUNS.header.len(), cells.len());
+        assert_eq!(RUNS.columns.len(), cells.len());
         let begun = StoredRun {
             state: None,
             round: 0,
             loss: None,
             accuracy: None,
+            judged_by: None,
             checkpoint: None,
             digest: None,
             ..run()
         };
-        assert_eq!(row(&begun)[2..8], ["unfinished", "0/120", "–", "–", "–", "–"]);
+        assert_eq!(row(&begun)[2..9], ["unfinished", "0/120", "–", "–", "–", "–", "–"]);
         assert_eq!(row(&StoredRun { missing: 1, ..run() })[3], "120/120 (GAPS)");
     }
 

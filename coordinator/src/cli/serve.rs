@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use super::exit::Failure;
-use super::signals::Signals;
+use super::signals::signals_and_hangup;
 use crate::ledger::{HISTORY_BOUNDS, HISTORY_BYTES};
 use crate::runs::RunsFolder;
 use crate::server::{self, OnCheckpointError, RunsConfig};
@@ -308,7 +308,7 @@ pub(super) fn serve(registry: Registry, flags: &ServeFlags) -> Result<(), Failur
         if config.insecure {
             tracing::warn!("INSECURE: whoever reaches {address} can use this cluster");
         }
-        let mut signals = Signals::new()?;
+        let mut signals = signals_and_hangup()?;
         // Scripts read the port from this line when they asked for a free one.
         super::print(&format!("listening on {address}\n"))?;
         let shutdown = async move { signals.next().await };

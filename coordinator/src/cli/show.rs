@@ -5,9 +5,11 @@ use std::fmt::Write as _;
 use clap::Args;
 
 use super::exit::Failure;
-use super::listing::{Listing, number, on_one_line, optional, percent, short, utc};
-use super::report::{bytes, plural, table};
+use super::listing::{Listing, loss, number, on_one_line, optional, percent, short, utc};
+use super::report::{bytes, plural};
 use super::runs::HistoryFlags;
+use super::screen;
+use super::table::{cut, goes, stays, table, wraps};
 use crate::ledger::{CheckpointRow, EventRow, StepName, StoredRun, StoredShard, StoredStep};
 
 /// Steps that are shown after the summary.
@@ -65,12 +67,15 @@ pub(super) fn show(flags: &ShowFlags) -> Result<(), Failure> {
             let text = serde_json::to_string(&run).map_err(Failure::failed)?;
             super::print(&format!("{text}\n"))
         }
-        _ => super::print(&overview(&run, &reader.last_steps(id, LAST_STEPS)?)),
+        _ => {
+            let last = reader.last_steps(id, LAST_STEPS)?;
+            super::print(&overview(&run, &last, screen::columns()))
+        }
     }
 }
 
 /// A quantity a line, then the last steps.
-fn overview(run: &StoredRun, last: &[StoredStep]) -> String {
+fn overview(run: &StoredRun, last: &[StoredStep], room: Option<usize>) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
         let _ = writeln!(text, "{name:<11} {value}");
@@ -94,8 +99,10 @@ fn overview(run: &StoredRun, last: &[StoredStep]) -> String {
             "have no shards any more: the history grew to its bound (--history-size of serve)";
         line("thinned", format!("{} {gone}", plural(run.thinned, "step")));
     }
-    line("loss", number(run.loss, 4));
-    line("accuracy", percent(run.accuracy));
+    let of = run.judged_by.map(|kind| format!(" (of the last {})", kind.place()));
+    let of = of.unwrap_or_default();
+    line("loss", loss(run.loss) + &of);
+    line("accuracy", percent(run.accuracy) + &of);
     line("checkpoint", run.checkpoint.map_or("–".into(), |round| format!("round {round}")));
     line("queued", format!("{} UTC", utc(run.at_ms)));
     if let Some(ended) = run.ended_ms {
@@ -104,25 +111,24 @@ fn overview(run: &StoredRun, last: &[StoredStep]) -> String {
     line("dataset", run.dataset.to_string());
     line("digest", optional(run.digest));
     if !last.is_empty() {
-        let header = STEPS.header.iter().map(|name| (*name).to_owned()).collect();
-        text = text + "\n" + &table(header, last.iter().map(STEPS.cells));
+        text = text + "\n" + &table(STEPS.columns, last.iter().map(STEPS.cells), room);
     }
     text
 }
 
 const STEPS: Listing<StoredStep> = Listing {
-    header: &[
-        "step",
-        "what",
-        "epoch",
-        "examples",
-        "loss",
-        "accuracy",
-        "compute ms",
-        "sync ms",
-        "merged",
-        "workers",
-        "digest",
+    columns: &[
+        goes("step", 3),
+        stays("what"),
+        stays("epoch"),
+        goes("examples", 4),
+        stays("loss"),
+        stays("accuracy"),
+        stays("compute ms"),
+        stays("sync ms"),
+        goes("merged", 1),
+        goes("workers", 2),
+        cut("digest", 8),
     ],
     cells: |step| {
         let what = match (step.kind, step.round) {
@@ -134,7 +140,7 @@ const STEPS: Listing<StoredStep> = Listing {
             what,
             step.epoch.to_string(),
             step.examples.to_string(),
-            number(step.loss, 4),
+            loss(step.loss),
             percent(step.accuracy),
             number(step.compute_ms, 1),
             number(step.synchronisation_ms, 1),
@@ -147,7 +153,15 @@ const STEPS: Listing<StoredStep> = Listing {
 };
 
 const SHARDS: Listing<StoredShard> = Listing {
-    header: &["step", "round", "replica", "worker", "attempt", "ms", "digest"],
+    columns: &[
+        stays("step"),
+        stays("round"),
+        stays("replica"),
+        cut("worker", 12),
+        goes("attempt", 1),
+        stays("ms"),
+        cut("digest", 8),
+    ],
     cells: |StoredShard { step, round, shard, .. }| {
         vec![
             step.to_string(),
@@ -163,7 +177,13 @@ const SHARDS: Listing<StoredShard> = Listing {
 };
 
 const EVENTS: Listing<EventRow> = Listing {
-    header: &["when (UTC)", "step", "what", "worker", "detail"],
+    columns: &[
+        stays("when (UTC)"),
+        goes("step", 1),
+        stays("what"),
+        stays("worker"),
+        wraps("detail", 20),
+    ],
     cells: |event| {
         vec![
             utc(event.at_ms),
@@ -177,7 +197,14 @@ const EVENTS: Listing<EventRow> = Listing {
 };
 
 const CHECKPOINTS: Listing<CheckpointRow> = Listing {
-    header: &["round", "next step", "when (UTC)", "size", "ms", "digest"],
+    columns: &[
+        stays("round"),
+        goes("next step", 1),
+        stays("when (UTC)"),
+        stays("size"),
+        goes("ms", 2),
+        cut("digest", 8),
+    ],
     cells: |row| {
         vec![
             row.round.to_string(),
@@ -230,14 +257,14 @@ mod tests {
             ..run()
         };
         let steps = [step(StepName::Train, Some(7)), step(StepName::Evaluate, None)];
-        let text = overview(&failed, &steps);
+        let text = overview(&failed, &steps, None);
         for line in [
             "run         3",
             "forked      from run 1 after round 20",
             "state       failed",
             "reason      replica 5 failed 2 times: loss is NaN",
             "rounds      120 of 120",
-            "accuracy    91.25 %",
+            "accuracy    91.25 % (of the last evaluation)",
             "checkpoint  round 118",
             "ended       2000-02-29 00:00:10 UTC",
             "digest      –",
@@ -250,10 +277,10 @@ mod tests {
         assert!(round.starts_with("7     round 7   2      800       0.5000  –"), "{round}");
         assert!(round.ends_with("12.3        1.0      2.0 KiB  2        ba7816bf8f01"), "{round}");
         assert!(rows.next().unwrap().contains("evaluate"));
-        let text = overview(&run(), &[]);
+        let text = overview(&run(), &[], None);
         assert!(text.ends_with(&format!("digest      {}\n", Digest::of(b"abc"))), "{text}");
         assert!(!text.contains("thinned") && !text.contains("gaps"), "{text}");
-        let text = overview(&StoredRun { thinned: 12, missing: 1, ..run() }, &[]);
+        let text = overview(&StoredRun { thinned: 12, missing: 1, ..run() }, &[], None);
         assert!(text.contains("\nthinned     12 steps have no shards any more"), "{text}");
         assert!(text.contains("\ngaps        1 step were merged while"), "{text}");
     }
@@ -270,7 +297,7 @@ mod tests {
         let shard = StoredShard { run: RunId(3), step: 7, round: None, shard };
         let cells = (SHARDS.cells)(&shard);
         assert_eq!(cells, ["7", "–", "4", "one", "2", "12.3", "ba7816bf8f01"]);
-        assert_eq!(cells.len(), SHARDS.header.len());
+        assert_eq!(cells.len(), SHARDS.columns.len());
         let event = EventRow {
             run: RunId(3),
             at_ms: 0,
@@ -281,7 +308,7 @@ mod tests {
         };
         let cells = (EVENTS.cells)(&event);
         assert_eq!(cells, ["1970-01-01 00:00:00", "–", "checkpoint failed", "–", "disk full"]);
-        assert_eq!(cells.len(), EVENTS.header.len());
+        assert_eq!(cells.len(), EVENTS.columns.len());
         let row = CheckpointRow {
             run: RunId(3),
             at_ms: 0,
@@ -293,6 +320,6 @@ mod tests {
         };
         let cells = (CHECKPOINTS.cells)(&row);
         assert_eq!(cells, ["6", "7", "1970-01-01 00:00:00", "2.0 KiB", "–", "ba7816bf8f01"]);
-        assert_eq!(cells.len(), CHECKPOINTS.header.len());
+        assert_eq!(cells.len(), CHECKPOINTS.columns.len());
     }
 }

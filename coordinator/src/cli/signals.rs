@@ -1,33 +1,21 @@
-//! Ctrl-C and SIGTERM, awaited.
+//! What tells a command to end, awaited.
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use common::settings;
 
 use super::exit::Failure;
 
+pub(super) use common::settings::Signals;
+
 /// Ctrl-C and SIGTERM.
-#[derive(Debug)]
-pub(super) struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
+pub(super) fn signals() -> Result<Signals, Failure> {
+    watched(settings::Signals::new())
 }
 
-impl Signals {
-    /// Takes over both signals.
-    pub(super) fn new() -> Result<Self, Failure> {
-        let take = |kind| {
-            signal(kind).map_err(|error| Failure::failed(format!("cannot watch signals: {error}")))
-        };
-        Ok(Self {
-            interrupt: take(SignalKind::interrupt())?,
-            terminate: take(SignalKind::terminate())?,
-        })
-    }
+/// The same and SIGHUP, for what runs in the background.
+pub(super) fn signals_and_hangup() -> Result<Signals, Failure> {
+    watched(settings::Signals::with_hangup())
+}
 
-    /// The next one. Cancel-safe.
-    pub(super) async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
+fn watched(signals: std::io::Result<Signals>) -> Result<Signals, Failure> {
+    signals.map_err(|error| Failure::failed(format!("cannot watch signals: {error}")))
 }

@@ -6,7 +6,10 @@ use common::wire::message::{RunStatus, Status, WorkerStatus};
 
 use super::Address;
 use super::exit::Failure;
-use super::report::{bytes, table};
+use super::listing::loss;
+use super::report::bytes;
+use super::screen;
+use super::table::{Column, cut, goes, stays, table};
 use crate::client::Client;
 
 /// The state of a run that a coordinator cannot, or will not, go on with.
@@ -41,7 +44,7 @@ pub(super) fn status(flags: &StatusFlags) -> Result<(), Failure> {
         let text = serde_json::to_string(&status).map_err(Failure::failed)?;
         super::print(&format!("{text}\n"))
     } else {
-        super::print(&tables(&status))
+        super::print(&tables(&status, screen::columns()))
     }
 }
 
@@ -58,13 +61,31 @@ pub(super) fn cancel(run: RunId, address: &Address) -> Result<(), Failure> {
     super::print(&format!("run {run} is {}\n", state.as_deref().unwrap_or("cancelled")))
 }
 
-fn tables(status: &Status) -> String {
-    let header = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+const WORKERS: &[Column] = &[
+    cut("worker", 12),
+    goes("address", 1),
+    stays("slots"),
+    stays("memory"),
+    stays("state"),
+    goes("shards done", 2),
+    stays("last heard"),
+];
+
+const RUNS: &[Column] = &[
+    stays("run"),
+    cut("model", 8),
+    cut("state", 20),
+    stays("round"),
+    goes("on disk", 1),
+    stays("loss"),
+    cut("digest", 12),
+];
+
+fn tables(status: &Status, room: Option<usize>) -> String {
     let workers = if status.workers.is_empty() {
         "no workers\n".to_owned()
     } else {
-        let names = ["worker", "address", "slots", "memory", "state", "shards done", "last heard"];
-        table(header(&names), status.workers.iter().map(worker_row))
+        table(WORKERS, status.workers.iter().map(worker_row), room)
     };
     let cannot = |worker: &WorkerStatus| {
         let reason = worker.cannot.as_ref()?;
@@ -74,8 +95,7 @@ fn tables(status: &Status) -> String {
     let runs = if status.runs.is_empty() {
         "no runs\n".to_owned()
     } else {
-        let names = ["run", "model", "state", "round", "on disk", "loss", "digest"];
-        table(header(&names), status.runs.iter().map(run_row))
+        table(RUNS, status.runs.iter().map(run_row), room)
     };
     let insecure = match status.insecure {
         true => {
@@ -124,9 +144,10 @@ fn run_row(run: &RunStatus) -> Vec<String> {
     vec![
         run.id.to_string(),
         run.model.clone(),
-        match run.replay {
-            true => format!("{} (replay)", run.state),
-            false => run.state.clone(),
+        match (run.replay, &run.waits_for) {
+            (true, _) => format!("{} (replay)", run.state),
+            (false, Some(what)) => format!("{}, waits for {what}", run.state),
+            (false, None) => run.state.clone(),
         },
         format!("{}/{}", run.round, run.rounds),
         match (run.checkpoint, run.unsaved) {
@@ -134,7 +155,7 @@ fn run_row(run: &RunStatus) -> Vec<String> {
             (Some(round), false) => round.to_string(),
             (None, false) => none(),
         },
-        run.loss.map_or_else(none, |loss| format!("{loss:.4}")),
+        loss(run.loss),
         run.digest.map_or_else(none, |digest| digest.to_string()),
     ]
 }
@@ -168,6 +189,7 @@ mod tests {
                 id: RunId(3),
                 model: "mlp".into(),
                 state: "running".into(),
+                waits_for: None,
                 round: 2,
                 rounds: 9,
                 loss: Some(0.25),
@@ -177,7 +199,7 @@ mod tests {
                 replay: false,
             }],
         };
-        let text = tables(&status);
+        let text = tables(&status, None);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with("worker   address "), "{text}");
         assert!(lines[1].contains("12.0 MiB of 2.0 GiB  busy   40"), "{text}");
@@ -185,17 +207,20 @@ mod tests {
         assert_eq!(lines[4], "3    mlp    running  2/9    1 (FAILING)  0.2500  –");
         let mut unfit = status.clone();
         unfit.workers[0].cannot = Some("model `x` is unknown".into());
-        let told = tables(&unfit);
+        let told = tables(&unfit, None);
         let line = "\nworker local-1 cannot work on the active run: model `x` is unknown\n";
         assert!(told.contains(line), "{told}");
         let again = RunStatus { replay: true, ..status.runs[0].clone() };
         assert_eq!(run_row(&again)[2], "running (replay)");
         let aside = RunStatus { state: ASIDE.into(), ..status.runs[0].clone() };
-        let text = tables(&Status { runs: vec![aside], ..status.clone() });
+        let text = tables(&Status { runs: vec![aside], ..status.clone() }, None);
         assert!(
             text.ends_with("\nrun 3 is set aside: `coordinator follow 3` says why\n"),
             "{text}"
         );
+        let (state, waits_for) = ("queued".into(), Some("workers: 1 of 3 are there".into()));
+        let queued = RunStatus { state, waits_for, ..status.runs[0].clone() };
+        assert_eq!(run_row(&queued)[2], "queued, waits for workers: 1 of 3 are there");
         let none = Status {
             build: String::new(),
             insecure: false,
@@ -205,14 +230,14 @@ mod tests {
             workers: vec![],
             runs: vec![],
         };
-        assert_eq!(tables(&none), "no workers\n\nno runs\n");
+        assert_eq!(tables(&none, None), "no workers\n\nno runs\n");
         let unrecorded = Some("no room".into());
-        let open = tables(&Status { insecure: true, refused: 7, unrecorded, ..none.clone() });
+        let open = tables(&Status { insecure: true, refused: 7, unrecorded, ..none.clone() }, None);
         assert!(open.starts_with("INSECURE: "), "{open}");
         let end = "\n7 connections were turned away: the log says why\n\n\
                    the history of runs is NOT RECORDED: no room\n";
         assert!(open.ends_with(end), "{open}");
-        let thinned = tables(&Status { thinned: true, ..none });
+        let thinned = tables(&Status { thinned: true, ..none }, None);
         assert!(thinned.contains("\nthe history of runs is thinned "), "{thinned}");
     }
 }

@@ -8,7 +8,7 @@ use common::digest::Digest;
 use common::results::{CONFUSION, Results};
 use common::spec::Split;
 
-use super::report::{plural, quality, split_name, table};
+use super::report::{GAP, plural, quality, split_name, table};
 
 /// Largest confusion matrix that is printed, in classes.
 const PRINTED_CLASSES: usize = 32;
@@ -22,6 +22,8 @@ pub(super) struct Summary {
     pub(super) seconds: f64,
     pub(super) loss: Option<f64>,
     pub(super) accuracy: Option<f64>,
+    /// Loss and accuracy of the last training round.
+    pub(super) last_round: (Option<f64>, Option<f64>),
     pub(super) synchronisation_share: f64,
     pub(super) digest: Digest,
     /// Examples that the model warns of, by warning.
@@ -93,16 +95,52 @@ impl Summary {
         if let Some(error) = &self.unsaved {
             let _ = writeln!(text, "warning the final state is not in the runs folder: {error}");
         }
+        self.push_advice(text);
         for (warning, count) in &self.warnings {
             let _ = writeln!(text, "warning {warning}: {}", plural(*count, "example"));
         }
     }
 
-    fn push_quality(&self, text: &mut String) {
-        if self.loss.is_some() || self.accuracy.is_some() {
-            let _ = writeln!(text, "result{}", quality(self.loss, self.accuracy));
+    /// What the figures mean that a beginner should know.
+    fn push_advice(&self, text: &mut String) {
+        let results = self.evaluation.as_ref().map(|(_, results)| results);
+        if let Some(matrix) = results.and_then(|results| results.counts.get(CONFUSION))
+            && let Some((right, of, most)) = guessing(matrix)
+        {
+            let _ = writeln!(
+                text,
+                "warning no better than guessing: {right} of {of} are right, and {most} are of one \
+                 class; train longer, or try another learning rate"
+            );
         }
     }
+
+    fn push_quality(&self, text: &mut String) {
+        if self.loss.is_some() || self.accuracy.is_some() {
+            let _ = writeln!(text, "result  {}", quality(self.loss, self.accuracy).join(GAP));
+        } else if self.evaluation.is_none() {
+            let (loss, accuracy) = self.last_round;
+            let mut pieces = quality(loss, accuracy);
+            pieces.push(match pieces.is_empty() {
+                true => "none: nothing was evaluated".into(),
+                false => "(of the last round: nothing was evaluated)".into(),
+            });
+            let _ = writeln!(text, "result  {}", pieces.join(GAP));
+        }
+    }
+}
+
+/// Of a matrix that shows nothing learnt: the examples that are right, all of them,
+/// and those of the most frequent class, which would be right by naming only that.
+fn guessing(matrix: &[u64]) -> Option<(u64, u64, u64)> {
+    let classes = matrix.len().isqrt();
+    if classes < 2 || classes * classes != matrix.len() {
+        return None;
+    }
+    let right = matrix.iter().step_by(classes + 1).sum();
+    let all = matrix.iter().sum();
+    let most = matrix.chunks(classes).map(|row| row.iter().sum()).max().unwrap_or(0);
+    (all > 0 && most < all && right <= most).then_some((right, all, most))
 }
 
 /// `[true class, found class]` as a table, where it is of a readable size.
@@ -137,6 +175,7 @@ mod tests {
             seconds: 0.5,
             loss: Some(0.1),
             accuracy: Some(0.99),
+            last_round: (None, None),
             synchronisation_share: 0.125,
             digest: Digest::of(b"abc"),
             warnings: BTreeMap::new(),
@@ -180,6 +219,29 @@ mod tests {
         assert!(text.ends_with(&format!("{warnings}{MATRIX}")), "{text}");
         summary.evaluation = None;
         assert_eq!(summary.to_long_text(), summary.to_text());
+    }
+
+    #[test]
+    fn a_network_that_only_guesses_is_named() {
+        assert_eq!(guessing(&[3, 0, 2, 1]), None, "4 of 6, and 3 are of one class");
+        assert_eq!(guessing(&[3, 0, 3, 0]), Some((3, 6, 3)));
+        assert_eq!(guessing(&[6, 0, 0, 0]), None, "nothing can be said of one class");
+        assert_eq!((guessing(&[]), guessing(&[1, 2, 3])), (None, None));
+        let mut summary = summary();
+        let evaluation = summary.evaluation.as_mut().expect("one");
+        evaluation.1.counts.insert(CONFUSION.into(), vec![3, 0, 3, 0]);
+        let text = summary.to_text();
+        assert!(text.contains("\nwarning no better than guessing: 3 of 6 are right, "), "{text}");
+    }
+
+    #[test]
+    fn a_run_without_an_evaluation_has_a_result_all_the_same() {
+        let (loss, accuracy) = (None, None);
+        let last_round = (Some(0.5), Some(0.75));
+        let text = Summary { loss, accuracy, evaluation: None, last_round, ..summary() }.to_text();
+        let line = "\nresult  loss 0.5000  accuracy 75.00 %  (of the last round: nothing was \
+                    evaluated)\n";
+        assert!(text.contains(line), "{text}");
     }
 
     #[test]

@@ -36,6 +36,10 @@ pub(super) struct TrainFlags {
     /// Start from this state (safetensors) instead of the model's own
     #[arg(long, value_name = "FILE")]
     initial_state: Option<PathBuf>,
+    /// Where the coordinator knows a run of the same spec, data and initial state,
+    /// follow that one instead of running it again
+    #[arg(long, conflicts_with = "local")]
+    once: bool,
     /// Print the run's number and leave
     #[arg(long, conflicts_with_all = ["local", "output", "plot"])]
     detach: bool,
@@ -52,7 +56,8 @@ pub(super) fn train(registry: Registry, flags: TrainFlags) -> Result<(), Failure
         None => None,
     };
     let home = flags.home.home();
-    let job = Job { spec, state, home, keep: flags.keep, detach: flags.detach };
+    let (keep, once, detach) = (flags.keep, flags.once, flags.detach);
+    let job = Job { spec, state, home, keep, once, detach };
     let mut progress = flags.home.progress();
     let outcome = job::perform(registry, job, &flags.cluster, &mut progress)?;
     flags.home.end(outcome, progress)

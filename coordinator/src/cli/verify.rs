@@ -17,7 +17,6 @@ use common::id::RunId;
 use common::model::Registry;
 use common::plan::StepKind;
 use common::run_settings::RunSettings;
-use common::settings::{LogFormat, start_logging};
 use common::wire::message::{Replay, RunEvent, ShardDone};
 use common::wire::tls::CallerTls;
 use tokio::time::timeout;
@@ -30,7 +29,8 @@ use super::job::CANCEL_TIMEOUT;
 use super::patience::{Wait, submit};
 use super::progress::Progress;
 use super::runs::HistoryFlags;
-use super::signals::Signals;
+use super::screen::start_logging;
+use super::signals::{Signals, signals};
 use crate::client::{Client, ClientError, Submission};
 use crate::ledger::{LedgerError, LedgerReader, RunState, ShardRow};
 use crate::rerun::Rerun;
@@ -92,7 +92,7 @@ fn share(text: &str) -> Result<f64, String> {
 
 /// Does rounds again, and compares.
 pub(super) fn verify(registry: Registry, flags: VerifyFlags) -> Result<(), Failure> {
-    start_logging(LogFormat::Text, &flags.cluster.log_level).map_err(Failure::bad_input)?;
+    start_logging(&flags.cluster.log_filter())?;
     flags.cluster.check()?;
     let (reader, recorded) = flags.history.find(flags.run)?;
     let folder = RunsFolder::read(flags.history.folder()).map_err(Failure::bad_input)?;
@@ -108,7 +108,7 @@ pub(super) fn verify(registry: Registry, flags: VerifyFlags) -> Result<(), Failu
     let progress = Progress::new(false, flags.quiet, false);
     let mut comparison = Comparison { rerun: &rerun, reader, check, progress };
     let outcome = super::runtime()?.block_on(async {
-        let mut signals = Signals::new()?;
+        let mut signals = signals()?;
         let local = match flags.cluster.local {
             Some(workers) => Some(start_local(&registry, &flags.cluster, workers, None).await?),
             None => None,

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use common::dataset::{Dataset, DatasetError, SplitManifest};
+use common::digest::Digest;
 use common::id::SubmissionKey;
 use common::model::{DataShape, ModelError, Registry};
 use common::plan::RunPlan;
@@ -90,6 +91,18 @@ impl Submission {
         let source = Source::Loaded(dataset);
         let key = SubmissionKey::draw()?;
         Ok(Self { key, spec, source, train, test, state, settings, replay: None })
+    }
+
+    /// Gives it the key of what it runs: spec, data and the state to start from. A
+    /// coordinator that knows such a run already does not run it again.
+    #[must_use]
+    pub fn only_once(mut self) -> Self {
+        let spec = Digest::of(self.spec.to_toml().as_bytes());
+        let state = self.state.as_ref().map(NetworkState::digest);
+        let parts = [spec, self.train.digest(), self.test.digest()];
+        self.key =
+            SubmissionKey::of(Digest::of_digests(b"only once\0", parts.iter().chain(&state)));
+        self
     }
 
     /// The spec.

@@ -23,16 +23,24 @@ use super::{FILE, writer::plain};
 /// the last ones.
 pub const RUN_EVENTS: usize = 16 << 10;
 
+/// The runs, and by which kind of step one is judged: by evaluations, where there is
+/// one, else by its rounds. (`evaluate` comes before `train`.)
+const RUNS: &str = "
+    (SELECT runs.*,
+        (SELECT s.kind FROM rounds s WHERE s.run = runs.run AND s.kind IN ('evaluate', 'train')
+            ORDER BY s.kind LIMIT 1) AS judged_by
+    FROM runs) r";
+
 /// Columns of the run `r`. The last loss and accuracy are found through an index,
 /// however many steps there are; their number is counted there, too.
 const RUN_COLUMNS: &str = "
     run, at_ms, model, dataset, rounds, steps, forked_run, forked_round, ended_ms, state, digest,
-    reason,
+    reason, judged_by,
     (SELECT s.round FROM rounds s WHERE s.run = r.run AND s.kind = 'train'
         ORDER BY s.step DESC LIMIT 1) AS round,
-    (SELECT s.loss FROM rounds s WHERE s.run = r.run AND s.kind = 'train'
+    (SELECT s.loss FROM rounds s WHERE s.run = r.run AND s.kind = r.judged_by
         ORDER BY s.step DESC LIMIT 1) AS loss,
-    (SELECT s.accuracy FROM rounds s WHERE s.run = r.run AND s.kind = 'evaluate'
+    (SELECT s.accuracy FROM rounds s WHERE s.run = r.run AND s.kind = r.judged_by
         ORDER BY s.step DESC LIMIT 1) AS accuracy,
     (SELECT COUNT(*) FROM rounds s WHERE s.run = r.run) AS recorded,
     (SELECT MAX(s.step) FROM rounds s WHERE s.run = r.run) AS last_step,
@@ -93,7 +101,7 @@ impl LedgerReader {
     /// All runs in their order, without their specs.
     pub fn runs(&self) -> Pages<'_, StoredRun> {
         let sql = format!(
-            "SELECT {}, NULL AS spec FROM runs r WHERE run > ? ORDER BY run LIMIT ?",
+            "SELECT {}, NULL AS spec FROM {RUNS} WHERE run > ? ORDER BY run LIMIT ?",
             run_columns()
         );
         let mut last = -1;
@@ -106,7 +114,7 @@ impl LedgerReader {
 
     /// A run, with its spec; nothing if it is not recorded.
     pub fn run(&self, run: RunId) -> Result<Option<StoredRun>, LedgerError> {
-        let sql = format!("SELECT {}, spec FROM runs r WHERE run = ?", run_columns());
+        let sql = format!("SELECT {}, spec FROM {RUNS} WHERE run = ?", run_columns());
         Ok(self.select(&sql, params![stored(run.0)], rows::run)?.pop())
     }
 

@@ -31,10 +31,13 @@ pub struct StoredRun {
     pub missing: u64,
     /// Steps whose shards were recorded, and had to make room.
     pub thinned: u64,
-    /// Mean training loss of the last round, where the model reports one.
+    /// Mean loss of the last evaluation, or of the last round where there was no
+    /// evaluation; nothing where the model reports none.
     pub loss: Option<f64>,
-    /// Accuracy of the last evaluation, where the model reports one.
+    /// Accuracy of the same step.
     pub accuracy: Option<f64>,
+    /// The kind of that step.
+    pub judged_by: Option<StepName>,
     /// Training rounds that the last checkpoint holds.
     pub checkpoint: Option<u64>,
     /// Digest of the final state.
@@ -85,6 +88,15 @@ pub enum StepName {
 impl StepName {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Train, Self::Label, Self::Evaluate];
+
+    /// What people call such a step.
+    pub fn place(self) -> &'static str {
+        match self {
+            Self::Train => "round",
+            Self::Label => "labelling",
+            Self::Evaluate => "evaluation",
+        }
+    }
 
     /// The name that it is stored by.
     pub fn name(self) -> &'static str {
@@ -160,6 +172,9 @@ pub(super) fn run(row: &Row<'_>) -> Result<StoredRun> {
     let (rounds, steps) = (row.get("rounds")?, row.get("steps")?);
     let (round, last) =
         (row.get::<_, Option<u64>>("round")?, row.get::<_, Option<u64>>("last_step")?);
+    let judged_by: Option<String> = row.get("judged_by")?;
+    let judged_by =
+        judged_by.map(|kind| of_name(&kind, StepName::ALL, StepName::name)).transpose()?;
     // A run that has ended well has done all, whatever is recorded of it.
     let (round, merged) = match state {
         Some(RunState::Finished) => (rounds, steps),
@@ -176,6 +191,7 @@ pub(super) fn run(row: &Row<'_>) -> Result<StoredRun> {
         thinned: row.get("thinned")?,
         loss: row.get("loss")?,
         accuracy: row.get("accuracy")?,
+        judged_by,
         checkpoint: row.get("checkpoint")?,
         digest: row.get::<_, Option<[u8; 32]>>("digest")?.map(Digest),
         reason: row.get("reason")?,

@@ -47,7 +47,7 @@ fn all_that_is_recorded_comes_back() {
     assert_eq!(found.spec.as_deref(), Some(run(3).spec.as_str()));
     assert_eq!((found.state, found.ended_ms), (Some(RunState::Finished), Some(99)));
     assert_eq!((found.round, found.rounds, found.steps, found.missing), (20, 20, 30, 27));
-    assert_eq!((found.loss, found.accuracy, found.checkpoint), (Some(0.5), Some(0.75), Some(2)));
+    assert_eq!((found.loss, found.accuracy, found.checkpoint), (Some(0.275), Some(0.75), Some(2)));
     assert_eq!((found.digest, found.dataset), (Some(digest(99)), digest(7)));
     let other = reader.run(RunId(4)).unwrap().unwrap();
     assert_eq!((other.forked_from, other.forked_round), (Some(RunId(3)), Some(9)));

@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
+
+use super::Relay;
 
 /// Times that one worker is restarted.
 const RESTARTS: u32 = 100;
@@ -23,6 +26,10 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 /// Longest time that a worker has to leave in order.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// Bytes of a worker's log that are read at once, and that may wait for the end of
+/// their line.
+const RELAYED: usize = 8 << 10;
+
 /// Exit code of a worker that the coordinator has refused: starting it again
 /// would not help.
 const REFUSED: i32 = 3;
@@ -35,6 +42,8 @@ pub(super) struct WorkerCommand {
     pub(super) coordinator: SocketAddr,
     pub(super) slots: u32,
     pub(super) log_level: String,
+    /// Who writes what the worker writes to standard error.
+    pub(super) relay: Option<Relay>,
 }
 
 /// A worker process. Dropping it kills it.
@@ -60,7 +69,14 @@ impl WorkerProcess {
 impl WorkerCommand {
     /// Starts the process.
     pub(super) fn spawn(&self) -> io::Result<WorkerProcess> {
-        let mut child = Command::new(&self.binary)
+        let mut command = Command::new(&self.binary);
+        if let Some(relay) = self.relay {
+            command.stderr(Stdio::piped());
+            if relay.colour {
+                command.env("CLICOLOR_FORCE", "1");
+            }
+        }
+        let mut child = command
             .arg("--coordinator")
             .arg(self.coordinator.to_string())
             .arg("--slots")
@@ -80,6 +96,9 @@ impl WorkerCommand {
             .process_group(0)
             .spawn()?;
         let stdin = child.stdin.take();
+        if let (Some(stderr), Some(relay)) = (child.stderr.take(), self.relay) {
+            tokio::spawn(pass_on(stderr, relay.write));
+        }
         Ok(WorkerProcess { child, stdin, started: Instant::now() })
     }
 }
@@ -134,6 +153,21 @@ pub(super) async fn keep_running(
     }
     let failure = format!("worker {name} has crashed {RESTARTS} times: see its log");
     let _ = failures.send(failure).await;
+}
+
+/// Writes what a worker writes, whole lines at a time, until it is gone.
+async fn pass_on(mut stderr: impl AsyncRead + Unpin, write: fn(&[u8]) -> io::Result<()>) {
+    let (mut text, mut room) = (Vec::new(), [0; RELAYED]);
+    while let Ok(count @ 1..) = stderr.read(&mut room).await {
+        text.extend_from_slice(&room[..count]);
+        let end = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        // A line that long is none.
+        let end = if text.len() >= RELAYED { text.len() } else { end };
+        // Whoever closed standard error does not want to know.
+        let _ = write(&text[..end]);
+        text.drain(..end);
+    }
+    let _ = write(&text);
 }
 
 /// Waits until `stop` is true, or nobody is left who could set it.

@@ -36,7 +36,7 @@ fn queue(scheduler: &Scheduler) -> Result<(), String> {
     runs.sort_unstable();
     runs.dedup();
     ensure(runs.len() == count, || "a run is queued twice, or queued and active".into())?;
-    ensure(!scheduler.next_may_start(), || "a run waits though it could start".into())
+    ensure(scheduler.next_run().is_none(), || "a run waits though it could start".into())
 }
 
 /// The parts are a partition of the replicas done.

@@ -83,7 +83,14 @@ impl Scheduler {
         }
         self.members.insert(worker, member);
         self.acquit(process);
-        self.note(worker, WorkerNote::Joined, format!("it has {slots} slots"));
+        self.note(
+            worker,
+            WorkerNote::Joined,
+            match slots {
+                1 => "it has 1 slot".into(),
+                slots => format!("it has {slots} slots"),
+            },
+        );
         self.start_next();
         self.hand_out(now);
     }

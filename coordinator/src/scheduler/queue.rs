@@ -1,4 +1,5 @@
-//! Which run is active: one at a time, first come, first served.
+//! Which run is active: one at a time, first come, first served, but for those that
+//! wait for more workers than there are: others go before them.
 
 use common::id::{RunId, StepId};
 use common::limits::RUNS;
@@ -78,20 +79,17 @@ impl Scheduler {
         self.start_next();
     }
 
-    /// Whether enough workers are there for the run at the head of the queue.
-    pub(super) fn next_may_start(&self) -> bool {
+    /// The place of the first run that has enough workers, if none is active.
+    pub(super) fn next_run(&self) -> Option<usize> {
         let workers = self.members.values().filter(|member| !member.draining).count();
         let enough = |queued: &Queued| workers >= queued.min_workers.max(1) as usize;
-        self.active.is_none() && self.queue.front().is_some_and(enough)
+        if self.active.is_some() { None } else { self.queue.iter().position(enough) }
     }
 
-    /// Makes the head of the queue the active run, if none is active and
-    /// enough workers are there.
+    /// Makes the first run that may start the active one.
     pub(super) fn start_next(&mut self) {
-        if !self.next_may_start() {
-            return;
-        }
-        if let Some(Queued { run, min_workers, gathering }) = self.queue.pop_front() {
+        let next = self.next_run().and_then(|place| self.queue.remove(place));
+        if let Some(Queued { run, min_workers, gathering }) = next {
             let gather = gathering.map(Gather::new);
             self.active = Some(Active { run, step: None, last: None, gather, min_workers });
             self.actions.push_back(Action::StartRun { run });

@@ -193,12 +193,15 @@ fn runs_wait_for_each_other_and_for_workers() {
     let mut env = TestEnv::new(1, 1);
     env.tell(Event::RunSubmitted { run: RunId(2), min_workers: 2, gathering: None });
     env.tell(Event::RunSubmitted { run: RunId(3), min_workers: 0, gathering: None });
+    env.tell(Event::RunSubmitted { run: RunId(4), min_workers: 0, gathering: None });
     env.tell(Event::RunCancelled { run: RUN });
+    assert_eq!(env.actions.last(), Some(&Action::StartRun { run: RunId(3) }), "it has enough");
     assert!(!env.actions.contains(&Action::StartRun { run: RunId(2) }));
     env.join(2);
-    assert_eq!(env.actions.last(), Some(&Action::StartRun { run: RunId(2) }));
+    env.tell(Event::RunEnded { run: RunId(3) });
+    assert_eq!(env.actions.last(), Some(&Action::StartRun { run: RunId(2) }), "it came first");
     env.tell(Event::RunEnded { run: RunId(2) });
-    assert_eq!(env.actions.last(), Some(&Action::StartRun { run: RunId(3) }));
+    assert_eq!(env.actions.last(), Some(&Action::StartRun { run: RunId(4) }));
 }
 
 #[test]

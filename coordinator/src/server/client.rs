@@ -7,6 +7,7 @@ use common::id::{RunId, WorkerId};
 use common::limits;
 use common::state::{NetworkState, shared_segment};
 use common::wire::codec::encode;
+use common::wire::event::TOLD;
 use common::wire::handshake::BUILD;
 use common::wire::message::{FromClient, RunEvent, Status, ToClient, WorkerStatus};
 use tracing::{debug, info, warn};
@@ -116,7 +117,7 @@ impl Engine {
         let (Phase::Finished, Some(digest)) = (fetched.told_phase(), fetched.digest) else {
             let reason = format!(
                 "run {run} is {}: only a finished run has a final state",
-                fetched.status().state
+                fetched.told_phase().name()
             );
             return self.reject(client, true, reason);
         };
@@ -217,9 +218,9 @@ impl Engine {
 
     fn status(&self) -> Status {
         let workers = self.workers.iter().take(limits::STATUS_WORKERS);
-        let mut workers: Vec<WorkerStatus> =
-            workers.map(|(worker, about)| about.status(*worker, self.scheduler.is_set_aside(*worker)))
-                .collect();
+        let mut workers: Vec<WorkerStatus> = workers
+            .map(|(worker, about)| about.status(*worker, self.scheduler.is_set_aside(*worker)))
+            .collect();
         let unfit = workers.iter_mut().filter(|worker| worker.cannot.is_some());
         unfit.skip(limits::STATUS_UNFIT).for_each(|worker| worker.cannot = None);
         let history = self.durable.as_ref().map(|durable| durable.recorder.condition());
@@ -231,7 +232,20 @@ impl Engine {
             thinned: history.is_thinned,
             build: BUILD.into(),
             workers,
-            runs: self.runs.values().map(|run| run.status()).collect(),
+            runs: self.runs.values().map(|run| run.status(self.waits_for(run))).collect(),
+        }
+    }
+
+    /// What a queued run waits for.
+    fn waits_for(&self, run: &Run) -> Option<String> {
+        let there = self.workers.values().filter(|worker| !worker.draining).count();
+        let wanted = run.min_workers().max(1);
+        match (run.told_phase(), &self.active) {
+            (Phase::Queued, _) if there < wanted as usize => {
+                Some(format!("workers: {there} of {wanted} are there"))
+            }
+            (Phase::Queued, Some(active)) => Some(format!("run {}", active.run)),
+            _ => None,
         }
     }
 
@@ -291,7 +305,9 @@ impl Engine {
             WorkerNote::Duplicate => return,
         };
         match what {
-            "slow" | "failed" | "cannot" => warn!("run {run}: worker {worker} {what}: {detail}"),
+            "slow" | "failed" | "cannot" => {
+                warn!(target: TOLD, "run {run}: worker {worker} {what}: {detail}")
+            }
             // Said already when its connection began or ended.
             _ => debug!("run {run}: worker {worker} {what}: {detail}"),
         }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use common::id::{ProcessId, WorkerId};
 use common::limits;
 use common::wire::codec::{FrameReader, decode, encode};
+use common::wire::event::TOLD;
 use common::wire::message::{ToClient, ToWorker};
 use common::wire::{Frame, FrameError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -264,10 +265,12 @@ fn message(peer: Peer, content: &Bytes, room: Room) -> Result<Event, FrameError>
 pub(super) fn log_closed(peer: Peer, name: &str, address: &str, loss: Loss, cause: &str) {
     match (peer, loss) {
         (Peer::Worker(_), Loss::Harmless) => {
-            info!(peer = %address, "{peer} ({name}) left: {cause}");
+            info!(target: TOLD, peer = %address, "{peer} ({name}) left: {cause}");
         }
         (Peer::Client(_), Loss::Harmless) => debug!(peer = %address, "{peer} left: {cause}"),
-        (Peer::Worker(_), Loss::Lost) => warn!(peer = %address, "{peer} ({name}) is lost: {cause}"),
+        (Peer::Worker(_), Loss::Lost) => {
+            warn!(target: TOLD, peer = %address, "{peer} ({name}) is lost: {cause}");
+        }
         (Peer::Client(_), Loss::Lost) => warn!(peer = %address, "{peer} is lost: {cause}"),
     }
 }

@@ -8,6 +8,7 @@ use common::id::{RunId, StepId};
 use common::limits;
 use common::plan::StepKind;
 use common::run_settings::CheckpointEvery;
+use common::wire::event::TOLD;
 use common::wire::handshake::BUILD;
 use common::wire::message::{RunEvent, ToClient};
 use serde::{Deserialize, Serialize};
@@ -304,8 +305,8 @@ impl Engine {
         };
         let text = format!("run {run}: the checkpoint of round {round} cannot be written: {error}");
         match durable.failures.note(self.now.into_std()) {
-            Some(0) => error!("{text}"),
-            Some(more) => error!("{text} ({more} more since the last line)"),
+            Some(0) => error!(target: TOLD, "{text}"),
+            Some(more) => error!(target: TOLD, "{text} ({more} more since the last line)"),
             None => debug!("{text}"),
         }
     }

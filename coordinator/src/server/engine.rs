@@ -35,6 +35,7 @@ use super::recorder::{Checkpointed, now_ms};
 use super::resume::Reread;
 use super::run::Run;
 use super::starts::Counted;
+use super::step_log::StepLog;
 use super::store::ChunkStore;
 use super::submitted::Submitted;
 use super::upload::{CheckedChunk, Designed, Prepared};
@@ -122,6 +123,8 @@ pub(super) struct Engine {
     pub(super) departed: BTreeMap<WorkerId, Worker>,
     /// Connections with something new to send.
     dirty: Vec<Peer>,
+    /// When a step was logged last.
+    pub(super) step_log: StepLog,
     /// Who was not let in, for the status.
     pub(super) refusals: Arc<Refusals>,
     /// Of the run that was started last.
@@ -170,6 +173,7 @@ impl Engine {
             events,
             departed: BTreeMap::new(),
             dirty: Vec::new(),
+            step_log: StepLog::default(),
             refusals,
             incarnation: Incarnation::default(),
             last_run: 0,

@@ -67,7 +67,7 @@ impl Engine {
         let Some(run) = self.runs.get(&of) else {
             return Err(format!("run {of} is unknown: `coordinator status` names the runs"));
         };
-        let state = run.status().state;
+        let state = run.told_phase().name();
         match run.phase {
             _ if run.is_rereading => Err(format!("run {of} is being taken up already")),
             Phase::Finished if !is_fork => Err(format!(

@@ -66,7 +66,8 @@ impl Phase {
         !matches!(self, Self::Queued | Self::Running)
     }
 
-    fn name(self) -> &'static str {
+    /// What people call it.
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Queued => "queued",
             Self::Running => "running",
@@ -221,12 +222,13 @@ impl Run {
         frame
     }
 
-    /// What `coordinator status` says of it.
-    pub(super) fn status(&self) -> RunStatus {
+    /// What `coordinator status` says of it, and of what it waits for.
+    pub(super) fn status(&self, waits_for: Option<String>) -> RunStatus {
         RunStatus {
             id: self.id,
             model: self.model_name.clone(),
             state: if self.is_aside { ASIDE } else { self.told_phase().name() }.into(),
+            waits_for,
             round: self.round,
             rounds: self.rounds,
             loss: self.loss,

@@ -7,6 +7,7 @@ use common::limits;
 use common::plan::StepKind;
 use common::state::NetworkState;
 use common::wire::codec::encode;
+use common::wire::event::TOLD;
 use common::wire::message::{RunEvent, ShardDone, ToWorker};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -18,10 +19,8 @@ use super::jobs::Found;
 use super::outbox::Transfer;
 use super::run::Phase;
 use super::settle::SMALL_STATE;
+use super::step_log::rounded;
 use crate::scheduler;
-
-/// Workers whose memory a round's log line names.
-const LOGGED_WORKERS: usize = 16;
 
 impl Engine {
     /// Reports a merged step. The next one begins when the scheduler knows.
@@ -31,7 +30,7 @@ impl Engine {
         let (loss, accuracy) = (results.loss(), results.accuracy());
         let step = active.step_id();
         for (warning, count) in active.warnings.take(active.step.kind, &results) {
-            warn!("{step}: the model warns of {count} examples: {warning}");
+            warn!(target: TOLD, "{step}: the model warns of {count} examples: {warning}");
         }
         let event = match active.step.kind {
             StepKind::Train { round, epoch, .. } => {
@@ -162,14 +161,18 @@ impl Engine {
         let rounds = active.submission.plan.rounds();
         let event = ending::finished(run, rounds, digest, &progress, unsaved);
         (of.state, of.digest) = (Some(active.state.clone()), Some(digest));
-        info!("run {run} finished: {digest}");
+        info!(
+            loss = progress.evaluation_loss.map(rounded),
+            accuracy = progress.evaluation_accuracy.map(rounded),
+            "run {run} finished: {digest}"
+        );
         self.end_run(run, Phase::Finished, event);
         self.pending.push_back(scheduler::Event::RunEnded { run });
     }
 
     /// Ends a run that failed.
     pub(super) fn fail_run(&mut self, run: RunId, reason: String) {
-        error!("run {run} failed: {reason}");
+        error!(target: TOLD, "run {run} failed: {reason}");
         self.end_run(run, Phase::Failed, RunEvent::Failed { run, reason });
     }
 
@@ -183,61 +186,4 @@ impl Engine {
             self.publish(run, RunEvent::Shards { run, step, first, shards: shards.to_vec() });
         }
     }
-
-    fn log_step(&self, event: &RunEvent) {
-        match event {
-            RunEvent::Round {
-                run,
-                round,
-                rounds,
-                loss,
-                accuracy,
-                compute_ms,
-                synchronisation_ms,
-                workers,
-                ..
-            } if tracing::enabled!(tracing::Level::INFO) => {
-                let share = synchronisation_ms / (compute_ms + synchronisation_ms).max(1e-9);
-                info!(
-                    run = run.0,
-                    loss = loss.map(rounded),
-                    accuracy = accuracy.map(rounded),
-                    compute_ms = rounded(*compute_ms),
-                    synchronisation_ms = rounded(*synchronisation_ms),
-                    synchronisation_share = rounded(share),
-                    workers,
-                    memory = self.memory(),
-                    "round {round} of {rounds}"
-                );
-            }
-            RunEvent::Labelled { run, epochs, examples } => {
-                info!(run = run.0, "labelled by {examples} examples after {epochs} epochs");
-            }
-            RunEvent::Evaluation { run, epochs, split, loss, accuracy, .. } => info!(
-                run = run.0,
-                loss = loss.map(rounded),
-                accuracy = accuracy.map(rounded),
-                "evaluated on {split:?} after {epochs} epochs"
-            ),
-            _ => {}
-        }
-    }
-
-    /// Each worker's memory, for a log line.
-    fn memory(&self) -> String {
-        let mut text = String::new();
-        for (worker, about) in self.workers.iter().take(LOGGED_WORKERS) {
-            let separator = if text.is_empty() { "" } else { ", " };
-            text += &format!("{separator}{worker} {} MiB", about.memory >> 20);
-        }
-        if self.workers.len() > LOGGED_WORKERS {
-            text += ", …";
-        }
-        text
-    }
-}
-
-/// A figure with the digits that a person reads.
-fn rounded(value: f64) -> f64 {
-    (value * 1e4).round() / 1e4
 }

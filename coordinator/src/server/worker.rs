@@ -42,7 +42,7 @@ pub(super) struct Worker {
     pub(super) shards_done: u64,
     /// Why it cannot work on the run that it knows of.
     pub(super) cannot: Option<String>,
-    draining: bool,
+    pub(super) draining: bool,
     /// It said goodbye: its end is no loss.
     pub(super) goodbye: bool,
 }

@@ -274,7 +274,8 @@ async fn a_run_that_cannot_be_opened_is_said_to_be_so() {
     ] {
         peer.say(open).await;
         peer.send_base(&toy, step).await;
-        peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block, confirm: false }).await;
+        peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block, confirm: false })
+            .await;
         let answer = peer.next().await.unwrap();
         let FromWorker::Cannot { run: of, reason } = answer else { panic!("{answer:?}") };
         assert_eq!(of, run);

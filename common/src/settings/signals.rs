@@ -1,0 +1,82 @@
+//! What tells a process to leave.
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// SIGTERM, Ctrl-C and, where that is wanted, SIGHUP, taken over and awaited.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Option<Signal>,
+}
+
+impl Signals {
+    /// Takes over SIGTERM and Ctrl-C.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: None,
+        })
+    }
+
+    /// Takes over SIGHUP as well, which comes when a session ends. One that was
+    /// started to outlive it (`nohup`) ignores the signal, and goes on doing so.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn with_hangup() -> io::Result<Self> {
+        let hangup = match is_ignored(SignalKind::hangup()) {
+            true => None,
+            false => Some(signal(SignalKind::hangup())?),
+        };
+        Ok(Self { hangup, ..Self::new()? })
+    }
+
+    /// The next one. Cancel-safe.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            Some(()) = received(&mut self.hangup) => {}
+        }
+    }
+}
+
+async fn received(signal: &mut Option<Signal>) -> Option<()> {
+    match signal {
+        Some(signal) => signal.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether this process ignores a signal, as far as the system says (Linux).
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ignores(&status, kind.as_raw_value())
+}
+
+/// Whether a process of this status ignores a signal.
+fn ignores(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (signal - 1)) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_says_what_is_ignored() {
+        let hangup = SignalKind::hangup().as_raw_value();
+        assert!(ignores("Name:\tx\nSigIgn:\t0000000000001001\n", hangup));
+        assert!(!ignores("Name:\tx\nSigIgn:\t0000000000001000\n", hangup));
+        assert!(!ignores("", hangup));
+    }
+}

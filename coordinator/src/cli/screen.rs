@@ -1,0 +1,73 @@
+//! The terminal: how wide it is, and how a bar and the lines of logs share it.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use common::settings::{LogFormat, start_logging_to};
+use indicatif::ProgressBar;
+
+use super::exit::Failure;
+
+/// Columns of a terminal that does not say.
+const USUAL_COLUMNS: usize = 80;
+
+/// The bar that is on the screen.
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Puts a bar in place of the one that is there, so that what is written to standard
+/// error comes above it.
+pub(super) fn put_bar(bar: Option<ProgressBar>) {
+    *shown() = bar;
+}
+
+fn shown() -> MutexGuard<'static, Option<ProgressBar>> {
+    // A bar is put there whole, or not at all.
+    BAR.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Writes to standard error, above the bar if there is one.
+pub(crate) fn write_above(text: &[u8]) -> io::Result<()> {
+    let write = || io::stderr().write_all(text);
+    // Held meanwhile: a bar that came up in between would be written over.
+    match &*shown() {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
+}
+
+/// Logs to standard error, above a bar.
+pub(super) fn start_logging(filter: &str) -> Result<(), Failure> {
+    start_logging_to(LogFormat::Text, filter, || Log).map_err(Failure::bad_input)
+}
+
+/// Standard error, above a bar.
+struct Log;
+
+impl Write for Log {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        write_above(text)?;
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Whether a bar can be shown: standard error is a terminal that can go back.
+pub(super) fn is_live() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// How many columns there are for what goes to standard output; nothing where that is
+/// no terminal, as programs want all of it.
+pub(super) fn columns() -> Option<usize> {
+    let size = io::stdout().is_terminal().then(terminal_size::terminal_size).flatten();
+    size.map(|(terminal_size::Width(columns), _)| usize::from(columns))
+}
+
+/// How many columns there are for a bar on standard error.
+pub(super) fn bar_columns() -> usize {
+    let size = terminal_size::terminal_size_of(io::stderr());
+    size.map_or(USUAL_COLUMNS, |(terminal_size::Width(columns), _)| usize::from(columns))
+}
