@@ -71,6 +71,15 @@ impl Client {
         Self::spawn(Command::new(&binaries().coordinator), &args, stderr)
     }
 
+    /// The same, and has the final state written to a file.
+    pub fn follow_to(folder: &Path, address: &str, run: u64, output: &Path) -> Self {
+        let run = run.to_string();
+        let output = output.to_str().expect("a plain path");
+        let args = ["follow", &run, "--coordinator", address, "--output", output];
+        let stderr = log_file(folder, "follower").into();
+        Self::spawn(Command::new(&binaries().coordinator), &args, stderr)
+    }
+
     /// Submits a spec that lies in a file to the coordinator at `address`, and
     /// follows the run. What it says to standard error is in the file
     /// `client.log` of a folder.

@@ -10,6 +10,7 @@
 //! | `scenario` | a run and its faults, drawn from a seed; [`Fault`], [`Tally`] |
 //! | `specs` | what is run, small |
 //! | `ride` | carries a scenario out with the real binaries |
+//! | `files` | records that are damaged, and final states |
 //! | `check` | what must hold of a runs folder afterwards |
 //! | `crash` | a coordinator killed at one of its writes |
 //! | `trace` | how: with ptrace |
@@ -17,6 +18,7 @@
 pub mod check;
 #[cfg(target_arch = "x86_64")]
 pub mod crash;
+mod files;
 mod ride;
 mod scenario;
 mod specs;

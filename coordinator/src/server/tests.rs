@@ -456,7 +456,7 @@ async fn unfit_peers_are_told_why() {
     let worker =
         |slots| Role::Worker { name: "w".into(), process: ProcessId(5), slots, memory_limit: 1 };
     let cases: [(Hello, &str); 3] = [
-        (Hello { protocol: 99, ..fit() }, "\"99\""),
+        (Hello { protocol: 99, ..fit() }, "the peer has 99"),
         (Hello { numeric_profile: "other".into(), ..fit() }, "\"other\""),
         (handshake::hello(worker(0)), "0 slots"),
     ];

@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::scenario::HEARTBEAT_TIMEOUT;
-use super::{Planned, Scenario, Tally, check, reference};
+use super::{Fault, Planned, Scenario, Tally, check, files, reference};
 use crate::binaries::binaries;
 use crate::client::{Client, Next};
 use crate::cluster::Cluster;
@@ -29,11 +29,12 @@ const LOOK: Duration = Duration::from_millis(200);
 /// The run that is watched: the first one of its folder.
 const RUN: u64 = 1;
 
-/// Workers that may die while running one shard before it fails its run: more
-/// than are ever killed here. Nobody dies of a shard, but whatever runs on a
-/// worker that is killed is suspected; three within one step, and the default
-/// would rightly fail the run.
-const CRASH_LIMIT: &str = "100";
+/// How a run fails whose workers were killed three times in one shard, as if it
+/// had killed them.
+const BLAME: &str = "is taken to be what kills";
+
+/// Workers that must have been killed for that.
+const CRASH_LIMIT: u64 = 3;
 
 /// What became of a run that went well.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +45,9 @@ pub struct Report {
     pub missed: u64,
     /// Shards that were offered again, and not computed twice.
     pub offered: u64,
+    /// Times that the run failed by the name of a shard whose workers were
+    /// killed, and was resumed.
+    pub blamed: u64,
     /// How long it took.
     pub seconds: f64,
 }
@@ -56,12 +60,13 @@ pub fn ride(scenario: &Scenario, folder: &Path, stop: &AtomicBool) -> Result<Rep
     let expected = reference(&scenario.spec.text);
     // What the harness expects of the binaries, it expects by panicking.
     let ridden = catch_unwind(AssertUnwindSafe(|| {
+        let reference = files::reference(&scenario.spec.text);
         let mut ride = Ride::start(scenario, folder);
         ride.ride_out(stop)?;
         let told = ride.told()?;
         // One who comes later is told of everything, too; and if the coordinator
         // was killed in the last moment, the run ends again meanwhile.
-        ride.follower = Client::follow_in(folder, &ride.cluster.address, RUN);
+        ride.follow_anew();
         ride.ride_out(stop)?;
         let told_later = ride.told()?;
         ride.leave()?;
@@ -70,8 +75,9 @@ pub fn ride(scenario: &Scenario, folder: &Path, stop: &AtomicBool) -> Result<Rep
             check::told(&told, scenario.spec.rounds, expected, offered)?;
         }
         check::no_complaints(folder)?;
-        let (fired, missed) = (ride.fired.clone(), ride.missed);
-        Ok(Report { fired, missed, offered, seconds: started.elapsed().as_secs_f64() })
+        files::compare(folder, &reference)?;
+        let (fired, missed, blamed) = (ride.fired.clone(), ride.missed, ride.blamed);
+        Ok(Report { fired, missed, offered, blamed, seconds: started.elapsed().as_secs_f64() })
     }));
     ridden.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
@@ -114,6 +120,9 @@ struct Ride<'a> {
     gone_workers: BTreeSet<usize>,
     fired: Tally,
     missed: u64,
+    /// Workers that were killed.
+    killed: u64,
+    blamed: u64,
 }
 
 impl<'a> Ride<'a> {
@@ -121,7 +130,7 @@ impl<'a> Ride<'a> {
     fn start(scenario: &'a Scenario, folder: &Path) -> Self {
         let timeout = HEARTBEAT_TIMEOUT.to_string();
         let flags = ["--checkpoint-every", "1", "--resume-wait", "1", "--heartbeat-timeout"];
-        let flags = [&flags[..], &[&timeout, "--crash-limit", CRASH_LIMIT]].concat();
+        let flags = [&flags[..], &[&timeout]].concat();
         let mut cluster = Cluster::start_in(folder, "127.0.0.1:0", &flags);
         for slots in &scenario.slots {
             cluster.add_worker(*slots);
@@ -129,7 +138,7 @@ impl<'a> Ride<'a> {
         let spec = folder.join("spec.toml");
         std::fs::write(&spec, &scenario.spec.text).expect("a spec can be written");
         submit(&cluster.address, &spec, scenario.slots.len());
-        let follower = Client::follow_in(folder, &cluster.address, RUN);
+        let follower = files::follow(folder, &cluster.address, RUN);
         let runs = cluster.runs().to_owned();
         Self {
             scenario,
@@ -142,7 +151,15 @@ impl<'a> Ride<'a> {
             gone_workers: BTreeSet::new(),
             fired: Tally::default(),
             missed: 0,
+            killed: 0,
+            blamed: 0,
         }
+    }
+
+    /// Follows the run from its start, in the place of who followed it before.
+    fn follow_anew(&mut self) {
+        let folder = self.runs.parent().expect("it is in the scenario's folder");
+        self.follower = files::follow(folder, &self.cluster.address, RUN);
     }
 
     /// Does what is planned until the follower says no more.
@@ -162,6 +179,10 @@ impl<'a> Ride<'a> {
             match self.follower.next_within(wait) {
                 Next::Event(event) => self.see(&event),
                 Next::Nothing => {}
+                Next::End if self.is_blamed()? => {
+                    self.order("resume")?;
+                    self.follow_anew();
+                }
                 Next::End => break,
             }
             self.do_what_is_due()?;
@@ -226,7 +247,7 @@ impl<'a> Ride<'a> {
 
     /// Strikes, and plans what undoes it.
     fn strike(&mut self, planned: Planned) -> Result<(), String> {
-        let Planned { fault, workers, gone, .. } = planned;
+        let Planned { fault, workers, gone, place, .. } = planned;
         let workers: Vec<usize> =
             workers.into_iter().filter(|worker| !self.gone_workers.contains(worker)).collect();
         let is_there = (!fault.is_of_coordinator() || !self.is_coordinator_gone)
@@ -234,6 +255,9 @@ impl<'a> Ride<'a> {
         if !is_there {
             self.missed += 1;
             return Ok(());
+        }
+        if fault == Fault::CancelAndResume {
+            return self.cancel_and_resume();
         }
         let (back, cluster) = (Instant::now() + gone, &mut self.cluster);
         if fault.kills() {
@@ -249,6 +273,7 @@ impl<'a> Ride<'a> {
                     worker.signal(Signal::SIGKILL);
                     struck.push((worker, Act::StartWorker(index)));
                     self.gone_workers.insert(index);
+                    self.killed += 1;
                 }
             }
             for (process, act) in struck {
@@ -260,17 +285,29 @@ impl<'a> Ride<'a> {
                 }
                 self.due.push((back, act));
             }
+            if fault == Fault::DamageRecord && !files::damage(&self.runs, RUN, place) {
+                self.missed += 1;
+                return Ok(());
+            }
         } else if fault.is_of_coordinator() {
             cluster.coordinator.stop();
             let id = cluster.coordinator.id();
             self.due.retain(|(_, act)| !act.continues(id));
             self.due.push((back, Act::ContinueCoordinator(id)));
         } else {
-            let worker = workers[0];
-            cluster.workers[worker].stop();
-            let id = cluster.workers[worker].id();
-            self.due.retain(|(_, act)| !act.continues(id));
-            self.due.push((back, Act::ContinueWorker(worker, id)));
+            let all = 0..cluster.workers.len();
+            let stopped: Vec<usize> = match fault {
+                Fault::StopAllWorkersLong => {
+                    all.filter(|worker| !self.gone_workers.contains(worker)).collect()
+                }
+                _ => vec![workers[0]],
+            };
+            for worker in stopped {
+                cluster.workers[worker].stop();
+                let id = cluster.workers[worker].id();
+                self.due.retain(|(_, act)| !act.continues(id));
+                self.due.push((back, Act::ContinueWorker(worker, id)));
+            }
         }
         // Whoever is killed writes no more: then the run was not over.
         match is_over(&self.runs) {
@@ -278,6 +315,49 @@ impl<'a> Ride<'a> {
             true => self.missed += 1,
         }
         Ok(())
+    }
+
+    /// Cancels the run and takes it up again, if there is a coordinator that
+    /// answers and the run has not ended.
+    fn cancel_and_resume(&mut self) -> Result<(), String> {
+        let id = self.cluster.coordinator.id();
+        let is_stopped = self.due.iter().any(|(_, act)| act.continues(id));
+        if is_stopped || is_over(&self.runs) || self.order("cancel").is_err() {
+            self.missed += 1;
+            return Ok(());
+        }
+        self.order("resume")?;
+        self.follow_anew();
+        self.fired.add(Fault::CancelAndResume);
+        Ok(())
+    }
+
+    /// Has the coordinator do something with the run.
+    fn order(&self, what: &str) -> Result<(), String> {
+        let output = Command::new(&binaries().coordinator)
+            .args([what, &RUN.to_string(), "--coordinator", &self.cluster.address])
+            .stdin(Stdio::null())
+            .output()
+            .expect("the client starts");
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(format!("{what}: {}", String::from_utf8_lossy(&output.stderr))),
+        }
+    }
+
+    /// Whether the run has failed by the name of a shard whose workers were
+    /// killed as often as it takes.
+    fn is_blamed(&mut self) -> Result<bool, String> {
+        let last = self.follower.events.last();
+        let reason = last.filter(|event| event["event"] == "failed").map(|it| &it["reason"]);
+        let Some(reason) = reason.and_then(Value::as_str).map(str::to_owned) else {
+            return Ok(false);
+        };
+        self.blamed += 1;
+        match reason.contains(BLAME) && self.killed >= CRASH_LIMIT * self.blamed {
+            true => Ok(true),
+            false => Err(format!("{} workers were killed, and it failed: {reason}", self.killed)),
+        }
     }
 
     /// That nobody has ended who was not killed.

@@ -30,11 +30,18 @@ pub enum Fault {
     StopCoordinatorBriefly,
     /// The same, for longer than the heartbeat timeout.
     StopCoordinatorLong,
+    /// SIGSTOP of all workers at once, for longer than the heartbeat timeout.
+    StopAllWorkersLong,
+    /// SIGKILL of the coordinator, and a bit of a record in its folder flips
+    /// before it is started again.
+    DamageRecord,
+    /// The run is cancelled, and taken up again at once.
+    CancelAndResume,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::KillWorkers,
         Self::KillCoordinator,
         Self::KillBoth,
@@ -42,32 +49,42 @@ impl Fault {
         Self::StopWorkerLong,
         Self::StopCoordinatorBriefly,
         Self::StopCoordinatorLong,
+        Self::StopAllWorkersLong,
+        Self::DamageRecord,
+        Self::CancelAndResume,
     ];
 
     /// Whether it strikes the coordinator.
     pub fn is_of_coordinator(self) -> bool {
-        use Fault::{KillBoth, KillCoordinator, StopCoordinatorBriefly, StopCoordinatorLong};
-        matches!(self, KillCoordinator | KillBoth | StopCoordinatorBriefly | StopCoordinatorLong)
+        use Fault::{
+            CancelAndResume, DamageRecord, KillBoth, KillCoordinator, StopCoordinatorBriefly,
+            StopCoordinatorLong,
+        };
+        let stops = matches!(self, StopCoordinatorBriefly | StopCoordinatorLong);
+        stops || matches!(self, KillCoordinator | KillBoth | DamageRecord | CancelAndResume)
     }
 
     /// Whether it strikes workers.
     pub fn is_of_workers(self) -> bool {
-        use Fault::{KillBoth, KillWorkers, StopWorkerBriefly, StopWorkerLong};
-        matches!(self, KillWorkers | KillBoth | StopWorkerBriefly | StopWorkerLong)
+        use Fault::{KillBoth, KillWorkers, StopAllWorkersLong, StopWorkerBriefly, StopWorkerLong};
+        let stops = matches!(self, StopWorkerBriefly | StopWorkerLong | StopAllWorkersLong);
+        stops || matches!(self, KillWorkers | KillBoth)
     }
 
     /// Whether it kills.
     pub fn kills(self) -> bool {
-        matches!(self, Self::KillWorkers | Self::KillCoordinator | Self::KillBoth)
+        use Fault::{DamageRecord, KillBoth, KillCoordinator, KillWorkers};
+        matches!(self, KillWorkers | KillCoordinator | KillBoth | DamageRecord)
     }
 
     /// How long the process is gone, or stands still, in ms.
     fn gone_ms(self) -> Range<u64> {
         let timeout = HEARTBEAT_TIMEOUT * 1000;
         match self {
-            Self::KillWorkers | Self::KillCoordinator | Self::KillBoth => 0..400,
+            Self::CancelAndResume => 0..1,
+            _ if self.kills() => 0..400,
             Self::StopWorkerBriefly | Self::StopCoordinatorBriefly => 20..timeout / 2,
-            Self::StopWorkerLong | Self::StopCoordinatorLong => timeout + 200..timeout + 1000,
+            _ => timeout + 200..timeout + 1000,
         }
     }
 }
@@ -82,6 +99,9 @@ impl fmt::Display for Fault {
             Self::StopWorkerLong => "stop worker long",
             Self::StopCoordinatorBriefly => "stop coordinator briefly",
             Self::StopCoordinatorLong => "stop coordinator long",
+            Self::StopAllWorkersLong => "stop all workers long",
+            Self::DamageRecord => "damage a record",
+            Self::CancelAndResume => "cancel and resume",
         })
     }
 }
@@ -99,6 +119,8 @@ pub struct Planned {
     pub workers: Vec<usize>,
     /// Then processes are gone, or stand still, so long.
     pub gone: Duration,
+    /// Which record is damaged, and which of its bits, if one is.
+    pub place: u64,
 }
 
 /// One run and the faults that it meets, drawn from a seed.
@@ -144,6 +166,7 @@ impl Scenario {
                 fault,
                 workers,
                 gone: Duration::from_millis(gone.start + below(gone.end - gone.start)),
+                place: below(u64::MAX),
             });
         }
         faults.sort_by_key(|planned| planned.round);

@@ -59,11 +59,12 @@ fn main() -> ExitCode {
     let totals = perform(seed, numbers.clone(), options.parallel, stop);
     let all = numbers.end - numbers.start;
     println!(
-        "{} of {all} runs ended well in {:.0} s; {} shards were not computed twice, {} faults came \
-         too late\nfaults that struck:",
+        "{} of {all} runs ended well in {:.0} s; {} shards were not computed twice, {} runs were \
+         resumed that blamed a shard, {} faults came too late\nfaults that struck:",
         totals.ended,
         started.elapsed().as_secs_f64(),
         totals.offered,
+        totals.blamed,
         totals.missed,
     );
     for fault in Fault::ALL {
@@ -93,6 +94,7 @@ struct Totals {
     ended: u64,
     offered: u64,
     missed: u64,
+    blamed: u64,
     fired: Tally,
 }
 
@@ -127,6 +129,7 @@ fn perform(seed: u64, numbers: Range<u64>, parallel: u64, stop: &'static AtomicB
                     totals.ended += 1;
                     totals.offered += report.offered;
                     totals.missed += report.missed;
+                    totals.blamed += report.blamed;
                     totals.fired.add_all(&report.fired);
                     // What stays is a folder in the folder for such things.
                     let _ = std::fs::remove_dir_all(folder);
