@@ -98,9 +98,13 @@ impl Group {
     /// had it.
     fn may_have_died_of(&self, trouble: &Trouble) -> bool {
         let had_it = self.processes.iter().filter(|process| trouble.was_with(process)).count();
-        let (all, many) = (self.processes.len(), self.processes.len() >= MANY);
-        let is_no_part = |part: usize| had_it < part;
-        !(self.are_all && is_no_part(all)) && !(many && is_no_part(all / 2 + 1))
+        let all = self.processes.len();
+        let least = match (self.are_all, all >= MANY) {
+            (true, _) => all,
+            (false, true) => all / 2 + 1,
+            (false, false) => 0,
+        };
+        had_it >= least
     }
 }
 

@@ -238,6 +238,23 @@ async fn what_was_finished_of_another_run_of_the_same_number_is_not_offered() {
 }
 
 #[tokio::test]
+async fn what_may_kill_a_worker_begins_once_that_is_said() {
+    let toy = Toy::new(3, "panic_at = 5");
+    let stage = Stage::new(&toy).await;
+    let mut peer = stage.accept().await;
+    peer.open_run(&toy).await;
+    let step = StepId { run: toy.opening.run, index: 0 };
+    let block = toy.run.plan.step(0).unwrap().root();
+    let assignment = AssignmentId(1);
+    peer.say(ToWorker::Assign { assignment, step, block, confirm: true }).await;
+    // Without the base it does not begin, and so says nothing.
+    peer.send_base(&toy, step).await;
+    assert_eq!(peer.next_answer(&toy).await, FromWorker::Started { assignment });
+    let failure = peer.next_answer(&toy).await;
+    assert!(matches!(failure, FromWorker::ShardFailed { .. }), "{failure:?}");
+}
+
+#[tokio::test]
 async fn what_fails_is_told() {
     let toy = Toy::new(3, "panic_at = 5");
     let stage = Stage::new(&toy).await;
