@@ -153,6 +153,19 @@ fn a_worker_that_lacks_the_model_is_named_and_the_run_goes_on_without_it() {
 }
 
 #[test]
+fn a_cluster_of_this_host_whose_workers_lack_the_model_says_so() {
+    let output = Command::new(&binaries::binaries().custom_coordinator)
+        .args(["run", "--model", "centroids", "--epochs", "1", "--local", "2"])
+        .args(["--worker-binary"])
+        .arg(&binaries::binaries().worker)
+        .output()
+        .unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("no worker here can work on the run: model `centroids`"), "{said}");
+}
+
+#[test]
 fn any_instruction_set_gives_the_same_bits() {
     let specs = [SOFTMAX, MLP, SPIKING];
     let expected = specs.map(expected::digest);
