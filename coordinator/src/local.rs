@@ -7,10 +7,12 @@
 
 mod workers;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use common::model::Registry;
+use common::wire::message::RunEvent;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -83,6 +85,8 @@ pub struct LocalCluster {
     server: Option<JoinHandle<std::io::Result<()>>>,
     stop_server: Option<oneshot::Sender<()>>,
     workers: JoinSet<()>,
+    /// Workers that cannot work on the run, by name.
+    unfit: BTreeSet<String>,
     stop_workers: watch::Sender<bool>,
     failures: mpsc::Receiver<String>,
 }
@@ -135,6 +139,7 @@ impl LocalCluster {
             server: Some(server),
             stop_server: Some(stop_server),
             workers,
+            unfit: BTreeSet::new(),
             stop_workers,
             failures,
         })
@@ -159,6 +164,18 @@ impl LocalCluster {
                 format!("the coordinator has stopped: {reason}")
             }
         }
+    }
+
+    /// Takes in an event of the run. Says why it would wait for ever, once none of
+    /// the workers can work on it: no other ones will come.
+    pub fn why_nobody_can(&mut self, event: &RunEvent) -> Option<String> {
+        let RunEvent::Worker { worker, what, detail, .. } = event else { return None };
+        if what != "cannot" {
+            return None;
+        }
+        self.unfit.insert(worker.clone());
+        (self.unfit.len() >= self.workers.len())
+            .then(|| format!("no worker here can work on the run: {detail} (--worker-binary)"))
     }
 
     /// Ends workers and server, and waits for all of them: what the server still has
@@ -229,6 +246,7 @@ mod tests {
             server: Some(server),
             stop_server: Some(stop_server),
             workers: JoinSet::new(),
+            unfit: BTreeSet::new(),
             stop_workers: watch::channel(false).0,
             failures: mpsc::channel(1).1,
         };

@@ -111,6 +111,25 @@ impl Cluster {
         Self { _scratch: Some(scratch), ..cluster }
     }
 
+    /// The coordinator of `examples/custom_model`, which has a model that the
+    /// workers of [`Cluster::add_worker`] lack.
+    pub fn start_own() -> Self {
+        let scratch = tempfile::tempdir().expect("a folder");
+        let (runs, mut command) =
+            (scratch.path().to_owned(), Command::new(&binaries().custom_coordinator));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--runs"]).arg(&runs);
+        let (coordinator, address) = spawn(command, None).expect("it says where it is");
+        let (workers, flags, logs) = Default::default();
+        Self { address, coordinator, workers, flags, runs, logs, _scratch: Some(scratch) }
+    }
+
+    /// Adds the worker of `examples/custom_model`.
+    pub fn add_own_worker(&mut self, slots: u32) {
+        let name = format!("test-{}", self.workers.len() + 1);
+        let command = Command::new(&binaries().custom_worker);
+        self.workers.push(spawn_worker(command, &self.address, slots, &name, None));
+    }
+
     /// A coordinator at an address (port 0: any) that keeps its runs in the
     /// folder `runs` of `folder`. It logs to files beside that, and so do its
     /// workers.
@@ -179,13 +198,17 @@ impl Cluster {
 
 /// A coordinator, and where it listens.
 fn serve(listen: &str, runs: &Path, logs: Option<&Path>, flags: &[String]) -> (Process, String) {
-    let mut command = serve_command(listen, runs, flags);
+    spawn(serve_command(listen, runs, flags), logs).expect("the coordinator says where it is")
+}
+
+/// Starts what serves; nothing if it ends before it says where it is.
+fn spawn(mut command: Command, logs: Option<&Path>) -> Option<(Process, String)> {
     log_to(&mut command, logs, "coordinator");
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().expect("the coordinator starts");
     let stdout = child.stdout.take().expect("stdout is piped");
     let process = Process { child };
-    (process, address_of(stdout).expect("the coordinator says where it is"))
+    Some((process, address_of(stdout)?))
 }
 
 /// What starts a coordinator.
@@ -210,7 +233,16 @@ pub(crate) fn address_of(stdout: ChildStdout) -> Option<String> {
 
 /// Starts a worker of this name for the coordinator at an address.
 pub(crate) fn start_worker(address: &str, slots: u32, name: &str, logs: Option<&Path>) -> Process {
-    let mut command = Command::new(&binaries().worker);
+    spawn_worker(Command::new(&binaries().worker), address, slots, name, logs)
+}
+
+fn spawn_worker(
+    mut command: Command,
+    address: &str,
+    slots: u32,
+    name: &str,
+    logs: Option<&Path>,
+) -> Process {
     command.args(["--coordinator", address, "--slots", &slots.to_string(), "--name", name]);
     log_to(&mut command, logs, name);
     command.stdin(Stdio::null()).stdout(Stdio::null());

@@ -123,6 +123,49 @@ fn a_users_own_model_in_its_own_binaries() {
 }
 
 #[test]
+fn a_worker_that_lacks_the_model_is_named_and_the_run_goes_on_without_it() {
+    let spec = "model = \"centroids\"\nepochs = 1\ndataset.source = \"digits\"\n";
+    let mut cluster = Cluster::start_own();
+    cluster.add_worker(2);
+    let mut client = cluster.submit(spec);
+    let told = loop {
+        let event = client.wait_for("worker");
+        if event["what"] == "cannot" {
+            break event;
+        }
+    };
+    let detail = told["detail"].as_str().unwrap();
+    assert_eq!(told["worker"], "test-1");
+    assert!(detail.contains("model `centroids` is unknown; known are: mlp, "), "{detail}");
+    assert!(detail.ends_with("start your own worker binary"), "{detail}");
+    let status = alone(&["status", "--coordinator", &cluster.address]);
+    let line = format!("worker test-1 cannot work on the active run: {detail}\n");
+    assert!(text(&status.stdout).contains(&line), "{}", text(&status.stdout));
+    cluster.add_own_worker(2);
+    assert_eq!(client.finish(), expected::digest_with(custom_model::registry(), spec));
+    assert_eq!((client.count_worker_events("cannot"), client.count_worker_events("lost")), (1, 0));
+    cluster.coordinator.signal(Signal::SIGTERM);
+    cluster.coordinator.wait();
+    let runs = cluster.runs().to_str().expect("a plain path");
+    let account = alone(&["explain", "1", "--runs", runs]);
+    let account = text(&account.stdout);
+    assert!(account.contains("A worker could not work on it: test-1, "), "{account}");
+}
+
+#[test]
+fn a_cluster_of_this_host_whose_workers_lack_the_model_says_so() {
+    let output = Command::new(&binaries::binaries().custom_coordinator)
+        .args(["run", "--model", "centroids", "--epochs", "1", "--local", "2"])
+        .args(["--worker-binary"])
+        .arg(&binaries::binaries().worker)
+        .output()
+        .unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("no worker here can work on the run: model `centroids`"), "{said}");
+}
+
+#[test]
 fn any_instruction_set_gives_the_same_bits() {
     let specs = [SOFTMAX, MLP, SPIKING];
     let expected = specs.map(expected::digest);

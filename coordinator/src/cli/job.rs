@@ -240,6 +240,9 @@ impl Session<'_> {
                 reason = failure_of(self.local) => return Err(Failure::failed(reason)),
             };
             self.progress.show(&event);
+            if let Some(reason) = self.local.as_mut().and_then(|it| it.why_nobody_can(&event)) {
+                return Err(Failure::failed(reason));
+            }
             if let Some(kind) = self.progress.failed().filter(|_| idle) {
                 return Err(io::Error::from(kind).into());
             }

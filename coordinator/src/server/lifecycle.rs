@@ -45,6 +45,7 @@ impl Engine {
         }
         let freed = std::mem::take(&mut started.reserved);
         let (round, rounds) = (started.round, started.rounds);
+        let waits_for_some = started.min_workers() > 1;
         let restart = started.restart.take();
         let is_told = std::mem::replace(&mut started.is_told_of, true);
         let passed_over = started.passed_over.take();
@@ -74,7 +75,9 @@ impl Engine {
                 active.goes_on = goes_on && active.is_kept();
                 active.is_first_step = active.goes_on;
                 let (is_first_step, ready) = (active.is_first_step, active.step_ready());
-                if is_first_step {
+                // Who cannot work on it does not count among those that it waits
+                // for: all are asked.
+                if is_first_step || waits_for_some {
                     self.open_everywhere();
                 }
                 self.pending.push_back(ready);
@@ -86,7 +89,8 @@ impl Engine {
         }
     }
 
-    /// Opens the active run at all workers, who may have kept some of it.
+    /// Opens the active run at all workers: they may have kept some of it, or lack
+    /// what it needs.
     fn open_everywhere(&mut self) {
         let Some(active) = &self.active else { return };
         let (run, open) = (active.run, active.open.clone());

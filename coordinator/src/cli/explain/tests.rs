@@ -162,6 +162,17 @@ fn one_slow_worker() {
 }
 
 #[test]
+fn a_worker_of_a_build_without_the_model() {
+    let lacks = "model `x` is unknown: start your own worker binary";
+    let case = healthy().event(EventKind::Cannot, Some("two"), lacks);
+    case.says(&[
+        "A worker could not work on it: two, 2000-02-29 00:00:05 UTC at step 17: model `x` is \
+         unknown: start your own worker binary.",
+    ]);
+    case.never_says(&["Nothing held it up"]);
+}
+
+#[test]
 fn lost_workers() {
     let mut case = healthy().shards(&EQUAL, |step| if step == 0 { 3 } else { 1 });
     for _ in 0..7 {
@@ -187,15 +198,15 @@ fn lost_workers() {
 
 #[test]
 fn a_worker_that_may_have_been_killed_for_memory() {
-    let used = "its connection is gone; it had used 250 of 256 MiB of memory";
+    let used = "closed by the peer; it had used 250 of 256 MiB of memory";
     let detail = format!("{used} and {KILLED_FOR_MEMORY}");
     healthy().event(EventKind::Lost, Some("two"), &detail).says(&[
-        "Lost: two, 2000-02-29 00:00:05 UTC at step 17: its connection is gone; it had used 250 \
+        "Lost: two, 2000-02-29 00:00:05 UTC at step 17: closed by the peer; it had used 250 \
          of 256 MiB of memory and may have been killed for that. Give it more memory, or a lower \
          --memory-limit",
     ]);
     let other = healthy().event(EventKind::Lost, Some("two"), used);
-    other.says(&["Lost: two, 2000-02-29 00:00:05 UTC at step 17: its connection is gone; it had"]);
+    other.says(&["Lost: two, 2000-02-29 00:00:05 UTC at step 17: closed by the peer; it had"]);
     other.never_says(&["Give it more memory", "Nothing held it up"]);
 }
 
