@@ -91,7 +91,8 @@ fn tables(status: &Status) -> String {
         }
         false => "",
     };
-    format!("{insecure}{workers}\n{runs}{refused}{unrecorded}{thinned}")
+    let over: String = status.workers.iter().filter_map(over_limit).collect();
+    format!("{insecure}{workers}\n{runs}{refused}{unrecorded}{thinned}{over}")
 }
 
 fn worker_row(worker: &WorkerStatus) -> Vec<String> {
@@ -104,6 +105,19 @@ fn worker_row(worker: &WorkerStatus) -> Vec<String> {
         worker.shards_done.to_string(),
         format!("{:.1} s ago", worker.last_heard_ms as f64 / 1000.0),
     ]
+}
+
+/// A warning of a worker that uses more memory than it may.
+fn over_limit(worker: &WorkerStatus) -> Option<String> {
+    (worker.memory > worker.memory_limit).then(|| {
+        format!(
+            "\nworker {} uses MORE MEMORY than its --memory-limit, {} of {}: give it more, or fewer \
+             --slots\n",
+            worker.name,
+            bytes(worker.memory),
+            bytes(worker.memory_limit)
+        )
+    })
 }
 
 fn run_row(run: &RunStatus) -> Vec<String> {
@@ -169,6 +183,12 @@ mod tests {
         assert!(lines[1].contains("12.0 MiB of 2.0 GiB  busy   40"), "{text}");
         assert!(lines[1].ends_with("0.3 s ago"), "{text}");
         assert_eq!(lines[4], "3    mlp    running  2/9    1 (FAILING)  0.2500  –");
+        assert!(!text.contains("MORE MEMORY"), "{text}");
+        let mut over = status.clone();
+        over.workers[0].memory = 3 << 30;
+        let end = "\nworker local-1 uses MORE MEMORY than its --memory-limit, 3.0 GiB of 2.0 GiB: \
+                   give it more, or fewer --slots\n";
+        assert!(tables(&over).ends_with(end), "{}", tables(&over));
         let again = RunStatus { replay: true, ..status.runs[0].clone() };
         assert_eq!(run_row(&again)[2], "running (replay)");
         let none = Status {

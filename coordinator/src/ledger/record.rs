@@ -151,11 +151,14 @@ pub enum EventKind {
     Audited,
     /// Shards of the whole run that two workers were to compute, and did not.
     Unaudited,
+    /// A worker keeps fewer examples than the chunks hold in which those of a
+    /// round lie, and so fetches them again.
+    SmallCache,
 }
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Joined,
         Self::Left,
         Self::Lost,
@@ -170,6 +173,7 @@ impl EventKind {
         Self::Audit,
         Self::Audited,
         Self::Unaudited,
+        Self::SmallCache,
     ];
 
     /// The name that it is stored by.
@@ -189,6 +193,7 @@ impl EventKind {
             Self::Audit => "audit",
             Self::Audited => "audited",
             Self::Unaudited => "unaudited",
+            Self::SmallCache => "small_cache",
         }
     }
 }

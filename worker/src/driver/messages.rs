@@ -171,8 +171,7 @@ impl Engine {
         manifest.check_chunk(place, payload).map_err(|error| error.to_string())?;
         // A copy of its own: the frame's memory may be larger than the chunk,
         // and the cache counts what it keeps.
-        let bytes = Bytes::copy_from_slice(payload);
-        self.cache.insert(manifest.chunks[place], bytes.clone());
+        self.cache.insert(manifest.chunks[place], Bytes::copy_from_slice(payload));
         let mut complete = Vec::new();
         for (id, assignment) in &mut self.assignments {
             let wants =
@@ -181,7 +180,9 @@ impl Engine {
                 && let Some(fetching) = &mut assignment.fetching
                 && fetching.missing.remove(&place)
             {
-                fetching.chunks.insert(place, bytes.clone());
+                if let Some(data) = &mut fetching.data {
+                    data.copy_from(place, payload);
+                }
                 complete.push(*id);
             }
         }

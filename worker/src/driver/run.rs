@@ -71,8 +71,8 @@ impl OpenRun {
             manifest.validate().map_err(|error| format!("the {name} manifest: {error}"))?;
         }
         let (train, test) = (&opening.train, &opening.test);
-        let plan = RunPlan::new(&spec, train.examples, test.examples)
-            .map_err(|error| error.to_string())?;
+        let plan =
+            RunPlan::new(&spec, train.size(), test.examples).map_err(|error| error.to_string())?;
         let shaped = if train.examples > 0 { train } else { test };
         let shape =
             DataShape { features: shaped.features as usize, classes: shaped.classes as usize };
