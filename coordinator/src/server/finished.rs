@@ -63,9 +63,14 @@ impl Engine {
         if !active.step.root().contains(block) || block.replicas(active.step.replicas).is_empty() {
             return Err(format!("{step} has {} replicas, not {block}", active.step.replicas));
         }
-        // What was begun for a coordinator that is gone is as right as ever,
-        // and can only be of the step that its run goes on with.
+        // What was begun for a coordinator that is gone is as right as ever, and
+        // mostly of the step that its run goes on with. That one may have been
+        // further, and there nobody waits for it.
         if !active.is_first_step && !active.shards.was_given(block, process) {
+            if active.goes_on {
+                debug!("unasked: replicas {block} of {step} from worker {worker}");
+                return Ok(false);
+            }
             return Err(format!(
                 "out of turn: it claims replicas {block} of {step}, which it was not given"
             ));

@@ -1,11 +1,14 @@
 //! A run that is cancelled and taken up again, while work of its first life goes
 //! on.
 
+use std::path::Path;
+
+use common::digest::Digest;
 use common::id::RunId;
 use common::run_settings::RunSettings;
 use common::wire::message::{FromClient, RunEvent, ToClient};
 
-use super::peers::TestServer;
+use super::peers::{Lie, TestServer};
 use super::{BIG, reference, toy};
 use crate::server::Config;
 
@@ -40,4 +43,40 @@ async fn a_state_that_a_cancelled_run_left_behind_is_nothing_to_the_resumed_one(
     let rounds = events.iter().filter(|event| matches!(event, RunEvent::Round { round: 1, .. }));
     assert_eq!(rounds.count(), 1, "{events:#?}");
     server.shut_down().await;
+}
+
+/// Tells of blocks that only others were given, in a run that begins or that goes
+/// on; whether its connection ended, and the digest.
+async fn with_unasked_work(folder: &Path, is_new: bool) -> (bool, Option<Digest>) {
+    let server = TestServer::start_in(folder, Config::default());
+    let mut client = server.client().await;
+    let liar = server.liar(Lie::Beside).await;
+    server.worker("honest", usize::MAX).await;
+    if is_new {
+        client.submit(&toy::spec(""), None).await;
+    }
+    let events = client.follow(RunId(1)).await;
+    let digest = match events.last() {
+        Some(RunEvent::Finished { digest, .. }) => Some(*digest),
+        _ => None,
+    };
+    let was_sent_away = liar.is_finished();
+    server.shut_down().await;
+    (was_sent_away, digest)
+}
+
+#[tokio::test]
+async fn what_a_run_that_goes_on_did_not_ask_for_ends_no_connection() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
+    let expected = Some(reference(&toy::spec("")).digest());
+    assert_eq!(with_unasked_work(folder, true).await, (true, expected));
+    // A worker may have gone further with the coordinator before this one.
+    for entry in std::fs::read_dir(folder.join("1")).unwrap().flatten() {
+        let name = entry.file_name();
+        if name != "run.json" {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    assert_eq!(with_unasked_work(folder, false).await, (false, expected));
 }
