@@ -11,7 +11,7 @@ mod source;
 use crate::spec::{DatasetSpec, Split};
 
 pub use examples::{Examples, Features};
-pub use manifest::{FeatureType, SplitManifest};
+pub use manifest::{FeatureType, SplitManifest, SplitSize};
 pub use source::sources;
 
 /// Both splits of a dataset, in memory.

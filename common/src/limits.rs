@@ -83,6 +83,10 @@ pub const CLASSES: u32 = 1 << 16;
 /// Most chunks of one split of a dataset.
 pub const DATASET_CHUNKS: usize = 16 << 10;
 
+/// Largest window in which examples are shuffled, in MiB of chunks: all chunks
+/// of a split.
+pub const SHUFFLE_WINDOW: u32 = 16 << 10;
+
 /// Most slots that a worker may offer.
 pub const SLOTS: u32 = 1024;
 

@@ -20,12 +20,13 @@ mod order;
 
 use std::ops::Range;
 
+use crate::dataset::SplitSize;
 use crate::id::Block;
 use crate::limits;
 use crate::spec::{RunSpec, SpecError, Split};
 
 use audit::is_audited;
-pub use order::EpochOrder;
+pub use order::{EpochOrder, Shuffle};
 
 /// What a step does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +94,8 @@ pub struct RunPlan {
     update_interval: u32,
     /// Training examples.
     train: u64,
+    /// How they are shuffled in an epoch.
+    shuffle: Shuffle,
     /// Training rounds of the run.
     rounds: u64,
     /// Rounds of an epoch; 0 if the run does not train.
@@ -130,11 +133,14 @@ impl Pass {
 }
 
 impl RunPlan {
-    /// The plan of `spec` over splits of these sizes. Fails where the spec is
+    /// The plan of `spec` over a training split of this size and so many test
+    /// examples. Fails where the spec is
     /// not valid or there is nothing to do (no training examples, nothing to
     /// evaluate).
-    pub fn new(spec: &RunSpec, train: u64, test: u64) -> Result<Self, SpecError> {
+    pub fn new(spec: &RunSpec, train: impl Into<SplitSize>, test: u64) -> Result<Self, SpecError> {
         spec.validate()?;
+        let size = train.into();
+        let train = size.examples;
         for (split, examples) in [("training", train), ("test", test)] {
             if examples > limits::EXAMPLES {
                 let expected = format!("at most {} {split} examples", limits::EXAMPLES);
@@ -148,6 +154,7 @@ impl RunPlan {
             batch_size: spec.batch_size,
             update_interval: spec.update_interval,
             train,
+            shuffle: Shuffle::of(size, spec.dataset.shuffle_window),
             rounds: 0,
             epoch_rounds: 0,
             every: 0,
@@ -272,9 +279,16 @@ impl RunPlan {
     /// O(examples): keep it for the epoch.
     pub fn order(&self, step: &Step) -> Option<EpochOrder> {
         match step.kind {
-            StepKind::Train { epoch, .. } => Some(EpochOrder::new(self.seed, epoch, self.train)),
+            StepKind::Train { epoch, .. } => Some(self.shuffle.order(self.seed, epoch)),
             StepKind::Label { .. } | StepKind::Evaluate { .. } => None,
         }
+    }
+
+    /// Bytes of the chunks in which the examples of a training round lie, about: a
+    /// round at the end of a window has some of the next one. 0 if the run does not
+    /// train.
+    pub fn window_bytes(&self) -> u64 {
+        if self.rounds > 0 { self.shuffle.window_bytes() } else { 0 }
     }
 
     /// Examples that the whole step processes.

@@ -78,6 +78,28 @@ pub struct DatasetSpec {
     /// source's own if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_examples: Option<u64>,
+    /// MiB of chunks among whose examples an epoch's order is drawn, from 1: a
+    /// split that fits is shuffled as a whole. Of a larger one the chunks are
+    /// shuffled, and then the examples of so many of them at a time, so that a
+    /// worker needs few chunks for a step.
+    #[serde(default = "default_shuffle_window", skip_serializing_if = "is_default_window")]
+    pub shuffle_window: u32,
+}
+
+/// [`DatasetSpec::shuffle_window`] unless a spec says otherwise, in MiB.
+pub const SHUFFLE_WINDOW: u32 = 64;
+
+impl DatasetSpec {
+    /// A source, and all else as it is left out.
+    pub fn new(source: impl Into<String>) -> Self {
+        Self {
+            source: source.into(),
+            classes: None,
+            scale: None,
+            test_examples: None,
+            shuffle_window: SHUFFLE_WINDOW,
+        }
+    }
 }
 
 /// When and how to evaluate.
@@ -125,6 +147,14 @@ pub enum Split {
 #[expect(clippy::trivially_copy_pass_by_ref)]
 fn is_zero(share: &f64) -> bool {
     *share == 0.0
+}
+fn default_shuffle_window() -> u32 {
+    SHUFFLE_WINDOW
+}
+// Serde hands out a reference.
+#[expect(clippy::trivially_copy_pass_by_ref)]
+fn is_default_window(window: &u32) -> bool {
+    *window == SHUFFLE_WINDOW
 }
 fn default_seed() -> u64 {
     1

@@ -176,12 +176,7 @@ impl ParallelBatchProcessor {
             rounds: None,
             update_weights: params.update_weights,
             audit: 0.0,
-            dataset: DatasetSpec {
-                source: "memory".into(),
-                classes: None,
-                scale: None,
-                test_examples: None,
-            },
+            dataset: DatasetSpec::new("memory"),
             parameters,
             merge: params.merge.clone(),
             evaluation: EvaluationSpec { split, ..EvaluationSpec::default() },
@@ -202,7 +197,7 @@ impl ParallelBatchProcessor {
             classes: dataset.train.classes().max(dataset.test.classes()) as usize,
         };
         let model = self.registry.build(&spec.model, &spec.parameters, shape, spec.seed)?;
-        let plan = RunPlan::new(spec, dataset.train.len(), dataset.test.len())?;
+        let plan = RunPlan::new(spec, dataset.train.size(), dataset.test.len())?;
         let mut state = match initial_state {
             Some(state) => state.clone(),
             None => model.initial_state()?,

@@ -132,7 +132,7 @@ impl Rerun {
         record.check_numeric_profile()?;
         let spec = RunSpec::from_toml(&record.spec)?;
         let (train, test) = (&record.train, &record.test);
-        let plan = RunPlan::new(&spec, train.examples, test.examples)?;
+        let plan = RunPlan::new(&spec, train.size(), test.examples)?;
         let shape = DataShape {
             features: train.features.max(test.features) as usize,
             classes: train.classes.max(test.classes) as usize,

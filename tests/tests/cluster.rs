@@ -80,8 +80,7 @@ fn an_audit_changes_no_bit_and_is_told_of() {
     let audited = format!("audit = 0.5\n{SOFTMAX}");
     let spec = RunSpec::from_toml(&audited).unwrap();
     let data = Dataset::load(&spec.dataset).unwrap();
-    let plan =
-        RunPlan::new(&spec, data.train.manifest().examples, data.test.manifest().examples).unwrap();
+    let plan = RunPlan::new(&spec, data.train.size(), data.test.len()).unwrap();
     let steps = (0..plan.steps()).filter_map(|index| plan.step(index));
     let shards: usize = steps.map(|step| plan.audited(&step).len()).sum();
     let expected = expected::digest(SOFTMAX);

@@ -121,3 +121,32 @@ fn a_shard_that_kills_for_memory_fails_its_run_at_the_crash_limit() {
     let text = explain(coordinator);
     assert!(text.contains("killed for that. Give it more memory"), "{text}");
 }
+
+/// Two epochs over three chunks, each a window of its own.
+#[test]
+fn examples_that_are_shuffled_in_windows_and_fetched_again_give_the_same_bits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("wide.csv");
+    let row = |row: usize| {
+        let values = (0..400).map(|column| ((row * 7 + column * 3) % 17).to_string());
+        values.collect::<Vec<_>>().join(",") + &format!(",{}\n", row % 3)
+    };
+    std::fs::write(&file, (0..1500).map(row).collect::<String>()).expect("room");
+    let spec = |window: u32| {
+        format!(
+            "model = \"softmax\"\nreplicas = 4\nbatch_size = 10\nrounds = 60\n[dataset]\n\
+             source = \"csv:{}\"\nshuffle_window = {window}\n",
+            file.display()
+        )
+    };
+    let expected = expected::digest(&spec(1));
+    assert_ne!(expected, expected::digest(&spec(64)));
+    let (coordinator, address) = Logged::coordinator(&[]);
+    // Of a chunk of a MiB, one keeps none.
+    let _one = Logged::worker("one", &address, &["--cache-limit", "1000KB"]);
+    let _two = Logged::worker("two", &address, &["--cache-limit", "1MiB"]);
+    let mut client = Client::submit(&address, &spec(1));
+    assert_eq!(client.finish(), expected);
+    let text = explain(coordinator);
+    assert!(text.contains("Small cache: one, ") && !text.contains("Small cache: two"), "{text}");
+}

@@ -354,6 +354,7 @@ impl Engine {
                     process: self.config.process,
                     slots: self.config.slots,
                     memory_limit: self.config.memory_limit,
+                    cache_limit: self.config.cache_limit,
                 };
                 let address = self.config.coordinator.clone();
                 let (tls, work) = (self.config.tls.clone(), self.work.clone());

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use rayon::prelude::*;
 
-use super::manifest::{SplitManifest, example_bytes};
+use super::manifest::{SplitManifest, SplitSize, example_bytes};
 use super::{DatasetError, invalid};
 use crate::digest::Digest;
 use crate::limits;
@@ -169,6 +169,11 @@ impl Examples {
         }
         self.labels[rows].iter().for_each(|label| bytes.extend(label.to_le_bytes()));
         bytes.into()
+    }
+
+    /// How large the split is, and how it is cut into chunks.
+    pub fn size(&self) -> SplitSize {
+        self.header().size()
     }
 
     /// The manifest but for its chunks: as many examples in each as fit.

@@ -35,6 +35,24 @@ pub(super) fn example_bytes(features: u32, element: FeatureType) -> u64 {
     u64::from(features) * element.bytes() as u64 + LABEL_BYTES
 }
 
+/// How large a split is, and how it is cut into chunks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SplitSize {
+    /// Number of examples.
+    pub examples: u64,
+    /// Examples in every chunk but the last.
+    pub chunk_examples: u64,
+    /// Bytes of an example in its chunk.
+    pub example_bytes: u64,
+}
+
+impl SplitSize {
+    /// A split of so many examples of a byte each, in one chunk.
+    pub fn of_one_chunk(examples: u64) -> Self {
+        Self { examples, chunk_examples: examples.max(1), example_bytes: 1 }
+    }
+}
+
 /// One split as its chunks' digests: what a run is submitted with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -88,6 +106,20 @@ impl SplitManifest {
             return Err(invalid("a scale that is finite and well above 0", self.scale));
         }
         Ok(())
+    }
+
+    /// How large the split is, and how it is cut.
+    pub fn size(&self) -> SplitSize {
+        SplitSize {
+            examples: self.examples,
+            chunk_examples: self.chunk_examples.into(),
+            example_bytes: self.example_bytes() as u64,
+        }
+    }
+
+    /// Bytes that an example takes in its chunk.
+    pub fn example_bytes(&self) -> usize {
+        example_bytes(self.features, self.element) as usize
     }
 
     /// Which chunk holds example `index`.
@@ -145,18 +177,47 @@ impl SplitManifest {
         features: &mut Vec<f32>,
         labels: &mut Vec<u32>,
     ) {
+        let (values, label) = self.example_of(chunk, example);
+        self.read(values, label, features, labels);
+    }
+
+    /// Copies the bytes of `example` out of its chunk, as
+    /// [`read_example`](Self::read_example) would read them: its features, then its
+    /// label, [`example_bytes`](Self::example_bytes) together.
+    ///
+    /// # Panics
+    /// If `copy` has another length.
+    pub fn copy_example(&self, chunk: &[u8], example: u64, copy: &mut [u8]) {
+        let (values, label) = self.example_of(chunk, example);
+        let (to_values, to_label) = copy.split_at_mut(values.len());
+        to_values.copy_from_slice(values);
+        to_label.copy_from_slice(label);
+    }
+
+    /// Appends the scaled features and the label of an example that
+    /// [`copy_example`](Self::copy_example) has copied.
+    pub fn read_copy(&self, copy: &[u8], features: &mut Vec<f32>, labels: &mut Vec<u32>) {
+        let (values, label) = copy.split_at(copy.len() - LABEL_BYTES as usize);
+        self.read(values, label, features, labels);
+    }
+
+    /// The bytes of the features and of the label of an example in its chunk.
+    fn example_of<'a>(&self, chunk: &'a [u8], example: u64) -> (&'a [u8], &'a [u8]) {
         let place = (example % u64::from(self.chunk_examples)) as usize;
         let row = self.features as usize * self.element.bytes();
         let examples = chunk.len() / (row + LABEL_BYTES as usize);
-        let values = &chunk[place * row..(place + 1) * row];
+        let label = examples * row + place * LABEL_BYTES as usize;
+        (&chunk[place * row..(place + 1) * row], &chunk[label..label + LABEL_BYTES as usize])
+    }
+
+    fn read(&self, values: &[u8], label: &[u8], features: &mut Vec<f32>, labels: &mut Vec<u32>) {
         match self.element {
             FeatureType::U8 => features.extend(scale_bytes(values, self.scale)),
             FeatureType::F32 => {
                 features.extend(words(values).map(|bits| f32::from_bits(bits) / self.scale));
             }
         }
-        let label = examples * row + place * LABEL_BYTES as usize;
-        labels.extend(words(&chunk[label..label + LABEL_BYTES as usize]));
+        labels.extend(words(label));
     }
 
     /// Digest of the manifest: the identity of the data.

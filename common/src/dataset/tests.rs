@@ -5,7 +5,7 @@ use crate::digest::Digest;
 use crate::limits;
 
 fn spec(source: &str) -> DatasetSpec {
-    DatasetSpec { source: source.into(), classes: None, scale: None, test_examples: None }
+    DatasetSpec::new(source)
 }
 
 /// Reads all of a split through its chunks, as a worker does.

@@ -2,6 +2,13 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Splits of these tests are cut into chunks only where that is what they test.
+impl From<u64> for SplitSize {
+    fn from(examples: u64) -> Self {
+        Self::of_one_chunk(examples)
+    }
+}
+
 fn spec(replicas: u32, batch_size: u32, update_interval: u32) -> RunSpec {
     RunSpec {
         replicas,
@@ -117,7 +124,7 @@ fn shards_of_an_evaluation_grow_when_there_would_be_too_many() {
 
 #[test]
 fn what_cannot_be_planned_is_refused() {
-    let check = |spec: &RunSpec, train, field: &str| {
+    let check = |spec: &RunSpec, train: u64, field: &str| {
         let error = RunPlan::new(spec, train, 1).unwrap_err().to_string();
         assert!(error.contains(field), "{error}");
     };
@@ -219,5 +226,54 @@ proptest! {
         if test > 0 {
             prop_assert_eq!(evaluated, Some(u64::from(epochs)));
         }
+    }
+}
+
+#[test]
+fn a_window_decides_the_order_of_a_split_that_is_larger() {
+    let train = SplitSize { examples: 4000, chunk_examples: 100, example_bytes: 10 << 10 };
+    let order = |window| {
+        let mut spec = spec(1, 1, 1);
+        spec.dataset.shuffle_window = window;
+        let plan = RunPlan::new(&spec, train, 0).unwrap();
+        plan.order(&plan.step(0).unwrap()).unwrap()
+    };
+    // All of it is 39.06 MiB.
+    let whole = EpochOrder::new(1, 0, 4000);
+    assert_eq!((order(40), order(limits::SHUFFLE_WINDOW)), (whole.clone(), whole));
+    assert_ne!(order(39), order(40));
+    // A chunk has just less than a MiB: so many MiB hold as many, and one more from 40 on.
+    for (window, chunks) in [(39, 39), (10, 10), (1, 1)] {
+        assert_eq!(order(window), EpochOrder::windowed(1, 0, (4000, 100), chunks), "{window}");
+    }
+    let bytes = |window| {
+        let mut spec = spec(1, 1, 1);
+        spec.dataset.shuffle_window = window;
+        RunPlan::new(&spec, train, 0).unwrap().window_bytes()
+    };
+    assert_eq!((bytes(100), bytes(10)), (4000 * 10 << 10, 10 * 100 * 10 << 10));
+}
+
+proptest! {
+    /// What a window is for: however long an epoch, a stretch of its order needs
+    /// few chunks.
+    #[test]
+    fn a_stretch_of_an_epoch_needs_the_chunks_of_its_windows(
+        examples in 1..2000u64,
+        chunk in 1..50u64,
+        window in 1..20u64,
+        start in 0..2000u64,
+        length in 1..60u64,
+    ) {
+        let order = EpochOrder::windowed(7, 3, (examples, chunk), window);
+        let mut all: Vec<u64> = order.examples(0..examples).collect();
+        all.sort_unstable();
+        prop_assert!(all.into_iter().eq(0..examples));
+        let stretch = start.min(examples)..(start + length).min(examples);
+        let needed: std::collections::BTreeSet<u64> =
+            order.examples(stretch.clone()).map(|example| example / chunk).collect();
+        // The last chunk is short, and so is the window that has it.
+        let windows = (stretch.end - stretch.start).div_ceil(window * chunk) + 2;
+        prop_assert!(needed.len() as u64 <= window * windows, "{needed:?}");
     }
 }

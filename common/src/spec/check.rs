@@ -80,6 +80,7 @@ fn dataset(dataset: &DatasetSpec) -> Result<(), SpecError> {
     if let Some(examples) = dataset.test_examples {
         range("dataset.test_examples", examples, 0, limits::EXAMPLES)?;
     }
+    range("dataset.shuffle_window", dataset.shuffle_window, 1, limits::SHUFFLE_WINDOW)?;
     Ok(())
 }
 

@@ -37,6 +37,8 @@ fn what_is_wrong_is_named() {
         ("dataset.scale = 1e300", "spec field `dataset.scale`"),
         ("dataset.classes = 0", "spec field `dataset.classes`: expected 1 to 65536, found 0"),
         ("dataset.test_examples = 3000000000", "spec field `dataset.test_examples`"),
+        ("dataset.shuffle_window = 0", "spec field `dataset.shuffle_window`"),
+        ("dataset.shuffle_window = 16385", "spec field `dataset.shuffle_window`"),
         ("evaluation.shard_size = 0", "spec field `evaluation.shard_size`"),
         ("evaluation.split = \"dev\"", "unknown variant `dev`, expected `train` or `test`"),
         ("merge.weights = \"median\"", "unknown variant `median`, expected one of `mean`"),
@@ -183,6 +185,7 @@ proptest! {
         scale in prop::option::of(1e-30f32..1e30),
         classes in prop::option::of(1..=limits::CLASSES),
         test_examples in prop::option::of(0..=limits::EXAMPLES),
+        shuffle_window in 1..=limits::SHUFFLE_WINDOW,
         parameters in prop::collection::btree_map("\\PC{0,9}", any_value(), 0..4),
         merge in prop::collection::btree_map("[a-z.0]{1,9}", Just(MergeRule::MeanBy), 0..3),
         split in prop_oneof![Just(Split::Train), Just(Split::Test)],
@@ -190,7 +193,7 @@ proptest! {
         let mut spec = RunSpec { seed, replicas, rounds, merge, ..RunSpec::default_digits() };
         spec.epochs = rounds.is_none().then_some(3);
         spec.parameters = parameters.into_iter().collect();
-        spec.dataset = DatasetSpec { source: "csv:ä \"b\".csv".into(), classes, scale, test_examples };
+        spec.dataset = DatasetSpec { source: "csv:ä \"b\".csv".into(), classes, scale, test_examples, shuffle_window };
         spec.evaluation.split = split;
         let text = spec.to_toml();
         prop_assert_eq!(RunSpec::from_toml(&text).unwrap(), spec);
@@ -219,6 +222,16 @@ fn an_audit_is_a_share() {
 }
 
 #[test]
+fn whoever_shuffles_as_ever_has_the_text_that_it_always_had() {
+    for (text, window) in [("1", 1), ("64", SHUFFLE_WINDOW), ("16384", 16384)] {
+        let spec = set(&[("dataset.shuffle_window", text)]).unwrap();
+        assert_eq!(spec.dataset.shuffle_window, window);
+        assert_eq!(RunSpec::from_toml(&spec.to_toml()).unwrap(), spec);
+        assert_eq!(spec.to_toml().contains("shuffle_window"), window != SHUFFLE_WINDOW);
+    }
+}
+
+#[test]
 fn a_spec_knows_its_keys() {
     for key in [
         "model",
@@ -228,6 +241,7 @@ fn a_spec_knows_its_keys() {
         "update_weights",
         "audit",
         "dataset.scale",
+        "dataset.shuffle_window",
         "parameters.learning_rate",
         "merge.\"layer.0\"",
         "evaluation.every",

@@ -148,14 +148,16 @@ fn block_done() -> impl Strategy<Value = BlockDone> {
 }
 
 pub(crate) fn hello() -> impl Strategy<Value = Hello> {
-    let worker = (name(), any::<u64>().prop_map(ProcessId), 1..=SLOTS, any::<u64>());
+    let limits = any::<[u64; 2]>();
+    let worker = (name(), any::<u64>().prop_map(ProcessId), 1..=SLOTS, limits);
     let role = prop_oneof![
         Just(Role::Client),
-        worker.prop_map(|(name, process, slots, memory_limit)| Role::Worker {
+        worker.prop_map(|(name, process, slots, [memory_limit, cache_limit])| Role::Worker {
             name,
             process,
             slots,
-            memory_limit
+            memory_limit,
+            cache_limit,
         }),
     ];
     (name(), any::<u32>(), name(), name(), role).prop_map(

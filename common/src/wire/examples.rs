@@ -44,8 +44,13 @@ fn wire<M: Message + Clone + PartialEq + std::fmt::Debug>(message: M) -> Vec<u8>
 }
 
 fn examples() -> BTreeMap<String, Vec<u8>> {
-    let role =
-        Role::Worker { name: "w1".into(), process: ProcessId(5), slots: 4, memory_limit: 2 << 30 };
+    let role = Role::Worker {
+        name: "w1".into(),
+        process: ProcessId(5),
+        slots: 4,
+        memory_limit: 2 << 30,
+        cache_limit: 512 << 20,
+    };
     let hello = super::message::Hello { build: "0.1.0".into(), ..handshake::hello(role) };
     let accepted = Welcome::Accepted {
         build: "0.1.0".into(),

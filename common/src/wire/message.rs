@@ -58,6 +58,8 @@ pub enum Role {
         slots: u32,
         /// Memory that it may use, in bytes.
         memory_limit: u64,
+        /// Of these, bytes of examples that it keeps, if nothing else needs them.
+        cache_limit: u64,
     },
     /// A client.
     Client,

@@ -421,6 +421,7 @@ fn the_refusal_says_what_to_change() {
         process: ProcessId(5),
         slots,
         memory_limit,
+        cache_limit: 0,
     };
     let good = handshake::hello(role("one", 4, 1 << 30));
     assert_eq!(handshake::judge(&good), Ok(()));

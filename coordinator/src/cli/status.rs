@@ -124,7 +124,8 @@ fn tables(status: &Status, room: Option<usize>) -> String {
         format!("\nrun {id} is set aside: `coordinator follow {id}` says why\n")
     });
     let aside: String = aside.collect();
-    format!("{insecure}{workers}{cannot}\n{runs}{aside}{refused}{unrecorded}{thinned}")
+    let over: String = status.workers.iter().filter_map(over_limit).collect();
+    format!("{insecure}{workers}{cannot}\n{runs}{aside}{refused}{unrecorded}{thinned}{over}")
 }
 
 fn worker_row(worker: &WorkerStatus) -> Vec<String> {
@@ -137,6 +138,19 @@ fn worker_row(worker: &WorkerStatus) -> Vec<String> {
         worker.shards_done.to_string(),
         format!("{:.1} s ago", worker.last_heard_ms as f64 / 1000.0),
     ]
+}
+
+/// A warning of a worker that uses more memory than it may.
+fn over_limit(worker: &WorkerStatus) -> Option<String> {
+    (worker.memory > worker.memory_limit).then(|| {
+        format!(
+            "\nworker {} uses MORE MEMORY than its --memory-limit, {} of {}: give it more, or fewer \
+             --slots\n",
+            worker.name,
+            bytes(worker.memory),
+            bytes(worker.memory_limit)
+        )
+    })
 }
 
 fn run_row(run: &RunStatus) -> Vec<String> {
@@ -210,6 +224,12 @@ mod tests {
         let told = tables(&unfit, None);
         let line = "\nworker local-1 cannot work on the active run: model `x` is unknown\n";
         assert!(told.contains(line), "{told}");
+        assert!(!text.contains("MORE MEMORY"), "{text}");
+        let mut over = status.clone();
+        over.workers[0].memory = 3 << 30;
+        let end = "\nworker local-1 uses MORE MEMORY than its --memory-limit, 3.0 GiB of 2.0 GiB: \
+                   give it more, or fewer --slots\n";
+        assert!(tables(&over, None).ends_with(end), "{}", tables(&over, None));
         let again = RunStatus { replay: true, ..status.runs[0].clone() };
         assert_eq!(run_row(&again)[2], "running (replay)");
         let aside = RunStatus { state: ASIDE.into(), ..status.runs[0].clone() };

@@ -77,7 +77,7 @@ impl Submission {
             classes: dataset.train.classes() as usize,
         };
         let model = registry.build(&spec.model, &spec.parameters, shape, spec.seed)?;
-        RunPlan::new(&spec, dataset.train.len(), dataset.test.len())?;
+        RunPlan::new(&spec, dataset.train.size(), dataset.test.len())?;
         let mut state = state;
         if state.is_some() || !spec.merge.is_empty() {
             let mut layout = model.layout()?;

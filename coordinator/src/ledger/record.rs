@@ -153,11 +153,14 @@ pub enum EventKind {
     Audited,
     /// Shards of the whole run that two workers were to compute, and did not.
     Unaudited,
+    /// A worker keeps fewer examples than the chunks hold in which those of a
+    /// round lie, and so fetches them again.
+    SmallCache,
 }
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Joined,
         Self::Left,
         Self::Lost,
@@ -173,6 +176,7 @@ impl EventKind {
         Self::Audit,
         Self::Audited,
         Self::Unaudited,
+        Self::SmallCache,
     ];
 
     /// The name that it is stored by.
@@ -193,6 +197,7 @@ impl EventKind {
             Self::Audit => "audit",
             Self::Audited => "audited",
             Self::Unaudited => "unaudited",
+            Self::SmallCache => "small_cache",
         }
     }
 }

@@ -72,7 +72,7 @@ fn difference(expected: &SubmissionRecord, found: &SubmissionRecord) -> Option<&
 /// Training rounds of a run that are behind the state from which a step begins.
 fn rounds_before(submission: &SubmissionRecord, step: u64) -> Result<u64, SpecError> {
     let spec = RunSpec::from_toml(&submission.spec)?;
-    let plan = RunPlan::new(&spec, submission.train.examples, submission.test.examples)?;
+    let plan = RunPlan::new(&spec, submission.train.size(), submission.test.examples)?;
     Ok(plan.rounds_before(step))
 }
 

@@ -251,6 +251,7 @@ pub(super) struct Introduction {
     pub(super) slots: u32,
     /// Bytes.
     pub(super) memory_limit: u64,
+    pub(super) cache_limit: u64,
 }
 
 /// A frame's content as the message that `peer` may send.

@@ -174,9 +174,9 @@ impl Door {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (worker, who) = match hello.role {
             Role::Client => (None, Greeted::Client(ClientId(id))),
-            Role::Worker { name, process, slots, memory_limit } => {
+            Role::Worker { name, process, slots, memory_limit, cache_limit } => {
                 let worker = WorkerId(id);
-                let about = Introduction { name, process, slots, memory_limit };
+                let about = Introduction { name, process, slots, memory_limit, cache_limit };
                 (Some(worker), Greeted::Worker { worker, about })
             }
         };

@@ -100,6 +100,7 @@ impl Engine {
                 about.run = Some(run);
             }
             self.send_worker_frame(worker, open.clone());
+            self.note_small_cache(worker);
         }
     }
 

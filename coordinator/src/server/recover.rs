@@ -213,7 +213,7 @@ fn row(record: &SubmissionRecord) -> RunRow {
 /// The spec and the plan of a run, if this version can read them.
 fn plan_of(record: &SubmissionRecord) -> Option<(RunSpec, RunPlan)> {
     let spec = RunSpec::from_toml(&record.spec).ok()?;
-    let plan = RunPlan::new(&spec, record.train.examples, record.test.examples).ok()?;
+    let plan = RunPlan::new(&spec, record.train.size(), record.test.examples).ok()?;
     Some((spec, plan))
 }
 
@@ -244,7 +244,7 @@ fn remembered(record: &SubmissionRecord, phase: Phase) -> Run {
 fn waiting(folder: &RunsFolder, record: &SubmissionRecord) -> Result<Recovered, RecoverError> {
     record.check_numeric_profile()?;
     let spec = RunSpec::from_toml(&record.spec)?;
-    RunPlan::new(&spec, record.train.examples, record.test.examples)?;
+    RunPlan::new(&spec, record.train.size(), record.test.examples)?;
     for manifest in [&record.train, &record.test] {
         folder.check_chunks(manifest)?;
     }
@@ -313,7 +313,7 @@ pub(super) fn prepare(
     record.check_numeric_profile()?;
     let spec = RunSpec::from_toml(&record.spec)?;
     let (train, test) = (record.train.clone(), record.test.clone());
-    let plan = RunPlan::new(&spec, train.examples, test.examples)?;
+    let plan = RunPlan::new(&spec, train.size(), test.examples)?;
     let plan = plan.with_audit(record.settings.audit);
     let shape = DataShape {
         features: train.features.max(test.features) as usize,

@@ -453,8 +453,13 @@ async fn a_waiting_run_can_be_cancelled() {
 async fn unfit_peers_are_told_why() {
     let server = TestServer::start(Config::default());
     let fit = || handshake::hello(Role::Client);
-    let worker =
-        |slots| Role::Worker { name: "w".into(), process: ProcessId(5), slots, memory_limit: 1 };
+    let worker = |slots| Role::Worker {
+        name: "w".into(),
+        process: ProcessId(5),
+        slots,
+        memory_limit: 1,
+        cache_limit: 0,
+    };
     let cases: [(Hello, &str); 3] = [
         (Hello { protocol: 99, ..fit() }, "the peer has 99"),
         (Hello { numeric_profile: "other".into(), ..fit() }, "\"other\""),

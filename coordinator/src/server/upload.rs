@@ -82,7 +82,7 @@ impl Engine {
             let (expected, found) = (train.features, test.features);
             return Err(UploadError::Features { expected, found });
         }
-        let plan = RunPlan::new(&spec, train.examples, test.examples)?;
+        let plan = RunPlan::new(&spec, train.size(), test.examples)?;
         let plan = plan.with_audit(settings.audit);
         if let Some(Replay { first, steps }) = replay
             && first + steps > plan.steps()

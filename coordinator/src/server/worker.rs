@@ -12,7 +12,7 @@ use tracing::{debug, info};
 use super::connection::{Introduction, Link, Peer};
 use super::engine::Engine;
 use super::outbox::Transfer;
-use crate::ledger::KILLED_FOR_MEMORY;
+use crate::ledger::{EventKind, KILLED_FOR_MEMORY};
 use crate::scheduler;
 
 /// Memory in use, in percent of the limit, from which on a worker that is lost may
@@ -26,6 +26,8 @@ pub(super) struct Worker {
     pub(super) process: ProcessId,
     slots: u32,
     memory_limit: u64,
+    /// Bytes of examples that it keeps.
+    cache_limit: u64,
     /// Resident memory, as its last heartbeat said.
     pub(super) memory: u64,
     pub(super) link: Link,
@@ -49,12 +51,13 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(about: Introduction, link: Link) -> Self {
-        let Introduction { name, process, slots, memory_limit } = about;
+        let Introduction { name, process, slots, memory_limit, cache_limit } = about;
         Self {
             name,
             process,
             slots,
             memory_limit,
+            cache_limit,
             memory: 0,
             heard_at: link.heard.at(),
             link,
@@ -108,9 +111,22 @@ impl Engine {
         }
         let (process, slots) = (about.process, about.slots);
         self.workers.insert(worker, about);
+        self.note_small_cache(worker);
         self.mark(Peer::Worker(worker));
         self.tell(scheduler::Event::WorkerJoined { worker, process, slots });
         self.publish_queued();
+    }
+
+    /// Records that a worker fetches the chunks of the active run again and again,
+    /// if it does.
+    pub(super) fn note_small_cache(&self, worker: WorkerId) {
+        let (Some(active), Some(about)) = (&self.active, self.workers.get(&worker)) else { return };
+        if let Some(detail) =
+            describe_cache(about.cache_limit, active.submission.plan.window_bytes())
+        {
+            let name = Some(about.name.clone());
+            self.record_event(active.run, EventKind::SmallCache, name, detail);
+        }
     }
 
     /// Hands a block to a worker, with all that it lacks to begin.
@@ -297,10 +313,21 @@ fn not_opened(run: RunId) -> String {
     format!("out of turn: no run {run} was opened")
 }
 
+const MIB: u64 = 1 << 20;
+
+/// What is to be said of a cache of so many bytes where the examples of a round lie
+/// in `window` bytes of chunks, if anything is.
+fn describe_cache(cache: u64, window: u64) -> Option<String> {
+    let (keeps, lie) = (cache / MIB, window.div_ceil(MIB));
+    let text = || {
+        format!("it keeps {keeps} MiB of examples, and those of a round lie in {lie} MiB of chunks")
+    };
+    (cache < window).then(text)
+}
+
 /// How many bytes a worker used of how many. Close to its limit, it may have been
 /// killed for that: the kernel tells nobody but the worker's own host.
 fn describe_memory(used: u64, limit: u64) -> String {
-    const MIB: u64 = 1 << 20;
     let guess = match used >= limit / 100 * NEAR_LIMIT {
         true => format!(" and {KILLED_FOR_MEMORY}"),
         false => String::new(),
@@ -311,6 +338,14 @@ fn describe_memory(used: u64, limit: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cache_is_named_that_is_smaller_than_the_window() {
+        assert_eq!(describe_cache(64 << 20, 64 << 20), None);
+        assert_eq!(describe_cache(0, 0), None, "nothing is learnt");
+        let text = "it keeps 8 MiB of examples, and those of a round lie in 64 MiB of chunks";
+        assert_eq!(describe_cache(8 << 20, (64 << 20) - 5).as_deref(), Some(text));
+    }
 
     #[test]
     fn only_a_worker_close_to_its_limit_may_have_been_killed_for_memory() {

@@ -6,7 +6,7 @@ use common::dataset::Dataset;
 use common::digest::Digest;
 use common::id::RunId;
 use common::plan::RunPlan;
-use common::spec::{RunSpec, Split};
+use common::spec::RunSpec;
 use coordinator::ledger::{EventKind, LedgerReader, RunState};
 use coordinator::runs::{OutcomeState, RunsFolder};
 use serde_json::Value;
@@ -122,8 +122,8 @@ fn recorded_once(
 fn plan(spec: &str) -> RunPlan {
     let spec = RunSpec::from_toml(spec).expect("the test's spec is right");
     let dataset = Dataset::load(&spec.dataset).expect("the test's dataset loads");
-    let [train, test] = [Split::Train, Split::Test].map(|split| dataset.split(split).len());
-    RunPlan::new(&spec, train, test).expect("the test's spec has a plan")
+    RunPlan::new(&spec, dataset.train.size(), dataset.test.len())
+        .expect("the test's spec has a plan")
 }
 
 /// That whoever followed a run from its start to its end was told of each

@@ -21,7 +21,13 @@ fn but(name: &str, change: impl FnOnce(&mut Hello)) -> Stranger {
 
 /// A worker whose introduction is wrong.
 fn worker(name: &str, called: &str, slots: u32, memory_limit: u64) -> Stranger {
-    let role = Role::Worker { name: called.into(), process: ProcessId(5), slots, memory_limit };
+    let role = Role::Worker {
+        name: called.into(),
+        process: ProcessId(5),
+        slots,
+        memory_limit,
+        cache_limit: 0,
+    };
     but(name, |hello| hello.role = role)
 }
 

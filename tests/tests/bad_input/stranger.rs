@@ -63,6 +63,7 @@ impl Stranger {
             process: ProcessId(5),
             slots: 1,
             memory_limit: 1 << 30,
+            cache_limit: 1 << 28,
         };
         Self { role: Some(role), end: End::Closed, ..Self::new(name) }
     }

@@ -36,7 +36,7 @@ pub(super) fn self_made() -> Proof {
 /// A role as a worker says it.
 pub(super) fn worker(name: &str) -> Role {
     let (name, process) = (name.to_owned(), ProcessId(5));
-    Role::Worker { name, process, slots: 1, memory_limit: 1 << 30 }
+    Role::Worker { name, process, slots: 1, memory_limit: 1 << 30, cache_limit: 1 << 28 }
 }
 
 /// A connection under TLS, and its address for the other side's log.

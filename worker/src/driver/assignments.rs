@@ -1,9 +1,8 @@
 //! The life of an assignment: its examples, its shards, its finished block.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use common::id::{AssignmentId, RunId, StepId};
 use common::merge::Partial;
 use common::plan::EpochOrder;
@@ -11,7 +10,7 @@ use common::wire::message::FromWorker;
 
 use super::Engine;
 use super::compute::{Input, Work};
-use super::examples::{PinnedChunks, needed_chunks};
+use super::examples::{CopiedExamples, needed_examples};
 use super::run::{OpenRun, Ordered};
 use crate::session::Event;
 
@@ -27,8 +26,19 @@ pub(super) struct Assignment {
 #[derive(Debug)]
 pub(super) struct Fetching {
     pub(super) order: Option<Arc<EpochOrder>>,
-    pub(super) chunks: BTreeMap<usize, Bytes>,
+    /// Until they are all here.
+    pub(super) data: Option<CopiedExamples>,
+    /// Chunks that they lie in and that have not come.
     pub(super) missing: BTreeSet<usize>,
+}
+
+impl Assignment {
+    /// Bytes of its examples.
+    fn bytes(&self) -> u64 {
+        let waiting = self.fetching.as_ref().and_then(|fetching| fetching.data.as_ref());
+        let here = || self.work.input.get().map(|input| &input.data);
+        waiting.or_else(here).map_or(0, CopiedExamples::bytes)
+    }
 }
 
 /// A finished block.
@@ -37,6 +47,14 @@ pub(super) struct Kept {
     pub(super) done: FromWorker,
     pub(super) partial: Arc<Partial>,
     pub(super) run: Arc<OpenRun>,
+}
+
+impl Kept {
+    /// Bytes of its partial, about.
+    fn bytes(&self) -> u64 {
+        let has_tensors = self.partial.tensors.iter().any(Option::is_some);
+        if has_tensors { self.run.layout.bytes() } else { 0 }
+    }
 }
 
 impl Engine {
@@ -67,36 +85,43 @@ impl Engine {
         };
         let split = work.plan_step.split();
         let manifest = work.run.manifest(split);
-        let mut chunks = BTreeMap::new();
         let mut missing = BTreeSet::new();
         let (plan, step) = (&work.run.plan, &work.plan_step);
-        for place in needed_chunks(plan, step, work.block, order.as_deref(), manifest) {
+        let needed = needed_examples(plan, step, work.block, order.as_deref());
+        let mut data = CopiedExamples::new(split, manifest.clone(), needed);
+        for place in data.chunks() {
             match self.cache.get(&manifest.chunks[place]) {
-                Some(chunk) => {
-                    chunks.insert(place, chunk);
-                }
+                Some(chunk) => data.copy_from(place, &chunk),
                 None => {
                     self.requests.want((work.step.run, split, place as u32));
                     missing.insert(place);
                 }
             }
         }
-        assignment.fetching = Some(Fetching { order, chunks, missing });
+        assignment.fetching = Some(Fetching { order, data: Some(data), missing });
+        self.leave_room();
         self.data_ready(id);
         self.request_chunks();
+    }
+
+    /// What waits to be computed and what is kept to be merged takes its room from
+    /// the cache, so that all of it stays within the limit of memory.
+    pub(super) fn leave_room(&mut self) {
+        let examples: u64 = self.assignments.values().map(Assignment::bytes).sum();
+        let kept: u64 = self.kept.values().map(Kept::bytes).sum();
+        self.cache.leave_room(examples.saturating_add(kept));
     }
 
     /// Tells the session if the assignment's examples are all here.
     pub(super) fn data_ready(&mut self, id: AssignmentId) {
         let Some(assignment) = self.assignments.get_mut(&id) else { return };
         let here = assignment.fetching.as_ref().is_some_and(|fetching| fetching.missing.is_empty());
-        if here && let Some(fetching) = &mut assignment.fetching {
-            let split = assignment.work.plan_step.split();
-            let manifest = assignment.work.run.manifest(split).clone();
-            let chunks = std::mem::take(&mut fetching.chunks);
-            let data = PinnedChunks { split, manifest, chunks };
+        if here
+            && let Some(fetching) = &mut assignment.fetching
+            && let Some(data) = fetching.data.take()
+        {
             let input = Input { order: fetching.order.take(), data };
-            // Told once only: a second set of the same chunks changes nothing.
+            // Told once only: a second set of the same examples changes nothing.
             if assignment.work.input.set(input).is_ok() {
                 self.pending.push_back(Event::DataReady { assignment: id });
             }
@@ -131,6 +156,7 @@ impl Engine {
         self.send(done.clone());
         let kept = Kept { done, partial, run: work.run.clone() };
         self.kept.insert((work.step, work.block), kept);
+        self.leave_room();
     }
 
     pub(super) fn forget_assignment(&mut self, id: AssignmentId) {

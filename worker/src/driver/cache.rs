@@ -1,9 +1,10 @@
 //! The cache of example chunks: by content, bounded in bytes, the least
 //! recently used goes first. Runs that share data share chunks.
 //!
-//! Assignments hold their own clones of the chunks that they read, so what
-//! the cache drops is never missed by a running shard: its size decides how
-//! much crosses the wire again, and never a result.
+//! Assignments copy the examples that they read, so what the cache drops is
+//! never missed by a running shard: its size decides how much crosses the wire
+//! again, and never a result. It is what is left of its limit beside what else
+//! the worker holds.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,8 @@ use common::digest::Digest;
 #[derive(Debug)]
 pub(super) struct ChunkCache {
     limit: u64,
+    /// Bytes of the limit that something else takes.
+    taken: u64,
     used: u64,
     clock: u64,
     chunks: BTreeMap<Digest, (Bytes, u64)>,
@@ -23,7 +26,14 @@ pub(super) struct ChunkCache {
 impl ChunkCache {
     /// An empty cache of at most `limit` bytes.
     pub(super) fn new(limit: u64) -> Self {
-        Self { limit, used: 0, clock: 0, chunks: BTreeMap::new(), by_use: BTreeMap::new() }
+        Self {
+            limit,
+            taken: 0,
+            used: 0,
+            clock: 0,
+            chunks: BTreeMap::new(),
+            by_use: BTreeMap::new(),
+        }
     }
 
     /// The chunk of this digest, which becomes the most recently used.
@@ -40,14 +50,29 @@ impl ChunkCache {
     /// the whole cache is not kept.
     pub(super) fn insert(&mut self, digest: Digest, bytes: Bytes) {
         let size = bytes.len() as u64;
-        if size > self.limit || self.get(&digest).is_some() {
+        if size > self.room() || self.get(&digest).is_some() {
             return;
         }
         self.clock += 1;
         self.used += size;
         self.chunks.insert(digest, (bytes, self.clock));
         self.by_use.insert(self.clock, digest);
-        while self.used > self.limit {
+        self.shrink();
+    }
+
+    /// Keeps within what is left of the limit beside `taken` bytes of something
+    /// else.
+    pub(super) fn leave_room(&mut self, taken: u64) {
+        self.taken = taken;
+        self.shrink();
+    }
+
+    fn room(&self) -> u64 {
+        self.limit.saturating_sub(self.taken)
+    }
+
+    fn shrink(&mut self) {
+        while self.used > self.room() {
             let Some((_, oldest)) = self.by_use.pop_first() else { break };
             if let Some((bytes, _)) = self.chunks.remove(&oldest) {
                 self.used -= bytes.len() as u64;
@@ -80,6 +105,23 @@ mod tests {
         for at in [0, 2, 3] {
             assert_eq!(cache.get(&chunks[at].0).as_ref(), Some(&chunks[at].1));
         }
+    }
+
+    #[test]
+    fn what_else_is_held_takes_its_room() {
+        let mut cache = ChunkCache::new(30);
+        let chunks: Vec<_> = (0..3).map(|seed| chunk(seed, 10)).collect();
+        chunks.iter().for_each(|(digest, bytes)| cache.insert(*digest, bytes.clone()));
+        cache.leave_room(15);
+        assert_eq!(cache.used, 10);
+        assert!(cache.get(&chunks[2].0).is_some(), "the last one was used last");
+        cache.leave_room(100);
+        assert_eq!(cache.used, 0);
+        cache.insert(chunks[0].0, chunks[0].1.clone());
+        assert_eq!(cache.used, 0);
+        cache.leave_room(0);
+        cache.insert(chunks[0].0, chunks[0].1.clone());
+        assert_eq!(cache.used, 10);
     }
 
     #[test]

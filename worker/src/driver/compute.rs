@@ -21,7 +21,7 @@ use common::wire::message::{FromWorker, Progress, ShardDone};
 use tokio::sync::mpsc;
 
 use super::block::{self, BlockMerge};
-use super::examples::{PinnedChunks, Wanted};
+use super::examples::{CopiedExamples, Wanted};
 use super::run::OpenRun;
 use crate::session::Event;
 
@@ -67,7 +67,7 @@ pub(super) struct Input {
     /// The epoch's order, for a training round.
     pub(super) order: Option<Arc<EpochOrder>>,
     /// The examples.
-    pub(super) data: PinnedChunks,
+    pub(super) data: CopiedExamples,
 }
 
 /// An assignment at work, shared by its shards and the heartbeat.

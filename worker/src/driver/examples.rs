@@ -1,10 +1,9 @@
 //! The examples of assignments: which chunks they need, which of them must be
-//! asked for, and reading from them.
+//! asked for, and what is copied out of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use common::dataset::{DatasetError, ExampleSource, SplitManifest};
 use common::id::{Block, RunId};
 use common::plan::{EpochOrder, RunPlan, Step};
@@ -17,18 +16,53 @@ pub(super) const CHUNKS_PER_REQUEST: usize = 16;
 /// busy, few enough that they do not delay the states behind them.
 const CHUNKS_IN_FLIGHT: usize = 2 * CHUNKS_PER_REQUEST;
 
-/// The chunks of a split that one assignment reads.
+/// The examples that one assignment reads, copied out of their chunks: however
+/// many chunks a step's examples lie in, this takes what they take alone.
 #[derive(Debug)]
-pub(super) struct PinnedChunks {
-    /// The split.
-    pub(super) split: Split,
-    /// Its manifest.
-    pub(super) manifest: Arc<SplitManifest>,
-    /// By place in the manifest.
-    pub(super) chunks: BTreeMap<usize, Bytes>,
+pub(super) struct CopiedExamples {
+    split: Split,
+    manifest: Arc<SplitManifest>,
+    /// Which ones, ascending.
+    examples: Vec<u64>,
+    /// The bytes of each, in that order; zeros of those whose chunk has not come.
+    copies: Vec<u8>,
 }
 
-impl ExampleSource for PinnedChunks {
+impl CopiedExamples {
+    /// Room for these examples, in any order. None is copied yet.
+    pub(super) fn new(split: Split, manifest: Arc<SplitManifest>, mut examples: Vec<u64>) -> Self {
+        examples.sort_unstable();
+        let copies = vec![0; examples.len() * manifest.example_bytes()];
+        Self { split, manifest, examples, copies }
+    }
+
+    /// Places of the chunks that hold them, ascending.
+    pub(super) fn chunks(&self) -> Vec<usize> {
+        let mut places: Vec<usize> =
+            self.examples.iter().map(|example| self.manifest.chunk_of(*example)).collect();
+        places.dedup();
+        places
+    }
+
+    /// Copies what lies in a chunk, which was checked before.
+    pub(super) fn copy_from(&mut self, place: usize, chunk: &[u8]) {
+        let manifest = &self.manifest;
+        let first = self.examples.partition_point(|example| manifest.chunk_of(*example) < place);
+        let size = manifest.example_bytes();
+        let rest = self.examples[first..].iter();
+        let of_chunk = rest.take_while(|example| manifest.chunk_of(**example) == place);
+        for (example, copy) in of_chunk.zip(self.copies[first * size..].chunks_exact_mut(size)) {
+            manifest.copy_example(chunk, *example, copy);
+        }
+    }
+
+    /// Bytes that it takes.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.copies.len() + size_of_val(&self.examples[..])) as u64
+    }
+}
+
+impl ExampleSource for CopiedExamples {
     fn gather(
         &self,
         split: Split,
@@ -36,41 +70,34 @@ impl ExampleSource for PinnedChunks {
         features: &mut Vec<f32>,
         labels: &mut Vec<u32>,
     ) -> Result<(), DatasetError> {
-        for &example in examples {
-            let place = self.manifest.chunk_of(example);
-            let chunk = self.chunks.get(&place).filter(|_| split == self.split);
-            let chunk = chunk.ok_or(DatasetError::MissingChunk(place, split))?;
-            self.manifest.read_example(chunk, example, features, labels);
+        let size = self.manifest.example_bytes();
+        for example in examples {
+            let found = self.examples.binary_search(example).ok().filter(|_| split == self.split);
+            let chunk = self.manifest.chunk_of(*example);
+            let place = found.ok_or(DatasetError::MissingChunk(chunk, split))?;
+            let copy = &self.copies[place * size..(place + 1) * size];
+            self.manifest.read_copy(copy, features, labels);
         }
         Ok(())
     }
 }
 
-/// Places of the chunks that hold the examples of `block`, ascending.
-pub(super) fn needed_chunks(
+/// The examples of a block's shards.
+pub(super) fn needed_examples(
     plan: &RunPlan,
     step: &Step,
     block: Block,
     order: Option<&EpochOrder>,
-    manifest: &SplitManifest,
-) -> Vec<usize> {
-    let mut needed = vec![false; manifest.chunks.len()];
+) -> Vec<u64> {
+    let mut examples = Vec::new();
     for replica in block.replicas(step.replicas) {
         let positions = plan.positions(step, replica);
         match order {
-            Some(order) => {
-                for example in order.examples(positions) {
-                    needed[manifest.chunk_of(example)] = true;
-                }
-            }
-            None if positions.is_empty() => {}
-            None => {
-                let last = manifest.chunk_of(positions.end - 1);
-                needed[manifest.chunk_of(positions.start)..=last].fill(true);
-            }
+            Some(order) => examples.extend(order.examples(positions)),
+            None => examples.extend(positions),
         }
     }
-    needed.iter().enumerate().filter_map(|(place, needed)| needed.then_some(place)).collect()
+    examples
 }
 
 /// A chunk on its way: run, split, place.
@@ -143,7 +170,44 @@ impl Requests {
 
 #[cfg(test)]
 mod tests {
+    use common::dataset::{Examples, Features};
+
     use super::*;
+
+    /// Chunks of three examples of two features, and a label each.
+    fn split() -> Examples {
+        let features = (0..20_u16).map(f32::from).collect();
+        Examples::new(Features::F32(features), (0..10).collect(), 2, 10, 2.0).unwrap()
+    }
+
+    #[test]
+    fn examples_outlive_the_chunks_that_they_were_copied_out_of() {
+        let split = split();
+        let manifest = Arc::new(SplitManifest { chunk_examples: 3, ..split.manifest() });
+        // As they lie in a chunk: all features, then all labels.
+        let chunk = |place: usize| {
+            let range = place * 3..(place * 3 + 3).min(10);
+            let values = range.clone().flat_map(|at| [2 * at, 2 * at + 1]);
+            let mut bytes: Vec<u8> = values.flat_map(|at| (at as f32).to_le_bytes()).collect();
+            bytes.extend(range.flat_map(|at| (at as u32).to_le_bytes()));
+            bytes
+        };
+        let wanted = [9, 0, 7, 1, 8];
+        let mut copied = CopiedExamples::new(Split::Train, manifest, wanted.to_vec());
+        assert_eq!(copied.chunks(), [0, 2, 3]);
+        assert_eq!(copied.bytes(), 5 * (2 * 4 + 4) + 5 * 8);
+        for place in [3, 0, 2, 1, 2] {
+            copied.copy_from(place, &chunk(place));
+        }
+        let (mut features, mut labels) = (Vec::new(), Vec::new());
+        copied.gather(Split::Train, &wanted, &mut features, &mut labels).unwrap();
+        assert_eq!(labels, wanted.map(|at| at as u32));
+        assert_eq!(features, [9.0, 9.5, 0.0, 0.5, 7.0, 7.5, 1.0, 1.5, 8.0, 8.5]);
+        for (split, example) in [(Split::Train, 3), (Split::Test, 0)] {
+            let missing = copied.gather(split, &[example], &mut features, &mut labels);
+            assert!(matches!(missing, Err(DatasetError::MissingChunk(..))), "{missing:?}");
+        }
+    }
 
     #[test]
     fn each_chunk_is_asked_for_once_and_few_are_in_flight() {

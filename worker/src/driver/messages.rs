@@ -248,7 +248,9 @@ impl Engine {
                 && let Some(fetching) = &mut assignment.fetching
                 && fetching.missing.remove(&place)
             {
-                fetching.chunks.insert(place, bytes.clone());
+                if let Some(data) = &mut fetching.data {
+                    data.copy_from(place, &bytes);
+                }
                 complete.push(*id);
             }
         }

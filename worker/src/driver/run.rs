@@ -75,8 +75,8 @@ impl OpenRun {
             manifest.validate().map_err(|error| format!("the {name} manifest: {error}"))?;
         }
         let (train, test) = (&opening.train, &opening.test);
-        let plan = RunPlan::new(&spec, train.examples, test.examples)
-            .map_err(|error| error.to_string())?;
+        let plan =
+            RunPlan::new(&spec, train.size(), test.examples).map_err(|error| error.to_string())?;
         Ok(Self {
             plan,
             state_segments: opening.layout.state_segments(),

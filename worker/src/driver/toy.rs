@@ -15,7 +15,7 @@ use common::state::{Layout, NetworkState, Tensor, TensorData};
 use common::wire::message::ToWorker;
 
 use super::compute::{Input, Work};
-use super::examples::{PinnedChunks, needed_chunks};
+use super::examples::{CopiedExamples, needed_examples};
 use super::run::{OpenRun, Opening};
 
 /// Every value moves towards each example's feature. At the example named by a
@@ -137,12 +137,13 @@ impl Toy {
         let split = plan_step.split();
         let order = self.run.plan.order(&plan_step).map(Arc::new);
         let manifest = self.run.manifest(split).clone();
-        let needed = needed_chunks(&self.run.plan, &plan_step, block, order.as_deref(), &manifest);
-        let chunks =
-            needed.into_iter().map(|place| (place, self.data.split(split).chunk(place))).collect();
+        let needed = needed_examples(&self.run.plan, &plan_step, block, order.as_deref());
+        let mut data = CopiedExamples::new(split, manifest, needed);
+        for place in data.chunks() {
+            data.copy_from(place, &self.data.split(split).chunk(place));
+        }
         let step = StepId { run: self.opening.run, index: step };
         let mut work = Work::new(AssignmentId(1), step, plan_step, block, self.run.clone());
-        let data = PinnedChunks { split, manifest, chunks };
         work.input = OnceLock::from(Input { order, data });
         Arc::new(work)
     }

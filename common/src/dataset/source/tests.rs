@@ -24,7 +24,7 @@ impl Folder {
     fn spec(&self, kind: &str, file: &str) -> DatasetSpec {
         let path = if file.is_empty() { self.0.path().into() } else { self.0.path().join(file) };
         let source = format!("{kind}:{}", path.display());
-        DatasetSpec { source, classes: None, scale: None, test_examples: None }
+        DatasetSpec::new(source)
     }
 }
 

@@ -259,7 +259,7 @@ fn accuracy(spec: &RunSpec) -> f64 {
     let shape = DataShape { features: 64, classes: 10 };
     let registry = Registry::standard();
     let model = registry.build(&spec.model, &spec.parameters, shape, spec.seed).unwrap();
-    let plan = RunPlan::new(spec, data.train.len(), data.test.len()).unwrap();
+    let plan = RunPlan::new(spec, data.train.size(), data.test.len()).unwrap();
     let mut state = model.initial_state().unwrap();
     let mut replica = model.replica().unwrap();
     let mut accuracy = 0.0;

@@ -28,6 +28,7 @@ pub(super) fn explain(account: &Account) -> String {
     story.unfit();
     story.repeats();
     story.losses();
+    story.caches();
     story.resumes();
     story.passed_over();
     story.checkpoints();
@@ -245,6 +246,18 @@ impl Story<'_> {
                 "Workers were lost {} more times: `coordinator show {run}{} --events`.",
                 lost.count - KEPT_EVENTS as u64,
                 self.account.flag
+            ));
+        }
+    }
+
+    fn caches(&mut self) {
+        let Some(small) = self.account.events.get(&EventKind::SmallCache) else { return };
+        for event in &small.first {
+            self.complain(format!(
+                "Small cache: {}. So it fetches the same chunks again and again: a larger \
+                 --cache-limit (or --memory-limit) of the worker keeps them, and the bits; a \
+                 smaller `dataset.shuffle_window` needs fewer, but is another run.",
+                about(event)
             ));
         }
     }

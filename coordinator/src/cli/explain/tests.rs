@@ -278,3 +278,13 @@ fn what_was_thinned_is_told_apart_from_what_is_missing() {
     case(5, 40).says(&["5 of 125 steps are missing here", thinned]);
     case(5, 0).never_says(&["not recorded any more"]);
 }
+
+#[test]
+fn a_cache_that_is_smaller_than_the_window_is_named() {
+    let detail = "it keeps 8 MiB of examples, and those of a round lie in 64 MiB of chunks";
+    let case = Case::new().rounds(70.0, 10.0).event(EventKind::SmallCache, Some("one"), detail);
+    case.says(&["Small cache: one, "]);
+    let text = explain(&case.0);
+    assert!(text.contains("8 MiB of examples") && text.contains("--cache-limit"), "{text}");
+    case.never_says(&["Nothing held it up"]);
+}

@@ -273,6 +273,7 @@ impl<'a> Check<'a> {
 
 #[cfg(test)]
 mod tests {
+    use common::dataset::SplitSize;
     use common::spec::RunSpec;
 
     use super::*;
@@ -289,7 +290,7 @@ mod tests {
             "model = \"m\"\nreplicas = 2\nbatch_size = 5\nepochs = 4\n\
              [dataset]\nsource = \"digits\"\n[evaluation]\nevery = 1\nshard_size = 5\n",
         );
-        RunPlan::new(&spec.unwrap(), 20, 10).unwrap()
+        RunPlan::new(&spec.unwrap(), SplitSize::of_one_chunk(20), 10).unwrap()
     }
 
     fn check<'a>(plan: &'a RunPlan, recorded: &[u64]) -> Check<'a> {

@@ -104,7 +104,8 @@ impl TestServer {
         let mut peer = self.connect();
         let process = ProcessId(self.processes.fetch_add(1, Ordering::Relaxed));
         let name = name.into();
-        let role = Role::Worker { name, process, slots: 2, memory_limit: 1 << 30 };
+        let (memory_limit, cache_limit) = (1 << 30, 1 << 30);
+        let role = Role::Worker { name, process, slots: 2, memory_limit, cache_limit };
         peer.greet(role).await.unwrap();
         peer
     }
@@ -343,7 +344,7 @@ impl TestWorker {
         match message {
             ToWorker::OpenRun { run, spec, train, test, layout, .. } => {
                 let spec = RunSpec::from_toml(&spec).unwrap();
-                let plan = RunPlan::new(&spec, train.examples, test.examples).unwrap();
+                let plan = RunPlan::new(&spec, train.size(), test.examples).unwrap();
                 let shape = DataShape { features: 1, classes: 1 };
                 let model = toy::registry().build("toy", &spec.parameters, shape, spec.seed);
                 for (split, manifest) in [(Split::Train, train), (Split::Test, test)] {
