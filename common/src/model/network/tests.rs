@@ -125,7 +125,6 @@ fn the_layout_is_that_of_the_initial_state() {
     let momentum = "momentum = 0.9\nmomentum_state = \"merged\"";
     for (name, parameters) in [
         ("softmax", ""),
-        ("softmax", momentum),
         ("mlp", "hidden = [7, 3]"),
         ("mlp", &format!("hidden = [5]\n{momentum}")),
     ] {
