@@ -58,7 +58,7 @@ impl Engine {
                 self.submit(client, (key, spec), train, test, state, (settings, replay))
             }
             FromClient::Resume { run, settings, fork } => {
-                self.resume(client, run, settings, fork);
+                self.resume(client, run, (settings, fork), room);
                 Ok(())
             }
             FromClient::Chunk { split, chunk, payload } => {
@@ -72,7 +72,7 @@ impl Engine {
                 Ok(())
             }
             FromClient::Fetch { run } => {
-                self.fetch(client, run);
+                self.fetch(client, run, room);
                 Ok(())
             }
             FromClient::Cancel { run } => {
@@ -112,7 +112,7 @@ impl Engine {
     }
 
     /// Sends a run's final state.
-    fn fetch(&mut self, client: ClientId, run: RunId) {
+    fn fetch(&mut self, client: ClientId, run: RunId, room: Room) {
         let Some(fetched) = self.runs.get(&run) else { return self.reject_unknown(client, run) };
         let (Phase::Finished, Some(digest)) = (fetched.told_phase(), fetched.digest) else {
             let reason = format!(
@@ -127,6 +127,7 @@ impl Engine {
             }
             (None, Some(durable)) => durable.recorder.enqueue(move |folder| {
                 let outcome = final_state(folder, run).map_err(|error| error.to_string());
+                drop(room);
                 Event::FinalState(FinalState { client, run, outcome })
             }),
             (None, None) => self.reject_forgotten(client, run),

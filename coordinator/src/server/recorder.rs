@@ -263,3 +263,6 @@ fn gather(inbox: &queue::Receiver<Job>, records: &mut Vec<Record>) -> Option<Job
     }
     None
 }
+
+#[cfg(test)]
+mod tests;

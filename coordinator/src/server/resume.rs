@@ -7,7 +7,7 @@ use common::model::Registry;
 use common::run_settings::RunSettings;
 use common::spec::RunSpec;
 
-use super::connection::ClientId;
+use super::connection::{ClientId, Room};
 use super::engine::{Engine, Event};
 use super::recover::{RecoverError, Recovered, prepare, unfinished};
 use super::run::Phase;
@@ -32,13 +32,14 @@ enum Read {
 }
 
 impl Engine {
-    /// Reads a run from the folder to take it up again.
+    /// Reads a run from the folder to take it up again. What waits for that of one
+    /// connection takes of its room.
     pub(super) fn resume(
         &mut self,
         client: ClientId,
         of: RunId,
-        settings: RunSettings,
-        fork: Option<Vec<(String, String)>>,
+        (settings, fork): (RunSettings, Option<Vec<(String, String)>>),
+        room: Room,
     ) {
         if let Err(reason) = self.may_resume(of, fork.is_some()) {
             return self.reject(client, true, reason);
@@ -56,6 +57,7 @@ impl Engine {
         // Behind the end of the run, which may not be written yet.
         durable.recorder.enqueue(move |folder| {
             let outcome = reread(folder, &registry, of, settings, fork);
+            drop(room);
             Event::Reread(Box::new(Reread { client, of, is_fork, outcome }))
         });
     }
