@@ -5,6 +5,7 @@ mod cluster;
 mod commands;
 #[cfg(target_arch = "x86_64")]
 mod crash_points;
+mod examples;
 mod faults;
 mod floors;
 mod history;
