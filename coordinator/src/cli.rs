@@ -85,6 +85,7 @@ enum Command {
     #[command(after_help = "Examples:\n  coordinator cancel 3")]
     Cancel {
         /// The run's number, as `run` and `status` print it
+        #[arg(value_parser = run_number)]
         run: u64,
         #[command(flatten)]
         address: Address,
@@ -139,6 +140,11 @@ impl Address {
         let tls = Keys::load(path).and_then(|keys| CallerTls::new(&keys, Member::Client));
         tls.map(Some).map_err(Failure::bad_input)
     }
+}
+
+/// Reads the number of a run.
+fn run_number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "expected a run's number, as `coordinator runs` prints it".into())
 }
 
 /// A command that takes a variable which is empty for one that is not set.

@@ -9,6 +9,7 @@
 //! - [`cgroup`]: control groups that limit a process's memory.
 //! - [`greedy`]: a model that takes more memory than it says.
 //! - [`proxy`]: what can happen between a worker and its coordinator.
+//! - [`examples`]: the commands in every `--help` and document.
 //! - [`expected`]: what the one-process reference gives.
 //! - [`kill`]: runs whose processes are killed at random.
 
@@ -17,6 +18,7 @@ pub mod cgroup;
 pub mod client;
 pub mod cluster;
 pub mod crowd;
+pub mod examples;
 pub mod expected;
 pub mod greedy;
 pub mod kill;

@@ -74,9 +74,14 @@ impl Logged {
         Self { child, log, runs: None }
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).expect("it is there");
+    }
+
     /// Tells it to leave, which it must do in order.
     pub fn leave(&mut self) {
-        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).expect("it is there");
+        self.signal(Signal::SIGTERM);
         assert_eq!(self.wait(), Some(0));
     }
 

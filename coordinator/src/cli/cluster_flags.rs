@@ -19,6 +19,10 @@ use crate::local::{self, LocalCluster, Relay};
 /// Most workers that `--local` starts.
 const LOCAL_WORKERS: i64 = 256;
 
+/// Who logs whom it turns away. Nobody comes to a cluster on loopback but its own, and
+/// they say themselves what is wrong.
+const DOOR: &str = "coordinator::server::door";
+
 /// Where to run.
 #[derive(Debug, Args)]
 pub(super) struct ClusterFlags {
@@ -51,7 +55,7 @@ impl ClusterFlags {
     /// tell what befalls it, and the log does not tell it again.
     pub(super) fn log_filter(&self) -> String {
         match self.local {
-            Some(_) => format!("{},{TOLD}=off", self.log_level),
+            Some(_) => format!("{},{TOLD}=off,{DOOR}=off", self.log_level),
             None => self.log_level.clone(),
         }
     }

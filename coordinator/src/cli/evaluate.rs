@@ -38,7 +38,7 @@ pub(super) struct EvaluateFlags {
     /// Which split to judge by
     #[arg(long, value_enum, default_value = "test")]
     split: SplitFlag,
-    /// Any field of the spec, as in `parameters.layers=[64]`; the last one wins
+    /// Any field of the spec, as in `parameters.hidden=[64]`; the last one wins
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     #[command(flatten)]

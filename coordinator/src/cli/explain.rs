@@ -13,6 +13,7 @@ use clap::Args;
 
 use self::account::Account;
 use super::exit::Failure;
+use super::run_number;
 use super::runs::HistoryFlags;
 use crate::ledger::{LedgerError, LedgerReader, StoredRun};
 
@@ -25,6 +26,7 @@ Examples:
   coordinator explain 3 --runs /srv/samebit/runs")]
 pub(super) struct ExplainFlags {
     /// The run's number, as `runs` prints it
+    #[arg(value_parser = run_number)]
     run: u64,
     #[command(flatten)]
     history: HistoryFlags,

@@ -3,11 +3,11 @@
 use clap::Args;
 use common::id::RunId;
 
-use super::Address;
 use super::exit::Failure;
 use super::home::HomeFlags;
 use super::job;
 use super::patience::Patience;
+use super::{Address, run_number};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -20,6 +20,7 @@ Examples:
   coordinator follow 3 --json | jq 'select(.event == \"round\") | .loss'")]
 pub(super) struct FollowFlags {
     /// The run's number, as `run --detach` and `status` print it
+    #[arg(value_parser = run_number)]
     run: u64,
     #[command(flatten)]
     address: Address,

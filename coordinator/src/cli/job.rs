@@ -239,7 +239,11 @@ impl Session<'_> {
                 }
                 reason = failure_of(self.local) => return Err(Failure::failed(reason)),
             };
-            self.progress.show(&event);
+            // Workers of our own are on their way.
+            let is_no_news = self.local.is_some() && matches!(event, RunEvent::Queued { .. });
+            if !is_no_news || self.progress.is_json() {
+                self.progress.show(&event);
+            }
             if let Some(reason) = self.local.as_mut().and_then(|it| it.why_nobody_can(&event)) {
                 return Err(Failure::failed(reason));
             }

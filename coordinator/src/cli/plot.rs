@@ -29,6 +29,10 @@ const LABELS: &str = "labels";
 /// The tensor of the neurons' thresholds.
 const THETA: &str = "theta";
 
+/// Names of files that are pictures, and no PNG.
+const OTHER_PICTURES: &[&str] =
+    &["bmp", "eps", "gif", "jpeg", "jpg", "pdf", "ps", "svg", "tif", "tiff", "webp"];
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 fields draws the columns of a matrix [inputs, neurons], each as a picture of its
@@ -178,6 +182,11 @@ fn small(picture: &Picture) -> String {
 pub(super) fn check_plot(plot: Option<&Path>, others: &[Option<&Path>]) -> Result<(), Failure> {
     let Some(plot) = plot else { return Ok(()) };
     check_output(plot).map_err(Failure::bad_input)?;
+    let extension = plot.extension().map(|extension| extension.to_ascii_lowercase());
+    if extension.is_some_and(|extension| OTHER_PICTURES.iter().any(|other| extension == *other)) {
+        let message = format!("{}: expected FILE.png, as pictures are PNG", plot.display());
+        return Err(Failure::bad_input(message));
+    }
     if others.iter().flatten().any(|other| write::same_file(plot, other)) {
         let message = format!("{}: expected a file for the picture alone", plot.display());
         return Err(Failure::bad_input(message));

@@ -84,12 +84,12 @@ impl Progress {
             }
             Way::Bar(bar) => {
                 if let RunEvent::Round { round, rounds, .. } = event {
-                    set(bar.get_or_insert_with(|| start_bar(*rounds)), *round, event);
+                    set(bar.get_or_insert_with(|| start_bar(*rounds)), *round, *rounds, event);
                 } else if let Some(line) = report::line(event) {
                     write_above(&line);
                 }
                 if let RunEvent::Started { rounds, .. } = event {
-                    set(bar.get_or_insert_with(|| start_bar(*rounds)), 0, event);
+                    set(bar.get_or_insert_with(|| start_bar(*rounds)), 0, *rounds, event);
                 }
                 None
             }
@@ -186,9 +186,9 @@ fn start_bar(rounds: u64) -> ProgressBar {
 }
 
 /// Moves the bar, and says beside it what there is room for.
-fn set(bar: &ProgressBar, round: u64, event: &RunEvent) {
+fn set(bar: &ProgressBar, round: u64, rounds: u64, event: &RunEvent) {
+    bar.set_length(rounds);
     bar.set_position(round);
-    let rounds = bar.length().unwrap_or(round);
     let mut pieces = vec![format!("round {round}/{rounds}")];
     if round > 0 && round < rounds {
         pieces.push(format!("{:#} left", HumanDuration(bar.eta())));

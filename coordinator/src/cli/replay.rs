@@ -9,6 +9,7 @@ use common::model::Registry;
 
 use super::exit::Failure;
 use super::report::{GAP, quality};
+use super::run_number;
 use super::runs::HistoryFlags;
 use super::screen::start_logging;
 use crate::ledger::{LedgerError, LedgerReader};
@@ -27,6 +28,7 @@ Examples:
   coordinator replay 3 --round 12 --replica 5 --log-level trace --runs /srv/samebit/runs")]
 pub(super) struct ReplayFlags {
     /// The run's number, as `runs` prints it
+    #[arg(value_parser = run_number)]
     run: u64,
     /// The training round, from 1
     #[arg(long, value_name = "K", required_unless_present = "step", conflicts_with = "step")]

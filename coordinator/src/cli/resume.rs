@@ -8,8 +8,8 @@ use common::run_settings::RunSettings;
 use common::settings::check_log_filter;
 use common::spec::RunSpec;
 
-use super::Address;
 use super::exit::Failure;
+use super::{Address, run_number};
 use crate::client::Client;
 
 /// What may change about a run without changing its bits.
@@ -35,6 +35,7 @@ Examples:
   coordinator resume 3 --fork --set parameters.learning_rate=0.01 --set rounds=50")]
 pub(super) struct ResumeFlags {
     /// The run's number, as `status` and `runs` print it
+    #[arg(value_parser = run_number)]
     run: u64,
     /// Change a setting; with --fork, anything of the spec
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]

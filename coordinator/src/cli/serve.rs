@@ -1,6 +1,6 @@
 //! `coordinator serve`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -280,7 +280,21 @@ impl ServeSettings {
     }
 }
 
-/// Serves until Ctrl-C or SIGTERM.
+/// What to say of an address that looks as if other hosts could reach it, and is on
+/// loopback.
+fn own_host_only(listen: &str, address: SocketAddr) -> Option<String> {
+    let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host);
+    let is_said = host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+    (address.ip().is_loopback() && !is_said).then(|| {
+        format!(
+            "{host} is {} on this host, which no other host can reach: name an address of this \
+             host, or 0.0.0.0 for all of them",
+            address.ip()
+        )
+    })
+}
+
+/// Serves until Ctrl-C, SIGTERM or SIGHUP.
 pub(super) fn serve(registry: Registry, flags: &ServeFlags) -> Result<(), Failure> {
     let loaded =
         settings::load::<ServeSettings, SettingFlags>(flags.config.as_deref(), &flags.settings)
@@ -305,6 +319,9 @@ pub(super) fn serve(registry: Registry, flags: &ServeFlags) -> Result<(), Failur
         let address = listener.local_addr().map_err(Failure::failed)?;
         config.runs = Some(settings.runs()?);
         config.log_by = Some(|filter| settings::log_by(filter).map_err(|error| error.to_string()));
+        if let Some(notice) = own_host_only(&settings.listen, address) {
+            tracing::warn!("{notice}");
+        }
         if config.insecure {
             tracing::warn!("INSECURE: whoever reaches {address} can use this cluster");
         }
@@ -323,6 +340,16 @@ pub(super) fn serve(registry: Registry, flags: &ServeFlags) -> Result<(), Failur
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_means_loopback_is_said() {
+        let said = |listen, address: &str| own_host_only(listen, address.parse().unwrap());
+        let notice = said("head:7700", "127.0.1.1:7700").unwrap();
+        assert!(notice.starts_with("head is 127.0.1.1 on this host"), "{notice}");
+        assert_eq!(said("localhost:7700", "127.0.0.1:7700"), None);
+        assert_eq!(said("[::1]:7700", "[::1]:7700"), None);
+        assert_eq!(said("head:7700", "10.0.0.1:7700"), None);
+    }
 
     #[test]
     fn only_loopback_is_open_to_all() {

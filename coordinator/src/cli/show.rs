@@ -7,6 +7,7 @@ use clap::Args;
 use super::exit::Failure;
 use super::listing::{Listing, loss, number, on_one_line, optional, percent, short, utc};
 use super::report::{bytes, plural};
+use super::run_number;
 use super::runs::HistoryFlags;
 use super::screen;
 use super::table::{cut, goes, stays, table, wraps};
@@ -27,6 +28,7 @@ Examples:
   coordinator show 3 --events --runs /srv/samebit/runs")]
 pub(super) struct ShowFlags {
     /// The run's number, as `runs` prints it
+    #[arg(value_parser = run_number)]
     run: u64,
     #[command(flatten)]
     history: HistoryFlags,

@@ -74,7 +74,7 @@ const WORKERS: &[Column] = &[
 const RUNS: &[Column] = &[
     stays("run"),
     cut("model", 8),
-    cut("state", 20),
+    stays("state"),
     stays("round"),
     goes("on disk", 1),
     stays("loss"),
@@ -97,6 +97,11 @@ fn tables(status: &Status, room: Option<usize>) -> String {
     } else {
         table(RUNS, status.runs.iter().map(run_row), room)
     };
+    let waits = status.runs.iter().filter_map(|run| {
+        let what = run.waits_for.as_ref()?;
+        Some(format!("run {} waits for {what}\n", run.id))
+    });
+    let waits: String = waits.collect();
     let insecure = match status.insecure {
         true => {
             "INSECURE: whoever reaches this coordinator's port can use the cluster; \
@@ -125,7 +130,7 @@ fn tables(status: &Status, room: Option<usize>) -> String {
     });
     let aside: String = aside.collect();
     let over: String = status.workers.iter().filter_map(over_limit).collect();
-    format!("{insecure}{workers}{cannot}\n{runs}{aside}{refused}{unrecorded}{thinned}{over}")
+    format!("{insecure}{workers}{cannot}\n{runs}{waits}{aside}{refused}{unrecorded}{thinned}{over}")
 }
 
 fn worker_row(worker: &WorkerStatus) -> Vec<String> {
@@ -158,10 +163,9 @@ fn run_row(run: &RunStatus) -> Vec<String> {
     vec![
         run.id.to_string(),
         run.model.clone(),
-        match (run.replay, &run.waits_for) {
-            (true, _) => format!("{} (replay)", run.state),
-            (false, Some(what)) => format!("{}, waits for {what}", run.state),
-            (false, None) => run.state.clone(),
+        match run.replay {
+            true => format!("{} (replay)", run.state),
+            false => run.state.clone(),
         },
         format!("{}/{}", run.round, run.rounds),
         match (run.checkpoint, run.unsaved) {
@@ -203,7 +207,7 @@ mod tests {
                 id: RunId(3),
                 model: "mlp".into(),
                 state: "running".into(),
-                waits_for: None,
+                waits_for: Some("workers: 1 of 3 are there".into()),
                 round: 2,
                 rounds: 9,
                 loss: Some(0.25),
@@ -218,6 +222,7 @@ mod tests {
         assert!(lines[0].starts_with("worker   address "), "{text}");
         assert!(lines[1].contains("12.0 MiB of 2.0 GiB  busy   40"), "{text}");
         assert!(lines[1].ends_with("0.3 s ago"), "{text}");
+        assert_eq!(lines[5], "run 3 waits for workers: 1 of 3 are there");
         assert_eq!(lines[4], "3    mlp    running  2/9    1 (FAILING)  0.2500  –");
         let mut unfit = status.clone();
         unfit.workers[0].cannot = Some("model `x` is unknown".into());
@@ -238,9 +243,6 @@ mod tests {
             text.ends_with("\nrun 3 is set aside: `coordinator follow 3` says why\n"),
             "{text}"
         );
-        let (state, waits_for) = ("queued".into(), Some("workers: 1 of 3 are there".into()));
-        let queued = RunStatus { state, waits_for, ..status.runs[0].clone() };
-        assert_eq!(run_row(&queued)[2], "queued, waits for workers: 1 of 3 are there");
         let none = Status {
             build: String::new(),
             insecure: false,

@@ -28,6 +28,7 @@ use super::exit::Failure;
 use super::job::CANCEL_TIMEOUT;
 use super::patience::{Wait, submit};
 use super::progress::Progress;
+use super::run_number;
 use super::runs::HistoryFlags;
 use super::screen::start_logging;
 use super::signals::{Signals, signals};
@@ -56,6 +57,7 @@ Examples:
   coordinator verify 3 --sample 5% --runs /srv/samebit/runs")]
 pub(super) struct VerifyFlags {
     /// The run's number, as `runs` prints it
+    #[arg(value_parser = run_number)]
     run: u64,
     /// Only these training rounds, the last one included
     #[arg(long, value_name = "A..B", value_parser = rounds, conflicts_with = "sample")]
@@ -176,6 +178,15 @@ fn parts(rerun: &Rerun, end: u64, flags: &VerifyFlags) -> Result<Vec<Range<u64>>
     }
 }
 
+/// The last round of some steps, from 1; 0 where there is none.
+fn last_round(rerun: &Rerun, steps: Range<u64>) -> u64 {
+    let round = |step| match rerun.plan().step(step)?.kind {
+        StepKind::Train { round, .. } => Some(round + 1),
+        StepKind::Label { .. } | StepKind::Evaluate { .. } => None,
+    };
+    steps.rev().find_map(round).unwrap_or(0)
+}
+
 /// A share of the rounds, drawn anew each time, and said.
 fn sampled(rerun: &Rerun, end: u64, share: f64) -> Result<Vec<Range<u64>>, Failure> {
     let round = |step| match rerun.plan().step(step)?.kind {
@@ -253,7 +264,7 @@ impl Cluster<'_> {
             () = self.signals.next() => return Err(Failure::cancelled("cancelled")),
         };
         let outcome = tokio::select! {
-            outcome = comparison.follow(&mut client, run, first) => outcome,
+            outcome = comparison.follow(&mut client, run, replay) => outcome,
             () = self.signals.next() => {
                 comparison.progress.cancelling(run);
                 Err(Failure::cancelled("cancelled").into())
@@ -325,10 +336,16 @@ struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    /// Follows a replay that begins at step `first` to its end, or to the first
-    /// difference.
-    async fn follow(&mut self, client: &mut Client, run: RunId, first: u64) -> Result<(), Broken> {
+    /// Follows a replay to its end, or to the first difference.
+    async fn follow(
+        &mut self,
+        client: &mut Client,
+        run: RunId,
+        replay: Replay,
+    ) -> Result<(), Broken> {
+        let Replay { first, steps } = replay;
         self.check.begin(first);
+        let last_round = last_round(self.rerun, first..first + steps);
         // The step that is at hand.
         let mut at = first;
         client.follow(run).await?;
@@ -341,11 +358,12 @@ impl Comparison<'_> {
                 RunEvent::State { step, digest, .. } => {
                     self.check.state(step, digest).map_err(Failure::failed)?;
                 }
-                event @ (RunEvent::Round { .. }
+                mut event @ (RunEvent::Round { .. }
                 | RunEvent::Labelled { .. }
                 | RunEvent::Evaluation { .. }) => {
                     self.check.shards_are_in(at).map_err(Failure::failed)?;
-                    if matches!(event, RunEvent::Round { .. }) {
+                    if let RunEvent::Round { rounds, .. } = &mut event {
+                        *rounds = last_round;
                         self.progress.show(&event);
                     }
                 }

@@ -1,6 +1,7 @@
 //! What the engine has written to the runs folder, and when.
 
 use std::str::FromStr;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use common::digest::Digest;
@@ -160,10 +161,20 @@ impl Engine {
     }
 
     /// Has written how a run ended, if it is kept.
-    pub(super) fn keep_outcome(&mut self, run: RunId, phase: Phase, reason: Option<String>) {
+    pub(super) fn keep_outcome(&mut self, run: RunId, phase: Phase, event: &RunEvent) {
+        let reason = match event {
+            RunEvent::Failed { reason, .. } => Some(reason.clone()),
+            _ => None,
+        };
         match self.outcome(run, phase, reason) {
-            Some(outcome) => self.write_outcome(run, Box::new(outcome)),
-            None => self.on_ended(Ended { run, unkept: None }),
+            Some(outcome) => {
+                let outcome = Box::new(outcome);
+                self.write_outcome(run, outcome, |engine| engine.record_end(run, phase, event));
+            }
+            None => {
+                self.record_end(run, phase, event);
+                self.on_ended(Ended { run, unkept: None });
+            }
         }
     }
 
@@ -192,13 +203,22 @@ impl Engine {
         })
     }
 
-    fn write_outcome(&self, run: RunId, outcome: Box<Outcome>) {
+    /// Writes the end of a run, has it recorded, and only then tells of it: whoever
+    /// hears that a run is over finds it so in the history as well.
+    fn write_outcome(&self, run: RunId, outcome: Box<Outcome>, record: impl FnOnce(&Self)) {
         let Some(durable) = &self.durable else { return };
-        durable.recorder.enqueue(move |folder| {
+        let (result, written) = mpsc::sync_channel(1);
+        durable.recorder.perform(move |folder| {
             let error = folder.write_outcome(run, &outcome).err();
             // It is over: what is counted of it means nothing any more.
             let _ = folder.forget_starts(run);
-            Event::Ended(Ended { run, unkept: error.map(|error| (outcome, error.to_string())) })
+            // It is received below.
+            let _ = result.send(error.map(|error| (outcome, error.to_string())));
+        });
+        record(self);
+        durable.recorder.enqueue(move |_| {
+            let unkept = written.recv().unwrap_or_default();
+            Event::Ended(Ended { run, unkept })
         });
     }
 
@@ -212,7 +232,7 @@ impl Engine {
         of.unsaved = outcome.unsaved.clone();
         let event = ending::of_outcome(run, of.rounds, &outcome);
         of.ending = Some(Ending { was: of.phase, event, waiting: Default::default() });
-        self.write_outcome(run, outcome);
+        self.write_outcome(run, outcome, |_| ());
         true
     }
 
@@ -244,7 +264,7 @@ impl Engine {
     /// Takes in what came of a checkpoint.
     pub(super) fn on_checkpointed(&mut self, done: Checkpointed) {
         let Checkpointed { run, round, step, outcome } = done;
-        self.log_checkpoint(run, round, &outcome);
+        let is_told = self.log_checkpoint(run, round, &outcome);
         if outcome.is_ok() {
             self.forget_starts(run);
         }
@@ -273,7 +293,9 @@ impl Engine {
         active.saving.under_way = false;
         let final_digest = active.final_digest;
         let is_last = step >= active.steps.end;
-        self.publish(run, event);
+        if is_told {
+            self.publish(run, event);
+        }
         match (final_digest, outcome) {
             // What was written may be of a round before the last one.
             (Some(digest), _) if !is_last => self.begin_checkpoint(Some(digest)),
@@ -289,8 +311,9 @@ impl Engine {
     }
 
     /// Logs what came of a checkpoint; of those that fail one after another, few.
-    fn log_checkpoint(&mut self, run: RunId, round: u64, outcome: &Result<Saved, String>) {
-        let Some(durable) = &mut self.durable else { return };
+    /// Whether it was one of these, or did not fail.
+    fn log_checkpoint(&mut self, run: RunId, round: u64, outcome: &Result<Saved, String>) -> bool {
+        let Some(durable) = &mut self.durable else { return true };
         let error = match outcome {
             Ok(saved) => {
                 debug!("run {run}: round {round} is on disk after {:.1} ms", saved.ms);
@@ -299,16 +322,18 @@ impl Engine {
                         "run {run}: checkpoints can be written again, after {failed} that failed"
                     );
                 }
-                return;
+                return true;
             }
             Err(error) => error,
         };
         let text = format!("run {run}: the checkpoint of round {round} cannot be written: {error}");
-        match durable.failures.note(self.now.into_std()) {
+        let noted = durable.failures.note(self.now.into_std());
+        match noted {
             Some(0) => error!(target: TOLD, "{text}"),
             Some(more) => error!(target: TOLD, "{text} ({more} more since the last line)"),
             None => debug!("{text}"),
         }
+        noted.is_some()
     }
 
     /// How to see a shard fail again, behind the reason of the failure.

@@ -135,13 +135,8 @@ impl Engine {
             self.store.release(&submission.train);
             self.store.release(&submission.test);
         }
-        let reason = match &event {
-            RunEvent::Failed { reason, .. } => Some(reason.clone()),
-            _ => None,
-        };
         self.record_audits(run);
-        self.keep_outcome(run, phase, reason);
-        self.record_end(run, phase, &event);
+        self.keep_outcome(run, phase, &event);
         if self.active.as_ref().is_some_and(|active| active.run == run) {
             self.active = None;
             self.advance = false;

@@ -34,8 +34,8 @@ use crate::runs::{CheckpointRecord, RunsFolder};
 /// waits. One step of 65,536 replicas takes as many; nothing is lost at the bound.
 const WAITING_BYTES: usize = 16 << 20;
 
-/// What is done to the folder, and what came of it.
-type Task = Box<dyn FnOnce(&RunsFolder) -> Event + Send>;
+/// What is done to the folder, and what came of it, where the engine is to be told.
+type Task = Box<dyn FnOnce(&RunsFolder) -> Option<Event> + Send>;
 
 /// What is to be done.
 enum Job {
@@ -130,7 +130,15 @@ impl Recorder {
     /// Has something done to the folder, after all that was sent before. What it
     /// gives is told to the engine.
     pub(super) fn enqueue(&self, task: impl FnOnce(&RunsFolder) -> Event + Send + 'static) {
-        self.send(Job::Task(Box::new(task)));
+        self.send(Job::Task(Box::new(move |folder| Some(task(folder)))));
+    }
+
+    /// The same for what the engine is not told of.
+    pub(super) fn perform(&self, task: impl FnOnce(&RunsFolder) + Send + 'static) {
+        self.send(Job::Task(Box::new(move |folder| {
+            task(folder);
+            None
+        })));
     }
 
     fn send(&self, job: Job) {
@@ -227,7 +235,9 @@ impl Writer {
                 let _ = self.events.blocking_send(Event::Checkpointed(done));
             }
             Job::Task(task) => {
-                let _ = self.events.blocking_send(task(&self.folder));
+                if let Some(event) = task(&self.folder) {
+                    let _ = self.events.blocking_send(event);
+                }
             }
         }
         None

@@ -100,10 +100,23 @@ impl Worker {
     }
 }
 
+/// The name of a worker whose own name another one has, in as many bytes as a name may
+/// have.
+fn told_apart(name: &str, worker: WorkerId) -> String {
+    let number = format!(" ({worker})");
+    let room = limits::NAME_BYTES - number.len();
+    format!("{}{number}", &name[..name.floor_char_boundary(room)])
+}
+
 impl Engine {
     /// Lets a worker in. If a run is active it is told at once, for it may
     /// have finished blocks of it before it lost its last connection.
     pub(super) fn join(&mut self, worker: WorkerId, mut about: Worker) {
+        let is_other = |it: &Worker| it.name == about.name && it.process != about.process;
+        if self.workers.values().any(is_other) {
+            // Two that nobody could tell apart, in what is told and recorded.
+            about.name = told_apart(&about.name, worker);
+        }
         info!(peer = %about.link.address, "worker {worker} ({}) joined", about.name);
         if let Some(active) = &self.active {
             about.link.outbox.control(active.open.clone());

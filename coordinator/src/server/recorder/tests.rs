@@ -3,7 +3,7 @@ use std::sync::mpsc::channel;
 use common::wire::message::RunEvent;
 
 use super::*;
-use crate::ledger::{LedgerReader, RunRow, ShardRow, StepRow};
+use crate::ledger::{HISTORY_BYTES, LedgerReader, RunRow, ShardRow, StepRow};
 
 const RUN: RunId = RunId(1);
 
@@ -30,7 +30,7 @@ async fn what_waits_is_bounded_in_bytes_and_nothing_of_it_is_lost() {
     let scratch = tempfile::tempdir().unwrap();
     let folder = RunsFolder::open(scratch.path()).unwrap();
     let (events, mut inbox) = mpsc::channel(64);
-    let history = History::open(folder.path());
+    let history = History::open(&folder, HISTORY_BYTES);
     let recorder = Recorder::start(folder, history, events).unwrap();
     let (go_on, may_go_on) = channel::<()>();
     recorder.enqueue(move |_| {
