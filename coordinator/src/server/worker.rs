@@ -134,7 +134,8 @@ impl Engine {
         let Some(about) = self.workers.get_mut(&worker) else { return };
         debug!("{assignment}: replicas {block} of {step} to worker {worker} ({})", about.name);
         let outbox = &about.link.outbox;
-        if about.run != Some(step.run) {
+        let is_new_to_it = about.run != Some(step.run);
+        if is_new_to_it {
             outbox.control(active.open.clone());
             about.run = Some(step.run);
         }
@@ -147,6 +148,9 @@ impl Engine {
         active.shards.give(block, about.process);
         about.assignments.insert(assignment, (step, block));
         self.mark(Peer::Worker(worker));
+        if is_new_to_it {
+            self.note_small_cache(worker);
+        }
     }
 
     /// Takes in a worker's message. An error ends its connection.
