@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `record` | what can be recorded |
 //! | `writer` | the [`Ledger`]: records in, a transaction at a time |
+//! | `batch` | how records go into the tables |
 //! | `reader`, `pages`, `rows` | the [`LedgerReader`]: rows out, a page at a time |
 //! | `schema` | the tables, and how older ones are brought up to date |
 //! | `thin` | what makes room in a history that has grown to its bound |
@@ -19,6 +20,7 @@
 //! The history is for people, for what follows a run later, and for checks:
 //! no outcome of a run depends on it, and a run goes on without it.
 
+mod batch;
 #[cfg(test)]
 pub(crate) mod befalls;
 mod damage;

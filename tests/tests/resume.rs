@@ -102,6 +102,9 @@ fn a_run_is_verified_and_a_shard_replayed() {
     let whole = "; 2 steps more could be compared as a whole only, as the history was thinned, and \
                  so are they as recorded; of 2 steps more nothing is recorded\n";
     assert!(out.contains("of 10 steps are as recorded, and ") && out.ends_with(whole), "{out}");
+    let replayed = with_runs(&["replay", "1", "--round", "2", "--replica", "1"]);
+    let out = text(&replayed.stdout);
+    assert!(replayed.status.success() && out.contains("its shards made room"), "{out}");
 
     // One bit of one digest.
     let changed = history
@@ -118,7 +121,7 @@ fn a_run_is_verified_and_a_shard_replayed() {
     assert_eq!(unknown.status.code(), Some(2), "{}", text(&unknown.stderr));
 
     // A damaged history is the same to both, found early or late.
-    let replay = &["replay", "1", "--round", "2", "--replica", "1"][..];
+    let replay = &["replay", "1", "--round", "4", "--replica", "1"][..];
     let history = cluster.runs().join("history.sqlite");
     let changed = rusqlite::Connection::open(&history)
         .expect("the history opens")

@@ -157,7 +157,8 @@ impl Engine {
         let Some(about) = self.workers.get_mut(&worker) else { return };
         debug!("{assignment}: replicas {block} of {step} to worker {worker} ({})", about.name);
         let outbox = &about.link.outbox;
-        if about.run != Some(step.run) {
+        let is_new_to_it = about.run != Some(step.run);
+        if is_new_to_it {
             outbox.control(active.open.clone());
             about.run = Some(step.run);
         }
@@ -172,6 +173,9 @@ impl Engine {
         about.assignments.insert(assignment, (step, block));
         about.given.insert(block);
         self.mark(Peer::Worker(worker));
+        if is_new_to_it {
+            self.note_small_cache(worker);
+        }
     }
 
     /// Takes in a worker's message. An error ends its connection.
