@@ -10,6 +10,7 @@ use common::plan::RunPlan;
 use common::spec::RunSpec;
 use nix::sys::signal::Signal;
 use tests::binaries;
+use tests::client::Client;
 use tests::cluster::Cluster;
 use tests::expected;
 
@@ -126,7 +127,8 @@ fn a_worker_that_lacks_the_model_is_named_and_the_run_goes_on_without_it() {
     let spec = "model = \"centroids\"\nepochs = 1\ndataset.source = \"digits\"\n";
     let mut cluster = Cluster::start_own();
     cluster.add_worker(2);
-    let mut client = cluster.submit(spec);
+    let own = Command::new(&binaries::binaries().custom_coordinator);
+    let mut client = Client::start_by(own, spec, &["--coordinator", &cluster.address]);
     let told = loop {
         let event = client.wait_for("worker");
         if event["what"] == "cannot" {
