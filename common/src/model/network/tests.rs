@@ -123,11 +123,9 @@ fn the_state_has_the_tensors_that_are_documented() {
 #[test]
 fn the_layout_is_that_of_the_initial_state() {
     let momentum = "momentum = 0.9\nmomentum_state = \"merged\"";
-    for (name, parameters) in [
-        ("softmax", ""),
-        ("mlp", "hidden = [7, 3]"),
-        ("mlp", &format!("hidden = [5]\n{momentum}")),
-    ] {
+    for (name, parameters) in
+        [("softmax", ""), ("mlp", "hidden = [7, 3]"), ("mlp", &format!("hidden = [5]\n{momentum}"))]
+    {
         let model = build(name, parameters).unwrap();
         assert_eq!(model.layout().unwrap(), model.initial_state().unwrap().layout(), "{name}");
     }
