@@ -238,8 +238,7 @@ impl Engine {
 
     fn on_timeout(&mut self) {
         // A long frame on a slow link is no silence.
-        let received =
-            self.connection.as_ref().map_or(0, |connection| connection.reader.received());
+        let received = self.connection.as_ref().map_or(0, Connection::received);
         if received != self.heard {
             self.heard = received;
             self.tell(Event::Heard);
@@ -252,7 +251,7 @@ impl Engine {
             frame.and_then(|content| content.map(|content| codec::decode(&content)).transpose());
         match message {
             Ok(Some(message)) => {
-                self.heard = self.connection.as_ref().map_or(0, |open| open.reader.received());
+                self.heard = self.connection.as_ref().map_or(0, Connection::received);
                 self.tell(Event::Heard);
                 if let Err(wrong) = self.on_message(message) {
                     self.makes_no_sense(&wrong);
@@ -275,7 +274,7 @@ impl Engine {
                     self.config.slots,
                     if self.config.slots == 1 { "" } else { "s" }
                 );
-                self.heard = connection.reader.received();
+                self.heard = connection.received();
                 self.connection = Some(connection);
                 self.last_trouble = None;
                 self.tell(Event::Connected { heartbeat_timeout: accepted.heartbeat_timeout });

@@ -1,14 +1,22 @@
 //! Both halves of a connection, plain or under TLS.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio_rustls::TlsStream;
 
-use super::tls::{TlsReader, TlsWriter};
+/// Bytes that one read of the system may bring under TLS, whose own reads are small.
+const READ_AHEAD: usize = 64 << 10;
+
+/// What TLS is spoken over.
+pub type Carrier = BufReader<Watched>;
 
 /// What comes from a peer.
 #[derive(Debug)]
@@ -16,7 +24,7 @@ pub enum Reader {
     /// As it is sent.
     Plain(OwnedReadHalf),
     /// Decrypted.
-    Tls(TlsReader),
+    Tls(ReadHalf<TlsStream<Carrier>>, Arc<AtomicU64>),
 }
 
 /// What goes to a peer.
@@ -24,14 +32,100 @@ pub enum Reader {
 pub enum Writer {
     /// As it is.
     Plain(OwnedWriteHalf),
-    /// To be encrypted.
-    Tls(TlsWriter),
+    /// To be encrypted. Bytes may wait in here for the socket: a flush sees them out.
+    Tls(WriteHalf<TlsStream<Carrier>>),
 }
 
 /// Both halves of a plain connection.
 pub fn plain(stream: TcpStream) -> (Reader, Writer) {
     let (reader, writer) = stream.into_split();
     (Reader::Plain(reader), Writer::Plain(writer))
+}
+
+/// Both halves of a connection under TLS.
+pub(super) fn tls(stream: TlsStream<Carrier>) -> (Reader, Writer) {
+    let received = stream.get_ref().0.get_ref().received.clone();
+    let (reader, writer) = tokio::io::split(stream);
+    (Reader::Tls(reader, received), Writer::Tls(writer))
+}
+
+impl Reader {
+    /// Under TLS, counts the bytes that have come, as they come: a record of which
+    /// only a part is here is a sign of life, too.
+    pub fn beneath(&self) -> Option<Arc<AtomicU64>> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(_, received) => Some(received.clone()),
+        }
+    }
+}
+
+/// A socket that counts what comes, and tells somebody.
+pub struct Watched {
+    pub(super) stream: TcpStream,
+    received: Arc<AtomicU64>,
+    heard: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Watched {
+    pub(super) fn carry(stream: TcpStream, heard: impl Fn() + Send + Sync + 'static) -> Carrier {
+        let watched = Self { stream, received: Arc::default(), heard: Box::new(heard) };
+        BufReader::with_capacity(READ_AHEAD, watched)
+    }
+}
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watched").field("stream", &self.stream).finish_non_exhaustive()
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut this.stream).poll_read(context, buffer);
+        let count = buffer.filled().len() - before;
+        if count > 0 {
+            this.received.fetch_add(count as u64, Ordering::Relaxed);
+            (this.heard)();
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
 }
 
 impl AsyncRead for Reader {
@@ -42,7 +136,7 @@ impl AsyncRead for Reader {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(reader) => Pin::new(reader).poll_read(context, buffer),
-            Self::Tls(reader) => Pin::new(reader).poll_read(context, buffer),
+            Self::Tls(reader, _) => Pin::new(reader).poll_read(context, buffer),
         }
     }
 }

@@ -4,28 +4,27 @@
 //! TLS 1.3 only. Sessions are never resumed, and nothing is sent before the
 //! handshake is whole: its bytes, played back, are worth nothing.
 
-mod handshake;
-mod records;
 mod sentence;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use rustls::client::{Resumption, UnbufferedClientConnection};
+use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{self, cipher_suite};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::{NoServerSessionStorage, UnbufferedServerConnection, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::keys::{Identity, Keys, KeysError, Member, member_of, now};
-use crate::wire::stream::{Reader, Writer};
-use handshake::{Established, invalid, shake_hands};
+use crate::wire::stream::{self, Carrier, Reader, Watched, Writer};
 
-pub use records::{TlsReader, TlsWriter};
 use sentence::of_caller;
 pub use sentence::{Trouble, of_coordinator};
 
@@ -69,7 +68,6 @@ impl CallerTls {
             .with_client_auth_cert(chain, key)
             .expect("keys belong to their certificates");
         config.resumption = Resumption::disabled();
-        config.enable_secret_extraction = true;
         Ok(Self { config: Arc::new(config), path: keys.path().display().to_string() })
     }
 
@@ -81,12 +79,11 @@ impl CallerTls {
 
     /// Shakes hands with a coordinator of the same cluster. What is wrong with
     /// this side may come out only at the first read.
-    pub async fn secure(&self, mut stream: TcpStream) -> io::Result<(Reader, Writer)> {
+    pub async fn secure(&self, stream: TcpStream) -> io::Result<(Reader, Writer)> {
         let name = ServerName::try_from(Member::Coordinator.host()).expect("a name of ours");
-        let session =
-            UnbufferedClientConnection::new(self.config.clone(), name).map_err(invalid)?;
-        let established = shake_hands(session, &mut stream).await?;
-        split(stream, established)
+        let connector = TlsConnector::from(self.config.clone());
+        let secured = connector.connect(name, Watched::carry(stream, || {})).await?;
+        Ok(stream::tls(secured.into()))
     }
 }
 
@@ -105,44 +102,45 @@ impl CoordinatorTls {
             .expect("keys belong to their certificates");
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        config.enable_secret_extraction = true;
         Ok(Self { config: Arc::new(config) })
     }
 
-    /// Shakes hands with a member of the cluster, and says which one it is. One
-    /// that is none has been told by an alert when this gives its error.
-    pub async fn shake_hands(&self, stream: &mut TcpStream) -> io::Result<Handshake> {
-        let session = UnbufferedServerConnection::new(self.config.clone()).map_err(invalid)?;
-        let established = shake_hands(session, stream).await?;
-        let member = established.peer.as_ref().and_then(member_of);
-        let member = member.ok_or_else(|| io::Error::other("its certificate is of no member"))?;
-        Ok(Handshake { member, established })
+    /// Shakes hands with a member of the cluster, and says which one it is; `heard`
+    /// is told of all bytes that come, before and after. One that is no member has
+    /// been told by an alert when this gives its error, and its socket.
+    pub async fn shake_hands(
+        &self,
+        stream: TcpStream,
+        heard: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Handshake, (io::Error, TcpStream)> {
+        let accepting =
+            TlsAcceptor::from(self.config.clone()).accept(Watched::carry(stream, heard));
+        let accepted = accepting.into_fallible().await;
+        let secured = accepted.map_err(|(error, carrier)| (error, carrier.into_inner().stream))?;
+        let certificates = secured.get_ref().1.peer_certificates();
+        match certificates.and_then(|chain| chain.first()).and_then(member_of) {
+            Some(member) => Ok(Handshake { member, secured: secured.into() }),
+            None => {
+                let error = io::Error::other("its certificate is of no member");
+                Err((error, secured.into_inner().0.into_inner().stream))
+            }
+        }
     }
 }
 
 /// A handshake that has come to its end.
+#[derive(Debug)]
 pub struct Handshake {
     /// Who has proved to be at the other end.
     pub member: Member,
-    established: Established,
-}
-
-impl fmt::Debug for Handshake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handshake").field("member", &self.member).finish_non_exhaustive()
-    }
+    secured: TlsStream<Carrier>,
 }
 
 impl Handshake {
-    /// Both halves of the connection that it was made on.
-    pub fn split(self, stream: TcpStream) -> io::Result<(Reader, Writer)> {
-        split(stream, self.established)
+    /// Both halves of its connection.
+    pub fn split(self) -> (Reader, Writer) {
+        stream::tls(self.secured)
     }
-}
-
-fn split(stream: TcpStream, established: Established) -> io::Result<(Reader, Writer)> {
-    let (reader, writer) = records::split(stream, established).map_err(invalid)?;
-    Ok((Reader::Tls(reader), Writer::Tls(writer)))
 }
 
 /// AES-128 comes first: it is the fastest here, and none of the others would be

@@ -130,12 +130,14 @@ impl Door {
         let first = timeout_at(deadline, first_byte(&stream)).await;
         let wrong = match (&self.tls, first.unwrap_or(Err(HandshakeError::Timeout))) {
             (Some(tls), Ok(tls::FIRST_BYTE)) => {
-                let (member, reader, writer) = secure(tls, stream, deadline).await?;
-                return self.greet(reader, writer, Some(member), deadline).await;
+                let heard = Arc::new(Heard::new(self.started));
+                let (member, reader, writer) = secure(tls, stream, deadline, heard.clone()).await?;
+                return self.greet((reader, heard), writer, Some(member), deadline).await;
             }
             (None, Ok(byte)) if byte != tls::FIRST_BYTE => {
+                let heard = Arc::new(Heard::new(self.started));
                 let (reader, writer) = stream::plain(stream);
-                return self.greet(reader, writer, None, deadline).await;
+                return self.greet((reader, heard), writer, None, deadline).await;
             }
             (Some(_), Ok(_)) => NEEDS_KEYS.to_owned(),
             (None, Ok(_)) => HAS_NO_KEYS.to_owned(),
@@ -151,7 +153,7 @@ impl Door {
     /// are no keys, of nobody. One that is refused is told why.
     pub(super) async fn greet<R, W>(
         &self,
-        reader: R,
+        (reader, heard): (R, Arc<Heard>),
         mut writer: W,
         member: Option<Member>,
         deadline: Instant,
@@ -160,7 +162,6 @@ impl Door {
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
-        let heard = Arc::new(Heard::new(self.started));
         let reader = Stamped { inner: reader, heard: heard.clone() };
         let mut frames =
             FrameReader::new(reader, HANDSHAKE_FRAME_BYTES).with_spare(self.spare.clone());
@@ -233,17 +234,19 @@ async fn first_byte(stream: &TcpStream) -> Result<u8, HandshakeError> {
 /// TLS around a connection, with a member of the cluster at its other end.
 async fn secure(
     tls: &CoordinatorTls,
-    mut stream: TcpStream,
+    stream: TcpStream,
     deadline: Instant,
+    heard: Arc<Heard>,
 ) -> Result<(Member, Reader, Writer), String> {
-    let shaken = timeout_at(deadline, tls.shake_hands(&mut stream)).await;
+    // A record that comes slowly is a sign of life before it is whole.
+    let shaken = timeout_at(deadline, tls.shake_hands(stream, move || heard.stamp())).await;
     match shaken.map_err(|_| HandshakeError::Timeout.to_string())? {
         Ok(handshake) => {
             let member = handshake.member;
-            let (reader, writer) = handshake.split(stream).map_err(|error| error.to_string())?;
+            let (reader, writer) = handshake.split();
             Ok((member, reader, writer))
         }
-        Err(error) => {
+        Err((error, mut stream)) => {
             part(&mut stream).await;
             Err(tls::of_coordinator(&error))
         }

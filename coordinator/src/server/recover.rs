@@ -127,10 +127,8 @@ fn recover_run(folder: &RunsFolder, id: RunId) -> Recovered {
         warn!("run {id}: a damaged record is passed over: {what}");
     }
     let Some(outcome) = outcome else {
-        return recover_unfinished(folder, &record, named).unwrap_or_else(|end| {
-            let end = end.unwrap_or_else(|error| cannot_go_on(id, &error.to_string()));
-            aside(id, Some(&record), end)
-        });
+        let recovered = recover_unfinished(folder, &record, named);
+        return recovered.unwrap_or_else(|end| aside(id, Some(&record), *end));
     };
     let (phase, state) = match outcome.state {
         OutcomeState::Finished => (Phase::Finished, RunState::Finished),
@@ -152,23 +150,24 @@ fn recover_run(folder: &RunsFolder, id: RunId) -> Recovered {
 }
 
 /// A run that waits for its turn, and of which this was passed over; or its last
-/// event, where it is set aside, or why it cannot go on.
+/// event, where it is set aside.
 fn recover_unfinished(
     folder: &RunsFolder,
     record: &SubmissionRecord,
     mut named: Vec<String>,
-) -> Result<Recovered, Result<RunEvent, RecoverError>> {
-    let mut recovered = waiting(folder, record).map_err(Err)?;
+) -> Result<Recovered, Box<RunEvent>> {
+    let stuck = |error: RecoverError| Box::new(cannot_go_on(record.run, &error.to_string()));
+    let mut recovered = waiting(folder, record).map_err(stuck)?;
     let run = &mut recovered.run;
     let step = run.restart.as_ref().map_or(0, |restart| restart.step);
     match not_survived(folder, record, (step, run.round)) {
         Ok(None) => {}
-        Ok(Some(end)) => return Err(Ok(end)),
+        Ok(Some(end)) => return Err(Box::new(end)),
         Err(error) if error.is_damage() => {
             warn!("run {}: a damaged record is passed over: {error}", run.id);
             named.push(error.to_string());
         }
-        Err(error) => return Err(Err(error.into())),
+        Err(error) => return Err(stuck(error.into())),
     }
     let all = named.into_iter().chain(run.passed_over.take());
     run.passed_over = all.reduce(|all, one| format!("{all}; {one}"));

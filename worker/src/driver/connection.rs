@@ -9,6 +9,7 @@
 //! ```
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::id::{AssignmentId, Block, StepId};
@@ -75,6 +76,8 @@ pub(super) enum ConnectError {
 pub(super) struct Connection {
     /// Frames from the coordinator.
     pub(super) reader: FrameReader<Reader>,
+    /// Bytes that have come, as they come, where the reader sees them only later.
+    beneath: Option<Arc<AtomicU64>>,
     control: mpsc::Sender<Control>,
     pulls: mpsc::Sender<Pull>,
     writer: JoinHandle<()>,
@@ -116,7 +119,7 @@ impl Connection {
             .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
             .map_err(|error| unreachable(error.to_string()))?;
         let called = handshake::call(stream, tls.as_ref(), handshake::hello(role)).await;
-        let (reader, writer, accepted) = called.map_err(|error| match error {
+        let (mut reader, writer, accepted) = called.map_err(|error| match error {
             HandshakeError::Refused(reason) => {
                 ConnectError::Refused(format!("refused by the coordinator: {reason}"))
             }
@@ -133,7 +136,16 @@ impl Connection {
                 tracing::debug!("writing to the coordinator: {error}");
             }
         });
-        Ok((Self { reader, control, pulls, writer, heartbeat }, accepted))
+        let beneath = reader.stream_mut().beneath();
+        Ok((Self { reader, beneath, control, pulls, writer, heartbeat }, accepted))
+    }
+
+    /// Bytes that have come so far: the sign of life that silence is measured from.
+    pub(super) fn received(&self) -> u64 {
+        match &self.beneath {
+            Some(received) => received.load(Ordering::Relaxed),
+            None => self.reader.received(),
+        }
     }
 
     /// Queues a control message.

@@ -30,6 +30,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::super::Config;
+use super::super::connection::Heard;
 use super::super::door::{Bounds, Door};
 use super::super::durable::RunsConfig;
 use super::super::engine::{EVENTS, Engine, Event};
@@ -84,6 +85,7 @@ impl TestServer {
         let (reader, writer) = tokio::io::split(theirs);
         tokio::spawn(async move {
             let deadline = Instant::now() + limits::HANDSHAKE_TIMEOUT;
+            let reader = (reader, Arc::new(Heard::new(door.started)));
             if let Ok(guest) = door.greet(reader, writer, None, deadline).await {
                 door.serve(guest, SocketAddr::from(([127, 0, 0, 1], 1))).await;
             }
