@@ -53,7 +53,7 @@ serve*)
     done
     kill $server && wait $server ;;
 "keys new") shift 3; exec "$REAL/coordinator" keys new "new-$$.pem" "$@" ;;
-run*)
+"run "*)
     short='--set rounds=2'
     case "$*" in *spiking*) short="$short --set parameters.neurons=10" ;; esac
     exec "$REAL/coordinator" "$@" $short ;;
@@ -122,7 +122,6 @@ fn prepare(folder: &Path) {
         shim(folder, "jq", "cat >/dev/null");
     }
     coordinator(folder, "keys new cluster.pem");
-    coordinator(folder, "keys export cluster.pem worker.pem --role worker");
     let run = "run --local 1 --quiet --rounds 2 --model";
     coordinator(folder, &format!("{run} softmax --output digits.safetensors"));
     coordinator(folder, &format!("{run} softmax --dataset idx:mnist --output mnist.safetensors"));

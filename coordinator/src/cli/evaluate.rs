@@ -23,7 +23,7 @@ data it was trained on. Any other needs --model and --dataset.
 Examples:
   coordinator evaluate final.safetensors --local 2
   coordinator evaluate final.safetensors --dataset idx:data/mnist --split train
-  coordinator evaluate other.safetensors --model softmax --dataset csv:digits.csv")]
+  coordinator evaluate other.safetensors --model softmax --dataset csv:digits.csv --split train")]
 pub(super) struct EvaluateFlags {
     /// The state (safetensors)
     #[arg(value_name = "STATE")]

@@ -237,12 +237,21 @@ impl Engine {
         }
     }
 
+    /// Workers that a run may wait for: those that are not about to leave.
+    fn workers_to_count_on(&self) -> usize {
+        self.workers.values().filter(|worker| !worker.draining).count()
+    }
+
+    /// Whether there are as many workers as a run waits for.
+    fn has_workers_for(&self, run: &Run) -> bool {
+        self.workers_to_count_on() >= run.min_workers().max(1) as usize
+    }
+
     /// What a queued run waits for.
     fn waits_for(&self, run: &Run) -> Option<String> {
-        let there = self.workers.values().filter(|worker| !worker.draining).count();
-        let wanted = run.min_workers().max(1);
         match (run.told_phase(), &self.active) {
-            (Phase::Queued, _) if there < wanted as usize => {
+            (Phase::Queued, _) if !self.has_workers_for(run) => {
+                let (there, wanted) = (self.workers_to_count_on(), run.min_workers().max(1));
                 Some(format!("workers: {there} of {wanted} are there"))
             }
             (Phase::Queued, Some(active)) => Some(format!("run {}", active.run)),
@@ -273,7 +282,10 @@ impl Engine {
 
     /// Says what a queued run waits for.
     pub(super) fn publish_waiting(&mut self, run: RunId) {
-        let ahead = self.runs.range(..run).filter(|(_, run)| !run.phase.is_over()).count() as u64;
+        let goes_first = |other: &Run| {
+            !other.phase.is_over() && (self.has_workers_for(other) || other.phase == Phase::Running)
+        };
+        let ahead = self.runs.range(..run).filter(|(_, other)| goes_first(other)).count() as u64;
         let Some(min_workers) = self.runs.get(&run).map(Run::min_workers) else { return };
         let workers = self.workers.len() as u32;
         self.publish(run, RunEvent::Queued { run, ahead, workers, min_workers });

@@ -65,8 +65,9 @@ pub(super) struct Door {
     next_id: AtomicU64,
     tls: Option<CoordinatorTls>,
     threshold: Arc<Threshold>,
-    /// Room for those who are known.
+    /// Room for those who are known, and how much of it workers may take.
     known: Arc<Semaphore>,
+    workers: Arc<Semaphore>,
     bounds: Bounds,
     pub(super) refusals: Arc<Refusals>,
 }
@@ -79,7 +80,14 @@ pub(super) struct Guest<R, W> {
     pub(super) writer: W,
     pub(super) heard: Arc<Heard>,
     /// Its part of the room, for as long as it is here.
-    pub(super) room: OwnedSemaphorePermit,
+    pub(super) room: Seat,
+}
+
+/// A part of the room for those who are known, and of what workers may take of it.
+#[derive(Debug)]
+pub(super) struct Seat {
+    _known: OwnedSemaphorePermit,
+    _worker: Option<OwnedSemaphorePermit>,
 }
 
 /// A peer after the handshake.
@@ -100,6 +108,7 @@ impl Door {
             tls: config.tls.clone(),
             threshold: Arc::new(Threshold::new(bounds.handshakes)),
             known: Arc::new(Semaphore::new(bounds.connections)),
+            workers: Arc::new(Semaphore::new(bounds.workers())),
             bounds,
             refusals: Arc::new(Refusals::default()),
         }
@@ -197,20 +206,33 @@ impl Door {
         frames: &mut FrameReader<R>,
         member: Option<Member>,
         deadline: Instant,
-    ) -> Result<(Hello, OwnedSemaphorePermit), Refusal> {
+    ) -> Result<(Hello, Seat), Refusal> {
         let hello = handshake::hear_until(frames, deadline).await.map_err(|error| {
             let may_pass = error.may_pass();
             Refusal { reason: error.to_string(), may_pass }
         })?;
         handshake::judge_member(member, &hello.role)
             .map_err(|reason| Refusal { reason, may_pass: false })?;
-        let room = self.known.clone().try_acquire_owned().map_err(|_| {
-            let most = self.bounds.connections;
-            let reason =
-                format!("the coordinator has {most} connections, which is as many as it may have");
-            Refusal { reason, may_pass: true }
-        })?;
-        Ok((hello, room))
+        let seat = self
+            .seat(matches!(hello.role, Role::Worker { .. }))
+            .map_err(|reason| Refusal { reason, may_pass: true })?;
+        Ok((hello, seat))
+    }
+}
+
+impl Door {
+    /// A seat for a peer that is known.
+    fn seat(&self, is_worker: bool) -> Result<Seat, String> {
+        let take = |room: &Arc<Semaphore>, most: usize, what: &str| {
+            room.clone().try_acquire_owned().map_err(|_| {
+                format!("the coordinator has {most} {what}, which is as many as it may have")
+            })
+        };
+        let _worker = match is_worker {
+            true => Some(take(&self.workers, self.bounds.workers(), "workers")?),
+            false => None,
+        };
+        Ok(Seat { _known: take(&self.known, self.bounds.connections, "connections")?, _worker })
     }
 }
 

@@ -8,6 +8,9 @@ use tracing::warn;
 /// listener, and connections that are about to close.
 const OTHER_FILES: u64 = 128;
 
+/// Most connections that are kept free of workers.
+const CLIENTS: usize = 64;
+
 /// Bounds of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) struct Bounds {
@@ -39,6 +42,12 @@ impl Bounds {
         bounds
     }
 
+    /// How many of those who are known may be workers: however many there are, somebody
+    /// can still look.
+    pub(in crate::server) fn workers(&self) -> usize {
+        self.connections - (self.connections / 8).clamp(1, CLIENTS)
+    }
+
     /// What so many open files allow: a quarter for those who are not known.
     fn of(files: u64) -> Self {
         let room = usize::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX).max(8);
@@ -60,8 +69,10 @@ mod tests {
             let bounds = Bounds::of(files);
             assert!(bounds.handshakes >= 2 && bounds.connections >= 6, "{bounds:?}");
             let sum = (bounds.handshakes + bounds.connections) as u64;
+            assert!((1..bounds.connections).contains(&bounds.workers()), "{bounds:?}");
             assert!(sum <= files.saturating_sub(OTHER_FILES).max(8), "{files}: {bounds:?}");
         }
+        assert_eq!(Bounds::of(1024).workers(), 672 - 64);
         assert_eq!(Bounds::of(1024), Bounds { handshakes: 224, connections: 672 });
     }
 }
