@@ -251,7 +251,7 @@ fn a_window_decides_the_order_of_a_split_that_is_larger() {
         spec.dataset.shuffle_window = window;
         RunPlan::new(&spec, train, 0).unwrap().window_bytes()
     };
-    assert_eq!((bytes(100), bytes(10)), (4000 * 10 << 10, 10 * 100 * 10 << 10));
+    assert_eq!((bytes(100), bytes(10)), ((4000 * 10) << 10, (10 * 100 * 10) << 10));
 }
 
 proptest! {

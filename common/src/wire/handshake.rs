@@ -260,7 +260,9 @@ where
     let content = hello.await.map_err(|_| HandshakeError::Timeout)??;
     let content = content.ok_or(HandshakeError::Closed)?;
     // Another version's may have fields that this one does not know.
-    if let Ok(Greeting { magic, protocol }) = rmp_serde::from_slice(&content) {
+    if let Ok(Greeting { magic, protocol }) = rmp_serde::from_slice(&content)
+        && magic.len() <= NAME_BYTES
+    {
         judge_greeting(&magic, protocol).map_err(HandshakeError::Unfit)?;
     }
     let hello = codec::decode(&content)?;

@@ -99,8 +99,8 @@ fn introductions_that_do_not_fit() {
         but("another magic", |hello| hello.magic = "torch".into())
             .ends_refused(&["magic \"torch\"", "check which program connects"]),
         but("another protocol", |hello| hello.protocol = 99).ends_refused(&[
-            "protocol",
-            "\"99\"",
+            "protocol 7",
+            "has 99",
             "install the same Samebit version",
         ]),
         but("another profile", |hello| hello.numeric_profile = "f16".into()).ends_refused(&[

@@ -87,7 +87,7 @@ fn for_a_client() {
             .says(&["the coordinator refuses", "install another version"]),
         says("a rejection", welcome_and(&rejection)).exits(2).says(&["not so"]),
         says("a length of 4 GiB", welcome_and(&[0xff; 4]))
-            .exits(FAILED)
+            .exits(LOST)
             .says(&["127.0.0.1:", "a frame of 4294967295 bytes"]),
         says("a worker's message", welcome_and(&encoded(ToWorker::CloseRun { run: RunId(1) })))
             .exits(FAILED)

@@ -226,13 +226,14 @@ impl Line {
 
     /// The next message; `None` at the end.
     fn hear<M: Message>(&mut self) -> Result<Option<M>, String> {
-        let mut length = [0; 4];
-        match self.stream.read_exact(&mut length) {
+        let mut head = [0; codec::HEAD_BYTES];
+        match self.stream.read_exact(&mut head) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),
             Err(error) => return Err(format!("reading: {error}")),
         }
-        let mut content = vec![0; u32::from_be_bytes(length) as usize];
+        let [a, b, c, d, ..] = head;
+        let mut content = vec![0; u32::from_be_bytes([a, b, c, d]) as usize];
         self.stream.read_exact(&mut content).map_err(|error| format!("reading: {error}"))?;
         codec::decode(&content.into()).map(Some).map_err(|error| error.to_string())
     }

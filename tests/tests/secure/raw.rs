@@ -80,9 +80,10 @@ impl Raw {
 
     /// The next message; at the end, or when TLS fails, how that came.
     pub(super) fn hear<M: Message>(&mut self) -> Result<M, std::io::Error> {
-        let mut length = [0; 4];
-        self.stream.read_exact(&mut length)?;
-        let mut content = vec![0; u32::from_be_bytes(length) as usize];
+        let mut head = [0; codec::HEAD_BYTES];
+        self.stream.read_exact(&mut head)?;
+        let [a, b, c, d, ..] = head;
+        let mut content = vec![0; u32::from_be_bytes([a, b, c, d]) as usize];
         self.stream.read_exact(&mut content)?;
         Ok(codec::decode(&content.into()).expect("a message"))
     }

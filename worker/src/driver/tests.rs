@@ -293,7 +293,7 @@ async fn a_run_that_cannot_be_opened_is_said_to_be_so() {
         peer.send_base(&toy, step).await;
         peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block, confirm: false })
             .await;
-        let answer = peer.next().await.unwrap();
+        let answer = peer.next_answer(&toy).await;
         let FromWorker::Cannot { run: of, reason } = answer else { panic!("{answer:?}") };
         assert_eq!(of, run);
         assert!(reason.contains(words), "{reason}");
