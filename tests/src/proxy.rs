@@ -148,7 +148,7 @@ fn carry(
         }
         Fault::Split { piece, pause } => in_pieces(&mut from, &mut to, piece, pause, counts),
         Fault::Repeat => repeating(&mut from, &mut to, counts),
-        Fault::Flip { seed } if connection % 2 == 0 => {
+        Fault::Flip { seed } if connection.is_multiple_of(2) => {
             flipping(&mut from, &mut to, seed ^ connection, &counts.flips[0])
         }
         Fault::Flip { .. } => io::copy(&mut from, &mut to).map(drop),
