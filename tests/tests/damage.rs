@@ -42,7 +42,7 @@ enum Reached {
 fn prepare(folder: &Path, reached: Reached) {
     let mut cluster = Cluster::start_in(folder, "127.0.0.1:0", &FLAGS);
     let spec = folder.join("spec.toml");
-    fs::write(&spec, SPEC).unwrap();
+    fs::write(&spec, SPEC).expect("a spec can be written");
     let mut client = Client::submit_in(folder, &cluster.address, &spec);
     if matches!(reached, Reached::Accepted) {
         // It waits for workers.
@@ -66,10 +66,11 @@ fn prepare(folder: &Path, reached: Reached) {
 
 /// The records of a folder's run.
 fn records(runs: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(runs.join("1")).unwrap().map(|entry| entry.unwrap().path());
+    let entries = fs::read_dir(runs.join("1")).expect("a folder").flatten();
+    let entries = entries.map(|entry| entry.path());
     let is_small = |path: &PathBuf| {
         path.extension().is_some_and(|it| it == "json")
-            && fs::metadata(path).unwrap().len() <= SMALL_BYTES
+            && fs::metadata(path).is_ok_and(|about| about.len() <= SMALL_BYTES)
     };
     let mut records: Vec<PathBuf> = entries.filter(is_small).collect();
     records.sort();
@@ -77,12 +78,12 @@ fn records(runs: &Path) -> Vec<PathBuf> {
 }
 
 fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+    fs::create_dir_all(to).expect("a folder can be made");
+    for entry in fs::read_dir(from).expect("a folder").flatten() {
         let target = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
+        match entry.path().is_dir() {
             true => copy(&entry.path(), &target),
-            false => drop(fs::copy(entry.path(), target).unwrap()),
+            false => drop(fs::copy(entry.path(), target).expect("a file can be copied")),
         }
     }
 }
