@@ -71,14 +71,15 @@ fn finals(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Flips a bit of a record of a run; not if there is nothing that it could be
+/// Flips a bit of a record of a run; not if there is no manifest that it could be
 /// restored from.
 pub(super) fn damage(runs: &Path, run: u64, place: u64) -> bool {
     let folder = runs.join(run.to_string());
     let mut records = names(&folder);
     records.retain(|name| name.ends_with(".json"));
     records.sort();
-    if records.len() < 2 || records.iter().any(|name| name == "outcome.json") {
+    let is_manifest = |name: &String| name.starts_with("round-");
+    if !records.iter().any(is_manifest) || records.iter().any(|name| name == "outcome.json") {
         return false;
     }
     let path = folder.join(&records[(place % records.len() as u64) as usize]);
