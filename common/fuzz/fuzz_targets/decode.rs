@@ -3,6 +3,7 @@
 #![no_main]
 
 use std::pin::pin;
+use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -11,6 +12,11 @@ use common::wire::codec::{FrameReader, HEAD_BYTES, decode, encode};
 use common::wire::message::{FromClient, FromWorker, Hello, ToClient, ToWorker, Welcome};
 use common::wire::{Frame, Message, handshake};
 use libfuzzer_sys::fuzz_target;
+use tokio::runtime::{Builder, Runtime};
+
+/// For the clock by which a frame must have come whole.
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| Builder::new_current_thread().enable_time().build().expect("a runtime"));
 
 fuzz_target!(|data: &[u8]| {
     check_all(&Bytes::copy_from_slice(data));
@@ -45,6 +51,7 @@ fn content_of(frame: &Frame) -> Bytes {
 
 /// The frames that a reader finds in `data`.
 fn frames(data: &[u8]) -> Vec<Bytes> {
+    let _clock = RUNTIME.enter();
     let mut reader = FrameReader::new(data, HANDSHAKE_FRAME_BYTES);
     let mut frames = Vec::new();
     loop {

@@ -18,7 +18,7 @@ use super::Address;
 use super::cluster_flags::{ClusterFlags, KeepFlags, start_local};
 use super::exit::Failure;
 use super::home::{Brought, Home, Otherwise};
-use super::patience::{Patience, Wait, connect, fetch, follow_on, next_event, submit};
+use super::patience::{Patience, Wait, connect, fetch, follow_on, next_event, status, submit};
 use super::progress::Progress;
 use super::screen::start_logging;
 use super::seen::Seen;
@@ -323,7 +323,8 @@ pub(super) fn watch(
             client = connect(&address, tls.as_ref(), &mut wait) => client?,
             () = signals.next() => return Err(Failure::cancelled("cancelled")),
         };
-        let known = client.status().await?.runs.into_iter().find(|known| known.id == run);
+        let status = status(&mut client, &mut wait).await?;
+        let known = status.runs.into_iter().find(|known| known.id == run);
         let Some(known) = known else {
             let message = format!("run {run} is unknown: `coordinator status` names the runs");
             return Err(Failure::bad_input(message));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use common::id::RunId;
 use common::limits;
-use common::wire::message::RunEvent;
+use common::wire::message::{RunEvent, Status};
 use common::wire::tls::CallerTls;
 use tokio::time::{Instant, sleep};
 
@@ -155,6 +155,16 @@ pub(super) async fn follow_on(client: &mut Client, run: RunId) -> Result<(), Cli
     }
 }
 
+/// What a coordinator that may be gone for a while says of its runs.
+pub(super) async fn status(client: &mut Client, wait: &mut Wait) -> Result<Status, ClientError> {
+    loop {
+        match client.status().await {
+            Err(error) => come_back(client, error, wait).await?,
+            status => return status,
+        }
+    }
+}
+
 /// Waits for a coordinator that was lost. Gives back any other error.
 async fn come_back(
     client: &mut Client,
@@ -234,6 +244,34 @@ mod tests {
         let mut wait = Wait::new(Duration::from_secs(600));
         let submitted = submit((&address, None), &submission, &mut wait).await;
         assert_eq!(submitted.unwrap().1, RunId(7));
+        coordinator.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_of_a_run_asks_again_when_the_coordinator_is_lost() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let coordinator = tokio::spawn(async move {
+            let (reader, write, first) = accept(&listener).await;
+            drop((reader, write));
+            let (reader, mut write, second) = accept(&listener).await;
+            assert_eq!((first, second), (FromClient::Status, FromClient::Status));
+            let status = Status {
+                build: "test".into(),
+                insecure: false,
+                refused: 0,
+                unrecorded: None,
+                thinned: false,
+                workers: Vec::new(),
+                runs: Vec::new(),
+            };
+            codec::write(&mut write, &codec::encode(ToClient::Status(status))).await.unwrap();
+            (reader, write)
+        });
+        // A bound on hanging, not an expectation.
+        let mut wait = Wait::new(Duration::from_secs(600));
+        let mut client = connect(&address, None, &mut wait).await.unwrap();
+        assert_eq!(status(&mut client, &mut wait).await.unwrap().build, "test");
         coordinator.await.unwrap();
     }
 
