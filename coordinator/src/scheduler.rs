@@ -207,6 +207,7 @@ impl Scheduler {
     /// Takes in that the time of [`Scheduler::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.lose_silent(now);
+        self.fail_on_crashes(now);
         self.end_gathering(now);
         self.duplicate_slow(now);
         self.end_overdue_audits(now);
@@ -222,6 +223,7 @@ impl Scheduler {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let deadlines = [
             self.silence_deadline(),
+            self.crashes_deadline(),
             self.gathering_deadline(),
             self.slow_deadline(),
             self.audit_deadline(),

@@ -145,9 +145,9 @@ fn hands(scheduler: &Scheduler, step: &Step) -> Result<(), String> {
     for (worker, held) in held {
         ensure(held <= most, || format!("{}: {worker} has {held} blocks", step.id))?;
     }
-    let limit = scheduler.config.crash_limit.max(1);
-    ensure(step.trouble.values().all(|trouble| trouble.crashes() < limit), || {
-        format!("{}: a replica is over the crash limit", step.id)
+    let is_deadly = step.deadly(scheduler.config.crash_limit).next().is_some();
+    ensure(!is_deadly || scheduler.crashes_deadline().is_some(), || {
+        format!("{}: a replica is over the crash limit, and nothing will come of it", step.id)
     })
 }
 
@@ -156,8 +156,8 @@ fn nothing_waits_in_vain(scheduler: &Scheduler, step: &Step) -> Result<(), Strin
     if scheduler.is_gathering() || scheduler.is_short() {
         return Ok(());
     }
-    let candidates = scheduler.candidates(step);
-    for block in step.waiting.values() {
+    let (candidates, limit) = (scheduler.candidates(step), scheduler.config.crash_limit);
+    for block in step.waiting.values().filter(|block| !step.is_deadly(**block, limit)) {
         let may_wait = match step.care(*block) {
             Care::None => candidates.iter().all(|it| it.room == 0),
             Care::Elsewhere => {

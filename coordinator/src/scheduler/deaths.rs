@@ -11,7 +11,7 @@ use super::Scheduler;
 use super::step::{Step, Trouble};
 
 /// What is lost within this time is lost together.
-const TOGETHER: Duration = Duration::from_secs(1);
+pub(super) const TOGETHER: Duration = Duration::from_secs(1);
 
 /// A run fails when workers were lost on so many times as many occasions in
 /// one step as may die of one shard, whatever they died of.
@@ -52,6 +52,11 @@ impl Deaths {
     /// A process is back.
     pub(super) fn remove(&mut self, process: ProcessId) {
         self.0.remove(&process);
+    }
+
+    /// When it is known who was lost together with the last one.
+    pub(super) fn known_at(&self) -> Option<Instant> {
+        self.0.values().map(|death| death.at + TOGETHER).max()
     }
 
     /// On how many occasions workers were lost that had work in hands. Those that

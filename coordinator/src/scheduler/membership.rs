@@ -192,7 +192,7 @@ impl Scheduler {
     fn go_on_without_lost(&mut self, now: Instant) {
         self.pause_if_broken();
         self.acquit_lost_together();
-        if !self.fail_on_crashes() && !self.fail_on_deaths() {
+        if !self.fail_on_crashes(now) && !self.fail_on_deaths() {
             self.hand_out(now);
         }
     }
@@ -288,19 +288,29 @@ impl Scheduler {
         step.acquit(&[process], |_| true, true);
     }
 
+    /// When it is known of the last that died of a replica which too many died of
+    /// whether it was lost together with all others, and so says nothing.
+    pub(super) fn crashes_deadline(&self) -> Option<Instant> {
+        let step = self.step()?;
+        step.deadly(self.config.crash_limit).next()?;
+        step.deaths.known_at()
+    }
+
     /// Fails the run where a replica was running on too many workers as they
     /// died. Says whether it did.
-    fn fail_on_crashes(&mut self) -> bool {
+    pub(super) fn fail_on_crashes(&mut self, now: Instant) -> bool {
+        if self.crashes_deadline().is_none_or(|deadline| now < deadline) {
+            return false;
+        }
         let limit = self.config.crash_limit.max(1);
-        let Some(step) = self.step_mut() else { return false };
-        let over = step.trouble.iter().filter(|(_, it)| it.crashes() >= limit);
-        let guilty: Vec<u32> = over.map(|(replica, _)| *replica).collect();
+        let Some(step) = self.step() else { return false };
+        let guilty: Vec<u32> = step.deadly(limit).collect();
         let Some(first) = guilty.first().copied() else { return false };
         let workers = if limit == 1 { "1 worker".into() } else { format!("{limit} workers") };
         let reason = format!(
             "{}: {workers} died while replica {} was running there, so the shard is taken to be \
              what kills them; look into their last log lines (out of memory? a crash in the \
-             model?), then submit the run again",
+             model?), then resume the run",
             step.id,
             guilty.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
         );

@@ -201,6 +201,20 @@ impl Step {
         troubles.any(|(_, trouble)| trouble.is_suspect())
     }
 
+    /// The replicas, not done, of which so many workers are known to have died.
+    pub(super) fn deadly(&self, crash_limit: u32) -> impl Iterator<Item = u32> {
+        let is_deadly = move |(replica, trouble): &(&u32, &Trouble)| {
+            trouble.crashes() >= crash_limit.max(1)
+                && !self.cover.covers(Block::of_replica(**replica))
+        };
+        self.trouble.iter().filter(is_deadly).map(|(replica, _)| *replica)
+    }
+
+    /// Whether one of them is in the block.
+    pub(super) fn is_deadly(&self, block: Block, crash_limit: u32) -> bool {
+        self.deadly(crash_limit).any(|replica| block.contains(Block::of_replica(replica)))
+    }
+
     /// The workers on which something of the block failed, in this step.
     pub(super) fn failed_on(&self, block: Block) -> BTreeSet<WorkerId> {
         let troubles = self.trouble.range(block.replicas(self.replicas));

@@ -181,6 +181,9 @@ impl Scheduler {
         let replicas = step.replicas;
         let mut handed: Vec<(WorkerId, Block, Care)> = Vec::new();
         for block in careful {
+            if step.is_deadly(block, self.config.crash_limit) {
+                continue;
+            }
             let care = step.care(block);
             let Some(at) = pick(step, block, care, &candidates) else { continue };
             candidates[at].take(size(block, replicas));

@@ -2,6 +2,7 @@
 //! not there or not as they were.
 
 use super::*;
+use crate::scheduler::deaths::TOGETHER;
 
 #[test]
 fn a_lost_holder_pauses_the_merge() {
@@ -91,8 +92,11 @@ fn a_poison_shard_is_cornered_and_fails_the_run() {
     let mut env = TestEnv::new(2, 8);
     let mut worker = 2;
     while env.failure().is_none() {
-        let (victim, ..) =
-            *env.assigned.iter().find(|(.., it)| it.replicas(8).contains(&poison)).unwrap();
+        let held = env.assigned.iter().find(|(.., it)| it.replicas(8).contains(&poison));
+        let Some((victim, ..)) = held.copied() else {
+            env.pass(TOGETHER, &[]);
+            break;
+        };
         // The others get their work done first.
         let others = env.assigned.clone().into_iter().filter(|(held_by, ..)| *held_by != victim);
         for (held_by, _, block) in others.collect::<Vec<_>>() {
@@ -171,6 +175,7 @@ fn deaths_of_one_shard_in_all_workers_count_however_fast_they_are() {
         env.start(worker);
         env.crash(worker);
     }
+    env.pass(TOGETHER, &[]);
     let reason = env.failure().expect("it may have killed all three");
     assert!(reason.contains("3 workers died while replica 0 was running"), "{reason}");
 }
@@ -287,7 +292,52 @@ fn a_worker_that_comes_back_has_not_died() {
         env.start(process);
         env.crash(process);
     }
+    env.pass(TOGETHER, &[]);
     assert!(env.failure().is_some());
+}
+
+#[test]
+fn the_last_of_too_many_deaths_waits_for_who_else_is_lost() {
+    let ready = || {
+        let mut env = TestEnv::new(1, 1);
+        env.crash(1);
+        for worker in 2..4 {
+            env.pass(2 * TOGETHER, &[]);
+            env.join(worker);
+            env.start(worker);
+            env.crash(worker);
+        }
+        env.pass(2 * TOGETHER, &[]);
+        (4..7).for_each(|worker| env.join(worker));
+        assert_eq!(env.held(4), [block(0, 0)]);
+        env.start(4);
+        env.crash(4);
+        assert!(env.held(5).is_empty() && env.held(6).is_empty(), "too many had it");
+        env
+    };
+    // It was the power.
+    let mut env = ready();
+    env.pass(TOGETHER / 2, &[]);
+    [5, 6].into_iter().for_each(|worker| env.crash(worker));
+    env.pass(2 * TOGETHER, &[]);
+    assert_eq!(env.failure(), None);
+    env.join(7);
+    assert_eq!((env.held(7), env.to_confirm().pop()), (vec![block(0, 0)], Some(block(0, 0))));
+    env.done(7, block(0, 0), true);
+    assert_eq!(env.merges().len(), 1);
+    // It was the shard.
+    let mut env = ready();
+    env.pass(TOGETHER - Duration::from_millis(100), &[]);
+    assert_eq!(env.failure(), None);
+    env.pass(Duration::from_millis(100), &[]);
+    assert!(env.failure().unwrap().contains("3 workers died while replica 0 was running"));
+    // Whoever comes back has not died of it.
+    let mut env = ready();
+    env.come_back(4, 7);
+    env.pass(2 * TOGETHER, &[]);
+    assert_eq!(env.failure(), None);
+    env.all_done();
+    assert_eq!(env.merges().len(), 1);
 }
 
 #[test]
