@@ -7,11 +7,11 @@
 //! - [`logged`]: processes whose logs are read as they come.
 //! - [`crowd`]: connections that never say who they are.
 //! - [`cgroup`]: control groups that limit a process's memory.
-//! - [`greedy`]: a model that takes more memory than it says.
 //! - [`proxy`]: what can happen between a worker and its coordinator.
 //! - [`examples`]: the commands in every `--help` and document.
 //! - [`expected`]: what the one-process reference gives.
 //! - [`kill`]: runs whose processes are killed at random.
+//! - [`trouble`]: models that do what no model should.
 
 pub mod binaries;
 pub mod cgroup;
@@ -20,7 +20,7 @@ pub mod cluster;
 pub mod crowd;
 pub mod examples;
 pub mod expected;
-pub mod greedy;
 pub mod kill;
 pub mod logged;
 pub mod proxy;
+pub mod trouble;

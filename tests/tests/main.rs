@@ -6,6 +6,7 @@ mod commands;
 #[cfg(target_arch = "x86_64")]
 mod crash_points;
 mod damage;
+mod deadly;
 mod examples;
 mod faults;
 mod floors;

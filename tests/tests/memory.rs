@@ -8,8 +8,8 @@ use tests::binaries::binaries;
 use tests::cgroup::MemoryGroup;
 use tests::client::Client;
 use tests::expected;
-use tests::greedy;
 use tests::logged::Logged;
+use tests::trouble;
 
 const LIMIT: u64 = 256 << 20;
 
@@ -52,15 +52,13 @@ fn group(name: &str) -> Option<MemoryGroup> {
     MemoryGroup::new(name, LIMIT).inspect_err(refused).ok()
 }
 
-/// The greedy pair of binaries as one or the other.
-fn greedy_as(role: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_greedy"));
-    command.arg(role);
-    command
+/// The program that knows the model, as one or the other.
+fn trouble(role: &str) -> Command {
+    trouble::program(env!("CARGO_BIN_EXE_trouble"), role)
 }
 
 fn greedy_worker_in(group: &MemoryGroup, address: &str) -> Logged {
-    let mut command = group.command(Path::new(env!("CARGO_BIN_EXE_greedy")));
+    let mut command = group.command(Path::new(env!("CARGO_BIN_EXE_trouble")));
     command.arg("worker");
     Logged::worker_by(command, "small", address, &["--slots", "1"])
 }
@@ -92,15 +90,15 @@ fn a_worker_runs_as_many_shards_at_once_as_fit_in_its_control_group() {
 #[test]
 fn a_run_outlives_a_worker_that_is_killed_for_memory() {
     let Some(group) = group("outlived") else { return };
-    let (coordinator, address) = Logged::coordinator_by(greedy_as("coordinator"), &[]);
+    let (coordinator, address) = Logged::coordinator_by(trouble("coordinator"), &[]);
     let _small = greedy_worker_in(&group, &address);
     let flags = ["--coordinator", &address];
-    let mut client = Client::start_by(greedy_as("coordinator"), GREEDY, &flags);
+    let mut client = Client::start_by(trouble("coordinator"), GREEDY, &flags);
     while client.wait_for("worker")["what"] != "lost" {}
     assert_eq!(group.kills(), 1);
-    let _large = Logged::worker_by(greedy_as("worker"), "large", &address, &[]);
+    let _large = Logged::worker_by(trouble("worker"), "large", &address, &[]);
     let at_once = GREEDY.replace("pause_ms = 100", "pause_ms = 0");
-    assert_eq!(client.finish(), expected::digest_with(greedy::registry(), &at_once));
+    assert_eq!(client.finish(), expected::digest_with(trouble::registry(), &at_once));
     let text = explain(coordinator);
     let lost = text.lines().find(|line| line.starts_with("Lost: small, ")).expect(&text);
     assert!(lost.contains(" of 256 MiB of memory and may have been killed for that. "), "{text}");
@@ -111,10 +109,10 @@ fn a_run_outlives_a_worker_that_is_killed_for_memory() {
 fn a_shard_that_kills_for_memory_fails_its_run_at_the_crash_limit() {
     let Some(group) = group("fails") else { return };
     let flags = ["--crash-limit", "1"];
-    let (coordinator, address) = Logged::coordinator_by(greedy_as("coordinator"), &flags);
+    let (coordinator, address) = Logged::coordinator_by(trouble("coordinator"), &flags);
     let _small = greedy_worker_in(&group, &address);
     let flags = ["--coordinator", &address];
-    let mut client = Client::start_by(greedy_as("coordinator"), GREEDY, &flags);
+    let mut client = Client::start_by(trouble("coordinator"), GREEDY, &flags);
     // A first death makes a suspect of the shard; whoever is given it then says that
     // it begins, and its death counts.
     while client.wait_for("worker")["what"] != "lost" {}

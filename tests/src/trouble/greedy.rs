@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use common::merge::MergeRule;
-use common::model::{Batch, DataShape, Model, ModelError, Parameters, Registry, Replica};
+use common::model::{Batch, DataShape, Model, ModelError, Parameters, Replica};
 use common::results::Results;
 use common::state::{ElementType, Layout, NetworkState, TensorLayout};
 
@@ -14,15 +14,9 @@ const AT_ONCE: usize = 190 << 20;
 /// What every batch takes.
 const BY_BATCH: usize = 1 << 20;
 
-/// The model `greedy`, and no other. With the parameter `pause_ms` each batch
-/// takes so long, so that heartbeats tell of the memory on its way up.
-pub fn registry() -> Registry {
-    let mut registry = Registry::empty();
-    registry.register("greedy", "takes more memory than it declares", build);
-    registry
-}
-
-fn build(
+/// Makes the model. With the parameter `pause_ms` each batch takes so long, so that
+/// heartbeats tell of the memory on its way up.
+pub(super) fn build(
     parameters: &toml::Table,
     _shape: DataShape,
     _seed: u64,

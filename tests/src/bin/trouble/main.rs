@@ -1,9 +1,9 @@
-//! A coordinator and a worker that know the greedy model alone:
-//! `greedy coordinator …`, `greedy worker …`.
+//! A coordinator and a worker that know models which make trouble, and no others:
+//! `trouble coordinator …`, `trouble worker …`.
 
 use std::process::ExitCode;
 
-use tests::greedy::registry;
+use tests::trouble::registry;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
