@@ -131,9 +131,19 @@ impl Partial {
     /// the digest of what it contributes, and that of its results. A shard
     /// without examples contributes and observes nothing.
     pub fn shard_digest(shard: Option<&Self>, layout: &Layout) -> Digest {
-        let nothing = || Self { tensors: vec![None; layout.tensors.len()], ..Self::default() };
-        let of = |shard: &Self| Self::shard_digest_of(shard.digest(layout), shard.results.digest());
-        shard.map_or_else(|| of(&nothing()), of)
+        match shard {
+            Some(shard) => shard.shard_digest_with(shard.segment_hashes(layout)),
+            None => {
+                let nothing = vec![None; layout.tensors.len()];
+                let nothing = Self { tensors: nothing, ..Self::default() };
+                nothing.shard_digest_with(nothing.segment_hashes(layout))
+            }
+        }
+    }
+
+    /// [`Partial::shard_digest`] of this shard, whose segments have these hashes.
+    pub fn shard_digest_with(&self, segments: impl IntoIterator<Item = u128>) -> Digest {
+        Self::shard_digest_of(Self::digest_of(self.weight, segments), self.results.digest())
     }
 
     /// [`Partial::shard_digest`] of a shard whose partial and results have these

@@ -19,6 +19,7 @@ use super::clock::Clock;
 use super::durable::Saving;
 use super::jobs::Incarnation;
 use super::merge::{Cut, Opened, Piece, StepMerge};
+use super::outbox::StateFrames;
 use super::run::{Run, Submission};
 use super::shards::Shards;
 use super::warnings::Warnings;
@@ -72,7 +73,7 @@ pub(super) struct ActiveRun {
     pub(super) incarnation: Incarnation,
     pub(super) submission: Arc<Submission>,
     pub(super) cut: Arc<Cut>,
-    state_segments: Vec<Segment>,
+    state_segments: Arc<[Segment]>,
     /// The message that tells a worker of the run.
     pub(super) open: Frame,
     /// The base state of the current step; between two steps, of the next.
@@ -86,7 +87,7 @@ pub(super) struct ActiveRun {
     pub(super) step: Step,
     /// The base state of the current step, as messages; made when first
     /// needed.
-    frames: Option<Arc<[Frame]>>,
+    frames: Option<Arc<StateFrames>>,
     /// By block.
     pub(super) outcomes: BTreeMap<Block, Outcome>,
     /// What the replicas of the current step observed, combined as it comes:
@@ -139,7 +140,7 @@ impl ActiveRun {
             incarnation,
             open: open_run(run, &submission, &state),
             cut: Arc::new(Cut { segments, layout: layout.clone() }),
-            state_segments: layout.state_segments(),
+            state_segments: layout.state_segments().into(),
             submission,
             state,
             spare: None,
@@ -210,15 +211,17 @@ impl ActiveRun {
     }
 
     /// The messages of the current step's base.
-    pub(super) fn frames(&mut self) -> Arc<[Frame]> {
+    pub(super) fn frames(&mut self) -> Arc<StateFrames> {
         let step = self.step_id();
-        let frame = |(index, segment): (usize, &Segment)| {
-            let payload = shared_segment(&self.state, segment);
-            encode(ToWorker::StateSegment { step, segment: index as u32, payload })
-        };
-        self.frames
-            .get_or_insert_with(|| self.state_segments.iter().enumerate().map(frame).collect())
-            .clone()
+        let (state, segments) = (&self.state, &self.state_segments);
+        let frames = self.frames.get_or_insert_with(|| {
+            let (state, segments) = (state.clone(), segments.clone());
+            StateFrames::new(segments.len(), move |place| {
+                let payload = shared_segment(&state, &segments[place]);
+                encode(ToWorker::StateSegment { step, segment: place as u32, payload })
+            })
+        });
+        frames.clone()
     }
 
     /// The examples that a block holds in the current step.

@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 
 use super::connection::{ClientId, Link, Peer, Room};
 use super::engine::{Engine, Event};
-use super::outbox::Transfer;
+use super::outbox::{StateFrames, Transfer};
 use super::run::{Phase, Provenance, Run};
 use super::upload::Upload;
 use super::worker::Worker;
@@ -162,20 +162,23 @@ impl Engine {
         state: &Arc<NetworkState>,
         digest: Digest,
     ) {
-        let layout = state.layout();
-        let mut frames = Vec::new();
-        for (index, segment) in layout.state_segments().iter().enumerate() {
-            let payload = shared_segment(state, segment);
-            frames.push(encode(ToClient::StateSegment { segment: index as u32, payload }));
-        }
+        let (state, layout) = (state.clone(), state.layout());
+        let segments = layout.state_segments();
         let history_bytes = history.len() as u64;
-        frames.insert(0, encode(ToClient::State { run, spec, layout, digest, history_bytes }));
-        for (piece, text) in history.chunks(limits::PAYLOAD_BYTES).enumerate() {
-            let payload = history.slice_ref(text);
-            frames.push(encode(ToClient::History { piece: piece as u32, payload }));
-        }
+        let first = encode(ToClient::State { run, spec, layout, digest, history_bytes });
+        let pieces = history.len().div_ceil(limits::PAYLOAD_BYTES);
+        let frames = StateFrames::new(1 + segments.len() + pieces, move |place| {
+            let Some(place) = place.checked_sub(1) else { return first.clone() };
+            if let Some(segment) = segments.get(place) {
+                let payload = shared_segment(&state, segment);
+                return encode(ToClient::StateSegment { segment: place as u32, payload });
+            }
+            let piece = place - segments.len();
+            let start = piece * limits::PAYLOAD_BYTES;
+            let payload = history.slice(start..history.len().min(start + limits::PAYLOAD_BYTES));
+            encode(ToClient::History { piece: piece as u32, payload })
+        });
         if let Some(about) = self.clients.get(&client) {
-            let frames = frames.into();
             about.link.outbox.data(Transfer::State { step: None, frames, next: 0 });
         }
         self.mark(Peer::Client(client));

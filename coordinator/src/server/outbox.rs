@@ -5,6 +5,8 @@
 //! written, so that a queued state costs no memory. The engine fills the
 //! lanes and never waits; one task per connection empties them.
 
+mod frames;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +24,7 @@ use tokio::time::timeout;
 
 use super::connection::LAST_WORDS;
 use super::events::EVENT_BYTES;
+pub(super) use frames::StateFrames;
 
 /// Bytes of data frames that go out in one write, unless a single frame has
 /// more: small enough that control is not kept waiting.
@@ -45,7 +48,7 @@ pub(super) enum Transfer {
         /// The step whose base it is; `None` for a state that a client fetches.
         step: Option<StepId>,
         /// Its frames.
-        frames: Arc<[Frame]>,
+        frames: Arc<StateFrames>,
         /// The next one to send.
         next: usize,
     },
@@ -70,7 +73,7 @@ impl Transfer {
     fn next(&mut self) -> Option<(Frame, Option<StepId>)> {
         match self {
             Self::State { step, frames, next } => {
-                let frame = frames.get(*next)?.clone();
+                let frame = frames.get(*next)?;
                 *next += 1;
                 Some((frame, *step))
             }

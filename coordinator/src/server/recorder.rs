@@ -4,10 +4,11 @@
 //! said yet: clients hear that a run is accepted, over or taken up again once
 //! that is on disk.
 //!
-//! The history of a step is recorded before a later checkpoint is there: a run
-//! that goes on from a checkpoint finds all steps before it recorded, and
-//! records all others again. Only where the history could not be written does it
-//! lack steps, and says so.
+//! Records of the history wait a moment for others, to be written together; nothing
+//! that is told depends on them. The history of a step is recorded before a later
+//! checkpoint is there: a run that goes on from a checkpoint finds all steps before it
+//! recorded, and records all others again. Only where the history could not be written
+//! does it lack steps, and says so.
 
 mod history;
 
@@ -16,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self as queue, RecvTimeoutError};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::digest::Digest;
 use common::id::RunId;
@@ -33,6 +34,11 @@ use crate::runs::{CheckpointRecord, RunsFolder};
 /// Bytes of records that may wait to be written, about: with more, the next step
 /// waits. One step of 65,536 replicas takes as many; nothing is lost at the bound.
 const WAITING_BYTES: usize = 16 << 20;
+
+/// How long a record waits for others to be written together with, unless something
+/// else is to be done: each write of the history waits for the disk, and there may be
+/// thousands of short steps a second.
+const GATHERING: Duration = Duration::from_millis(50);
 
 /// What is done to the folder, and what came of it, where the engine is to be told.
 type Task = Box<dyn FnOnce(&RunsFolder) -> Option<Event> + Send>;
@@ -188,7 +194,7 @@ impl Writer {
             let other = match job {
                 Job::Record(record) => {
                     records.push(*record);
-                    gather(inbox, &mut records)
+                    self.gather(inbox, &mut records)
                 }
                 other => Some(other),
             };
@@ -211,6 +217,25 @@ impl Writer {
             }
         }
         inbox.recv().ok()
+    }
+
+    /// Adds the records that come, as far as they go together; gives the job behind
+    /// them.
+    fn gather(&self, inbox: &queue::Receiver<Job>, records: &mut Vec<Record>) -> Option<Job> {
+        let until = Instant::now() + GATHERING;
+        while records.len() < BATCH {
+            // Whoever waits for room is not to wait for more records.
+            let wait = match self.waiting.load(Ordering::Relaxed) < WAITING_BYTES {
+                true => until.saturating_duration_since(Instant::now()),
+                false => Duration::ZERO,
+            };
+            match inbox.recv_timeout(wait) {
+                Ok(Job::Record(record)) => records.push(*record),
+                Ok(other) => return Some(other),
+                Err(_) => return None,
+            }
+        }
+        None
     }
 
     /// Hands records to the history; says whether the engine may wait for it.
@@ -259,19 +284,6 @@ impl Writer {
         self.history.write([Record::Checkpoint(row)], Instant::now());
         Ok(Saved { digest, bytes, ms })
     }
-}
-
-/// Adds the records that wait, as far as they go together; gives the job
-/// behind them.
-fn gather(inbox: &queue::Receiver<Job>, records: &mut Vec<Record>) -> Option<Job> {
-    while records.len() < BATCH {
-        match inbox.try_recv() {
-            Ok(Job::Record(record)) => records.push(*record),
-            Ok(other) => return Some(other),
-            Err(_) => return None,
-        }
-    }
-    None
 }
 
 #[cfg(test)]

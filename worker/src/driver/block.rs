@@ -63,13 +63,14 @@ fn join<T: Merge>(left: Option<T>, right: Option<T>) -> Option<T> {
 
 /// What is said of a finished block, and the partial to be kept with it,
 /// without its results.
-/// `root` is `None` where no replica of the block had an example;
+/// `root` is `None` where no replica of the block had an example; `hashes` are those of
+/// its segments, where they are known: to hash a large one takes as long as to send it.
 /// `learnt` is false for a step that leaves the state alone, whose partials
 /// hold results only.
 pub(super) fn finish(
     step: StepId,
     block: Block,
-    root: Option<Partial>,
+    (root, hashes): (Option<Partial>, Option<Vec<u128>>),
     learnt: bool,
     layout: &Layout,
     segments: &[Segment],
@@ -84,7 +85,7 @@ pub(super) fn finish(
     // Results may be large, and nobody pulls them: the message alone has them.
     let results = std::mem::take(&mut partial.results);
     let is_inline = partial_bytes <= limits::INLINE_PARTIAL_BYTES;
-    let hashes = partial.segment_hashes(layout);
+    let hashes = hashes.unwrap_or_else(|| partial.segment_hashes(layout));
     let mut done = BlockDone {
         step,
         block,

@@ -289,10 +289,17 @@ fn run_shard(work: &Work, base: &NetworkState, replica: u32) -> Event {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let partial = learn(work, base, replica)?;
         let compute_us = started.elapsed().as_micros() as u64;
-        let digest = Partial::shard_digest(partial.as_ref(), &work.run.layout);
+        let layout = &work.run.layout;
+        let hashes = partial.as_ref().map(|partial| partial.segment_hashes(layout));
+        let digest = match (&partial, &hashes) {
+            (Some(partial), Some(hashes)) => partial.shard_digest_with(hashes.iter().copied()),
+            _ => Partial::shard_digest(None, layout),
+        };
         work.shards().insert(replica, ShardDone { digest, compute_us });
+        // Of a single shard they are the block's own.
+        let hashes = hashes.filter(|_| work.block.level == 0);
         Ok(match work.merge.insert(replica, partial) {
-            Some(root) => finish(work, root),
+            Some(root) => finish(work, root, hashes),
             None => Ok(()),
         })
     }));
@@ -349,7 +356,7 @@ fn learn(work: &Work, base: &NetworkState, replica: u32) -> Result<Option<Partia
 /// pool, so that a large digest holds up nobody. The error says why it cannot
 /// be told: the replicas overflow together, or the model's results pass what a
 /// message may hold.
-fn finish(work: &Work, root: Option<Partial>) -> Result<(), String> {
+fn finish(work: &Work, root: Option<Partial>, hashes: Option<Vec<u128>>) -> Result<(), String> {
     if let Some(partial) = root.as_ref().filter(|_| work.block.level > 0) {
         partial.check_finite(&work.run.layout, work.block).map_err(|error| error.to_string())?;
     }
@@ -357,7 +364,7 @@ fn finish(work: &Work, root: Option<Partial>) -> Result<(), String> {
     let (done, partial) = block::finish(
         work.step,
         work.block,
-        root,
+        (root, hashes),
         matches!(work.plan_step.kind, StepKind::Train { .. }),
         &work.run.layout,
         &work.run.merge_segments,

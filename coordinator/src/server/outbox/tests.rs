@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
 
 fn frame(text: &'static str) -> Frame {
@@ -10,7 +12,11 @@ fn step(index: u64) -> StepId {
 
 fn state(index: u64, frames: &[&'static str]) -> Transfer {
     let frames = frames.iter().map(|text| frame(text)).collect();
-    Transfer::State { step: Some(step(index)), frames, next: 0 }
+    Transfer::State { step: Some(step(index)), frames: made_of(frames), next: 0 }
+}
+
+fn made_of(frames: Vec<Frame>) -> Arc<StateFrames> {
+    StateFrames::new(frames.len(), move |place| frames[place].clone())
 }
 
 /// What one write would send.
@@ -34,10 +40,33 @@ fn control_goes_between_big_data_frames() {
     let outbox = Outbox::new();
     let big = Bytes::from(vec![b'x'; WRITE_BYTES]);
     let frames = vec![Frame { head: Bytes::from_static(b"h"), body: big }; 2];
-    outbox.data(Transfer::State { step: None, frames: frames.into(), next: 0 });
+    outbox.data(Transfer::State { step: None, frames: made_of(frames), next: 0 });
     assert!(taken(&outbox).starts_with("hx"));
     outbox.control(frame("pull"));
     assert!(taken(&outbox).starts_with("pullhx"));
+}
+
+#[test]
+fn a_states_frames_are_made_as_they_go_out_and_once_for_all() {
+    let made = Arc::new(AtomicUsize::new(0));
+    let count = made.clone();
+    let frames = StateFrames::new(2, move |place| {
+        count.fetch_add(1, Ordering::Relaxed);
+        let body = Bytes::from(vec![place as u8; WRITE_BYTES]);
+        Frame { head: Bytes::from_static(b"h"), body }
+    });
+    let outboxes = [Outbox::new(), Outbox::new()];
+    for outbox in &outboxes {
+        let frames = frames.clone();
+        outbox.data(Transfer::State { step: None, frames, next: 0 });
+    }
+    assert_eq!(made.load(Ordering::Relaxed), 0, "the engine makes none");
+    for round in 1..=2 {
+        let [one, other] = outboxes.each_ref().map(taken);
+        assert_eq!((one.len(), &one), (1 + WRITE_BYTES, &other));
+        assert_eq!(made.load(Ordering::Relaxed), round);
+    }
+    assert!(outboxes.iter().all(|outbox| taken(outbox).is_empty()));
 }
 
 #[test]
@@ -71,7 +100,7 @@ fn the_writer_lets_go_of_a_state_that_it_is_writing() {
     let outbox = Outbox::new();
     let memory = Bytes::from(b"values".to_vec());
     let frames = vec![Frame { head: Bytes::from_static(b"h"), body: memory.clone() }];
-    outbox.data(Transfer::State { step: Some(step(0)), frames: frames.into(), next: 0 });
+    outbox.data(Transfer::State { step: Some(step(0)), frames: made_of(frames), next: 0 });
     let mut pieces = VecDeque::new();
     outbox.fill(&mut pieces);
     advance(&mut pieces, 3).unwrap();
