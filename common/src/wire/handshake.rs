@@ -60,6 +60,17 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
+    /// The error in the words of whoever called: a peer that says nothing, or something
+    /// else, may not be a coordinator at all.
+    pub fn of_caller(&self) -> String {
+        match self {
+            Self::Frame(_) | Self::Timeout => {
+                format!("{self}; does another program listen there?")
+            }
+            _ => self.to_string(),
+        }
+    }
+
     /// Whether the same peer may be let in when it tries again: what it said was
     /// damaged or late, and not wrong.
     pub fn may_pass(&self) -> bool {

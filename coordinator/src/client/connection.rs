@@ -58,11 +58,7 @@ impl Client {
             HandshakeError::Keys(reason) | HandshakeError::Stale(reason) => {
                 ClientError::Keys { address: address.into(), reason }
             }
-            error @ (HandshakeError::Frame(_) | HandshakeError::Timeout) => {
-                let reason = format!("{error}; does another program listen there?");
-                ClientError::Lost { address: address.into(), reason }
-            }
-            error => ClientError::Lost { address: address.into(), reason: error.to_string() },
+            error => ClientError::Lost { address: address.into(), reason: error.of_caller() },
         })?;
         let silence = accepted.heartbeat_timeout.max(limits::HEARTBEAT_INTERVAL);
         let (outbox, queue) = mpsc::channel(limits::DATA_QUEUE);

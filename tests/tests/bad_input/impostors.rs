@@ -77,6 +77,7 @@ fn for_a_client() {
             "127.0.0.1:",
             "a frame of 1213486160 bytes",
             "at most 16384",
+            "does another program listen there?",
         ]),
         says("noise", noise(10_000)).says(&["127.0.0.1:", "a frame of"]),
         says("no welcome", encoded(ToClient::Heartbeat)).says(&["127.0.0.1:", "no Welcome"]),
@@ -119,7 +120,7 @@ fn for_a_worker() {
         ("a web server", impostor(WEB_SERVER.to_vec()), "a frame of 1213486160 bytes"),
         ("noise", impostor(noise(10_000)), "a frame of"),
         ("no welcome", impostor(encoded(ToWorker::Heartbeat)), "no Welcome"),
-        ("silence", impostor(Vec::new()), "no handshake within 5 s"),
+        ("silence", impostor(Vec::new()), "within 5 s; does another program listen there?"),
         ("silence after a welcome", impostor(welcome_and(&[])), "silent"),
         ("a length of 4 GiB", impostor(welcome_and(&[0xff; 4])), "a frame of 4294967295 bytes"),
         (

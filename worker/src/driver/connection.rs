@@ -126,7 +126,7 @@ impl Connection {
             HandshakeError::Keys(reason) => ConnectError::Refused(format!(
                 "cannot work for the coordinator at {address}: {reason}"
             )),
-            error => unreachable(error.to_string()),
+            error => unreachable(error.of_caller()),
         })?;
         let (control, control_queue) = mpsc::channel(CONTROL_QUEUE);
         let (pulls, pull_queue) = mpsc::channel(PULL_QUEUE);
