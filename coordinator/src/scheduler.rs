@@ -58,9 +58,9 @@ mod tests;
 mod unfit;
 mod work;
 
-pub use event::{Action, Event, Part, WorkerNote};
+pub use event::{Action, Departure, Event, Part, WorkerNote};
 pub use gather::Gathering;
-use membership::{Departure, Member};
+use membership::Member;
 use queue::{Active, Queued};
 use standing::Standings;
 use work::Finished;
@@ -158,8 +158,7 @@ impl Scheduler {
                 self.worker_draining(worker);
                 self.hand_out(now);
             }
-            Event::WorkerGone { worker, goodbye, reason } => {
-                let how = if goodbye { Departure::Left } else { Departure::Crashed };
+            Event::WorkerGone { worker, how, reason } => {
                 self.worker_gone(now, worker, how, &reason);
             }
             Event::HandedBack { worker, assignment } => {

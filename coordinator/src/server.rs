@@ -45,6 +45,7 @@ mod liveness;
 mod load;
 mod merge;
 mod outbox;
+mod parting;
 mod recorder;
 mod recover;
 mod remember;

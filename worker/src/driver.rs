@@ -21,6 +21,7 @@ mod connection;
 mod examples;
 pub(crate) mod memory;
 mod messages;
+mod parting;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ use common::wire::message::{FromWorker, Role};
 use common::wire::tls::CallerTls;
 use common::wire::{FrameError, codec};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::session::{self, Action, Event, Session};
 use assignments::{Assignment, Kept};
@@ -168,6 +170,8 @@ struct Engine {
     pending: VecDeque<Event>,
     connecting: Option<Connecting>,
     connection: Option<Connection>,
+    /// The last connection that was ended with a reason, until that is out.
+    parting: Option<JoinHandle<()>>,
     /// Bytes of the connection that the session has heard of.
     heard: u64,
     /// What was wrong when connecting failed last: said once.
@@ -196,6 +200,7 @@ impl Engine {
             pending: VecDeque::new(),
             connecting: None,
             connection: None,
+            parting: None,
             heard: 0,
             last_trouble: None,
             refusal: None,
@@ -258,7 +263,10 @@ impl Engine {
                 }
             }
             Ok(None) => self.lost("the coordinator closed the connection"),
-            Err(error) => self.lost(&error.to_string()),
+            Err(error @ (FrameError::Io(_) | FrameError::Truncated)) => {
+                self.lost(&error.to_string());
+            }
+            Err(error) => self.hang_up(&error.to_string()),
         }
     }
 
@@ -294,41 +302,13 @@ impl Engine {
         }
     }
 
-    /// The coordinator has said what it may not.
-    fn makes_no_sense(&mut self, wrong: &str) {
-        self.lost(&format!("the coordinator sent what makes no sense: {wrong}"));
-    }
-
-    /// The connection is of no use any more.
-    fn lost(&mut self, why: &str) {
-        if self.connection.is_some() {
-            tracing::warn!("{why}; reconnecting");
-            self.disconnect();
-            self.pending.push_back(Event::Disconnected);
-        }
-    }
-
-    fn disconnect(&mut self) {
-        self.connecting = None;
-        self.connection = None;
-        self.runs.values_mut().for_each(|opened| opened.awaited = false);
-        self.bases.disconnected();
-        self.requests.disconnected();
-    }
-
-    async fn close(mut self) {
-        if let Some(connection) = self.connection.take() {
-            connection.close().await;
-        }
-    }
-
     fn send(&mut self, message: FromWorker) {
         self.with_connection(|open| open.send(message));
     }
 
     fn with_connection(&mut self, send: impl FnOnce(&Connection) -> Result<(), Stuck>) {
         if self.connection.as_ref().is_some_and(|open| send(open).is_err()) {
-            self.lost("the coordinator takes no messages");
+            self.hang_up("the coordinator takes no messages");
         }
     }
 
@@ -361,10 +341,7 @@ impl Engine {
                 let connecting = Connection::open(address, tls, role, work, reports);
                 self.connecting = Some(Box::pin(connecting));
             }
-            Action::Disconnect => {
-                tracing::warn!("the coordinator is silent; reconnecting");
-                self.disconnect();
-            }
+            Action::Disconnect => self.part("the coordinator is silent"),
             Action::FetchData { assignment, .. } => self.fetch_data(assignment),
             Action::RunShard { assignment, step, replica } => {
                 self.run_shard(assignment, step, replica);
@@ -401,10 +378,7 @@ impl Engine {
             Action::DropState { step } => self.bases.drop_state(step),
             Action::HandBack { assignment } => self.send(FromWorker::HandedBack { assignment }),
             Action::SayDraining => self.send(FromWorker::Draining),
-            Action::Leave => {
-                self.send(FromWorker::Goodbye);
-                return Some(End::Left);
-            }
+            Action::Leave => return Some(End::Left),
             Action::GiveUp => {
                 return Some(End::Refused(self.refusal.take().unwrap_or_default()));
             }

@@ -214,6 +214,7 @@ pub(crate) fn from_worker() -> impl Strategy<Value = FromWorker> {
         (step(), block()).prop_map(|(step, block)| FromWorker::PartialMissing { step, block }),
         Just(FromWorker::Draining),
         Just(FromWorker::Goodbye),
+        text().prop_map(|reason| FromWorker::HangsUp { reason }),
     ]
 }
 

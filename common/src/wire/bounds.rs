@@ -70,7 +70,9 @@ impl Message for FromWorker {
 
     fn shorten(&mut self) {
         match self {
-            Self::ShardFailed { error: text, .. } | Self::Cannot { reason: text, .. } => cut(text),
+            Self::ShardFailed { error: text, .. }
+            | Self::Cannot { reason: text, .. }
+            | Self::HangsUp { reason: text } => cut(text),
             _ => {}
         }
     }
@@ -82,7 +84,9 @@ impl Message for FromWorker {
             Self::NeedChunks { chunks, .. } => check.chunks(chunks),
             Self::BlockDone(done) => check.block_done(done),
             Self::ShardFailed { error, .. } => check.text("error", error, TEXT_BYTES),
-            Self::Cannot { reason, .. } => check.text("reason", reason, TEXT_BYTES),
+            Self::Cannot { reason, .. } | Self::HangsUp { reason } => {
+                check.text("reason", reason, TEXT_BYTES)
+            }
             Self::PartialSegment { block, payload, .. } => {
                 check.block(*block)?;
                 check.payload(payload)

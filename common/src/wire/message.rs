@@ -250,6 +250,12 @@ pub enum FromWorker {
     Draining,
     /// The worker leaves now.
     Goodbye,
+    /// The worker closes the connection, for what the coordinator sent or did not
+    /// send. It is well, and will connect again. Nothing follows.
+    HangsUp {
+        /// Why, in a sentence.
+        reason: String,
+    },
 }
 
 /// From the coordinator to a worker.

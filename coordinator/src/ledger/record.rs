@@ -125,8 +125,9 @@ pub enum EventKind {
     Joined,
     /// A worker said goodbye.
     Left,
-    /// A worker was lost. The detail says how, and what memory it had used when it
-    /// was last heard; close to its limit, [`KILLED_FOR_MEMORY`].
+    /// A worker was lost. The detail says how, and, where it may have died, what
+    /// memory it had used when it was last heard; close to its limit,
+    /// [`KILLED_FOR_MEMORY`].
     Lost,
     /// Shards were handed to another worker than had them.
     Reassigned,

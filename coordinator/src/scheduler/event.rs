@@ -53,9 +53,8 @@ pub enum Event {
     WorkerGone {
         /// The worker.
         worker: WorkerId,
-        /// Whether it said goodbye. If not, it crashed as far as anyone knows,
-        /// unless its process comes back.
-        goodbye: bool,
+        /// How it went.
+        how: Departure,
         /// Why, in words that it is told, too.
         reason: String,
     },
@@ -292,6 +291,23 @@ pub enum Action {
         /// More, in a sentence.
         detail: String,
     },
+}
+
+/// How a worker went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// It said goodbye.
+    Left,
+    /// It or the coordinator ended the connection, for a reason that was told. It
+    /// was alive: nothing that it had may have killed it.
+    Parted,
+    /// It went without a word: whatever was running on it is under suspicion, until
+    /// its process comes back.
+    Crashed,
+    /// Nothing was heard of it for too long, as the scheduler itself finds. Only
+    /// what it had before its last sign of life is under suspicion: what came later
+    /// it may never have seen.
+    Silent,
 }
 
 /// What happened to a worker during a run.

@@ -6,8 +6,7 @@ use std::time::Instant;
 use common::id::{AssignmentId, Block, StepId, WorkerId};
 
 use super::hands::Assignment;
-use super::membership::Departure;
-use super::{Action, Part, Scheduler, WorkerNote};
+use super::{Action, Departure, Part, Scheduler, WorkerNote};
 
 /// Partials that a worker may claim to have and then lack, before it is
 /// disconnected, in one step: a worker that does so again and again would keep
@@ -142,7 +141,7 @@ impl Scheduler {
         if member.missing >= MISSING_LIMIT {
             let reason = format!("it lacked {MISSING_LIMIT} partials that it said it had");
             self.actions.push_back(Action::Disconnect { worker, reason: reason.clone() });
-            self.worker_gone(now, worker, Departure::Expelled, &reason);
+            self.worker_gone(now, worker, Departure::Parted, &reason);
         } else {
             self.hand_out(now);
         }

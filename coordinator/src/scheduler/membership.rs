@@ -11,7 +11,7 @@ use super::pace::Pace;
 use super::planted::Plant;
 use super::step::{Ground, Merge, Step, Trouble};
 use super::work::in_words;
-use super::{Action, Scheduler, WorkerNote};
+use super::{Action, Departure, Scheduler, WorkerNote};
 
 /// Blocks that are named of those that a worker left behind.
 const NAMED_BLOCKS: usize = 16;
@@ -41,22 +41,6 @@ impl Member {
     pub(super) fn is_available(&self) -> bool {
         !self.draining && !self.stalled && !self.unfit
     }
-}
-
-/// How a worker went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Departure {
-    /// It said goodbye.
-    Left,
-    /// It did not: whatever was running on it is under suspicion, until its
-    /// process comes back.
-    Crashed,
-    /// Nothing was heard of it for too long. Only what it had before its last
-    /// sign of life is under suspicion: what came later it may never have
-    /// seen.
-    Silent,
-    /// It was sent away.
-    Expelled,
 }
 
 impl Scheduler {
@@ -215,7 +199,7 @@ impl Scheduler {
         let may_have_run = |it: &&Assignment| match how {
             Departure::Crashed => true,
             Departure::Silent => it.since < member.heard,
-            Departure::Left | Departure::Expelled => false,
+            Departure::Left | Departure::Parted => false,
         };
         if !is_back {
             let may_have_run: Vec<&Assignment> = held.iter().filter(may_have_run).collect();
@@ -231,7 +215,7 @@ impl Scheduler {
             let at = match how {
                 Departure::Crashed => Some(now),
                 Departure::Silent => Some(member.heard),
-                Departure::Left | Departure::Expelled => None,
+                Departure::Left | Departure::Parted => None,
             };
             if let Some(at) = at {
                 let was_busy = !held.is_empty();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
 
 use super::planted::Plant;
-use super::{Action, Config, Event, Gathering, Part, Scheduler, WorkerNote};
+use super::{Action, Config, Departure, Event, Gathering, Part, Scheduler, WorkerNote};
 
 const RUN: RunId = RunId(1);
 const STEP: StepId = StepId { run: RUN, index: 0 };
@@ -106,9 +106,13 @@ impl TestEnv {
     }
 
     fn crash(&mut self, worker: u64) {
+        self.go(worker, Departure::Crashed);
+    }
+
+    fn go(&mut self, worker: u64, how: Departure) {
         self.assigned.retain(|(held_by, ..)| *held_by != WorkerId(worker));
         let (worker, reason) = (WorkerId(worker), "closed by the peer".to_owned());
-        self.tell(Event::WorkerGone { worker, goodbye: false, reason });
+        self.tell(Event::WorkerGone { worker, how, reason });
     }
 
     fn done(&mut self, worker: u64, block: Block, inline: bool) {

@@ -11,13 +11,11 @@ use bytes::Bytes;
 use common::id::{ProcessId, WorkerId};
 use common::limits;
 use common::wire::codec::{FrameReader, decode, encode};
-use common::wire::event::TOLD;
 use common::wire::message::{ToClient, ToWorker};
 use common::wire::{Frame, FrameError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
-use tracing::{debug, info, warn};
 
 use super::door::{Door, Greeted, Guest};
 use super::engine::Event;
@@ -204,7 +202,7 @@ impl Door {
             },
         };
         // The engine may have gone before: then nobody asks.
-        let _ = self.events.send(Event::Closed { peer, cause }).await;
+        let _ = self.events.send(Event::Closed { peer, cause, is_there }).await;
         if is_there {
             if !writing.is_finished() {
                 let _ = writing.await;
@@ -260,27 +258,4 @@ fn message(peer: Peer, content: &Bytes, room: Room) -> Result<Event, FrameError>
         Peer::Worker(worker) => Event::FromWorker { worker, message: decode(content)?, room },
         Peer::Client(client) => Event::FromClient { client, message: decode(content)?, room },
     })
-}
-
-/// Logs the end of a connection.
-pub(super) fn log_closed(peer: Peer, name: &str, address: &str, loss: Loss, cause: &str) {
-    match (peer, loss) {
-        (Peer::Worker(_), Loss::Harmless) => {
-            info!(target: TOLD, peer = %address, "{peer} ({name}) left: {cause}");
-        }
-        (Peer::Client(_), Loss::Harmless) => debug!(peer = %address, "{peer} left: {cause}"),
-        (Peer::Worker(_), Loss::Lost) => {
-            warn!(target: TOLD, peer = %address, "{peer} ({name}) is lost: {cause}");
-        }
-        (Peer::Client(_), Loss::Lost) => warn!(peer = %address, "{peer} is lost: {cause}"),
-    }
-}
-
-/// What the end of a connection means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Loss {
-    /// Nothing is lost by it.
-    Harmless,
-    /// Something went wrong.
-    Lost,
 }

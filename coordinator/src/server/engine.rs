@@ -24,9 +24,7 @@ use tracing::debug;
 use super::Config;
 use super::active::{ActiveRun, Outcome};
 use super::client::{Client, FinalState};
-use super::connection::{
-    CLOSED_BY_PEER, ClientId, Introduction, Link, Loss, Peer, Room, log_closed,
-};
+use super::connection::{ClientId, Introduction, Link, Peer, Room};
 use super::door::Refusals;
 use super::durable::{Durable, Ended};
 use super::jobs::{Found, Incarnation};
@@ -40,7 +38,7 @@ use super::store::ChunkStore;
 use super::submitted::Submitted;
 use super::upload::{CheckedChunk, Designed, Prepared};
 use super::worker::Worker;
-use crate::scheduler::{self, Action, Scheduler};
+use crate::scheduler::{self, Action, Departure, Scheduler};
 
 /// Events that may wait for the engine. What one connection may have among
 /// them is bounded by itself (its [`Room`]).
@@ -63,8 +61,8 @@ pub(super) enum Event {
     FromWorker { worker: WorkerId, message: FromWorker, room: Room },
     /// A client's message.
     FromClient { client: ClientId, message: FromClient, room: Room },
-    /// A connection is gone.
-    Closed { peer: Peer, cause: String },
+    /// A connection is gone. Where its peer is there, it was ended on this side.
+    Closed { peer: Peer, cause: String, is_there: bool },
     /// A submission's model is made, or cannot be.
     Designed(Designed),
     /// The state of a submission's model is made, or cannot be.
@@ -241,7 +239,7 @@ impl Engine {
                 if self.workers.contains_key(&worker)
                     && let Err(cause) = self.on_worker_message(worker, message)
                 {
-                    self.close(Peer::Worker(worker), &cause);
+                    self.close_worker(worker, Departure::Parted, &cause);
                 }
                 drop(room);
             }
@@ -249,10 +247,13 @@ impl Engine {
                 if self.clients.contains_key(&client)
                     && let Err(cause) = self.on_client_message(client, message, room)
                 {
-                    self.close(Peer::Client(client), &cause);
+                    self.close_client(client, &cause);
                 }
             }
-            Event::Closed { peer, cause } => self.close(peer, &cause),
+            Event::Closed { peer, cause, is_there } => {
+                let how = if is_there { Departure::Parted } else { Departure::Crashed };
+                self.close(peer, how, &cause);
+            }
             Event::Designed(designed) => self.on_designed(designed),
             Event::Prepared(prepared) => self.on_prepared(prepared),
             Event::ChunkChecked(chunk) => self.on_checked_chunk(chunk),
@@ -312,15 +313,7 @@ impl Engine {
             Action::Inline { step, block, keep } => self.on_verdict(step, block, keep),
             Action::Merge { step, parts } => self.merge_step(step, &parts),
             Action::PauseMerge { step } => self.pause_merge(step),
-            Action::Disconnect { worker, reason } => {
-                if let Some(about) = self.workers.remove(&worker) {
-                    let peer = Peer::Worker(worker);
-                    about.link.outbox.part(peer.goodbye(&reason));
-                    self.after_loss(worker);
-                    log_closed(peer, &about.name, &about.link.address, Loss::Lost, &reason);
-                    self.departed.insert(worker, about);
-                }
-            }
+            Action::Disconnect { worker, reason } => self.disconnect(worker, &reason),
             Action::FailRun { run, reason, shard } => {
                 let hint = shard.map(|shard| self.replay_hint(shard)).unwrap_or_default();
                 self.fail_run(run, reason + &hint);
@@ -332,42 +325,6 @@ impl Engine {
             Action::Note { run, worker, what, detail } => {
                 self.publish_note(run, worker, what, detail);
             }
-        }
-    }
-
-    /// Ends a connection for a cause, and tells the scheduler.
-    pub(super) fn close(&mut self, peer: Peer, cause: &str) {
-        match peer {
-            Peer::Worker(worker) => {
-                let Some(about) = self.workers.remove(&worker) else { return };
-                match about.goodbye {
-                    true => about.link.outbox.abort(),
-                    false => about.link.outbox.part(peer.goodbye(cause)),
-                }
-                let idle = self.active.is_none() && cause == CLOSED_BY_PEER;
-                let loss = if about.goodbye || idle { Loss::Harmless } else { Loss::Lost };
-                log_closed(peer, &about.name, &about.link.address, loss, cause);
-                self.after_loss(worker);
-                let (goodbye, reason) = (about.goodbye, cause.to_owned());
-                self.departed.insert(worker, about);
-                self.tell(scheduler::Event::WorkerGone { worker, goodbye, reason });
-                self.publish_queued();
-            }
-            Peer::Client(client) => {
-                let Some(about) = self.clients.remove(&client) else { return };
-                about.link.outbox.part(peer.goodbye(cause));
-                let loss = if cause == CLOSED_BY_PEER { Loss::Harmless } else { Loss::Lost };
-                log_closed(peer, "", &about.link.address, loss, cause);
-                self.drop_upload(about.upload);
-                self.stop_following(client);
-            }
-        }
-    }
-
-    /// Forgets what a lost worker was asked for.
-    fn after_loss(&mut self, worker: WorkerId) {
-        if let Some(merge) = self.active.as_mut().and_then(|active| active.merge.as_mut()) {
-            merge.forget(worker);
         }
     }
 
@@ -415,7 +372,8 @@ impl Engine {
             let Some(link) = self.link(peer) else { continue };
             link.dirty = false;
             if link.outbox.flush().is_err() {
-                self.close(peer, "it does not read what it is sent: its queue is full");
+                let cause = "it does not read what it is sent: its queue is full";
+                self.close(peer, Departure::Crashed, cause);
             }
         }
         self.departed.clear();

@@ -78,10 +78,10 @@ impl Engine {
             .clients
             .iter()
             .filter(|(_, about)| about.link.heard.silence() > limit)
-            .map(|(client, _)| Peer::Client(*client))
+            .map(|(client, _)| *client)
             .collect();
-        for peer in silent {
-            self.close(peer, &format!("it was silent for {:.1} s", limit.as_secs_f64()));
+        for client in silent {
+            self.close_client(client, &format!("it was silent for {:.1} s", limit.as_secs_f64()));
         }
     }
 

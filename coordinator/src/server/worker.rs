@@ -13,7 +13,7 @@ use super::connection::{Introduction, Link, Peer};
 use super::engine::Engine;
 use super::outbox::Transfer;
 use crate::ledger::{EventKind, KILLED_FOR_MEMORY};
-use crate::scheduler;
+use crate::scheduler::{self, Departure};
 
 /// Memory in use, in percent of the limit, from which on a worker that is lost may
 /// have been killed for it.
@@ -45,8 +45,8 @@ pub(super) struct Worker {
     /// Why it cannot work on the run that it knows of.
     pub(super) cannot: Option<String>,
     pub(super) draining: bool,
-    /// It said goodbye: its end is no loss.
-    pub(super) goodbye: bool,
+    /// Whether it is gone, and did not die.
+    pub(super) has_parted: bool,
 }
 
 impl Worker {
@@ -68,7 +68,7 @@ impl Worker {
             shards_done: 0,
             cannot: None,
             draining: false,
-            goodbye: false,
+            has_parted: false,
         }
     }
 
@@ -94,9 +94,11 @@ impl Worker {
         }
     }
 
-    /// What its last heartbeat said of its memory, for an account of its end.
+    /// What its last heartbeat said of its memory, for an account of what it may have
+    /// died of.
     pub(super) fn memory_at_last(&self) -> Option<String> {
-        (self.memory > 0).then(|| describe_memory(self.memory, self.memory_limit))
+        (self.memory > 0 && !self.has_parted)
+            .then(|| describe_memory(self.memory, self.memory_limit))
     }
 }
 
@@ -250,10 +252,11 @@ impl Engine {
                 self.tell(scheduler::Event::WorkerDraining { worker });
             }
             FromWorker::Goodbye => {
-                if let Some(about) = self.workers.get_mut(&worker) {
-                    about.goodbye = true;
-                }
-                self.close(Peer::Worker(worker), "it said goodbye");
+                self.close_worker(worker, Departure::Left, "it said goodbye");
+            }
+            FromWorker::HangsUp { reason } => {
+                let cause = format!("it hung up: {reason}");
+                self.close_worker(worker, Departure::Parted, &cause);
             }
         }
         Ok(())

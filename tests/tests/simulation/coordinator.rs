@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
 use coordinator::scheduler::planted::Plant;
-use coordinator::scheduler::{self, Action, Gathering, Part, Scheduler};
+use coordinator::scheduler::{self, Action, Departure, Gathering, Part, Scheduler};
 
 use super::context::{Context, Event, Random};
 use super::faults::Fault;
@@ -333,8 +333,9 @@ impl Coordinator {
                 self.draining.insert(worker);
                 self.tell(context, scheduler::Event::WorkerDraining { worker });
             }
-            Message::Goodbye => self.gone(context, connection, true),
-            Message::Closed => self.gone(context, connection, false),
+            Message::Goodbye => self.gone(context, connection, Departure::Left),
+            Message::HangsUp => self.gone(context, connection, Departure::Parted),
+            Message::Closed => self.gone(context, connection, Departure::Crashed),
             other => context.ensure(false, || format!("a worker said {other:?}")),
         }
     }

@@ -50,6 +50,7 @@ pub(super) enum Message {
     Missing { step: StepId, block: Block },
     Draining,
     Goodbye,
+    HangsUp,
     // To the worker.
     Welcome,
     CoordinatorBeat,

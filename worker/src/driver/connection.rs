@@ -166,16 +166,18 @@ impl Connection {
         self.pulls.try_send(pull).map_err(|_| Stuck)
     }
 
-    /// Writes what control messages are queued, and closes once the coordinator
-    /// has: were it earlier, what the coordinator still sends would meet a
-    /// closed socket, and the last words might be lost with the connection.
-    pub(super) async fn close(mut self) {
+    /// Writes what control messages are queued and the last words behind them, and
+    /// closes once the coordinator has: were it earlier, what the coordinator still
+    /// sends would meet a closed socket, and the last words might be lost with the
+    /// connection. What it still sends is not looked at.
+    pub(super) async fn close(mut self, last: FromWorker) {
         self.heartbeat.abort();
-        let (nobody, _) = mpsc::channel(1);
-        self.control = nobody;
         let closing = async {
+            let _ = self.control.send(Control::new(last)).await;
+            let (nobody, _) = mpsc::channel(1);
+            self.control = nobody;
             let _ = (&mut self.writer).await;
-            while let Ok(Some(_)) = self.reader.next().await {}
+            let _ = tokio::io::copy(self.reader.stream_mut(), &mut tokio::io::sink()).await;
         };
         if timeout(CLOSE_TIMEOUT, closing).await.is_err() {
             tracing::debug!("the coordinator did not take the last words in time");

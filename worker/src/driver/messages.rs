@@ -278,7 +278,7 @@ impl Engine {
             segments: first..first + count,
         };
         if connection.send_segments(pull).is_err() {
-            self.lost("more pulls than can wait");
+            self.hang_up("more pulls than can wait");
         }
     }
 }

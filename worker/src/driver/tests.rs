@@ -9,6 +9,7 @@ use common::merge::Partial;
 use common::wire::codec::{self, FrameReader};
 use common::wire::handshake;
 use common::wire::message::{BlockDone, FromWorker, Role, ToWorker, Welcome};
+use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -91,6 +92,14 @@ impl Peer {
                 message => return Some(message),
             }
         }
+    }
+
+    /// The worker hangs up, for a reason with these words.
+    async fn hears_why(&mut self, words: &str) {
+        let last = self.next().await;
+        let Some(FromWorker::HangsUp { reason }) = &last else { panic!("{words}: {last:?}") };
+        assert!(reason.contains(words), "{reason}");
+        assert_eq!(self.next().await, None);
     }
 
     /// The next message but heartbeats and requests for chunks, which are
@@ -343,7 +352,7 @@ async fn a_chunk_that_is_another_one_ends_the_connection() {
     payload[0] ^= 1;
     let payload = Bytes::from(payload);
     peer.say(ToWorker::Chunk { run, split, chunk: chunks[0], payload }).await;
-    assert_eq!(peer.next().await, None);
+    peer.hears_why("makes no sense").await;
     stage.accept().await;
 }
 
@@ -367,9 +376,47 @@ async fn nonsense_ends_the_connection_and_not_the_worker() {
         let mut peer = stage.accept().await;
         peer.open_run(&toy).await;
         peer.say(nonsense).await;
-        assert_eq!(peer.next().await, None);
+        peer.hears_why("the coordinator sent what makes no sense: ").await;
     }
     stage.accept().await;
+}
+
+#[tokio::test]
+async fn a_damaged_frame_is_told_of_while_the_worker_goes_on() {
+    let toy = Toy::new(3, "");
+    let stage = Stage::new(&toy).await;
+    let mut peer = stage.accept().await;
+    peer.open_run(&toy).await;
+    let mut frame = codec::encode(ToWorker::CloseRun { run: toy.opening.run }).head.to_vec();
+    *frame.last_mut().unwrap() ^= 1;
+    peer.writer.write_all(&frame).await.unwrap();
+    let mut next = stage.accept().await;
+    next.open_run(&toy).await;
+    // More than fits between the two: unread, it would take the last words back.
+    peer.writer.write_all(&vec![0; 32 << 20]).await.unwrap();
+    peer.hears_why("came with the checksum").await;
+}
+
+#[tokio::test]
+async fn a_worker_that_leaves_sees_its_last_words_out() {
+    let toy = Toy::new(3, "");
+    let stage = Stage::new(&toy).await;
+    let mut peer = stage.accept().await;
+    let step = StepId { run: toy.opening.run, index: 0 };
+    let block = toy.run.plan.step(0).unwrap().root();
+    peer.open_run(&toy).await;
+    // What is kept, and not merged, is a reason to stay.
+    peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block, confirm: false }).await;
+    peer.send_base(&toy, step).await;
+    peer.block_done(&toy).await;
+    stage.signals.send(()).await.unwrap();
+    assert_eq!(peer.next().await, Some(FromWorker::Draining));
+    let (assignment, beyond) = (AssignmentId(2), StepId { index: u64::MAX, ..step });
+    peer.say(ToWorker::Assign { assignment, step: beyond, block, confirm: false }).await;
+    peer.hears_why("makes no sense").await;
+    assert!(!stage.worker.is_finished());
+    drop(peer);
+    assert_eq!(stage.end().await, End::Left);
 }
 
 #[tokio::test]

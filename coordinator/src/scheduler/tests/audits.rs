@@ -66,7 +66,7 @@ fn an_audit_goes_on_elsewhere_or_without_when_its_worker_goes() {
     env.tell(Event::WorkerDraining { worker: WorkerId(3) });
     assert!(env.merges().is_empty(), "it may still end its work");
     let (worker, reason) = (WorkerId(3), "it said goodbye".to_owned());
-    env.tell(Event::WorkerGone { worker, goodbye: true, reason });
+    env.tell(Event::WorkerGone { worker, how: Departure::Left, reason });
     assert_eq!((env.audits(), env.merges().len()), ((vec![], vec![0]), 1));
 }
 

@@ -19,14 +19,12 @@ impl TestEnv {
 fn who_survives_all_others_is_given_what_it_can_take_in() {
     const WORKERS: u64 = 121;
     const REPLICAS: u32 = 3720;
-    for goodbye in [true, false] {
+    for how in [Departure::Left, Departure::Crashed] {
         let mut env = TestEnv::new(WORKERS, REPLICAS);
         let room = CONTROL_QUEUE - PULLS - OTHER_CONTROL;
         let mut before = env.actions.len();
         for worker in 2..=WORKERS {
-            env.assigned.retain(|(held_by, ..)| held_by.0 != worker);
-            let reason = "it left".into();
-            env.tell(Event::WorkerGone { worker: WorkerId(worker), goodbye, reason });
+            env.go(worker, how);
             let said = env.said_to(1, before);
             assert!(said <= room, "{said} messages in one turn");
             before = env.actions.len();

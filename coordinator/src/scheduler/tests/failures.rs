@@ -198,6 +198,25 @@ fn who_did_not_say_that_it_begins_a_suspect_has_not_died_of_it() {
 }
 
 #[test]
+fn who_parted_with_a_reason_has_died_of_nothing() {
+    let mut env = TestEnv::new(1, 1);
+    for worker in 1..20 {
+        env.start(worker);
+        env.go(worker, Departure::Parted);
+        env.join(worker + 1);
+        assert_eq!((env.held(worker + 1), env.to_confirm()), (vec![block(0, 0)], vec![]));
+    }
+    // Nor does it take back that others may have.
+    env.crash(20);
+    env.join(21);
+    env.start(21);
+    env.go(21, Departure::Parted);
+    env.join(22);
+    assert_eq!(env.to_confirm(), [block(0, 0)]);
+    assert_eq!(env.failure(), None);
+}
+
+#[test]
 fn suspects_are_handed_out_one_by_one_and_by_themselves() {
     let mut env = TestEnv::new(3, 12);
     let (worker, assignment, mine) = env.assigned[0];

@@ -48,7 +48,7 @@ fn who_fails_in_step_after_step_gets_less_and_then_nothing() {
     let is_told = |it: &Action| matches!(it, Action::Note { detail, .. } if detail.contains("no work for 60 s"));
     assert_eq!(env.actions.iter().filter(|it| is_told(it)).count(), 1);
     // Its process is known, whatever its connection.
-    env.tell(Event::WorkerGone { worker: WorkerId(2), goodbye: true, reason: "it left".into() });
+    env.go(2, Departure::Left);
     env.come_back(2, 3);
     assert!(env.scheduler.is_set_aside(WorkerId(3)));
 }

@@ -10,15 +10,15 @@ impl Coordinator {
         context.after(1_000_000, Event::CoordinatorBeat);
     }
 
-    pub(super) fn gone(&mut self, context: &mut Context, connection: ConnectionId, goodbye: bool) {
+    pub(super) fn gone(&mut self, context: &mut Context, connection: ConnectionId, how: Departure) {
         if let Some(worker) = self.workers.remove(&connection) {
             self.connections.remove(&worker);
             self.heard.remove(&worker);
-            if !goodbye {
+            if how == Departure::Crashed {
                 self.note_death(worker);
             }
             let reason = "closed by the peer".to_owned();
-            self.tell(context, scheduler::Event::WorkerGone { worker, goodbye, reason });
+            self.tell(context, scheduler::Event::WorkerGone { worker, how, reason });
         }
     }
 

@@ -82,7 +82,7 @@ impl Process {
 
     fn disconnect(&mut self, context: &mut Context) {
         if let Some(connection) = self.connection.take() {
-            context.send(connection, Direction::ToCoordinator, Message::Closed);
+            context.send(connection, Direction::ToCoordinator, Message::HangsUp);
         }
     }
 
