@@ -61,6 +61,9 @@ fn frames() {
             .finish()
             .ends_closed(&["ended inside a frame"]),
         Stranger::worker("the end without goodbye").finish().ends_closed(&["closed by the peer"]),
+        Stranger::worker("the end with a reason")
+            .message(FromWorker::HangsUp { reason: "it was all noise".into() })
+            .ends_closed(&["it hung up: it was all noise"]),
         Stranger::worker("a client's message")
             .message(FromClient::Status)
             .ends_closed(&["no FromWorker", "Status"]),
