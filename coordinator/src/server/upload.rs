@@ -347,13 +347,15 @@ impl Engine {
     /// The run of a complete submission.
     fn run_of(&self, id: RunId, mut open: Open) -> Result<Run, (Box<Open>, UploadError)> {
         let Design { model, .. } = open.design.take().expect("a complete submission has its model");
-        let (mut state, initial) = match open.incoming.take() {
-            Some(incoming) => (incoming.state, Some(Digest::of_digests(&[], &incoming.digests))),
+        let (mut state, digests) = match open.incoming.take() {
+            Some(incoming) => (incoming.state, Some(incoming.digests)),
             None => (open.own.take().expect("a complete submission has its state"), None),
         };
         if let Err(error) = state.set_rules(&open.spec.merge) {
             return Err((Box::new(open), error.into()));
         }
+        // That of the state as it is kept: with the spec's rules.
+        let initial = digests.map(|digests| Digest::of_digests(&state.layout().encode(), &digests));
         let identity = match RunIdentity::draw() {
             Ok(identity) => identity,
             Err(error) => return Err((Box::new(open), UploadError::Identity(error))),
