@@ -46,6 +46,7 @@ mod load;
 mod merge;
 mod outbox;
 mod parting;
+mod reading;
 mod recorder;
 mod recover;
 mod remember;

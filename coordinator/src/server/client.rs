@@ -36,11 +36,13 @@ pub(super) struct Client {
     pub(super) link: Link,
     /// The submission under way.
     pub(super) upload: Upload,
+    /// Whether a run is being read for it, to be taken up.
+    pub(super) is_taking_up: bool,
 }
 
 impl Client {
     pub(super) fn new(link: Link) -> Self {
-        Self { link, upload: Upload::None }
+        Self { link, upload: Upload::None, is_taking_up: false }
     }
 }
 
@@ -58,7 +60,7 @@ impl Engine {
                 self.submit(client, (key, spec), train, test, state, (settings, replay))
             }
             FromClient::Resume { run, settings, fork } => {
-                self.resume(client, run, (settings, fork), room);
+                self.resume(client, run, settings, fork);
                 Ok(())
             }
             FromClient::Chunk { split, chunk, payload } => {

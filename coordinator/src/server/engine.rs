@@ -28,9 +28,8 @@ use super::connection::{ClientId, Introduction, Link, Peer, Room};
 use super::door::Refusals;
 use super::durable::{Durable, Ended};
 use super::jobs::{Found, Incarnation};
-use super::load::Loaded;
+use super::reading::Reading;
 use super::recorder::{Checkpointed, now_ms};
-use super::resume::Reread;
 use super::run::Run;
 use super::starts::Counted;
 use super::step_log::StepLog;
@@ -75,12 +74,10 @@ pub(super) enum Event {
     Submitted(Submitted),
     /// Some of what waited to be recorded is.
     Recorded,
-    /// A run was read from the runs folder, or cannot be.
-    Reread(Box<Reread>),
+    /// A run is further on its way from the runs folder, or cannot be.
+    Reading(Box<Reading>),
     /// A start of a run is counted, or cannot be.
     Counted(Counted),
-    /// A queued run was read, or cannot be.
-    Loaded(Loaded),
     /// A final state was read for a client, or cannot be.
     FinalState(FinalState),
     /// A checkpoint is durable, or cannot be.
@@ -125,7 +122,7 @@ pub(super) struct Engine {
     pub(super) step_log: StepLog,
     /// Who was not let in, for the status.
     pub(super) refusals: Arc<Refusals>,
-    /// Of the run that was started last.
+    /// Of the run that was started last, or is read to be.
     pub(super) incarnation: Incarnation,
     pub(super) last_run: u64,
     pub(super) last_upload: u64,
@@ -262,8 +259,7 @@ impl Engine {
             // What waits for it is seen to below.
             Event::Recorded => {}
             Event::Counted(counted) => self.on_counted(counted),
-            Event::Loaded(loaded) => self.on_loaded(loaded),
-            Event::Reread(reread) => self.on_reread(*reread),
+            Event::Reading(reading) => self.on_reading(*reading),
             Event::FinalState(read) => self.on_final_state(read),
             Event::Checkpointed(done) => self.on_checkpointed(done),
             Event::Ended(ended) => self.on_ended(ended),

@@ -1,30 +1,22 @@
 //! What a coordinator finds in the runs folder as it starts: runs that have
 //! ended, to be told of, and runs that have not, which go on.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
-use bytes::Bytes;
-use common::digest::Digest;
 use common::id::RunId;
 use common::limits;
-use common::model::{DataShape, Registry};
 use common::plan::RunPlan;
 use common::spec::RunSpec;
-use common::state::NetworkState;
 use common::wire::message::RunEvent;
 use tokio::sync::mpsc;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::durable::{Durable, RunsConfig};
 use super::ending;
 use super::engine::{Engine, Event};
 use super::recorder::{History, Recorder};
 use super::remember::remember;
-use super::run::{Phase, Restart, Run, Submission};
+use super::run::{Phase, Restart, Run};
 use super::seldom::Seldom;
 use super::starts::not_survived;
-use super::upload::Design;
 use crate::ledger::{EndRow, RunRow, RunState};
 use crate::runs::{Outcome, OutcomeState, RunsError, RunsFolder, SubmissionRecord, dataset_digest};
 
@@ -32,8 +24,6 @@ use crate::runs::{Outcome, OutcomeState, RunsError, RunsFolder, SubmissionRecord
 #[derive(Debug)]
 pub(super) struct Recovered {
     pub(super) run: Run,
-    /// Its chunks of examples, where it was read to go on at once.
-    chunks: Vec<(Digest, Bytes)>,
     /// Bytes of the state that it goes on from, by the checkpoint's manifest.
     pub(super) state_bytes: Option<u64>,
     /// The run, as the history has it; nothing where its records are damaged.
@@ -47,34 +37,7 @@ pub(super) struct Recovered {
 impl Recovered {
     /// A run of which nothing but its submission is read.
     fn new(run: Run, row: Option<RunRow>) -> Self {
-        Self { run, chunks: Vec::new(), state_bytes: None, row, ended: None, end: None }
-    }
-
-    /// Reads its chunks of examples, each once.
-    pub(super) fn read_chunks(&mut self, folder: &RunsFolder) -> Result<(), RecoverError> {
-        let Some(submission) = &self.run.submission else { return Ok(()) };
-        let mut seen = BTreeSet::new();
-        for manifest in [&submission.train, &submission.test] {
-            for (index, digest) in manifest.chunks.iter().enumerate() {
-                if seen.insert(*digest) {
-                    self.chunks.push((*digest, folder.chunk(manifest, index)?));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// A new run over the same data, from a state of its own.
-    pub(super) fn forked(
-        self,
-        record: &SubmissionRecord,
-        submission: Submission,
-        state: NetworkState,
-    ) -> Self {
-        let (submission, state) = (Some(Arc::new(submission)), Some(Arc::new(state)));
-        let passed_over = self.run.passed_over.clone();
-        let run = Run { submission, state, passed_over, ..remembered(record, Phase::Queued) };
-        Self { run, ..self }
+        Self { run, state_bytes: None, row, ended: None, end: None }
     }
 }
 
@@ -226,7 +189,7 @@ pub(super) fn cannot_go_on(run: RunId, error: &str) -> RunEvent {
 }
 
 /// What is known of every run.
-fn remembered(record: &SubmissionRecord, phase: Phase) -> Run {
+pub(super) fn remembered(record: &SubmissionRecord, phase: Phase) -> Run {
     let (spec, plan) = plan_of(record).unzip();
     Run {
         settings: record.settings.clone(),
@@ -262,80 +225,6 @@ fn waiting(folder: &RunsFolder, record: &SubmissionRecord) -> Result<Recovered, 
     Ok(Recovered { state_bytes, ..Recovered::new(run, Some(row(record))) })
 }
 
-/// A run as it stands at its last checkpoint that is whole.
-pub(super) fn unfinished(
-    folder: &RunsFolder,
-    registry: &Registry,
-    record: &SubmissionRecord,
-) -> Result<Recovered, RecoverError> {
-    let (submission, design) = prepare(registry, record)?;
-    let found = folder.restart(record, u64::MAX)?;
-    let passed_over = found.passed_over();
-    if let Some(what) = &passed_over {
-        warn!("run {}: a damaged checkpoint is passed over: {what}", record.run);
-    }
-    let mut run =
-        Run { submission: Some(Arc::new(submission)), ..remembered(record, Phase::Queued) };
-    let state = match found.checkpoint {
-        Some(checkpoint) => {
-            let record = checkpoint.record;
-            info!("run {} goes on after round {} of {}", run.id, record.round, run.rounds);
-            (run.round, run.loss) = (record.round, record.progress.loss);
-            run.checkpoint = Some(record.round);
-            let (step, workers, progress) = (record.step, record.workers, record.progress);
-            run.restart = Some(Restart { step, workers, progress });
-            checkpoint.state
-        }
-        None => {
-            info!("run {} begins again: it has no checkpoint", run.id);
-            let workers = run.min_workers();
-            run.restart = Some(Restart { workers, ..Restart::default() });
-            match folder.start(record)? {
-                Some(mut start) => {
-                    start.set_rules(&RunSpec::from_toml(&record.spec)?.merge)?;
-                    start
-                }
-                None => design.initial_state().map_err(RecoverError::Model)?,
-            }
-        }
-    };
-    design.layout.check_same_tensors(&state.layout())?;
-    (run.state, run.passed_over) = (Some(Arc::new(state)), passed_over);
-    Ok(Recovered::new(run, Some(row(record))))
-}
-
-/// A run's submission and its model.
-pub(super) fn prepare(
-    registry: &Registry,
-    record: &SubmissionRecord,
-) -> Result<(Submission, Design), RecoverError> {
-    record.check_numeric_profile()?;
-    let spec = RunSpec::from_toml(&record.spec)?;
-    let (train, test) = (record.train.clone(), record.test.clone());
-    let plan = RunPlan::new(&spec, train.size(), test.examples)?;
-    let plan = plan.with_audit(record.settings.audit);
-    let shape = DataShape {
-        features: train.features.max(test.features) as usize,
-        classes: train.classes.max(test.classes) as usize,
-    };
-    let design = Design::new(registry, &spec, shape).map_err(RecoverError::Model)?;
-    record.check_model(&spec.model, design.model.version())?;
-    let steps = 0..plan.steps();
-    let submission = Submission {
-        identity: record.identity,
-        text: record.spec.clone(),
-        model_name: spec.model,
-        model: design.model.clone(),
-        plan,
-        train,
-        test,
-        initial: record.initial,
-        steps,
-        is_replay: false,
-    };
-    Ok((submission, design))
-}
-
 impl Engine {
     /// Keeps runs from now on, and takes in those that were kept.
     pub(super) fn keep_runs(
@@ -364,22 +253,5 @@ impl Engine {
                 self.queue_run(id);
             }
         }
-    }
-
-    /// Takes what a run needs of the store's bound, and puts its chunks in.
-    pub(super) fn make_room(&mut self, recovered: &mut Recovered) -> Result<(), String> {
-        let run = &mut recovered.run;
-        let Some(submission) = &run.submission else { return Ok(()) };
-        let bytes = run.state.as_ref().map_or(0, |state| state.bytes());
-        self.store.reserve(bytes).map_err(|error| error.to_string())?;
-        if let Err(error) = self.refer_both(&submission.train, &submission.test) {
-            self.store.unreserve(bytes);
-            return Err(error.to_string());
-        }
-        run.reserved = bytes;
-        for (digest, content) in std::mem::take(&mut recovered.chunks) {
-            self.store.insert(digest, content);
-        }
-        Ok(())
     }
 }

@@ -18,6 +18,7 @@ use common::wire::message::{RunEvent, RunStatus, ToClient};
 
 use super::connection::ClientId;
 use super::events::Events;
+use super::jobs::Incarnation;
 use crate::runs::{HistorySoFar, Outcome, Progress, SubmissionRecord};
 
 /// What the status calls a run that is over here, and not on disk.
@@ -114,6 +115,8 @@ pub(super) struct Run {
     pub(super) is_told_of: bool,
     /// Whether it is being read from the runs folder, to be taken up again.
     pub(super) is_rereading: bool,
+    /// The life of it that it is read for, once its turn has come.
+    pub(super) loading: Option<Incarnation>,
     /// Until the run is over.
     pub(super) submission: Option<Arc<Submission>>,
     pub(super) model_name: String,
@@ -186,6 +189,7 @@ impl Run {
             ending: None,
             unkept: None,
             is_rereading: false,
+            loading: None,
             submission: None,
             model_name: String::new(),
             rounds: 0,

@@ -16,7 +16,7 @@ use crate::runs::{History, HistorySoFar, Progress, RunsFolder};
 use crate::server::Config;
 use crate::server::active::ActiveRun;
 use crate::server::jobs::Incarnation;
-use crate::server::recover::prepare;
+use crate::server::reading::draft::prepare;
 use crate::server::run::{Phase, Run};
 
 const RUN: RunId = RunId(1);

@@ -12,11 +12,6 @@ use super::peers::{Lie, TestServer};
 use super::{BIG, reference, toy};
 use crate::server::Config;
 
-/// Waits where a held state waits.
-async fn meet() {
-    tokio::task::spawn_blocking(|| toy::HELD.wait()).await.unwrap();
-}
-
 #[tokio::test]
 async fn a_coordinator_answers_while_a_model_settles_a_small_state() {
     let server = TestServer::start(Config::default());
@@ -24,9 +19,9 @@ async fn a_coordinator_answers_while_a_model_settles_a_small_state() {
     server.worker("worker", usize::MAX).await;
     let spec = toy::spec("held_small = true");
     client.submit(&spec, None).await;
-    tokio::task::spawn_blocking(|| toy::HELD_SMALL.wait()).await.unwrap();
+    toy::HELD_SMALL.meet().await;
     assert!(client.is_served().await);
-    tokio::task::spawn_blocking(|| toy::HELD_SMALL.wait()).await.unwrap();
+    toy::HELD_SMALL.meet().await;
     let events = client.follow(RunId(1)).await;
     let Some(RunEvent::Finished { digest, .. }) = events.last() else { panic!("{events:#?}") };
     assert_eq!(*digest, reference(&toy::spec("")).digest());
@@ -41,7 +36,7 @@ async fn a_state_that_a_cancelled_run_left_behind_is_nothing_to_the_resumed_one(
     let worker = server.worker("first", usize::MAX).await;
     let (run, spec) = (RunId(1), toy::spec(&format!("{BIG}\nheld = true")));
     client.submit(&spec, None).await;
-    meet().await;
+    toy::HELD.meet().await;
     // Nobody is there to do the step again before the old state comes.
     worker.abort();
     client.say(FromClient::Cancel { run }).await;
@@ -50,7 +45,7 @@ async fn a_state_that_a_cancelled_run_left_behind_is_nothing_to_the_resumed_one(
     client.say(FromClient::Resume { run, settings, fork: None }).await;
     let accepted = ToClient::Accepted { run, passed_over: None };
     assert_eq!(client.hear_client().await, Some(accepted));
-    meet().await;
+    toy::HELD.meet().await;
     server.worker("second", usize::MAX).await;
     let events = client.follow(run).await;
     let Some(RunEvent::Finished { digest, .. }) = events.last() else { panic!("{events:#?}") };

@@ -11,13 +11,16 @@ use common::spec::RunSpec;
 use common::state::{Layout, NetworkState, StateError, Tensor, TensorData};
 use ndarray::ArrayD;
 
-/// Where the first state that is settled by a model with the parameter `held`
-/// waits twice: for a test that wants to know that it is there, and for that
-/// test's leave to go on. For one test.
-pub(super) static HELD: Barrier = Barrier::new(2);
+/// Where the first state that is settled by a model with the parameter `held` is held.
+/// For one test.
+pub(super) static HELD: Held = Held::new(true);
 
 /// The same for `held_small`, and another test.
-pub(super) static HELD_SMALL: Barrier = Barrier::new(2);
+pub(super) static HELD_SMALL: Held = Held::new(true);
+
+/// Where a model with the parameter `held_build` is held as it is made, by that
+/// number, once a test has closed it. For one test each.
+pub(super) static BUILDS: [Held; 4] = [const { Held::new(false) }; 4];
 
 /// Every value of `w` moves towards each example's feature, `seen` counts the
 /// examples, `kept` stays but for a labelling, which writes how many examples
@@ -35,15 +38,36 @@ struct Toy {
     held: Option<&'static Held>,
 }
 
-/// Where a state is held, once.
+/// Where a model's code waits twice, once: for a test that wants to know that it is
+/// there, and for that test's leave to go on.
 #[derive(Debug)]
-struct Held {
-    at: &'static Barrier,
-    was: AtomicBool,
+pub(super) struct Held {
+    at: Barrier,
+    is_closed: AtomicBool,
 }
 
-static LARGE: Held = Held { at: &HELD, was: AtomicBool::new(false) };
-static SMALL: Held = Held { at: &HELD_SMALL, was: AtomicBool::new(false) };
+impl Held {
+    const fn new(is_closed: bool) -> Self {
+        Self { at: Barrier::new(2), is_closed: AtomicBool::new(is_closed) }
+    }
+
+    /// Holds who comes next.
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+    }
+
+    fn pass(&self) {
+        if self.is_closed.swap(false, Ordering::Relaxed) {
+            self.at.wait();
+            self.at.wait();
+        }
+    }
+
+    /// Waits where the model's code does.
+    pub(super) async fn meet(&'static self) {
+        tokio::task::spawn_blocking(|| self.at.wait()).await.unwrap();
+    }
+}
 
 impl Model for Toy {
     fn layout(&self) -> Result<Layout, ModelError> {
@@ -64,9 +88,8 @@ impl Model for Toy {
     }
 
     fn finish_round(&self, _: &NetworkState, state: &mut NetworkState) -> Result<(), ModelError> {
-        if let Some(held) = self.held.filter(|held| !held.was.swap(true, Ordering::Relaxed)) {
-            held.at.wait();
-            held.at.wait();
+        if let Some(held) = self.held {
+            held.pass();
         }
         let seen = state.u64("seen")?[[0]];
         assert!(self.panic_at != Some(seen), "{seen} examples are too many");
@@ -143,7 +166,10 @@ fn build(
     let state = tensors(number("size").unwrap_or(3) as usize)?;
     let count = |name: &str| number(name).map(|at| at as u64);
     let (panic_at, panic_labels) = (count("panic_at"), count("panic_labels"));
-    let held = [("held", &LARGE), ("held_small", &SMALL)];
+    if let Some(place) = number("held_build") {
+        BUILDS[place as usize].pass();
+    }
+    let held = [("held", &HELD), ("held_small", &HELD_SMALL)];
     let held = held.into_iter().find(|(name, _)| parameters.contains_key(*name));
     let held = held.map(|(_, held)| held);
     let (grow_at, unaffordable) = (count("grow_at"), parameters.contains_key("unaffordable"));

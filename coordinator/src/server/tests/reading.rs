@@ -1,0 +1,252 @@
+//! Runs on their way from the runs folder: who is held up by that, and what it takes.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use common::dataset::SplitManifest;
+use common::digest::Digest;
+use common::id::RunId;
+use common::merge_rule::MergeRule;
+use common::run_settings::RunSettings;
+use common::wire::message::{FromClient, RunEvent, ToClient};
+
+use super::peers::{TestPeer, TestServer};
+use super::{BIG, reference, toy};
+use crate::reference::ParallelBatchProcessor;
+use crate::server::Config;
+
+const RUN: RunId = RunId(1);
+
+/// What a fork changes.
+type Changes = Option<Vec<(String, String)>>;
+
+fn change(key: &str, value: &str) -> Changes {
+    Some(vec![(key.into(), value.into())])
+}
+
+async fn resume(client: &mut TestPeer, fork: Changes) {
+    client.say(FromClient::Resume { run: RUN, settings: RunSettings::default(), fork }).await;
+}
+
+async fn cancel(client: &mut TestPeer, run: RunId) {
+    client.say(FromClient::Cancel { run }).await;
+    assert_eq!(client.hear_client().await, Some(ToClient::Cancelled { run }));
+}
+
+async fn is_accepted(client: &mut TestPeer) -> bool {
+    match client.hear_client().await {
+        Some(ToClient::Accepted { .. }) => true,
+        Some(ToClient::Rejected { .. }) => false,
+        answer => panic!("{answer:?}"),
+    }
+}
+
+/// Why a run is not taken up, and whether for what is wrong with it.
+async fn refusal(client: &mut TestPeer, fork: Changes) -> (String, bool) {
+    resume(client, fork).await;
+    match client.hear_client().await {
+        Some(ToClient::Rejected { bad_input, reason }) => (reason, bad_input),
+        answer => panic!("{answer:?}"),
+    }
+}
+
+fn digest(events: &[RunEvent]) -> Option<Digest> {
+    match events.last() {
+        Some(RunEvent::Finished { digest, .. }) => Some(*digest),
+        _ => None,
+    }
+}
+
+/// What comes before long.
+async fn in_time<T>(answer: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(Duration::from_secs(10), answer).await.ok()
+}
+
+/// Whether another run is accepted and cancelled, all on disk, before long.
+async fn is_answered(server: &TestServer) -> bool {
+    let mut client = server.client().await;
+    let answered = in_time(async {
+        let answer = client.submit(&toy::spec(""), None).await;
+        let Some(ToClient::Accepted { run, .. }) = answer else { panic!("{answer:?}") };
+        cancel(&mut client, run).await;
+    });
+    answered.await.is_some()
+}
+
+#[tokio::test]
+async fn a_coordinator_answers_while_the_model_is_made_of_a_run_whose_turn_comes() {
+    let held = &toy::BUILDS[0];
+    let scratch = tempfile::tempdir().unwrap();
+    let server = TestServer::start_in(scratch.path(), Config::default());
+    server.client().await.submit(&toy::spec("held_build = 0"), None).await;
+    server.shut_down().await;
+    held.close();
+    let server = TestServer::start_in(scratch.path(), Config::default());
+    server.worker("worker", usize::MAX).await;
+    held.meet().await;
+    let is_answered = is_answered(&server).await;
+    held.meet().await;
+    assert!(is_answered);
+    let events = server.client().await.follow(RUN).await;
+    assert_eq!(digest(&events), Some(reference(&toy::spec("")).digest()), "{events:?}");
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_coordinator_answers_while_the_model_is_made_of_a_run_that_is_taken_up() {
+    let held = &toy::BUILDS[1];
+    let scratch = tempfile::tempdir().unwrap();
+    let server = TestServer::start_in(scratch.path(), Config::default());
+    let mut client = server.client().await;
+    client.submit(&toy::spec("held_build = 1"), None).await;
+    cancel(&mut client, RUN).await;
+    for fork in [None, change("epochs", "1")] {
+        held.close();
+        resume(&mut client, fork).await;
+        held.meet().await;
+        let is_answered = is_answered(&server).await;
+        // One client has one run taken up at a time.
+        let (reason, _) = match is_answered {
+            true => refusal(&mut client, None).await,
+            false => Default::default(),
+        };
+        held.meet().await;
+        assert!(is_answered && reason.contains("taken up for this client"), "{reason}");
+        assert!(is_accepted(&mut client).await);
+    }
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn what_is_read_for_a_turn_that_is_over_is_nothing_to_the_run_that_goes_on() {
+    let held = &toy::BUILDS[2];
+    let scratch = tempfile::tempdir().unwrap();
+    let server = TestServer::start_in(scratch.path(), Config::default());
+    server.client().await.submit(&toy::spec("held_build = 2"), None).await;
+    server.shut_down().await;
+    held.close();
+    let server = TestServer::start_in(scratch.path(), Config::default());
+    let worker = server.worker("first", usize::MAX).await;
+    held.meet().await;
+    // Nobody is there to begin it again before the old one comes.
+    worker.abort();
+    let mut client = server.client().await;
+    let goes_on = in_time(async {
+        cancel(&mut client, RUN).await;
+        resume(&mut client, None).await;
+        is_accepted(&mut client).await
+    });
+    let goes_on = goes_on.await;
+    held.meet().await;
+    assert_eq!(goes_on, Some(true));
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(client.is_served().await);
+    }
+    client.say(FromClient::Status).await;
+    let Some(ToClient::Status(status)) = client.hear_client().await else { panic!("a status") };
+    assert_eq!(status.runs[0].state, "queued");
+    server.worker("second", usize::MAX).await;
+    let events = client.follow(RUN).await;
+    assert_eq!(digest(&events), Some(reference(&toy::spec("")).digest()), "{events:?}");
+    server.shut_down().await;
+}
+
+/// A folder with a run that was cancelled as it waited, from a client's state.
+async fn cancelled(folder: &Path, parameters: &str) {
+    let spec = toy::spec(parameters);
+    let server = TestServer::start_in(folder, Config::default());
+    let mut client = server.client().await;
+    client.submit(&spec, Some(&reference(&spec))).await;
+    cancel(&mut client, RUN).await;
+    server.shut_down().await;
+}
+
+/// Flips a bit of the last value of a file, or flips it back.
+fn flip(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn a_state_that_there_is_no_room_for_is_not_read() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
+    cancelled(folder, BIG).await;
+    // Whoever reads it says so.
+    flip(&folder.join("1/start.safetensors"));
+    let config = Config { data_memory: 1 << 20, ..Config::default() };
+    let server = TestServer::start_in(folder, config);
+    let mut client = server.client().await;
+    for fork in [None, change("epochs", "1")] {
+        let (reason, bad_input) = refusal(&mut client, fork).await;
+        assert!(reason.contains("found 2400016; wait for other runs to end"), "{reason}");
+        assert!(!bad_input);
+    }
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn room_is_given_back_whatever_keeps_a_run_from_being_taken_up() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
+    cancelled(folder, "").await;
+    let data = toy::dataset();
+    let bytes = |split: SplitManifest| {
+        (0..split.chunks.len()).map(|chunk| split.chunk_bytes(chunk) as u64).sum::<u64>()
+    };
+    let state = reference(&toy::spec("")).bytes();
+    let data_memory = state + bytes(data.train.manifest()) + bytes(data.test.manifest());
+    let server = TestServer::start_in(folder, Config { data_memory, ..Config::default() });
+    let mut client = server.client().await;
+    let start = folder.join("1/start.safetensors");
+    let chunk = fs::read_dir(folder.join("data")).unwrap().flatten().next().unwrap().path();
+    for _ in 0..2 {
+        for path in [&start, &chunk] {
+            for fork in [None, change("epochs", "1")] {
+                flip(path);
+                let (reason, _) = refusal(&mut client, fork).await;
+                assert!(reason.contains(path.file_name().unwrap().to_str().unwrap()), "{reason}");
+                flip(path);
+            }
+        }
+        let (reason, _) = refusal(&mut client, change("parameters.size", "4")).await;
+        assert!(reason.contains("expected `w` of f32 [4]"), "{reason}");
+    }
+    resume(&mut client, None).await;
+    assert!(is_accepted(&mut client).await);
+    // The examples are there, and no room for another state.
+    let (reason, _) = refusal(&mut client, change("epochs", "1")).await;
+    assert!(reason.contains("expected at most 0 more"), "{reason}");
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_run_from_a_state_of_its_own_goes_on_before_its_first_checkpoint() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
+    let spec = toy::spec("");
+    let start = reference(&spec);
+    let server = TestServer::start_in(folder, Config::default());
+    let mut client = server.client().await;
+    client.submit(&spec, Some(&start)).await;
+    cancel(&mut client, RUN).await;
+    resume(&mut client, change("merge.w", "max")).await;
+    assert!(is_accepted(&mut client).await, "a fork with another rule");
+    resume(&mut client, None).await;
+    assert!(is_accepted(&mut client).await);
+    server.shut_down().await;
+    let server = TestServer::start_in(folder, Config::default());
+    server.worker("worker", usize::MAX).await;
+    let mut forked = spec.clone();
+    forked.merge.insert("w".into(), MergeRule::Max);
+    let processor = ParallelBatchProcessor::new(1, 1).with_registry(toy::registry());
+    for (run, spec) in [(RUN, spec), (RunId(2), forked)] {
+        let events = server.client().await.follow(run).await;
+        let (expected, _) = processor.run_spec(&spec, &toy::dataset(), Some(&start)).unwrap();
+        assert_eq!(digest(&events), Some(expected.digest()), "{events:?}");
+    }
+    server.shut_down().await;
+}
