@@ -358,15 +358,20 @@ impl Engine {
         self.durable.as_ref().is_some_and(stops)
     }
 
-    /// Saves what an active run has come to before this coordinator goes.
+    /// Saves what an active run has come to before this coordinator goes. What it has
+    /// begun, or was about to, did not kill it.
     pub(super) fn save_before_going(&mut self) {
-        let Some(run) = self.active.as_ref().map(|active| active.run) else { return };
-        if self.durable.is_some() {
-            info!("run {run} goes on when a coordinator is started on this runs folder again");
-            self.save_what_is_there();
+        match (self.active.as_ref().map(|active| active.run), &self.durable) {
+            (Some(run), Some(_)) => {
+                info!("run {run} goes on when a coordinator is started on this runs folder again");
+                self.save_what_is_there();
+            }
+            (Some(run), None) => warn!("run {run} ends with this coordinator"),
+            (None, _) => {}
+        }
+        let begun = self.runs.values().filter(|run| run.is_counted && !run.phase.is_over());
+        for run in begun.map(|run| run.id).collect::<Vec<_>>() {
             self.forget_starts(run);
-        } else {
-            warn!("run {run} ends with this coordinator");
         }
     }
 }

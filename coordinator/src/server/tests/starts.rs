@@ -114,3 +114,21 @@ async fn a_coordinator_that_leaves_in_order_was_not_killed_by_its_run() {
     assert!(digest(&events).is_some(), "{events:?}");
     server.shut_down().await;
 }
+
+#[tokio::test]
+async fn a_coordinator_that_leaves_as_a_model_is_made_was_not_killed_by_it() {
+    let held = &toy::BUILDS[3];
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
+    let server = TestServer::start_in(folder, Config::default());
+    server.client().await.submit(&toy::spec("held_build = 3"), None).await;
+    server.shut_down().await;
+    held.close();
+    let server = TestServer::start_in(folder, Config::default());
+    server.worker("worker", usize::MAX).await;
+    held.meet().await;
+    let was_counted = is_counted(folder);
+    server.shut_down().await;
+    held.meet().await;
+    assert!(was_counted && !is_counted(folder));
+}
