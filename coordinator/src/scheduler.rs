@@ -139,6 +139,8 @@ impl Scheduler {
     /// What a peer says may be late or wrong: news of unknown workers,
     /// assignments, steps and blocks changes nothing.
     pub fn handle_event(&mut self, now: Instant, event: Event) {
+        // Who was not heard for long is given work again: after the news, where these may be
+        // that it has done that work, or that it cannot or does not want to.
         match event {
             Event::WorkerJoined { worker, process, slots } => {
                 self.worker_joined(now, worker, process, slots);
@@ -154,16 +156,16 @@ impl Scheduler {
                 self.progress(worker, assignment, &running, shards_done);
             }
             Event::WorkerDraining { worker } => {
-                self.heard(now, worker);
                 self.worker_draining(worker);
+                self.heard(now, worker);
                 self.hand_out(now);
             }
             Event::WorkerGone { worker, how, reason } => {
                 self.worker_gone(now, worker, how, &reason);
             }
             Event::HandedBack { worker, assignment } => {
-                self.heard(now, worker);
                 self.handed_back(now, worker, assignment);
+                self.heard(now, worker);
             }
             Event::RunSubmitted { run, min_workers, gathering } => {
                 self.run_submitted(Queued { run, min_workers, gathering });
@@ -174,15 +176,13 @@ impl Scheduler {
                 self.run_opened(now, worker, run);
             }
             Event::WorkerCannot { worker, run, reason } => {
-                self.heard(now, worker);
                 self.worker_cannot(now, worker, run, reason);
+                self.heard(now, worker);
             }
             Event::StepReady { step, replicas, audited } => {
                 self.step_ready(now, step, replicas, audited);
             }
             Event::BlockDone { worker, step, block, inline, compute } => {
-                // First of all the news: who was not heard for long is given work
-                // again, and not what it has just done.
                 self.block_done(now, Finished { worker, step, block, inline, compute });
                 self.heard(now, worker);
             }
@@ -195,8 +195,8 @@ impl Scheduler {
                 self.partial_missing(now, worker, step, block);
             }
             Event::PartialAltered { worker, step, block, error } => {
-                self.heard(now, worker);
                 self.partial_altered(now, worker, (step, block), &error);
+                self.heard(now, worker);
             }
             Event::StepMerged { step } => self.step_merged(step),
             Event::RunEnded { run } => self.run_ended(run),

@@ -308,6 +308,28 @@ fn slow_blocks_are_run_again_on_idle_workers() {
 }
 
 #[test]
+fn who_is_heard_after_long_is_given_work_by_what_it_says() {
+    let news: [fn(WorkerId) -> Event; 2] = [
+        |worker| {
+            let error = "a bit flipped".into();
+            Event::PartialAltered { worker, step: STEP, block: block(0, 1), error }
+        },
+        |worker| Event::WorkerCannot { worker, run: RUN, reason: "the model is unknown".into() },
+    ];
+    for (news, given) in news.into_iter().zip([1, 0]) {
+        let mut env = TestEnv::new(2, 2);
+        env.done(1, block(0, 0), true);
+        env.pass(Duration::from_millis(300), &[2]);
+        // The copy is there first, and lost.
+        env.done(1, block(0, 1), false);
+        env.crash(1);
+        assert!(env.assigned.is_empty());
+        env.tell(news(WorkerId(2)));
+        assert_eq!(env.held(2).len(), given);
+    }
+}
+
+#[test]
 fn who_hands_back_gets_nothing_more() {
     let mut env = TestEnv::new(2, 2);
     let (worker, assignment, _) = env.assigned.remove(0);
