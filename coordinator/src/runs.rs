@@ -78,6 +78,9 @@ const FOLDER_MODE: u32 = 0o700;
 /// Most entries of a folder that are looked at.
 const ENTRIES: usize = 1 << 20;
 
+/// The last number that a run may have: numbers up to it are exact wherever JSON is read.
+pub const LAST_NUMBER: u64 = (1 << 53) - 1;
+
 /// Why something is not in the runs folder, or cannot be.
 #[derive(Debug, thiserror::Error)]
 pub enum RunsError {
@@ -297,8 +300,9 @@ impl RunsFolder {
     /// in them.
     pub fn numbers(&self) -> Result<Vec<RunId>, RunsError> {
         let names = names(&self.path)?;
+        let numbers = names.iter().filter_map(|name| name.parse().ok());
         let mut runs: Vec<RunId> =
-            names.iter().filter_map(|name| name.parse().ok().map(RunId)).collect();
+            numbers.filter(|number| *number <= LAST_NUMBER).map(RunId).collect();
         runs.sort_unstable();
         Ok(runs)
     }
@@ -506,11 +510,15 @@ fn names(folder: &Path) -> Result<Vec<String>, RunsError> {
     Ok(names)
 }
 
-/// A file's bytes, unless they are too many.
+/// A file's bytes, unless they are too many, or it is none.
 fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, RunsError> {
     let error = |error| RunsError::io(path, error);
     let file = File::open(path).map_err(error)?;
-    let found = file.metadata().map_err(error)?.len();
+    let about = file.metadata().map_err(error)?;
+    if !about.is_file() {
+        return Err(RunsError::content(path, "a file", "something else"));
+    }
+    let found = about.len();
     if found > limit {
         return Err(RunsError::content(path, format!("at most {limit} bytes"), found));
     }

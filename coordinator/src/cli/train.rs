@@ -23,7 +23,7 @@ Ctrl-C cancels the run; a second one leaves at once.
 Examples:
   coordinator run --local 3
   coordinator run --local 3 --model softmax --epochs 5 --set parameters.learning_rate=0.1
-  coordinator run my.toml --output final.safetensors --plot fields.png
+  coordinator run my.toml --model softmax --output final.safetensors --plot fields.png
   coordinator run my.toml --coordinator 10.0.0.1:7700 --min-workers 4 --detach
   coordinator run --local 2 --json | jq 'select(.event == \"round\") | .loss'")]
 pub(super) struct TrainFlags {

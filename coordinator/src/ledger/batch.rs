@@ -25,7 +25,14 @@ impl<'a> Batch<'a> {
         self.transaction.prepare_cached(sql)?.execute(values).map(|_| ())
     }
 
+    /// Records a run, in the place of another one that had its number: whose folder
+    /// was removed.
     pub(super) fn run(&self, row: &RunRow) -> rusqlite::Result<()> {
+        let other = "EXISTS (SELECT 1 FROM runs WHERE run = ?1 AND at_ms <> ?2)";
+        let place = (stored(row.run.0), stored(row.at_ms));
+        for table in ["rounds", "shards", "events", "checkpoints", "runs"] {
+            self.execute(&format!("DELETE FROM {table} WHERE run = ?1 AND {other}"), place)?;
+        }
         let (forked_run, forked_round) = row.forked_from.unzip();
         self.execute(
             "INSERT INTO runs (run, at_ms, model, spec, dataset, rounds, steps, forked_run,

@@ -85,6 +85,46 @@ fn all_that_is_recorded_comes_back() {
     assert_eq!(reader.run_events(RunId(4)).unwrap(), []);
 }
 
+/// The folder of the run that had it before was removed.
+#[test]
+fn a_number_that_is_given_again_has_nothing_of_the_run_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut ledger, _) = Ledger::open(folder.path()).unwrap();
+    let shards = vec![shard(0, "one", 1)];
+    let lost = EventRow {
+        run: RunId(3),
+        at_ms: 5,
+        step: None,
+        kind: EventKind::Lost,
+        worker: None,
+        detail: String::new(),
+    };
+    for number in [2, 3] {
+        let records = [
+            Record::Run(run(number)),
+            Record::Step(step(number, 0, shards.clone())),
+            Record::Event(EventRow { run: RunId(number), ..lost.clone() }),
+            Record::Checkpoint(checkpoint(number, 1)),
+            Record::Ended(ended(number)),
+        ];
+        ledger.record(&records).unwrap();
+    }
+    // Taken up again, it keeps what it has.
+    ledger.record(&[Record::Run(run(2))]).unwrap();
+    let other = RunRow { at_ms: run(3).at_ms + 1, model: "other".into(), ..run(3) };
+    ledger.record(&[Record::Run(other)]).unwrap();
+    let reader = LedgerReader::open(folder.path()).unwrap();
+    for (number, left) in [(2, 1), (3, 0)] {
+        let id = RunId(number);
+        assert_eq!(reader.steps(id).count(), left);
+        assert_eq!(reader.shards(id, 0..u64::MAX).count(), left);
+        assert_eq!(reader.events(id).count(), left);
+        assert_eq!(reader.checkpoints(id).count(), left);
+    }
+    let found = reader.run(RunId(3)).unwrap().unwrap();
+    assert_eq!((found.model.as_str(), found.state, found.round), ("other", None, 0));
+}
+
 #[test]
 fn steps_that_are_missing_are_counted() {
     let folder = tempfile::tempdir().unwrap();
@@ -105,7 +145,7 @@ fn steps_that_are_missing_are_counted() {
 fn a_run_that_is_taken_up_again_has_no_end() {
     let folder = tempfile::tempdir().unwrap();
     let (mut ledger, _) = Ledger::open(folder.path()).unwrap();
-    let other = RunRow { model: "other".into(), at_ms: 8, ..run(1) };
+    let other = RunRow { model: "other".into(), ..run(1) };
     let records = [Record::Run(run(1)), Record::Ended(ended(1)), Record::Run(other)];
     ledger.record(&records).unwrap();
     let reader = LedgerReader::open(folder.path()).unwrap();

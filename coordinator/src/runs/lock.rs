@@ -5,11 +5,13 @@
 //! it. So whoever writes looks each time whether the lock that is there is its
 //! own: there is one writer behind every path, and of two it is the later one.
 
-use std::fs::{self, File, Metadata, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use nix::fcntl::OFlag;
 
 use super::files::{Files, WriteFile};
 use super::{RUNS_LOCK, RunsError};
@@ -38,7 +40,10 @@ impl Lock {
     /// Takes the lock of a folder.
     pub(super) fn take(folder: &Path) -> Result<Self, RunsError> {
         let path = folder.join(RUNS_LOCK);
-        let file = File::create(&path).map_err(|error| RunsError::io(&path, error))?;
+        // A pipe of this name is an error, and not waited for.
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).custom_flags(OFlag::O_NONBLOCK.bits());
+        let file = options.open(&path).map_err(|error| RunsError::io(&path, error))?;
         let locked = || RunsError::Locked { folder: folder.display().to_string() };
         match file.try_lock() {
             Ok(()) => {}

@@ -501,3 +501,13 @@ fn a_new_folder_is_for_its_owner_alone_and_an_old_one_stays_as_it_is() {
     RunsFolder::open(&old).unwrap();
     assert_eq!(mode(&old), 0o750);
 }
+
+/// Whoever opens a pipe waits for somebody at its other end.
+#[test]
+fn a_pipe_in_the_place_of_the_lock_is_named_and_not_waited_for() {
+    use nix::sys::stat::Mode;
+    let scratch = tempfile::tempdir().unwrap();
+    nix::unistd::mkfifo(&scratch.path().join(RUNS_LOCK), Mode::S_IRWXU).unwrap();
+    let error = RunsFolder::open(scratch.path()).unwrap_err().to_string();
+    assert!(error.contains(RUNS_LOCK), "{error}");
+}

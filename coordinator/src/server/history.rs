@@ -121,7 +121,8 @@ pub(super) fn run_row(
 ) -> RunRow {
     RunRow {
         run: run.id,
-        at_ms: now_ms(),
+        // Which tells it from another one that had its number.
+        at_ms: run.record.as_ref().map_or_else(now_ms, |record| record.at_ms),
         model: run.model_name.clone(),
         spec: submission.text.clone(),
         dataset: dataset_digest(&submission.train, &submission.test),

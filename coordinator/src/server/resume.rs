@@ -21,11 +21,11 @@ impl Engine {
         if let Err(reason) = self.may_resume(client, run, fork.is_some()) {
             return self.reject(client, true, reason);
         }
-        if let Some(about) = self.clients.get_mut(&client) {
-            about.is_taking_up = true;
-        }
         let wish = match fork {
-            Some(changes) => Wish::Fork(client, self.next_run(), changes),
+            Some(changes) => match self.next_run() {
+                Ok(number) => Wish::Fork(client, number, changes),
+                Err(reason) => return self.reject(client, false, reason),
+            },
             None => {
                 if let Some(of) = self.runs.get_mut(&run) {
                     // Nobody else is to take it up meanwhile.
@@ -34,6 +34,9 @@ impl Engine {
                 Wish::Resume(client)
             }
         };
+        if let Some(about) = self.clients.get_mut(&client) {
+            about.is_taking_up = true;
+        }
         let Some(durable) = &self.durable else { return };
         // Behind the end of the run, which may not be written yet.
         durable.recorder.enqueue(move |folder| {

@@ -10,7 +10,7 @@ use super::connection::ClientId;
 use super::engine::{Engine, Event};
 use super::recorder::now_ms;
 use super::run::{Run, Submission};
-use crate::runs::SubmissionRecord;
+use crate::runs::{LAST_NUMBER, SubmissionRecord};
 use crate::scheduler::{self, Gathering};
 
 /// A complete submission that is durable, or cannot be.
@@ -35,10 +35,17 @@ enum Origin {
 }
 
 impl Engine {
-    /// The number of the next run. It is taken, whatever comes of it.
-    pub(super) fn next_run(&mut self) -> RunId {
+    /// The number of the next run. It is taken, whatever comes of it. The error says
+    /// why there is none.
+    pub(super) fn next_run(&mut self) -> Result<RunId, String> {
+        if self.last_run >= LAST_NUMBER {
+            return Err(format!(
+                "no number is left for a run: the last one is {LAST_NUMBER}; remove the folder of \
+                 that name from the runs folder while no coordinator runs, if it is no run"
+            ));
+        }
         self.last_run += 1;
-        RunId(self.last_run)
+        Ok(RunId(self.last_run))
     }
 
     /// Whether a submission is known by its key: then its client is answered by the

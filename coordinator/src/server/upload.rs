@@ -332,7 +332,13 @@ impl Engine {
         if self.answer_known(client, open.key) {
             return self.drop_upload(Upload::Open(open));
         }
-        let run = self.next_run();
+        let run = match self.next_run() {
+            Ok(run) => run,
+            Err(reason) => {
+                self.drop_upload(Upload::Open(open));
+                return self.reject(client, false, reason);
+            }
+        };
         match self.run_of(run, *open) {
             Ok(run) => {
                 self.keep_submission(client, Run { submitter: Some(client), ..run }, None);

@@ -210,9 +210,10 @@ impl Story<'_> {
                 format!(" On record: {}.", causes.join(", "))
             };
             self.complain(format!(
-                "{} of {} were handed out more than once, at most {} times.{on_record}",
+                "{} of {} {} handed out more than once, at most {} times.{on_record}",
                 account.repeated,
                 plural(account.shards, "shard"),
+                if account.repeated == 1 { "was" } else { "were" },
                 account.attempts
             ));
         } else if account.shards > 0 {
@@ -243,8 +244,8 @@ impl Story<'_> {
         }
         if lost.count > KEPT_EVENTS as u64 {
             self.complain(format!(
-                "Workers were lost {} more times: `coordinator show {run}{} --events`.",
-                lost.count - KEPT_EVENTS as u64,
+                "Workers were lost {} more: `coordinator show {run}{} --events`.",
+                plural(lost.count - KEPT_EVENTS as u64, "time"),
                 self.account.flag
             ));
         }

@@ -187,7 +187,7 @@ fn lost_workers() {
         "3 of 720 shards were handed out more than once, at most 3 times. On record: 7 lost \
          workers.",
         "Lost: two, 2000-02-29 00:00:05 UTC at step 17: it was silent for 10.0 s.",
-        "Workers were lost 2 more times: `coordinator show 3 --events`.",
+        "Workers were lost 2 times more: `coordinator show 3 --events`.",
         "It was taken up again 2 times; 12 finished shards were offered again and not computed \
          anew.",
     ]);

@@ -7,7 +7,7 @@ use common::wire::message::{FromClient, RunEvent, ToClient};
 
 use super::peers::{TestPeer, TestServer};
 use super::toy;
-use crate::runs::RunsFolder;
+use crate::runs::{LAST_NUMBER, RunsFolder};
 use crate::server::Config;
 
 const KEY: SubmissionKey = SubmissionKey(0xbeef);
@@ -86,5 +86,24 @@ async fn two_uploads_of_one_submission_are_one_run() {
     }
     assert_eq!(slow.hear_client().await, accepted(1));
     assert_eq!(runs(&mut slow).await, 1);
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn numbers_end_and_are_never_given_twice() {
+    let scratch = tempfile::tempdir().unwrap();
+    // The first is no number of a run, the second the last but one.
+    for name in [u64::MAX, LAST_NUMBER - 1] {
+        std::fs::create_dir(scratch.path().join(name.to_string())).unwrap();
+    }
+    let server = TestServer::start_in(scratch.path(), Config::default());
+    let mut client = server.client().await;
+    assert_eq!(client.submit(&toy::spec(""), None).await, accepted(LAST_NUMBER));
+    match client.submit(&toy::spec(""), None).await {
+        Some(ToClient::Rejected { bad_input: false, reason }) => {
+            assert!(reason.contains("no number is left for a run"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
     server.shut_down().await;
 }
