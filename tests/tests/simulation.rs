@@ -58,9 +58,10 @@ fn setup(seed: u64, plant: Option<Plant>) -> Setup {
             inline,
             heartbeat_timeout,
             faulty,
+            lacks: None,
         }
     });
-    let machines: Vec<Machine> = machines.collect();
+    let mut machines: Vec<Machine> = machines.collect();
     let runs: Vec<(u32, Vec<u32>)> = (0..random.within(1..4))
         .map(|_| {
             let steps = 1 + random.within(0..30);
@@ -83,6 +84,11 @@ fn setup(seed: u64, plant: Option<Plant>) -> Setup {
         .chance(100)
         .then(|| (random.within(0..heal_at), RunId(1 + random.within(0..runs.len() as u64))));
     let audit = [0, 0, 100, 1000][random.within(0..4) as usize];
+    if random.chance(200) {
+        let lacks = RunId(1 + random.within(0..runs.len() as u64));
+        let unfit = machines.iter_mut().filter(|_| random.chance(700));
+        unfit.for_each(|machine| machine.lacks = Some(lacks));
+    }
     Setup { seed, machines, config, runs, wrongs, audit, faults: planned, cancel, heal_at, plant }
 }
 
@@ -168,6 +174,7 @@ fn planted_bugs_are_caught() {
         Plant::UnstartedBlamed,
         Plant::AuditSkipped,
         Plant::AuditByOne,
+        Plant::UnfitServed,
     ];
     for plant in plants {
         let (seed, broken) = caught(plant).unwrap_or_else(|| panic!("{plant:?} was not caught"));

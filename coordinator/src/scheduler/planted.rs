@@ -23,6 +23,8 @@ pub enum Plant {
     AuditSkipped,
     /// Two answers of one process are taken for an audit.
     AuditByOne,
+    /// A worker that cannot work on a run is given work of it.
+    UnfitServed,
 }
 
 #[cfg(any(test, feature = "planted"))]

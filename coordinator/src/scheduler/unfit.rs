@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use common::id::{RunId, WorkerId};
 
+use super::planted::Plant;
 use super::{Scheduler, WorkerNote};
 
 impl Scheduler {
@@ -17,6 +18,10 @@ impl Scheduler {
         run: RunId,
         reason: String,
     ) {
+        // A planted bug: it is not believed.
+        if self.has(Plant::UnfitServed) {
+            return;
+        }
         let Some(active) = self.active.as_mut().filter(|active| active.run == run) else { return };
         let Some(member) = self.members.get_mut(&worker) else { return };
         if std::mem::replace(&mut member.unfit, true) {

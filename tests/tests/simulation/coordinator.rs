@@ -6,6 +6,7 @@ mod causes;
 mod liveness;
 mod merging;
 mod restart;
+mod unfit;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,6 +55,8 @@ pub(super) struct Coordinator {
     pub(super) alters_next: bool,
     /// Workers that take no more work.
     draining: BTreeSet<WorkerId>,
+    /// Workers that cannot work on the active run.
+    unfit: BTreeSet<WorkerId>,
     /// So many in a thousand shards are audited.
     audit: u64,
     plant: Option<Plant>,
@@ -74,6 +77,8 @@ pub(super) struct Coordinator {
 #[derive(Debug)]
 struct Active {
     run: RunId,
+    /// Steps that were merged as it began.
+    first: u64,
     /// Steps merged.
     merged: u64,
     ready: bool,
@@ -104,6 +109,7 @@ impl Coordinator {
             processes: BTreeMap::new(),
             alters_next: false,
             draining: BTreeSet::new(),
+            unfit: BTreeSet::new(),
             audit,
             plant,
             submitted: BTreeMap::new(),
@@ -169,6 +175,7 @@ impl Coordinator {
                 let merged = self.durable.get(&run).copied().unwrap_or(0);
                 self.active = Some(Active {
                     run,
+                    first: merged,
                     merged,
                     ready: false,
                     stored: BTreeMap::new(),
@@ -239,6 +246,7 @@ impl Coordinator {
         context.ensure(current.is_some_and(|(id, _)| id == step), || format!("{step} is not open"));
         context.ensure(self.connections.contains_key(&worker), || format!("{worker} is gone"));
         context.ensure(assignment > self.last_assignment, || format!("{assignment} is not new"));
+        self.check_fit(context, worker, step, block);
         self.last_assignment = assignment;
         let Some((_, replicas)) = current else { return };
         let held = self.causes.handed_out((worker, assignment), (step, block), confirm);
@@ -300,6 +308,7 @@ impl Coordinator {
             Message::Opened(run) => {
                 self.tell(context, scheduler::Event::RunOpened { worker, run });
             }
+            Message::Cannot(run) => self.cannot(context, worker, run),
             Message::BlockDone(done) => self.block_done(context, worker, done),
             Message::ShardFailed { assignment, replica, fatal, error } => {
                 if let Some((step, _)) = self.current() {
@@ -403,6 +412,7 @@ impl Coordinator {
     fn end(&mut self, context: &mut Context, run: RunId, outcome: Outcome) {
         if self.active.as_ref().is_some_and(|active| active.run == run) {
             self.active = None;
+            self.unfit.clear();
             self.broadcast(context, &Message::CloseRun(run));
         }
         let is_new = self.outcomes.insert(run, outcome).is_none();

@@ -57,6 +57,8 @@ pub(super) enum Fault {
     CoordinatorRestart,
     /// The coordinator is stopped for a while (SIGSTOP).
     CoordinatorPause,
+    /// A worker cannot work on the active run.
+    Unfit,
     /// A machine computes wrong bits.
     WrongBits,
     /// Two answers of a shard differ.
@@ -68,7 +70,7 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    pub(super) const ALL: [Self; 30] = [
+    pub(super) const ALL: [Self; 31] = [
         Self::Crash,
         Self::PowerLoss,
         Self::Restart,
@@ -95,6 +97,7 @@ impl Fault {
         Self::Cancel,
         Self::CoordinatorRestart,
         Self::CoordinatorPause,
+        Self::Unfit,
         Self::WrongBits,
         Self::Difference,
         Self::Audited,

@@ -42,6 +42,7 @@ pub(super) enum Message {
     Hello { process: ProcessId, slots: u32 },
     Beat(Vec<(AssignmentId, Vec<u32>, u32)>),
     Opened(RunId),
+    Cannot(RunId),
     BlockDone(BlockDone),
     ShardFailed { assignment: AssignmentId, replica: u32, fatal: bool, error: String },
     Started(AssignmentId),

@@ -32,6 +32,8 @@ pub(super) struct Machine {
     pub(super) heartbeat_timeout: Duration,
     /// So many in a thousand shards come out with wrong bits.
     pub(super) faulty: u64,
+    /// The run that it cannot work on: its build lacks the model.
+    pub(super) lacks: Option<RunId>,
 }
 
 /// Shards that are wrong, the same for all workers.
@@ -239,6 +241,17 @@ impl Process {
     fn heard(&mut self, context: &mut Context, message: Message) -> Option<session::Event> {
         match message {
             Message::CoordinatorBeat => None,
+            Message::OpenRun(run) if self.machine.lacks == Some(run) => {
+                self.say(context, Message::Cannot(run));
+                None
+            }
+            // Sent before the coordinator knew.
+            Message::State(StepId { run, .. })
+            | Message::Assign { step: StepId { run, .. }, .. }
+                if self.machine.lacks == Some(run) =>
+            {
+                None
+            }
             Message::OpenRun(run) => {
                 Some(session::Event::RunOpened { run, parallel: self.machine.parallel })
             }
@@ -350,6 +363,7 @@ impl Process {
             Message::Missing { step, block },
             Message::Missing { step: other, block: Block::of_replica(0) },
             Message::HandedBack(assignment),
+            Message::Cannot(run),
             Message::Started(assignment),
             Message::Beat(vec![(assignment, vec![u32::MAX; 9], u32::MAX)]),
             Message::ShardFailed { assignment, replica: u32::MAX, fatal: true, error },

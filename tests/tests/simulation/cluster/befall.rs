@@ -182,8 +182,12 @@ impl Cluster {
         let wanted = self.min_workers.iter().copied().max().unwrap_or(1).max(1) as usize;
         // Those that are about to leave count as staying here, so that each
         // needs a replacement.
-        for _ in 0..wanted + staying {
-            let (index, machine) = (self.processes.len(), self.processes[0].machine);
+        for replacement in 0..wanted + staying {
+            let (index, mut machine) = (self.processes.len(), self.processes[0].machine);
+            // As many as a run waits for can work on it.
+            if replacement < wanted {
+                machine.lacks = None;
+            }
             self.processes.push(Process::start(&mut self.context, index, 0, machine));
         }
     }

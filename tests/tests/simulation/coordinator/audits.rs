@@ -112,8 +112,7 @@ impl Coordinator {
     /// A shard is not audited: is there nobody who could?
     pub(super) fn unaudited(&mut self, context: &mut Context, replica: u32) {
         context.faults.fired(Fault::Unaudited);
-        let staying = self.connections.keys().filter(|worker| !self.draining.contains(worker));
-        let there: BTreeSet<ProcessId> = staying.map(|worker| self.processes[worker]).collect();
+        let there = self.fit().map(|worker| self.processes[&worker]).collect();
         if let Some(active) = &mut self.active {
             let some_died = self.deaths.get(&active.run).is_some_and(|died| !died.is_empty());
             let excused = active.answers.excuse(replica, &there, some_died);

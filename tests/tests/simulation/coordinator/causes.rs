@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::id::{AssignmentId, Block, ProcessId, StepId, WorkerId};
+use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
 use coordinator::scheduler::Config;
 
 /// A run may fail when so many times the crash limit processes were lost in
@@ -63,6 +63,17 @@ impl Causes {
     /// An assignment is in nobody's hands any more.
     pub(super) fn ended(&mut self, worker: WorkerId, assignment: AssignmentId) {
         self.hands.remove(&(worker, assignment));
+    }
+
+    /// Whether some of a block is in anybody's hands.
+    pub(super) fn is_in_hands(&self, step: StepId, block: Block) -> bool {
+        let overlaps = |it: &Held| it.block.contains(block) || block.contains(it.block);
+        self.hands.values().any(|it| it.step == step && overlaps(it))
+    }
+
+    /// A worker cannot work on a run: nothing of it is in its hands any more.
+    pub(super) fn cannot(&mut self, worker: WorkerId, run: RunId) {
+        self.hands.retain(|(of, _), it| (*of, it.step.run) != (worker, run));
     }
 
     /// A worker has finished a block.
