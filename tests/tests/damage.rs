@@ -56,6 +56,8 @@ fn prepare(folder: &Path, reached: Reached) {
         for _ in 0..5 {
             client.wait_for("round");
         }
+        // Which a damaged submission is restored from.
+        client.wait_for("checkpoint");
     }
     if matches!(reached, Reached::Finished) {
         client.finish();

@@ -135,6 +135,11 @@ fn who_waits_for_workers_says_so_and_lets_others_go_first() {
 
 #[test]
 fn a_session_that_ends_ends_what_was_started_in_it_but_for_what_is_to_go_on() {
+    // What is ignored here is ignored by all that is started here.
+    let status = std::fs::read_to_string("/proc/self/status").expect("a process has a status");
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("a mask");
+    let ignored = u64::from_str_radix(ignored.trim(), 16).expect("hexadecimal digits");
+    assert_eq!(ignored & 1, 0, "these tests ignore SIGHUP themselves: start them without nohup");
     let (mut coordinator, address) = Logged::coordinator(&[]);
     let mut worker = Logged::worker("one", &address, &[]);
     let mut nohup = Command::new("nohup");

@@ -208,7 +208,7 @@ impl Engine {
             runs: BTreeMap::new(),
             bases: Bases::default(),
             cache: ChunkCache::new(config.cache_limit),
-            requests: Requests::default(),
+            requests: Requests::new(config.cache_limit),
             assignments: BTreeMap::new(),
             work: WorkTable::default(),
             kept: BTreeMap::new(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use common::dataset::{DatasetError, ExampleSource, SplitManifest};
 use common::id::{Block, RunId};
+use common::limits;
 use common::plan::{EpochOrder, RunPlan, Step};
 use common::spec::Split;
 
@@ -103,9 +104,15 @@ pub(super) fn needed_examples(
 /// A chunk on its way: run, split, place.
 pub(super) type Wanted = (RunId, Split, u32);
 
+/// Shares of the room for examples of which the chunks on their way take one: each is
+/// there twice while it is checked.
+const SHARES: u64 = 4;
+
 /// Asks for chunks, each once, a bounded number at a time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Requests {
+    /// Chunks on their way, at most.
+    most: usize,
     waiting: BTreeSet<Wanted>,
     in_flight: BTreeSet<Wanted>,
     /// Those that have come and are being checked: they count as being on their way.
@@ -113,6 +120,17 @@ pub(super) struct Requests {
 }
 
 impl Requests {
+    /// None yet, for a worker with so many bytes of room for examples.
+    pub(super) fn new(room: u64) -> Self {
+        let chunks = room / SHARES / limits::PAYLOAD_BYTES as u64;
+        Self {
+            most: chunks.clamp(1, CHUNKS_IN_FLIGHT as u64) as usize,
+            waiting: BTreeSet::new(),
+            in_flight: BTreeSet::new(),
+            checking: BTreeSet::new(),
+        }
+    }
+
     /// Wants a chunk, unless it is wanted already.
     pub(super) fn want(&mut self, chunk: Wanted) {
         if !self.in_flight.contains(&chunk) && !self.checking.contains(&chunk) {
@@ -137,14 +155,15 @@ impl Requests {
     /// The next request to send now, if any: chunks of one split.
     pub(super) fn next(&mut self) -> Option<(RunId, Split, Vec<u32>)> {
         let on_their_way = self.in_flight.len() + self.checking.len();
-        if on_their_way + CHUNKS_PER_REQUEST > CHUNKS_IN_FLIGHT {
+        let together = self.most.min(CHUNKS_PER_REQUEST);
+        if on_their_way + together > self.most {
             return None;
         }
         let (run, split, _) = *self.waiting.first()?;
         let chunks: Vec<u32> = self
             .waiting
             .range((run, split, 0)..=(run, split, u32::MAX))
-            .take(CHUNKS_PER_REQUEST)
+            .take(together)
             .map(|chunk| chunk.2)
             .collect();
         for place in &chunks {
@@ -212,7 +231,7 @@ mod tests {
     #[test]
     fn each_chunk_is_asked_for_once_and_few_are_in_flight() {
         let run = RunId(1);
-        let mut requests = Requests::default();
+        let mut requests = Requests::new(u64::MAX);
         for place in (0..40).chain(0..40) {
             requests.want((run, Split::Train, place));
         }
@@ -235,9 +254,19 @@ mod tests {
     }
 
     #[test]
+    fn who_has_little_room_asks_for_few_at_a_time() {
+        for (room, most) in [(0, 1), (16 << 20, 4), (64 << 20, 16), (1 << 40, 32)] {
+            let mut requests = Requests::new(room);
+            (0..40).for_each(|place| requests.want((RunId(1), Split::Train, place)));
+            let asked = std::iter::from_fn(|| requests.next()).map(|(.., places)| places.len());
+            assert_eq!(asked.sum::<usize>(), most, "{room} bytes");
+        }
+    }
+
+    #[test]
     fn a_lost_connection_and_a_closed_run_end_requests() {
         let run = RunId(1);
-        let mut requests = Requests::default();
+        let mut requests = Requests::new(u64::MAX);
         requests.want((run, Split::Test, 3));
         assert_eq!(requests.next(), Some((run, Split::Test, vec![3])));
         requests.want((run, Split::Test, 3));
