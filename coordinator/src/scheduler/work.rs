@@ -151,31 +151,33 @@ impl Scheduler {
         self.worker_draining(worker);
         if let Some(assignment) = self.remove_assignment(worker, id) {
             self.release(assignment.block);
-            self.hand_out(now);
         }
+        self.hand_out(now);
     }
 
     /// Hands out all that waits, as far as there are workers for it, and has
     /// the step merged if nothing is left to hand out or to wait for.
     pub(super) fn hand_out(&mut self, now: Instant) {
         if !self.is_gathering() && !self.is_short() {
-            self.hand_out_waiting(now);
+            // Whoever is given a suspect is nobody's choice any more: then those count that
+            // were the second choice.
+            while self.hand_out_waiting(now) {}
             self.hand_out_audits(now);
         }
         self.merge_if_complete();
     }
 
-    /// Hands the waiting blocks out, as many as workers may hold.
-    fn hand_out_waiting(&mut self, now: Instant) {
-        let Some(step) = self.step().filter(|step| !step.waiting.is_empty()) else { return };
+    /// Hands the waiting blocks out, as many as workers may hold. Says whether it did.
+    fn hand_out_waiting(&mut self, now: Instant) -> bool {
+        let Some(step) = self.step().filter(|step| !step.waiting.is_empty()) else { return false };
         let mut candidates = self.candidates(step);
         if candidates.iter().all(|it| it.room == 0) {
-            return;
+            return false;
         }
         if let Some(step) = self.step_mut() {
             step.join_waiting();
         }
-        let Some(step) = self.step() else { return };
+        let Some(step) = self.step() else { return false };
         let (careful, plain): (Vec<Block>, Vec<Block>) =
             step.waiting.values().partition(|block| step.care(**block) != Care::None);
         let replicas = step.replicas;
@@ -202,10 +204,12 @@ impl Scheduler {
             }
             step.waiting.extend(left.into_iter().map(|block| (block.start(), block)));
         }
+        let has_handed = !handed.is_empty();
         for (worker, block, care) in handed {
             let how = if care == Care::Alone { How::Alone } else { How::Shared };
             self.assign(now, worker, block, how);
         }
+        has_handed
     }
 
     /// The workers that may be given work, with what they have already.

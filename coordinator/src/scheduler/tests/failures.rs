@@ -34,6 +34,22 @@ fn who_does_not_give_its_partial_gets_no_more_of_the_step_while_others_can() {
 }
 
 #[test]
+fn who_did_not_give_its_partial_works_on_while_the_others_are_alone_with_a_suspect() {
+    let config = Config { assignments: 1, ..Config::default() };
+    let mut env = TestEnv::with(Scheduler::new(config), 3, 4);
+    let [first, second] = [block(1, 0), block(0, 2)];
+    env.done(1, first, false);
+    env.tell(Event::PartialMissing { worker: WorkerId(1), step: STEP, block: first });
+    let (worker, assignment, _) = *env.assigned.iter().find(|(by, ..)| by.0 == 3).unwrap();
+    let (running, shards_done) = (vec![3], 0);
+    env.tell(Event::Progress { worker, assignment, running, shards_done });
+    env.crash(3);
+    assert!(env.held(1).is_empty(), "another one will have time");
+    env.done(2, second, true);
+    assert_eq!((env.held(2), env.held(1)), (vec![block(0, 3)], vec![first]));
+}
+
+#[test]
 fn a_worker_that_lacks_what_it_claims_is_sent_away() {
     let mut env = TestEnv::new(1, 1);
     for _ in 0..8 {
