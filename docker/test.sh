@@ -47,6 +47,15 @@ docker/stand-in-images.sh
 docker build -q -f docker/Dockerfile -t samebit/samebit:latest .
 size=$(docker image inspect --format '{{.Size}}' samebit/samebit:latest)
 echo "image: $((size / 1000000)) MB with its base"
+# They say the commit that they were built of, and have no symbols any more.
+commit=""
+[ ! -d .git ] || commit="+$(git rev-parse --short=12 HEAD)"
+for binary in coordinator worker; do
+    version=$(docker run --rm samebit/samebit:latest "$binary" --version)
+    [[ $version == "$binary "*"$commit" ]] || fail "not of commit $commit: $version"
+    docker run --rm samebit/samebit:latest cat "/usr/local/bin/$binary" >"$work/$binary"
+    ! grep -q '\.symtab' "$work/$binary" || fail "$binary is not stripped"
+done
 
 # The default run starts by itself once the workers are there.
 compose up --detach --no-build

@@ -15,7 +15,7 @@ use tests::expected;
 use crate::cluster::{MLP, SOFTMAX};
 
 /// A run that goes on until it is stopped.
-const ENDLESS: &str = r#"
+pub(crate) const ENDLESS: &str = r#"
 model = "softmax"
 replicas = 4
 rounds = 100_000_000

@@ -13,6 +13,7 @@ mod floors;
 mod history;
 mod kill;
 mod memory;
+mod messages;
 mod outputs;
 mod readme;
 mod resume;

@@ -15,7 +15,8 @@ use tests::logged::Logged;
 use crate::commands::{alone, command, text};
 
 /// A small run of many rounds.
-const QUICK: &[&str] = &["run", "--model", "softmax", "--replicas", "2", "--rounds", "400"];
+pub(crate) const QUICK: &[&str] =
+    &["run", "--model", "softmax", "--replicas", "2", "--rounds", "400"];
 
 #[test]
 fn a_log_has_a_line_about_steps_each_second_at_most() {
@@ -59,7 +60,7 @@ fn a_run_that_is_wanted_once_is_not_run_again() {
 
 /// What comes to a terminal of 80 columns, as text without colours: a piece for each
 /// time that the cursor goes back to the left.
-fn on_a_terminal(args: &[&str]) -> Vec<String> {
+pub(crate) fn on_a_terminal(args: &[&str]) -> Vec<String> {
     let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
     let terminal = openpty(Some(&size), None).expect("a terminal");
     let end = || Stdio::from(terminal.slave.try_clone().expect("one more of it"));

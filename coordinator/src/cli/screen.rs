@@ -1,6 +1,7 @@
 //! The terminal: how wide it is, and how a bar and the lines of logs share it.
 
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::settings::{LogFormat, start_logging_to};
@@ -60,14 +61,18 @@ pub(super) fn is_live() -> bool {
 }
 
 /// How many columns there are for what goes to standard output; nothing where that is
-/// no terminal, as programs want all of it.
+/// no terminal.
 pub(super) fn columns() -> Option<usize> {
-    let size = io::stdout().is_terminal().then(terminal_size::terminal_size).flatten();
-    size.map(|(terminal_size::Width(columns), _)| usize::from(columns))
+    io::stdout().is_terminal().then(|| columns_of(io::stdout()))
 }
 
 /// How many columns there are for a bar on standard error.
 pub(super) fn bar_columns() -> usize {
-    let size = terminal_size::terminal_size_of(io::stderr());
+    columns_of(io::stderr())
+}
+
+/// The columns of a terminal; as many as usual where it does not say.
+fn columns_of(terminal: impl AsFd) -> usize {
+    let size = terminal_size::terminal_size_of(terminal);
     size.map_or(USUAL_COLUMNS, |(terminal_size::Width(columns), _)| usize::from(columns))
 }

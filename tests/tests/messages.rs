@@ -1,0 +1,121 @@
+//! What people are told: by name, once, and what to do.
+
+use std::net::TcpStream;
+use std::process::Command;
+
+use serde_json::Value;
+use tests::binaries::binaries;
+use tests::cluster::Cluster;
+use tests::logged::Logged;
+
+use crate::commands::{ENDLESS, alone, command, text};
+use crate::screen::{QUICK, on_a_terminal};
+
+/// The lines of the standard error of a command that ends in bad input.
+fn mistake(args: &[&str]) -> String {
+    let output = alone(args);
+    assert_eq!(output.status.code(), Some(2), "{args:?}");
+    text(&output.stderr).to_owned()
+}
+
+#[test]
+fn a_mistake_is_answered_alone() {
+    let one = mistake(&["show", "one"]);
+    assert!(one.contains("expected a run's number, as `coordinator runs` prints it"), "{one}");
+    let local = mistake(&["run", "--local", "1", "--model", "softmax", "--set", "epochs=0"]);
+    assert!(local.lines().count() == 1 && local.starts_with("error: "), "{local}");
+    // Of a coordinator that has just heard it, and hears of no more.
+    let (mut coordinator, address) = Logged::coordinator(&[]);
+    let there = mistake(&["follow", "77", "--coordinator", &address]);
+    assert!(there.lines().count() == 1 && there.contains("run 77 is unknown"), "{there}");
+    coordinator.leave();
+    let refused = |line: &&Value| line.to_string().contains("refused");
+    assert_eq!(coordinator.log.all().iter().find(refused), None);
+}
+
+#[test]
+fn a_worker_that_finds_no_keys_is_told_where_they_are() {
+    let mut worker = Command::new(&binaries().worker);
+    worker.args(["--coordinator", "127.0.0.1:1", "--keys", "/nowhere/cluster.pem"]);
+    let output = worker.output().expect("it starts");
+    assert_eq!(output.status.code(), Some(2));
+    let error = text(&output.stderr);
+    let copies = "copy it from the host where the cluster's keys were made";
+    assert!(error.contains("/nowhere/cluster.pem: ") && error.contains(copies), "{error}");
+    let makes = error.find("keys new").expect("how keys are made");
+    assert!(error.find(copies).is_some_and(|at| at < makes), "{error}");
+}
+
+#[test]
+fn workers_of_one_name_are_told_apart() {
+    let (mut coordinator, address) = Logged::coordinator(&[]);
+    let mut workers = [(); 2].map(|()| Logged::worker("twin", &address, &[]));
+    let run =
+        alone(&[QUICK, &["--quiet", "--min-workers", "2", "--coordinator", &address]].concat());
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    let status = alone(&["status", "--json", "--coordinator", &address]);
+    let status: Value = serde_json::from_slice(&status.stdout).expect("JSON");
+    let names: Vec<_> = status["workers"].as_array().expect("a list").iter().collect();
+    let [a, b] = names[..] else { panic!("{status}") };
+    let (a, b) = (a["name"].as_str().expect("a name"), b["name"].as_str().expect("a name"));
+    assert!(a != b && [a, b].contains(&"twin") && a.starts_with("twin") && b.starts_with("twin"));
+    workers.iter_mut().for_each(Logged::leave);
+    coordinator.leave();
+}
+
+#[test]
+fn a_run_that_was_cancelled_is_called_so_at_once() {
+    let cluster = Cluster::start().with_workers(1, 1);
+    let mut client = cluster.submit(ENDLESS);
+    client.wait_for("round");
+    assert!(command(&cluster, &["cancel", "1"]).status.success());
+    let runs = alone(&["runs", "--json", "--runs", cluster.runs().to_str().expect("a path")]);
+    let run: Value = serde_json::from_slice(&runs.stdout).expect("JSON");
+    assert_eq!(run["state"], "cancelled", "{run}");
+}
+
+#[test]
+fn a_replay_counts_up_to_the_last_round_that_it_does() {
+    let runs = tempfile::tempdir().expect("a folder");
+    let runs = runs.path().to_str().expect("a plain path");
+    let run = alone(&[QUICK, &["--quiet", "--local", "1", "--runs", runs]].concat());
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    let verify = ["verify", "1", "--rounds", "10..20", "--local", "1", "--runs", runs];
+    let screen = on_a_terminal(&verify);
+    let bars: Vec<_> = screen.iter().filter(|piece| piece.contains(" round ")).collect();
+    assert!(!bars.is_empty() && bars.iter().all(|bar| bar.contains("/20 ")), "{screen:#?}");
+}
+
+/// Open files of a coordinator that has few: six peers, and two at the door.
+const FEW: usize = 136;
+
+/// Workers that it lets in then.
+const WORKERS: usize = 5;
+
+#[test]
+fn at_the_limit_of_open_files_somebody_can_still_look() {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit -n {FEW}; exec \"$@\""), "sh"]);
+    command.arg(&binaries().coordinator);
+    let (mut coordinator, address) = Logged::coordinator_by(command, &[]);
+    let said = |line: &Value| line.to_string().contains("`ulimit -n` raises it");
+    coordinator.log.wait_for(said).expect("it says what it can do");
+    let worker = |number| Logged::worker(&format!("worker-{number}"), &address, &[]);
+    let workers: Vec<_> = (0..=WORKERS).map(worker).collect();
+    let wanted = WORKERS.to_string();
+    let flags = ["--coordinator", &address, "--min-workers", &wanted, "--detach"];
+    let run = alone(&[QUICK, &flags].concat());
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    // One of the six workers waits outside, and more are there than files.
+    let refused = |line: &Value| line.to_string().contains("has 5 workers, which is as many");
+    coordinator.log.wait_for(refused).expect("one is refused");
+    let strangers: Vec<_> = (0..2 * FEW).map(|_| TcpStream::connect(&address)).collect();
+    let followed = alone(&["follow", "1", "--quiet", "--coordinator", &address]);
+    assert!(followed.status.success(), "{}", text(&followed.stderr));
+    let status = alone(&["status", "--json", "--coordinator", &address]);
+    let status: Value = serde_json::from_slice(&status.stdout).expect("JSON");
+    assert_eq!(status["workers"].as_array().map(Vec::len), Some(WORKERS), "{status}");
+    assert_eq!(status["runs"][0]["state"], "finished", "{status}");
+    drop((strangers, workers));
+    coordinator.leave();
+}
