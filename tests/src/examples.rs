@@ -16,40 +16,56 @@ pub struct Example {
 
 /// All of them.
 pub fn examples() -> Vec<Example> {
-    let mut found = of_help("coordinator", &binaries().coordinator, &[]);
-    found.extend(of_help("worker", &binaries().worker, &[]));
+    let of = |(place, text): (String, String)| match place.ends_with(".md") {
+        true => of_document(&place, &text),
+        false => of_help(&place, &text),
+    };
+    texts().into_iter().flat_map(of).collect()
+}
+
+/// The `--help` of every command, by where it stands, and the documents.
+pub fn texts() -> Vec<(String, String)> {
+    let mut found = helps("coordinator", &binaries().coordinator, &[]);
+    found.extend(helps("worker", &binaries().worker, &[]));
     for document in documents() {
         let text = std::fs::read_to_string(workspace().join(&document)).expect("a document");
-        found.extend(of_document(&document.display().to_string(), &text));
+        found.push((document.display().to_string(), text));
     }
     found
 }
 
-/// The examples in the help of a command, and of those below it.
-fn of_help(name: &str, binary: &Path, path: &[&str]) -> Vec<Example> {
+/// The help of a command, and of those below it.
+fn helps(name: &str, binary: &Path, path: &[&str]) -> Vec<(String, String)> {
     let output = Command::new(binary).args(path).arg("--help").output().expect("help");
     let text = String::from_utf8(output.stdout).expect("text");
     let place = format!("{} --help", [&[name], path].concat().join(" "));
-    let section = |title: &str| {
-        let lines = text.lines().skip_while(|line| *line != title).skip(1);
-        lines.take_while(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>()
-    };
-    let own = section("Examples:").into_iter().map(|line| {
-        // What stands far to the right says what it is.
-        let text = line.trim().split("   ").next().unwrap_or_default().to_owned();
-        Example { place: place.clone(), text }
-    });
-    let mut found: Vec<Example> = own.collect();
-    for line in section("Commands:") {
+    let mut found = vec![(place, text.clone())];
+    for line in section(&text, "Commands:") {
         // Names are further to the left than what is said of them.
         let name_here = line.strip_prefix("  ").filter(|line| !line.starts_with(' '));
         if let Some(below) = name_here.and_then(|line| line.split(' ').next())
             && below != "help"
         {
-            found.extend(of_help(name, binary, &[path, &[below]].concat()));
+            found.extend(helps(name, binary, &[path, &[below]].concat()));
         }
     }
     found
+}
+
+/// The lines of a help below a title.
+fn section<'a>(text: &'a str, title: &'a str) -> impl Iterator<Item = &'a str> {
+    let lines = text.lines().skip_while(move |line| *line != title).skip(1);
+    lines.take_while(|line| !line.is_empty())
+}
+
+/// The examples in the help of a command.
+fn of_help(place: &str, text: &str) -> Vec<Example> {
+    let example = |line: &str| {
+        // What stands far to the right says what it is.
+        let text = line.trim().split("   ").next().unwrap_or_default().to_owned();
+        Example { place: place.to_owned(), text }
+    };
+    section(text, "Examples:").map(example).collect()
 }
 
 /// All documents, relative to the workspace.

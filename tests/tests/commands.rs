@@ -266,7 +266,8 @@ fn exit_codes_say_how_a_run_ended() {
     let failed = client.wait_for("failed");
     assert_eq!(client.wait().code(), Some(3));
     let reason = failed["reason"].as_str().unwrap();
-    assert!(reason.contains("tensor `"), "{reason}");
+    let advice = "the learning rate may be too high";
+    assert!(reason.contains("tensor `") && reason.contains(advice), "{reason}");
     // What it says of a replay is true: the shard fails again, alone.
     let (_, replay) = reason.split_once("`coordinator ").expect("a command");
     let words: Vec<&str> = replay.split('`').next().expect("a command").split(' ').collect();
@@ -317,7 +318,7 @@ fn a_local_cluster_replaces_a_killed_worker_and_leaves_nothing_behind() {
 }
 
 /// The processes that a process has started and that have not ended.
-fn children(of: u32) -> Vec<Pid> {
+pub(crate) fn children(of: u32) -> Vec<Pid> {
     let threads = std::fs::read_dir(format!("/proc/{of}/task")).expect("the process runs");
     let of_thread = |thread: std::fs::DirEntry| {
         std::fs::read_to_string(thread.path().join("children")).unwrap_or_default()
@@ -343,6 +344,12 @@ fn logs_say_what_was_done_and_how_long_it_took() {
         .unwrap();
     assert!(output.status.success());
     let log = text(&output.stderr);
+    for line in log.lines() {
+        let (day, rest) = line.split_once(' ').expect("words");
+        let time = rest.split(' ').next().expect("words");
+        let of = |text: &str, mark| text.split(mark).map(str::len).collect::<Vec<_>>();
+        assert_eq!((of(day, '-'), of(time, ':')), (vec![4, 2, 2], vec![2, 2, 6]), "{line}");
+    }
     let batch = log.lines().find(|line| line.contains("DEBUG Batch ")).expect("a line a batch");
     assert!(batch.contains(": processed ") && batch.contains(" examples in "), "{batch}");
     let round = log.lines().find(|line| line.contains("INFO round 1 of ")).expect("one a round");

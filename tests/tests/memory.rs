@@ -45,11 +45,16 @@ const NEEDED: &str = "SAMEBIT_TEST_CGROUPS";
 
 /// A control group of [`LIMIT`] bytes, if such can be made here.
 fn group(name: &str) -> Option<MemoryGroup> {
+    group_of(name, LIMIT)
+}
+
+/// The same of another size.
+fn group_of(name: &str, bytes: u64) -> Option<MemoryGroup> {
     let refused = |error: &std::io::Error| {
         assert!(std::env::var_os(NEEDED).is_none(), "no control group can be made: {error}");
         println!("skipped: no control group can be made: {error}");
     };
-    MemoryGroup::new(name, LIMIT).inspect_err(refused).ok()
+    MemoryGroup::new(name, bytes).inspect_err(refused).ok()
 }
 
 /// The program that knows the model, as one or the other.
@@ -122,6 +127,49 @@ fn a_shard_that_kills_for_memory_fails_its_run_at_the_crash_limit() {
     assert_eq!((client.wait().code(), group.kills()), (Some(3), 2));
     let text = explain(coordinator);
     assert!(text.contains("killed for that. Give it more memory"), "{text}");
+}
+
+/// 100 MB of examples of zeros, as the files of `npy:FOLDER`.
+fn zeros(folder: &Path) {
+    let write = |name: &str, kind: &str, shape: &str, bytes: u64| {
+        let header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}");
+        let header = format!("{header:117}\n");
+        let head = [&b"\x93NUMPY\x01\x00\x76\x00"[..], header.as_bytes()].concat();
+        std::fs::write(folder.join(name), &head).expect("room");
+        let file = std::fs::File::options().append(true).open(folder.join(name)).expect("a file");
+        file.set_len(head.len() as u64 + bytes).expect("room for a hole");
+    };
+    write("train_features.npy", "<f4", "(25000, 1000)", 100_000_000);
+    write("train_labels.npy", "|u1", "(25000,)", 25_000);
+}
+
+/// A round that reads from nearly each of 96 chunks, and needs 4 MB of them.
+const WIDE: &str = r#"
+model = "softmax"
+replicas = 1
+batch_size = 500
+update_interval = 2
+rounds = 2
+[dataset]
+source = "npy:FOLDER"
+shuffle_window = 1024
+classes = 2
+"#;
+
+#[test]
+fn a_worker_holds_examples_and_not_the_chunks_that_they_lie_in() {
+    // Far less than the chunks, and enough for what it says that it needs.
+    let Some(group) = group_of("chunks", 80 << 20) else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    zeros(folder.path());
+    let spec = WIDE.replace("FOLDER", folder.path().to_str().expect("a plain path"));
+    let (_coordinator, address) = Logged::coordinator(&[]);
+    let command = group.command(&binaries().worker);
+    let flags = ["--slots", "1", "--memory-limit", "32MiB"];
+    let _worker = Logged::worker_by(command, "small", &address, &flags);
+    let mut client = Client::submit(&address, &spec);
+    assert_eq!(client.finish(), expected::digest(&spec));
+    assert_eq!(group.kills(), 0);
 }
 
 /// Two epochs over three chunks, each a window of its own.

@@ -1,14 +1,16 @@
 //! What people are told: by name, once, and what to do.
 
+use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 use tests::binaries::binaries;
 use tests::cluster::Cluster;
 use tests::logged::Logged;
 
-use crate::commands::{ENDLESS, alone, command, text};
+use crate::commands::{ENDLESS, alone, children, command, text};
 use crate::screen::{QUICK, on_a_terminal};
 
 /// The lines of the standard error of a command that ends in bad input.
@@ -31,6 +33,60 @@ fn a_mistake_is_answered_alone() {
     coordinator.leave();
     let refused = |line: &&Value| line.to_string().contains("refused");
     assert_eq!(coordinator.log.all().iter().find(refused), None);
+}
+
+#[test]
+fn a_picture_of_another_kind_is_refused_before_anything_is_read() {
+    let error = mistake(&["plot", "missing.safetensors", "--out", "fields.svg"]);
+    assert!(error.contains("fields.svg") && error.contains("PNG"), "{error}");
+}
+
+/// Examples of a file, none of which is kept to judge by.
+const ALL_LEARNT: &str = r#"
+model = "softmax"
+replicas = 2
+rounds = 20
+[dataset]
+source = "csv:FILE"
+"#;
+
+#[test]
+fn a_run_that_judges_nothing_says_how_its_last_round_went() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("two.csv");
+    let rows = (0..40).map(|row| format!("{},{},{}\n", row % 2, row % 3, row % 2));
+    std::fs::write(&file, rows.collect::<String>()).expect("a scratch folder can be written to");
+    let spec = folder.path().join("spec.toml");
+    let text_of = ALL_LEARNT.replace("FILE", file.to_str().expect("a plain path"));
+    std::fs::write(&spec, text_of).expect("a scratch folder can be written to");
+    let run = alone(&["run", spec.to_str().expect("a plain path"), "--local", "1"]);
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    let summary = text(&run.stdout);
+    let result = summary.lines().find(|line| line.starts_with("result  loss ")).expect(summary);
+    assert!(result.contains("(of the last round: nothing was evaluated)"), "{result}");
+}
+
+#[test]
+fn what_befalls_a_run_is_told_once() {
+    let mut run = Command::new("sh");
+    run.args(["-c", "exec \"$@\" 2>&1", "sh"]).arg(&binaries().coordinator);
+    run.args(["run", "--local", "2", "--model", "softmax", "--epochs", "60"]);
+    run.args(["--log-level", "info"]);
+    let mut run = run.stdout(Stdio::piped()).spawn().expect("it starts");
+    let lines = BufReader::new(run.stdout.take().expect("it is piped")).lines();
+    let mut said = Vec::new();
+    let mut killed = false;
+    for line in lines.map_while(Result::ok) {
+        if line.starts_with("round ") && !killed {
+            let worker = children(run.id())[0];
+            kill(worker, Signal::SIGKILL).expect("it is there");
+            killed = true;
+        }
+        said.push(line);
+    }
+    assert!(run.wait().expect("a child can be waited for").success(), "{said:#?}");
+    let lost = said.iter().filter(|line| line.contains(": lost,") || line.contains(") is lost:"));
+    assert_eq!(lost.count(), 1, "{said:#?}");
 }
 
 #[test]
@@ -59,6 +115,9 @@ fn workers_of_one_name_are_told_apart() {
     let [a, b] = names[..] else { panic!("{status}") };
     let (a, b) = (a["name"].as_str().expect("a name"), b["name"].as_str().expect("a name"));
     assert!(a != b && [a, b].contains(&"twin") && a.starts_with("twin") && b.starts_with("twin"));
+    let is_of_one =
+        |line: &Value| line["message"].as_str().is_some_and(|it| it.ends_with(", 1 slot"));
+    workers[0].log.wait_for(is_of_one).expect("one slot, and no slots");
     workers.iter_mut().for_each(Logged::leave);
     coordinator.leave();
 }

@@ -7,10 +7,11 @@ use std::process::{Command, Output, Stdio};
 
 use nix::sys::stat::Mode;
 use tests::binaries::binaries;
+use tests::cluster::Cluster;
 use tests::expected;
 
 use crate::cluster::SOFTMAX;
-use crate::commands::text;
+use crate::commands::{command, text};
 
 /// `coordinator run` of [`SOFTMAX`] on a cluster of its own, in `folder`.
 fn run_in(folder: &Path, more: &[&str]) -> Command {
@@ -106,4 +107,15 @@ fn a_full_disk_loses_nothing() {
     let kept = folder.path().join(format!("samebit-{}.safetensors", &digest[..12]));
     assert!(error.contains("it is kept in "), "{error}");
     assert!(std::fs::read(kept).expect("the state, kept beside") == expected);
+
+    // A coordinator that stays has it, and gives it to whoever asks.
+    let cluster = Cluster::start().with_workers(1, 1);
+    let path = |name: &str| folder.path().join(name).to_str().expect("a plain path").to_owned();
+    let done = command(&cluster, &["run", &path("spec.toml"), "--output", "/dev/full"]);
+    assert_eq!(done.status.code(), Some(3), "{}", text(&done.stderr));
+    let advice = "`coordinator follow 1 --output FILE` writes it elsewhere";
+    assert!(text(&done.stderr).contains(advice), "{}", text(&done.stderr));
+    let followed = command(&cluster, &["follow", "1", "--output", &path("followed")]);
+    assert!(followed.status.success(), "{}", text(&followed.stderr));
+    assert!(std::fs::read(path("followed")).expect("the state") == expected);
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 use common::digest::Digest;
 use common::model::{DataShape, Registry};
 use tests::binaries::{binaries, workspace};
+use tests::examples::texts;
 use tests::expected;
 
 /// The digest that the README prints for the default run.
@@ -50,6 +51,29 @@ fn parameter_error(model: &str, parameters: &str) -> Option<String> {
     let shape = DataShape { features: 64, classes: 10 };
     let parameters = parameters.parse().expect("TOML");
     Registry::standard().build(model, &parameters, shape, 1).err().map(|error| error.to_string())
+}
+
+#[test]
+fn the_parameters_that_texts_name_are_there() {
+    let registry = Registry::standard();
+    let models: Vec<String> = registry.list().map(|(name, _)| name.to_owned()).collect();
+    // What a model says of a parameter that it does not know has all that it knows.
+    let known = models.iter().filter_map(|model| parameter_error(model, "none_such = 1"));
+    let known = known.collect::<Vec<_>>().join("\n");
+    let (mut found, mut wrong) = (0, Vec::new());
+    for (place, text) in texts() {
+        for rest in text.split("parameters.").skip(1) {
+            let is_part = |c: &char| c.is_ascii_lowercase() || c.is_ascii_digit() || *c == '_';
+            let name: String = rest.chars().take_while(is_part).collect();
+            if !name.is_empty() {
+                found += 1;
+                if !known.contains(&format!("`{name}`")) {
+                    wrong.push(format!("{place}: parameters.{name}"));
+                }
+            }
+        }
+    }
+    assert!(found > 5 && wrong.is_empty(), "of {found}: {wrong:#?}\n{known}");
 }
 
 #[test]

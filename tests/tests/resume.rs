@@ -1,6 +1,8 @@
 //! Runs that outlive their coordinator, are taken up again, and are checked
 //! later, with the real binaries.
 
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -182,6 +184,48 @@ fn the_final_state_is_compared_without_a_checkpoint_of_it() {
         format!("the state after step 12 (round 12) is not as recorded: expected {wrong}");
     assert!(error.contains(&expected), "{error}");
     assert!(error.contains("one from step 0 (round 1) to step 12 (round 12)"), "{error}");
+}
+
+#[test]
+fn a_verify_waits_for_a_coordinator_that_is_not_there_yet() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let kept = folder.path().join("kept");
+    let runs = kept.to_str().expect("a plain path");
+    let spec = folder.path().join("spec.toml");
+    std::fs::write(&spec, SOFTMAX).expect("a scratch folder can be written to");
+    let spec = spec.to_str().expect("a plain path");
+    let run = alone(&["run", spec, "--local", "1", "--quiet", "--runs", runs]);
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    // Of an address that no other test has, so that nobody takes the port meanwhile.
+    let port = TcpListener::bind("127.0.24.2:0").and_then(|listener| listener.local_addr());
+    let address = port.expect("loopback has a free port").to_string();
+    let mut verify = Command::new(&binaries().coordinator)
+        .args(["verify", "1", "--coordinator", &address, "--runs", runs])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut said = String::new();
+    let mut stderr = BufReader::new(verify.stderr.take().expect("it is piped"));
+    stderr.read_line(&mut said).expect("text");
+    assert!(said.contains("; trying again for "), "{said}");
+    let mut cluster = Cluster::start_in(folder.path(), &address, &[]).with_workers(1, 1);
+    let out = verify.wait_with_output().expect("it ends");
+    assert!(out.status.success(), "{said}");
+    assert!(text(&out.stdout).contains("are as recorded"), "{}", text(&out.stdout));
+    // One that goes while it says what it found is waited for too.
+    let mut verify = Command::new(&binaries().coordinator)
+        .args(["verify", "1", "--coordinator", &address, "--runs", runs])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let status = || text(&command(&cluster, &["status"]).stdout).to_owned();
+    while !status().contains("(replay)\n") && verify.try_wait().is_ok_and(|end| end.is_none()) {}
+    cluster.coordinator.signal(Signal::SIGKILL);
+    cluster.coordinator.wait();
+    cluster.restart();
+    assert!(verify.wait().expect("a child can be waited for").success());
 }
 
 #[test]

@@ -58,14 +58,13 @@ fn a_run_that_is_wanted_once_is_not_run_again() {
     assert_eq!(run(&[]), (3, digest), "as often as one likes");
 }
 
-/// What comes to a terminal of 80 columns, as text without colours: a piece for each
-/// time that the cursor goes back to the left.
-pub(crate) fn on_a_terminal(args: &[&str]) -> Vec<String> {
+/// All that comes to a terminal of this name, of 80 columns.
+fn bytes_on(terminal_name: &str, args: &[&str]) -> String {
     let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
     let terminal = openpty(Some(&size), None).expect("a terminal");
     let end = || Stdio::from(terminal.slave.try_clone().expect("one more of it"));
     let mut command = Command::new(&binaries().coordinator);
-    command.args(args).env("TERM", "xterm").env_remove("NO_COLOR").env_remove("COLORTERM");
+    command.args(args).env("TERM", terminal_name).env_remove("NO_COLOR").env_remove("COLORTERM");
     let mut child =
         command.stdin(Stdio::null()).stdout(end()).stderr(end()).spawn().expect("it starts");
     drop((terminal.slave, command));
@@ -73,7 +72,13 @@ pub(crate) fn on_a_terminal(args: &[&str]) -> Vec<String> {
     // A terminal that nobody writes to any more ends with an error.
     let _ = File::from(terminal.master).read_to_end(&mut screen);
     assert!(child.wait().expect("a child can be waited for").success());
-    let screen = String::from_utf8(screen).expect("text");
+    String::from_utf8(screen).expect("text")
+}
+
+/// What comes to a terminal, as text without colours: a piece for each time that the
+/// cursor goes back to the left.
+pub(crate) fn on_a_terminal(args: &[&str]) -> Vec<String> {
+    let screen = bytes_on("xterm", args);
     let mut plain = String::new();
     let mut rest = screen.as_str();
     while let Some((before, sequence)) = rest.split_once("\x1b[") {
@@ -96,6 +101,22 @@ fn a_bar_begins_empty_and_fits_the_terminal() {
     assert!(bars.iter().all(|bar| bar.trim_end().chars().count() <= 80), "{bars:#?}");
     let digest = screen.iter().find(|piece| piece.starts_with("digest  "));
     assert!(digest.is_some(), "the summary stands alone: {screen:#?}");
+}
+
+#[test]
+fn lines_of_the_log_stand_above_the_bar() {
+    let run = ["run", "--local", "1", "--rounds", "30", "--log-level", "info"];
+    let screen = on_a_terminal(&run);
+    let is_bar = |piece: &&String| piece.starts_with(['░', '▏', '█']);
+    let lines: Vec<&String> = screen.iter().filter(|piece| piece.contains(" INFO ")).collect();
+    assert!(lines.len() > 3 && screen.iter().any(|piece| is_bar(&piece)), "{screen:#?}");
+    assert_eq!(lines.into_iter().find(is_bar), None);
+
+    // One that cannot go back, and has no colours, gets lines.
+    let screen = bytes_on("dumb", &run);
+    assert!(screen.contains(" INFO ") && screen.contains("round 30/30"), "{screen}");
+    let lines = screen.replace("\r\n", "\n");
+    assert!(!lines.contains(['\r', '\x1b', '█']), "{lines:?}");
 }
 
 #[test]

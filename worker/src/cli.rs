@@ -383,6 +383,8 @@ mod tests {
         let settings = Settings::default();
         settings.check().unwrap();
         assert_eq!(settings.coordinator, "127.0.0.1:7700");
+        // Docker kills after 10 s.
+        assert_eq!(settings.drain_timeout, 8);
         assert!(settings.name.ends_with(&std::process::id().to_string()));
     }
 

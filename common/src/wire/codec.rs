@@ -371,6 +371,18 @@ mod tests {
     use crate::id::{Block, RunId, StepId};
     use crate::wire::message::{FromWorker, ToWorker};
 
+    #[tokio::test]
+    async fn what_is_written_is_on_its_way() {
+        let (stream, other) = tokio::io::duplex(1 << 10);
+        let mut buffered = tokio::io::BufWriter::new(stream);
+        write(&mut buffered, &encode(FromWorker::Draining)).await.unwrap();
+        let mut reader = FrameReader::new(other, crate::limits::FRAME_BYTES);
+        // Whatever stayed in the buffer is lost with it.
+        drop(buffered);
+        let content = reader.next().await.unwrap().expect("a frame");
+        assert_eq!(decode::<FromWorker>(&content).unwrap(), FromWorker::Draining);
+    }
+
     #[test]
     fn payloads_are_not_copied() {
         let payload = Bytes::from(vec![7; crate::limits::PAYLOAD_BYTES]);

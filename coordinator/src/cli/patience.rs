@@ -276,6 +276,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_coordinator_that_is_not_there_yet_is_waited_for() {
+        // Of an address that no other test has, so that nobody takes the port meanwhile.
+        let listener = TcpListener::bind("127.0.24.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        // A bound on hanging, not an expectation.
+        let mut wait = Wait::new(Duration::from_secs(600));
+        let address_text = address.to_string();
+        let mut connecting = Box::pin(connect(&address_text, None, &mut wait));
+        // It has asked once, in vain, as nobody listens while it does.
+        tokio::select! {
+            biased;
+            connected = &mut connecting => panic!("nobody is there: {connected:?}"),
+            () = std::future::ready(()) => {}
+        }
+        let listener = TcpListener::bind(address).await.unwrap();
+        let coordinator = tokio::spawn(async move { accept(&listener).await.2 });
+        let mut client = connecting.await.unwrap();
+        client.follow(RunId(7)).await.unwrap();
+        assert_eq!(coordinator.await.unwrap(), FromClient::Follow { run: RunId(7) });
+    }
+
+    #[tokio::test]
     async fn whoever_has_no_patience_is_told_at_once() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();

@@ -348,6 +348,10 @@ mod tests {
         for (value, text) in cases {
             assert_eq!(figure(value), text);
         }
+        let losses = [(0.25, "0.2500"), (12.5, "12.5000"), (-1e29, "-1.00e29"), (f64::NAN, "NaN")];
+        for (loss, text) in losses {
+            assert_eq!(loss_figure(loss), text);
+        }
     }
 
     #[test]

@@ -70,14 +70,14 @@ impl Engine {
                 );
             }
             RunEvent::Labelled { run, epochs, examples } => {
-                log!(due, run = run.0, "labelled by {examples} examples after {epochs} epochs");
+                log!(due, run = run.0, "labelled by {examples} examples after epoch {epochs}");
             }
             RunEvent::Evaluation { run, epochs, split, loss, accuracy, .. } => log!(
                 due,
                 run = run.0,
                 loss = loss.map(rounded),
                 accuracy = accuracy.map(rounded),
-                "evaluated on {split:?} after {epochs} epochs"
+                "evaluated on {split:?} after epoch {epochs}"
             ),
             _ => {}
         }

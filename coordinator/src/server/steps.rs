@@ -30,7 +30,8 @@ impl Engine {
         let (loss, accuracy) = (results.loss(), results.accuracy());
         let step = active.step_id();
         for (warning, count) in active.warnings.take(active.step.kind, &results) {
-            warn!(target: TOLD, "{step}: the model warns of {count} examples: {warning}");
+            let s = if count == 1 { "" } else { "s" };
+            warn!(target: TOLD, "{step}: the model warns of {count} example{s}: {warning}");
         }
         let event = match active.step.kind {
             StepKind::Train { round, epoch, .. } => {

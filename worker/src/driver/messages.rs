@@ -137,7 +137,8 @@ impl Engine {
             (Ok(_), None) => {}
             (Ok(_), Some(parallel)) => {
                 opened.awaited = false;
-                tracing::info!("run {id} is open, {parallel} shards at once");
+                let s = if parallel == 1 { "" } else { "s" };
+                tracing::info!("run {id} is open, {parallel} shard{s} at once");
                 self.tell(Event::RunOpened { run: id, parallel });
             }
             (Err(reason), _) => {

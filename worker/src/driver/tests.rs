@@ -229,6 +229,30 @@ async fn a_lost_coordinator_is_offered_what_was_finished() {
 }
 
 #[tokio::test]
+async fn what_is_kept_to_be_merged_takes_the_room_of_chunks() {
+    // A partial that is larger than the limit of the cache.
+    let toy = Toy::new(600_000, "");
+    let stage = Stage::new(&toy).await;
+    let mut peer = stage.accept().await;
+    peer.open_run(&toy).await;
+    let step = |index| StepId { run: toy.opening.run, index };
+    let assign = |index| ToWorker::Assign {
+        assignment: AssignmentId(index),
+        step: step(index),
+        block: toy.run.plan.step(index).unwrap().root(),
+        confirm: false,
+    };
+    peer.send_base(&toy, step(0)).await;
+    peer.say(assign(0)).await;
+    assert!(!peer.block_done(&toy).await.is_inline);
+    // The next round reads from the same chunk, which is not there any more.
+    peer.say(ToWorker::SameState { step: step(1), as_of: step(0) }).await;
+    peer.say(assign(1)).await;
+    let asked = peer.next().await;
+    assert!(matches!(asked, Some(FromWorker::NeedChunks { .. })), "{asked:?}");
+}
+
+#[tokio::test]
 async fn what_was_finished_of_another_run_of_the_same_number_is_not_offered() {
     let mut toy = Toy::new(600_000, "");
     let stage = Stage::new(&toy).await;

@@ -16,6 +16,10 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    pub(super) fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (StepId, Block)> + '_ {
         self.blocks.iter().copied()
     }

@@ -42,18 +42,9 @@ impl Session {
     /// Leaves, if it is time to.
     pub(super) fn leave_when_done(&mut self, now: Instant) {
         let Some(Leaving::Draining(until)) = self.leaving else { return };
-        if until <= now || (self.works.is_empty() && !self.has_needed_partials()) {
+        if until <= now || (self.works.is_empty() && self.kept.is_empty()) {
             self.leave();
         }
-    }
-
-    /// Whether a partial is kept that may still be pulled. A step whose successor
-    /// has its base state here is over, whether or not that was heard.
-    fn has_needed_partials(&self) -> bool {
-        self.kept.iter().any(|(step, _)| {
-            let mut states = self.states.iter();
-            !states.any(|other| other.run == step.run && other.index > step.index)
-        })
     }
 
     pub(super) fn leave_deadline(&self) -> Option<Instant> {

@@ -1,4 +1,8 @@
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use tokio::io::AsyncReadExt;
 
 use super::*;
 
@@ -193,4 +197,48 @@ async fn what_waits_is_written_before_the_end() {
     let (written, text) = tokio::join!(outbox.write_to(ours), reading);
     written.unwrap();
     assert_eq!(text, "goodbye");
+}
+
+#[tokio::test]
+async fn nothing_stays_in_a_buffer_while_the_writer_waits() {
+    let (stream, mut other) = tokio::io::duplex(1 << 10);
+    let outbox = Outbox::new();
+    outbox.control(frame("word"));
+    let (mut heard, writer) = ([0; 4], tokio::io::BufWriter::new(stream));
+    tokio::select! {
+        done = outbox.write_to(writer) => panic!("the connection goes on: {done:?}"),
+        heard = other.read_exact(&mut heard) => drop(heard.unwrap()),
+    }
+    assert_eq!(&heard, b"word");
+}
+
+/// Somebody who takes what comes, and no end of it.
+struct Endless;
+
+impl AsyncWrite for Endless {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_is_not_taken_is_not_waited_for() {
+    let outbox = Outbox::new();
+    outbox.control(frame("last word"));
+    outbox.finish();
+    // Of the paused clock: all else stands still, so that time is at its end at once.
+    let written = timeout(10 * LAST_WORDS, outbox.write_to(Endless)).await;
+    written.expect("it gives up by itself").unwrap();
 }

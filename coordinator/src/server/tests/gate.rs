@@ -239,3 +239,60 @@ async fn a_run_that_is_cancelled_and_resumed_goes_on_whatever_happens_then() {
     gated.server.shut_down().await;
     assert!(!folder.join("1/outcome.json").exists(), "it would be over for the next coordinator");
 }
+
+/// The system's files, but there is no room for any state.
+#[derive(Debug)]
+struct Full;
+
+impl Files for Full {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
+        OsFiles.create(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let name = to.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with("round-") {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        OsFiles.rename(from, to)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        OsFiles.sync_folder(folder)
+    }
+
+    fn create_folder(&self, folder: &Path) -> io::Result<()> {
+        OsFiles.create_folder(folder)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        OsFiles.remove(path)
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_stays_full_is_told_of_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = RunsFolder::open_with(folder.path(), Arc::new(Full)).unwrap();
+    let server = TestServer::start_on(runs, Config::default());
+    let mut client = server.client().await;
+    client.submit(&toy::spec(""), None).await;
+    let mut follower = server.client().await;
+    follower.say(FromClient::Follow { run: RUN }).await;
+    server.worker("worker", usize::MAX).await;
+    let (mut rounds, mut failures) = (0, 0);
+    let last = loop {
+        match follower.hear_client().await {
+            Some(ToClient::Event(RunEvent::Round { .. })) => rounds += 1,
+            Some(ToClient::Event(RunEvent::CheckpointFailed { .. })) => failures += 1,
+            Some(ToClient::Event(event)) if event.is_last() => break event,
+            Some(ToClient::Event(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(rounds > 1, "there was more than one to fail");
+    assert_eq!(failures, 1);
+    let RunEvent::Finished { unsaved, .. } = last else { panic!("{last:?}") };
+    assert!(unsaved.is_some(), "the end says so once more");
+    server.shut_down().await;
+}
