@@ -17,7 +17,7 @@ use crate::server::Config;
 
 const RUN: RunId = RunId(1);
 
-/// The system's files, but one gets its name only when a test says so.
+/// The system's files, but one gets its name, or goes, only when a test says so.
 #[derive(Debug)]
 struct Gate {
     file: &'static str,
@@ -31,10 +31,7 @@ impl Files for Gate {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        if to.ends_with(self.file) {
-            let _ = self.reached.send(());
-            self.open.lock().unwrap().recv().unwrap_or(Ok(()))?;
-        }
+        self.pass(to)?;
         OsFiles.rename(from, to)
     }
 
@@ -47,22 +44,37 @@ impl Files for Gate {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
+        self.pass(path)?;
         OsFiles.remove(path)
     }
 }
 
+impl Gate {
+    fn pass(&self, path: &Path) -> io::Result<()> {
+        if path.ends_with(self.file) {
+            let _ = self.reached.send(());
+            self.open.lock().unwrap().recv().unwrap_or(Ok(()))?;
+        }
+        Ok(())
+    }
+}
+
 /// A server before one of whose files there is a gate.
-struct Gated {
-    folder: tempfile::TempDir,
-    server: TestServer,
+pub(super) struct Gated {
+    pub(super) folder: tempfile::TempDir,
+    pub(super) server: TestServer,
     reached: Receiver<()>,
-    open: Sender<io::Result<()>>,
+    pub(super) open: Sender<io::Result<()>>,
 }
 
 impl Gated {
     /// Before all files of this name.
     fn new(file: &'static str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::on(tempfile::tempdir().unwrap(), file)
+    }
+
+    /// The same on a folder that is there.
+    pub(super) fn on(folder: tempfile::TempDir, file: &'static str) -> Self {
         let (reached_gate, reached) = channel();
         let (open, opened) = channel();
         let gate = Gate { file, reached: reached_gate, open: Mutex::new(opened) };
@@ -73,10 +85,15 @@ impl Gated {
 
     /// Before the ends of runs, with run 1 in the queue, and its client.
     async fn start() -> (Self, TestPeer) {
+        Self::start_of("").await
+    }
+
+    /// The same for a run of these parameters.
+    async fn start_of(parameters: &str) -> (Self, TestPeer) {
         let gated = Self::new("outcome.json");
         let mut client = gated.server.client().await;
         let accepted = ToClient::Accepted { run: RUN, passed_over: None };
-        assert_eq!(client.submit(&toy::spec(""), None).await, Some(accepted));
+        assert_eq!(client.submit(&toy::spec(parameters), None).await, Some(accepted));
         (gated, client)
     }
 
@@ -84,8 +101,8 @@ impl Gated {
         self.folder.path().join("1/outcome.json").exists()
     }
 
-    /// Waits until such a file is about to be there.
-    async fn reached(self) -> Self {
+    /// Waits until such a file is about to be there, or to go.
+    pub(super) async fn reached(self) -> Self {
         let waited = tokio::task::spawn_blocking(move || {
             self.reached.recv().unwrap();
             self
@@ -166,6 +183,64 @@ async fn a_run_has_finished_once_that_is_on_disk() {
     gated.server.shut_down().await;
 }
 
+#[tokio::test]
+async fn a_run_has_failed_once_that_is_on_disk() {
+    // A round has 20 examples.
+    let (gated, mut client) = Gated::start_of("panic_at = 40").await;
+    gated.server.worker("worker", usize::MAX).await;
+    let gated = gated.reached().await;
+    client.say(FromClient::Follow { run: RUN }).await;
+    assert_eq!(state_behind_events(&mut client).await, "running", "nobody may know yet");
+    assert!(!gated.is_over_on_disk());
+    gated.open.send(Ok(())).unwrap();
+    let end = last_event(&mut client).await;
+    let RunEvent::Failed { reason, .. } = end else { panic!("{end:?}") };
+    assert!(reason.contains("40 examples are too many"), "{reason}");
+    assert!(gated.is_over_on_disk());
+    gated.server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_run_is_taken_up_again_once_its_end_is_gone_from_the_disk() {
+    let (gated, mut client) = Gated::start().await;
+    gated.open.send(Ok(())).unwrap();
+    client.say(FromClient::Cancel { run: RUN }).await;
+    assert_eq!(client.hear_client().await, Some(ToClient::Cancelled { run: RUN }));
+    let gated = gated.reached().await;
+    let (run, settings) = (RUN, RunSettings::default());
+    client.say(FromClient::Resume { run, settings, fork: None }).await;
+    let gated = gated.reached().await;
+    assert_eq!(state(&mut client).await, "cancelled", "nobody may know yet");
+    assert!(gated.is_over_on_disk());
+    gated.open.send(Ok(())).unwrap();
+    let accepted = ToClient::Accepted { run: RUN, passed_over: None };
+    assert_eq!(client.hear_client().await, Some(accepted));
+    assert!(!gated.is_over_on_disk());
+    assert_eq!(state(&mut client).await, "queued");
+    gated.server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_fork_is_accepted_once_it_is_on_disk() {
+    let gated = Gated::new("run.json");
+    let mut client = gated.server.client().await;
+    gated.open.send(Ok(())).unwrap();
+    client.submit(&toy::spec(""), None).await;
+    let gated = gated.reached().await;
+    let (settings, fork) = (RunSettings::default(), Some(Vec::new()));
+    client.say(FromClient::Resume { run: RUN, settings, fork }).await;
+    let gated = gated.reached().await;
+    client.say(FromClient::Status).await;
+    let answer = client.hear_client().await;
+    let Some(ToClient::Status(status)) = answer else { panic!("nobody may know yet: {answer:?}") };
+    assert_eq!(status.runs.len(), 1);
+    gated.open.send(Ok(())).unwrap();
+    let accepted = ToClient::Accepted { run: RunId(2), passed_over: None };
+    assert_eq!(client.hear_client().await, Some(accepted));
+    assert!(gated.folder.path().join("2/run.json").exists());
+    gated.server.shut_down().await;
+}
+
 /// The last event of a run; some before it may still be on their way.
 async fn last_event(client: &mut TestPeer) -> RunEvent {
     loop {
@@ -233,7 +308,8 @@ async fn a_run_that_is_cancelled_and_resumed_goes_on_whatever_happens_then() {
         panic!("nobody may be told that it stays cancelled: {answer:?}")
     };
     assert!(reason.contains("is being taken up"), "{reason}");
-    open.send(Ok(())).unwrap();
+    // It ends, and then that is taken back.
+    (0..2).for_each(|_| open.send(Ok(())).unwrap());
     let accepted = ToClient::Accepted { run: RUN, passed_over: None };
     assert_eq!(other.hear_client().await, Some(accepted));
     gated.server.shut_down().await;
