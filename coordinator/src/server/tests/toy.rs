@@ -20,7 +20,7 @@ pub(super) static HELD_SMALL: Held = Held::new(true);
 
 /// Where a model with the parameter `held_build` is held as it is made, by that
 /// number, once a test has closed it. For one test each.
-pub(super) static BUILDS: [Held; 4] = [const { Held::new(false) }; 4];
+pub(super) static BUILDS: [Held; 6] = [const { Held::new(false) }; 6];
 
 /// Every value of `w` moves towards each example's feature, `seen` counts the
 /// examples, `kept` stays but for a labelling, which writes how many examples
@@ -54,6 +54,11 @@ impl Held {
     /// Holds who comes next.
     pub(super) fn close(&self) {
         self.is_closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody is to be held who has not come yet.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Relaxed)
     }
 
     fn pass(&self) {
