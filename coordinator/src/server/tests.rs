@@ -7,6 +7,7 @@ mod history;
 mod incarnation;
 mod parting;
 mod peers;
+mod profile;
 mod queue;
 mod reading;
 mod starts;
