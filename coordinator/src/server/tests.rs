@@ -10,6 +10,7 @@ mod peers;
 mod profile;
 mod queue;
 mod reading;
+mod restart;
 mod starts;
 mod submitted;
 mod toy;
