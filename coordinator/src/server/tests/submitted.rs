@@ -1,9 +1,11 @@
 //! Submissions that are sent again, because their client did not hear that they were
 //! accepted.
 
-use common::id::{RunId, SubmissionKey};
+use std::collections::BTreeSet;
+
+use common::id::{RunId, RunIdentity, SubmissionKey};
 use common::run_settings::RunSettings;
-use common::wire::message::{FromClient, RunEvent, ToClient};
+use common::wire::message::{FromClient, RunEvent, ToClient, ToWorker};
 
 use super::peers::{TestPeer, TestServer};
 use super::toy;
@@ -106,4 +108,52 @@ async fn numbers_end_and_are_never_given_twice() {
         other => panic!("{other:?}"),
     }
     server.shut_down().await;
+}
+
+/// The next run that a worker is told of, and its identity.
+async fn opened(worker: &mut TestPeer) -> (RunId, RunIdentity) {
+    loop {
+        match worker.hear(&ToWorker::Heartbeat).await {
+            Some(ToWorker::OpenRun { run, identity, .. }) => return (run, identity),
+            Some(_) => {}
+            None => panic!("it is told of a run"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_run_has_an_identity_of_its_own_by_which_workers_know_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    let server = TestServer::start_in(scratch.path(), Config::default());
+    let mut worker = server.idle_worker("worker").await;
+    let mut client = server.client().await;
+    assert_eq!(client.submit(&toy::spec(""), None).await, accepted(1));
+    let mut told = vec![opened(&mut worker).await];
+    assert_eq!(client.submit(&toy::spec(""), None).await, accepted(2));
+    let (settings, fork) = (RunSettings::default(), Some(Vec::new()));
+    client.say(FromClient::Resume { run: RunId(1), settings, fork }).await;
+    assert_eq!(client.hear_client().await, accepted(3));
+    for run in [1, 2].map(RunId) {
+        client.say(FromClient::Cancel { run }).await;
+        assert_eq!(client.hear_client().await, Some(ToClient::Cancelled { run }));
+        told.push(opened(&mut worker).await);
+    }
+    server.shut_down().await;
+
+    let runs = RunsFolder::read(scratch.path()).unwrap();
+    let kept = [1, 2, 3].map(|run| (RunId(run), runs.submission(RunId(run)).unwrap().identity));
+    assert_eq!(told, kept);
+    // What workers keep of a run is of use to the next coordinator.
+    let server = TestServer::start_in(scratch.path(), Config::default());
+    let mut worker = server.idle_worker("worker").await;
+    assert_eq!(opened(&mut worker).await, kept[2]);
+    server.shut_down().await;
+
+    let elsewhere = TestServer::start(Config::default());
+    let mut worker = elsewhere.idle_worker("worker").await;
+    elsewhere.client().await.submit(&toy::spec(""), None).await;
+    told.push(opened(&mut worker).await);
+    elsewhere.shut_down().await;
+    let identities: BTreeSet<RunIdentity> = told.iter().map(|(_, identity)| *identity).collect();
+    assert_eq!(identities.len(), told.len(), "{told:?}");
 }
