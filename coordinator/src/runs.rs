@@ -41,6 +41,7 @@ mod starts;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -499,13 +500,21 @@ fn make_folder(path: &Path) -> io::Result<()> {
 
 /// Names of a folder's entries that are text: ours are. All of them, or an error.
 fn names(folder: &Path) -> Result<Vec<String>, RunsError> {
-    let error = |error| RunsError::io(folder, error);
+    let entries = fs::read_dir(folder).map_err(|error| RunsError::io(folder, error))?;
+    names_of(folder, entries.map(|entry| entry.map(|entry| entry.file_name())))
+}
+
+/// The same of entries as the system gives them.
+fn names_of(
+    folder: &Path,
+    entries: impl Iterator<Item = io::Result<OsString>>,
+) -> Result<Vec<String>, RunsError> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(error)? {
+    for entry in entries {
         if names.len() == ENTRIES {
             return Err(RunsError::content(folder, format!("at most {ENTRIES} entries"), "more"));
         }
-        names.extend(entry.map_err(error)?.file_name().into_string());
+        names.extend(entry.map_err(|error| RunsError::io(folder, error))?.into_string());
     }
     Ok(names)
 }

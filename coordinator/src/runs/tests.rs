@@ -14,6 +14,7 @@ use super::*;
 
 mod disk;
 mod lock;
+mod strict;
 
 use disk::{Disk, Recording};
 
