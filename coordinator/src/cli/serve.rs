@@ -370,6 +370,15 @@ mod tests {
     }
 
     #[test]
+    fn a_coordinator_is_told_of_the_room_for_its_history() {
+        let scratch = tempfile::tempdir().unwrap();
+        let runs = scratch.path().display().to_string();
+        let history_size = Bytes(32 << 20);
+        let settings = ServeSettings { runs, history_size, ..Default::default() };
+        assert_eq!(settings.runs().unwrap().history_bytes, 32 << 20);
+    }
+
+    #[test]
     fn settings_out_of_range_are_bad_input() {
         let check = |change: fn(&mut ServeSettings)| {
             let mut settings = ServeSettings::default();

@@ -132,6 +132,23 @@ fn events_of_steps_go_once_there_are_no_shards_and_the_last_ones_stay() {
     assert!(FIRST_WITH_SHARDS.contains(&i64::MAX.to_string()));
 }
 
+#[test]
+fn all_that_clients_were_told_stays_while_there_are_shards() {
+    let folder = tempfile::tempdir().unwrap();
+    let bound = 2 << 20;
+    let mut ledger = with_bound(folder.path(), bound);
+    ledger.record(&[run(1), run(2)].map(Record::Run)).unwrap();
+    steps(&mut ledger, 1, 0..300, 16);
+    ledger.record(&[Record::Ended(ended(1))]).unwrap();
+    steps(&mut ledger, 2, 0..1500, 16);
+    assert!(ledger.is_thinned() && bytes(folder.path()) <= bound);
+    let reader = LedgerReader::open(folder.path()).unwrap();
+    assert!(reader.shards(RunId(2), 0..u64::MAX).next().is_some(), "some are left");
+    // Of the run that is over, its end as well.
+    let told = |number| reader.run_events(RunId(number)).unwrap().len();
+    assert_eq!((told(1), told(2)), (301, 1500));
+}
+
 /// Whoever lowers a bound does not hold up the coordinator.
 #[test]
 fn a_lowered_bound_is_reached_step_by_step() {

@@ -1,13 +1,17 @@
 use common::digest::Digest;
+use common::model::Registry;
 use common::results::Results;
-use common::spec::Split;
+use common::run_settings::RunSettings;
+use common::spec::{RunSpec, Split};
 use common::wire::message::RunEvent;
 
 use std::path::Path;
 
 use super::*;
+use crate::client::{Client, Submission};
 use crate::ledger::befalls::hold;
 use crate::ledger::{EndRow, FILE, HISTORY_BYTES, LedgerReader, RunState, ShardRow, StepRow};
+use crate::server::{Config, RunsConfig, serve};
 
 const RUN: RunId = RunId(1);
 
@@ -199,4 +203,34 @@ fn a_history_that_grows_to_its_bound_says_so() {
     drop(history);
     let later = History::open(&folder, 1 << 30);
     assert!(later.condition().lock().unwrap().is_thinned, "it lacks shards all the same");
+}
+
+#[tokio::test]
+async fn a_coordinator_holds_its_history_to_the_bound_that_it_was_given() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = RunsFolder::open(scratch.path()).unwrap();
+    let mut history = History::open(&folder, HISTORY_BYTES);
+    let steps = (0..200).map(|index| step_of(index, 100));
+    history.write([run(RUN)].into_iter().chain(steps), Instant::now());
+    drop(history);
+    // Its number is taken.
+    std::fs::create_dir(scratch.path().join(RUN.to_string())).unwrap();
+    assert!(!Ledger::open(scratch.path()).unwrap().0.is_thinned());
+
+    let runs = Some(RunsConfig { history_bytes: 1 << 20, ..RunsConfig::new(folder) });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let config = Config { runs, ..Config::default() };
+    let server = tokio::spawn(serve(listener, Registry::standard(), config, async {
+        let _ = stopped.await;
+    }));
+    // A run that is accepted is recorded.
+    let (spec, settings) = (RunSpec::default_digits(), RunSettings::default());
+    let submission = Submission::prepare(&Registry::standard(), spec, None, settings).unwrap();
+    let mut client = Client::connect(&address, None).await.unwrap();
+    client.submit(&submission).await.unwrap();
+    drop(stop);
+    server.await.unwrap().unwrap();
+    assert!(Ledger::open(scratch.path()).unwrap().0.is_thinned());
 }
