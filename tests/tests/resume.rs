@@ -37,9 +37,13 @@ fn a_run_goes_on_when_its_coordinator_is_started_again() {
     let rounds: Vec<u64> = rounds.map(|event| event["round"].as_u64().expect("a round")).collect();
     let last = *rounds.last().expect("rounds");
     assert_eq!(rounds, (1..=last).collect::<Vec<_>>(), "each is told once");
-    // Its state and its story are there for those who come later.
+    // Its state and its story are there for those who come later, and hear no more than
+    // how it ended: what was told of it is lost.
     cluster.coordinator.signal(Signal::SIGKILL);
     cluster.coordinator.wait();
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(cluster.runs().join(format!("history.sqlite{end}")));
+    }
     cluster.restart();
     let file = cluster.runs().join("final.safetensors");
     let file = file.to_str().expect("a plain path");
