@@ -15,13 +15,22 @@ impl TestEnv {
             let replica = self.held(worker)[0].start() as u32;
             self.fail(worker, replica);
         }
+        self.end(step);
+        given
+    }
+
+    /// All that is still assigned of a step of eight replicas is done.
+    fn end(&mut self, step: StepId) {
         while let Some((worker, _, block)) = self.assigned.first().copied() {
             self.assigned.remove(0);
-            let compute = Duration::from_millis(10) * block.replicas(8).len() as u32;
-            self.tell(Event::BlockDone { worker, step, block, inline: true, compute });
+            self.done_of(step, worker, block, true);
         }
         self.tell(Event::StepMerged { step });
-        given
+    }
+
+    fn done_of(&mut self, step: StepId, worker: WorkerId, block: Block, inline: bool) {
+        let compute = Duration::from_millis(10) * block.replicas(8).len() as u32;
+        self.tell(Event::BlockDone { worker, step, block, inline, compute });
     }
 
     fn steps_in_which(&mut self, indexes: std::ops::RangeInclusive<u64>, failing: Option<u64>) {
@@ -96,4 +105,53 @@ fn partials_that_are_missing_now_and_then_send_nobody_away() {
         env.tell(Event::StepMerged { step });
     }
     assert_eq!(env.workers().len(), 1);
+}
+
+/// Whether the second of two workers is set aside once the same has befallen it in
+/// five steps, each time with the first of the blocks that it has.
+fn is_set_aside_by(befall: impl Fn(&mut TestEnv, StepId, WorkerId, Block)) -> bool {
+    let mut env = two_workers();
+    let second = |env: &TestEnv| *env.workers().last().expect("both are there");
+    for index in 1..=5 {
+        let worker = second(&env);
+        assert!(!env.scheduler.is_set_aside(worker), "in step {index}");
+        let step = StepId { index, ..STEP };
+        env.tell(Event::StepReady { step, replicas: 8, audited: Vec::new() });
+        let block = env.held(worker.0)[0];
+        befall(&mut env, step, worker, block);
+        env.end(step);
+    }
+    env.scheduler.is_set_aside(second(&env))
+}
+
+#[test]
+fn who_is_lost_with_work_in_hand_in_step_after_step_is_set_aside() {
+    // Whoever says goodbye may go as often as it likes.
+    for (how, is_failure) in
+        [(Departure::Parted, true), (Departure::Crashed, true), (Departure::Left, false)]
+    {
+        let is_aside = is_set_aside_by(|env, _, worker, _| {
+            env.go(worker.0, how);
+            env.come_back(2, worker.0 + 1);
+        });
+        assert_eq!(is_aside, is_failure, "{how:?}");
+    }
+}
+
+#[test]
+fn whose_partials_are_missing_in_step_after_step_is_set_aside() {
+    assert!(is_set_aside_by(|env, step, worker, block| {
+        env.assigned.retain(|(held_by, _, held)| (*held_by, *held) != (worker, block));
+        env.done_of(step, worker, block, false);
+        env.tell(Event::PartialMissing { worker, step, block });
+    }));
+}
+
+#[test]
+fn whose_partials_cannot_be_in_step_after_step_is_set_aside() {
+    assert!(is_set_aside_by(|env, step, worker, block| {
+        env.assigned.retain(|(held_by, _, held)| (*held_by, *held) != (worker, block));
+        let error = "a bit flipped".to_owned();
+        env.tell(Event::PartialAltered { worker, step, block, error });
+    }));
 }
