@@ -259,3 +259,40 @@ impl Pull {
         Some(codec::encode(FromWorker::PartialSegment { step, block, segment, payload }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use common::wire::stream;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Whether it could be written that an assignment begins, on a connection that is
+    /// open or closed, and what the engine was told of that.
+    async fn write_started(is_open: bool) -> (bool, Option<Report>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (_reader, mut writer) = stream::plain(stream);
+        if !is_open {
+            writer.shutdown().await.unwrap();
+        }
+        let (control, control_queue) = mpsc::channel(1);
+        let (_pulls, pull_queue) = mpsc::channel(1);
+        let (reports, mut told) = mpsc::channel(1);
+        let assignment = AssignmentId(1);
+        let news = Control::new(FromWorker::Started { assignment });
+        control.send(Control { starts: Some(assignment), ..news }).await.unwrap();
+        drop(control);
+        let written = write_frames(writer, control_queue, pull_queue, reports).await;
+        (written.is_ok(), told.recv().await)
+    }
+
+    #[tokio::test]
+    async fn only_what_is_written_was_said() {
+        let (is_written, told) = write_started(true).await;
+        assert!(is_written && matches!(told, Some(Report::StartSaid(AssignmentId(1)))));
+        let (is_written, told) = write_started(false).await;
+        assert!(!is_written && told.is_none(), "nobody may know that it begins: {told:?}");
+    }
+}
