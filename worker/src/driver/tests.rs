@@ -1,5 +1,7 @@
 //! The driver against a coordinator that is played by the test, over loopback.
 
+mod refused;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -441,19 +443,6 @@ async fn a_worker_that_leaves_sees_its_last_words_out() {
     assert!(!stage.worker.is_finished());
     drop(peer);
     assert_eq!(stage.end().await, End::Left);
-}
-
-#[tokio::test]
-async fn a_refused_worker_gives_up() {
-    let toy = Toy::new(3, "");
-    let stage = Stage::new(&toy).await;
-    let (mut stream, _) = stage.listener.accept().await.unwrap();
-    let welcome = Welcome::Refused { reason: "install another".into(), may_pass: false };
-    codec::write(&mut stream, &codec::encode(welcome)).await.unwrap();
-    assert_eq!(
-        stage.end().await,
-        End::Refused("refused by the coordinator: install another".into())
-    );
 }
 
 #[tokio::test]
