@@ -5,7 +5,7 @@ use std::time::Duration;
 use common::id::{AssignmentId, RunId};
 use common::spec::RunSpec;
 use common::wire::codec::encode;
-use common::wire::message::{FromClient, FromWorker, RunEvent, ToClient, ToWorker};
+use common::wire::message::{FromWorker, RunEvent, ToWorker};
 use tokio::io::AsyncWriteExt;
 
 use super::super::Config;
@@ -26,7 +26,7 @@ async fn beginning_a_suspect() -> (TestServer, TestPeer) {
     client.submit(&RunSpec { replicas: 1, ..toy::spec("") }, None).await;
     assigned(&mut first, false).await;
     drop(first);
-    while has_workers(&mut client).await {}
+    while !client.workers().await.is_empty() {}
     let mut second = server.idle_worker("second").await;
     let assignment = assigned(&mut second, true).await;
     second.say(FromWorker::Started { assignment }).await;
@@ -44,13 +44,6 @@ async fn assigned(peer: &mut TestPeer, is_suspect: bool) -> AssignmentId {
             return assignment;
         }
     }
-}
-
-async fn has_workers(client: &mut TestPeer) -> bool {
-    client.say(FromClient::Status).await;
-    let answer = client.hear_client().await;
-    let Some(ToClient::Status(status)) = answer else { panic!("{answer:?}") };
-    !status.workers.is_empty()
 }
 
 /// Ends the run with another worker. Gives what was told of the loss of the second one.

@@ -23,7 +23,7 @@ use common::state::{ElementType, Layout, NetworkState, Segment};
 use common::wire::codec::{FrameReader, Message, decode, encode, write};
 use common::wire::handshake::{self, HandshakeError};
 use common::wire::message::{
-    BlockDone, FromClient, FromWorker, Role, RunEvent, ShardDone, ToClient, ToWorker,
+    BlockDone, FromClient, FromWorker, Role, RunEvent, ShardDone, ToClient, ToWorker, WorkerStatus,
 };
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
@@ -34,6 +34,7 @@ use super::super::connection::Heard;
 use super::super::door::{Bounds, Door};
 use super::super::durable::RunsConfig;
 use super::super::engine::{EVENTS, Engine, Event};
+use super::super::jobs::{Found, Incarnation};
 use super::super::recover::recover;
 use super::toy;
 use crate::runs::RunsFolder;
@@ -61,7 +62,16 @@ impl TestServer {
     }
 
     /// The same on a folder that is open, and may behave as a test wants.
-    pub(super) fn start_on(folder: RunsFolder, mut config: Config) -> Self {
+    pub(super) fn start_on(folder: RunsFolder, config: Config) -> Self {
+        Self::start_with(folder, config, |_| {})
+    }
+
+    /// The same with an engine that is changed before it runs.
+    pub(super) fn start_with(
+        folder: RunsFolder,
+        mut config: Config,
+        change: impl FnOnce(&mut Engine),
+    ) -> Self {
         config.scheduler.heartbeat_timeout = Duration::from_secs(3600);
         let (events, inbox) = mpsc::channel(EVENTS);
         let door = Arc::new(Door::new(events.clone(), &config, Bounds::of_this_process()));
@@ -75,6 +85,7 @@ impl TestServer {
         };
         let (recovered, history) = recover(&runs.folder, runs.history_bytes);
         engine.keep_runs(runs, events.clone(), history, recovered).unwrap();
+        change(&mut engine);
         Self { door, engine: tokio::spawn(engine.run(inbox)), events, processes: AtomicU64::new(1) }
     }
 
@@ -132,6 +143,11 @@ impl TestServer {
         tokio::spawn(worker.work(usize::MAX))
     }
 
+    /// Work for a run, begun in one of its lives, has found this.
+    pub(super) async fn find(&self, of: Incarnation, found: Found) {
+        self.events.send(Event::Found { of, found }).await.unwrap();
+    }
+
     pub(super) async fn shut_down(self) {
         self.events.send(Event::Shutdown).await.unwrap();
         self.engine.await.unwrap();
@@ -174,6 +190,14 @@ impl TestPeer {
     pub(super) async fn is_served(&mut self) -> bool {
         self.say(FromClient::Status).await;
         matches!(self.hear_client().await, Some(ToClient::Status(_)))
+    }
+
+    /// What is said of the workers.
+    pub(super) async fn workers(&mut self) -> Vec<WorkerStatus> {
+        self.say(FromClient::Status).await;
+        let answer = self.hear_client().await;
+        let Some(ToClient::Status(status)) = answer else { panic!("{answer:?}") };
+        status.workers
     }
 
     /// Submits the toy dataset's run, sends what is asked for, and returns the

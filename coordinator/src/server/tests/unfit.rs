@@ -18,9 +18,7 @@ async fn refuse(peer: &mut TestPeer, run: RunId) {
 
 /// What is said of each worker that cannot work on the active run.
 async fn told(client: &mut TestPeer) -> Vec<(String, Option<String>)> {
-    client.say(FromClient::Status).await;
-    let Some(ToClient::Status(status)) = client.hear_client().await else { panic!("a status") };
-    status.workers.into_iter().map(|worker| (worker.name, worker.cannot)).collect()
+    client.workers().await.into_iter().map(|worker| (worker.name, worker.cannot)).collect()
 }
 
 #[tokio::test]
