@@ -5,6 +5,7 @@ mod durable;
 mod gate;
 mod history;
 mod incarnation;
+mod liveness;
 mod parting;
 mod peers;
 mod profile;
