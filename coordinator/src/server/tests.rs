@@ -11,6 +11,7 @@ mod peers;
 mod profile;
 mod queue;
 mod reading;
+mod refused;
 mod restart;
 mod starts;
 mod submitted;
