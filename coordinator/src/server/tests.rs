@@ -13,6 +13,7 @@ mod queue;
 mod reading;
 mod refused;
 mod restart;
+mod standing;
 mod starts;
 mod submitted;
 mod toy;
