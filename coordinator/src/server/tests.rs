@@ -1,5 +1,6 @@
 //! The server as its peers see it.
 
+mod crowds;
 mod damage;
 mod durable;
 mod gate;

@@ -130,6 +130,11 @@ impl TestServer {
         tokio::spawn(async move { TestWorker::new(peer).work(blocks).await })
     }
 
+    /// Has a connection's worker work until the server is gone.
+    pub(super) fn put_to_work(peer: TestPeer) {
+        tokio::spawn(TestWorker::new(peer).work(usize::MAX));
+    }
+
     /// Starts a worker whose first partial changes on its way.
     pub(super) async fn altered_worker(&self, name: &str) {
         let worker =
