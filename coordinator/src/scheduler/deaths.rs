@@ -54,9 +54,11 @@ impl Deaths {
         self.0.remove(&process);
     }
 
-    /// When it is known who was lost together with the last one.
-    pub(super) fn known_at(&self) -> Option<Instant> {
-        self.0.values().map(|death| death.at + TOGETHER).max()
+    /// When it is known which other processes were lost together with the last of
+    /// these. Later deaths do not delay that.
+    pub(super) fn known_at(&self, processes: &BTreeSet<ProcessId>) -> Option<Instant> {
+        let deaths = processes.iter().filter_map(|process| self.0.get(process));
+        deaths.map(|death| death.at + TOGETHER).max()
     }
 
     /// On how many occasions workers were lost that had work in hands. Those that
@@ -114,19 +116,29 @@ impl Group {
 }
 
 impl Step {
-    /// Takes back that these processes died of the shards that are `such`; that
-    /// they had said that they begin these, too, only where it `is_certain`.
-    pub(super) fn acquit(
-        &mut self,
-        processes: &[ProcessId],
-        such: impl Fn(&Trouble) -> bool,
-        is_certain: bool,
-    ) {
-        for trouble in self.trouble.values_mut().filter(|trouble| such(trouble)) {
-            for process in processes {
-                trouble.lost_with.remove(process);
-                if is_certain {
-                    trouble.died.remove(process);
+    /// Takes back that a process died of any shard: it is alive.
+    pub(super) fn acquit_living(&mut self, process: ProcessId) {
+        for trouble in self.trouble.values_mut() {
+            trouble.lost_with.remove(&process);
+            trouble.died.remove(&process);
+            trouble.spared.remove(&process);
+        }
+        self.trouble.retain(|_, trouble| !trouble.is_over());
+    }
+
+    /// Takes back that the processes of a group died of shards which took only some of
+    /// them. That they had said that they begin such a shard is taken back only where
+    /// they were all that there were.
+    fn acquit_group(&mut self, group: &Group) {
+        for trouble in self.trouble.values_mut() {
+            if !trouble.is_suspect() || group.may_have_died_of(trouble) {
+                continue;
+            }
+            for process in &group.processes {
+                let was_lost = trouble.lost_with.remove(process).is_some();
+                let had_begun = group.are_all && trouble.died.remove(process);
+                if was_lost || had_begun {
+                    trouble.spared.insert(*process);
                 }
             }
         }
@@ -141,9 +153,7 @@ impl Scheduler {
         let oldest = self.members.values().map(|member| member.joined).min();
         let Some(step) = self.step_mut() else { return };
         for group in step.deaths.groups(oldest) {
-            let is_spared =
-                |trouble: &Trouble| trouble.is_suspect() && !group.may_have_died_of(trouble);
-            step.acquit(&group.processes, is_spared, group.are_all);
+            step.acquit_group(&group);
         }
     }
 

@@ -269,26 +269,28 @@ impl Scheduler {
     fn acquit(&mut self, process: ProcessId) {
         let Some(step) = self.step_mut() else { return };
         step.deaths.remove(process);
-        step.acquit(&[process], |_| true, true);
+        step.acquit_living(process);
     }
 
-    /// When it is known of the last that died of a replica which too many died of
-    /// whether it was lost together with all others, and so says nothing.
+    /// When the first replica which too many processes died of may fail the run: by
+    /// then it is known whether the last of them was lost together with all others, and
+    /// so says nothing about the replica.
     pub(super) fn crashes_deadline(&self) -> Option<Instant> {
         let step = self.step()?;
-        step.deadly(self.config.crash_limit).next()?;
-        step.deaths.known_at()
+        let known = |(_, trouble): (u32, &Trouble)| step.deaths.known_at(&trouble.died);
+        step.deadly(self.config.crash_limit).filter_map(known).min()
     }
 
     /// Fails the run where a replica was running on too many workers as they
     /// died. Says whether it did.
     pub(super) fn fail_on_crashes(&mut self, now: Instant) -> bool {
-        if self.crashes_deadline().is_none_or(|deadline| now < deadline) {
-            return false;
-        }
         let limit = self.config.crash_limit.max(1);
         let Some(step) = self.step() else { return false };
-        let guilty: Vec<u32> = step.deadly(limit).collect();
+        let is_known = |(_, trouble): &(u32, &Trouble)| {
+            step.deaths.known_at(&trouble.died).is_some_and(|known_at| known_at <= now)
+        };
+        let guilty: Vec<u32> =
+            step.deadly(limit).filter(is_known).map(|(replica, _)| replica).collect();
         let Some(first) = guilty.first().copied() else { return false };
         let workers = if limit == 1 { "1 worker".into() } else { format!("{limit} workers") };
         let reason = format!(

@@ -32,8 +32,8 @@ pub(super) struct Step {
     pub(super) merge: Merge,
 }
 
-/// What went wrong with a replica in this step. Of processes that came back, or
-/// were lost together with others, nothing is kept.
+/// What went wrong with a replica in this step. Of processes that came back nothing
+/// is kept.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trouble {
     /// Processes that were lost while it may have been running.
@@ -41,6 +41,10 @@ pub(super) struct Trouble {
     /// Processes that were lost after they had said that they begin it, and had
     /// nothing else: what counts.
     pub(super) died: BTreeSet<ProcessId>,
+    /// Processes of either kind that were lost together with others, and do not count
+    /// any more. They had the replica all the same: a process that was lost together
+    /// with them alone may have died of it.
+    pub(super) spared: BTreeSet<ProcessId>,
     /// Errors that it gave.
     pub(super) errors: u32,
     /// How often it came altered.
@@ -202,17 +206,17 @@ impl Step {
     }
 
     /// The replicas, not done, of which so many workers are known to have died.
-    pub(super) fn deadly(&self, crash_limit: u32) -> impl Iterator<Item = u32> {
-        let is_deadly = move |(replica, trouble): &(&u32, &Trouble)| {
+    pub(super) fn deadly(&self, crash_limit: u32) -> impl Iterator<Item = (u32, &Trouble)> {
+        let is_deadly = move |(replica, trouble): &(u32, &Trouble)| {
             trouble.crashes() >= crash_limit.max(1)
-                && !self.cover.covers(Block::of_replica(**replica))
+                && !self.cover.covers(Block::of_replica(*replica))
         };
-        self.trouble.iter().filter(is_deadly).map(|(replica, _)| *replica)
+        self.trouble.iter().map(|(replica, trouble)| (*replica, trouble)).filter(is_deadly)
     }
 
     /// Whether one of them is in the block.
     pub(super) fn is_deadly(&self, block: Block, crash_limit: u32) -> bool {
-        self.deadly(crash_limit).any(|replica| block.contains(Block::of_replica(replica)))
+        self.deadly(crash_limit).any(|(replica, _)| block.contains(Block::of_replica(replica)))
     }
 
     /// The workers on which something of the block failed, in this step.
@@ -283,13 +287,18 @@ impl Trouble {
         !self.died.is_empty() || self.lost_with.len() > 1 || self.lost_with.values().any(is_narrow)
     }
 
-    /// Whether a process was lost that may have died of it.
+    /// Whether a process may have been running it as it was lost.
     pub(super) fn was_with(&self, process: &ProcessId) -> bool {
-        self.died.contains(process) || self.lost_with.contains_key(process)
+        self.died.contains(process)
+            || self.lost_with.contains_key(process)
+            || self.spared.contains(process)
     }
 
     /// Whether nothing is wrong with it after all.
     pub(super) fn is_over(&self) -> bool {
-        !self.is_of_shard() && self.altered == 0 && self.failed_on.is_empty()
+        !self.is_of_shard()
+            && self.altered == 0
+            && self.failed_on.is_empty()
+            && self.spared.is_empty()
     }
 }

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::scheduler::deaths::TOGETHER;
+use crate::scheduler::step::Trouble;
 
 #[test]
 fn a_lost_holder_pauses_the_merge() {
@@ -263,7 +264,7 @@ fn what_took_many_at_once_was_no_shard_of_one_of_them() {
     }
     assert_eq!(env.to_confirm(), []);
     let step = env.scheduler.step().unwrap();
-    assert!(step.trouble.is_empty(), "{:?}", step.trouble);
+    assert!(!step.trouble.values().any(Trouble::is_suspect), "{:?}", step.trouble);
     // Two may have died of something.
     let mut env = TestEnv::new(5, 10);
     env.crash(1);
@@ -373,6 +374,59 @@ fn the_last_of_too_many_deaths_waits_for_who_else_is_lost() {
     assert_eq!(env.failure(), None);
     env.all_done();
     assert_eq!(env.merges().len(), 1);
+}
+
+/// A worker says that it cannot work on the run.
+fn cannot(env: &mut TestEnv, worker: u64) {
+    env.assigned.retain(|(held_by, ..)| held_by.0 != worker);
+    let (worker, reason) = (WorkerId(worker), "the model is unknown".into());
+    env.tell(Event::WorkerCannot { worker, run: RUN, reason });
+}
+
+#[test]
+fn one_innocent_death_spares_a_deadly_shard_for_a_moment_only() {
+    let mut env = TestEnv::new(1, 1);
+    cannot(&mut env, 1);
+    // A supervisor starts a worker again, as soon as one has died.
+    let mut worker = 100;
+    for turn in 1..40 {
+        env.join(worker);
+        if !env.held(worker).is_empty() {
+            env.start(worker);
+            env.crash(worker);
+            worker += 1;
+        }
+        if turn == 2 {
+            // A bystander dies beside it, and nobody is left.
+            env.crash(1);
+        }
+        env.pass(TOGETHER / 10, &[]);
+    }
+    let reason = env.failure().expect("the shard is found all the same");
+    assert!(reason.contains("3 workers died while replica 0 was running there"), "{reason}");
+}
+
+#[test]
+fn deaths_of_others_do_not_delay_the_end_of_a_run_whose_shard_is_deadly() {
+    let mut env = TestEnv::new(1, 1);
+    cannot(&mut env, 1);
+    for worker in 2..6 {
+        env.pass(2 * TOGETHER, &[]);
+        env.join(worker);
+        env.start(worker);
+        env.crash(worker);
+    }
+    // From now on others die again and again, one soon after the other.
+    let pause = TOGETHER * 2 / 5;
+    for other in 6..9 {
+        assert_eq!(env.failure(), None);
+        env.join(other);
+        cannot(&mut env, other);
+        env.pass(pause, &[]);
+        env.crash(other);
+    }
+    let reason = env.failure().expect("a second is over");
+    assert!(reason.contains("3 workers died while replica 0 was running there"), "{reason}");
 }
 
 #[test]
