@@ -297,28 +297,46 @@ impl RunsFolder {
         lock.check().map_err(|error| RunsError::io(&self.path, error))
     }
 
-    /// The numbers that are taken, in order: of all folders of runs, whatever is
-    /// in them.
+    /// The numbers that are taken, in order: of all entries that have one as their
+    /// name, whatever they are.
     pub fn numbers(&self) -> Result<Vec<RunId>, RunsError> {
         let names = names(&self.path)?;
-        let numbers = names.iter().filter_map(|name| name.parse().ok());
-        let mut runs: Vec<RunId> =
-            numbers.filter(|number| *number <= LAST_NUMBER).map(RunId).collect();
+        let mut runs: Vec<RunId> = names.iter().filter_map(|name| number(name)).collect();
         runs.sort_unstable();
         Ok(runs)
     }
 
     /// The runs that are there, in order: those with any record, damaged ones
-    /// included. A folder without one is of a submission that was never accepted.
+    /// included, and those whose folder cannot be read. A folder without a record is
+    /// of a submission that was never accepted.
     pub fn runs(&self) -> Result<Vec<RunId>, RunsError> {
-        let mut runs = Vec::new();
-        for run in self.numbers()? {
-            let names = names(&self.run_path(run))?;
-            if names.iter().any(|name| name.ends_with(RECORD)) {
-                runs.push(run);
+        let is_record = |name: &String| name.ends_with(RECORD);
+        let mut runs = self.run_folders()?;
+        runs.retain(|run| {
+            names(&self.run_path(*run)).map_or(true, |names| names.iter().any(is_record))
+        });
+        Ok(runs)
+    }
+
+    /// Numbers of the folders that may be of runs. What has a number and is no folder
+    /// is no run.
+    fn run_folders(&self) -> Result<Vec<RunId>, RunsError> {
+        let mut runs = self.numbers()?;
+        runs.retain(|run| self.run_path(*run).is_dir());
+        Ok(runs)
+    }
+
+    /// Refuses entries that look like a run and are none: with a name such as `07`, or
+    /// no folders. A run may have been renamed.
+    fn check_names(&self) -> Result<(), RunsError> {
+        for name in names(&self.path)?.iter().filter(|name| name.parse::<u64>().is_ok()) {
+            let path = self.path.join(name);
+            if number(name).is_none() || !path.is_dir() {
+                let expected = "a folder named by its run's number, as `7`";
+                return Err(RunsError::content(&path, expected, "something else, which is no run"));
             }
         }
-        Ok(runs)
+        Ok(())
     }
 
     fn run_path(&self, run: RunId) -> PathBuf {
@@ -446,7 +464,7 @@ impl RunsFolder {
         path: &Path,
         content: &mut dyn FnMut(&mut dyn io::Write) -> io::Result<()>,
     ) -> Result<(), RunsError> {
-        files::write_atomically(&*self.files, path, content)
+        files::write_atomically(&*self.files, &files::temporary(path), path, content)
             .map_err(|error| RunsError::io(path, error))
     }
 
@@ -465,7 +483,8 @@ impl RunsFolder {
     pub fn clean(&self) -> Result<(), RunsError> {
         let mut referred = BTreeSet::new();
         let mut unfinished = Vec::new();
-        for run in self.numbers()? {
+        self.check_names()?;
+        for run in self.run_folders()? {
             let folder = self.run_path(run);
             let names = names(&folder)?;
             let temporary = names.iter().filter(|name| files::is_temporary(name));
@@ -496,6 +515,12 @@ fn make_folder(path: &Path) -> io::Result<()> {
         Err(_) if path.is_dir() => Ok(()),
         made => made,
     }
+}
+
+/// The number of a run's folder, written as we write it: `07` is none.
+fn number(name: &str) -> Option<RunId> {
+    let number = name.parse::<u64>().ok().filter(|number| *number <= LAST_NUMBER)?;
+    (number.to_string() == name).then_some(RunId(number))
 }
 
 /// Names of a folder's entries that are text: ours are. All of them, or an error.

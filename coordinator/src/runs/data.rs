@@ -8,19 +8,24 @@ use common::dataset::SplitManifest;
 use common::digest::Digest;
 use common::limits;
 
-use super::{RunsError, RunsFolder, read_bounded};
+use super::{RunsError, RunsFolder, files, read_bounded};
 
 /// The folder of the chunks.
 pub(super) const FOLDER: &str = "data";
 
 impl RunsFolder {
-    /// Makes a chunk durable, unless it is there.
+    /// Makes a chunk durable, unless it is there. A file of its name that holds
+    /// something else is damaged, and replaced.
     pub fn write_chunk(&self, digest: Digest, content: &[u8]) -> Result<(), RunsError> {
         let path = self.path.join(FOLDER).join(digest.to_string());
-        if path.is_file() {
+        let there = read_bounded(&path, limits::PAYLOAD_BYTES as u64);
+        if there.is_ok_and(|there| there == content) {
             return Ok(());
         }
-        self.write(&path, &mut |file| file.write_all(content))
+        // Clients that send the same data at once have the same chunks written.
+        let temporary = files::temporary_of_its_own(&path);
+        files::write_atomically(&*self.files, &temporary, &path, &mut |out| out.write_all(content))
+            .map_err(|error| RunsError::io(&path, error))
     }
 
     /// Checks that the chunks of a split are there, by their lengths: none is read.

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes that are gathered before they are written.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -73,16 +74,16 @@ pub(super) fn is_temporary(name: &str) -> bool {
 /// makes the name durable.
 pub(super) fn write_atomically(
     files: &dyn Files,
+    temporary: &Path,
     path: &Path,
     content: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
-    let temporary = temporary(path);
-    let written = write(files, &temporary, content);
-    let renamed = written.and_then(|()| files.rename(&temporary, path));
+    let written = write(files, temporary, content);
+    let renamed = written.and_then(|()| files.rename(temporary, path));
     if renamed.is_err() {
         // It may never have been made; what is left of it goes at the next
         // start.
-        let _ = files.remove(&temporary);
+        let _ = files.remove(temporary);
     }
     renamed?;
     files.sync_folder(path.parent().unwrap_or(Path::new(".")))
@@ -99,8 +100,20 @@ fn write(
     file.get_mut().sync()
 }
 
-fn temporary(path: &Path) -> PathBuf {
+/// The temporary name of a file that one thread writes.
+pub(super) fn temporary(path: &Path) -> PathBuf {
+    beside(path, TEMPORARY)
+}
+
+/// A temporary name that no other thread of this process uses, for a file that
+/// several may write at a time.
+pub(super) fn temporary_of_its_own(path: &Path) -> PathBuf {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    beside(path, &format!(".{}{TEMPORARY}", COUNT.fetch_add(1, Ordering::Relaxed)))
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(TEMPORARY);
+    name.push(suffix);
     path.with_file_name(name)
 }

@@ -1,8 +1,9 @@
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use common::dataset::{FeatureType, SplitManifest};
 use common::digest::Digest;
-use common::id::{RunIdentity, SubmissionKey};
+use common::id::{RunId, RunIdentity, SubmissionKey};
 use common::merge_rule::MergeRule;
 use common::state::{NetworkState, Tensor, TensorData};
 use ndarray::Array1;
@@ -312,10 +313,12 @@ fn the_folder_of_a_run_is_never_written_over() {
 #[test]
 fn nothing_is_removed_where_a_run_cannot_be_read() {
     type Damage = fn(&RunsFolder);
-    let damages: [Damage; 3] = [
+    let damages: [Damage; 5] = [
         |folder| cut(&folder.submission_path(RUN), 1),
         |folder| fs::remove_file(folder.submission_path(RUN)).unwrap(),
         |folder| fs::write(folder.path().join("9"), "a file").unwrap(),
+        |folder| fs::create_dir(folder.path().join("07")).unwrap(),
+        |folder| symlink("nowhere", folder.path().join("9")).unwrap(),
     ];
     for damage in damages {
         let (_scratch, folder) = folder_with(&[1]);
@@ -326,6 +329,46 @@ fn nothing_is_removed_where_a_run_cannot_be_read() {
         folder.clean().unwrap_err();
         assert!(half.exists());
         assert_eq!(names(&folder.path().join(data::FOLDER)).unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn what_is_no_run_keeps_no_run_from_being_found() {
+    let (_scratch, folder) = folder_with(&[1]);
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("5"), "a file").unwrap();
+    symlink("nowhere", path("6")).unwrap();
+    symlink("7", path("7")).unwrap();
+    for name in ["01", "+1", "08", "notes"] {
+        fs::create_dir(path(name)).unwrap();
+        fs::copy(folder.submission_path(RUN), path(name).join("run.json")).unwrap();
+    }
+    assert_eq!(folder.runs().unwrap(), [RUN]);
+    assert_eq!(folder.numbers().unwrap(), [RUN, RunId(5), RunId(6), RunId(7)], "all are taken");
+}
+
+#[test]
+fn a_chunk_is_written_by_several_at_once_and_over_a_damaged_one() {
+    let (_scratch, folder) = folder_with(&[1]);
+    let content = vec![7; 1 << 20];
+    let digest = Digest::of(&content);
+    let path = folder.path().join(data::FOLDER).join(digest.to_string());
+    let flip = || {
+        let mut bytes = content.clone();
+        bytes[0] ^= 1;
+        fs::write(&path, bytes).unwrap();
+    };
+    let damages: [&dyn Fn(); 4] =
+        [&|| (), &|| fs::remove_file(&path).unwrap(), &|| fs::write(&path, b"").unwrap(), &flip];
+    for damage in damages {
+        damage();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| folder.write_chunk(digest, &content).unwrap());
+            }
+        });
+        assert!(fs::read(&path).unwrap() == content);
+        assert_eq!(names(&folder.path().join(data::FOLDER)).unwrap().len(), 1, "no other is left");
     }
 }
 
