@@ -178,3 +178,20 @@ fn at_the_limit_of_open_files_somebody_can_still_look() {
     drop((strangers, workers));
     coordinator.leave();
 }
+
+#[test]
+fn a_limit_of_files_is_as_a_full_disk() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let runs = folder.path().to_str().expect("a plain path");
+    // In blocks of 512 or 1,024 bytes: more than the history takes as it begins, and less
+    // than a state of two megabytes.
+    let mut run = Command::new("sh");
+    run.args(["-c", "ulimit -f 1000; exec \"$@\"", "sh"]).arg(&binaries().coordinator);
+    run.args(["run", "--local", "1", "--rounds", "5", "--runs", runs]);
+    run.args(["--set", "parameters.hidden=[600, 800]", "--set", "replicas=2", "--quiet"]);
+    let output = run.output().expect("it starts");
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{error}");
+    assert!(error.contains("round-5.safetensors") && error.contains("File too large"), "{error}");
+    assert!(text(&output.stdout).contains("\ndigest  "), "the run itself ends well");
+}

@@ -13,11 +13,16 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes over SIGTERM and Ctrl-C.
+    /// Takes over SIGTERM and Ctrl-C. From now on a file that grows to the limit of
+    /// the system (`ulimit -f`) is an error of whoever writes it, as a full disk is,
+    /// and does not end the process.
     ///
     /// # Errors
     /// What the system said.
     pub fn new() -> io::Result<Self> {
+        // Taken over once, it stays so, whether anybody listens or not.
+        #[cfg(target_os = "linux")]
+        drop(signal(SignalKind::from_raw(libc::SIGXFSZ))?);
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
