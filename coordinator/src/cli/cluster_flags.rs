@@ -138,6 +138,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_log_of_a_local_cluster_does_not_tell_what_its_lines_tell() {
+        #[derive(clap::Parser)]
+        struct Command {
+            #[command(flatten)]
+            cluster: ClusterFlags,
+        }
+        let filter = |args: &[&str]| {
+            let args = [&["command"], args].concat();
+            <Command as clap::Parser>::parse_from(args).cluster.log_filter()
+        };
+        let (told, door) = (TOLD, "coordinator::server::door");
+        assert_eq!(filter(&["--local", "1"]), format!("warn,{told}=off,{door}=off"));
+        assert_eq!(filter(&["--log-level", "info"]), "info");
+    }
+
+    #[test]
     fn workers_that_never_come_are_not_waited_for() {
         let error = format!("{:?}", check_workers(Some(2), 3).unwrap_err());
         assert!(error.contains("--min-workers 3 would wait forever"), "{error}");

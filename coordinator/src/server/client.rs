@@ -210,7 +210,12 @@ impl Engine {
             let reason = format!("run {run} is being taken up: cancel it once it is queued");
             return self.reject(client, false, reason);
         }
+        if cancelled.is_aside {
+            return self.cancel_aside(client, run);
+        }
         if !cancelled.phase.is_over() {
+            // One that was put off is unknown to the scheduler.
+            self.queue_all_put_off();
             self.tell(scheduler::Event::RunCancelled { run });
         } else {
             self.keep_outcome_again(run);
@@ -219,6 +224,25 @@ impl Engine {
             // It is told once that is on disk.
             Some(ending) => drop(ending.waiting.insert(client)),
             None => self.send_client(client, ToClient::Cancelled { run }),
+        }
+    }
+
+    /// Ends a run that is set aside: it does not go on once what is wrong is mended.
+    fn cancel_aside(&mut self, client: ClientId, run: RunId) {
+        let Some(aside) = self.runs.get_mut(&run) else { return };
+        if aside.record.is_none() {
+            let reason = format!(
+                "run {run} is set aside, and its records cannot be read: nothing can be written \
+                 to them either; mend or remove its folder"
+            );
+            return self.reject(client, false, reason);
+        }
+        // It said that it cannot go on.
+        aside.events.pop();
+        (aside.is_aside, aside.unsaved, aside.phase) = (false, None, Phase::Queued);
+        self.end_run(run, Phase::Cancelled, RunEvent::Cancelled { run });
+        if let Some(ending) = self.runs.get_mut(&run).and_then(|run| run.ending.as_mut()) {
+            ending.waiting.insert(client);
         }
     }
 

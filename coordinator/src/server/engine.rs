@@ -28,6 +28,7 @@ use super::connection::{ClientId, Introduction, Link, Peer, Room};
 use super::door::Refusals;
 use super::durable::{Durable, Ended};
 use super::jobs::{Found, Incarnation};
+use super::load::PutOff;
 use super::reading::Reading;
 use super::recorder::{Checkpointed, now_ms};
 use super::run::Run;
@@ -106,6 +107,7 @@ pub(super) struct Engine {
     pub(super) clients: BTreeMap<ClientId, Client>,
     pub(super) runs: BTreeMap<RunId, Run>,
     pub(super) active: Option<ActiveRun>,
+    pub(super) put_off: PutOff,
     pub(super) store: ChunkStore,
     /// Where runs are kept, and who writes there.
     pub(super) durable: Option<Durable>,
@@ -163,6 +165,7 @@ impl Engine {
             clients: BTreeMap::new(),
             runs: BTreeMap::new(),
             active: None,
+            put_off: PutOff::default(),
             merging: 0,
             cores: std::thread::available_parallelism().map_or(1, |cores| cores.get()),
             events,
@@ -266,6 +269,7 @@ impl Engine {
             Event::Panicked(panic) => std::panic::resume_unwind(panic),
             Event::Shutdown => unreachable!("the loop ends at a shutdown"),
         }
+        self.queue_put_off();
         self.pump();
     }
 

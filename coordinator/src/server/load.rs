@@ -4,13 +4,22 @@
 //! `data_memory`.
 
 use common::id::RunId;
-use tracing::error;
+use tracing::{error, info};
 
 use super::engine::Engine;
 use super::reading::Wish;
 use super::recover::cannot_go_on;
 use super::run::{Phase, Run};
+use super::store::StoreFull;
 use crate::scheduler;
+
+/// Runs for which there was no room when their turn came.
+#[derive(Debug, Default)]
+pub(super) struct PutOff {
+    runs: Vec<RunId>,
+    /// Bytes of the store that were taken then.
+    taken: u64,
+}
 
 impl Engine {
     /// Has a queued run read; it starts once that is done. What is read for it counts
@@ -32,6 +41,32 @@ impl Engine {
         (run.restart, run.checkpoint) = (read.restart, read.checkpoint);
         (run.round, run.loss) = (read.round, read.loss);
         self.start_run(id);
+    }
+
+    /// Lets others go before a run for which there is no room now: those that hold it
+    /// may wait behind this run, or be on their way here.
+    pub(super) fn put_off(&mut self, id: RunId, cause: &StoreFull) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        run.loading = None;
+        info!("run {id} lets others go first, until there is room for it: {cause}");
+        self.put_off.runs.push(id);
+        self.put_off.taken = self.store.bytes();
+        self.forget_starts(id);
+        self.pending.push_back(scheduler::Event::RunEnded { run: id });
+    }
+
+    /// Has runs that were put off wait for their turn again, once there is more room.
+    pub(super) fn queue_put_off(&mut self) {
+        if !self.put_off.runs.is_empty() && self.store.bytes() < self.put_off.taken {
+            self.queue_all_put_off();
+        }
+    }
+
+    /// The same, whatever room there is.
+    pub(super) fn queue_all_put_off(&mut self) {
+        for run in std::mem::take(&mut self.put_off.runs) {
+            self.queue_run(run);
+        }
     }
 
     /// Sets aside a run that cannot be read now: nothing on disk says that it is

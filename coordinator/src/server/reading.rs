@@ -109,7 +109,10 @@ impl Engine {
     /// Takes room for a run's state and examples, and has them read.
     fn read(&mut self, run: RunId, wish: Wish, mut draft: Box<Draft>) {
         if let Err(error) = self.take_room(&wish, &mut draft) {
-            return self.cannot_read(run, wish, false, error.to_string());
+            return match wish {
+                Wish::Turn(_) if self.store.bytes() > 0 => self.put_off(run, &error),
+                _ => self.cannot_read(run, wish, false, error.to_string()),
+            };
         }
         let splits = [&draft.record.train, &draft.record.test];
         let missing = splits.map(|manifest| self.store.missing(manifest));

@@ -40,6 +40,11 @@ impl ChunkStore {
         Self { chunks: BTreeMap::new(), bytes: 0, limit }
     }
 
+    /// Bytes of the bound that are taken.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Takes `bytes` of the bound for something that is kept elsewhere.
     pub(super) fn reserve(&mut self, bytes: u64) -> Result<(), StoreFull> {
         let free = self.limit.saturating_sub(self.bytes);

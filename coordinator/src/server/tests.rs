@@ -14,6 +14,7 @@ mod queue;
 mod reading;
 mod refused;
 mod restart;
+mod room;
 mod standing;
 mod starts;
 mod submitted;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use common::id::RunId;
-use common::wire::message::RunEvent;
+use common::wire::message::{FromClient, RunEvent, ToClient};
 
 use super::durable::finished;
 use super::peers::TestServer;
@@ -78,6 +78,43 @@ async fn a_run_that_cannot_be_restored_is_set_aside_and_its_number_stays_its_own
     assert!(matches!(events.last(), Some(RunEvent::Finished { .. })), "{events:?}");
     server.shut_down().await;
     assert_eq!(fs::read(run.join("run.json")).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_run_that_is_set_aside_can_be_cancelled_where_its_records_can_be_written() {
+    for is_readable in [true, false] {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = scratch.path();
+        let server = TestServer::start_in(folder, Config::default());
+        server.client().await.submit(&toy::spec(""), None).await;
+        server.shut_down().await;
+        let data = folder.join("data");
+        if is_readable {
+            fs::rename(&data, folder.join("elsewhere")).unwrap();
+        } else {
+            damage(&folder.join("1/run.json"));
+        }
+        let server = TestServer::start_in(folder, Config::default());
+        let mut client = server.client().await;
+        client.say(FromClient::Cancel { run: RunId(1) }).await;
+        let answer = client.hear_client().await;
+        if is_readable {
+            assert_eq!(answer, Some(ToClient::Cancelled { run: RunId(1) }));
+            let told = client.follow(RunId(1)).await;
+            assert_eq!(told.last(), Some(&RunEvent::Cancelled { run: RunId(1) }));
+        } else {
+            let Some(ToClient::Rejected { reason, .. }) = answer else { panic!("{answer:?}") };
+            assert!(reason.contains("is set aside, and its records cannot be read"), "{reason}");
+        }
+        server.shut_down().await;
+        if is_readable {
+            // Also where what was wrong is mended.
+            fs::remove_dir(&data).unwrap();
+            fs::rename(folder.join("elsewhere"), &data).unwrap();
+            let told = followed(folder).await;
+            assert_eq!(told.last(), Some(&RunEvent::Cancelled { run: RunId(1) }));
+        }
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use common::wire::message::{FromClient, RunEvent, ToClient};
 
 use super::peers::{TestPeer, TestServer};
 use super::toy;
+use crate::ledger::{LedgerReader, RunState};
 use crate::runs::{Files, OsFiles, RunsFolder, WriteFile};
 use crate::server::Config;
 
@@ -159,6 +160,9 @@ async fn a_run_is_cancelled_once_that_is_on_disk() {
     gated.open.send(Ok(())).unwrap();
     assert_eq!(client.hear_client().await, Some(ToClient::Cancelled { run: RUN }));
     assert!(gated.is_over_on_disk());
+    // Whoever looks now finds it so in the history as well.
+    let known = LedgerReader::open(gated.folder.path()).unwrap().run(RUN).unwrap();
+    assert_eq!(known.unwrap().state, Some(RunState::Cancelled));
     assert_eq!(state(&mut client).await, "cancelled");
     gated.server.shut_down().await;
 }

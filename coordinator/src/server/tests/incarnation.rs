@@ -9,7 +9,7 @@ use common::id::{Block, RunId, StepId};
 use common::model::DataShape;
 use common::run_settings::RunSettings;
 use common::spec::RunSpec;
-use common::wire::message::{FromClient, RunEvent, ToClient};
+use common::wire::message::{FromClient, RunEvent, ToClient, ToWorker};
 use tokio::time::Instant;
 
 use super::peers::{Lie, TestServer};
@@ -52,7 +52,13 @@ async fn a_state_that_a_cancelled_run_left_behind_is_nothing_to_the_resumed_one(
     client.say(FromClient::Resume { run, settings, fork: None }).await;
     let accepted = ToClient::Accepted { run, passed_over: None };
     assert_eq!(client.hear_client().await, Some(accepted));
+    // It is under way again as the old state comes, and nobody does the step.
+    let mut idle = server.idle_worker("idle").await;
+    let assigns = |message| matches!(message, ToWorker::Assign { .. });
+    while !idle.hear(&ToWorker::Heartbeat).await.is_some_and(assigns) {}
     toy::HELD.meet().await;
+    assert!(client.is_served().await);
+    drop(idle);
     server.worker("second", usize::MAX).await;
     let events = client.follow(run).await;
     let Some(RunEvent::Finished { digest, .. }) = events.last() else { panic!("{events:#?}") };

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
-use common::dataset::{DatasetError, ExampleSource, SplitManifest};
+use common::dataset::{Dataset, DatasetError, ExampleSource, SplitManifest};
 use common::digest::Digest;
 use common::id::{AssignmentId, Block, ProcessId, StepId, SubmissionKey};
 use common::limits;
@@ -222,7 +222,17 @@ impl TestPeer {
         spec: &RunSpec,
         state: Option<&NetworkState>,
     ) -> Option<ToClient> {
-        let data = toy::dataset();
+        self.submit_over(key, spec, state, &toy::dataset()).await
+    }
+
+    /// The same over other data.
+    pub(super) async fn submit_over(
+        &mut self,
+        key: SubmissionKey,
+        spec: &RunSpec,
+        state: Option<&NetworkState>,
+        data: &Dataset,
+    ) -> Option<ToClient> {
         self.say(FromClient::Submit {
             key,
             spec: spec.to_toml(),

@@ -218,9 +218,14 @@ pub(super) fn labelling_spec(parameters: &str) -> RunSpec {
 
 /// 53 examples to learn from, 7 to judge by.
 pub(super) fn dataset() -> Dataset {
+    dataset_of(53)
+}
+
+/// The same with so many examples to learn from.
+pub(super) fn dataset_of(examples: usize) -> Dataset {
     let split = |count: usize, first: f32| {
         let features = (0..count).map(|at| first + at as f32).collect();
         Examples::new(Features::F32(features), vec![0; count], 1, 1, 1.0).unwrap()
     };
-    Dataset { train: split(53, 1.0), test: split(7, -1.0) }
+    Dataset { train: split(examples, 1.0), test: split(7, -1.0) }
 }
