@@ -6,12 +6,14 @@
 
 mod examples;
 mod manifest;
+mod shape;
 mod source;
 
 use crate::spec::{DatasetSpec, Split};
 
 pub use examples::{Examples, Features};
 pub use manifest::{FeatureType, SplitManifest, SplitSize};
+pub use shape::DataShape;
 pub use source::sources;
 
 /// Both splits of a dataset, in memory.

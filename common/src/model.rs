@@ -17,19 +17,11 @@ use crate::merge::{UnitCounts, UnitMaps};
 use crate::results::Results;
 use crate::state::{Layout, NetworkState, StateError};
 
+pub use crate::dataset::DataShape;
 pub use network::EXAMPLES;
 pub use parameters::Parameters;
 pub use registry::Registry;
 pub use settle::{label, settle};
-
-/// The data that a model is made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DataShape {
-    /// Features of one example.
-    pub features: usize,
-    /// Classes that labels run over.
-    pub classes: usize,
-}
 
 /// Examples for a replica to process, in order.
 #[derive(Clone, Copy, Debug)]

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use common::dataset::{Dataset, DatasetError, ExampleSource, Examples, Features};
 use common::id::Block;
 use common::merge::{self, Merge, MergeRule, Partial};
-use common::model::{Batch, DataShape, Model, ModelError, Registry, Replica, label, settle};
+use common::model::{Batch, Model, ModelError, Registry, Replica, label, settle};
 use common::plan::{EpochOrder, RunPlan, Step, StepKind};
 use common::results::Results;
 use common::shard::{self, ShardError, ShardInput};
@@ -192,11 +192,8 @@ impl ParallelBatchProcessor {
         initial_state: Option<&NetworkState>,
     ) -> Result<(NetworkState, Vec<StepResults>), ReferenceError> {
         spec.validate()?;
-        let shape = DataShape {
-            features: dataset.train.width().max(dataset.test.width()) as usize,
-            classes: dataset.train.classes().max(dataset.test.classes()) as usize,
-        };
-        let model = self.registry.build(&spec.model, &spec.parameters, shape, spec.seed)?;
+        let model =
+            self.registry.build(&spec.model, &spec.parameters, dataset.shape(), spec.seed)?;
         let plan = RunPlan::new(spec, dataset.train.size(), dataset.test.len())?;
         let mut state = match initial_state {
             Some(state) => state.clone(),

@@ -133,10 +133,7 @@ impl Rerun {
         let spec = RunSpec::from_toml(&record.spec)?;
         let (train, test) = (&record.train, &record.test);
         let plan = RunPlan::new(&spec, train.size(), test.examples)?;
-        let shape = DataShape {
-            features: train.features.max(test.features) as usize,
-            classes: train.classes.max(test.classes) as usize,
-        };
+        let shape = DataShape::of(train, test);
         let model = registry.build(&spec.model, &spec.parameters, shape, spec.seed)?;
         record.check_model(&spec.model, model.version())?;
         let examples = KeptExamples::read(&folder, &record)?;

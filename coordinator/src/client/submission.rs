@@ -5,7 +5,7 @@ use bytes::Bytes;
 use common::dataset::{Dataset, DatasetError, SplitManifest};
 use common::digest::Digest;
 use common::id::SubmissionKey;
-use common::model::{DataShape, ModelError, Registry};
+use common::model::{ModelError, Registry};
 use common::plan::RunPlan;
 use common::run_settings::RunSettings;
 use common::spec::{RunSpec, SpecError, Split};
@@ -72,11 +72,7 @@ impl Submission {
     ) -> Result<Self, SubmissionError> {
         spec.validate()?;
         let dataset = Dataset::load(&spec.dataset)?;
-        let shape = DataShape {
-            features: dataset.train.width() as usize,
-            classes: dataset.train.classes() as usize,
-        };
-        let model = registry.build(&spec.model, &spec.parameters, shape, spec.seed)?;
+        let model = registry.build(&spec.model, &spec.parameters, dataset.shape(), spec.seed)?;
         RunPlan::new(&spec, dataset.train.size(), dataset.test.len())?;
         let mut state = state;
         if state.is_some() || !spec.merge.is_empty() {

@@ -137,10 +137,7 @@ impl Engine {
     /// Has the model made, away from the engine: it may take long.
     fn prepare(&self, client: ClientId, open: &Open) {
         let (serial, spec, registry) = (open.serial, open.spec.clone(), self.registry.clone());
-        let shape = DataShape {
-            features: open.train.features.max(open.test.features) as usize,
-            classes: open.train.classes.max(open.test.classes) as usize,
-        };
+        let shape = DataShape::of(&open.train, &open.test);
         self.spawn(move || {
             let outcome = Design::new(&registry, &spec, shape);
             Event::Designed(Designed { client, serial, outcome })

@@ -97,9 +97,7 @@ impl OpenRun {
     /// and what to do.
     pub(super) fn build(&self, registry: &Registry) -> Result<u64, String> {
         let RunSpec { model: name, parameters, seed, .. } = &self.spec;
-        let shaped = if self.train.examples > 0 { &self.train } else { &self.test };
-        let shape =
-            DataShape { features: shaped.features as usize, classes: shaped.classes as usize };
+        let shape = DataShape::of(&self.train, &self.test);
         let built = catch_unwind(AssertUnwindSafe(|| {
             let model = registry.build(name, parameters, shape, *seed)?;
             let (expected, found) = (self.model_version, model.version());

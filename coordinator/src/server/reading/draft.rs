@@ -175,10 +175,7 @@ pub(in crate::server) fn prepare(
     let (train, test) = (record.train.clone(), record.test.clone());
     let plan = RunPlan::new(&spec, train.size(), test.examples)?;
     let plan = plan.with_audit(record.settings.audit);
-    let shape = DataShape {
-        features: train.features.max(test.features) as usize,
-        classes: train.classes.max(test.classes) as usize,
-    };
+    let shape = DataShape::of(&train, &test);
     let design = Design::new(registry, &spec, shape).map_err(RecoverError::Model)?;
     record.check_model(&spec.model, design.model.version())?;
     let steps = 0..plan.steps();
