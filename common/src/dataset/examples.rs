@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use rayon::prelude::*;
 
-use super::manifest::{SplitManifest, SplitSize, example_bytes};
-use super::{DatasetError, invalid};
+use super::error::{DatasetError, invalid};
+use super::manifest::{FeatureType, SplitManifest, SplitSize, example_bytes, scale_bytes};
 use crate::digest::Digest;
 use crate::limits;
 
@@ -19,10 +19,10 @@ pub enum Features {
 
 impl Features {
     /// Type of the values.
-    pub fn element(&self) -> super::FeatureType {
+    pub fn element(&self) -> FeatureType {
         match self {
-            Self::U8(_) => super::FeatureType::U8,
-            Self::F32(_) => super::FeatureType::F32,
+            Self::U8(_) => FeatureType::U8,
+            Self::F32(_) => FeatureType::F32,
         }
     }
 
@@ -190,9 +190,4 @@ impl Examples {
             chunks: Vec::new(),
         }
     }
-}
-
-/// Feature bytes divided by the scale in f32, the one way it is done.
-pub(super) fn scale_bytes(bytes: &[u8], scale: f32) -> impl Iterator<Item = f32> + '_ {
-    bytes.iter().map(move |byte| f32::from(*byte) / scale)
 }

@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::examples::scale_bytes;
-use super::{DatasetError, invalid};
+use super::error::{DatasetError, invalid};
 use crate::digest::Digest;
 use crate::limits;
 
@@ -231,6 +230,11 @@ impl SplitManifest {
         header.extend(self.chunk_examples.to_le_bytes());
         Digest::of_digests(&header, &self.chunks)
     }
+}
+
+/// Feature bytes divided by the scale in f32, the one way it is done.
+pub(super) fn scale_bytes(bytes: &[u8], scale: f32) -> impl Iterator<Item = f32> + '_ {
+    bytes.iter().map(move |byte| f32::from(*byte) / scale)
 }
 
 /// Little-endian 32-bit words.

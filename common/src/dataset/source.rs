@@ -7,7 +7,9 @@ mod npy;
 
 use std::path::Path;
 
-use super::{Dataset, DatasetError, Examples, Features, invalid};
+use super::Dataset;
+use super::error::{DatasetError, invalid};
+use super::examples::{Examples, Features};
 use crate::limits;
 use crate::spec::DatasetSpec;
 use file::SourceFile;
