@@ -33,6 +33,7 @@ mod random;
 mod replica;
 #[cfg(test)]
 mod tests;
+mod weights;
 
 use std::sync::Arc;
 
@@ -49,9 +50,9 @@ use crate::state::{
 };
 
 use encoding::Encoder;
-use lanes::Weights;
 use parameters::{Dynamics, Settings};
 use replica::SpikingReplica;
+use weights::Weights;
 
 /// One line for `coordinator models`.
 pub const ABOUT: &str = "spiking neurons that learn by STDP, without labels (Diehl & Cook 2015)";

@@ -23,91 +23,23 @@
 
 mod active;
 mod loops;
-mod pages;
+pub(super) mod pages;
+mod pointers;
 mod quiet;
+mod variables;
 
-use super::lanes::{Line, lines};
+use super::lanes::Line;
 use crate::model::kernel::Isa;
 
 use loops::portable;
 #[cfg(target_arch = "x86_64")]
 use loops::{avx2, avx512};
 
-pub(super) use active::{ACTIVE_TOGETHER, ActiveRun, active};
-pub(super) use pages::zeroed_lines;
-pub(super) use quiet::{QuietRun, quiet, quiet_until_crossing};
-
-/// Steps from one flush of small conductances to the next.
-pub(super) const FLUSH_STEPS: usize = 32;
-
-/// Conductances below this are taken for zero.
-pub(super) const FLUSH_BELOW: f32 = 1e-20;
-
-/// What is the same for all neurons and steps.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rates {
-    /// `1 − dt/τ` of the membrane.
-    pub(super) keep: f32,
-    /// `dt/τ` of the membrane.
-    pub(super) leak: f32,
-    /// How the membrane is drawn to rest in a step [mV].
-    pub(super) rest: f32,
-    /// The same to the inhibitory reversal potential, per unit of `gi` [mV].
-    pub(super) inhibitory: f32,
-    /// What is left of `ge` after a step.
-    pub(super) excitatory_decay: f32,
-    /// What is left of `gi` after a step.
-    pub(super) inhibitory_decay: f32,
-    /// What is left of the post-synaptic trace 1 after a step.
-    pub(super) post1_decay: f32,
-    /// Learning rate on an input spike.
-    pub(super) pre_rate: f32,
-}
-
-impl Rates {
-    /// The membrane's factor in a step without excitation.
-    pub(super) fn membrane_keep(&self, gi: f32) -> f32 {
-        self.keep - self.leak * gi
-    }
-
-    /// What the membrane is drawn by in a step [mV].
-    pub(super) fn membrane_pull(&self, gi: f32) -> f32 {
-        self.rest + self.inhibitory * gi
-    }
-}
-
-/// The neurons' variables, a line for each group.
-#[derive(Clone, Debug)]
-pub(super) struct Variables {
-    /// Membrane potential above the excitatory reversal potential [mV].
-    pub(super) v: Vec<Line>,
-    /// Excitatory conductance, in units of the leak's.
-    pub(super) ge: Vec<Line>,
-    /// Inhibitory conductance, of the neurons of active groups.
-    pub(super) gi: Vec<Line>,
-    /// Post-synaptic trace 1, of the neurons of active groups.
-    pub(super) post1: Vec<Line>,
-}
-
-impl Variables {
-    /// All zero.
-    pub(super) fn new(neurons: usize) -> Self {
-        let zeros = || lines(neurons, 0.0);
-        Self { v: zeros(), ge: zeros(), gi: zeros(), post1: zeros() }
-    }
-
-    /// Takes over one group.
-    pub(super) fn copy_group(&mut self, from: &Self, group: usize) {
-        self.v[group] = from.v[group];
-        self.ge[group] = from.ge[group];
-        self.gi[group] = from.gi[group];
-        self.post1[group] = from.post1[group];
-    }
-
-    fn has(&self, groups: usize) -> bool {
-        [&self.v, &self.ge, &self.gi, &self.post1].iter().all(|lines| lines.len() == groups)
-    }
-}
+pub(super) use active::{ACTIVE_TOGETHER, active};
+pub(super) use loops::{FLUSH_BELOW, FLUSH_STEPS};
+pub(super) use pointers::{ActiveRun, QuietRun};
+pub(super) use quiet::{quiet, quiet_until_crossing};
+pub(super) use variables::{Rates, Variables};
 
 /// The sum of each lane over lines, split in four by the line's number:
 /// `(s0 + s1) + (s2 + s3)`.

@@ -9,7 +9,8 @@ use ndarray::parallel::prelude::*;
 use ndarray::{Array1, ArrayView2, ArrayViewMut2, Axis};
 
 use super::kernel;
-use super::lanes::{GROUP, Line, Weights};
+use super::lanes::{GROUP, Line};
+use super::weights::Weights;
 use crate::model::kernel::Isa;
 
 /// Columns that one task rescales after a merge.

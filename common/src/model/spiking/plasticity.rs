@@ -17,8 +17,9 @@
 use std::ops::Range;
 
 use super::events::Events;
-use super::lanes::{Weights, place};
+use super::lanes::place;
 use super::parameters::Dynamics;
+use super::weights::Weights;
 
 /// When a neuron or an input spiked that has not spiked.
 const NEVER: i32 = i32::MIN;

@@ -24,9 +24,10 @@
 use super::events::Events;
 use super::inhibition::{Inhibition, RUN_STEPS};
 use super::kernel::{self, ActiveRun, QuietRun, Variables};
-use super::lanes::{GROUP, Line, Weights, lines, place};
+use super::lanes::{GROUP, Line, lines, place};
 use super::parameters::{Dynamics, SpikesPerStep};
 use super::plasticity::Traces;
+use super::weights::Weights;
 use crate::model::kernel::Isa;
 
 /// The weights and thresholds that a presentation works on.

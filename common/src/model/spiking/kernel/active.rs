@@ -1,38 +1,16 @@
 //! Active groups: all of them go from step to step, and learn on the way.
 
-use std::ops::Range;
-
-use super::super::events::{Events, Spike};
-use super::super::lanes::{Line, Weights};
+use super::super::lanes::Line;
+use super::super::weights::Weights;
 use super::loops::portable;
 #[cfg(target_arch = "x86_64")]
 use super::loops::{avx2, avx512};
-use super::{Rates, Variables};
+use super::pointers::{ActiveEnd, ActivePointers, ActiveRun};
+use super::variables::Variables;
 use crate::model::kernel::Isa;
 
 /// Most groups that [`active`] works at a time.
 pub(in super::super) const ACTIVE_TOGETHER: usize = 4;
-
-/// A run of steps for active groups.
-#[derive(Debug)]
-pub(in super::super) struct ActiveRun<'a> {
-    /// The instruction set.
-    pub(in super::super) isa: Isa,
-    /// The input spikes.
-    pub(in super::super) events: &'a Events,
-    /// The steps.
-    pub(in super::super) steps: Range<usize>,
-    /// The rates.
-    pub(in super::super) rates: &'a Rates,
-    /// The groups.
-    pub(in super::super) groups: &'a [usize],
-    /// Inhibition that arrives in the first step, for each of the groups.
-    pub(in super::super) kicks: &'a [Line],
-    /// Potential at which each neuron spikes.
-    pub(in super::super) threshold: &'a [Line],
-    /// First step in which each neuron is no longer refractory.
-    pub(in super::super) until: &'a [Line],
-}
 
 /// Takes active groups through the steps of `run`, up to the first after which
 /// a neuron has passed its threshold, that step included. With a log, their
@@ -80,67 +58,6 @@ pub(in super::super) fn active(
         unsafe { log.set_len(log.len() + pointers.log.cast_const().offset_from_unsigned(start)) };
     }
     (taken, crossed)
-}
-
-/// Steps for active groups, as pointers.
-pub(super) struct ActivePointers {
-    /// Lines of a group.
-    pub(super) inputs: usize,
-    pub(super) weights: *mut Line,
-    pub(super) spikes: *const Spike,
-    pub(super) starts: *const u32,
-    pub(super) v: *mut Line,
-    pub(super) ge: *mut Line,
-    pub(super) gi: *mut Line,
-    pub(super) post1: *mut Line,
-    pub(super) threshold: *const Line,
-    pub(super) until: *const Line,
-    pub(super) first: usize,
-    pub(super) steps: usize,
-    /// Of the first of the groups.
-    pub(super) kicks: Option<*const Line>,
-    pub(super) log: *mut Line,
-    pub(super) rates: Rates,
-}
-
-/// Where some active groups have ended.
-pub(super) struct ActiveEnd {
-    /// Steps taken.
-    pub(super) steps: usize,
-    /// Whether a neuron has passed its threshold after the last of them.
-    pub(super) crossed: bool,
-    /// Behind the lines that were logged.
-    pub(super) log: *mut Line,
-}
-
-impl ActivePointers {
-    fn new(run: &ActiveRun<'_>, weights: &mut Weights, variables: &mut Variables) -> Self {
-        let all = weights.groups();
-        assert!(run.isa.is_available(), "instructions that this CPU has");
-        assert!(!run.groups.is_empty(), "without groups, no steps would be taken");
-        assert!(run.groups.iter().all(|group| *group < all), "groups of the network");
-        assert!(run.kicks.len() == run.groups.len(), "a kick for each group");
-        assert!(variables.has(all) && run.threshold.len() == all && run.until.len() == all);
-        assert_eq!(weights.inputs(), run.events.inputs(), "weights of the events' inputs");
-        assert!(run.steps.start <= run.steps.end && run.steps.end <= run.events.steps());
-        Self {
-            inputs: weights.inputs(),
-            weights: weights.lines_mut().as_mut_ptr(),
-            spikes: run.events.all().as_ptr(),
-            starts: run.events.starts().as_ptr(),
-            v: variables.v.as_mut_ptr(),
-            ge: variables.ge.as_mut_ptr(),
-            gi: variables.gi.as_mut_ptr(),
-            post1: variables.post1.as_mut_ptr(),
-            threshold: run.threshold.as_ptr(),
-            until: run.until.as_ptr(),
-            first: run.steps.start,
-            steps: run.steps.len(),
-            kicks: None,
-            log: std::ptr::null_mut(),
-            rates: *run.rates,
-        }
-    }
 }
 
 /// Takes one to [`ACTIVE_TOGETHER`] groups through the steps.

@@ -6,10 +6,14 @@
 #![allow(clippy::needless_range_loop, reason = "several arrays are walked by one index")]
 
 use super::super::lanes::Line;
-use super::active::{ActiveEnd, ActivePointers};
-use super::quiet::QuietPointers;
-use super::{FLUSH_BELOW, FLUSH_STEPS};
+use super::pointers::{ActiveEnd, ActivePointers, QuietPointers};
 use crate::model::vector::{self, Vector};
+
+/// Steps from one flush of small conductances to the next.
+pub(in super::super) const FLUSH_STEPS: usize = 32;
+
+/// Conductances below this are taken for zero.
+pub(in super::super) const FLUSH_BELOW: f32 = 1e-20;
 
 /// A line in vectors.
 ///

@@ -1,13 +1,10 @@
 //! Quiet groups: tiles of them go through several steps in registers.
 
-use std::ops::Range;
-
-use super::super::events::{Events, Spike};
-use super::super::lanes::{Line, Weights};
 use super::loops::portable;
 #[cfg(target_arch = "x86_64")]
 use super::loops::{avx2, avx512};
-use super::{Rates, Variables};
+use super::pointers::{QuietPointers, QuietRun};
+use super::variables::Variables;
 use crate::model::kernel::Isa;
 
 /// Groups that [`quiet`] works at a time.
@@ -17,29 +14,6 @@ fn together(isa: Isa) -> usize {
         Isa::Avx2 => 2,
         Isa::Avx512 => 4,
     }
-}
-
-/// A run of steps for quiet groups.
-#[derive(Debug)]
-pub(in super::super) struct QuietRun<'a> {
-    /// The instruction set.
-    pub(in super::super) isa: Isa,
-    /// The weights.
-    pub(in super::super) weights: &'a Weights,
-    /// The input spikes.
-    pub(in super::super) events: &'a Events,
-    /// The steps.
-    pub(in super::super) steps: Range<usize>,
-    /// [`Rates::membrane_keep`] of each of the steps.
-    pub(in super::super) keep: &'a [f32],
-    /// [`Rates::membrane_pull`] of each of the steps.
-    pub(in super::super) pull: &'a [f32],
-    /// The rates.
-    pub(in super::super) rates: &'a Rates,
-    /// Where the neurons stand before.
-    pub(in super::super) from: &'a Variables,
-    /// Potential at which each neuron spikes.
-    pub(in super::super) threshold: &'a [Line],
 }
 
 /// Takes groups through the steps of `run`, some at a time, and writes where
@@ -85,58 +59,6 @@ pub(in super::super) fn quiet_until_crossing(
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => avx2::quiet::<1, true>(&pointers, [group]),
             _ => portable::quiet::<1, true>(&pointers, [group]),
-        }
-    }
-}
-
-/// A run of steps for quiet groups, as pointers.
-pub(super) struct QuietPointers {
-    /// Lines of a group.
-    pub(super) inputs: usize,
-    pub(super) weights: *const Line,
-    pub(super) spikes: *const Spike,
-    pub(super) starts: *const u32,
-    pub(super) keep: *const f32,
-    pub(super) pull: *const f32,
-    pub(super) from_v: *const Line,
-    pub(super) from_ge: *const Line,
-    pub(super) to_v: *mut Line,
-    pub(super) to_ge: *mut Line,
-    pub(super) threshold: *const Line,
-    pub(super) first: usize,
-    pub(super) steps: usize,
-    pub(super) leak: f32,
-    pub(super) decay: f32,
-    /// Lines from a group of this tile to one of the next.
-    pub(super) ahead: isize,
-}
-
-impl QuietPointers {
-    fn new(run: &QuietRun<'_>, to: &mut Variables, groups: &[usize]) -> Self {
-        let all = run.weights.groups();
-        assert!(run.isa.is_available(), "instructions that this CPU has");
-        assert!(groups.iter().all(|group| *group < all), "groups of the network");
-        assert!(run.from.has(all) && to.has(all) && run.threshold.len() == all);
-        assert_eq!(run.weights.inputs(), run.events.inputs(), "weights of the events' inputs");
-        assert!(run.steps.start <= run.steps.end && run.steps.end <= run.events.steps());
-        assert!(run.keep.len() >= run.steps.len() && run.pull.len() >= run.steps.len());
-        Self {
-            inputs: run.weights.inputs(),
-            weights: run.weights.lines().as_ptr(),
-            spikes: run.events.all().as_ptr(),
-            starts: run.events.starts().as_ptr(),
-            keep: run.keep.as_ptr(),
-            pull: run.pull.as_ptr(),
-            from_v: run.from.v.as_ptr(),
-            from_ge: run.from.ge.as_ptr(),
-            to_v: to.v.as_mut_ptr(),
-            to_ge: to.ge.as_mut_ptr(),
-            threshold: run.threshold.as_ptr(),
-            first: run.steps.start,
-            steps: run.steps.len(),
-            leak: run.rates.leak,
-            decay: run.rates.excitatory_decay,
-            ahead: 0,
         }
     }
 }
