@@ -9,8 +9,8 @@ use toml::{Table, Value};
 
 use super::cluster_flags::{ClusterFlags, KeepFlags};
 use super::exit::Failure;
-use super::home::Home;
-use super::job::{self, Job, Outcome};
+use super::home::{Home, Outcome};
+use super::job::{self, Job};
 use super::progress::Progress;
 use super::spec_flags::{apply_settings, set_model, set_source, to_spec};
 use crate::client::StateFile;

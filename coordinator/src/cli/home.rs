@@ -7,9 +7,9 @@ use clap::Args;
 use common::id::RunId;
 
 use super::exit::Failure;
-use super::job::Outcome;
 use super::plot::{Picture, check_plot, draw_final, show_small};
 use super::progress::Progress;
+use super::summary::Summary;
 use crate::client::{Fetched, StateFile, check_output, is_standard_output};
 
 #[derive(Debug, Args)]
@@ -85,6 +85,20 @@ impl HomeFlags {
             (None, None) => progress.end(),
         }
     }
+}
+
+/// What came of a job.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// The run goes on without us.
+    Detached(RunId),
+    /// The run has ended well.
+    Finished {
+        /// How it went.
+        summary: Box<Summary>,
+        /// What came of its final state.
+        brought: Brought,
+    },
 }
 
 /// What to do with the final state.

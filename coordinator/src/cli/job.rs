@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Address;
 use super::cluster_flags::{ClusterFlags, KeepFlags, start_local};
 use super::exit::Failure;
-use super::home::{Brought, Home, Otherwise};
+use super::home::{Brought, Home, Otherwise, Outcome};
 use super::patience::{Patience, Wait, connect, fetch, follow_on, next_event, status, submit};
 use super::progress::Progress;
 use super::screen::start_logging;
@@ -46,20 +46,6 @@ pub(super) struct Job {
     pub(super) once: bool,
     /// Whether to leave as soon as the run is queued.
     pub(super) detach: bool,
-}
-
-/// What came of a job.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    /// The run goes on without us.
-    Detached(RunId),
-    /// The run has ended well.
-    Finished {
-        /// How it went.
-        summary: Box<Summary>,
-        /// What came of its final state.
-        brought: Brought,
-    },
 }
 
 /// What the first signal does; a second one leaves at once.
