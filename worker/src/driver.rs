@@ -19,8 +19,10 @@ mod cache;
 mod compute;
 mod connection;
 mod examples;
+mod held;
 pub(crate) mod memory;
 mod messages;
+mod panics;
 mod parting;
 mod run;
 #[cfg(test)]
@@ -47,12 +49,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::session::{self, Action, Event, Session};
-use assignments::{Assignment, Kept};
 use bases::Bases;
 use cache::ChunkCache;
 use compute::{Compute, Report, WorkTable};
 use connection::{ConnectError, Connection, Stuck};
 use examples::Requests;
+use held::{Assignment, Kept};
 use run::{CurrentOrder, OpenRun, Opening};
 
 /// Finished blocks that are kept, to be pulled or offered again.

@@ -1,6 +1,5 @@
 //! The pool of threads, and the shards that run on it.
 
-use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,6 +21,7 @@ use tokio::sync::mpsc;
 
 use super::block::{self, BlockMerge};
 use super::examples::{CopiedExamples, Wanted};
+use super::panics::panic_text;
 use super::run::OpenRun;
 use crate::session::Event;
 
@@ -273,12 +273,6 @@ impl Compute {
             Some(Report::Order { run: id, epoch, order })
         });
     }
-}
-
-/// What a panic said.
-pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
 fn run_shard(work: &Work, base: &NetworkState, replica: u32) -> Event {

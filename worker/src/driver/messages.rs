@@ -8,10 +8,10 @@ use common::digest::Digest;
 use common::id::{AssignmentId, Block, RunId, StepId};
 use common::wire::message::{FromWorker, ToWorker};
 
-use super::assignments::Assignment;
 use super::compute::Work;
 use super::connection::Pull;
 use super::examples::Wanted;
+use super::held::Assignment;
 use super::memory::parallel_shards;
 use super::run::{CurrentOrder, OpenRun, Opening};
 use super::{Engine, Opened};

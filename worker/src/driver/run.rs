@@ -12,7 +12,7 @@ use common::plan::{EpochOrder, RunPlan, Step, StepKind};
 use common::spec::{RunSpec, Split};
 use common::state::{Layout, Segment};
 
-use super::compute::panic_text;
+use super::panics::panic_text;
 
 /// What the coordinator says of a run when it opens it.
 #[derive(Clone, Debug, PartialEq)]
