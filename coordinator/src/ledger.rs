@@ -16,6 +16,7 @@
 //! | `damage` | a damaged file is found, and put aside |
 //! | `event` | an event of a run as columns, and as JSON that keeps every bit |
 //! | `error` | what can go wrong |
+//! | `file` | the file's name, what lies beside it, its bounds |
 //!
 //! The history is for people, for what follows a run later, and for checks:
 //! no outcome of a run depends on it, and a run goes on without it.
@@ -26,6 +27,7 @@ pub(crate) mod befalls;
 mod damage;
 mod error;
 mod event;
+mod file;
 mod pages;
 mod reader;
 mod record;
@@ -37,16 +39,14 @@ mod thin;
 mod writer;
 
 pub use error::LedgerError;
+pub use event::RUN_EVENTS;
+pub use file::{BUSY_TIMEOUT, FILE};
 pub use pages::Pages;
-pub use reader::{LedgerReader, RUN_EVENTS};
+pub use reader::LedgerReader;
 pub use record::{
     CheckpointRow, EndRow, EventKind, EventRow, KILLED_FOR_MEMORY, Record, RunRow, RunState,
     ShardRow, StepRow, step_digest,
 };
 pub use rows::{StepName, StoredRun, StoredShard, StoredStep};
-pub use schema::BUSY_TIMEOUT;
 pub use thin::{HISTORY_BOUNDS, HISTORY_BYTES};
 pub use writer::Ledger;
-
-/// Name of the file in the folder of runs.
-pub const FILE: &str = "history.sqlite";

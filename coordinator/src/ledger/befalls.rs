@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::FILE;
+use super::file::FILE;
 
 /// Somebody else's hold of the file, until it is dropped.
 #[derive(Debug)]

@@ -7,22 +7,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::Connection;
 
-use super::error::LedgerError;
-use super::schema::damaged;
-
-/// Most damaged histories that may lie in a folder: more of them come of a
-/// disk that fails, and would fill it.
-pub(super) const DAMAGED_FILES: usize = 8;
+use super::error::{LedgerError, damaged};
+use super::file::{DAMAGED_FILES, LOG, LOG_INDEX, with_end};
 
 /// Largest file that is read through when it is opened. A larger one would
 /// take long; damage in there is found when a write comes upon it.
 const CHECKED_BYTES: u64 = 64 << 20;
-
-/// The log of a history, by the end of its name.
-pub(super) const LOG: &str = "-wal";
-
-/// What SQLite finds its way in the log by.
-pub(super) const LOG_INDEX: &str = "-shm";
 
 /// What belongs to a history, by the end of the name.
 const ENDS: [&str; 3] = ["", LOG, LOG_INDEX];
@@ -73,13 +63,6 @@ fn count(path: &Path) -> std::io::Result<usize> {
     };
     let entries = fs::read_dir(folder)?;
     Ok(entries.filter_map(Result::ok).filter(is_one).take(DAMAGED_FILES).count())
-}
-
-/// A path whose name goes on with `end`.
-pub(super) fn with_end(path: &Path, end: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(end);
-    name.into()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Error, ErrorCode};
 
-use super::damage::DAMAGED_FILES;
+use super::file::{DAMAGED_FILES, FILE_BYTES};
 
 /// Why the history cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +75,7 @@ pub enum LedgerError {
     #[error(
         "{}: no room for the history: the disk is full, or the file has reached its limit of \
          {} GiB; make room, or move it away while no coordinator runs",
-        path.display(), super::schema::FILE_BYTES >> 30
+        path.display(), FILE_BYTES >> 30
     )]
     Full {
         /// The file.
@@ -154,4 +154,9 @@ impl LedgerError {
             },
         }
     }
+}
+
+/// The error for a file that is not a history.
+pub(super) fn damaged(path: &Path, cause: &str) -> LedgerError {
+    LedgerError::Damaged { path: path.to_owned(), cause: cause.to_owned() }
 }

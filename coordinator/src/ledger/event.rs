@@ -8,6 +8,10 @@ use serde_json::Value;
 use super::error::LedgerError;
 use super::rows::StepName;
 
+/// Most steps whose events [`run_events`](super::LedgerReader::run_events) gives: of
+/// longer runs the last ones.
+pub const RUN_EVENTS: usize = 16 << 10;
+
 /// What is told of a merged step, by column.
 #[derive(Debug)]
 pub(super) struct Columns {

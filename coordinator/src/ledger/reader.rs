@@ -9,19 +9,14 @@ use common::id::RunId;
 use common::wire::message::RunEvent;
 use rusqlite::{Connection, OpenFlags, Params, Row, params};
 
-use super::damage::with_end;
 use super::error::LedgerError;
-use super::event::from_json;
+use super::event::{RUN_EVENTS, from_json};
+use super::file::{BUSY_TIMEOUT, FILE, plain, with_end};
 use super::pages::{PAGE, Pages};
 use super::record::{CheckpointRow, EventRow, RunState};
 use super::rows::{self, StoredRun, StoredShard, StoredStep, not_ours, stored};
-use super::schema::{BUSY_TIMEOUT, check};
+use super::schema::check;
 use super::thin::FIRST_WITH_SHARDS;
-use super::{FILE, writer::plain};
-
-/// Most steps whose events [`LedgerReader::run_events`] gives: of longer runs
-/// the last ones.
-pub const RUN_EVENTS: usize = 16 << 10;
 
 /// The runs, and by which kind of step one is judged: by evaluations, where there is
 /// one, else by its rounds. (`evaluate` comes before `train`.)

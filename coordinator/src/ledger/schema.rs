@@ -1,17 +1,10 @@
 //! The tables, and how those of an older version are brought up to date.
 
 use std::path::Path;
-use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::error::LedgerError;
-
-/// Largest history, in bytes: some hundreds of millions of shards.
-pub(super) const FILE_BYTES: u64 = 16 << 30;
-
-/// Longest wait for another process that holds the file.
-pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+use super::error::{LedgerError, damaged};
 
 /// From each version to the next one, beginning with an empty file. What was
 /// released is never changed, only added to. Events are kept as JSON: a field
@@ -169,9 +162,4 @@ fn columns(connection: &Connection) -> rusqlite::Result<Vec<(String, String, Str
     let mut statement = connection.prepare(sql)?;
     let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
     statement.query_map([], row)?.collect()
-}
-
-/// The error for a file that is not a history.
-pub(super) fn damaged(path: &Path, cause: &str) -> LedgerError {
-    LedgerError::Damaged { path: path.to_owned(), cause: cause.to_owned() }
 }

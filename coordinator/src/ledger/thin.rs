@@ -12,8 +12,8 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::reader::RUN_EVENTS;
-use super::schema::FILE_BYTES;
+use super::event::RUN_EVENTS;
+use super::file::FILE_BYTES;
 
 /// Bytes that a history is held to unless configured.
 pub const HISTORY_BYTES: u64 = 4 << 30;

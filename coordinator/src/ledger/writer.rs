@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::FILE;
 use super::batch::Batch;
-use super::damage::{LOG, LOG_INDEX, put_aside, read_through, with_end};
+use super::damage::{put_aside, read_through};
 use super::error::LedgerError;
 use super::event::Columns;
+use super::file::{BUSY_TIMEOUT, FILE, FILE_BYTES, LOG, LOG_INDEX, plain, with_end};
 use super::record::Record;
-use super::schema::{BUSY_TIMEOUT, FILE_BYTES, migrate};
+use super::schema::migrate;
 use super::thin::{HISTORY_BYTES, thin, was_thinned};
 
 /// What is left of the log's file, in bytes, when it begins anew.
@@ -228,12 +228,6 @@ type Identity = (u64, u64);
 /// Which file is at a path.
 fn identity(path: &Path) -> Option<Identity> {
     fs::metadata(path).ok().map(|about| (about.dev(), about.ino()))
-}
-
-/// The path, never to be taken for a URI: SQLite knows one by `file:` at its
-/// beginning.
-pub(super) fn plain(path: &Path) -> PathBuf {
-    Path::new(".").join(path)
 }
 
 /// Records; gives whether others had to make room for that.

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::super::reader::RUN_EVENTS;
+use super::super::event::RUN_EVENTS;
 use super::super::thin::{FIRST_WITH_SHARDS, used};
 use super::*;
 
