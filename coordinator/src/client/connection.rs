@@ -17,7 +17,9 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::{ClientError, History, Submission};
+use super::error::ClientError;
+use super::submission::Submission;
+use crate::runs::History;
 
 /// Time that the system has to open a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use common::spec::RunSpec;
 use common::state::{NetworkState, StateError};
 
-use super::{History, destination};
+use super::destination;
+use crate::runs::History;
 
 /// Metadata key of the model's name.
 const MODEL: &str = "samebit.model";
