@@ -19,6 +19,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::runs::{RunsError, RunsFolder};
 use crate::server;
+pub use workers::Relay;
 use workers::{WorkerCommand, keep_running};
 
 /// What a local cluster is made of.
@@ -37,15 +38,6 @@ pub struct Config {
     /// Who writes what workers write to standard error; without it they write there
     /// themselves.
     pub relay: Option<Relay>,
-}
-
-/// Who writes to standard error what workers write there.
-#[derive(Clone, Copy, Debug)]
-pub struct Relay {
-    /// Writes whole lines.
-    pub write: fn(&[u8]) -> std::io::Result<()>,
-    /// Whether they may have colours.
-    pub colour: bool,
 }
 
 /// Why there is no local cluster.

@@ -11,8 +11,6 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Relay;
-
 /// Times that one worker is restarted.
 const RESTARTS: u32 = 100;
 
@@ -33,6 +31,15 @@ const RELAYED: usize = 8 << 10;
 /// Exit code of a worker that the coordinator has refused: starting it again
 /// would not help.
 const REFUSED: i32 = 3;
+
+/// Who writes to standard error what workers write there.
+#[derive(Clone, Copy, Debug)]
+pub struct Relay {
+    /// Writes whole lines.
+    pub write: fn(&[u8]) -> std::io::Result<()>,
+    /// Whether they may have colours.
+    pub colour: bool,
+}
 
 /// How to start a worker.
 #[derive(Clone, Debug)]
