@@ -7,7 +7,9 @@ use common::plan::RunPlan;
 use common::spec::{RunSpec, SpecError};
 use common::state::{NetworkState, StateError};
 
-use super::{CheckpointRecord, RunsError, RunsFolder, SubmissionRecord, dataset_digest, names};
+use super::error::RunsError;
+use super::folder::{RunsFolder, names};
+use super::records::{CheckpointRecord, SubmissionRecord, dataset_digest};
 
 /// A checkpoint that is whole.
 #[derive(Debug)]

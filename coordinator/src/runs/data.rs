@@ -8,16 +8,15 @@ use common::dataset::SplitManifest;
 use common::digest::Digest;
 use common::limits;
 
-use super::{RunsError, RunsFolder, files, read_bounded};
-
-/// The folder of the chunks.
-pub(super) const FOLDER: &str = "data";
+use super::error::RunsError;
+use super::files;
+use super::folder::{DATA, RunsFolder, read_bounded};
 
 impl RunsFolder {
     /// Makes a chunk durable, unless it is there. A file of its name that holds
     /// something else is damaged, and replaced.
     pub fn write_chunk(&self, digest: Digest, content: &[u8]) -> Result<(), RunsError> {
-        let path = self.path.join(FOLDER).join(digest.to_string());
+        let path = self.path.join(DATA).join(digest.to_string());
         let there = read_bounded(&path, limits::PAYLOAD_BYTES as u64);
         if there.is_ok_and(|there| there == content) {
             return Ok(());
@@ -31,7 +30,7 @@ impl RunsFolder {
     /// Checks that the chunks of a split are there, by their lengths: none is read.
     pub fn check_chunks(&self, manifest: &SplitManifest) -> Result<(), RunsError> {
         for (index, digest) in manifest.chunks.iter().enumerate() {
-            let path = self.path.join(FOLDER).join(digest.to_string());
+            let path = self.path.join(DATA).join(digest.to_string());
             let expected = manifest.chunk_bytes(index) as u64;
             match path.metadata() {
                 Ok(file) if file.len() == expected => {}
@@ -52,7 +51,7 @@ impl RunsFolder {
     /// Chunk `index` of a split, checked.
     pub fn chunk(&self, manifest: &SplitManifest, index: usize) -> Result<Bytes, RunsError> {
         let digest = manifest.chunks[index];
-        let path = self.path.join(FOLDER).join(digest.to_string());
+        let path = self.path.join(DATA).join(digest.to_string());
         let content = match read_bounded(&path, limits::PAYLOAD_BYTES as u64) {
             Err(RunsError::Io { path, error }) if error.kind() == ErrorKind::NotFound => {
                 let chunks = manifest.chunks.len();

@@ -13,8 +13,11 @@ use std::sync::Arc;
 
 use nix::fcntl::OFlag;
 
+use super::error::RunsError;
 use super::files::{Files, WriteFile};
-use super::{RUNS_LOCK, RunsError};
+
+/// Name of the lock.
+pub(super) const RUNS_LOCK: &str = "lock";
 
 /// A folder's lock, held until the last clone is dropped.
 #[derive(Clone, Debug)]

@@ -9,8 +9,9 @@ use common::run_settings::RunSettings;
 use common::wire::message::NUMERIC_PROFILE;
 use serde::{Deserialize, Serialize};
 
+use super::error::RunsError;
+use super::history::HistorySoFar;
 use super::sealed::Record;
-use super::{HistorySoFar, RunsError};
 
 /// First bytes under the digest of a run's data.
 const DATASET: &[u8] = b"samebit-dataset-1\n";

@@ -15,10 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::RunsError;
-
-/// Version of the files in a run's folder.
-pub const FORMAT: u32 = 2;
+use super::error::{FORMAT, RunsError};
 
 /// What can be kept.
 pub(super) trait Record: Serialize + DeserializeOwned {

@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use common::id::{RunId, RunIdentity};
 use serde::{Deserialize, Serialize};
 
+use super::error::RunsError;
+use super::folder::RunsFolder;
+use super::records::SubmissionRecord;
 use super::sealed::Record;
-use super::{RunsError, RunsFolder, SubmissionRecord};
 
 /// Starts of a run from one place.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

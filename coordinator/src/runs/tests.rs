@@ -1,5 +1,7 @@
+use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::Arc;
 
 use common::dataset::{FeatureType, SplitManifest};
 use common::digest::Digest;
@@ -11,6 +13,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use tempfile::TempDir;
 
+use super::folder::{DATA, names};
+use super::lock::RUNS_LOCK;
 use super::*;
 
 mod disk;
@@ -328,7 +332,7 @@ fn nothing_is_removed_where_a_run_cannot_be_read() {
         damage(&folder);
         folder.clean().unwrap_err();
         assert!(half.exists());
-        assert_eq!(names(&folder.path().join(data::FOLDER)).unwrap().len(), 1);
+        assert_eq!(names(&folder.path().join(DATA)).unwrap().len(), 1);
     }
 }
 
@@ -352,7 +356,7 @@ fn a_chunk_is_written_by_several_at_once_and_over_a_damaged_one() {
     let (_scratch, folder) = folder_with(&[1]);
     let content = vec![7; 1 << 20];
     let digest = Digest::of(&content);
-    let path = folder.path().join(data::FOLDER).join(digest.to_string());
+    let path = folder.path().join(DATA).join(digest.to_string());
     let flip = || {
         let mut bytes = content.clone();
         bytes[0] ^= 1;
@@ -368,7 +372,7 @@ fn a_chunk_is_written_by_several_at_once_and_over_a_damaged_one() {
             }
         });
         assert!(fs::read(&path).unwrap() == content);
-        assert_eq!(names(&folder.path().join(data::FOLDER)).unwrap().len(), 1, "no other is left");
+        assert_eq!(names(&folder.path().join(DATA)).unwrap().len(), 1, "no other is left");
     }
 }
 

@@ -1,6 +1,7 @@
 //! A folder that is copied, moved or replaced while a coordinator has it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::*;
 

@@ -1,5 +1,9 @@
 //! What is read of a folder is of the right run, and all of it.
 
+use std::ffi::OsString;
+use std::io;
+
+use super::super::folder::names_of;
 use super::*;
 
 #[test]
