@@ -13,22 +13,27 @@
 //! of it, as far as there are two.
 //!
 //! ```text
-//! event        what it is told, and what it wants done
-//! membership   who is there, who is lost
-//! deaths       who was lost together, or again and again
-//! queue        which run is active
-//! work         a step's blocks: handing out, taking in, releasing
-//! slow         duplicates of slow blocks
-//! audit        second answers of shards, by another process
-//! share        how blocks are split over workers
-//! standing     who fails again and again
-//! gather       what workers kept while their coordinator was gone
-//! unfit        who cannot work on the active run
-//! step         the state of one step
-//! cover hands  its finished and its unfinished blocks
-//! pace         how long a shard takes on whom
-//! check        the invariants
-//! planted      bugs for the simulation to catch
+//! event           what it is told, and what it wants done
+//! membership      who is there, who is lost
+//! acquittal       who did not die of a shard after all
+//! queue           which run is active
+//! work            a step's blocks: handing out, taking in, releasing
+//! failure         what workers fail at
+//! slow            duplicates of slow blocks
+//! audit           second answers of shards, by another process
+//! share           how blocks are split over workers
+//! standing        who fails again and again
+//! gather          what workers kept while their coordinator was gone
+//! unfit           who cannot work on the active run
+//! member          what is known of a worker
+//! step            the state of one step
+//! cover hands     its finished and its unfinished blocks
+//! trouble         what went wrong with its replicas
+//! deaths          who was lost in it, and who together
+//! second_answers  which of its shards lack one
+//! pace            how long a shard takes on whom
+//! check           the invariants
+//! planted         bugs for the simulation to catch
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
@@ -36,6 +41,7 @@ use std::time::{Duration, Instant};
 
 use common::id::WorkerId;
 
+mod acquittal;
 mod audit;
 mod check;
 mod cover;
@@ -44,23 +50,26 @@ mod event;
 mod failure;
 mod gather;
 mod hands;
+mod member;
 mod membership;
 mod pace;
 #[doc(hidden)]
 pub mod planted;
 mod queue;
+mod second_answers;
 mod share;
 mod slow;
 mod standing;
 mod step;
 #[cfg(test)]
 mod tests;
+mod trouble;
 mod unfit;
 mod work;
 
 pub use event::{Action, Departure, Event, Part, WorkerNote};
 pub use gather::Gathering;
-use membership::Member;
+use member::Member;
 use queue::{Active, Queued};
 use standing::Standings;
 use work::Finished;

@@ -6,17 +6,17 @@
 //! two for the audit's sake. No audit holds a step up for ever: where no other
 //! process is there, or copies end without an answer, the step goes on without.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use common::id::{AssignmentId, Block, ProcessId, WorkerId};
-use common::limits::OFFERS;
 
-use super::hands::Assignment;
+use super::hands::{Assignment, How};
 use super::planted::Plant;
+use super::second_answers::Open;
 use super::share::Candidate;
-use super::step::{Step, Trouble};
-use super::work::How;
+use super::step::Step;
+use super::trouble::Trouble;
 use super::{Action, Scheduler, WorkerNote};
 
 /// Second copies of a shard that are handed out at most.
@@ -26,109 +26,11 @@ const COPIES: u32 = 3;
 /// a block slow: longer than any machine that works would need.
 const PATIENCE: u32 = 10;
 
-/// Second copies that a process is given in one step at most. It keeps what it
-/// answers until the step is merged, and offers all of it after a reconnect:
-/// so many leave room in the queues.
-const COPIES_OF_PROCESS: u32 = 256;
-
-const _: () = assert!((COPIES_OF_PROCESS as usize) < OFFERS);
-
 /// Why a step goes on without an answer.
 const NOBODY: &str = "there is no second worker";
 const NO_ROOM: &str = "all other workers have as many second copies in this step as they may";
 const SILENCE: &str = "the workers that had it for a second time gave no answer";
 const TROUBLE: &str = "it had failed on a worker, or killed one, in this step";
-
-/// The audited shards of a step.
-#[derive(Debug)]
-pub(super) struct Audit {
-    /// Those that lack an answer.
-    open: BTreeMap<u32, Open>,
-    /// Those of them that have one answer and are in nobody's hands for
-    /// another.
-    due: BTreeSet<u32>,
-    /// Second copies that each process was given.
-    given: BTreeMap<ProcessId, u32>,
-}
-
-/// A shard that lacks an answer.
-#[derive(Clone, Debug, Default)]
-struct Open {
-    /// Who gave the first one.
-    first: Option<ProcessId>,
-    /// Second copies handed out.
-    copies: u32,
-    /// Who was given one.
-    tried: BTreeSet<ProcessId>,
-}
-
-impl Audit {
-    pub(super) fn new(audited: Vec<u32>) -> Self {
-        let open = audited.into_iter().map(|replica| (replica, Open::default())).collect();
-        Self { open, due: BTreeSet::new(), given: BTreeMap::new() }
-    }
-
-    /// Whether nothing more is waited for.
-    pub(super) fn is_over(&self) -> bool {
-        self.open.is_empty()
-    }
-
-    /// Whether a shard lacks an answer.
-    pub(super) fn is_open(&self, shard: Block) -> bool {
-        self.open.contains_key(&replica_of(shard))
-    }
-
-    /// Whether a shard waits for somebody to give the second answer.
-    pub(super) fn is_due(&self, shard: Block) -> bool {
-        self.due.contains(&replica_of(shard))
-    }
-
-    /// Takes in that a process has answered these replicas. Gives those that
-    /// two have answered by now.
-    fn answer(&mut self, replicas: std::ops::Range<u32>, process: ProcessId) -> Vec<u32> {
-        let mut answered = Vec::new();
-        for (replica, open) in self.open.range_mut(replicas) {
-            match open.first {
-                None => {
-                    open.first = Some(process);
-                    self.due.insert(*replica);
-                }
-                Some(first) if first == process => {}
-                Some(_) => answered.push(*replica),
-            }
-        }
-        answered.iter().for_each(|replica| self.close(*replica));
-        answered
-    }
-
-    /// Second copies are in nobody's hands any more, whatever came of them.
-    pub(super) fn copies_ended<'a>(&mut self, ended: impl IntoIterator<Item = &'a Assignment>) {
-        for it in ended {
-            if it.is_audit && self.is_open(it.block) {
-                self.due.insert(replica_of(it.block));
-            }
-        }
-    }
-
-    /// Second copies that a process may still be given.
-    fn room(&self, process: ProcessId) -> u32 {
-        COPIES_OF_PROCESS.saturating_sub(self.given.get(&process).copied().unwrap_or(0))
-    }
-
-    fn handed_out(&mut self, replica: u32, process: ProcessId) {
-        self.due.remove(&replica);
-        *self.given.entry(process).or_default() += 1;
-        if let Some(open) = self.open.get_mut(&replica) {
-            open.copies += 1;
-            open.tried.insert(process);
-        }
-    }
-
-    fn close(&mut self, replica: u32) {
-        self.open.remove(&replica);
-        self.due.remove(&replica);
-    }
-}
 
 /// What is to be done about an audit.
 #[derive(Debug)]
@@ -289,9 +191,4 @@ impl Scheduler {
         });
         copies.into_iter().flatten()
     }
-}
-
-/// The replica of a block that has only one.
-fn replica_of(shard: Block) -> u32 {
-    shard.start() as u32
 }

@@ -1,21 +1,15 @@
-//! Deaths: which processes were lost in a step without a goodbye, and what
-//! follows from it. Workers that are lost together say nothing about a shard:
-//! a switch failed, or the power.
+//! Deaths: which processes were lost in a step without a goodbye, and which of them
+//! together.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use common::id::ProcessId;
 
-use super::Scheduler;
-use super::step::{Step, Trouble};
+use super::trouble::Trouble;
 
 /// What is lost within this time is lost together.
 pub(super) const TOGETHER: Duration = Duration::from_secs(1);
-
-/// A run fails when workers were lost on so many times as many occasions in
-/// one step as may die of one shard, whatever they died of.
-const OCCASIONS: u32 = 10;
 
 /// Where at least so many are lost together, one cause took them, and no shard that
 /// not even most of them may have died of.
@@ -34,10 +28,10 @@ pub(super) struct Death {
 
 /// Processes that were lost together.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Group {
-    processes: Vec<ProcessId>,
+pub(super) struct Group {
+    pub(super) processes: Vec<ProcessId>,
     /// Whether they were all that there were.
-    are_all: bool,
+    pub(super) are_all: bool,
 }
 
 /// All deaths of a step.
@@ -78,7 +72,7 @@ impl Deaths {
 
     /// The groups of several processes that were lost together. `oldest` is when
     /// the first of those that are still here joined.
-    fn groups(&self, oldest: Option<Instant>) -> BTreeSet<Group> {
+    pub(super) fn groups(&self, oldest: Option<Instant>) -> BTreeSet<Group> {
         let mut groups = BTreeSet::new();
         for death in self.0.values() {
             let was_there = |joined: Instant| joined <= death.at;
@@ -103,7 +97,7 @@ impl Group {
     /// Whether it may be this shard that its processes died of. One that kills at
     /// once can go through all workers in less than a second, but then each of them
     /// had it.
-    fn may_have_died_of(&self, trouble: &Trouble) -> bool {
+    pub(super) fn may_have_died_of(&self, trouble: &Trouble) -> bool {
         let had_it = self.processes.iter().filter(|process| trouble.was_with(process)).count();
         let all = self.processes.len();
         let least = match (self.are_all, all >= MANY) {
@@ -112,66 +106,5 @@ impl Group {
             (false, false) => 0,
         };
         had_it >= least
-    }
-}
-
-impl Step {
-    /// Takes back that a process died of any shard: it is alive.
-    pub(super) fn acquit_living(&mut self, process: ProcessId) {
-        for trouble in self.trouble.values_mut() {
-            trouble.lost_with.remove(&process);
-            trouble.died.remove(&process);
-            trouble.spared.remove(&process);
-        }
-        self.trouble.retain(|_, trouble| !trouble.is_over());
-    }
-
-    /// Takes back that the processes of a group died of shards which took only some of
-    /// them. That they had said that they begin such a shard is taken back only where
-    /// they were all that there were.
-    fn acquit_group(&mut self, group: &Group) {
-        for trouble in self.trouble.values_mut() {
-            if !trouble.is_suspect() || group.may_have_died_of(trouble) {
-                continue;
-            }
-            for process in &group.processes {
-                let was_lost = trouble.lost_with.remove(process).is_some();
-                let had_begun = group.are_all && trouble.died.remove(process);
-                if was_lost || had_begun {
-                    trouble.spared.insert(*process);
-                }
-            }
-        }
-        self.trouble.retain(|_, trouble| !trouble.is_over());
-    }
-}
-
-impl Scheduler {
-    /// Takes back that workers which were lost together died of shards that took
-    /// only some of them.
-    pub(super) fn acquit_lost_together(&mut self) {
-        let oldest = self.members.values().map(|member| member.joined).min();
-        let Some(step) = self.step_mut() else { return };
-        for group in step.deaths.groups(oldest) {
-            step.acquit_group(&group);
-        }
-    }
-
-    /// Fails the run where workers were lost again and again in one step. Says
-    /// whether it did.
-    pub(super) fn fail_on_deaths(&mut self) -> bool {
-        let limit = self.config.crash_limit.max(1).saturating_mul(OCCASIONS);
-        let Some(step) = self.step() else { return false };
-        if step.deaths.occasions() < limit {
-            return false;
-        }
-        let reason = format!(
-            "{}: workers were lost {limit} times in this one step, and no shard is known to be \
-             what kills them; look into their last log lines and into the network, then resume \
-             the run",
-            step.id,
-        );
-        self.fail_run(reason, None);
-        true
     }
 }

@@ -1,5 +1,5 @@
 //! What workers fail at: shards that give errors, partials that are not there, or
-//! not as they were.
+//! not as they were; and that they are lost again and again, of nothing that is known.
 
 use std::time::Instant;
 
@@ -12,6 +12,10 @@ use super::{Action, Departure, Part, Scheduler, WorkerNote};
 /// disconnected, in one step: a worker that does so again and again would keep
 /// it from ending.
 const MISSING_LIMIT: u32 = 8;
+
+/// A run fails when workers were lost on so many times as many occasions in
+/// one step as may die of one shard, whatever they died of.
+const OCCASIONS: u32 = 10;
 
 /// Most bytes of a worker's error that are passed on.
 const ERROR_BYTES: usize = 2048;
@@ -145,6 +149,24 @@ impl Scheduler {
         } else {
             self.hand_out(now);
         }
+    }
+
+    /// Fails the run where workers were lost again and again in one step. Says
+    /// whether it did.
+    pub(super) fn fail_on_deaths(&mut self) -> bool {
+        let limit = self.config.crash_limit.max(1).saturating_mul(OCCASIONS);
+        let Some(step) = self.step() else { return false };
+        if step.deaths.occasions() < limit {
+            return false;
+        }
+        let reason = format!(
+            "{}: workers were lost {limit} times in this one step, and no shard is known to be \
+             what kills them; look into their last log lines and into the network, then resume \
+             the run",
+            step.id,
+        );
+        self.fail_run(reason, None);
+        true
     }
 }
 

@@ -28,6 +28,17 @@ pub(super) struct Assignment {
     pub(super) running: Option<Vec<u32>>,
 }
 
+/// How a block is put in a worker's hands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// Beside others.
+    Shared,
+    /// As the only one.
+    Alone,
+    /// As the second copy of an audited shard.
+    Audit,
+}
+
 /// What a worker has in hands.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Load {

@@ -4,44 +4,18 @@ use std::time::Instant;
 
 use common::id::{AssignmentId, Block, ProcessId, WorkerId};
 
-use super::cover::size;
+use super::cover::{in_words, size};
 use super::deaths::Death;
 use super::hands::Assignment;
+use super::member::Member;
 use super::pace::Pace;
 use super::planted::Plant;
-use super::step::{Ground, Merge, Step, Trouble};
-use super::work::in_words;
+use super::step::{Merge, Step};
+use super::trouble::{Ground, Trouble};
 use super::{Action, Departure, Scheduler, WorkerNote};
 
 /// Blocks that are named of those that a worker left behind.
 const NAMED_BLOCKS: usize = 16;
-
-/// A connected worker.
-#[derive(Debug)]
-pub(super) struct Member {
-    pub(super) process: ProcessId,
-    pub(super) slots: u32,
-    pub(super) joined: Instant,
-    /// When it was last heard.
-    pub(super) heard: Instant,
-    /// Whether it takes no more work.
-    pub(super) draining: bool,
-    /// Whether it was found slow and not heard since: it may be stopped, and
-    /// gets no more work until it is heard.
-    pub(super) stalled: bool,
-    /// Whether it cannot work on the run that is active.
-    pub(super) unfit: bool,
-    pub(super) pace: Pace,
-    /// Partials of this step that it said it had, and then had not.
-    pub(super) missing: u32,
-}
-
-impl Member {
-    /// Whether it may be given work.
-    pub(super) fn is_available(&self) -> bool {
-        !self.draining && !self.stalled && !self.unfit
-    }
-}
 
 impl Scheduler {
     pub(super) fn worker_joined(
@@ -262,14 +236,6 @@ impl Scheduler {
             let step = step.id;
             self.actions.push_back(Action::PauseMerge { step });
         }
-    }
-
-    /// Takes back what a process was taken to have died of: it is back, so only
-    /// its connection had died.
-    fn acquit(&mut self, process: ProcessId) {
-        let Some(step) = self.step_mut() else { return };
-        step.deaths.remove(process);
-        step.acquit_living(process);
     }
 
     /// When the first replica which too many processes died of may fail the run: by

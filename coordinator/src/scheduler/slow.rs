@@ -7,11 +7,10 @@ use common::id::{Block, WorkerId};
 use common::limits::BLOCK_COPIES;
 
 use super::cover::size;
-use super::hands::Assignment;
+use super::hands::{Assignment, How};
 use super::pace::Paces;
 use super::share::{Candidate, share};
 use super::step::{Care, Step};
-use super::work::How;
 use super::{Scheduler, WorkerNote};
 
 /// No block is slow before this: shorter waits are the network's.

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use common::id::{AssignmentId, Block, StepId, WorkerId};
 
-use super::cover::{exists, size};
-use super::hands::Assignment;
-use super::membership::Member;
+use super::cover::{exists, in_words, size};
+use super::hands::{Assignment, How};
+use super::member::Member;
 use super::pace::Paces;
 use super::planted::Plant;
 use super::share::{Candidate, share};
@@ -22,17 +22,6 @@ pub(super) struct Finished {
     /// Whether the partial came along.
     pub(super) inline: bool,
     pub(super) compute: Duration,
-}
-
-/// How a block is put in a worker's hands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum How {
-    /// Beside others.
-    Shared,
-    /// As the only one.
-    Alone,
-    /// As the second copy of an audited shard.
-    Audit,
 }
 
 impl Scheduler {
@@ -342,14 +331,6 @@ impl Scheduler {
             let (id, parts) = (step.id, step.cover.parts().collect());
             self.actions.push_back(Action::Merge { step: id, parts });
         }
-    }
-}
-
-/// A number of shards.
-pub(super) fn in_words(shards: u32) -> String {
-    match shards {
-        1 => "1 shard".into(),
-        _ => format!("{shards} shards"),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::scheduler::deaths::TOGETHER;
-use crate::scheduler::step::Trouble;
+use crate::scheduler::trouble::Trouble;
 
 #[test]
 fn a_lost_holder_pauses_the_merge() {

@@ -1,0 +1,34 @@
+//! What is known of a connected worker.
+
+use std::time::Instant;
+
+use common::id::ProcessId;
+
+use super::pace::Pace;
+
+/// A connected worker.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) process: ProcessId,
+    pub(super) slots: u32,
+    pub(super) joined: Instant,
+    /// When it was last heard.
+    pub(super) heard: Instant,
+    /// Whether it takes no more work.
+    pub(super) draining: bool,
+    /// Whether it was found slow and not heard since: it may be stopped, and
+    /// gets no more work until it is heard.
+    pub(super) stalled: bool,
+    /// Whether it cannot work on the run that is active.
+    pub(super) unfit: bool,
+    pub(super) pace: Pace,
+    /// Partials of this step that it said it had, and then had not.
+    pub(super) missing: u32,
+}
+
+impl Member {
+    /// Whether it may be given work.
+    pub(super) fn is_available(&self) -> bool {
+        !self.draining && !self.stalled && !self.unfit
+    }
+}

@@ -1,0 +1,115 @@
+//! Which audited shards of a step lack their second answer, and who was asked for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::id::{Block, ProcessId};
+use common::limits::OFFERS;
+
+use super::hands::Assignment;
+
+/// Second copies that a process is given in one step at most. It keeps what it
+/// answers until the step is merged, and offers all of it after a reconnect:
+/// so many leave room in the queues.
+const COPIES_OF_PROCESS: u32 = 256;
+
+const _: () = assert!((COPIES_OF_PROCESS as usize) < OFFERS);
+
+/// The audited shards of a step.
+#[derive(Debug)]
+pub(super) struct Audit {
+    /// Those that lack an answer.
+    pub(super) open: BTreeMap<u32, Open>,
+    /// Those of them that have one answer and are in nobody's hands for
+    /// another.
+    pub(super) due: BTreeSet<u32>,
+    /// Second copies that each process was given.
+    given: BTreeMap<ProcessId, u32>,
+}
+
+/// A shard that lacks an answer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Open {
+    /// Who gave the first one.
+    pub(super) first: Option<ProcessId>,
+    /// Second copies handed out.
+    pub(super) copies: u32,
+    /// Who was given one.
+    pub(super) tried: BTreeSet<ProcessId>,
+}
+
+impl Audit {
+    pub(super) fn new(audited: Vec<u32>) -> Self {
+        let open = audited.into_iter().map(|replica| (replica, Open::default())).collect();
+        Self { open, due: BTreeSet::new(), given: BTreeMap::new() }
+    }
+
+    /// Whether nothing more is waited for.
+    pub(super) fn is_over(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Whether a shard lacks an answer.
+    pub(super) fn is_open(&self, shard: Block) -> bool {
+        self.open.contains_key(&replica_of(shard))
+    }
+
+    /// Whether a shard waits for somebody to give the second answer.
+    pub(super) fn is_due(&self, shard: Block) -> bool {
+        self.due.contains(&replica_of(shard))
+    }
+
+    /// Takes in that a process has answered these replicas. Gives those that
+    /// two have answered by now.
+    pub(super) fn answer(
+        &mut self,
+        replicas: std::ops::Range<u32>,
+        process: ProcessId,
+    ) -> Vec<u32> {
+        let mut answered = Vec::new();
+        for (replica, open) in self.open.range_mut(replicas) {
+            match open.first {
+                None => {
+                    open.first = Some(process);
+                    self.due.insert(*replica);
+                }
+                Some(first) if first == process => {}
+                Some(_) => answered.push(*replica),
+            }
+        }
+        answered.iter().for_each(|replica| self.close(*replica));
+        answered
+    }
+
+    /// Second copies are in nobody's hands any more, whatever came of them.
+    pub(super) fn copies_ended<'a>(&mut self, ended: impl IntoIterator<Item = &'a Assignment>) {
+        for it in ended {
+            if it.is_audit && self.is_open(it.block) {
+                self.due.insert(replica_of(it.block));
+            }
+        }
+    }
+
+    /// Second copies that a process may still be given.
+    pub(super) fn room(&self, process: ProcessId) -> u32 {
+        COPIES_OF_PROCESS.saturating_sub(self.given.get(&process).copied().unwrap_or(0))
+    }
+
+    pub(super) fn handed_out(&mut self, replica: u32, process: ProcessId) {
+        self.due.remove(&replica);
+        *self.given.entry(process).or_default() += 1;
+        if let Some(open) = self.open.get_mut(&replica) {
+            open.copies += 1;
+            open.tried.insert(process);
+        }
+    }
+
+    pub(super) fn close(&mut self, replica: u32) {
+        self.open.remove(&replica);
+        self.due.remove(&replica);
+    }
+}
+
+/// The replica of a block that has only one.
+fn replica_of(shard: Block) -> u32 {
+    shard.start() as u32
+}
