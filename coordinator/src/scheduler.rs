@@ -22,10 +22,13 @@
 //! slow            duplicates of slow blocks
 //! audit           second answers of shards, by another process
 //! share           how blocks are split over workers
-//! standing        who fails again and again
+//! aside           who gets nothing for a while, as it fails again and again
 //! gather          what workers kept while their coordinator was gone
 //! unfit           who cannot work on the active run
+//! state           what all these decide by
+//! active          the run that is worked on, and those that wait
 //! member          what is known of a worker
+//! standing        how often its process failed lately
 //! step            the state of one step
 //! cover hands     its finished and its unfinished blocks
 //! trouble         what went wrong with its replicas
@@ -36,12 +39,13 @@
 //! planted         bugs for the simulation to catch
 //! ```
 
-use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use common::id::WorkerId;
 
 mod acquittal;
+mod active;
+mod aside;
 mod audit;
 mod check;
 mod cover;
@@ -60,6 +64,7 @@ mod second_answers;
 mod share;
 mod slow;
 mod standing;
+mod state;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -67,82 +72,12 @@ mod trouble;
 mod unfit;
 mod work;
 
-pub use event::{Action, Departure, Event, Part, WorkerNote};
-pub use gather::Gathering;
-use member::Member;
-use queue::{Active, Queued};
-use standing::Standings;
+use active::Queued;
+pub use event::{Action, Departure, Event, Gathering, Part, WorkerNote};
+pub use state::{Config, Scheduler};
 use work::Finished;
 
-/// Settings of the scheduler.
-#[derive(Clone, Copy, Debug)]
-pub struct Config {
-    /// Silence after which a worker is lost.
-    pub heartbeat_timeout: Duration,
-    /// Workers that may die of one shard, each of which had said that it begins it
-    /// and had nothing else, before it fails the run.
-    pub crash_limit: u32,
-    /// Errors of one shard before it fails the run.
-    pub shard_error_limit: u32,
-    /// Blocks that a worker has in hands at one time, at least 1.
-    pub assignments: usize,
-    /// Assignments are numbered from the next one on. A coordinator that takes
-    /// another's place begins above all that workers may still have at work.
-    pub last_assignment: u64,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            heartbeat_timeout: common::limits::HEARTBEAT_TIMEOUT,
-            crash_limit: common::limits::CRASH_LIMIT,
-            shard_error_limit: common::limits::SHARD_ERROR_LIMIT,
-            assignments: common::limits::ASSIGNMENTS,
-            last_assignment: 0,
-        }
-    }
-}
-
-impl Config {
-    /// Blocks that a worker may be given beside so many. None before it has ended
-    /// half of the most that it may have: to hand out is work, and so is done for
-    /// many at once.
-    fn room_beside(&self, blocks: usize) -> usize {
-        let most = self.assignments.max(1);
-        if blocks <= most / 2 { most - blocks } else { 0 }
-    }
-}
-
-/// See the [module](self).
-#[derive(Debug)]
-pub struct Scheduler {
-    config: Config,
-    members: BTreeMap<WorkerId, Member>,
-    queue: VecDeque<Queued>,
-    active: Option<Active>,
-    standings: Standings,
-    last_assignment: u64,
-    actions: VecDeque<Action>,
-    #[cfg(any(test, feature = "planted"))]
-    plant: Option<planted::Plant>,
-}
-
 impl Scheduler {
-    /// A scheduler without workers or runs.
-    pub fn new(config: Config) -> Self {
-        Self {
-            config,
-            members: BTreeMap::new(),
-            queue: VecDeque::new(),
-            active: None,
-            standings: Standings::default(),
-            last_assignment: config.last_assignment,
-            actions: VecDeque::new(),
-            #[cfg(any(test, feature = "planted"))]
-            plant: None,
-        }
-    }
-
     /// Takes in what happened.
     ///
     /// What a peer says may be late or wrong: news of unknown workers,

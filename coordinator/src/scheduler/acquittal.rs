@@ -3,8 +3,8 @@
 
 use common::id::ProcessId;
 
-use super::Scheduler;
 use super::deaths::Group;
+use super::state::Scheduler;
 use super::step::Step;
 
 impl Step {

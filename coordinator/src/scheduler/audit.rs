@@ -11,13 +11,14 @@ use std::time::Instant;
 
 use common::id::{AssignmentId, Block, ProcessId, WorkerId};
 
+use super::event::{Action, WorkerNote};
 use super::hands::{Assignment, How};
 use super::planted::Plant;
 use super::second_answers::Open;
 use super::share::Candidate;
+use super::state::Scheduler;
 use super::step::Step;
 use super::trouble::Trouble;
-use super::{Action, Scheduler, WorkerNote};
 
 /// Second copies of a shard that are handed out at most.
 const COPIES: u32 = 3;

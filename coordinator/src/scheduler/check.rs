@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::id::{Block, WorkerId};
 use common::limits::BLOCK_COPIES;
 
-use super::Scheduler;
 use super::cover::{exists, size};
 use super::share::Candidate;
+use super::state::Scheduler;
 use super::step::{Care, Merge, Step};
 
 /// Checks everything; the message says what is broken.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use common::id::{Block, WorkerId};
 
-use super::Part;
+use super::event::Part;
 
 /// The partials taken so far: disjoint blocks, by their first replica.
 #[derive(Debug)]

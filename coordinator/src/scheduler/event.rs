@@ -4,7 +4,14 @@ use std::time::Duration;
 
 use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
 
-use super::Gathering;
+/// What a run waits for before its first step is handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gathering {
+    /// Workers that it had: when as many have said what they kept, it goes on.
+    pub workers: u32,
+    /// Longest wait for them, from when the step is ready.
+    pub wait: Duration,
+}
 
 /// What the scheduler is told.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use common::id::{AssignmentId, Block, StepId, WorkerId};
 
+use super::event::{Action, Departure, Part, WorkerNote};
 use super::hands::Assignment;
-use super::{Action, Departure, Part, Scheduler, WorkerNote};
+use super::state::Scheduler;
 
 /// Partials that a worker may claim to have and then lack, before it is
 /// disconnected, in one step: a worker that does so again and again would keep

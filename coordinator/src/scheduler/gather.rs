@@ -2,47 +2,11 @@
 //! handed out, workers get the time to come back and say what they have
 //! finished of it, so that nothing is computed twice.
 
-use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use common::id::{RunId, WorkerId};
 
-use super::Scheduler;
-
-/// What a run waits for before its first step is handed out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gathering {
-    /// Workers that it had: when as many have said what they kept, it goes on.
-    pub workers: u32,
-    /// Longest wait for them, from when the step is ready.
-    pub wait: Duration,
-}
-
-/// A run that gathers.
-#[derive(Debug)]
-pub(super) struct Gather {
-    what: Gathering,
-    /// Set when the step is ready.
-    until: Option<Instant>,
-    /// Workers that have said all.
-    opened: BTreeSet<WorkerId>,
-}
-
-impl Gather {
-    pub(super) fn new(what: Gathering) -> Self {
-        Self { what, until: None, opened: BTreeSet::new() }
-    }
-
-    /// A worker has said all that there is to say.
-    pub(super) fn answered(&mut self, worker: WorkerId) {
-        self.opened.insert(worker);
-    }
-
-    fn is_over(&self, now: Instant) -> bool {
-        let all = self.opened.len() >= self.what.workers as usize;
-        self.until.is_some_and(|until| all || until <= now)
-    }
-}
+use super::state::Scheduler;
 
 impl Scheduler {
     /// A worker has opened the run, and offered what it kept of it.

@@ -6,13 +6,14 @@ use common::id::{AssignmentId, Block, ProcessId, WorkerId};
 
 use super::cover::{in_words, size};
 use super::deaths::Death;
+use super::event::{Action, Departure, WorkerNote};
 use super::hands::Assignment;
 use super::member::Member;
 use super::pace::Pace;
 use super::planted::Plant;
+use super::state::Scheduler;
 use super::step::{Merge, Step};
 use super::trouble::{Ground, Trouble};
-use super::{Action, Departure, Scheduler, WorkerNote};
 
 /// Blocks that are named of those that a worker left behind.
 const NAMED_BLOCKS: usize = 16;

@@ -2,10 +2,6 @@
 //! `Scheduler::planted` can switch one on, which is there with the feature `planted`
 //! alone, for the package `tests`. Without it, none of them is in the program.
 
-#[cfg(any(test, feature = "planted"))]
-use super::Config;
-use super::Scheduler;
-
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plant {
@@ -25,25 +21,4 @@ pub enum Plant {
     AuditByOne,
     /// A worker that cannot work on a run is given work of it.
     UnfitServed,
-}
-
-#[cfg(any(test, feature = "planted"))]
-impl Scheduler {
-    /// A scheduler with a bug.
-    pub fn planted(config: Config, plant: Plant) -> Self {
-        Self { plant: Some(plant), ..Self::new(config) }
-    }
-
-    /// Whether this bug is switched on.
-    pub(super) fn has(&self, plant: Plant) -> bool {
-        self.plant == Some(plant)
-    }
-}
-
-#[cfg(not(any(test, feature = "planted")))]
-impl Scheduler {
-    /// No bug can be switched on.
-    pub(super) const fn has(&self, _: Plant) -> bool {
-        false
-    }
 }

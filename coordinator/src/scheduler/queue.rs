@@ -4,34 +4,10 @@
 use common::id::{RunId, StepId};
 use common::limits::RUNS;
 
-use super::gather::{Gather, Gathering};
+use super::active::{Active, Gather, Queued};
+use super::event::Action;
+use super::state::Scheduler;
 use super::step::Step;
-use super::{Action, Scheduler};
-
-/// A run that waits.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Queued {
-    pub(super) run: RunId,
-    /// Workers that it waits for.
-    pub(super) min_workers: u32,
-    /// What its first step waits for.
-    pub(super) gathering: Option<Gathering>,
-}
-
-/// The run that is worked on.
-#[derive(Debug)]
-pub(super) struct Active {
-    pub(super) run: RunId,
-    /// The step under way; none while the driver prepares one.
-    pub(super) step: Option<Step>,
-    /// The last step, under way or merged.
-    pub(super) last: Option<StepId>,
-    /// While workers say what they kept of its first step.
-    pub(super) gather: Option<Gather>,
-    /// Workers that its first step waits for, also where some of those that
-    /// were there turn out not to be fit for it; 0 from the second step on.
-    pub(super) min_workers: u32,
-}
 
 impl Scheduler {
     pub(super) fn run_submitted(&mut self, queued: Queued) {

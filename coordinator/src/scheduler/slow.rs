@@ -7,11 +7,12 @@ use common::id::{Block, WorkerId};
 use common::limits::BLOCK_COPIES;
 
 use super::cover::size;
+use super::event::WorkerNote;
 use super::hands::{Assignment, How};
 use super::pace::Paces;
 use super::share::{Candidate, share};
+use super::state::Scheduler;
 use super::step::{Care, Step};
-use super::{Scheduler, WorkerNote};
 
 /// No block is slow before this: shorter waits are the network's.
 const SLOW_FLOOR: Duration = Duration::from_millis(250);

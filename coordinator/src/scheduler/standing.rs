@@ -4,14 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use common::id::{ProcessId, WorkerId};
+use common::id::ProcessId;
 use common::limits::CONNECTIONS;
-
-use super::{Scheduler, WorkerNote};
 
 /// Steps in which a process failed, those in which it only did well taken off,
 /// from which on it is set aside.
-const STRIKES: u32 = 5;
+pub(super) const STRIKES: u32 = 5;
 
 /// How long a process is set aside for the first time, at least. Each further time
 /// is twice as long as the one before.
@@ -44,7 +42,7 @@ impl Standings {
     /// A process failed at something. More often in one step is no worse: what
     /// went wrong once may go wrong with all that it has. Says for how long it is
     /// set aside, if it is from now on.
-    fn failed(&mut self, now: Instant, process: ProcessId) -> Option<Duration> {
+    pub(super) fn failed(&mut self, now: Instant, process: ProcessId) -> Option<Duration> {
         if !self.0.contains_key(&process) && self.0.len() >= REMEMBERED {
             // The one with the least against it.
             let least = self.0.iter().min_by_key(|(_, it)| it.strikes).map(|(process, _)| *process);
@@ -91,38 +89,7 @@ impl Standings {
         self.0.get(&process).map_or(0, |standing| standing.strikes)
     }
 
-    fn is_aside(&self, process: ProcessId) -> bool {
+    pub(super) fn is_aside(&self, process: ProcessId) -> bool {
         self.0.get(&process).is_some_and(|standing| standing.aside_until.is_some())
-    }
-}
-
-impl Scheduler {
-    /// Whether a worker fails so often that it gets no work while there are others.
-    pub fn is_set_aside(&self, worker: WorkerId) -> bool {
-        self.members.get(&worker).is_some_and(|member| self.standings.is_aside(member.process))
-    }
-
-    /// Whether somebody is there that is not set aside, and stays.
-    pub(super) fn has_reliable(&self) -> bool {
-        let mut staying = self.members.values().filter(|member| !member.draining);
-        staying.any(|member| !self.standings.is_aside(member.process))
-    }
-
-    /// A worker's process failed at something that others may not fail at.
-    pub(super) fn count_failure(&mut self, now: Instant, worker: WorkerId, process: ProcessId) {
-        if let Some(wait) = self.standings.failed(now, process) {
-            let detail = format!(
-                "it failed in {STRIKES} steps: it gets no work for {} s, while there are others",
-                wait.as_secs()
-            );
-            self.note(worker, WorkerNote::Failed, detail);
-        }
-    }
-
-    /// A worker failed at something that others may not fail at.
-    pub(super) fn worker_failed(&mut self, now: Instant, worker: WorkerId) {
-        if let Some(process) = self.members.get(&worker).map(|member| member.process) {
-            self.count_failure(now, worker, process);
-        }
     }
 }

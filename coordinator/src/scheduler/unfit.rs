@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use common::id::{RunId, WorkerId};
 
+use super::event::WorkerNote;
 use super::planted::Plant;
-use super::{Scheduler, WorkerNote};
+use super::state::Scheduler;
 
 impl Scheduler {
     /// A worker cannot work on a run. What it was given of it goes to others.

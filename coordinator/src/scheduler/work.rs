@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 use common::id::{AssignmentId, Block, StepId, WorkerId};
 
 use super::cover::{exists, in_words, size};
+use super::event::{Action, Part, WorkerNote};
 use super::hands::{Assignment, How};
 use super::member::Member;
 use super::pace::Paces;
 use super::planted::Plant;
 use super::share::{Candidate, share};
+use super::state::Scheduler;
 use super::step::{Care, Merge, Step};
-use super::{Action, Part, Scheduler, WorkerNote};
 
 /// News of a finished block.
 #[derive(Clone, Copy, Debug)]
