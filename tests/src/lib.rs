@@ -20,6 +20,7 @@ pub mod cluster;
 pub mod crowd;
 pub mod examples;
 pub mod expected;
+pub mod imports;
 pub mod kill;
 pub mod logged;
 pub mod proxy;
