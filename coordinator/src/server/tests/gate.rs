@@ -1,6 +1,7 @@
 //! What clients are told of ends and of runs that go on, while the disk is slow or
 //! full.
 
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -18,21 +19,22 @@ use crate::server::Config;
 
 const RUN: RunId = RunId(1);
 
-/// The system's files, but one gets its name, or goes, only when a test says so.
-#[derive(Debug)]
-struct Gate {
-    file: &'static str,
-    reached: Sender<()>,
-    open: Mutex<Receiver<io::Result<()>>>,
+/// The system's files, but a test decides whether one gets its name, or goes.
+struct Hindered<F>(F);
+
+impl<F> fmt::Debug for Hindered<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hindered")
+    }
 }
 
-impl Files for Gate {
+impl<F: Fn(&Path) -> io::Result<()> + Send + Sync> Files for Hindered<F> {
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
         OsFiles.create(path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.pass(to)?;
+        (self.0)(to)?;
         OsFiles.rename(from, to)
     }
 
@@ -45,18 +47,8 @@ impl Files for Gate {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.pass(path)?;
+        (self.0)(path)?;
         OsFiles.remove(path)
-    }
-}
-
-impl Gate {
-    fn pass(&self, path: &Path) -> io::Result<()> {
-        if path.ends_with(self.file) {
-            let _ = self.reached.send(());
-            self.open.lock().unwrap().recv().unwrap_or(Ok(()))?;
-        }
-        Ok(())
     }
 }
 
@@ -78,7 +70,14 @@ impl Gated {
     pub(super) fn on(folder: tempfile::TempDir, file: &'static str) -> Self {
         let (reached_gate, reached) = channel();
         let (open, opened) = channel();
-        let gate = Gate { file, reached: reached_gate, open: Mutex::new(opened) };
+        let opened = Mutex::new(opened);
+        let gate = Hindered(move |path: &Path| {
+            if path.ends_with(file) {
+                let _ = reached_gate.send(());
+                opened.lock().unwrap().recv().unwrap_or(Ok(()))?;
+            }
+            Ok(())
+        });
         let runs = RunsFolder::open_with(folder.path(), Arc::new(gate)).unwrap();
         let server = TestServer::start_on(runs, Config::default());
         Self { folder, server, reached, open }
@@ -320,40 +319,18 @@ async fn a_run_that_is_cancelled_and_resumed_goes_on_whatever_happens_then() {
     assert!(!folder.join("1/outcome.json").exists(), "it would be over for the next coordinator");
 }
 
-/// The system's files, but there is no room for any state.
-#[derive(Debug)]
-struct Full;
-
-impl Files for Full {
-    fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
-        OsFiles.create(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let name = to.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.starts_with("round-") {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        OsFiles.rename(from, to)
-    }
-
-    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        OsFiles.sync_folder(folder)
-    }
-
-    fn create_folder(&self, folder: &Path) -> io::Result<()> {
-        OsFiles.create_folder(folder)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        OsFiles.remove(path)
-    }
-}
-
 #[tokio::test]
 async fn a_disk_that_stays_full_is_told_of_once() {
     let folder = tempfile::tempdir().unwrap();
-    let runs = RunsFolder::open_with(folder.path(), Arc::new(Full)).unwrap();
+    // There is no room for any state.
+    let full = Hindered(|path: &Path| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        match name.starts_with("round-") {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    });
+    let runs = RunsFolder::open_with(folder.path(), Arc::new(full)).unwrap();
     let server = TestServer::start_on(runs, Config::default());
     let mut client = server.client().await;
     client.submit(&toy::spec(""), None).await;
