@@ -3,9 +3,9 @@
 //! tensors.
 //!
 //! The driver feeds [`Event`]s with the time, and after *every* call of
-//! [`Scheduler::handle_event`] or [`Scheduler::handle_timeout`] drains
-//! [`Scheduler::poll_action`] to `None` and asks [`Scheduler::poll_timeout`]
-//! anew.
+//! [`Scheduler::handle_event`], [`Scheduler::block_done`] or
+//! [`Scheduler::handle_timeout`] drains [`Scheduler::poll_action`] to `None` and asks
+//! [`Scheduler::poll_timeout`] again.
 //!
 //! What always holds ([`Scheduler::check`]): every (step, replica) enters the
 //! merge exactly once; no shard is lost while any worker lives; a step is
@@ -73,9 +73,8 @@ mod unfit;
 mod work;
 
 use active::Queued;
-pub use event::{Action, Departure, Event, Gathering, Part, WorkerNote};
+pub use event::{Action, BlockDone, Departure, Event, Gathering, Part, Verdict, WorkerNote};
 pub use state::{Config, Scheduler};
-use work::Finished;
 
 impl Scheduler {
     /// Takes in what happened.
@@ -126,10 +125,6 @@ impl Scheduler {
             Event::StepReady { step, replicas, audited } => {
                 self.step_ready(now, step, replicas, audited);
             }
-            Event::BlockDone { worker, step, block, inline, compute } => {
-                self.block_done(now, Finished { worker, step, block, inline, compute });
-                self.heard(now, worker);
-            }
             Event::ShardFailed { worker, assignment, replica, fatal, error } => {
                 self.heard(now, worker);
                 self.shard_failed(now, (worker, assignment), replica, fatal, &error);
@@ -145,6 +140,15 @@ impl Scheduler {
             Event::StepMerged { step } => self.step_merged(step),
             Event::RunEnded { run } => self.run_ended(run),
         }
+    }
+
+    /// Takes in a finished block, and says whether to keep what came with it. The only
+    /// call that gives an answer: the driver holds the partial until then. Actions are
+    /// to be drained as after [`Scheduler::handle_event`].
+    pub fn block_done(&mut self, now: Instant, done: BlockDone) -> Verdict {
+        let verdict = self.take_block(now, done);
+        self.heard(now, done.worker);
+        verdict
     }
 
     /// Takes in that the time of [`Scheduler::poll_timeout`] has come.

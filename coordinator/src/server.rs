@@ -1,70 +1,27 @@
-//! The coordinator's sockets, timers and tensors.
+//! The coordinator's sockets, timers and tensors, in rooms. Each room has fields of its
+//! own; only the engine knows more than one, and imports go down alone:
 //!
 //! ```text
-//! door ─▶ connection (reads, checks) ─▶ engine (decides) ─▶ outbox (writes)
-//!                                         │    ▲
-//!                                         ▼    │
-//!                                    jobs on other threads
+//! engine        the one loop: what happens goes in, what is to be done comes out
+//! step  intake  persistence        a step's merge; submissions; the runs folder
+//! run_table                        what is known of each run
+//! net                              connections: admission, reading, writing, liveness
+//! jobs  config  rate_limit  text  wall_clock
 //! ```
-//!
-//! | file | what |
-//! |---|---|
-//! | `door` | who is let in, and how long that may take |
-//! | `connection` | reading, signs of life |
-//! | `outbox` | what waits to be sent: control before data |
-//! | `liveness` | who is heard, and who no longer |
-//! | `engine` | the one loop: events in, the scheduler's actions out |
-//! | `worker`, `client` | what is made of their messages |
-//! | `lifecycle` | a run starts, ends, and is forgotten |
-//! | `upload`, `submitted`, `store` | submissions on their way in; chunks of examples |
-//! | `run`, `active`, `shards`, `clock` | what is remembered of a run; the active one |
-//! | `durable`, `history`, `recorder` | what is written to the runs folder, and when |
-//! | `seldom` | what is not logged every time it happens |
-//! | `recover`, `remember`, `resume` | runs that go on, and their history |
-//! | `starts` | runs that their coordinator does not survive |
-//! | `events` | what those who follow a run later are told |
-//! | `merge`, `settle` | from partials to the next state |
-//! | `jobs` | work on other threads, and for which life of a run it counts |
-//! | `steps`, `ending` | from one step to the next; the end of a run |
 
-mod active;
-mod audit;
-mod client;
-mod clock;
-mod connection;
-mod door;
-mod durable;
-mod ending;
+mod config;
 mod engine;
-mod events;
-mod finished;
-mod history;
+mod intake;
 mod jobs;
-mod lifecycle;
-mod liveness;
-mod load;
-mod merge;
-mod outbox;
-mod parting;
-mod reading;
-mod recorder;
-mod recover;
-mod remember;
-mod resume;
-mod run;
-mod seldom;
-mod settle;
-mod shards;
-mod starts;
-mod step_log;
-mod steps;
-mod store;
-mod submitted;
+mod net;
+mod persistence;
+mod rate_limit;
+mod run_table;
+mod step;
 #[cfg(test)]
 mod tests;
-mod upload;
-mod warnings;
-mod worker;
+mod text;
+mod wall_clock;
 
 use std::future::Future;
 use std::pin::pin;
@@ -72,53 +29,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::model::Registry;
-use common::wire::tls::CoordinatorTls;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use door::{Bounds, Door};
-pub use durable::{KEEP_CHECKPOINTS, OnCheckpointError, RunsConfig};
-use engine::{Engine, Event};
-
-/// Changes what is logged while a run is active; `None` goes back.
-pub type LogBy = fn(Option<&str>) -> Result<(), String>;
-
-/// Settings of the server.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Settings of the scheduler.
-    pub scheduler: crate::scheduler::Config,
-    /// Most bytes of pulled segments in memory at one time; less for a state
-    /// that is small itself.
-    pub merge_memory: u64,
-    /// Most bytes of example data, and of states that wait with their runs.
-    pub data_memory: u64,
-    /// Where runs are kept; without it, they end with this coordinator.
-    pub runs: Option<RunsConfig>,
-    /// Logs by a run's own filter; without it, runs have none.
-    pub log_by: Option<LogBy>,
-    /// What the coordinator proves itself by; without it, everybody is let in.
-    pub tls: Option<CoordinatorTls>,
-    /// Whether other hosts can reach it although it has no keys. Every status
-    /// says so.
-    pub insecure: bool,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            scheduler: Default::default(),
-            merge_memory: 64 << 20,
-            data_memory: 8 << 30,
-            runs: None,
-            log_by: None,
-            tls: None,
-            insecure: false,
-        }
-    }
-}
+pub use config::{Config, KEEP_CHECKPOINTS, LogBy, OnCheckpointError, RunsConfig};
+use engine::Engine;
+use net::{Admission, ConnectionLimits, Refusals};
 
 /// First wait after a connection could not be accepted; doubled up to
 /// [`ACCEPT_WAIT_MAX`].
@@ -134,6 +52,9 @@ const FLUSH_TIME: Duration = Duration::from_secs(2);
 
 /// Serves workers and clients on `listener` until `shutdown`, then says
 /// goodbye to all and returns.
+///
+/// # Errors
+/// The runs folder cannot be kept, or the system gives no thread.
 pub async fn serve(
     listener: TcpListener,
     registry: Registry,
@@ -141,14 +62,18 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
     let mut shutdown = pin!(shutdown);
-    let (events, inbox) = mpsc::channel(engine::EVENTS);
-    let door = Arc::new(Door::new(events.clone(), &config, Bounds::of_this_process()));
-    let refusals = door.refusals.clone();
-    let mut engine = Engine::new(config.clone(), registry.clone(), events.clone(), refusals);
+    let refusals = Arc::new(Refusals::default());
+    let mut engine = Engine::new(config.clone(), registry, refusals.clone());
+    let admission = Arc::new(Admission::new(
+        engine.net_events(),
+        config.scheduler.heartbeat_timeout,
+        config.tls,
+        ConnectionLimits::of_this_process(),
+        refusals,
+    ));
     if let Some(runs) = config.runs {
-        let folder = runs.folder.clone();
-        let bytes = runs.history_bytes;
-        let reading = tokio::task::spawn_blocking(move || recover::recover(&folder, bytes));
+        let (folder, bytes) = (runs.folder.clone(), runs.history_bytes);
+        let reading = tokio::task::spawn_blocking(move || persistence::recover(&folder, bytes));
         let (recovered, history) = tokio::select! {
             read = reading => read.map_err(std::io::Error::other)?,
             () = &mut shutdown => {
@@ -156,13 +81,14 @@ pub async fn serve(
                 return Ok(());
             }
         };
-        engine.keep_runs(runs, events.clone(), history, recovered)?;
+        engine.keep_runs(runs, history, recovered)?;
     }
-    let mut engine = tokio::spawn(engine.run(inbox));
+    let (stop, stopped) = oneshot::channel();
+    let mut engine = tokio::spawn(engine.run(stopped));
     let mut connections = JoinSet::new();
     info!("listening on {}", listener.local_addr()?);
     let ended = tokio::select! {
-        () = accept(&listener, &door, &mut connections) => None,
+        () = accept(&listener, &admission, &mut connections) => None,
         () = &mut shutdown => None,
         ended = &mut engine => Some(ended),
     };
@@ -170,7 +96,7 @@ pub async fn serve(
         Some(ended) => ended,
         None => {
             // If the engine is gone by now, that comes out below.
-            let _ = events.send(Event::Shutdown).await;
+            let _ = stop.send(());
             engine.await
         }
     };
@@ -187,7 +113,7 @@ pub async fn serve(
 }
 
 /// Accepts connections for ever, and waits for none of them.
-async fn accept(listener: &TcpListener, door: &Arc<Door>, connections: &mut JoinSet<()>) {
+async fn accept(listener: &TcpListener, admission: &Arc<Admission>, connections: &mut JoinSet<()>) {
     let mut wait = ACCEPT_WAIT;
     loop {
         while connections.try_join_next().is_some() {}
@@ -204,7 +130,7 @@ async fn accept(listener: &TcpListener, door: &Arc<Door>, connections: &mut Join
         if let Err(error) = stream.set_nodelay(true) {
             warn!(peer = %address, "TCP_NODELAY cannot be set: {error}");
         }
-        let (door, place) = (door.clone(), door.enter());
-        connections.spawn(async move { door.receive(stream, address, place).await });
+        let (admission, handshake) = (admission.clone(), admission.enter());
+        connections.spawn(async move { admission.receive(stream, address, handshake).await });
     }
 }

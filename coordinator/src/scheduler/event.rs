@@ -13,6 +13,33 @@ pub struct Gathering {
     pub wait: Duration,
 }
 
+/// News of a block that a worker has finished, or offers again after a reconnect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockDone {
+    /// The worker.
+    pub worker: WorkerId,
+    /// The step.
+    pub step: StepId,
+    /// The block.
+    pub block: Block,
+    /// Whether the partial came along: the worker's loss cannot lose it.
+    pub inline: bool,
+    /// Time that it took.
+    pub compute: Duration,
+}
+
+/// What is to be done with the partial of a block that came inline. It judges the
+/// message that has just come, never a partial that was kept before: that one stays
+/// until its step is merged or its run ends, because [`Action::Merge`] may name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict {
+    /// It is part of the step.
+    Keep,
+    /// Its replicas are done already, or its step is over.
+    Drop,
+}
+
 /// What the scheduler is told.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -113,19 +140,6 @@ pub enum Event {
         /// What it lacks, in a sentence.
         reason: String,
     },
-    /// A worker has finished a block (or offers it again after a reconnect).
-    BlockDone {
-        /// The worker.
-        worker: WorkerId,
-        /// The step.
-        step: StepId,
-        /// The block.
-        block: Block,
-        /// Whether the partial came along: the worker's loss cannot lose it.
-        inline: bool,
-        /// Time it took.
-        compute: Duration,
-    },
     /// A shard failed on a worker.
     ShardFailed {
         /// The worker.
@@ -209,19 +223,6 @@ pub enum Action {
         worker: WorkerId,
         /// The assignment.
         assignment: AssignmentId,
-    },
-    /// Keep (`true`) or drop (`false`) the partial of a block that came
-    /// inline. Said once for every inline [`Event::BlockDone`], before any
-    /// other action that follows from it. It judges the message that has just
-    /// come, never one that was kept before: what was kept stays until its
-    /// step is merged or its run ends, because [`Action::Merge`] may name it.
-    Inline {
-        /// The step.
-        step: StepId,
-        /// The block.
-        block: Block,
-        /// The verdict.
-        keep: bool,
     },
     /// All shards are done: merge these partials, which cover every replica
     /// exactly once, in replica order. If said again for the same step, a

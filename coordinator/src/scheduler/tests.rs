@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
 
 use super::planted::Plant;
-use super::{Action, Config, Departure, Event, Gathering, Part, Scheduler, WorkerNote};
+use super::{
+    Action, BlockDone, Config, Departure, Event, Gathering, Part, Scheduler, Verdict, WorkerNote,
+};
 
 const RUN: RunId = RunId(1);
 const STEP: StepId = StepId { run: RUN, index: 0 };
@@ -22,6 +24,8 @@ struct TestEnv {
     /// Assignments that were not revoked.
     assigned: Vec<(WorkerId, AssignmentId, Block)>,
     actions: Vec<Action>,
+    /// Whether each partial that came inline was kept.
+    verdicts: Vec<bool>,
 }
 
 fn block(level: u8, index: u32) -> Block {
@@ -36,8 +40,8 @@ impl TestEnv {
     }
 
     fn with(scheduler: Scheduler, workers: u64, replicas: u32) -> Self {
-        let (assigned, actions) = (Vec::new(), Vec::new());
-        let mut env = Self { scheduler, now: Instant::now(), assigned, actions };
+        let (assigned, actions, verdicts) = (Vec::new(), Vec::new(), Vec::new());
+        let mut env = Self { scheduler, now: Instant::now(), assigned, actions, verdicts };
         for worker in 1..=workers {
             env.join(worker);
         }
@@ -69,6 +73,14 @@ impl TestEnv {
 
     fn workers(&self) -> Vec<WorkerId> {
         self.scheduler.members.keys().copied().collect()
+    }
+
+    fn block_done(&mut self, done: BlockDone) {
+        let verdict = self.scheduler.block_done(self.now, done);
+        if done.inline {
+            self.verdicts.push(verdict == Verdict::Keep);
+        }
+        self.settle();
     }
 
     fn settle(&mut self) {
@@ -119,7 +131,7 @@ impl TestEnv {
         let worker = WorkerId(worker);
         self.assigned.retain(|(held_by, _, held)| (*held_by, *held) != (worker, block));
         let compute = Duration::from_millis(10);
-        self.tell(Event::BlockDone { worker, step: STEP, block, inline, compute });
+        self.block_done(BlockDone { worker, step: STEP, block, inline, compute });
     }
 
     /// A replica in a worker's hands gives an error.
@@ -162,14 +174,6 @@ impl TestEnv {
             _ => None,
         };
         self.actions.iter().filter_map(merge).collect()
-    }
-
-    fn verdicts(&self) -> Vec<bool> {
-        let verdict = |action: &Action| match action {
-            Action::Inline { keep, .. } => Some(*keep),
-            _ => None,
-        };
-        self.actions.iter().filter_map(verdict).collect()
     }
 
     fn failure(&self) -> Option<&str> {
@@ -215,7 +219,7 @@ fn a_larger_block_takes_the_place_of_its_parts() {
     env.done(2, block(1, 0), true);
     env.done(1, block(0, 1), true);
     env.done(2, block(1, 1), true);
-    assert_eq!(env.verdicts(), [true, true, false, true]);
+    assert_eq!(env.verdicts, [true, true, false, true]);
     let part = |index| Part { block: block(1, index), holder: None };
     assert_eq!(env.merges(), [vec![part(0), part(1)]]);
 }
@@ -237,7 +241,7 @@ fn the_clipped_end_of_a_step_may_be_said_in_many_ways() {
     env.done(1, block(0, 4), true);
     env.done(1, block(2, 1), true);
     env.done(1, block(2, 0), true);
-    assert_eq!(env.verdicts(), [true, false, true]);
+    assert_eq!(env.verdicts, [true, false, true]);
     assert_eq!(env.merges().len(), 1);
 }
 
@@ -345,8 +349,8 @@ fn check_finds_planted_bugs() {
     let mut env = TestEnv::with(Scheduler::planted(Config::default(), Plant::MergeEarly), 2, 2);
     let compute = Duration::from_millis(10);
     let (worker, block) = (WorkerId(1), block(0, 0));
-    let done = Event::BlockDone { worker, step: STEP, block, inline: true, compute };
-    env.scheduler.handle_event(env.now, done);
+    let done = BlockDone { worker, step: STEP, block, inline: true, compute };
+    let _ = env.scheduler.block_done(env.now, done);
     assert!(env.scheduler.check().is_err());
 }
 

@@ -1,11 +1,11 @@
 //! A step's blocks: handing them out, and taking them in.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use common::id::{AssignmentId, Block, StepId, WorkerId};
 
 use super::cover::{exists, in_words, size};
-use super::event::{Action, Part, WorkerNote};
+use super::event::{Action, BlockDone, Part, Verdict, WorkerNote};
 use super::hands::{Assignment, How};
 use super::member::Member;
 use super::pace::Paces;
@@ -13,17 +13,6 @@ use super::planted::Plant;
 use super::share::{Candidate, share};
 use super::state::Scheduler;
 use super::step::{Care, Merge, Step};
-
-/// News of a finished block.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Finished {
-    pub(super) worker: WorkerId,
-    pub(super) step: StepId,
-    pub(super) block: Block,
-    /// Whether the partial came along.
-    pub(super) inline: bool,
-    pub(super) compute: Duration,
-}
 
 impl Scheduler {
     pub(super) fn step_ready(
@@ -69,20 +58,16 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn block_done(&mut self, now: Instant, done: Finished) {
+    pub(super) fn take_block(&mut self, now: Instant, done: BlockDone) -> Verdict {
         let is_ours = self.members.contains_key(&done.worker)
             && self.step_with(done.step, done.block).is_some();
         let taken = is_ours && self.take_in(&done);
-        if done.inline {
-            let Finished { step, block, .. } = done;
-            self.actions.push_back(Action::Inline { step, block, keep: taken });
-        }
         if !is_ours {
-            return;
+            return Verdict::Drop;
         }
         let audited = self.answer(done.worker, done.block);
         let was_assigned = self.end_assignment(&done);
-        let Finished { worker, block, .. } = done;
+        let BlockDone { worker, block, .. } = done;
         if let Some(member) = self.members.get(&worker) {
             self.standings.worked(member.process);
         }
@@ -97,6 +82,7 @@ impl Scheduler {
         }
         self.revoke_needless(block);
         self.hand_out(now);
+        if taken { Verdict::Keep } else { Verdict::Drop }
     }
 
     /// How many shards of the step under way a block has, in words.
@@ -105,7 +91,7 @@ impl Scheduler {
     }
 
     /// Enters a result in the cover. Says whether it was news.
-    fn take_in(&mut self, done: &Finished) -> bool {
+    fn take_in(&mut self, done: &BlockDone) -> bool {
         let twice = self.has(Plant::DuplicateTaken);
         let Some(step) = self.step_with(done.step, done.block) else { return false };
         let holder = (!done.inline).then_some(done.worker);
@@ -121,7 +107,7 @@ impl Scheduler {
 
     /// Ends the assignment of a finished block, and learns from it how fast
     /// its worker is. Says whether there was one.
-    fn end_assignment(&mut self, done: &Finished) -> bool {
+    fn end_assignment(&mut self, done: &BlockDone) -> bool {
         let Some(step) = self.step_mut() else { return false };
         let (id, shards) = (step.id, size(done.block, step.replicas));
         let ended = step.hands.take(done.worker, |it| it.block == done.block);

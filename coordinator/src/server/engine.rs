@@ -1,193 +1,193 @@
-//! The engine: one task that owns the scheduler, the runs, and the engine's
-//! side of every connection. Everything that happens comes to it as an
-//! [`Event`]; it never waits for a peer.
+//! The engine: one task that owns the scheduler and the rooms below it. What happens
+//! comes to it as messages of the connections, of jobs, and of the storage writer; it
+//! never waits for a peer, a thread or the disk.
 //!
 //! ```text
-//! connections ──┐
-//! jobs ─────────┼─▶ Event ─▶ Engine ─▶ scheduler ─▶ Action ─▶ outboxes, jobs
-//! timer ────────┘
+//! net ─────────┐             ┌─▶ scheduler ─▶ Action ──┐
+//! jobs ────────┼─▶ Engine ───┼─▶ step, intake ─▶ Effect ┼─▶ peers, jobs, journal
+//! persistence ─┘             └─▶ run table              ┘
 //! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `inbox` | the channels, and what a turn takes from them |
+//! | `worker_messages`, `client_messages` | what peers say |
+//! | `blocks`, `step_effects`, `step_end` | a step: its blocks come in, it is merged, the next one begins |
+//! | `run_lifecycle` | a run starts, and ends |
+//! | `submissions` | a run comes in, and is queued |
+//! | `turns`, `loading`, `resuming`, `starts` | runs of the runs folder: when they are read, how, on whose wish, and how often they may start |
+//! | `checkpointing`, `endings`, `recording` | what is written of a run: its state, its end, its history |
+//! | `liveness`, `parting` | who is heard; how connections end |
+//! | `followers`, `step_log` | what clients are told, and what is logged |
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod blocks;
+mod checkpointing;
+mod client_messages;
+#[cfg(test)]
+mod driven;
+mod endings;
+mod followers;
+mod inbox;
+mod liveness;
+mod loading;
+mod parting;
+mod recording;
+mod resuming;
+mod run_lifecycle;
+mod starts;
+mod status;
+mod step_effects;
+mod step_end;
+mod step_log;
+mod submissions;
+mod turns;
+mod worker_messages;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use common::id::{Block, RunId, StepId, SubmissionKey, WorkerId};
 use common::model::Registry;
-use common::results::Results;
-use common::wire::Frame;
-use common::wire::codec::encode;
-use common::wire::message::{FromClient, FromWorker, ToClient, ToWorker};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tracing::debug;
 
-use super::Config;
-use super::active::{ActiveRun, Outcome};
-use super::client::{Client, FinalState};
-use super::connection::{ClientId, Introduction, Link, Peer, Room};
-use super::door::Refusals;
-use super::durable::{Durable, Ended};
-use super::jobs::{Found, Incarnation};
-use super::load::PutOff;
-use super::reading::Reading;
-use super::recorder::{Checkpointed, now_ms};
-use super::run::Run;
-use super::starts::Counted;
-use super::step_log::StepLog;
-use super::store::ChunkStore;
-use super::submitted::Submitted;
-use super::upload::{CheckedChunk, Designed, Prepared};
-use super::worker::Worker;
+use self::endings::Ended;
+use self::inbox::{Inbox, Turn};
+use self::loading::Loading;
+use self::starts::Counted;
+use self::status::FinalState;
+use self::step_log::StepLog;
+use self::submissions::Submitted;
+use self::turns::PutOff;
+use super::config::{Config, RunsConfig};
+use super::intake::{self, Intake};
+use super::jobs::{Incarnation, Jobs};
+use super::net::{self, ClientId, Peer, Peers, Refusals};
+use super::persistence::{HistoryQueue, Journal, Recovered};
+use super::run_table::{Phase, RunTable};
+use super::step::{self, StepExecutor};
+use super::wall_clock::now_ms;
 use crate::scheduler::{self, Action, Departure, Scheduler};
 
-/// Events that may wait for the engine. What one connection may have among
-/// them is bounded by itself (its [`Room`]).
-pub(super) const EVENTS: usize = 4096;
-
-/// Events handled in one turn, before what they gave is sent.
-const TURN: usize = 256;
-
-/// What peers are told at the end.
+/// What peers are told as the coordinator stops.
 const GOING_AWAY: &str = "the coordinator is going away";
 
-/// What happens.
+/// The result of a job.
 #[derive(Debug)]
-pub(super) enum Event {
-    /// A worker has shaken hands.
-    WorkerJoined { worker: WorkerId, about: Introduction, link: Link },
-    /// A client has shaken hands.
-    ClientJoined { client: ClientId, link: Link },
-    /// A worker's message.
-    FromWorker { worker: WorkerId, message: FromWorker, room: Room },
-    /// A client's message.
-    FromClient { client: ClientId, message: FromClient, room: Room },
-    /// A connection is gone. Where its peer is there, it was ended on this side.
-    Closed { peer: Peer, cause: String, is_there: bool },
-    /// A submission's model is made, or cannot be.
-    Designed(Designed),
-    /// The state of a submission's model is made, or cannot be.
-    Prepared(Prepared),
-    /// A client's chunk was checked.
-    ChunkChecked(CheckedChunk),
-    /// What work for a run found, in one of its lives.
-    Found { of: Incarnation, found: Found },
+enum Found {
+    /// Of a submission.
+    Intake(intake::Done),
+    /// Of a step.
+    Step(step::Done),
+    /// A run is further on its way from the runs folder, or cannot be.
+    Loading(Box<Loading>),
+}
+
+/// The result of a task on the runs folder.
+#[derive(Debug)]
+enum Written {
     /// A complete submission is durable, or cannot be.
     Submitted(Submitted),
-    /// Some of what waited to be recorded is.
-    Recorded,
-    /// A run is further on its way from the runs folder, or cannot be.
-    Reading(Box<Reading>),
     /// A start of a run is counted, or cannot be.
     Counted(Counted),
+    /// A run is further on its way from the runs folder, or cannot be.
+    Loading(Box<Loading>),
     /// A final state was read for a client, or cannot be.
     FinalState(FinalState),
-    /// A checkpoint is durable, or cannot be.
-    Checkpointed(Checkpointed),
     /// How a run ended is durable, or cannot be.
     Ended(Ended),
-    /// A job has panicked: a bug of ours, as what models do is caught before.
-    Panicked(Box<dyn std::any::Any + Send>),
-    /// Say goodbye to all.
-    Shutdown,
 }
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Engine {
-    pub(super) config: Config,
-    pub(super) registry: Registry,
-    pub(super) scheduler: Scheduler,
+    config: Config,
+    inbox: Inbox,
+    scheduler: Scheduler,
     /// What the scheduler is to be told once its actions are drained.
-    pub(super) pending: VecDeque<scheduler::Event>,
-    /// The current step is merged: go on to the next one once the scheduler
-    /// knows.
-    pub(super) advance: bool,
-    pub(super) now: Instant,
-    pub(super) workers: BTreeMap<WorkerId, Worker>,
-    pub(super) clients: BTreeMap<ClientId, Client>,
-    pub(super) runs: BTreeMap<RunId, Run>,
-    pub(super) active: Option<ActiveRun>,
-    pub(super) put_off: PutOff,
-    pub(super) store: ChunkStore,
-    /// Where runs are kept, and who writes there.
-    pub(super) durable: Option<Durable>,
-    /// Jobs of merges that are running, and how many may.
-    pub(super) merging: usize,
-    pub(super) cores: usize,
-    /// Where jobs send what they found.
-    pub(super) events: mpsc::Sender<Event>,
-    /// Workers that went in this turn, for what is told of it.
-    pub(super) departed: BTreeMap<WorkerId, Worker>,
-    /// Connections with something new to send.
-    dirty: Vec<Peer>,
-    /// When a step was logged last.
-    pub(super) step_log: StepLog,
+    pending: VecDeque<scheduler::Event>,
+    now: Instant,
+    peers: Peers,
+    runs: RunTable,
+    intake: Intake,
+    step: StepExecutor,
+    /// Where runs are kept, if they are.
+    journal: Option<Journal<Written>>,
+    jobs: Jobs<Found>,
+    put_off: PutOff,
+    /// Clients for which a run is being read, to be taken up.
+    resuming: BTreeSet<ClientId>,
+    step_log: StepLog,
     /// Who was not let in, for the status.
-    pub(super) refusals: Arc<Refusals>,
-    /// Of the run that was started last, or is read to be.
-    pub(super) incarnation: Incarnation,
-    pub(super) last_run: u64,
-    pub(super) last_upload: u64,
-    /// Submissions that are being written, by their keys, and who else has sent
-    /// them since.
-    pub(super) submitting: BTreeMap<SubmissionKey, BTreeSet<ClientId>>,
-    /// What came inline in the event at hand, until the scheduler has said
-    /// whether to keep it.
-    pub(super) arrived: Option<(StepId, Block, Outcome, Results)>,
-    pub(super) next_sweep: Instant,
-    pub(super) next_heartbeat: Instant,
-    pub(super) worker_heartbeat: Frame,
-    pub(super) client_heartbeat: Frame,
+    refusals: Arc<Refusals>,
+    /// The last one that a run was given.
+    incarnation: Incarnation,
+    next_sweep: Instant,
+    next_heartbeat: Instant,
 }
 
 impl Engine {
-    pub(super) fn new(
-        config: Config,
-        registry: Registry,
-        events: mpsc::Sender<Event>,
-        refusals: Arc<Refusals>,
-    ) -> Self {
+    pub(super) fn new(config: Config, registry: Registry, refusals: Arc<Refusals>) -> Self {
         let now = Instant::now();
         // Above every assignment that workers may have of a coordinator that
         // was here before: it made less than one in a microsecond.
         let last_assignment = now_ms() * 1000;
         let scheduler = scheduler::Config { last_assignment, ..config.scheduler };
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        let (inbox, jobs) = Inbox::new();
         Self {
+            inbox,
             scheduler: Scheduler::new(scheduler),
-            durable: None,
-            store: ChunkStore::new(config.data_memory),
-            config,
-            registry,
             pending: VecDeque::new(),
-            advance: false,
             now,
-            workers: BTreeMap::new(),
-            clients: BTreeMap::new(),
-            runs: BTreeMap::new(),
-            active: None,
+            peers: Peers::default(),
+            runs: RunTable::default(),
+            intake: Intake::new(registry, config.data_memory),
+            step: StepExecutor::new(config.merge_memory, cores),
+            journal: None,
+            jobs,
             put_off: PutOff::default(),
-            merging: 0,
-            cores: std::thread::available_parallelism().map_or(1, |cores| cores.get()),
-            events,
-            departed: BTreeMap::new(),
-            dirty: Vec::new(),
+            resuming: BTreeSet::new(),
             step_log: StepLog::default(),
             refusals,
             incarnation: Incarnation::default(),
-            last_run: 0,
-            last_upload: 0,
-            submitting: BTreeMap::new(),
-            arrived: None,
             next_sweep: now,
             next_heartbeat: now,
-            worker_heartbeat: encode(ToWorker::Heartbeat),
-            client_heartbeat: encode(ToClient::Heartbeat),
+            config,
         }
     }
 
-    /// Runs until [`Event::Shutdown`].
-    pub(super) async fn run(mut self, mut events: mpsc::Receiver<Event>) {
-        let mut turn = Vec::with_capacity(TURN);
+    /// Where connections send what happens on them.
+    pub(super) fn net_events(&self) -> mpsc::Sender<net::Event> {
+        self.inbox.net_events()
+    }
+
+    /// Keeps runs from now on, and takes in those that were kept.
+    ///
+    /// # Errors
+    /// The folder cannot be read, or the system gives no thread.
+    pub(super) fn keep_runs(
+        &mut self,
+        config: RunsConfig,
+        history: HistoryQueue,
+        recovered: Vec<Recovered>,
+    ) -> std::io::Result<()> {
+        // Whatever is in a run's folder, its number is taken.
+        let numbers = config.folder.numbers().map_err(std::io::Error::other)?;
+        self.runs.set_last_number(numbers.last().map_or(0, |last| last.0));
+        self.journal = Some(Journal::start(config, history, self.inbox.storage_events())?);
+        for Recovered { run, .. } in recovered {
+            let (id, phase) = (run.id(), run.phase());
+            self.runs.insert(run);
+            if phase == Phase::Queued {
+                self.queue_run(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs until `shutdown` is sent, or dropped.
+    pub(super) async fn run(mut self, mut shutdown: oneshot::Receiver<()>) {
+        let mut turn = Turn::default();
         let timer = tokio::time::sleep_until(self.next_sweep);
         tokio::pin!(timer);
         loop {
@@ -197,27 +197,50 @@ impl Engine {
             if deadline < timer.deadline() || timer.is_elapsed() {
                 timer.as_mut().reset(deadline);
             }
-            tokio::select! {
+            let is_over = tokio::select! {
                 biased;
-                _ = events.recv_many(&mut turn, TURN) => {}
-                () = &mut timer => {}
+                () = self.inbox.wait(&mut turn) => false,
+                () = &mut timer => false,
+                _ = &mut shutdown => true,
+            };
+            if is_over {
+                // What came before is handled.
+                self.inbox.take_all(&mut turn);
             }
             self.now = Instant::now();
             if self.was_away(deadline) {
-                self.begin_silences_anew();
+                self.restart_silences();
             }
-            for event in turn.drain(..) {
-                if matches!(event, Event::Shutdown) {
-                    // The recorder, which is waited for, waits for nobody.
-                    events.close();
-                    return self.say_goodbye();
-                }
-                self.handle(event);
+            self.take_turn(&mut turn);
+            if is_over {
+                // The storage writer, which is waited for, waits for nobody.
+                self.inbox.close();
+                return self.say_goodbye();
             }
-            if self.now >= self.deadline() {
-                self.handle_time();
-            }
-            self.flush();
+        }
+    }
+
+    /// Handles what came, and sends what that gives.
+    fn take_turn(&mut self, turn: &mut Turn) {
+        for event in turn.storage.drain(..) {
+            self.on_storage(event);
+            self.follow_up();
+        }
+        for done in turn.jobs.drain(..) {
+            self.on_job(done);
+            self.follow_up();
+        }
+        for event in turn.net.drain(..) {
+            self.on_net(event);
+            self.follow_up();
+        }
+        if self.now >= self.deadline() {
+            self.handle_time();
+        }
+        // A peer that does not read is disconnected, which may queue more for others.
+        while let Some(peer) = self.peers.flush() {
+            let cause = "it does not read what it is sent: its queue is full";
+            self.close(peer, Departure::Crashed, cause);
         }
     }
 
@@ -226,71 +249,84 @@ impl Engine {
         scheduler.map_or(self.next_sweep, |at| at.min(self.next_sweep))
     }
 
-    fn handle(&mut self, event: Event) {
+    fn on_net(&mut self, event: net::Event) {
         match event {
-            Event::WorkerJoined { worker, about, link } => {
-                self.join(worker, Worker::new(about, link));
-            }
-            Event::ClientJoined { client, link } => {
-                debug!(peer = %link.address, "client {} joined", client.0);
-                self.clients.insert(client, Client::new(link));
-            }
-            Event::FromWorker { worker, message, room } => {
-                if self.workers.contains_key(&worker)
+            net::Event::WorkerJoined { worker, info, handle } => self.join(worker, info, handle),
+            net::Event::ClientJoined { client, handle } => self.join_client(client, handle),
+            net::Event::FromWorker { worker, message, permit } => {
+                if self.peers.worker(worker).is_some()
                     && let Err(cause) = self.on_worker_message(worker, message)
                 {
                     self.close_worker(worker, Departure::Parted, &cause);
                 }
-                drop(room);
+                drop(permit);
             }
-            Event::FromClient { client, message, room } => {
-                if self.clients.contains_key(&client)
-                    && let Err(cause) = self.on_client_message(client, message, room)
+            net::Event::FromClient { client, message, permit } => {
+                if self.peers.has_client(client)
+                    && let Err(cause) = self.on_client_message(client, message, permit)
                 {
                     self.close_client(client, &cause);
                 }
             }
-            Event::Closed { peer, cause, is_there } => {
-                let how = if is_there { Departure::Parted } else { Departure::Crashed };
+            net::Event::Closed { peer, cause, by_us } => {
+                let how = if by_us { Departure::Parted } else { Departure::Crashed };
                 self.close(peer, how, &cause);
             }
-            Event::Designed(designed) => self.on_designed(designed),
-            Event::Prepared(prepared) => self.on_prepared(prepared),
-            Event::ChunkChecked(chunk) => self.on_checked_chunk(chunk),
-            Event::Found { of, found } => self.on_found(of, found),
-            Event::Submitted(submitted) => self.on_submitted(submitted),
-            // What waits for it is seen to below.
-            Event::Recorded => {}
-            Event::Counted(counted) => self.on_counted(counted),
-            Event::Reading(reading) => self.on_reading(*reading),
-            Event::FinalState(read) => self.on_final_state(read),
-            Event::Checkpointed(done) => self.on_checkpointed(done),
-            Event::Ended(ended) => self.on_ended(ended),
-            Event::Panicked(panic) => std::panic::resume_unwind(panic),
-            Event::Shutdown => unreachable!("the loop ends at a shutdown"),
         }
+    }
+
+    fn on_job(&mut self, done: super::jobs::Done<Found>) {
+        match done {
+            super::jobs::Done::With(Found::Intake(done)) => self.on_intake_done(done),
+            super::jobs::Done::With(Found::Step(done)) => {
+                let effects = self.step.on_done(self.now, done);
+                self.perform_step(effects);
+            }
+            super::jobs::Done::With(Found::Loading(loading)) => self.on_loading(*loading),
+            super::jobs::Done::Panicked(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    fn on_storage(&mut self, event: super::persistence::Event<Written>) {
+        use super::persistence::Event;
+        match event {
+            // What waits for it is seen to after every event.
+            Event::Recorded => {}
+            Event::Checkpointed(done) => self.on_checkpointed(done),
+            Event::Done(Written::Submitted(submitted)) => self.on_submitted(submitted),
+            Event::Done(Written::Counted(counted)) => self.on_counted(counted),
+            Event::Done(Written::Loading(loading)) => self.on_loading(*loading),
+            Event::Done(Written::FinalState(read)) => self.on_final_state(read),
+            Event::Done(Written::Ended(ended)) => self.on_ended(ended),
+            Event::Panicked(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    /// Does what an event has made possible.
+    fn follow_up(&mut self) {
         self.queue_put_off();
         self.pump();
     }
 
     /// Tells the scheduler something now. Only from where no action is being
     /// performed; from there, use `pending`.
-    pub(super) fn tell(&mut self, event: scheduler::Event) {
+    fn tell(&mut self, event: scheduler::Event) {
         self.scheduler.handle_event(self.now.into_std(), event);
         self.pump();
     }
 
-    /// Performs all that the scheduler wants, and tells it what comes of it,
+    /// Performs all that the scheduler wants, and tells it what that gives,
     /// until both are done.
-    pub(super) fn pump(&mut self) {
+    fn pump(&mut self) {
         loop {
             while let Some(action) = self.scheduler.poll_action() {
                 self.perform(action);
             }
             if let Some(event) = self.pending.pop_front() {
                 self.scheduler.handle_event(self.now.into_std(), event);
-            } else if self.advance && !self.recorder_is_full() {
-                self.advance = false;
+            } else if self.step.active().is_some_and(step::ActiveRun::is_merged)
+                && !self.is_journal_full()
+            {
                 self.next_step();
             } else {
                 return;
@@ -302,17 +338,14 @@ impl Engine {
         match action {
             Action::StartRun { run } => self.start_run(run),
             Action::Assign { worker, assignment, step, block, confirm } => {
-                self.assign(worker, assignment, step, block, confirm);
+                self.assign(worker, assignment, (step, block), confirm);
             }
-            Action::Revoke { worker, assignment } => {
-                if let Some(about) = self.workers.get_mut(&worker) {
-                    about.assignments.remove(&assignment);
-                    self.send_worker(worker, ToWorker::Revoke { assignment });
-                }
+            Action::Revoke { worker, assignment } => self.peers.revoke(worker, assignment),
+            Action::Merge { step, parts } => {
+                let effects = self.step.merge(self.now, step, &parts);
+                self.perform_step(effects);
             }
-            Action::Inline { step, block, keep } => self.on_verdict(step, block, keep),
-            Action::Merge { step, parts } => self.merge_step(step, &parts),
-            Action::PauseMerge { step } => self.pause_merge(step),
+            Action::PauseMerge { step } => self.step.pause(step),
             Action::Disconnect { worker, reason } => self.disconnect(worker, &reason),
             Action::FailRun { run, reason, shard } => {
                 let hint = shard.map(|shard| self.replay_hint(shard)).unwrap_or_default();
@@ -328,68 +361,17 @@ impl Engine {
         }
     }
 
-    /// Queues a control message to a worker.
-    pub(super) fn send_worker(&mut self, worker: WorkerId, message: ToWorker) {
-        self.send_worker_frame(worker, encode(message));
-    }
-
-    /// Queues an encoded control message to a worker.
-    pub(super) fn send_worker_frame(&mut self, worker: WorkerId, frame: Frame) {
-        if let Some(about) = self.workers.get_mut(&worker) {
-            about.link.outbox.control(frame);
-            self.mark(Peer::Worker(worker));
-        }
-    }
-
-    /// Queues a message to a client.
-    pub(super) fn send_client(&mut self, client: ClientId, message: ToClient) {
-        if let Some(about) = self.clients.get_mut(&client) {
-            about.link.outbox.control(encode(message));
-            self.mark(Peer::Client(client));
-        }
-    }
-
-    /// Notes that a connection has something new to send.
-    pub(super) fn mark(&mut self, peer: Peer) {
-        if let Some(link) = self.link(peer)
-            && !std::mem::replace(&mut link.dirty, true)
-        {
-            self.dirty.push(peer);
-        }
-    }
-
-    pub(super) fn link(&mut self, peer: Peer) -> Option<&mut Link> {
-        match peer {
-            Peer::Worker(worker) => Some(&mut self.workers.get_mut(&worker)?.link),
-            Peer::Client(client) => Some(&mut self.clients.get_mut(&client)?.link),
-        }
-    }
-
-    /// Lets the writers see what this turn queued. Who does not read is
-    /// disconnected, which may queue more for others.
-    fn flush(&mut self) {
-        while let Some(peer) = self.dirty.pop() {
-            let Some(link) = self.link(peer) else { continue };
-            link.dirty = false;
-            if link.outbox.flush().is_err() {
-                let cause = "it does not read what it is sent: its queue is full";
-                self.close(peer, Departure::Crashed, cause);
-            }
-        }
-        self.departed.clear();
-    }
-
     fn say_goodbye(mut self) {
         self.save_before_going();
-        for (worker, about) in &self.workers {
-            about.link.outbox.control(Peer::Worker(*worker).goodbye(GOING_AWAY));
+        self.peers.say_goodbye(GOING_AWAY);
+        // Connections end, once all is written, as the peers are dropped.
+    }
+
+    /// Ends a connection for a cause. How its peer went matters of workers alone.
+    fn close(&mut self, peer: Peer, how: Departure, cause: &str) {
+        match peer {
+            Peer::Worker(worker) => self.close_worker(worker, how, cause),
+            Peer::Client(client) => self.close_client(client, cause),
         }
-        for (client, about) in &self.clients {
-            // Behind what it is still to be told.
-            let goodbye = Peer::Client(*client).goodbye(GOING_AWAY);
-            about.link.outbox.events(std::iter::once(goodbye));
-        }
-        // Links end their connections, once all is written, as they are
-        // dropped.
     }
 }

@@ -1,17 +1,16 @@
-//! Work that may take long, on threads of its own. What it found comes back as an
-//! event, and counts only for the life of the run that it was begun in.
+//! Work that may take long, on threads of its own. What it gives comes back to the
+//! engine as a message.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use common::digest::Digest;
-use tracing::debug;
+use tokio::sync::mpsc;
 
-use super::engine::{Engine, Event};
-use super::merge::JobDone;
-use super::settle::Settled;
+/// Results of jobs that may wait for the engine: with more, the threads wait.
+pub(super) const RESULTS: usize = 1024;
 
-/// One life of a run. A run that was over and is taken up again has another one:
-/// it may be at the same step, but what was begun before is none of its own.
+/// One life of a run. A run that was over and is taken up again has another one: it may
+/// be at the same step, but work that was begun in the life before is none of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Incarnation(u64);
 
@@ -22,50 +21,99 @@ impl Incarnation {
     }
 }
 
-/// What was found for the active run.
+/// The end of a job.
 #[derive(Debug)]
-pub(super) enum Found {
-    /// A piece of a step's merge is done.
-    Merged(JobDone),
-    /// A merged state is settled, or cannot be.
-    Settled(Settled),
-    /// The final state has its digest.
-    Digested(Digest),
+pub(super) enum Done<T> {
+    /// What it gave.
+    With(T),
+    /// It has panicked: a bug of ours, as panics of models are caught before.
+    Panicked(Box<dyn Any + Send>),
 }
 
-impl Engine {
-    /// Does work for the active run on another thread.
-    pub(super) fn spawn_for_run(&self, work: impl FnOnce() -> Found + Send + 'static) {
-        let Some(active) = &self.active else { return };
-        let of = active.incarnation;
-        self.spawn(move || Event::Found { of, found: work() });
+/// Runs jobs whose results are `T`.
+#[derive(Debug)]
+pub(super) struct Jobs<T> {
+    done: mpsc::Sender<Done<T>>,
+    /// For tests that run jobs when they want to.
+    #[cfg(test)]
+    held: held::Held<T>,
+}
+
+impl<T: Send + 'static> Jobs<T> {
+    /// Those whose results go to this channel.
+    pub(super) fn new(done: mpsc::Sender<Done<T>>) -> Self {
+        Self {
+            done,
+            #[cfg(test)]
+            held: Default::default(),
+        }
     }
 
-    /// Runs work on another thread; what it gives comes back as an event.
-    pub(super) fn spawn(&self, work: impl FnOnce() -> Event + Send + 'static) {
-        let events = self.events.clone();
+    /// Runs work on another thread.
+    pub(super) fn spawn(&self, work: impl FnOnce() -> T + Send + 'static) {
+        #[cfg(test)]
+        let Some(work) = self.held.take_up(work) else { return };
+        let done = self.done.clone();
         tokio::task::spawn_blocking(move || {
-            let event = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(Event::Panicked);
-            // The engine may have gone before: then nobody asks.
-            let _ = events.blocking_send(event);
+            let result =
+                catch_unwind(AssertUnwindSafe(work)).map_or_else(Done::Panicked, Done::With);
+            // If the engine has gone before, nobody asks.
+            let _ = done.blocking_send(result);
         });
     }
+}
 
-    /// Takes in what was found, if the run that it was done for is active.
-    pub(super) fn on_found(&mut self, of: Incarnation, found: Found) {
-        if matches!(found, Found::Merged(_)) {
-            // Its thread is free again, whoever it was for.
-            self.merging -= 1;
-            self.run_jobs();
+#[cfg(test)]
+pub(super) mod held {
+    //! Jobs that wait until a test runs them.
+
+    use std::collections::VecDeque;
+    use std::fmt;
+    use std::sync::Mutex;
+
+    use super::Jobs;
+
+    type Job<T> = Box<dyn FnOnce() -> T + Send>;
+
+    /// Nothing, unless a test holds jobs.
+    pub(super) struct Held<T>(Mutex<Option<VecDeque<Job<T>>>>);
+
+    impl<T> Default for Held<T> {
+        fn default() -> Self {
+            Self(Mutex::new(None))
         }
-        if self.active.as_ref().is_none_or(|active| active.incarnation != of) {
-            debug!("dropped, as its run was ended meanwhile: {found:?}");
-            return;
+    }
+
+    impl<T> fmt::Debug for Held<T> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("Held")
         }
-        match found {
-            Found::Merged(done) => self.on_merged(done),
-            Found::Settled(settled) => self.on_settled(settled),
-            Found::Digested(digest) => self.on_digested(digest),
+    }
+
+    impl<T> Held<T> {
+        /// Gives the work back if it is not held.
+        pub(super) fn take_up<W>(&self, work: W) -> Option<W>
+        where
+            W: FnOnce() -> T + Send + 'static,
+        {
+            match &mut *self.0.lock().unwrap() {
+                Some(jobs) => jobs.push_back(Box::new(work)),
+                None => return Some(work),
+            }
+            None
+        }
+    }
+
+    impl<T> Jobs<T> {
+        /// Holds all jobs from now on.
+        pub(in crate::server) fn hold(&self) {
+            *self.held.0.lock().unwrap() = Some(VecDeque::new());
+        }
+
+        /// Runs the job that was held first, and gives its result.
+        pub(in crate::server) fn run_held(&self) -> Option<T> {
+            let job = self.held.0.lock().unwrap().as_mut()?.pop_front()?;
+            Some(job())
         }
     }
 }

@@ -2,8 +2,11 @@
 
 mod crowds;
 mod damage;
+mod driven;
 mod durable;
+mod fake_worker;
 mod gate;
+mod harness;
 mod history;
 mod incarnation;
 mod liveness;
@@ -33,7 +36,8 @@ use common::wire::handshake::{self, HandshakeError};
 use common::wire::message::{FromClient, FromWorker, Hello, Role, RunEvent, ToClient, ToWorker};
 use tokio::io::AsyncWriteExt;
 
-use self::peers::{Lie, TestServer};
+use self::fake_worker::Lie;
+use self::peers::TestServer;
 use super::Config;
 use crate::reference::{ParallelBatchProcessor, StepResults};
 

@@ -67,8 +67,6 @@ pub(super) struct Coordinator {
     /// How often it was started again.
     pub(super) life: u64,
     active: Option<Active>,
-    /// The inline partial that came just now, until its verdict.
-    arrived: Option<Partial>,
     armed: Option<std::time::Instant>,
     /// Timeouts handled without time moving on.
     pub(super) idle_timeouts: u32,
@@ -116,7 +114,6 @@ impl Coordinator {
             durable: BTreeMap::new(),
             life: 0,
             active: None,
-            arrived: None,
             armed: None,
             idle_timeouts: 0,
         }
@@ -158,8 +155,6 @@ impl Coordinator {
         }
         let checked = self.scheduler.check();
         context.ensure(checked.is_ok(), || checked.clone().err().unwrap_or_default());
-        let verdict = self.arrived.take().is_none();
-        context.ensure(verdict, || "an inline partial got no verdict".into());
         if let Some(due) = self.scheduler.poll_timeout()
             && self.armed.is_none_or(|armed| due < armed)
         {
@@ -195,15 +190,6 @@ impl Coordinator {
             Action::Revoke { worker, assignment } => {
                 self.causes.ended(worker, assignment);
                 self.tell_worker(context, worker, Message::Revoke(assignment));
-            }
-            Action::Inline { step, block, keep } => {
-                let arrived = self.arrived.take();
-                context.ensure(arrived.is_some(), || "a verdict without a partial".into());
-                if let (true, Some(partial), Some(active)) = (keep, arrived, &mut self.active) {
-                    let current = StepId { run: active.run, index: active.merged };
-                    context.ensure(step == current, || format!("{step} is kept late"));
-                    active.stored.insert(block, partial);
-                }
             }
             Action::Merge { step, parts } => self.merge(context, step, parts),
             Action::PauseMerge { .. } => {
@@ -372,10 +358,16 @@ impl Coordinator {
             self.tell(context, scheduler::Event::RunEnded { run: step.run });
             return;
         }
-        self.arrived = inline;
-        let inline = self.arrived.is_some();
-        let event = scheduler::Event::BlockDone { worker, step, block, inline, compute };
-        self.tell(context, event);
+        let is_inline = inline.is_some();
+        let done = scheduler::BlockDone { worker, step, block, inline: is_inline, compute };
+        let verdict = self.scheduler.block_done(context.instant(), done);
+        let is_kept = verdict == scheduler::Verdict::Keep;
+        if let (true, Some(partial), Some(active)) = (is_kept, inline, &mut self.active) {
+            let current = StepId { run: active.run, index: active.merged };
+            context.ensure(step == current, || format!("{step} is kept late"));
+            active.stored.insert(block, partial);
+        }
+        self.perform(context);
     }
 
     /// Whether what came of a block is altered; then the scheduler knows.

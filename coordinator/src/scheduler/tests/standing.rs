@@ -30,7 +30,7 @@ impl TestEnv {
 
     fn done_of(&mut self, step: StepId, worker: WorkerId, block: Block, inline: bool) {
         let compute = Duration::from_millis(10) * block.replicas(8).len() as u32;
-        self.tell(Event::BlockDone { worker, step, block, inline, compute });
+        self.block_done(BlockDone { worker, step, block, inline, compute });
     }
 
     fn steps_in_which(&mut self, indexes: std::ops::RangeInclusive<u64>, failing: Option<u64>) {
@@ -97,10 +97,10 @@ fn partials_that_are_missing_now_and_then_send_nobody_away() {
         let step = StepId { index, ..STEP };
         env.tell(Event::StepReady { step, replicas: 1, audited: Vec::new() });
         let (worker, shard, compute) = (WorkerId(1), block(0, 0), Duration::from_millis(10));
-        let done = Event::BlockDone { worker, step, block: shard, inline: false, compute };
-        env.tell(done.clone());
+        let done = BlockDone { worker, step, block: shard, inline: false, compute };
+        env.block_done(done);
         env.tell(Event::PartialMissing { worker, step, block: shard });
-        env.tell(done);
+        env.block_done(done);
         env.assigned.clear();
         env.tell(Event::StepMerged { step });
     }

@@ -14,10 +14,10 @@ use super::peers::{TestPeer, TestServer};
 use super::toy;
 use crate::runs::{History, HistorySoFar, Progress, RunsFolder};
 use crate::server::Config;
-use crate::server::active::ActiveRun;
 use crate::server::jobs::Incarnation;
-use crate::server::reading::draft::prepare;
-use crate::server::run::{Phase, Run};
+use crate::server::persistence::Draft;
+use crate::server::run_table::{NewRun, Run};
+use crate::server::step::{Start, StepExecutor};
 
 const RUN: RunId = RunId(1);
 
@@ -84,20 +84,29 @@ async fn a_checkpoint_is_followed_by_the_step_after_the_last_one_that_it_tells_o
     let scratch = tempfile::tempdir().unwrap();
     let events = finished(scratch.path()).await;
     let record = RunsFolder::read(scratch.path()).unwrap().submission(RUN).unwrap();
-    let (submission, design) = prepare(&toy::registry(), &record).unwrap();
-    let state = design.initial_state().unwrap();
-    let (submission, state) = (Arc::new(submission), Arc::new(state));
+    let draft = Draft::new(&toy::registry(), record).unwrap();
+    let run = draft.into_run(NewRun::queued(RUN)).0;
+    let submission = run.submission.clone().unwrap();
+    let (state, run) = (Arc::new(submission.model.initial_state().unwrap()), Run::new(run));
     let now = Instant::now();
     let mut progress = Progress::default();
     let mut evaluations = 0;
     for index in 0..submission.plan.steps() {
         // As if each step were the first one after a restart.
-        let begun = (RUN, Incarnation::default());
-        let active =
-            ActiveRun::new(begun, submission.clone(), state.clone(), index, &progress, now);
-        let mut active = active.unwrap();
-        assert_eq!(active.step.index, index);
-        let is_its = |event: &&RunEvent| match (active.step.kind, event) {
+        let mut executor = StepExecutor::new(u64::MAX, 1);
+        let start = Start {
+            run: RUN,
+            incarnation: Incarnation::default(),
+            submission: submission.clone(),
+            state: state.clone(),
+            step: index,
+            goes_on: true,
+            progress,
+        };
+        executor.start(start, now).unwrap();
+        let active = executor.active_mut().unwrap();
+        assert_eq!(active.step_id().index, index);
+        let is_its = |event: &&RunEvent| match (active.kind(), event) {
             (StepKind::Train { round, .. }, RunEvent::Round { round: told, .. }) => {
                 round + 1 == *told
             }
@@ -109,8 +118,8 @@ async fn a_checkpoint_is_followed_by_the_step_after_the_last_one_that_it_tells_o
         let event = events.iter().find(is_its).unwrap();
         evaluations += u32::from(matches!(event, RunEvent::Evaluation { split: Split::Test, .. }));
         active.take_outcome(event, None);
-        assert_eq!(active.base_step, index + 1, "a checkpoint would do step {index} again");
-        progress = active.progress(&Run::new(RUN, Phase::Running), now);
+        assert_eq!(active.base_step(), index + 1, "a checkpoint would do step {index} again");
+        progress = active.progress(&run, now);
     }
     assert_eq!((progress.history.history(), evaluations), (told(&events), 2));
 }

@@ -7,7 +7,8 @@ use common::id::RunId;
 use common::wire::message::{FromClient, RunEvent, ToClient};
 use tokio::time::{advance, pause};
 
-use super::peers::{Lie, TestPeer, TestServer};
+use super::fake_worker::Lie;
+use super::peers::{TestPeer, TestServer};
 use super::{BIG, toy};
 use crate::server::Config;
 

@@ -12,8 +12,8 @@ use super::{BIG, reference, toy};
 use crate::ledger::HISTORY_BYTES;
 use crate::runs::RunsFolder;
 use crate::server::Config;
-use crate::server::recover::recover;
-use crate::server::run::Phase;
+use crate::server::persistence::recover;
+use crate::server::run_table::Phase;
 
 const RUN: RunId = RunId(1);
 
@@ -68,9 +68,9 @@ async fn a_restart_reads_neither_states_nor_examples() {
     let (recovered, _history) = recover(&runs, HISTORY_BYTES);
     let read = bytes_read() - before;
     assert!(read < state.bytes() / 4, "{read} bytes were read");
-    let phases: Vec<Phase> = recovered.iter().map(|recovered| recovered.run.phase).collect();
+    let phases: Vec<Phase> = recovered.iter().map(|recovered| recovered.run.phase()).collect();
     assert_eq!(phases, [Phase::Queued, Phase::Queued]);
-    assert!(recovered.iter().all(|recovered| recovered.run.state.is_none()));
+    assert!(recovered.iter().all(|recovered| recovered.run.state().is_none()));
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use common::id::RunId;
 use common::spec::RunSpec;
 use common::wire::message::RunEvent;
 
-use super::peers::{Lie, TestServer};
+use super::fake_worker::Lie;
+use super::peers::TestServer;
 use super::{reference, toy};
 use crate::server::Config;
 

@@ -11,7 +11,7 @@ use super::peers::{TestPeer, TestServer};
 use super::{reference, toy};
 use crate::runs::RunsFolder;
 use crate::server::Config;
-use crate::server::starts::STARTS;
+use crate::server::persistence::STARTS;
 
 const RUN: RunId = RunId(1);
 

@@ -1,0 +1,118 @@
+//! The end of a run: written first, then told.
+
+use std::sync::mpsc;
+
+use common::id::RunId;
+use common::wire::message::{RunEvent, ToClient};
+use tracing::error;
+
+use super::{Engine, Written};
+use crate::runs::{Outcome, OutcomeState};
+use crate::server::run_table::{Phase, not_kept, of_outcome, unkept_text};
+use crate::server::wall_clock::now_ms;
+
+/// A run whose end is durable, or cannot be.
+#[derive(Debug)]
+pub(super) struct Ended {
+    run: RunId,
+    /// What could not be written, and why.
+    unkept: Option<(Box<Outcome>, String)>,
+}
+
+impl Engine {
+    /// Has written how a run ended, if it is kept.
+    pub(super) fn keep_outcome(&mut self, run: RunId, phase: Phase, event: &RunEvent) {
+        let reason = match event {
+            RunEvent::Failed { reason, .. } => Some(reason.clone()),
+            _ => None,
+        };
+        match self.outcome(run, phase, reason) {
+            Some(outcome) => {
+                let outcome = Box::new(outcome);
+                self.write_outcome(run, outcome, |engine| engine.record_end(run, phase, event));
+            }
+            None => {
+                self.record_end(run, phase, event);
+                self.on_ended(Ended { run, unkept: None });
+            }
+        }
+    }
+
+    /// What is kept of the end of a run; nothing of one that is not kept.
+    fn outcome(&self, run: RunId, phase: Phase, reason: Option<String>) -> Option<Outcome> {
+        let ended = self.runs.get(run).filter(|it| self.journal.is_some() && !it.is_replay())?;
+        let state = match phase {
+            Phase::Finished => OutcomeState::Finished,
+            Phase::Failed => OutcomeState::Failed,
+            Phase::Cancelled => OutcomeState::Cancelled,
+            Phase::Queued | Phase::Running => return None,
+        };
+        Some(Outcome {
+            run,
+            identity: ended.submission_record()?.identity,
+            at_ms: now_ms(),
+            state,
+            round: ended.round(),
+            loss: ended.loss(),
+            digest: ended.digest(),
+            reason,
+            progress: self.step.active_run(run).map(|active| active.progress(ended, self.now)),
+            unsaved: ended.unsaved().cloned(),
+        })
+    }
+
+    /// Writes the end of a run, has it recorded, and only then tells of it: a client
+    /// that hears that a run is over finds it so in the history as well.
+    fn write_outcome(&self, run: RunId, outcome: Box<Outcome>, record: impl FnOnce(&Self)) {
+        let Some(journal) = &self.journal else { return };
+        let (result, written) = mpsc::sync_channel(1);
+        journal.perform(move |folder| {
+            let error = folder.write_outcome(run, &outcome).err();
+            // It is over: what is counted of it means nothing any more.
+            let _ = folder.forget_starts(run);
+            // It is received below.
+            let _ = result.send(error.map(|error| (outcome, error.to_string())));
+        });
+        record(self);
+        journal.enqueue(move |_| {
+            let unkept = written.recv().unwrap_or_default();
+            Written::Ended(Ended { run, unkept })
+        });
+    }
+
+    /// Tries once more to write the end of a run that could not be written, for
+    /// a client that wants it to be over.
+    pub(super) fn keep_outcome_again(&mut self, run: RunId) {
+        let Some(of) = self.runs.get_mut(run) else { return };
+        let event = |rounds: u64, outcome: &Outcome| of_outcome(run, rounds, outcome);
+        if let Some(outcome) = of.retry_end(event) {
+            self.write_outcome(run, outcome, |_| ());
+        }
+    }
+
+    /// Tells how a run ended: it is on disk, or cannot be.
+    pub(super) fn on_ended(&mut self, ended: Ended) {
+        let Ended { run, unkept } = ended;
+        let Some(of) = self.runs.get_mut(run) else { return };
+        let Some(ending) = of.take_ending() else { return };
+        let mut event = ending.event;
+        let mut lost = None;
+        if let Some((outcome, error)) = unkept {
+            error!("how run {run} ended cannot be kept: {error}");
+            event = not_kept(event, &error);
+            lost = Some(unkept_text(&error));
+            of.keep_unwritten(outcome, error);
+        }
+        self.publish(run, event);
+        if let Some(of) = self.runs.get_mut(run) {
+            of.clear_followers();
+        }
+        for client in ending.waiting {
+            match &lost {
+                None => self.peers.send_client(client, ToClient::Cancelled { run }),
+                Some(reason) => self.reject(client, false, format!("run {run}: {reason}")),
+            }
+        }
+        self.runs.forget_old();
+    }
+}

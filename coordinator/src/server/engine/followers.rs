@@ -1,0 +1,93 @@
+//! What those who follow a run are told.
+
+use common::id::{RunId, WorkerId};
+use common::wire::event::TOLD;
+use common::wire::message::RunEvent;
+use tracing::{debug, info, warn};
+
+use super::Engine;
+use crate::scheduler::{self, WorkerNote};
+use crate::server::net::{ClientId, Worker};
+use crate::server::run_table::{Phase, Run};
+
+impl Engine {
+    /// Sends a run's events from its beginning, and those to come.
+    pub(super) fn follow(&mut self, client: ClientId, run: RunId) {
+        let Some(followed) = self.runs.get_mut(run) else {
+            return self.reject_unknown(client, run);
+        };
+        self.peers.send_events(client, followed.follow(client));
+    }
+
+    /// A client is gone. What is only done again is of use to nobody else.
+    pub(super) fn stop_following(&mut self, client: ClientId) {
+        for run in self.runs.unfollow(client) {
+            info!("run {run} is cancelled: nobody follows the replay any more");
+            self.tell(scheduler::Event::RunCancelled { run });
+        }
+    }
+
+    /// Keeps an event of a run, and sends it to all who follow the run.
+    pub(super) fn publish(&mut self, run: RunId, event: RunEvent) {
+        let Some((frame, followers)) = self.runs.record(run, event) else { return };
+        for client in followers {
+            self.peers.send_events(client, std::iter::once(frame.clone()));
+        }
+    }
+
+    /// Tells the followers of the next run in the queue what it waits for.
+    pub(super) fn publish_queued(&mut self) {
+        if let Some(run) = self.runs.first_queued() {
+            self.publish_waiting(run);
+        }
+    }
+
+    /// Tells the followers of a queued run what it waits for.
+    pub(super) fn publish_waiting(&mut self, run: RunId) {
+        let goes_first = |other: &&Run| {
+            let may_start = self.has_workers_for(other) || other.phase() == Phase::Running;
+            !other.phase().is_over() && may_start
+        };
+        let ahead = self.runs.before(run).filter(goes_first).count() as u64;
+        let Some(min_workers) = self.runs.get(run).map(Run::min_workers) else { return };
+        let workers = self.peers.worker_count() as u32;
+        self.publish(run, RunEvent::Queued { run, ahead, workers, min_workers });
+    }
+
+    /// Records, logs and tells followers what happened to a worker.
+    pub(super) fn publish_note(
+        &mut self,
+        run: RunId,
+        worker: WorkerId,
+        what: WorkerNote,
+        mut detail: String,
+    ) {
+        let about = self.peers.known_worker(worker);
+        if what == WorkerNote::Lost
+            && let Some(memory) = about.and_then(Worker::memory_at_last)
+        {
+            detail = format!("{detail}; {memory}");
+        }
+        let worker = about.map_or_else(|| worker.to_string(), |about| about.name().to_owned());
+        self.record_note(run, &worker, what, &detail);
+        let what = match what {
+            WorkerNote::Joined => "joined",
+            WorkerNote::Left => "left",
+            WorkerNote::Lost => "lost",
+            WorkerNote::Slow => "slow",
+            WorkerNote::Failed => "failed",
+            WorkerNote::Cannot => "cannot",
+            WorkerNote::Reassigned => "reassigned",
+            // Nobody loses by it.
+            WorkerNote::Duplicate => return,
+        };
+        match what {
+            "slow" | "failed" | "cannot" => {
+                warn!(target: TOLD, "run {run}: worker {worker} {what}: {detail}")
+            }
+            // Logged already when its connection began or ended.
+            _ => debug!("run {run}: worker {worker} {what}: {detail}"),
+        }
+        self.publish(run, RunEvent::Worker { run, worker, what: what.into(), detail });
+    }
+}

@@ -1,0 +1,206 @@
+//! A run on its way from the runs folder into memory. Each part of it is done where
+//! it holds up nobody: the model is made on a thread of its own, as that may take
+//! long; the engine takes room for the state and the examples; only then the storage
+//! writer reads them, in order with what it writes; and a state that is not on disk is
+//! made by the model, on a thread of its own again. Whatever goes wrong, the room is
+//! given back.
+
+use common::id::RunId;
+
+use super::{Engine, Found, Written};
+use crate::runs::SubmissionRecord;
+use crate::server::intake::StoreFull;
+use crate::server::jobs::Incarnation;
+use crate::server::net::ClientId;
+use crate::server::persistence::{Contents, Draft};
+use crate::server::run_table::Run;
+
+/// Why a run is read.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    /// Its turn has come, in this life of it.
+    Turn(Incarnation),
+    /// It is over, and a client wants it to go on.
+    Resume(ClientId),
+    /// A client wants a new run of this number to start from its state, with these
+    /// changes of the spec.
+    Fork(ClientId, RunId, Vec<(String, String)>),
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Loading {
+    pub(super) run: RunId,
+    pub(super) purpose: Purpose,
+    pub(super) stage: Stage,
+}
+
+/// How far it is.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// Its submission is read, or cannot be.
+    Found(Result<Box<SubmissionRecord>, String>),
+    /// Its model is made, or cannot be.
+    Drafted(Result<Box<Draft>, String>),
+    /// Room is taken, and what it goes on from is there, or cannot be.
+    Read(Box<Draft>, Result<Box<Contents>, String>),
+}
+
+impl Purpose {
+    /// An error, as it is told to whoever waits for the run.
+    fn text(&self, run: RunId, error: &dyn std::fmt::Display) -> String {
+        match self {
+            Self::Turn(_) => error.to_string(),
+            Self::Resume(_) | Self::Fork(..) => cannot_be_taken_up(run, error),
+        }
+    }
+
+    /// The client that waits for it.
+    fn client(&self) -> Option<ClientId> {
+        match self {
+            Self::Turn(_) => None,
+            Self::Resume(client) | Self::Fork(client, ..) => Some(*client),
+        }
+    }
+}
+
+/// That a run cannot go on as a client wants it to.
+pub(super) fn cannot_be_taken_up(run: RunId, error: &dyn std::fmt::Display) -> String {
+    format!("run {run} cannot be taken up: {error}")
+}
+
+impl Engine {
+    /// Goes on with a run that is read.
+    pub(super) fn on_loading(&mut self, loading: Loading) {
+        let Loading { run, purpose, stage } = loading;
+        let is_wanted = self.is_wanted(run, &purpose);
+        match stage {
+            Stage::Read(draft, _) if !is_wanted => self.give_back(&draft),
+            _ if !is_wanted => {}
+            Stage::Found(Err(reason)) | Stage::Drafted(Err(reason)) => {
+                self.cannot_load(run, &purpose, true, reason);
+            }
+            Stage::Found(Ok(record)) => self.draft(purpose, *record),
+            Stage::Drafted(Ok(draft)) => self.read(run, purpose, draft),
+            Stage::Read(draft, Err(reason)) => {
+                self.give_back(&draft);
+                self.cannot_load(run, &purpose, true, reason);
+            }
+            Stage::Read(draft, Ok(contents)) if !contents.has_state() => {
+                self.make_first_state(run, purpose, draft, contents);
+            }
+            Stage::Read(draft, Ok(contents)) => self.take_in(run, purpose, *draft, *contents),
+        }
+    }
+
+    /// Whether a run is to be read still: not where its turn is over, whatever has
+    /// become of it since.
+    fn is_wanted(&self, run: RunId, purpose: &Purpose) -> bool {
+        match purpose {
+            Purpose::Turn(life) => self.runs.get(run).is_some_and(|run| run.is_loading(*life)),
+            Purpose::Resume(_) | Purpose::Fork(..) => true,
+        }
+    }
+
+    /// Has the model of a run made, and that of its fork.
+    pub(super) fn draft(&self, purpose: Purpose, record: SubmissionRecord) {
+        let registry = self.intake.registry().clone();
+        self.jobs.spawn(move || {
+            let run = record.run;
+            let draft = Draft::new(&registry, record).map_err(|error| purpose.text(run, &error));
+            let draft = match &purpose {
+                Purpose::Fork(_, number, changes) => {
+                    draft.and_then(|draft| draft.fork(&registry, *number, changes))
+                }
+                Purpose::Turn(_) | Purpose::Resume(_) => draft,
+            };
+            let stage = Stage::Drafted(draft.map(Box::new));
+            Found::Loading(Box::new(Loading { run, purpose, stage }))
+        });
+    }
+
+    /// Takes room for a run's state and examples, and has them read.
+    fn read(&mut self, run: RunId, purpose: Purpose, mut draft: Box<Draft>) {
+        if let Err(error) = self.take_room(&purpose, &mut draft) {
+            return match purpose {
+                Purpose::Turn(_) if self.intake.store().bytes() > 0 => self.put_off(run, &error),
+                _ => self.cannot_load(run, &purpose, false, error.to_string()),
+            };
+        }
+        let (train, test) = draft.splits();
+        let missing = [train, test].map(|manifest| self.intake.store().missing(manifest));
+        let Some(journal) = &self.journal else { return };
+        journal.enqueue(move |folder| {
+            let contents = draft.read(folder, &missing).map(Box::new);
+            let contents = contents.map_err(|error| purpose.text(run, &error));
+            let stage = Stage::Read(draft, contents);
+            Written::Loading(Box::new(Loading { run, purpose, stage }))
+        });
+    }
+
+    /// Takes what a run needs of the store's bound. The state of a run that begins is
+    /// beside it.
+    fn take_room(&mut self, purpose: &Purpose, draft: &mut Draft) -> Result<(), StoreFull> {
+        let bytes = if matches!(purpose, Purpose::Turn(_)) { 0 } else { draft.state_bytes() };
+        let store = self.intake.store_mut();
+        store.reserve(bytes)?;
+        let (train, test) = draft.splits();
+        store.refer_both(train, test).inspect_err(|_| store.unreserve(bytes))?;
+        draft.set_reserved(bytes);
+        Ok(())
+    }
+
+    fn give_back(&mut self, draft: &Draft) {
+        let store = self.intake.store_mut();
+        store.unreserve(draft.reserved());
+        let (train, test) = draft.splits();
+        store.release_both(train, test);
+    }
+
+    /// Has the model make the state to begin from.
+    fn make_first_state(
+        &self,
+        run: RunId,
+        purpose: Purpose,
+        mut draft: Box<Draft>,
+        mut contents: Box<Contents>,
+    ) {
+        self.jobs.spawn(move || {
+            let made = draft.make_first_state(&mut contents);
+            let contents = made.map(|()| contents).map_err(|error| purpose.text(run, &error));
+            let stage = Stage::Read(draft, contents);
+            Found::Loading(Box::new(Loading { run, purpose, stage }))
+        });
+    }
+
+    /// Takes in a run that is whole.
+    fn take_in(&mut self, of: RunId, purpose: Purpose, draft: Draft, contents: Contents) {
+        let (read, chunks) = contents.into_parts();
+        for (digest, content) in chunks {
+            self.intake.store_mut().insert(digest, content);
+        }
+        let round = read.round;
+        let (run, record) = draft.into_run(read);
+        if let Some(client) = purpose.client() {
+            self.resuming.remove(&client);
+        }
+        match purpose {
+            Purpose::Turn(_) => self.on_loaded(of, run),
+            Purpose::Resume(client) => self.keep_resumed(client, Run::new(run), record),
+            Purpose::Fork(client, ..) => {
+                self.keep_submission(client, Run::new(run), Some((of, round)));
+            }
+        }
+    }
+
+    fn cannot_load(&mut self, run: RunId, purpose: &Purpose, bad_input: bool, reason: String) {
+        let Some(client) = purpose.client() else { return self.cannot_start(run, reason) };
+        if matches!(purpose, Purpose::Resume(_))
+            && let Some(run) = self.runs.get_mut(run)
+        {
+            run.set_rereading(false);
+        }
+        self.resuming.remove(&client);
+        self.reject(client, bad_input, reason);
+    }
+}

@@ -1,0 +1,103 @@
+//! What is recorded in the history of runs.
+
+use common::id::RunId;
+use common::wire::message::RunEvent;
+
+use super::Engine;
+use crate::ledger::{EndRow, EventKind, EventRow, Record, RunState, StepRow};
+use crate::scheduler::WorkerNote;
+use crate::server::persistence::run_row;
+use crate::server::run_table::Phase;
+use crate::server::wall_clock::now_ms;
+
+impl Engine {
+    /// Whether the next step is to wait until more of the history is written.
+    pub(super) fn is_journal_full(&self) -> bool {
+        self.journal.as_ref().is_some_and(|journal| journal.is_full())
+    }
+
+    /// Records something of a run that is kept.
+    fn record(&self, run: RunId, record: impl FnOnce() -> Record) {
+        let is_kept = self.runs.get(run).is_some_and(|run| !run.is_replay());
+        if let Some(journal) = self.journal.as_ref().filter(|_| is_kept) {
+            journal.record(record());
+        }
+    }
+
+    /// Records that a run is queued.
+    pub(super) fn record_run(&self, id: RunId, forked_from: Option<(RunId, u64)>) {
+        if let Some(run) = self.runs.get(id)
+            && let Some(submission) = run.submission()
+            && let Some(record) = run.submission_record()
+        {
+            let (model, rounds) = (run.model_name().to_owned(), run.rounds());
+            let row = || run_row(record, model, rounds, submission.plan.steps());
+            self.record(id, || Record::Run(crate::ledger::RunRow { forked_from, ..row() }));
+        }
+    }
+
+    /// Records that a run goes on from a step.
+    pub(super) fn record_resumed(&self, run: RunId, step: u64, round: u64) {
+        self.record(run, || Record::Rewind { run, step });
+        self.record_event(run, EventKind::Resumed, None, format!("after round {round}"));
+    }
+
+    /// Records the active run's merged step, of which clients are told this.
+    pub(super) fn record_step(&self, event: &RunEvent) {
+        let Some(active) = self.step.active() else { return };
+        let (run, step) = (active.run(), active.step_id().index);
+        self.record(run, || {
+            let (digest, shards) = active.shard_rows();
+            let (at_ms, event) = (now_ms(), event.clone());
+            Record::Step(StepRow { run, step, at_ms, event, digest, shards })
+        });
+    }
+
+    /// Records what happened to a worker.
+    pub(super) fn record_note(&self, run: RunId, worker: &str, what: WorkerNote, detail: &str) {
+        let kind = match what {
+            WorkerNote::Joined => EventKind::Joined,
+            WorkerNote::Left => EventKind::Left,
+            WorkerNote::Lost => EventKind::Lost,
+            WorkerNote::Slow => EventKind::Slow,
+            WorkerNote::Failed => EventKind::Error,
+            WorkerNote::Cannot => EventKind::Cannot,
+            WorkerNote::Reassigned => EventKind::Reassigned,
+            WorkerNote::Duplicate => EventKind::Duplicate,
+        };
+        self.record_event(run, kind, Some(worker.to_owned()), detail.to_owned());
+    }
+
+    /// Records an event.
+    pub(super) fn record_event(
+        &self,
+        run: RunId,
+        kind: EventKind,
+        worker: Option<String>,
+        detail: String,
+    ) {
+        let step = self.step.active_run(run).map(|active| active.step_id().index);
+        self.record(run, || {
+            Record::Event(EventRow { run, at_ms: now_ms(), step, kind, worker, detail })
+        });
+    }
+
+    /// Records how a run ended.
+    pub(super) fn record_end(&self, run: RunId, phase: Phase, event: &RunEvent) {
+        let Some(ended) = self.runs.get(run) else { return };
+        let state = match phase {
+            Phase::Finished => RunState::Finished,
+            Phase::Failed => RunState::Failed,
+            Phase::Cancelled => RunState::Cancelled,
+            Phase::Queued | Phase::Running => return,
+        };
+        let reason = match event {
+            RunEvent::Failed { reason, .. } => Some(reason.clone()),
+            _ => None,
+        };
+        let (digest, event) = (ended.digest(), event.clone());
+        self.record(run, || {
+            Record::Ended(EndRow { run, at_ms: now_ms(), state, digest, reason, event })
+        });
+    }
+}

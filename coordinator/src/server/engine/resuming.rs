@@ -1,0 +1,72 @@
+//! A client's wish to take a run up again that is over, or to fork it.
+
+use common::id::RunId;
+use common::run_settings::RunSettings;
+
+use super::loading::{Loading, Purpose, Stage, cannot_be_taken_up};
+use super::{Engine, Written};
+use crate::server::net::ClientId;
+use crate::server::run_table::Phase;
+
+impl Engine {
+    /// Reads a run from the folder to take it up again, one at a time for each
+    /// connection.
+    pub(super) fn resume(
+        &mut self,
+        client: ClientId,
+        run: RunId,
+        settings: RunSettings,
+        fork: Option<Vec<(String, String)>>,
+    ) {
+        if let Err(reason) = self.may_resume(client, run, fork.is_some()) {
+            return self.reject(client, true, reason);
+        }
+        let purpose = match fork {
+            Some(changes) => match self.runs.next_number() {
+                Ok(number) => Purpose::Fork(client, number, changes),
+                Err(reason) => return self.reject(client, false, reason),
+            },
+            None => {
+                if let Some(of) = self.runs.get_mut(run) {
+                    // Nobody else is to take it up meanwhile.
+                    of.set_rereading(true);
+                }
+                Purpose::Resume(client)
+            }
+        };
+        self.resuming.insert(client);
+        let Some(journal) = &self.journal else { return };
+        // Behind the end of the run, which may not be written yet.
+        journal.enqueue(move |folder| {
+            let record = folder.submission(run).map(|mut record| {
+                record.settings = settings.or(record.settings);
+                Box::new(record)
+            });
+            let record = record.map_err(|error| cannot_be_taken_up(run, &error));
+            Written::Loading(Box::new(Loading { run, purpose, stage: Stage::Found(record) }))
+        });
+    }
+
+    fn may_resume(&self, client: ClientId, of: RunId, is_fork: bool) -> Result<(), String> {
+        if self.journal.is_none() {
+            return Err("this coordinator keeps no runs: start it with --runs".into());
+        }
+        if self.resuming.contains(&client) {
+            return Err("a run is being taken up for this client already: wait for that".into());
+        }
+        let Some(run) = self.runs.get(of) else {
+            return Err(format!("run {of} is unknown: `coordinator status` names the runs"));
+        };
+        let state = run.told_phase().name();
+        match run.phase() {
+            _ if run.is_rereading() => Err(format!("run {of} is being taken up already")),
+            Phase::Finished if !is_fork => Err(format!(
+                "run {of} is finished: nothing is left to do; --fork makes a new run from its state"
+            )),
+            Phase::Queued | Phase::Running if !is_fork => Err(format!(
+                "run {of} is {state} and goes on by itself: `coordinator follow {of}` shows it"
+            )),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Starts of a run that are counted on disk before it starts, as its coordinator may not
+//! survive it.
+
+use common::id::RunId;
+use tracing::warn;
+
+use super::{Engine, Written};
+
+/// A start that is counted, or cannot be.
+#[derive(Debug)]
+pub(super) struct Counted {
+    run: RunId,
+    unkept: Option<String>,
+}
+
+impl Engine {
+    /// Whether a run may start now. If its start is to be counted first, it starts
+    /// once that is on disk.
+    pub(super) fn is_start_counted(&mut self, run: RunId) -> bool {
+        let Some(of) = self.runs.get(run) else { return true };
+        let must_count = !of.is_replay() && !of.is_counted();
+        let Some(journal) = self.journal.as_ref().filter(|_| must_count) else { return true };
+        let Some(record) = of.submission_record().cloned() else { return true };
+        let step = of.restart().map_or(0, |restart| restart.step);
+        journal.enqueue(move |folder| {
+            let unkept = folder.count_start(&record, step).err();
+            Written::Counted(Counted { run, unkept: unkept.map(|error| error.to_string()) })
+        });
+        false
+    }
+
+    /// Starts a run whose start is counted, unless it has ended meanwhile.
+    pub(super) fn on_counted(&mut self, counted: Counted) {
+        let Counted { run, unkept } = counted;
+        if let Some(error) = unkept {
+            warn!("run {run} starts, and that is not on disk: {error}");
+        }
+        let Some(of) = self.runs.get_mut(run).filter(|of| !of.phase().is_over()) else { return };
+        of.set_counted(true);
+        self.start_run(run);
+    }
+
+    /// Forgets the starts of a run that has gone on, or that this coordinator leaves in
+    /// order.
+    pub(super) fn forget_starts(&mut self, run: RunId) {
+        let Some(of) = self.runs.get_mut(run).filter(|of| of.is_counted()) else { return };
+        let Some(journal) = &self.journal else { return };
+        of.set_counted(false);
+        journal.forget_starts(run);
+    }
+}

@@ -1,0 +1,256 @@
+//! Workers: they join, say what they have done, and are given more.
+
+use common::id::{AssignmentId, Block, RunId, StepId, WorkerId};
+use common::spec::Split;
+use common::wire::message::{FromWorker, Progress, ToWorker};
+use tracing::{debug, info};
+
+use super::Engine;
+use crate::ledger::EventKind;
+use crate::scheduler::{self, Departure};
+use crate::server::net::{Handle, WorkerInfo};
+
+impl Engine {
+    /// Lets a worker in. If a run is active it is told at once, for it may
+    /// have finished blocks of it before it lost its last connection.
+    pub(super) fn join(&mut self, worker: WorkerId, info: WorkerInfo, handle: Handle) {
+        let joined = self.peers.add_worker(worker, info, handle);
+        info!(peer = %joined.address(), "worker {worker} ({}) joined", joined.name());
+        let (process, slots) = (joined.process(), joined.slots());
+        if let Some(active) = self.step.active() {
+            self.peers.open_run(worker, active.run(), active.open().clone());
+        }
+        self.note_small_cache(worker);
+        self.tell(scheduler::Event::WorkerJoined { worker, process, slots });
+        self.publish_queued();
+    }
+
+    /// Opens the active run at all workers: they may have kept some of it, or lack
+    /// what it needs.
+    pub(super) fn open_everywhere(&mut self) {
+        let Some(active) = self.step.active() else { return };
+        let (run, open) = (active.run(), active.open().clone());
+        let workers: Vec<WorkerId> = self.peers.workers().map(|(worker, _)| worker).collect();
+        for worker in workers {
+            self.peers.open_run(worker, run, open.clone());
+            self.note_small_cache(worker);
+        }
+    }
+
+    /// Records that a worker fetches the chunks of the active run again and again,
+    /// if it does.
+    fn note_small_cache(&self, worker: WorkerId) {
+        let (Some(active), Some(about)) = (self.step.active(), self.peers.worker(worker)) else {
+            return;
+        };
+        let window = active.submission().plan.window_bytes();
+        if let Some(detail) = describe_cache(about.cache_limit(), window) {
+            let name = Some(about.name().to_owned());
+            self.record_event(active.run(), EventKind::SmallCache, name, detail);
+        }
+    }
+
+    /// Hands a block to a worker, with all that it lacks to begin.
+    pub(super) fn assign(
+        &mut self,
+        worker: WorkerId,
+        assignment: AssignmentId,
+        (step, block): (StepId, Block),
+        confirm: bool,
+    ) {
+        let Some(active) = self.step.at_mut(step) else { return };
+        let Some(about) = self.peers.worker(worker) else { return };
+        debug!("{assignment}: replicas {block} of {step} to worker {worker} ({})", about.name());
+        let is_new_to_it = !about.knows(step.run);
+        active.give(block, about.process());
+        if is_new_to_it {
+            self.peers.open_run(worker, step.run, active.open().clone());
+        }
+        let message = ToWorker::Assign { assignment, step, block, confirm };
+        self.peers.assign(worker, assignment, (step, block), message, || active.frames());
+        if is_new_to_it {
+            self.note_small_cache(worker);
+        }
+    }
+
+    /// Takes in a worker's message.
+    ///
+    /// # Errors
+    /// Why its connection ends.
+    pub(super) fn on_worker_message(
+        &mut self,
+        worker: WorkerId,
+        message: FromWorker,
+    ) -> Result<(), String> {
+        match message {
+            FromWorker::Heartbeat { memory, progress } => {
+                if let Some(about) = self.peers.worker_mut(worker) {
+                    about.set_memory(memory);
+                }
+                progress.into_iter().for_each(|progress| self.on_progress(worker, progress));
+            }
+            FromWorker::Opened { run } => {
+                self.tell(scheduler::Event::RunOpened { worker, run });
+            }
+            FromWorker::Cannot { run, reason } => return self.on_cannot(worker, run, reason),
+            FromWorker::NeedChunks { run, split, chunks } => {
+                return self.send_chunks(worker, run, split, &chunks);
+            }
+            FromWorker::BlockDone(done) => return self.on_block_done(worker, done),
+            FromWorker::ShardFailed { assignment, step, replica, fatal, error } => {
+                let (of, what) = (assignment, (replica, fatal));
+                return self.on_shard_failed(worker, (of, step), what, error);
+            }
+            FromWorker::Started { assignment } => {
+                self.tell(scheduler::Event::Started { worker, assignment });
+            }
+            FromWorker::HandedBack { assignment } => {
+                return self.on_handed_back(worker, assignment);
+            }
+            FromWorker::PartialSegment { step, block, segment, payload } => {
+                let was_run = self.runs.was_given(step.run);
+                let place = (step, block, segment);
+                let effects = self.step.on_segment(self.now, worker, place, payload, was_run)?;
+                self.perform_step(effects);
+            }
+            FromWorker::PartialMissing { step, block } => {
+                self.step.is_missing(worker, step, block);
+                if self.step.at_mut(step).is_some() {
+                    self.tell(scheduler::Event::PartialMissing { worker, step, block });
+                }
+            }
+            FromWorker::Draining => {
+                if let Some(about) = self.peers.worker_mut(worker) {
+                    about.drain();
+                }
+                self.tell(scheduler::Event::WorkerDraining { worker });
+            }
+            FromWorker::Goodbye => {
+                self.close_worker(worker, Departure::Left, "it said goodbye");
+            }
+            FromWorker::HangsUp { reason } => {
+                let cause = format!("it hung up: {reason}");
+                self.close_worker(worker, Departure::Parted, &cause);
+            }
+        }
+        Ok(())
+    }
+
+    fn on_progress(&mut self, worker: WorkerId, progress: Progress) {
+        let Progress { assignment, running, shards_done, .. } = progress;
+        if self.peers.worker(worker).is_some_and(|about| about.has(assignment)) {
+            self.tell(scheduler::Event::Progress { worker, assignment, running, shards_done });
+        }
+    }
+
+    fn on_shard_failed(
+        &mut self,
+        worker: WorkerId,
+        (assignment, step): (AssignmentId, StepId),
+        (replica, fatal): (u32, bool),
+        error: String,
+    ) -> Result<(), String> {
+        let Some((_, block)) = self.take_assignment(worker, assignment) else { return Ok(()) };
+        if !(block.start()..block.end()).contains(&u64::from(replica)) {
+            return Err(format!(
+                "out of turn: replica {replica} failed in {assignment}, which is {block}"
+            ));
+        }
+        debug!("replica {replica} of {step} failed on worker {worker}: {error}");
+        self.tell(scheduler::Event::ShardFailed { worker, assignment, replica, fatal, error });
+        Ok(())
+    }
+
+    fn on_handed_back(&mut self, worker: WorkerId, assignment: AssignmentId) -> Result<(), String> {
+        // If it were given the work again, it would only give that back, too.
+        if !self.peers.worker(worker).is_some_and(|about| about.is_draining()) {
+            return Err(format!(
+                "out of turn: it hands {assignment} back, and has not said that it drains"
+            ));
+        }
+        if self.take_assignment(worker, assignment).is_some() {
+            self.tell(scheduler::Event::HandedBack { worker, assignment });
+        }
+        Ok(())
+    }
+
+    fn take_assignment(
+        &mut self,
+        worker: WorkerId,
+        assignment: AssignmentId,
+    ) -> Option<(StepId, Block)> {
+        self.peers.worker_mut(worker)?.take_assignment(assignment)
+    }
+
+    /// Takes in that a worker cannot work on a run: it gets nothing more of it.
+    fn on_cannot(&mut self, worker: WorkerId, run: RunId, reason: String) -> Result<(), String> {
+        let Some(about) = self.peers.worker_mut(worker) else { return Ok(()) };
+        if !about.knows(run) {
+            return self.must_be_over(run);
+        }
+        about.cannot_work(run, &reason);
+        self.tell(scheduler::Event::WorkerCannot { worker, run, reason });
+        Ok(())
+    }
+
+    /// Queues the chunks that a worker lacks.
+    fn send_chunks(
+        &mut self,
+        worker: WorkerId,
+        run: RunId,
+        split: Split,
+        chunks: &[u32],
+    ) -> Result<(), String> {
+        let Some(active) = self.step.active_run(run) else { return self.must_be_over(run) };
+        let manifest = match split {
+            Split::Train => &active.submission().train,
+            Split::Test => &active.submission().test,
+        };
+        let store = self.intake.store();
+        let found = |chunk: &u32| {
+            let content = manifest.chunks.get(*chunk as usize).and_then(|of| store.get(of));
+            content.map(|content| ((run, split, *chunk), content.clone())).ok_or_else(|| {
+                format!(
+                    "the {split:?} split of run {run} has {} chunks: chunk {chunk} was asked for",
+                    manifest.chunks.len()
+                )
+            })
+        };
+        let found: Vec<_> = chunks.iter().map(found).collect::<Result<_, _>>()?;
+        self.peers.send_chunks(worker, found.into_iter());
+        Ok(())
+    }
+
+    /// What comes of a run that is over is of no interest; there must have been one.
+    fn must_be_over(&self, run: RunId) -> Result<(), String> {
+        if self.runs.was_given(run) {
+            return Ok(());
+        }
+        Err(format!("out of turn: no run {run} was opened"))
+    }
+}
+
+const MIB: u64 = 1 << 20;
+
+/// What is to be said of a cache of so many bytes where the examples of a round lie
+/// in `window` bytes of chunks, if anything is.
+fn describe_cache(cache: u64, window: u64) -> Option<String> {
+    let (keeps, lie) = (cache / MIB, window.div_ceil(MIB));
+    let text = || {
+        format!("it keeps {keeps} MiB of examples, and those of a round lie in {lie} MiB of chunks")
+    };
+    (cache < window).then(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cache_is_named_that_is_smaller_than_the_window() {
+        assert_eq!(describe_cache(64 << 20, 64 << 20), None);
+        assert_eq!(describe_cache(0, 0), None, "nothing is learnt");
+        let text = "it keeps 8 MiB of examples, and those of a round lie in 64 MiB of chunks";
+        assert_eq!(describe_cache(8 << 20, (64 << 20) - 5).as_deref(), Some(text));
+    }
+}

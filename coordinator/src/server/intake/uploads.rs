@@ -1,0 +1,429 @@
+//! The submissions under way, by client. See the [module above](super).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use common::dataset::SplitManifest;
+use common::digest::Digest;
+use common::id::SubmissionKey;
+use common::limits;
+use common::model::{DataShape, Registry};
+use common::plan::RunPlan;
+use common::spec::{RunSpec, Split};
+use common::state::{Layout, NetworkState};
+use common::wire::message::{Replay, ToClient};
+
+use super::chunk_store::ChunkStore;
+use super::submission::{Complete, Incoming, Open, Request, UploadError};
+use crate::runs::RunsFolder;
+use crate::server::net::{ClientId, Permit};
+use crate::server::run_table::Design;
+
+/// What a client is submitting.
+#[derive(Debug)]
+enum Upload {
+    /// Nothing any more: what is still on its way of a submission that was rejected,
+    /// or known already, is dropped.
+    Answered,
+    /// A submission.
+    Open(Box<Open>),
+}
+
+/// Work for a submission, to be run on another thread.
+pub(in crate::server) type Job = Box<dyn FnOnce() -> Done + Send>;
+
+/// What is to be done for a submission.
+pub(in crate::server) enum Effect {
+    /// Run this, and give [`Intake::on_done`] its result.
+    Run(Job),
+    /// Send this to the client.
+    Send(ToClient),
+    /// All of it is here.
+    Complete(Complete),
+    /// Tell the client that it is rejected.
+    Reject(UploadError),
+}
+
+/// The result of a [`Job`], for the submission of that number.
+#[derive(Debug)]
+pub(in crate::server) struct Done {
+    client: ClientId,
+    serial: u64,
+    result: JobResult,
+}
+
+#[derive(Debug)]
+enum JobResult {
+    /// The model is made, or cannot be.
+    Model(Result<Design, String>),
+    /// The state that the model makes is made, or cannot be; so many bytes were taken
+    /// from the store's bound for it.
+    State(u64, Result<NetworkState, String>),
+    /// A chunk was checked, and is on disk where it is to be kept.
+    Chunk(Split, u32, Result<Bytes, UploadError>),
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(in crate::server) struct Intake {
+    registry: Registry,
+    uploads: BTreeMap<ClientId, Upload>,
+    store: ChunkStore,
+    last_serial: u64,
+    /// Submissions that are being written, by their keys, and which other clients have
+    /// sent them since.
+    writing: BTreeMap<SubmissionKey, BTreeSet<ClientId>>,
+}
+
+impl Intake {
+    /// Holds at most `data_memory` bytes of examples, and of states that wait.
+    pub(in crate::server) fn new(registry: Registry, data_memory: u64) -> Self {
+        Self {
+            registry,
+            uploads: BTreeMap::new(),
+            store: ChunkStore::new(data_memory),
+            last_serial: 0,
+            writing: BTreeMap::new(),
+        }
+    }
+
+    /// The models that there are.
+    pub(in crate::server) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Chunks of examples, and the bound on their bytes and those of waiting states.
+    pub(in crate::server) fn store(&self) -> &ChunkStore {
+        &self.store
+    }
+
+    /// The same, to take from and to give back to.
+    pub(in crate::server) fn store_mut(&mut self) -> &mut ChunkStore {
+        &mut self.store
+    }
+
+    /// Whether a submission of this key is being written. If so, the client is told of
+    /// it as well once it is.
+    pub(in crate::server) fn joins_writing(
+        &mut self,
+        key: SubmissionKey,
+        client: ClientId,
+    ) -> bool {
+        match self.writing.get_mut(&key) {
+            Some(others) => {
+                others.insert(client);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// A submission of this key is being written.
+    pub(in crate::server) fn begin_writing(&mut self, key: SubmissionKey) {
+        self.writing.entry(key).or_default();
+    }
+
+    /// It is written, or cannot be. Gives the other clients who sent it meanwhile.
+    pub(in crate::server) fn end_writing(&mut self, key: SubmissionKey) -> BTreeSet<ClientId> {
+        self.writing.remove(&key).unwrap_or_default()
+    }
+
+    /// Whether a client has a submission under way.
+    pub(in crate::server) fn is_submitting(&self, client: ClientId) -> bool {
+        matches!(self.uploads.get(&client), Some(Upload::Open(_)))
+    }
+
+    /// What a client sends of its submission is dropped: the run is known already.
+    pub(in crate::server) fn skip(&mut self, client: ClientId) {
+        self.uploads.insert(client, Upload::Answered);
+    }
+
+    /// Begins a submission, beside so many runs that are not over. Its model is made
+    /// on another thread: that may take long.
+    pub(in crate::server) fn begin(
+        &mut self,
+        client: ClientId,
+        request: Request,
+        runs: usize,
+    ) -> Effect {
+        let open = match self.open(request, runs) {
+            Ok(open) => open,
+            Err(error) => return self.reject(client, error),
+        };
+        let (serial, spec, registry) = (open.serial, open.spec.clone(), self.registry.clone());
+        let shape = DataShape::of(&open.train, &open.test);
+        self.uploads.insert(client, Upload::Open(Box::new(open)));
+        Effect::Run(Box::new(move || {
+            let result = JobResult::Model(Design::new(&registry, &spec, shape));
+            Done { client, serial, result }
+        }))
+    }
+
+    fn open(&mut self, request: Request, runs: usize) -> Result<Open, UploadError> {
+        if runs >= limits::RUNS {
+            return Err(UploadError::Runs(runs));
+        }
+        let Request { key, spec: text, train, test, state, settings, replay } = request;
+        let spec = RunSpec::from_toml(&text)?;
+        train.validate().map_err(|error| UploadError::Split(Split::Train, error))?;
+        test.validate().map_err(|error| UploadError::Split(Split::Test, error))?;
+        if train.examples > 0 && test.examples > 0 && train.features != test.features {
+            let (expected, found) = (train.features, test.features);
+            return Err(UploadError::Features { expected, found });
+        }
+        let plan = RunPlan::new(&spec, train.size(), test.examples)?;
+        let plan = plan.with_audit(settings.audit);
+        if let Some(Replay { first, steps }) = replay
+            && first + steps > plan.steps()
+        {
+            return Err(UploadError::Replay { steps: plan.steps(), end: first + steps });
+        }
+        if let Some(layout) = &state {
+            layout.validate()?;
+        }
+        let reserved = state.as_ref().map_or(0, Layout::bytes);
+        self.store.reserve(reserved)?;
+        let incoming = state.map(|layout| Incoming::new(&layout)).transpose();
+        let incoming = incoming.inspect_err(|_| self.store.unreserve(reserved))?;
+        self.store.refer_both(&train, &test).inspect_err(|_| self.store.unreserve(reserved))?;
+        self.last_serial += 1;
+        Ok(Open {
+            serial: self.last_serial,
+            key,
+            text,
+            spec,
+            plan,
+            train,
+            test,
+            settings,
+            replay,
+            incoming,
+            design: None,
+            own: None,
+            needed: BTreeSet::new(),
+            checking: 0,
+            reserved,
+        })
+    }
+
+    /// Takes in the result of a job.
+    pub(in crate::server) fn on_done(&mut self, done: Done) -> (ClientId, Vec<Effect>) {
+        let Done { client, serial, result } = done;
+        let effects = match result {
+            JobResult::Model(design) => self.on_model(client, serial, design),
+            JobResult::State(bytes, state) => self.on_state(client, serial, bytes, state),
+            JobResult::Chunk(split, chunk, content) => {
+                self.on_checked(client, serial, (split, chunk), content)
+            }
+        };
+        (client, effects)
+    }
+
+    /// Takes in the model, has its state made where there is room, and asks for the
+    /// chunks that are not here.
+    fn on_model(
+        &mut self,
+        client: ClientId,
+        serial: u64,
+        design: Result<Design, String>,
+    ) -> Vec<Effect> {
+        let Some(open) = find(&mut self.uploads, client, serial) else { return Vec::new() };
+        let design = match design {
+            Ok(design) => design,
+            Err(reason) => return vec![self.reject(client, UploadError::Model(reason))],
+        };
+        open.design = Some(design.clone());
+        let mut effects = Vec::new();
+        let checked = match &open.incoming {
+            Some(incoming) => {
+                design.layout.check_same_tensors(&incoming.state.layout()).map_err(Into::into)
+            }
+            // The model's own state, once there is room for it.
+            None => self.store.reserve(design.layout.bytes()).map_err(Into::into).map(|()| {
+                let bytes = design.layout.bytes();
+                effects.push(Effect::Run(Box::new(move || {
+                    let result = JobResult::State(bytes, design.initial_state());
+                    Done { client, serial, result }
+                })));
+            }),
+        };
+        if let Err(error) = checked {
+            return vec![self.reject(client, error)];
+        }
+        for (split, manifest) in [(Split::Train, &open.train), (Split::Test, &open.test)] {
+            let chunks = self.store.missing(manifest);
+            open.needed.extend(chunks.iter().map(|chunk| (split, *chunk)));
+            if !chunks.is_empty() {
+                effects.push(Effect::Send(ToClient::NeedChunks { split, chunks }));
+            }
+        }
+        effects.extend(self.complete(client));
+        effects
+    }
+
+    /// Takes in the model's own state. Its bytes are taken from the store's bound,
+    /// whatever has become of its submission.
+    fn on_state(
+        &mut self,
+        client: ClientId,
+        serial: u64,
+        bytes: u64,
+        state: Result<NetworkState, String>,
+    ) -> Vec<Effect> {
+        let Some(open) = find(&mut self.uploads, client, serial) else {
+            self.store.unreserve(bytes);
+            return Vec::new();
+        };
+        open.reserved = bytes;
+        match state {
+            Ok(state) => {
+                open.own = Some(state);
+                self.complete(client).into_iter().collect()
+            }
+            Err(reason) => vec![self.reject(client, UploadError::Model(reason))],
+        }
+    }
+
+    /// Takes in a chunk from a client, and has it checked. It is written to `folder`
+    /// where the run is kept: what is to outlive this coordinator is on disk before it
+    /// counts as here.
+    ///
+    /// # Errors
+    /// Why the client's connection ends.
+    pub(in crate::server) fn on_chunk(
+        &mut self,
+        client: ClientId,
+        (split, chunk): (Split, u32),
+        payload: Bytes,
+        folder: Option<RunsFolder>,
+        permit: Permit,
+    ) -> Result<Vec<Effect>, String> {
+        let open = match self.uploads.get_mut(&client) {
+            Some(Upload::Open(open)) => open,
+            Some(Upload::Answered) => return Ok(Vec::new()),
+            None => return Err("out of turn: a chunk without a submission".into()),
+        };
+        if !open.needed.remove(&(split, chunk)) {
+            return Err(format!("out of turn: chunk {chunk} of {split:?} was not asked for"));
+        }
+        open.checking += 1;
+        let (serial, manifest) = (open.serial, open.manifest(split).clone());
+        let folder = folder.filter(|_| open.replay.is_none());
+        Ok(vec![Effect::Run(Box::new(move || {
+            let kept = keep_chunk(&manifest, (split, chunk), &payload, folder.as_ref());
+            let result = JobResult::Chunk(split, chunk, kept.map(|()| payload));
+            drop(permit);
+            Done { client, serial, result }
+        }))])
+    }
+
+    fn on_checked(
+        &mut self,
+        client: ClientId,
+        serial: u64,
+        (split, chunk): (Split, u32),
+        content: Result<Bytes, UploadError>,
+    ) -> Vec<Effect> {
+        let Some(open) = find(&mut self.uploads, client, serial) else { return Vec::new() };
+        open.checking -= 1;
+        let digest: Option<Digest> = open.manifest(split).chunks.get(chunk as usize).copied();
+        match (content, digest) {
+            (Ok(content), Some(digest)) => {
+                self.store.insert(digest, content);
+                self.complete(client).into_iter().collect()
+            }
+            (Ok(_), None) => Vec::new(),
+            (Err(error), _) => vec![self.reject(client, error)],
+        }
+    }
+
+    /// Takes in a segment of the state that a client starts from.
+    ///
+    /// # Errors
+    /// Why the client's connection ends.
+    pub(in crate::server) fn on_state_segment(
+        &mut self,
+        client: ClientId,
+        segment: u32,
+        payload: &[u8],
+    ) -> Result<Vec<Effect>, String> {
+        let incoming = match self.uploads.get_mut(&client) {
+            Some(Upload::Open(open)) => open.incoming.as_mut(),
+            Some(Upload::Answered) => return Ok(Vec::new()),
+            None => None,
+        };
+        let Some(incoming) = incoming.filter(|incoming| incoming.next == segment as usize) else {
+            return Err(format!("out of turn: state segment {segment}"));
+        };
+        let Some(place) = incoming.segments.get(incoming.next) else {
+            return Err(format!("out of turn: state segment {segment} of {}", incoming.next));
+        };
+        let written = incoming.state.write_segment(incoming.next, place, payload);
+        Ok(match written {
+            Ok(()) => {
+                incoming.next += 1;
+                incoming.digests.push(Digest::of(payload));
+                self.complete(client).into_iter().collect()
+            }
+            Err(error) => vec![self.reject(client, error.into())],
+        })
+    }
+
+    /// Takes out a client's submission, if all of it is here.
+    fn complete(&mut self, client: ClientId) -> Option<Effect> {
+        let Some(Upload::Open(open)) = self.uploads.get_mut(&client) else { return None };
+        let (design, state, digests) = open.take_parts()?;
+        let Some(Upload::Open(open)) = self.uploads.remove(&client) else { return None };
+        Some(Effect::Complete(Complete { open, design, state, digests }))
+    }
+
+    /// Rejects a client's submission; what still comes of it is dropped.
+    pub(in crate::server) fn reject(&mut self, client: ClientId, error: UploadError) -> Effect {
+        if let Some(Upload::Open(open)) = self.uploads.insert(client, Upload::Answered) {
+            self.release(&open);
+        }
+        Effect::Reject(error)
+    }
+
+    /// A client is gone, and its submission with it.
+    pub(in crate::server) fn forget(&mut self, client: ClientId) {
+        if let Some(Upload::Open(open)) = self.uploads.remove(&client) {
+            self.release(&open);
+        }
+    }
+
+    /// Gives back what a complete submission holds that becomes no run.
+    pub(in crate::server) fn drop_complete(&mut self, complete: &Complete) {
+        self.release(&complete.open);
+    }
+
+    fn release(&mut self, open: &Open) {
+        self.store.unreserve(open.reserved);
+        self.store.release_both(&open.train, &open.test);
+    }
+}
+
+/// The submission of a client that has this number, if it is still under way.
+fn find(
+    uploads: &mut BTreeMap<ClientId, Upload>,
+    client: ClientId,
+    serial: u64,
+) -> Option<&mut Open> {
+    match uploads.get_mut(&client)? {
+        Upload::Open(open) if open.serial == serial => Some(open),
+        _ => None,
+    }
+}
+
+/// Checks a chunk, and writes it where it is to be kept.
+fn keep_chunk(
+    manifest: &SplitManifest,
+    (split, chunk): (Split, u32),
+    payload: &Bytes,
+    folder: Option<&RunsFolder>,
+) -> Result<(), UploadError> {
+    let index = chunk as usize;
+    manifest.check_chunk(index, payload).map_err(|error| UploadError::Split(split, error))?;
+    let write = |folder: &RunsFolder| folder.write_chunk(manifest.chunks[index], payload);
+    folder.map_or(Ok(()), write).map_err(UploadError::Folder)
+}

@@ -1,0 +1,89 @@
+//! Connections that have not finished the handshake. There is a maximum; a new one
+//! evicts the oldest. A legitimate peer finishes within milliseconds, so idle
+//! connections cannot lock it out.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+#[derive(Debug)]
+pub(super) struct PendingHandshakes {
+    most: usize,
+    slots: Mutex<Slots>,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    /// In the order they came. What is dropped tells its place that it is evicted.
+    taken: BTreeMap<u64, oneshot::Sender<()>>,
+    next: u64,
+}
+
+/// A place on the pending, given back when it is dropped.
+#[derive(Debug)]
+pub(in crate::server) struct PendingHandshake {
+    pending: Arc<PendingHandshakes>,
+    number: u64,
+    evicted: oneshot::Receiver<()>,
+}
+
+impl PendingHandshakes {
+    /// With so many slots.
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, slots: Mutex::default() }
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a place, if need be that of the oldest one.
+    pub(super) fn enter(self: &Arc<Self>) -> PendingHandshake {
+        let (sender, evicted) = oneshot::channel();
+        let mut slots = self.slots();
+        let number = slots.next;
+        slots.next += 1;
+        if slots.taken.len() >= self.most {
+            slots.taken.pop_first();
+        }
+        slots.taken.insert(number, sender);
+        PendingHandshake { pending: self.clone(), number, evicted }
+    }
+}
+
+impl PendingHandshake {
+    /// Waits until somebody else has it. Cancel-safe.
+    pub(super) async fn evicted(&mut self) {
+        // Nothing is ever sent: the other end is dropped.
+        let _ = (&mut self.evicted).await;
+    }
+}
+
+impl Drop for PendingHandshake {
+    fn drop(&mut self) {
+        self.pending.slots().taken.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_oldest_goes_when_one_more_comes() {
+        let pending = Arc::new(PendingHandshakes::new(2));
+        let mut first = pending.enter();
+        let second = pending.enter();
+        assert!(first.evicted.try_recv() == Err(oneshot::error::TryRecvError::Empty));
+        let mut third = pending.enter();
+        first.evicted().await;
+        drop(second);
+        let fourth = pending.enter();
+        assert!(third.evicted.try_recv() == Err(oneshot::error::TryRecvError::Empty));
+        let _fifth = pending.enter();
+        third.evicted().await;
+        drop((first, third, fourth));
+        assert_eq!(pending.slots().taken.len(), 1);
+    }
+}

@@ -1,0 +1,163 @@
+//! One connection after the handshake: a task that reads and one that writes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use common::id::WorkerId;
+use common::limits;
+use common::wire::FrameError;
+use common::wire::codec::{FrameReader, decode};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::event::Event;
+use super::outbox::{CLOSE_GRACE, Outbox};
+use super::peer::{ActivityReader, ClientId, Handle, LastActivity, Peer, Permit, WorkerInfo};
+
+/// Bytes of one connection's messages that may wait for the engine.
+const UNHANDLED_BYTES: usize = 2 * limits::FRAME_BYTES;
+
+/// Cause of the end of a connection that the peer ended, between two frames.
+pub(in crate::server) const CLOSED_BY_PEER: &str = "closed by the peer";
+
+/// Cause of the end of a connection that was ended here.
+const CLOSED_BY_US: &str = "closed by this side";
+
+/// Why nothing more is read of a peer.
+#[derive(Debug)]
+struct End {
+    cause: String,
+    /// Whether it is there to hear the cause, as that lies in what it said.
+    is_fault: bool,
+}
+
+impl End {
+    fn gone(cause: &str) -> Self {
+        Self { cause: cause.to_owned(), is_fault: false }
+    }
+
+    fn of(error: &FrameError) -> Self {
+        let is_fault = !matches!(error, FrameError::Io(_) | FrameError::Truncated);
+        Self { cause: error.to_string(), is_fault }
+    }
+}
+
+/// A peer that was let in, with its connection.
+#[derive(Debug)]
+pub(in crate::server) struct Accepted<R, W> {
+    pub(super) identity: Identity,
+    pub(super) frames: FrameReader<ActivityReader<R>>,
+    pub(super) writer: W,
+    pub(super) activity: Arc<LastActivity>,
+    /// Its seat among the connections, for as long as it is here.
+    pub(super) seat: Seat,
+}
+
+/// A seat among the connections, and among those that workers may have.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) _connection: OwnedSemaphorePermit,
+    pub(super) _worker: Option<OwnedSemaphorePermit>,
+}
+
+/// Who a peer is, after the handshake.
+#[derive(Debug)]
+pub(super) enum Identity {
+    Worker(WorkerId, WorkerInfo),
+    Client(ClientId),
+}
+
+/// Serves one connection to its end.
+pub(in crate::server) async fn serve<R, W>(
+    events: &mpsc::Sender<Event>,
+    accepted: Accepted<R, W>,
+    address: SocketAddr,
+) where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
+    let Accepted { identity, mut frames, writer, activity, seat: _seat } = accepted;
+    let outbox = Arc::new(Outbox::new());
+    let handle = Handle::new(outbox.clone(), activity, address.to_string());
+    let (peer, joined) = match identity {
+        Identity::Worker(worker, info) => {
+            (Peer::Worker(worker), Event::WorkerJoined { worker, info, handle })
+        }
+        Identity::Client(client) => (Peer::Client(client), Event::ClientJoined { client, handle }),
+    };
+    if events.send(joined).await.is_err() {
+        return;
+    }
+    let writing_outbox = outbox.clone();
+    let mut writing = tokio::spawn(async move { writing_outbox.write_to(writer).await });
+    let (cause, by_us) = tokio::select! {
+        end = read(events, peer, &mut frames) => {
+            if end.is_fault {
+                outbox.part(peer.goodbye(&end.cause));
+            } else {
+                outbox.abort();
+            }
+            (end.cause, end.is_fault)
+        }
+        written = &mut writing => match written {
+            Ok(Err(error)) => {
+                // What the peer said before it closed is still to be read:
+                // it may be a goodbye.
+                let rest = read(events, peer, &mut frames);
+                let _ = tokio::time::timeout(CLOSE_GRACE, rest).await;
+                (format!("writing failed: {error}"), false)
+            }
+            _ => (CLOSED_BY_US.to_owned(), true),
+        },
+    };
+    // The engine may have gone before: then nobody asks.
+    let _ = events.send(Event::Closed { peer, cause, by_us }).await;
+    if by_us {
+        if !writing.is_finished() {
+            let _ = writing.await;
+        }
+        // A socket that is closed with bytes unread takes back what was
+        // written to it.
+        let mut nowhere = tokio::io::sink();
+        let rest = tokio::io::copy(frames.stream_mut(), &mut nowhere);
+        let _ = tokio::time::timeout(CLOSE_GRACE, rest).await;
+    }
+}
+
+/// Reads the peer's messages for as long as they are right, and says why
+/// there are no more.
+async fn read<R: AsyncRead + Unpin>(
+    events: &mpsc::Sender<Event>,
+    peer: Peer,
+    frames: &mut FrameReader<R>,
+) -> End {
+    let room = Arc::new(Semaphore::new(UNHANDLED_BYTES));
+    loop {
+        let content = match frames.next().await {
+            Ok(Some(content)) => content,
+            Ok(None) => return End::gone(CLOSED_BY_PEER),
+            Err(error) => return End::of(&error),
+        };
+        let bytes = content.len().clamp(1, UNHANDLED_BYTES) as u32;
+        let Ok(taken) = room.clone().acquire_many_owned(bytes).await else {
+            return End::gone(CLOSED_BY_US);
+        };
+        match message(peer, &content, taken) {
+            Ok(event) => {
+                if events.send(event).await.is_err() {
+                    return End::gone(CLOSED_BY_US);
+                }
+            }
+            Err(error) => return End::of(&error),
+        }
+    }
+}
+
+/// A frame's content as the message that `peer` may send.
+fn message(peer: Peer, content: &Bytes, permit: Permit) -> Result<Event, FrameError> {
+    Ok(match peer {
+        Peer::Worker(worker) => Event::FromWorker { worker, message: decode(content)?, permit },
+        Peer::Client(client) => Event::FromClient { client, message: decode(content)?, permit },
+    })
+}

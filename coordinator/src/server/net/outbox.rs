@@ -1,0 +1,460 @@
+//! What waits to be sent on one connection.
+//!
+//! Two lanes: *control* (small messages) always goes first; *data* is a queue
+//! of [`Transfer`]s, each of which is expanded into frames only as they are
+//! written, so that a queued state costs no memory. The engine fills the
+//! lanes and never waits; one task per connection empties them.
+
+mod frames;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::IoSlice;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use common::id::{RunId, StepId};
+use common::limits;
+use common::spec::Split;
+use common::wire::Frame;
+use common::wire::codec::encode;
+use common::wire::message::ToWorker;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+pub(in crate::server) use frames::StateFrames;
+
+/// How long a peer's last message is waited for once nothing can be written to
+/// it, and how long it may take the last one that it is sent.
+pub(super) const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
+/// Bytes of data frames that go out in one write, unless a single frame has
+/// more: small enough that control is not kept waiting.
+const WRITE_BYTES: usize = 256 << 10;
+
+/// Most pieces of memory in one vectored write.
+const WRITE_PIECES: usize = 64;
+
+/// Most events of followed runs that may wait for one client.
+const WAITING_EVENTS: usize = 32 << 10;
+
+/// Most bytes of them: all that is kept of a few runs fits.
+pub(in crate::server) const WAITING_EVENT_BYTES: usize = 32 << 20;
+
+/// Several frames that are sent one after another, as one item of the data
+/// lane.
+#[derive(Debug)]
+pub(in crate::server) enum Transfer {
+    /// A whole state. The frames are shared by all connections.
+    State {
+        /// The step whose base it is; `None` for a state that a client fetches.
+        step: Option<StepId>,
+        /// Its frames.
+        frames: Arc<StateFrames>,
+        /// The next one to send.
+        next: usize,
+    },
+    /// Chunks of examples, each at most once.
+    Chunks(BTreeMap<(RunId, Split, u32), Bytes>),
+    /// Events of a followed run.
+    Events(VecDeque<Frame>),
+    /// The base of `step` is that of the step before it, which is over. Stays
+    /// behind that step's state.
+    Same {
+        /// The step.
+        step: StepId,
+        /// Says both, the equal base first; empty once sent.
+        both: Bytes,
+        /// Says only that the step before is over.
+        done: Frame,
+    },
+}
+
+impl Transfer {
+    /// The next frame, and the step whose state it shows.
+    fn next(&mut self) -> Option<(Frame, Option<StepId>)> {
+        match self {
+            Self::State { step, frames, next } => {
+                let frame = frames.get(*next)?;
+                *next += 1;
+                Some((frame, *step))
+            }
+            Self::Chunks(chunks) => {
+                let ((run, split, chunk), payload) = chunks.pop_first()?;
+                Some((encode(ToWorker::Chunk { run, split, chunk, payload }), None))
+            }
+            Self::Events(events) => Some((events.pop_front()?, None)),
+            Self::Same { both, .. } => {
+                let head = std::mem::take(both);
+                (!head.is_empty()).then_some((Frame { head, body: Bytes::new() }, None))
+            }
+        }
+    }
+}
+
+/// How the lanes end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// Not yet.
+    Open,
+    /// When what waits is written.
+    WhenEmpty,
+    /// When the peer was told why, and in no more than [`CLOSE_GRACE`].
+    Parting,
+    /// At once.
+    Now,
+}
+
+/// The two lanes.
+#[derive(Debug)]
+struct Lanes {
+    control: VecDeque<Frame>,
+    data: VecDeque<Transfer>,
+    /// Bytes of all events that wait.
+    event_bytes: usize,
+    ending: Ending,
+    /// A lane was full when something more was to wait in it.
+    overflowed: bool,
+    /// The step whose state the writer's pieces show.
+    writing: Option<StepId>,
+    /// The writer must copy what is left of its pieces and let go of the state.
+    detach: bool,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(in crate::server) struct Outbox {
+    lanes: Mutex<Lanes>,
+    wake: Notify,
+    parting: Notify,
+}
+
+/// The peer does not read: a lane of its connection is full.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::server) struct Overflow;
+
+impl Outbox {
+    /// Nothing waits.
+    pub(in crate::server) fn new() -> Self {
+        let lanes = Lanes {
+            control: VecDeque::new(),
+            data: VecDeque::new(),
+            event_bytes: 0,
+            ending: Ending::Open,
+            overflowed: false,
+            writing: None,
+            detach: false,
+        };
+        Self { lanes: Mutex::new(lanes), wake: Notify::new(), parting: Notify::new() }
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a control message.
+    pub(in crate::server) fn control(&self, frame: Frame) {
+        let mut lanes = self.lanes();
+        if lanes.control.len() < limits::CONTROL_QUEUE {
+            lanes.control.push_back(frame);
+        } else {
+            lanes.overflowed = true;
+        }
+    }
+
+    /// Queues a heartbeat, unless other control messages wait anyway.
+    pub(in crate::server) fn heartbeat(&self, frame: &Frame) {
+        let mut lanes = self.lanes();
+        if lanes.control.is_empty() {
+            lanes.control.push_back(frame.clone());
+        }
+    }
+
+    /// Queues a transfer behind those that wait.
+    pub(in crate::server) fn data(&self, transfer: Transfer) {
+        let mut lanes = self.lanes();
+        if lanes.data.len() < limits::DATA_QUEUE {
+            lanes.data.push_back(transfer);
+        } else {
+            lanes.overflowed = true;
+        }
+    }
+
+    /// Queues chunks, together with those that wait already.
+    pub(in crate::server) fn chunks(
+        &self,
+        chunks: impl Iterator<Item = ((RunId, Split, u32), Bytes)>,
+    ) {
+        let mut lanes = self.lanes();
+        let waiting = lanes.data.iter_mut().find_map(|transfer| match transfer {
+            Transfer::Chunks(waiting) => Some(waiting),
+            _ => None,
+        });
+        if let Some(waiting) = waiting {
+            waiting.extend(chunks);
+            return;
+        }
+        drop(lanes);
+        self.data(Transfer::Chunks(chunks.collect()));
+    }
+
+    /// Queues events of a followed run, behind those that wait already.
+    pub(in crate::server) fn events(&self, events: impl Iterator<Item = Frame>) {
+        let events: VecDeque<Frame> = events.collect();
+        let mut lanes = self.lanes();
+        lanes.event_bytes += events.iter().map(Frame::size).sum::<usize>();
+        let is_long = lanes.event_bytes > WAITING_EVENT_BYTES;
+        lanes.overflowed |= is_long;
+        if let Some(Transfer::Events(waiting)) = lanes.data.back_mut() {
+            waiting.extend(events);
+            let full = waiting.len() > WAITING_EVENTS;
+            lanes.overflowed |= full;
+            return;
+        }
+        drop(lanes);
+        self.data(Transfer::Events(events));
+    }
+
+    /// Forgets what waits of the states of a run's steps up to `of`, so that a
+    /// slow connection keeps no old state in memory.
+    pub(in crate::server) fn drop_states(&self, of: StepId) {
+        let old = |step: &StepId| step.run == of.run && step.index <= of.index;
+        let mut lanes = self.lanes();
+        for transfer in std::mem::take(&mut lanes.data) {
+            match transfer {
+                Transfer::State { step: Some(step), .. } if old(&step) => {}
+                // Without the state that it refers to, it means nothing; that
+                // the step is over must be said all the same.
+                Transfer::Same { step, both, done } if old(&step) => {
+                    if !both.is_empty() {
+                        lanes.control.push_back(done);
+                    }
+                }
+                transfer => lanes.data.push_back(transfer),
+            }
+        }
+        if lanes.writing.as_ref().is_some_and(old) {
+            lanes.detach = true;
+            self.wake.notify_one();
+        }
+    }
+
+    /// Forgets what waits of a run's states and chunks.
+    pub(in crate::server) fn drop_run(&self, of: RunId) {
+        let mut lanes = self.lanes();
+        for transfer in &mut lanes.data {
+            if let Transfer::Chunks(chunks) = transfer {
+                chunks.retain(|(run, ..), _| *run != of);
+            }
+        }
+        lanes.data.retain(|transfer| match transfer {
+            Transfer::State { step: Some(step), .. } | Transfer::Same { step, .. } => {
+                step.run != of
+            }
+            Transfer::Chunks(chunks) => !chunks.is_empty(),
+            _ => true,
+        });
+        if lanes.writing.is_some_and(|step| step.run == of) {
+            lanes.detach = true;
+            self.wake.notify_one();
+        }
+    }
+
+    /// Lets the writer see what was queued. Called once per turn of the
+    /// engine, so that all of a turn goes out in one write.
+    pub(in crate::server) fn flush(&self) -> Result<(), Overflow> {
+        let overflowed = self.lanes().overflowed;
+        self.wake.notify_one();
+        if overflowed { Err(Overflow) } else { Ok(()) }
+    }
+
+    /// Ends the connection once everything is written.
+    pub(in crate::server) fn finish(&self) {
+        self.end(Ending::WhenEmpty);
+    }
+
+    /// Ends the connection at once.
+    pub(in crate::server) fn abort(&self) {
+        self.end(Ending::Now);
+    }
+
+    /// Ends the connection with these last words, behind nothing but the frame
+    /// that is being written.
+    pub(in crate::server) fn part(&self, last: Frame) {
+        let mut lanes = self.lanes();
+        if matches!(lanes.ending, Ending::Open | Ending::WhenEmpty) {
+            lanes.ending = Ending::Parting;
+            lanes.data.clear();
+            lanes.control.clear();
+            lanes.control.push_back(last);
+            self.parting.notify_one();
+            self.wake.notify_one();
+        }
+    }
+
+    fn end(&self, ending: Ending) {
+        let mut lanes = self.lanes();
+        let is_final = lanes.ending == Ending::Now
+            || (lanes.ending == Ending::Parting && ending == Ending::WhenEmpty);
+        if !is_final {
+            lanes.ending = ending;
+        }
+        if ending == Ending::Now {
+            lanes.control.clear();
+            lanes.data.clear();
+            lanes.event_bytes = 0;
+        }
+        self.wake.notify_one();
+    }
+
+    /// Writes what waits until the connection ends or fails.
+    pub(in crate::server) async fn write_to<W: AsyncWrite + Unpin>(
+        &self,
+        stream: W,
+    ) -> std::io::Result<()> {
+        let writing = self.write_all_to(stream);
+        tokio::pin!(writing);
+        tokio::select! {
+            biased;
+            done = &mut writing => return done,
+            () = self.parting.notified() => {}
+        }
+        // Somebody who does not read takes no last words either.
+        timeout(CLOSE_GRACE, writing).await.unwrap_or(Ok(()))
+    }
+
+    async fn write_all_to<W: AsyncWrite + Unpin>(&self, mut stream: W) -> std::io::Result<()> {
+        let mut pieces = VecDeque::new();
+        let mut flushed = true;
+        loop {
+            match self.fill(&mut pieces) {
+                Fill::End => {
+                    // Somebody who does not read takes no last words either.
+                    let end = timeout(CLOSE_GRACE, stream.shutdown()).await;
+                    return end.unwrap_or(Ok(()));
+                }
+                // What TLS has encrypted may wait for the socket itself.
+                Fill::Wait => tokio::select! {
+                    biased;
+                    done = stream.flush(), if !flushed => {
+                        done?;
+                        flushed = true;
+                    }
+                    () = self.wake.notified() => {}
+                },
+                Fill::Write => {
+                    flushed = false;
+                    let mut slices = [IoSlice::new(&[]); WRITE_PIECES];
+                    let count = slices.len().min(pieces.len());
+                    for (slice, piece) in slices.iter_mut().zip(&pieces) {
+                        *slice = IoSlice::new(piece);
+                    }
+                    tokio::select! {
+                        biased;
+                        written = stream.write_vectored(&slices[..count]) => {
+                            advance(&mut pieces, written?)?;
+                        }
+                        // An ending, or a state to let go of; anything else
+                        // waits until these pieces are out.
+                        () = self.wake.notified() => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the next frames to write, once all taken before are out.
+    fn fill(&self, pieces: &mut VecDeque<Bytes>) -> Fill {
+        let mut lanes = self.lanes();
+        if lanes.ending == Ending::Now {
+            return Fill::End;
+        }
+        if !pieces.is_empty() {
+            if std::mem::take(&mut lanes.detach) {
+                for piece in pieces {
+                    *piece = Bytes::copy_from_slice(piece);
+                }
+            }
+            return Fill::Write;
+        }
+        lanes.writing = None;
+        lanes.detach = false;
+        let mut bytes = 0;
+        while pieces.len() + 2 <= WRITE_PIECES && bytes < WRITE_BYTES {
+            let (frame, step) = match lanes.control.pop_front() {
+                Some(frame) => (frame, None),
+                None => match lanes.next_data() {
+                    Some(next) => next,
+                    None => break,
+                },
+            };
+            lanes.writing = step.or(lanes.writing);
+            bytes += frame.head.len() + frame.body.len();
+            pieces.push_back(frame.head);
+            if !frame.body.is_empty() {
+                pieces.push_back(frame.body);
+            }
+        }
+        match (pieces.is_empty(), lanes.ending) {
+            (false, _) => Fill::Write,
+            (true, Ending::Open) => Fill::Wait,
+            (true, _) => Fill::End,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Outbox {
+    /// All that waits, as it would be written.
+    pub(in crate::server) fn take_bytes(&self) -> Vec<u8> {
+        let (mut bytes, mut pieces) = (Vec::new(), VecDeque::new());
+        while matches!(self.fill(&mut pieces), Fill::Write) {
+            pieces.drain(..).for_each(|piece: Bytes| bytes.extend_from_slice(&piece));
+        }
+        bytes
+    }
+}
+
+impl Lanes {
+    fn next_data(&mut self) -> Option<(Frame, Option<StepId>)> {
+        loop {
+            let transfer = self.data.front_mut()?;
+            let next = transfer.next();
+            if let (Transfer::Events(_), Some((frame, _))) = (transfer, &next) {
+                self.event_bytes -= frame.size();
+            }
+            if next.is_some() {
+                return next;
+            }
+            self.data.pop_front();
+        }
+    }
+}
+
+/// What the writer does next.
+enum Fill {
+    Write,
+    Wait,
+    End,
+}
+
+/// Drops the first `written` bytes of the pieces.
+fn advance(pieces: &mut VecDeque<Bytes>, mut written: usize) -> std::io::Result<()> {
+    if written == 0 {
+        return Err(std::io::ErrorKind::WriteZero.into());
+    }
+    while written > 0 {
+        let Some(piece) = pieces.front_mut() else { break };
+        let taken = written.min(piece.len());
+        piece.advance(taken);
+        written -= taken;
+        if piece.is_empty() {
+            pieces.pop_front();
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

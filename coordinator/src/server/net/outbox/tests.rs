@@ -1,0 +1,244 @@
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use tokio::io::AsyncReadExt;
+
+use super::*;
+
+fn frame(text: &'static str) -> Frame {
+    Frame { head: Bytes::from_static(text.as_bytes()), body: Bytes::new() }
+}
+
+fn step(index: u64) -> StepId {
+    StepId { run: RunId(1), index }
+}
+
+fn state(index: u64, frames: &[&'static str]) -> Transfer {
+    let frames = frames.iter().map(|text| frame(text)).collect();
+    Transfer::State { step: Some(step(index)), frames: made_of(frames), next: 0 }
+}
+
+fn made_of(frames: Vec<Frame>) -> Arc<StateFrames> {
+    StateFrames::new(frames.len(), move |place| frames[place].clone())
+}
+
+/// What one write would send.
+fn taken(outbox: &Outbox) -> String {
+    let mut pieces = VecDeque::new();
+    outbox.fill(&mut pieces);
+    pieces.iter().map(|piece| String::from_utf8_lossy(piece).into_owned()).collect()
+}
+
+#[test]
+fn a_turn_goes_out_in_one_write_with_control_first() {
+    let outbox = Outbox::new();
+    outbox.data(state(0, &["s0", "s1"]));
+    outbox.control(frame("assign"));
+    assert_eq!(taken(&outbox), "assigns0s1");
+    assert_eq!(taken(&outbox), "");
+}
+
+#[test]
+fn control_goes_between_big_data_frames() {
+    let outbox = Outbox::new();
+    let big = Bytes::from(vec![b'x'; WRITE_BYTES]);
+    let frames = vec![Frame { head: Bytes::from_static(b"h"), body: big }; 2];
+    outbox.data(Transfer::State { step: None, frames: made_of(frames), next: 0 });
+    assert!(taken(&outbox).starts_with("hx"));
+    outbox.control(frame("pull"));
+    assert!(taken(&outbox).starts_with("pullhx"));
+}
+
+#[test]
+fn a_states_frames_are_made_as_they_go_out_and_once_for_all() {
+    let made = Arc::new(AtomicUsize::new(0));
+    let count = made.clone();
+    let frames = StateFrames::new(2, move |place| {
+        count.fetch_add(1, Ordering::Relaxed);
+        let body = Bytes::from(vec![place as u8; WRITE_BYTES]);
+        Frame { head: Bytes::from_static(b"h"), body }
+    });
+    let outboxes = [Outbox::new(), Outbox::new()];
+    for outbox in &outboxes {
+        let frames = frames.clone();
+        outbox.data(Transfer::State { step: None, frames, next: 0 });
+    }
+    assert_eq!(made.load(Ordering::Relaxed), 0, "the engine makes none");
+    for round in 1..=2 {
+        let [one, other] = outboxes.each_ref().map(taken);
+        assert_eq!((one.len(), &one), (1 + WRITE_BYTES, &other));
+        assert_eq!(made.load(Ordering::Relaxed), round);
+    }
+    assert!(outboxes.iter().all(|outbox| taken(outbox).is_empty()));
+}
+
+#[test]
+fn a_merged_steps_state_is_forgotten() {
+    let outbox = Outbox::new();
+    outbox.data(state(0, &["old"]));
+    outbox.data(state(1, &["new"]));
+    outbox.drop_states(step(0));
+    assert_eq!(taken(&outbox), "new");
+}
+
+#[test]
+fn an_equal_base_is_not_said_without_the_base() {
+    let same = || Transfer::Same {
+        step: step(1),
+        both: Bytes::from_static(b"same,done"),
+        done: frame("done"),
+    };
+    let outbox = Outbox::new();
+    outbox.data(state(0, &["s"]));
+    outbox.data(same());
+    assert_eq!(taken(&outbox), "ssame,done");
+    outbox.data(state(0, &["s"]));
+    outbox.data(same());
+    outbox.drop_states(step(1));
+    assert_eq!(taken(&outbox), "done");
+}
+
+#[test]
+fn the_writer_lets_go_of_a_state_that_it_is_writing() {
+    let outbox = Outbox::new();
+    let memory = Bytes::from(b"values".to_vec());
+    let frames = vec![Frame { head: Bytes::from_static(b"h"), body: memory.clone() }];
+    outbox.data(Transfer::State { step: Some(step(0)), frames: made_of(frames), next: 0 });
+    let mut pieces = VecDeque::new();
+    outbox.fill(&mut pieces);
+    advance(&mut pieces, 3).unwrap();
+    assert!(!memory.is_unique());
+    outbox.drop_states(step(0));
+    outbox.fill(&mut pieces);
+    assert_eq!(pieces, [Bytes::from_static(b"lues")]);
+    assert!(memory.is_unique());
+}
+
+#[test]
+fn a_chunk_waits_once() {
+    let outbox = Outbox::new();
+    let key = |chunk| (RunId(1), Split::Train, chunk);
+    outbox.chunks([(key(1), Bytes::new()), (key(2), Bytes::new())].into_iter());
+    outbox.chunks([(key(2), Bytes::new()), (key(3), Bytes::new())].into_iter());
+    let mut lanes = outbox.lanes();
+    let [Transfer::Chunks(chunks)] = &*lanes.data.make_contiguous() else { panic!() };
+    assert_eq!(chunks.len(), 3);
+}
+
+#[test]
+fn lanes_are_bounded() {
+    let outbox = Outbox::new();
+    for _ in 0..limits::CONTROL_QUEUE {
+        outbox.control(frame("c"));
+    }
+    assert_eq!(outbox.flush(), Ok(()));
+    outbox.control(frame("c"));
+    assert_eq!(outbox.flush(), Err(Overflow));
+}
+
+#[test]
+fn events_that_wait_are_bounded_in_bytes() {
+    let event = || Frame { head: Bytes::from(vec![0; 1 << 20]), body: Bytes::new() };
+    let most = WAITING_EVENT_BYTES >> 20;
+    let outbox = Outbox::new();
+    outbox.events((0..most).map(|_| event()));
+    assert_eq!(outbox.flush(), Ok(()));
+    // As many as one write takes are gone.
+    taken(&outbox);
+    outbox.events(std::iter::once(event()));
+    assert_eq!(outbox.flush(), Ok(()));
+    outbox.data(state(0, &["s"]));
+    outbox.events(std::iter::once(event()));
+    assert_eq!(outbox.flush(), Err(Overflow));
+}
+
+#[tokio::test]
+async fn last_words_come_behind_nothing_but_the_frame_that_is_being_written() {
+    let outbox = Outbox::new();
+    let (ours, mut theirs) = tokio::io::duplex(4);
+    outbox.control(frame("begun"));
+    let reading = async {
+        let mut begun = [0; 2];
+        tokio::io::AsyncReadExt::read_exact(&mut theirs, &mut begun).await.unwrap();
+        outbox.control(frame("waits"));
+        outbox.data(state(0, &["state"]));
+        outbox.part(frame("why"));
+        outbox.finish();
+        let mut text = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut theirs, &mut text).await.unwrap();
+        text
+    };
+    let (written, text) = tokio::join!(outbox.write_to(ours), reading);
+    written.unwrap();
+    assert_eq!(text, "gunwhy");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_read_holds_no_connection_open() {
+    let outbox = Outbox::new();
+    let (ours, _theirs) = tokio::io::duplex(4);
+    outbox.control(frame("much"));
+    outbox.part(frame("much more than fits"));
+    outbox.write_to(ours).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_waits_is_written_before_the_end() {
+    let outbox = Outbox::new();
+    let (ours, mut theirs) = tokio::io::duplex(4);
+    outbox.control(frame("goodbye"));
+    outbox.finish();
+    let reading = async {
+        let mut text = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut theirs, &mut text).await.unwrap();
+        text
+    };
+    let (written, text) = tokio::join!(outbox.write_to(ours), reading);
+    written.unwrap();
+    assert_eq!(text, "goodbye");
+}
+
+#[tokio::test]
+async fn nothing_stays_in_a_buffer_while_the_writer_waits() {
+    let (stream, mut other) = tokio::io::duplex(1 << 10);
+    let outbox = Outbox::new();
+    outbox.control(frame("word"));
+    let (mut heard, writer) = ([0; 4], tokio::io::BufWriter::new(stream));
+    tokio::select! {
+        done = outbox.write_to(writer) => panic!("the connection goes on: {done:?}"),
+        heard = other.read_exact(&mut heard) => drop(heard.unwrap()),
+    }
+    assert_eq!(&heard, b"word");
+}
+
+/// Somebody who takes what comes, and no end of it.
+struct Endless;
+
+impl AsyncWrite for Endless {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_is_not_taken_is_not_waited_for() {
+    let outbox = Outbox::new();
+    outbox.control(frame("last word"));
+    outbox.finish();
+    // Of the paused clock: all else stands still, so that time is at its end at once.
+    let written = timeout(10 * CLOSE_GRACE, outbox.write_to(Endless)).await;
+    written.expect("it gives up by itself").unwrap();
+}

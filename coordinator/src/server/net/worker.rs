@@ -1,0 +1,282 @@
+//! A connected worker: what it said of itself, and what it was told and given on this
+//! connection.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
+use common::limits;
+use common::wire::Frame;
+use common::wire::codec::encode;
+use common::wire::message::{ToWorker, WorkerStatus};
+
+use super::outbox::{Outbox, StateFrames, Transfer};
+use super::peer::{Handle, WorkerInfo};
+use crate::ledger::KILLED_FOR_MEMORY;
+
+/// Memory in use, in percent of the limit, from which on a worker that is lost may
+/// have been killed for it.
+const NEAR_LIMIT: u64 = 90;
+
+const MIB: u64 = 1 << 20;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(in crate::server) struct Worker {
+    info: WorkerInfo,
+    /// Resident memory, as its last heartbeat said.
+    memory: u64,
+    handle: Handle,
+    /// When bytes had come by the time that was last asked for.
+    heard_at: u64,
+    /// The run that it knows of.
+    run: Option<RunId>,
+    /// The last step whose base it was sent.
+    base: Option<StepId>,
+    /// Blocks that it was handed and has not finished.
+    assignments: BTreeMap<AssignmentId, (StepId, Block)>,
+    /// All that it was handed of the current step, on this connection.
+    given: BTreeSet<Block>,
+    shards_done: u64,
+    /// Why it cannot work on the run that it knows of.
+    cannot: Option<String>,
+    is_draining: bool,
+    /// Whether its connection was ended while it was alive.
+    has_parted: bool,
+}
+
+impl Worker {
+    pub(super) fn new(info: WorkerInfo, handle: Handle) -> Self {
+        Self {
+            info,
+            memory: 0,
+            heard_at: handle.activity().at(),
+            handle,
+            run: None,
+            base: None,
+            assignments: BTreeMap::new(),
+            given: BTreeSet::new(),
+            shards_done: 0,
+            cannot: None,
+            is_draining: false,
+            has_parted: false,
+        }
+    }
+
+    pub(in crate::server) fn name(&self) -> &str {
+        &self.info.name
+    }
+
+    pub(in crate::server) fn process(&self) -> ProcessId {
+        self.info.process
+    }
+
+    /// Shards that it runs at the same time.
+    pub(in crate::server) fn slots(&self) -> u32 {
+        self.info.slots
+    }
+
+    /// Bytes of examples that it keeps.
+    pub(in crate::server) fn cache_limit(&self) -> u64 {
+        self.info.cache_limit
+    }
+
+    /// Resident memory in bytes, as its last heartbeat said.
+    pub(in crate::server) fn memory(&self) -> u64 {
+        self.memory
+    }
+
+    /// Where it connected from.
+    pub(in crate::server) fn address(&self) -> &str {
+        self.handle.address()
+    }
+
+    /// Whether it was told of a run.
+    pub(in crate::server) fn knows(&self, run: RunId) -> bool {
+        self.run == Some(run)
+    }
+
+    /// Whether it was handed this block of the current step, on this connection.
+    pub(in crate::server) fn was_given(&self, block: Block) -> bool {
+        self.given.contains(&block)
+    }
+
+    /// Whether an assignment is its own, and not finished.
+    pub(in crate::server) fn has(&self, assignment: AssignmentId) -> bool {
+        self.assignments.contains_key(&assignment)
+    }
+
+    /// Whether it takes no more work.
+    pub(in crate::server) fn is_draining(&self) -> bool {
+        self.is_draining
+    }
+
+    /// It takes no more work.
+    pub(in crate::server) fn drain(&mut self) {
+        self.is_draining = true;
+    }
+
+    /// Takes in the memory that it uses, in bytes.
+    pub(in crate::server) fn set_memory(&mut self, memory: u64) {
+        self.memory = memory;
+    }
+
+    /// It has finished a block of so many shards, or offers it.
+    pub(in crate::server) fn finish(&mut self, step: StepId, block: Block) {
+        self.assignments.retain(|_, assigned| *assigned != (step, block));
+    }
+
+    /// So many of its shards count.
+    pub(in crate::server) fn count_shards(&mut self, count: u64) {
+        self.shards_done += count;
+    }
+
+    /// Takes an assignment from those that it has. What comes after the assignment was
+    /// revoked, or from before a reconnect, is of no interest.
+    pub(in crate::server) fn take_assignment(
+        &mut self,
+        assignment: AssignmentId,
+    ) -> Option<(StepId, Block)> {
+        self.assignments.remove(&assignment)
+    }
+
+    /// It cannot work on the run that it knows of: it gets nothing more of it.
+    pub(in crate::server) fn cannot_work(&mut self, run: RunId, reason: &str) {
+        self.assignments.clear();
+        self.outbox().drop_run(run);
+        let end = reason.floor_char_boundary(limits::STATUS_REASON_BYTES);
+        self.cannot = Some(reason[..end].to_owned());
+    }
+
+    pub(super) fn outbox(&self) -> &Outbox {
+        self.handle.outbox()
+    }
+
+    pub(super) fn handle_mut(&mut self) -> &mut Handle {
+        &mut self.handle
+    }
+
+    pub(super) fn note_parted(&mut self) {
+        self.has_parted = true;
+    }
+
+    /// Whether bytes came since the last call.
+    pub(super) fn was_heard(&mut self) -> bool {
+        let at = self.handle.activity().at();
+        at != std::mem::replace(&mut self.heard_at, at)
+    }
+
+    pub(super) fn open_run(&mut self, run: RunId, open: Frame) {
+        self.outbox().control(open);
+        self.run = Some(run);
+    }
+
+    pub(super) fn assign(
+        &mut self,
+        assignment: AssignmentId,
+        (step, block): (StepId, Block),
+        message: Frame,
+        base: impl FnOnce() -> Arc<StateFrames>,
+    ) {
+        if self.base != Some(step) {
+            self.outbox().data(Transfer::State { step: Some(step), frames: base(), next: 0 });
+            self.base = Some(step);
+            self.given.clear();
+        }
+        self.outbox().control(message);
+        self.assignments.insert(assignment, (step, block));
+        self.given.insert(block);
+    }
+
+    /// See [`Peers::end_step`](super::peers::Peers::end_step); whether it was told.
+    pub(super) fn end_step(
+        &mut self,
+        done: StepId,
+        same_as: Option<StepId>,
+        frame: &Frame,
+    ) -> bool {
+        if !self.knows(done.run) {
+            return false;
+        }
+        self.assignments.retain(|_, (step, _)| *step != done);
+        self.given.clear();
+        match same_as {
+            Some(step) if self.base == Some(done) => {
+                let same = encode(ToWorker::SameState { step, as_of: done });
+                let both = [&same.head[..], &frame.head].concat().into();
+                self.outbox().data(Transfer::Same { step, both, done: frame.clone() });
+                self.base = Some(step);
+            }
+            _ => {
+                self.outbox().drop_states(done);
+                self.outbox().control(frame.clone());
+            }
+        }
+        true
+    }
+
+    /// See [`Peers::close_run`](super::peers::Peers::close_run); whether it was told.
+    pub(super) fn close_run(&mut self, run: RunId, frame: &Frame) -> bool {
+        self.assignments.retain(|_, (step, _)| step.run != run);
+        self.given.clear();
+        let knows = self.knows(run);
+        if knows {
+            self.outbox().drop_run(run);
+            (self.run, self.base, self.cannot) = (None, None, None);
+            self.outbox().control(frame.clone());
+        }
+        knows
+    }
+
+    /// What `coordinator status` says of it.
+    pub(in crate::server) fn status(&self, id: WorkerId, is_set_aside: bool) -> WorkerStatus {
+        let state = match (self.is_draining, is_set_aside, self.assignments.is_empty()) {
+            (true, ..) => "draining",
+            (false, true, _) => "set aside",
+            (false, false, true) => "idle",
+            (false, false, false) => "busy",
+        };
+        WorkerStatus {
+            id,
+            name: self.info.name.clone(),
+            address: self.address().to_owned(),
+            slots: self.info.slots,
+            memory: self.memory,
+            memory_limit: self.info.memory_limit,
+            state: state.into(),
+            cannot: self.cannot.clone(),
+            shards_done: self.shards_done,
+            last_heard_ms: self.handle.activity().silence().as_millis() as u64,
+        }
+    }
+
+    /// What its last heartbeat said of its memory, for an account of what it may have
+    /// died of.
+    pub(in crate::server) fn memory_at_last(&self) -> Option<String> {
+        (self.memory > 0 && !self.has_parted)
+            .then(|| describe_memory(self.memory, self.info.memory_limit))
+    }
+}
+
+/// How many bytes a worker used of how many. Close to its limit, it may have been
+/// killed for that: the kernel tells nobody but the worker's own host.
+fn describe_memory(used: u64, limit: u64) -> String {
+    let is_near = used >= limit / 100 * NEAR_LIMIT;
+    let guess = if is_near { format!(" and {KILLED_FOR_MEMORY}") } else { String::new() };
+    format!("it had used {} of {} MiB of memory{guess}", used / MIB, limit / MIB)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_worker_close_to_its_limit_may_have_been_killed_for_memory() {
+        let describe = |used: u64| describe_memory(used << 20, 256 << 20);
+        assert_eq!(describe(128), "it had used 128 of 256 MiB of memory");
+        assert_eq!(describe(230), "it had used 230 of 256 MiB of memory");
+        let killed = "it had used 231 of 256 MiB of memory and may have been killed for that";
+        assert_eq!(describe(231), killed);
+        assert!(describe_memory(u64::MAX, u64::MAX).ends_with(KILLED_FOR_MEMORY));
+    }
+}

@@ -1,0 +1,152 @@
+//! What a coordinator finds in the runs folder as it starts: runs that have
+//! ended, to be told of, and runs that have not, which go on.
+
+use common::id::RunId;
+use common::limits;
+use common::plan::RunPlan;
+use common::spec::RunSpec;
+use common::wire::message::RunEvent;
+use tracing::{error, warn};
+
+use super::backfill::backfill;
+use super::history_queue::HistoryQueue;
+use super::recovered::{Known, RecoverError, Recovered, cannot_go_on};
+use super::starts::not_survived;
+use crate::ledger::{EndRow, RunRow, RunState};
+use crate::runs::{Outcome, OutcomeState, RunsFolder, SubmissionRecord};
+use crate::server::run_table::{NewRun, Phase, Restart, of_outcome};
+
+/// All runs of a folder that are remembered, in order, and their history. What is
+/// wrong with one keeps none of the others from going on. The history is held to
+/// `history_bytes`, about.
+pub(in crate::server) fn recover(
+    folder: &RunsFolder,
+    history_bytes: u64,
+) -> (Vec<Recovered>, HistoryQueue) {
+    if let Err(error) = folder.clean() {
+        warn!("the runs folder is not tidied: {error}");
+    }
+    let runs = folder.runs().unwrap_or_else(|error| {
+        error!("no run is taken up: {error}");
+        Vec::new()
+    });
+    let old = runs.len().saturating_sub(limits::RUNS);
+    let runs = runs[old..].iter().map(|run| recover_run(folder, *run));
+    let mut runs: Vec<Recovered> = runs.collect();
+    let history = backfill(folder, history_bytes, &mut runs);
+    (runs, history)
+}
+
+fn recover_run(folder: &RunsFolder, id: RunId) -> Recovered {
+    let (record, restored) = match folder.restore_submission(id) {
+        Ok(known) => known,
+        Err(error) => return set_aside(id, None, &error.to_string()),
+    };
+    let (outcome, damaged) = match folder.outcome(&record) {
+        Ok(outcome) => (outcome, None),
+        // The run does its last steps again, to the same end.
+        Err(error) if error.is_damage() => (None, Some(error)),
+        Err(error) => return set_aside(id, Some(&record), &error.to_string()),
+    };
+    let restored = restored.map(|error| format!("{error}; it is restored from a checkpoint"));
+    let damaged = damaged.map(|error| format!("{error}; the run goes on from its checkpoints"));
+    let named: Vec<String> = restored.into_iter().chain(damaged).collect();
+    for what in &named {
+        warn!("run {id}: a damaged record is passed over: {what}");
+    }
+    let Some(outcome) = outcome else {
+        let recovered = recover_unfinished(folder, &record, named);
+        return recovered.unwrap_or_else(|end| aside(id, Some(&record), *end));
+    };
+    let (phase, state) = match outcome.state {
+        OutcomeState::Finished => (Phase::Finished, RunState::Finished),
+        OutcomeState::Failed => (Phase::Failed, RunState::Failed),
+        OutcomeState::Cancelled => (Phase::Cancelled, RunState::Cancelled),
+    };
+    let known = Known::new(&record);
+    let run = NewRun {
+        round: outcome.round,
+        loss: outcome.loss,
+        digest: outcome.digest,
+        checkpoint: folder.checkpoints(id).ok().and_then(|rounds| rounds.last().copied()),
+        ..known.run(phase)
+    };
+    let event = of_outcome(id, run.rounds, &outcome);
+    let Outcome { at_ms, digest, reason, .. } = outcome;
+    let ended = EndRow { run: id, at_ms, state, digest, reason, event: event.clone() };
+    let (row, ended, end) = (Some(known.row()), Some(ended), Some(event));
+    Recovered { ended, end, ..Recovered::new(run, row) }
+}
+
+/// A run that waits for its turn, and of which this was passed over; or its last
+/// event, where it is set aside.
+fn recover_unfinished(
+    folder: &RunsFolder,
+    record: &SubmissionRecord,
+    mut named: Vec<String>,
+) -> Result<Recovered, Box<RunEvent>> {
+    let stuck = |error: RecoverError| Box::new(cannot_go_on(record.run, &error.to_string()));
+    let (mut run, state_bytes, row) = waiting(folder, record).map_err(stuck)?;
+    let step = run.restart.as_ref().map_or(0, |restart| restart.step);
+    match not_survived(folder, record, (step, run.round)) {
+        Ok(None) => {}
+        Ok(Some(end)) => return Err(Box::new(end)),
+        Err(error) if error.is_damage() => {
+            warn!("run {}: a damaged record is passed over: {error}", run.id);
+            named.push(error.to_string());
+        }
+        Err(error) => return Err(stuck(error.into())),
+    }
+    named.extend(run.passed_over.take());
+    run.pass_over(named);
+    Ok(Recovered { state_bytes, ..Recovered::new(run, Some(row)) })
+}
+
+/// A run that cannot go on here and now.
+fn set_aside(id: RunId, record: Option<&SubmissionRecord>, error: &str) -> Recovered {
+    aside(id, record, cannot_go_on(id, error))
+}
+
+/// A run that is set aside: it keeps what is on disk, and clients are told why.
+fn aside(id: RunId, record: Option<&SubmissionRecord>, end: RunEvent) -> Recovered {
+    let reason = match &end {
+        RunEvent::Failed { reason, .. } => reason.clone(),
+        _ => String::new(),
+    };
+    error!("run {id}: {reason}");
+    let known = record.map(Known::new);
+    let run = match &known {
+        Some(known) => known.run(Phase::Failed),
+        None => NewRun { phase: Phase::Failed, ..NewRun::queued(id) },
+    };
+    let run = NewRun { aside: Some(reason), ..run };
+    Recovered { end: Some(end), ..Recovered::new(run, known.map(|known| known.row())) }
+}
+
+/// A run that waits for its turn, by its manifests, the bytes of the state that it goes
+/// on from, and its row: its state and its examples are read when its turn comes.
+fn waiting(
+    folder: &RunsFolder,
+    record: &SubmissionRecord,
+) -> Result<(NewRun, Option<u64>, RunRow), RecoverError> {
+    record.check_numeric_profile()?;
+    let spec = RunSpec::from_toml(&record.spec)?;
+    let plan = RunPlan::new(&spec, record.train.size(), record.test.examples)?;
+    let known = Known { record, spec: Some(spec), plan: Some(plan) };
+    for manifest in [&record.train, &record.test] {
+        folder.check_chunks(manifest)?;
+    }
+    let mut run = known.run(Phase::Queued);
+    let last = folder.last_checkpoint_record(record)?;
+    let state_bytes = last.as_ref().map(|last| last.bytes);
+    run.restart = Some(match last {
+        Some(last) => {
+            (run.round, run.loss) = (last.round, last.progress.loss);
+            run.checkpoint = Some(last.round);
+            let (step, workers, progress) = (last.step, last.workers, last.progress);
+            Restart { step, workers, progress }
+        }
+        None => Restart { workers: run.min_workers(), ..Restart::default() },
+    });
+    Ok((run, state_bytes, known.row()))
+}

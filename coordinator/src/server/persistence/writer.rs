@@ -1,0 +1,298 @@
+//! The storage writer: a thread that reads and writes the records of the runs folder,
+//! beside the work and in order. Tasks run one after another, and the result of each
+//! comes back as an [`Event`]. Clients hear that a run is accepted, over or taken up
+//! again only after the event has come: then it is on disk.
+//!
+//! Records of the history wait a moment for others, to be written together; nothing
+//! that clients are told depends on them. The steps before a checkpoint are recorded
+//! before the checkpoint is written: a run that goes on from a checkpoint finds them
+//! recorded, and records all later ones again. Steps are missing only if the history
+//! could not be written, and the history says so.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self as queue, RecvTimeoutError};
+use std::sync::{Arc, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use common::digest::Digest;
+use common::id::RunId;
+use common::state::NetworkState;
+use tokio::sync::mpsc;
+use tracing::{error, warn};
+
+use super::history_queue::{BATCH, Condition, HistoryQueue, RETRY, Watched, bytes};
+use crate::ledger::{CheckpointRow, Record};
+use crate::runs::{CheckpointRecord, RunsFolder};
+use crate::server::wall_clock::now_ms;
+
+/// Bytes of records that may wait to be written, about: with more, the next step
+/// waits. One step of 65,536 replicas takes as many; nothing is lost at the bound.
+const WAITING_BYTES: usize = 16 << 20;
+
+/// How long a record waits for others to be written together with, unless something
+/// else is to be done: each write of the history waits for the disk, and there may be
+/// thousands of short steps a second.
+const GATHERING: Duration = Duration::from_millis(50);
+
+/// Events that may wait for the engine: with more, the writer waits.
+pub(in crate::server) const EVENTS: usize = 256;
+
+/// What the writer tells the engine. `T` is the result of its tasks.
+#[derive(Debug)]
+pub(in crate::server) enum Event<T> {
+    /// Some of the records that waited are written.
+    Recorded,
+    /// A checkpoint is durable, or cannot be.
+    Checkpointed(Checkpointed),
+    /// A task is done.
+    Done(T),
+    /// The writer has panicked: a bug of ours.
+    Panicked(Box<dyn Any + Send>),
+}
+
+/// Work on the folder, and its result where the engine is to be told.
+type Task<T> = Box<dyn FnOnce(&RunsFolder) -> Option<T> + Send>;
+
+/// What is to be done.
+enum Job<T> {
+    Record(Box<Record>),
+    Checkpoint(Box<Checkpoint>),
+    Task(Task<T>),
+}
+
+/// A checkpoint to write.
+#[derive(Debug)]
+pub(in crate::server) struct Checkpoint {
+    /// Its manifest; the digest is made here unless it is known.
+    pub(in crate::server) record: CheckpointRecord,
+    /// Digest of the state, if it is known.
+    pub(in crate::server) digest: Option<Digest>,
+    /// The state.
+    pub(in crate::server) state: Arc<NetworkState>,
+    /// Checkpoints to keep, this one included.
+    pub(in crate::server) keep: u32,
+}
+
+/// What came of a checkpoint.
+#[derive(Debug)]
+pub(in crate::server) struct Checkpointed {
+    pub(in crate::server) run: RunId,
+    /// Rounds behind it.
+    pub(in crate::server) round: u64,
+    /// The step that begins from it.
+    pub(in crate::server) step: u64,
+    pub(in crate::server) outcome: Result<Saved, String>,
+}
+
+/// A durable checkpoint.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::server) struct Saved {
+    pub(in crate::server) digest: Digest,
+    pub(in crate::server) bytes: u64,
+    pub(in crate::server) ms: f64,
+}
+
+/// See the [module](self). Dropping it waits until all is written.
+#[derive(Debug)]
+pub(in crate::server) struct Writer<T> {
+    /// Until it is dropped.
+    jobs: Option<queue::Sender<Job<T>>>,
+    /// Bytes of records that are not written.
+    waiting: Arc<AtomicUsize>,
+    condition: Watched,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<T: Send + 'static> Writer<T> {
+    /// Starts the thread.
+    pub(in crate::server) fn start(
+        folder: RunsFolder,
+        history: HistoryQueue,
+        events: mpsc::Sender<Event<T>>,
+    ) -> std::io::Result<Self> {
+        let (jobs, inbox) = queue::channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let condition = history.condition();
+        let thread = WriterThread { folder, history, events, waiting: waiting.clone() };
+        let thread = std::thread::Builder::new()
+            .name("storage-writer".into())
+            .spawn(move || thread.run(&inbox))?;
+        Ok(Self { jobs: Some(jobs), waiting, condition, thread: Some(thread) })
+    }
+
+    /// How the history is now.
+    pub(in crate::server) fn condition(&self) -> Condition {
+        self.condition.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has something recorded.
+    pub(in crate::server) fn record(&self, record: Record) {
+        self.waiting.fetch_add(bytes(&record), Ordering::Relaxed);
+        self.send(Job::Record(Box::new(record)));
+    }
+
+    /// Whether so much waits to be recorded that the work should wait, too.
+    /// [`Event::Recorded`] says when some of it is written.
+    pub(in crate::server) fn is_full(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) >= WAITING_BYTES
+    }
+
+    /// Has a checkpoint written. [`Event::Checkpointed`] says when it is. The
+    /// engine has one of a run under way at a time.
+    pub(in crate::server) fn checkpoint(&self, checkpoint: Checkpoint) {
+        self.send(Job::Checkpoint(Box::new(checkpoint)));
+    }
+
+    /// Runs a task, after all that was sent before. [`Event::Done`] has its result.
+    pub(in crate::server) fn enqueue(&self, task: impl FnOnce(&RunsFolder) -> T + Send + 'static) {
+        self.send(Job::Task(Box::new(move |folder| Some(task(folder)))));
+    }
+
+    /// The same for a task without a result.
+    pub(in crate::server) fn perform(&self, task: impl FnOnce(&RunsFolder) + Send + 'static) {
+        self.send(Job::Task(Box::new(move |folder| {
+            task(folder);
+            None
+        })));
+    }
+
+    fn send(&self, job: Job<T>) {
+        if let Some(jobs) = &self.jobs
+            && jobs.send(job).is_err()
+        {
+            error!("the thread that writes to the runs folder is gone");
+        }
+    }
+}
+
+impl<T> Drop for Writer<T> {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // Its panics were caught, and told to the engine.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct WriterThread<T> {
+    folder: RunsFolder,
+    history: HistoryQueue,
+    events: mpsc::Sender<Event<T>>,
+    /// Bytes of records that were sent and not taken up.
+    waiting: Arc<AtomicUsize>,
+}
+
+impl<T> WriterThread<T> {
+    fn run(mut self, inbox: &queue::Receiver<Job<T>>) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.work(inbox))) {
+            // The engine may have gone before: then nobody asks.
+            let _ = self.events.blocking_send(Event::Panicked(panic));
+        }
+    }
+
+    fn work(&mut self, inbox: &queue::Receiver<Job<T>>) {
+        let mut records = Vec::new();
+        let mut next = None;
+        while let Some(job) = next.take().or_else(|| self.receive(inbox)) {
+            let other = match job {
+                Job::Record(record) => {
+                    records.push(*record);
+                    self.gather(inbox, &mut records)
+                }
+                other => Some(other),
+            };
+            if self.take_up(&mut records) {
+                let _ = self.events.blocking_send(Event::Recorded);
+            }
+            next = other.and_then(|job| self.perform(job));
+        }
+        self.history.close();
+    }
+
+    /// The next job; nothing once there will be none. While the history cannot
+    /// be written, that is tried again meanwhile.
+    fn receive(&mut self, inbox: &queue::Receiver<Job<T>>) -> Option<Job<T>> {
+        while self.history.is_failing() {
+            match inbox.recv_timeout(RETRY) {
+                Ok(job) => return Some(job),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => self.history.write([], Instant::now()),
+            }
+        }
+        inbox.recv().ok()
+    }
+
+    /// Adds the records that come, as far as they go together; gives the job behind
+    /// them.
+    fn gather(&self, inbox: &queue::Receiver<Job<T>>, records: &mut Vec<Record>) -> Option<Job<T>> {
+        let until = Instant::now() + GATHERING;
+        while records.len() < BATCH {
+            // Whoever waits for room is not to wait for more records.
+            let wait = if self.waiting.load(Ordering::Relaxed) < WAITING_BYTES {
+                until.saturating_duration_since(Instant::now())
+            } else {
+                Duration::ZERO
+            };
+            match inbox.recv_timeout(wait) {
+                Ok(Job::Record(record)) => records.push(*record),
+                Ok(other) => return Some(other),
+                Err(_) => return None,
+            }
+        }
+        None
+    }
+
+    /// Hands records to the history; says whether the engine may wait for it.
+    fn take_up(&mut self, records: &mut Vec<Record>) -> bool {
+        if records.is_empty() {
+            return false;
+        }
+        let written: usize = records.iter().map(bytes).sum();
+        self.history.write(records.drain(..), Instant::now());
+        let before = self.waiting.fetch_sub(written, Ordering::Relaxed);
+        before >= WAITING_BYTES && before - written < WAITING_BYTES
+    }
+
+    fn perform(&mut self, job: Job<T>) -> Option<Job<T>> {
+        match job {
+            Job::Record(_) => return Some(job),
+            Job::Checkpoint(checkpoint) => {
+                let CheckpointRecord { ref submission, round, step, .. } = checkpoint.record;
+                let run = submission.run;
+                let outcome = self.checkpoint(*checkpoint);
+                let done = Checkpointed { run, round, step, outcome };
+                let _ = self.events.blocking_send(Event::Checkpointed(done));
+            }
+            Job::Task(task) => {
+                if let Some(result) = task(&self.folder) {
+                    let _ = self.events.blocking_send(Event::Done(result));
+                }
+            }
+        }
+        None
+    }
+
+    fn checkpoint(&mut self, checkpoint: Checkpoint) -> Result<Saved, String> {
+        let Checkpoint { mut record, digest, state, keep } = checkpoint;
+        let started = Instant::now();
+        record.digest = digest.unwrap_or_else(|| state.digest());
+        record.bytes = state.bytes();
+        self.folder.write_checkpoint(&record, &state).map_err(|error| error.to_string())?;
+        if let Err(error) = self.folder.prune(record.submission.run, record.round, keep) {
+            warn!("old checkpoints of run {} cannot be removed: {error}", record.submission.run);
+        }
+        let ms = started.elapsed().as_secs_f64() * 1e3;
+        let CheckpointRecord { submission, round, step, digest, bytes, .. } = record;
+        let run = submission.run;
+        let row = CheckpointRow { run, at_ms: now_ms(), round, step, digest, bytes, ms };
+        self.history.write([Record::Checkpoint(row)], Instant::now());
+        Ok(Saved { digest, bytes, ms })
+    }
+}
+
+#[cfg(test)]
+mod tests;

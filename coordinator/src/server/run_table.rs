@@ -1,0 +1,23 @@
+//! The runs: what is known of each, their numbers, their events and who follows them.
+
+mod design;
+mod events;
+mod final_event;
+mod new_run;
+mod phase;
+mod run;
+mod submission;
+mod table;
+mod warnings;
+
+pub(super) use design::Design;
+pub(super) use final_event::{finished, not_kept, of_outcome, unkept_text};
+pub(super) use new_run::{NewRun, Started};
+pub(super) use phase::Phase;
+pub(super) use run::Run;
+pub(super) use submission::{Provenance, Restart, Submission};
+pub(super) use table::{RUNS_WITH_EVENTS, RunTable};
+pub(super) use warnings::Warnings;
+
+/// All that is kept of the events of a few runs may wait for one client.
+const _: () = assert!(super::net::WAITING_EVENT_BYTES >= 4 * events::EVENT_BYTES);

@@ -1,0 +1,64 @@
+//! A run's model, and what its states consist of: known before any memory is taken
+//! for one.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use common::merge_rule::MergeRule;
+use common::model::{DataShape, Model, ModelError, Registry};
+use common::spec::RunSpec;
+use common::state::{Layout, NetworkState};
+
+use crate::server::text::panic_text;
+
+/// See the [module](self).
+#[derive(Clone)]
+pub(in crate::server) struct Design {
+    pub(in crate::server) model: Arc<dyn Model>,
+    /// Of all states, with the spec's merge rules.
+    pub(in crate::server) layout: Layout,
+    rules: BTreeMap<String, MergeRule>,
+}
+
+impl std::fmt::Debug for Design {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Design").field("layout", &self.layout).finish_non_exhaustive()
+    }
+}
+
+impl Design {
+    /// Makes the model of a spec. Whatever that does, the coordinator lives on.
+    pub(in crate::server) fn new(
+        registry: &Registry,
+        spec: &RunSpec,
+        shape: DataShape,
+    ) -> Result<Self, String> {
+        caught(|| {
+            let model = registry.build(&spec.model, &spec.parameters, shape, spec.seed)?;
+            let mut layout = model.layout()?;
+            layout.validate()?;
+            layout.set_rules(&spec.merge)?;
+            Ok(Self { model: Arc::from(model), layout, rules: spec.merge.clone() })
+        })
+    }
+
+    /// The model's own state to start from, with the spec's merge rules. It takes as
+    /// many bytes as the layout has.
+    pub(in crate::server) fn initial_state(&self) -> Result<NetworkState, String> {
+        caught(|| {
+            let mut state = self.model.initial_state()?;
+            let same = self.layout.check_same_tensors(&state.layout());
+            same.map_err(|error| ModelError::Changed { function: "initial_state", error })?;
+            state.set_rules(&self.rules)?;
+            state.check_finite()?;
+            Ok(state)
+        })
+    }
+}
+
+fn caught<T>(make: impl FnOnce() -> Result<T, ModelError>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(make))
+        .map_err(|panic| panic_text("the model panicked as it was made", &*panic))?
+        .map_err(|error| error.to_string())
+}

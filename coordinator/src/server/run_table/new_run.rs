@@ -1,0 +1,98 @@
+//! A run as it comes into the table, and as it starts.
+
+use std::sync::Arc;
+
+use common::digest::Digest;
+use common::id::{RunId, SubmissionKey};
+use common::run_settings::RunSettings;
+use common::state::NetworkState;
+
+use super::phase::Phase;
+use super::submission::{Restart, Submission};
+use crate::runs::SubmissionRecord;
+use crate::server::net::ClientId;
+
+/// A run as it comes into the table.
+#[derive(Debug)]
+pub(in crate::server) struct NewRun {
+    pub(in crate::server) id: RunId,
+    pub(in crate::server) phase: Phase,
+    pub(in crate::server) settings: RunSettings,
+    /// From where it goes on, if it does.
+    pub(in crate::server) restart: Option<Restart>,
+    /// Whether its steps were done before and are only compared: nothing of it is kept.
+    pub(in crate::server) is_replay: bool,
+    pub(in crate::server) key: Option<SubmissionKey>,
+    /// Its submission as it is on disk.
+    pub(in crate::server) record: Option<SubmissionRecord>,
+    /// Who sent it last.
+    pub(in crate::server) submitter: Option<ClientId>,
+    /// Until it is over; of a run in the runs folder, from its turn on.
+    pub(in crate::server) submission: Option<Arc<Submission>>,
+    pub(in crate::server) model_name: String,
+    pub(in crate::server) rounds: u64,
+    /// The state that it begins from, while it waits.
+    pub(in crate::server) state: Option<Arc<NetworkState>>,
+    /// Bytes of the waiting state, as taken from the store's bound.
+    pub(in crate::server) reserved: u64,
+    pub(in crate::server) round: u64,
+    pub(in crate::server) loss: Option<f64>,
+    pub(in crate::server) digest: Option<Digest>,
+    /// The last round that is on disk.
+    pub(in crate::server) checkpoint: Option<u64>,
+    /// Checkpoints that it does not go on from, as they are damaged, until it is told.
+    pub(in crate::server) passed_over: Option<String>,
+    /// Why it cannot go on here, although nothing on disk says that it is over.
+    pub(in crate::server) aside: Option<String>,
+}
+
+impl NewRun {
+    /// A queued run of which nothing else is known.
+    pub(in crate::server) fn queued(id: RunId) -> Self {
+        Self {
+            id,
+            phase: Phase::Queued,
+            settings: RunSettings::default(),
+            restart: None,
+            is_replay: false,
+            key: None,
+            record: None,
+            submitter: None,
+            submission: None,
+            model_name: String::new(),
+            rounds: 0,
+            state: None,
+            reserved: 0,
+            round: 0,
+            loss: None,
+            digest: None,
+            checkpoint: None,
+            passed_over: None,
+            aside: None,
+        }
+    }
+
+    /// Workers to wait for before it starts.
+    pub(in crate::server) fn min_workers(&self) -> u32 {
+        self.settings.min_workers.unwrap_or(1)
+    }
+
+    /// Notes damage that is passed over, behind what was noted before.
+    pub(in crate::server) fn pass_over(&mut self, what: impl IntoIterator<Item = String>) {
+        let all = self.passed_over.take().into_iter().chain(what);
+        self.passed_over = all.reduce(|all, one| format!("{all}; {one}"));
+    }
+}
+
+/// A run that starts: what it held while it waited.
+#[derive(Debug)]
+pub(in crate::server) struct Started {
+    pub(in crate::server) submission: Arc<Submission>,
+    pub(in crate::server) state: Arc<NetworkState>,
+    /// Bytes to give back to the store's bound.
+    pub(in crate::server) reserved: u64,
+    pub(in crate::server) restart: Option<Restart>,
+    pub(in crate::server) passed_over: Option<String>,
+    /// Whether its followers were told of its start before.
+    pub(in crate::server) was_told: bool,
+}

@@ -1,0 +1,179 @@
+//! Finished blocks as they come: whether each can be what it claims to be, and what
+//! others answered for the same shards.
+
+use std::time::Duration;
+
+use common::id::{Block, StepId, WorkerId};
+use common::plan::StepKind;
+use common::results::Results;
+use common::wire::message::BlockDone;
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::active_run::ActiveRun;
+use super::executor::StepExecutor;
+use super::merge::{DecodedPartial, Expected, PartialError, decode_partial, of_partial};
+use super::outcome::Outcome;
+use super::shard_log::Difference;
+use crate::server::net::Worker;
+
+/// What a finished block turns out to be.
+#[derive(Debug)]
+pub(in crate::server) enum Accepted {
+    /// Of no use: it came early, or nobody asked for it.
+    Ignored,
+    /// Its step is over: its worker may forget it.
+    Late,
+    /// Not what its shards gave; the sentence says so.
+    Altered(String),
+    /// A shard gave two workers different bits.
+    Differs(Box<Difference>),
+    /// Two workers merged equal shards to different bits; the sentence says so.
+    Disagrees(String),
+    /// A block of the current step.
+    Block(Box<FinishedBlock>),
+}
+
+/// A block of the current step, until the scheduler has said whether to keep it.
+#[derive(Debug)]
+pub(in crate::server) struct FinishedBlock {
+    block: Block,
+    outcome: Outcome,
+    results: Results,
+    /// Whether the partial came along: the worker's loss cannot lose it.
+    pub(in crate::server) is_inline: bool,
+    /// Time that it took.
+    pub(in crate::server) compute: Duration,
+    /// Its shards.
+    pub(in crate::server) shards: u64,
+}
+
+impl StepExecutor {
+    /// Takes in a finished block. `was_run` tells whether the number of its run was
+    /// given to one.
+    ///
+    /// # Errors
+    /// Why the worker's connection ends: it claims what cannot be.
+    pub(in crate::server) fn accept(
+        &mut self,
+        now: Instant,
+        (id, worker): (WorkerId, &Worker),
+        done: BlockDone,
+        was_run: bool,
+    ) -> Result<Accepted, String> {
+        let Some(active) = self.active_run_mut(done.step.run) else {
+            return if was_run { Ok(Accepted::Ignored) } else { Err(not_begun(done.step)) };
+        };
+        if let Some(useless) = classify(active, id, worker, &done)? {
+            return Ok(useless);
+        }
+        let partial = match decode(active, &done) {
+            Ok(partial) => partial,
+            Err(error) => return Ok(Accepted::Altered(of_partial(done.step, done.block, &error))),
+        };
+        let BlockDone { block, digest, .. } = done;
+        if let Err(difference) = active.shards.take(worker.name(), block, &done.shards) {
+            return Ok(Accepted::Differs(difference));
+        }
+        // Of equal shards, a block is merged the same way everywhere.
+        let other = active.outcomes.get(&block).filter(|first| first.digest != digest);
+        if let Some(first) = other {
+            return Ok(Accepted::Disagrees(disagreement(first, worker.name(), &done)));
+        }
+        let compute = Duration::from_micros(done.compute_us);
+        active.timing.computed(now, id, compute);
+        Ok(Accepted::Block(Box::new(FinishedBlock {
+            block,
+            is_inline: matches!(partial, DecodedPartial::Inline(_)),
+            outcome: Outcome {
+                weight: done.weight,
+                digest,
+                bytes: done.partial_bytes,
+                worker_name: worker.name().to_owned(),
+                partial,
+            },
+            compute,
+            shards: done.shards.len() as u64,
+            results: done.results,
+        })))
+    }
+
+    /// Keeps a finished block of the current step, if the scheduler took it. A partial
+    /// that its worker keeps may be of use later, taken or not.
+    pub(in crate::server) fn keep(&mut self, finished: FinishedBlock, is_taken: bool) {
+        let FinishedBlock { block, outcome, results, is_inline, .. } = finished;
+        let Some(active) = self.active_mut() else { return };
+        let is_wanted = if is_inline { is_taken } else { !active.outcomes.contains_key(&block) };
+        if is_wanted {
+            active.keep(block, outcome, results);
+        }
+    }
+}
+
+/// Why a block is of no use, if it is not one of the current step that its worker was
+/// given. What comes early or late is of no use.
+fn classify(
+    active: &ActiveRun,
+    id: WorkerId,
+    worker: &Worker,
+    done: &BlockDone,
+) -> Result<Option<Accepted>, String> {
+    let BlockDone { step, block, .. } = *done;
+    if step.index > active.step.index && !active.goes_on {
+        return Err(not_begun(step));
+    }
+    if !worker.knows(step.run) {
+        // Its partials may be of another coordinator's run of this number.
+        return Err(format!("out of turn: run {} was not opened here", step.run));
+    }
+    if step.index > active.step.index {
+        // The run went back to before it: what the worker keeps of it will
+        // be as right when the run is there again.
+        debug!("early: replicas {block} of {step} from worker {id}");
+        return Ok(Some(Accepted::Ignored));
+    }
+    if step.index < active.step.index {
+        debug!("late: replicas {block} of {step} from worker {id}");
+        return Ok(Some(Accepted::Late));
+    }
+    if !active.step.root().contains(block) || block.replicas(active.step.replicas).is_empty() {
+        return Err(format!("{step} has {} replicas, not {block}", active.step.replicas));
+    }
+    // What was begun for a coordinator that is gone is as right as ever, and
+    // mostly of the step that its run goes on with. That one may have been
+    // further, and there nobody waits for it.
+    if !active.is_resumed_step() && !active.shards.was_given(block, worker.process()) {
+        if active.goes_on {
+            debug!("unasked: replicas {block} of {step} from worker {id}");
+            return Ok(Some(Accepted::Ignored));
+        }
+        return Err(format!(
+            "out of turn: it claims replicas {block} of {step}, which it was not given"
+        ));
+    }
+    Ok(None)
+}
+
+/// The partial of a block of the current step, if it can be what its shards gave.
+fn decode(active: &ActiveRun, done: &BlockDone) -> Result<DecodedPartial, PartialError> {
+    let expected = Expected {
+        weight: active.weight(done.block),
+        shards: done.block.replicas(active.step.replicas).len(),
+        learns: matches!(active.step.kind, StepKind::Train { .. }),
+    };
+    decode_partial(&active.cut, done, expected)
+}
+
+fn disagreement(first: &Outcome, second: &str, done: &BlockDone) -> String {
+    let BlockDone { step, block, digest, .. } = done;
+    format!(
+        "replicas {block} of {step} gave {} on worker {}, but {digest} on worker {second}, of \
+         equal shards: what a worker merges must be the same everywhere; look for two builds, or \
+         for a faulty machine",
+        first.digest, first.worker_name
+    )
+}
+
+fn not_begun(step: StepId) -> String {
+    format!("out of turn: {step} has not begun")
+}

@@ -1,0 +1,420 @@
+//! The run that workers work on: its current step, and all that it gave so far.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use common::digest::Digest;
+use common::id::{Block, ProcessId, RunId, StepId};
+use common::merge::MergeTree;
+use common::plan::{Step, StepKind};
+use common::results::Results;
+use common::run_settings::CheckpointEvery;
+use common::state::{NetworkState, Segment, shared_segment};
+use common::wire::Frame;
+use common::wire::codec::encode;
+use common::wire::message::{RunEvent, ShardDone, ToWorker};
+use tokio::time::Instant;
+
+use super::merge::{Cut, Piece, StepMerge};
+use super::outcome::Outcome;
+use super::shard_log::ShardLog;
+use super::timing::Timing;
+use crate::ledger::ShardRow;
+use crate::runs::{HistorySoFar, Progress};
+use crate::scheduler;
+use crate::server::jobs::Incarnation;
+use crate::server::net::StateFrames;
+use crate::server::run_table::{Run, Submission, Warnings};
+
+/// What the current step waits for.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// Its blocks are handed out, and come in.
+    Working,
+    /// It is complete, and its partials are merged. A merge that waits for a block to be
+    /// done again keeps what it has.
+    Merging(Box<StepMerge>),
+    /// The model has the merged state, or writes labels.
+    Finalising,
+    /// It is over. The next one begins once the scheduler knows.
+    Merged,
+    /// It was the last one: the final state's digest is made.
+    Digesting,
+    /// The final state, of this digest, is written.
+    Saving(Digest),
+}
+
+/// Where the checkpoints of the run stand.
+#[derive(Debug)]
+struct Checkpoints {
+    /// When the last one was begun, and of which round.
+    begun: (Instant, u64),
+    /// Whether one is being written.
+    is_under_way: bool,
+    /// The step that begins from the last one that was begun.
+    step: u64,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(in crate::server) struct ActiveRun {
+    run: RunId,
+    pub(super) incarnation: Incarnation,
+    pub(super) submission: Arc<Submission>,
+    pub(super) cut: Arc<Cut>,
+    state_segments: Arc<[Segment]>,
+    /// The message that tells a worker of the run.
+    open: Frame,
+    /// The base state of the current step; between two steps, of the next.
+    pub(super) state: Arc<NetworkState>,
+    /// The step that begins from `state`.
+    base_step: u64,
+    /// The steps that the run is to do.
+    steps: Range<u64>,
+    /// The base before it, whose memory the next state is made in.
+    spare: Option<Arc<NetworkState>>,
+    pub(super) step: Step,
+    pub(super) stage: Stage,
+    /// The base state of the current step, as messages; made when first needed.
+    frames: Option<Arc<StateFrames>>,
+    pub(super) outcomes: BTreeMap<Block, Outcome>,
+    /// What the replicas of the current step observed, combined as it comes:
+    /// results may be large, and blocks many.
+    observed: MergeTree<Results>,
+    /// The parts that are, or were, merged last.
+    pub(super) parts: Vec<Piece>,
+    pub(super) timing: Timing,
+    warnings: Warnings,
+    /// What the run has reported.
+    history: HistorySoFar,
+    /// Who did what in the current step.
+    pub(super) shards: ShardLog,
+    /// Whether workers may have worked on it for a coordinator that was here before.
+    pub(super) goes_on: bool,
+    /// Shards that were taken from workers instead of computed again.
+    offered: u64,
+    /// Shards that two workers computed for an audit, and those that were to be, and
+    /// were not.
+    audited: u64,
+    unaudited: u64,
+    checkpoints: Checkpoints,
+}
+
+impl ActiveRun {
+    /// A run at the step that begins from `state`, which is not past its last one;
+    /// `None` if there is no such step. `restart` says whether it goes on from before.
+    pub(super) fn new(
+        (run, incarnation): (RunId, Incarnation),
+        submission: Arc<Submission>,
+        state: Arc<NetworkState>,
+        (start, goes_on): (u64, bool),
+        progress: &Progress,
+        now: Instant,
+    ) -> Option<Self> {
+        let layout = state.layout();
+        let steps = start..submission.steps.end;
+        let step = submission.plan.step(start.min(steps.end.checked_sub(1)?))?;
+        let segments = layout.merge_segments();
+        Some(Self {
+            run,
+            incarnation,
+            open: submission.open_run(run, layout.clone()),
+            cut: Arc::new(Cut { segments, layout: layout.clone() }),
+            state_segments: layout.state_segments().into(),
+            goes_on: goes_on && !submission.is_replay,
+            submission,
+            state,
+            spare: None,
+            observed: MergeTree::new(step.replicas),
+            step,
+            stage: Stage::Working,
+            frames: None,
+            outcomes: BTreeMap::new(),
+            parts: Vec::new(),
+            timing: Timing::resume(progress, now),
+            warnings: Warnings::of_progress(progress),
+            history: progress.history.clone(),
+            shards: ShardLog::new(step.replicas),
+            offered: progress.offered,
+            audited: progress.audited,
+            unaudited: progress.unaudited,
+            checkpoints: Checkpoints {
+                begun: (now, progress.round),
+                is_under_way: false,
+                step: start,
+            },
+            base_step: start,
+            steps,
+        })
+    }
+
+    pub(in crate::server) fn run(&self) -> RunId {
+        self.run
+    }
+
+    pub(in crate::server) fn submission(&self) -> &Arc<Submission> {
+        &self.submission
+    }
+
+    /// The message that tells a worker of the run.
+    pub(in crate::server) fn open(&self) -> &Frame {
+        &self.open
+    }
+
+    /// The base state of the current step; between two steps, of the next.
+    pub(in crate::server) fn state(&self) -> &Arc<NetworkState> {
+        &self.state
+    }
+
+    /// The step that begins from [`ActiveRun::state`].
+    pub(in crate::server) fn base_step(&self) -> u64 {
+        self.base_step
+    }
+
+    /// The current step.
+    pub(in crate::server) fn step_id(&self) -> StepId {
+        StepId { run: self.run, index: self.step.index }
+    }
+
+    /// What the current step does.
+    pub(in crate::server) fn kind(&self) -> StepKind {
+        self.step.kind
+    }
+
+    /// What the run has reported.
+    pub(in crate::server) fn history(&self) -> &HistorySoFar {
+        &self.history
+    }
+
+    /// Whether it goes on from what a coordinator before this one left, at its first
+    /// step: workers may have finished some of that already.
+    pub(in crate::server) fn is_resumed_step(&self) -> bool {
+        self.goes_on && self.step.index == self.steps.start
+    }
+
+    /// Whether the run is kept in the runs folder, if there is one.
+    pub(in crate::server) fn is_kept(&self) -> bool {
+        !self.submission.is_replay
+    }
+
+    /// Whether all its steps are done.
+    pub(in crate::server) fn is_done(&self) -> bool {
+        self.base_step >= self.steps.end
+    }
+
+    /// Whether a checkpoint of which this step begins is that of the final state.
+    pub(in crate::server) fn is_last_base(&self, step: u64) -> bool {
+        step >= self.steps.end
+    }
+
+    /// Whether the current step is over, and the next one may begin.
+    pub(in crate::server) fn is_merged(&self) -> bool {
+        matches!(self.stage, Stage::Merged)
+    }
+
+    /// The digest of the final state, while that is written.
+    pub(in crate::server) fn saving(&self) -> Option<Digest> {
+        match self.stage {
+            Stage::Saving(digest) => Some(digest),
+            _ => None,
+        }
+    }
+
+    /// The final state, of this digest, is to be written.
+    pub(in crate::server) fn begin_saving(&mut self, digest: Digest) {
+        self.stage = Stage::Saving(digest);
+    }
+
+    /// What the run has come to.
+    pub(in crate::server) fn progress(&self, run: &Run, now: Instant) -> Progress {
+        let [training_warnings, labelling_warnings, evaluation_warnings] =
+            self.warnings.parts().map(Clone::clone);
+        Progress {
+            round: run.round(),
+            loss: run.loss(),
+            training_warnings,
+            labelling_warnings,
+            evaluation_warnings,
+            offered: self.offered,
+            audited: self.audited,
+            unaudited: self.unaudited,
+            history: self.history.clone(),
+            ..self.timing.progress(now)
+        }
+    }
+
+    /// That the current step is ready, for the scheduler. What is replayed is
+    /// compared with what it gave before, and not audited.
+    pub(in crate::server) fn step_ready(&self) -> scheduler::Event {
+        let (step, replicas) = (self.step_id(), self.step.replicas);
+        let Submission { plan, is_replay, .. } = &*self.submission;
+        let audited = if *is_replay { Vec::new() } else { plan.audited(&self.step) };
+        scheduler::Event::StepReady { step, replicas, audited }
+    }
+
+    /// The messages of the current step's base.
+    pub(in crate::server) fn frames(&mut self) -> Arc<StateFrames> {
+        let step = self.step_id();
+        let (state, segments) = (&self.state, &self.state_segments);
+        let frames = self.frames.get_or_insert_with(|| {
+            let (state, segments) = (state.clone(), segments.clone());
+            StateFrames::new(segments.len(), move |place| {
+                let payload = shared_segment(&state, &segments[place]);
+                encode(ToWorker::StateSegment { step, segment: place as u32, payload })
+            })
+        });
+        frames.clone()
+    }
+
+    /// A block of the current step is handed to a process.
+    pub(in crate::server) fn give(&mut self, block: Block, process: ProcessId) {
+        self.shards.give(block, process);
+    }
+
+    /// A block was done before its worker reconnected. Gives the number of its shards.
+    pub(in crate::server) fn count_offered(&mut self, block: Block) -> u64 {
+        let shards = block.replicas(self.step.replicas).len() as u64;
+        self.offered += shards;
+        shards
+    }
+
+    /// Two processes have answered a shard with the same bits.
+    pub(in crate::server) fn count_audited(&mut self) {
+        self.audited += 1;
+    }
+
+    /// A shard was to be audited, and was not. Whether it is the run's first one.
+    pub(in crate::server) fn count_unaudited(&mut self) -> bool {
+        self.unaudited += 1;
+        self.unaudited == 1
+    }
+
+    /// Shards that were audited, and those that were to be, and were not.
+    pub(in crate::server) fn audits(&self) -> (u64, u64) {
+        (self.audited, self.unaudited)
+    }
+
+    /// What the shards of the current step gave, in replica order.
+    pub(in crate::server) fn shards_done(&self) -> Vec<ShardDone> {
+        self.shards.all().map(|(_, shard)| shard.done).collect()
+    }
+
+    /// The same for the history, and the digest of all of it.
+    pub(in crate::server) fn shard_rows(&self) -> (Digest, Vec<ShardRow>) {
+        let rows = self.shards.all().map(|(replica, shard)| ShardRow {
+            replica,
+            worker: shard.worker.clone(),
+            attempt: shard.attempt,
+            digest: shard.done.digest,
+            compute_us: shard.done.compute_us,
+        });
+        (self.shards.digest(), rows.collect())
+    }
+
+    /// The examples that a block holds in the current step.
+    pub(super) fn weight(&self, block: Block) -> u64 {
+        let plan = &self.submission.plan;
+        let examples = |replica| {
+            let positions = plan.positions(&self.step, replica);
+            positions.end - positions.start
+        };
+        block.replicas(self.step.replicas).map(examples).sum()
+    }
+
+    /// Bytes of the partials that the step is merged of.
+    pub(super) fn partial_bytes(&self) -> u64 {
+        let bytes =
+            |part: &Piece| self.outcomes.get(&part.block).map_or(0, |outcome| outcome.bytes);
+        self.parts.iter().map(bytes).fold(0, u64::saturating_add)
+    }
+
+    /// Keeps what a block observed, and what else was said of it.
+    pub(super) fn keep(&mut self, block: Block, outcome: Outcome, results: Results) {
+        self.observed.supply(block, (outcome.weight > 0).then_some(results));
+        self.outcomes.insert(block, outcome);
+    }
+
+    /// What all replicas of the merged step observed.
+    pub(super) fn results(&self) -> Results {
+        self.observed.root().cloned().unwrap_or_default()
+    }
+
+    /// What the merged step warns of for the first time: examples, by warning.
+    pub(super) fn new_warnings(&mut self, results: &Results) -> Vec<(String, u64)> {
+        self.warnings.take(self.step.kind, results)
+    }
+
+    /// Memory of the state before the current one, if nobody else reads it.
+    pub(super) fn take_spare(&mut self) -> Option<NetworkState> {
+        Arc::try_unwrap(self.spare.take()?).ok()
+    }
+
+    /// Takes what a step gave: an event, and a state where it made one. The next
+    /// step begins from there.
+    pub(in crate::server) fn take_outcome(&mut self, event: &RunEvent, next: Option<NetworkState>) {
+        self.history.take(event);
+        self.base_step = self.step.index + 1;
+        self.stage = Stage::Merged;
+        if let Some(next) = next {
+            self.frames = None;
+            self.spare = Some(std::mem::replace(&mut self.state, Arc::new(next)));
+        }
+    }
+
+    /// Goes on to the next step; `false` if there is none.
+    pub(in crate::server) fn next_step(&mut self, now: Instant) -> bool {
+        self.outcomes.clear();
+        self.parts.clear();
+        self.stage = Stage::Working;
+        self.frames = None;
+        self.base_step = self.step.index + 1;
+        if self.is_done() {
+            return false;
+        }
+        let Some(step) = self.submission.plan.step(self.base_step) else { return false };
+        self.step = step;
+        self.shards = ShardLog::new(step.replicas);
+        self.observed = MergeTree::new(step.replicas);
+        self.timing.begin_step(now);
+        true
+    }
+}
+
+/// Checkpoints.
+impl ActiveRun {
+    /// Whether it is time for one, after so many rounds.
+    pub(in crate::server) fn is_checkpoint_due(
+        &self,
+        every: CheckpointEvery,
+        rounds: u64,
+        now: Instant,
+    ) -> bool {
+        if self.checkpoints.is_under_way || !self.is_kept() || self.is_done() {
+            return false;
+        }
+        let (begun, round) = self.checkpoints.begun;
+        every.is_due(rounds.saturating_sub(round), now - begun)
+    }
+
+    /// Whether it has come to something that no checkpoint has.
+    pub(in crate::server) fn is_unsaved(&self) -> bool {
+        self.is_kept() && self.base_step > 0 && self.checkpoints.step != self.base_step
+    }
+
+    /// Whether one is being written.
+    pub(in crate::server) fn is_checkpoint_under_way(&self) -> bool {
+        self.checkpoints.is_under_way
+    }
+
+    /// One is begun, after so many rounds.
+    pub(in crate::server) fn begin_checkpoint(&mut self, rounds: u64, now: Instant) {
+        self.checkpoints =
+            Checkpoints { begun: (now, rounds), is_under_way: true, step: self.base_step };
+    }
+
+    /// It is written, or cannot be.
+    pub(in crate::server) fn end_checkpoint(&mut self) {
+        self.checkpoints.is_under_way = false;
+    }
+}

@@ -1,0 +1,288 @@
+//! Takes the active run from stage to stage. See the [module above](super).
+
+use std::sync::Arc;
+
+use common::digest::Digest;
+use common::id::{Block, RunId, StepId};
+use common::limits;
+use common::model::Model;
+use common::plan::StepKind;
+use common::state::NetworkState;
+use common::wire::message::RunEvent;
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::active_run::{ActiveRun, Stage};
+use super::effect::{Done, Effect, JobResult};
+use super::finalise::{finalise, label};
+use super::merge::{Piece, StepMerge};
+use crate::runs::Progress;
+use crate::scheduler::Part;
+use crate::server::jobs::Incarnation;
+use crate::server::run_table::Submission;
+
+/// States up to this many bytes are merged and checked in the engine's own
+/// task: handing them to another thread would take longer. What a model does with
+/// one is done elsewhere all the same.
+pub(super) const SMALL_STATE: u64 = 256 << 10;
+
+/// A run that begins, or goes on.
+#[derive(Debug)]
+pub(in crate::server) struct Start {
+    pub(in crate::server) run: RunId,
+    pub(in crate::server) incarnation: Incarnation,
+    pub(in crate::server) submission: Arc<Submission>,
+    pub(in crate::server) state: Arc<NetworkState>,
+    /// The step that begins from the state.
+    pub(in crate::server) step: u64,
+    /// Whether it goes on from before.
+    pub(in crate::server) goes_on: bool,
+    /// What it had come to.
+    pub(in crate::server) progress: Progress,
+}
+
+/// What a merged step gave.
+#[derive(Debug)]
+pub(in crate::server) struct StepOutcome {
+    /// What clients are told of it.
+    pub(in crate::server) event: RunEvent,
+    /// What its model warns of for the first time: examples, by warning.
+    pub(in crate::server) warnings: Vec<(String, u64)>,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(in crate::server) struct StepExecutor {
+    pub(super) active: Option<ActiveRun>,
+    /// Jobs of merges that are running, whoever they are for, and how many may.
+    pub(super) merging: usize,
+    pub(super) cores: usize,
+    /// Most bytes of pulled segments in memory at one time.
+    pub(super) merge_memory: u64,
+}
+
+impl StepExecutor {
+    /// Nothing is worked on. Merges take at most `merge_memory` bytes of pulled
+    /// segments at one time, and `cores` threads.
+    pub(in crate::server) fn new(merge_memory: u64, cores: usize) -> Self {
+        Self { active: None, merging: 0, cores, merge_memory }
+    }
+
+    /// The run that is worked on.
+    pub(in crate::server) fn active(&self) -> Option<&ActiveRun> {
+        self.active.as_ref()
+    }
+
+    /// The same, to change what is known of it.
+    pub(in crate::server) fn active_mut(&mut self) -> Option<&mut ActiveRun> {
+        self.active.as_mut()
+    }
+
+    /// This run, if it is the one that is worked on.
+    pub(in crate::server) fn active_run(&self, run: RunId) -> Option<&ActiveRun> {
+        self.active.as_ref().filter(|active| active.run() == run)
+    }
+
+    /// The same, to change what is known of it.
+    pub(in crate::server) fn active_run_mut(&mut self, run: RunId) -> Option<&mut ActiveRun> {
+        self.active.as_mut().filter(|active| active.run() == run)
+    }
+
+    /// The run whose current step this is.
+    pub(in crate::server) fn at_mut(&mut self, step: StepId) -> Option<&mut ActiveRun> {
+        self.active.as_mut().filter(|active| active.step_id() == step)
+    }
+
+    /// Makes a run the active one; nothing if its plan has no such step.
+    pub(in crate::server) fn start(&mut self, start: Start, now: Instant) -> Option<&ActiveRun> {
+        let Start { run, incarnation, submission, state, step, goes_on, progress } = start;
+        let of = (run, incarnation);
+        self.active = ActiveRun::new(of, submission, state, (step, goes_on), &progress, now);
+        self.active.as_ref()
+    }
+
+    /// Nothing is worked on any more.
+    pub(in crate::server) fn stop(&mut self) {
+        self.active = None;
+    }
+
+    pub(super) fn merge_mut(&mut self) -> Option<&mut StepMerge> {
+        match &mut self.active.as_mut()?.stage {
+            Stage::Merging(merge) => Some(merge),
+            _ => None,
+        }
+    }
+
+    /// Begins, or goes on with, the merge of a complete step.
+    pub(in crate::server) fn merge(
+        &mut self,
+        now: Instant,
+        step: StepId,
+        parts: &[Part],
+    ) -> Vec<Effect> {
+        let Some(active) = self.at_mut(step) else { return Vec::new() };
+        if !matches!(active.stage, Stage::Working | Stage::Merging(_)) {
+            return Vec::new();
+        }
+        let weight = |block: &Block| active.outcomes.get(block).map_or(0, |it| it.weight);
+        let piece = |part: &Part| Piece {
+            block: part.block,
+            weight: weight(&part.block),
+            holder: part.holder,
+        };
+        active.parts = parts.iter().map(piece).collect();
+        match active.step.kind {
+            StepKind::Evaluate { .. } => vec![Effect::Merged { next: None, digest: None }],
+            StepKind::Label { .. } => vec![self.label()].into_iter().flatten().collect(),
+            StepKind::Train { .. } => self.merge_round(now),
+        }
+    }
+
+    /// Takes in the result of a job. It counts only for the life of the run that
+    /// ordered it.
+    pub(in crate::server) fn on_done(&mut self, now: Instant, done: Done) -> Vec<Effect> {
+        let Done { of, result } = done;
+        let mut effects = Vec::new();
+        if matches!(result, JobResult::Merged(_)) {
+            // Its thread is free again, whoever it was for.
+            self.merging -= 1;
+            self.run_jobs(&mut effects);
+        }
+        if self.active.as_ref().is_none_or(|active| active.incarnation != of) {
+            debug!("dropped, as its run was ended meanwhile: {result:?}");
+            return effects;
+        }
+        effects.extend(match result {
+            JobResult::Merged(done) => self.on_merged(now, &done),
+            JobResult::Finalised(step, state) => {
+                self.on_finalised(step, state).into_iter().collect()
+            }
+            JobResult::Digested(digest) => vec![Effect::Digested(digest)],
+        });
+        effects
+    }
+
+    /// Lets the model finalise a merged state, and checks it.
+    pub(super) fn finalise(&mut self, next: NetworkState) -> Option<Effect> {
+        let base = self.active.as_ref()?.state.clone();
+        self.finalise_by(move |model| finalise(model, &base, next))
+    }
+
+    /// Lets the model write labels into a copy of the base.
+    fn label(&mut self) -> Option<Effect> {
+        let active = self.active.as_mut()?;
+        let (base, spare, results) = (active.state.clone(), active.take_spare(), active.results());
+        self.finalise_by(move |model| label(model, &base, spare, &results))
+    }
+
+    /// Has the model make the state of the next step on another thread: it may take
+    /// long. Only where the model does nothing, and the state is small, it is done
+    /// here.
+    fn finalise_by(
+        &mut self,
+        work: impl FnOnce(&dyn Model) -> Result<Box<NetworkState>, String> + Send + 'static,
+    ) -> Option<Effect> {
+        let active = self.active.as_mut()?;
+        active.stage = Stage::Finalising;
+        let (step, of) = (active.step_id(), active.incarnation);
+        let (model, is_replay) = (active.submission.model.clone(), active.submission.is_replay);
+        let work = move |model: &dyn Model| {
+            let state = work(model)?;
+            let digest = is_replay.then(|| state.digest());
+            Ok((state, digest))
+        };
+        let is_round = matches!(active.step.kind, StepKind::Train { .. });
+        if is_round && !model.settles() && active.state.bytes() <= SMALL_STATE {
+            return self.on_finalised(step, work(&*model));
+        }
+        Some(Effect::Run(Box::new(move || Done {
+            of,
+            result: JobResult::Finalised(step, work(&*model)),
+        })))
+    }
+
+    /// Takes in the state after the current step.
+    fn on_finalised(
+        &mut self,
+        step: StepId,
+        state: Result<(Box<NetworkState>, Option<Digest>), String>,
+    ) -> Option<Effect> {
+        let active = self.active.as_ref().filter(|active| active.step_id() == step)?;
+        Some(match state {
+            Ok((next, digest)) => Effect::Merged { next: Some(next), digest },
+            Err(cause) => {
+                let what = match active.step.kind {
+                    StepKind::Label { .. } => "labelled",
+                    StepKind::Train { .. } | StepKind::Evaluate { .. } => "merged",
+                };
+                Effect::GiveUp(format!("the {what} state of {step}: {cause}"))
+            }
+        })
+    }
+
+    /// What the merged step gave. `now` is not that of an event before: time counts for
+    /// the round that it was spent in.
+    pub(in crate::server) fn outcome(
+        &mut self,
+        now: Instant,
+        workers: usize,
+    ) -> Option<StepOutcome> {
+        let active = self.active.as_mut()?;
+        let (run, results) = (active.run(), active.results());
+        let (loss, accuracy) = (results.loss(), results.accuracy());
+        let warnings = active.new_warnings(&results);
+        let event = match active.step.kind {
+            StepKind::Train { round, epoch, .. } => {
+                let examples = active.submission.plan.examples(&active.step);
+                let (compute, whole) = active.timing.end_round(now, examples);
+                let compute_ms = compute.as_secs_f64() * 1e3;
+                RunEvent::Round {
+                    run,
+                    round: round + 1,
+                    rounds: active.submission.plan.rounds(),
+                    epoch: epoch + 1,
+                    examples,
+                    loss,
+                    accuracy,
+                    metrics: results.metrics(),
+                    partial_bytes: active.partial_bytes(),
+                    compute_ms,
+                    synchronisation_ms: whole.as_secs_f64() * 1e3 - compute_ms,
+                    examples_per_second: examples as f64 / whole.as_secs_f64().max(1e-9),
+                    workers: workers as u32,
+                }
+            }
+            StepKind::Label { epochs } => {
+                RunEvent::Labelled { run, epochs, examples: results.examples }
+            }
+            StepKind::Evaluate { split, epochs } => {
+                active.timing.evaluated = (loss, accuracy);
+                RunEvent::Evaluation { run, epochs, split, results, loss, accuracy }
+            }
+        };
+        Some(StepOutcome { event, warnings })
+    }
+
+    /// What clients who compare them are told of the shards of the current step.
+    pub(in crate::server) fn shard_events(&self) -> Vec<RunEvent> {
+        let Some(active) = &self.active else { return Vec::new() };
+        let (run, step, all) = (active.run(), active.step.index, active.shards_done());
+        let part = |(place, shards): (usize, &[_])| {
+            let first = place as u32 * limits::BLOCK_REPLICAS;
+            RunEvent::Shards { run, step, first, shards: shards.to_vec() }
+        };
+        all.chunks(limits::BLOCK_REPLICAS as usize).enumerate().map(part).collect()
+    }
+
+    /// Has the final state's digest made: the last step is over.
+    pub(in crate::server) fn digest(&mut self) -> Option<Effect> {
+        let active = self.active.as_mut()?;
+        active.stage = Stage::Digesting;
+        let (state, of) = (active.state.clone(), active.incarnation);
+        Some(if state.bytes() <= SMALL_STATE {
+            Effect::Digested(state.digest())
+        } else {
+            Effect::Run(Box::new(move || Done { of, result: JobResult::Digested(state.digest()) }))
+        })
+    }
+}

@@ -1,0 +1,335 @@
+//! The merge of one training round, when its partials are too big to come
+//! along with the news that they are done.
+//!
+//! Segment by segment, in order, every part's piece is *fetched* (pulled from
+//! its holder, or taken from what came inline), decoded and put into the
+//! segment's [`MergeTree`] by a [`Job`] on another thread; a complete tree is
+//! finished into the next state and dropped. A window of bytes bounds what is
+//! asked for and not yet merged, so memory does not grow with the number of
+//! workers.
+//!
+//! [`StepMerge`] itself does no I/O: the engine sends what
+//! [`StepMerge::next_fetch`] asks for, and runs the jobs.
+
+mod job;
+mod partial;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use common::id::{Block, StepId, WorkerId};
+use common::limits;
+use common::merge::MergeTree;
+use common::state::{Layout, NetworkState, Segment};
+use tokio::time::Instant;
+
+use job::Tree;
+pub(in crate::server) use job::{Content, Job, JobDone};
+pub(in crate::server) use partial::{
+    DecodedPartial, Expected, PartialError, decode_partial, merge_inline, next_state,
+};
+
+/// Most fetches under way at one time, however small they are: each may be a
+/// message.
+const FETCHES: usize = limits::PULLS;
+
+/// A holder that was asked and sends no piece for this long, and for the time
+/// that all that is asked for takes at [`PULL_RATE`], is treated as if it had
+/// lost the partial, however alive it is.
+const PULL_WAIT: Duration = Duration::from_secs(10);
+
+/// Bytes a second that come at least, from all holders together: a fifth of what
+/// 10 Mbit/s carry.
+const PULL_RATE: u64 = 256 << 10;
+
+/// What all steps of a run share.
+#[derive(Debug)]
+pub(in crate::server) struct Cut {
+    /// The layout of the run's states.
+    pub(in crate::server) layout: Layout,
+    /// Its merge segments.
+    pub(in crate::server) segments: Vec<Segment>,
+}
+
+impl Cut {
+    /// Bytes that a part's piece of a segment is reckoned with.
+    fn piece_bytes(&self, segment: usize) -> u64 {
+        let segment = &self.segments[segment];
+        let tensor = &self.layout.tensors[segment.tensor];
+        let elements = match tensor.rule.by_unit() {
+            true => segment.range.len() * tensor.unit_len(),
+            false => segment.range.len(),
+        };
+        ((elements * tensor.element.bytes()).min(limits::PAYLOAD_BYTES) as u64).max(1)
+    }
+}
+
+/// A part of the cover: a block, its weight, and who keeps its partial.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::server) struct Piece {
+    pub(in crate::server) block: Block,
+    pub(in crate::server) weight: u64,
+    pub(in crate::server) holder: Option<WorkerId>,
+}
+
+/// A piece to get.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::server) struct Fetch {
+    /// Place among the merge segments.
+    pub(in crate::server) segment: usize,
+    /// Place among the parts.
+    pub(in crate::server) part: usize,
+    /// The part.
+    pub(in crate::server) piece: Piece,
+}
+
+/// What came of a pulled segment.
+#[derive(Debug)]
+pub(in crate::server) enum Arrival {
+    /// There is a job more.
+    Taken,
+    /// It was asked for before the merge was paused: drop it.
+    Late,
+    /// It was never asked for.
+    OutOfTurn,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(in crate::server) struct StepMerge {
+    pub(in crate::server) step: StepId,
+    replicas: u32,
+    cut: Arc<Cut>,
+    base: Arc<NetworkState>,
+    /// The state after the step. Taken out when every segment is in: a job of
+    /// a paused merge that comes later finds nothing to write to.
+    next: Arc<Mutex<Option<NetworkState>>>,
+    window: u64,
+
+    /// Counted up by every pause: tells results of jobs before it apart.
+    generation: u64,
+    parts: Vec<Piece>,
+    finished: Vec<bool>,
+    unfinished: usize,
+    /// The next segment and part to fetch.
+    cursor: (usize, usize),
+    /// Bytes and number of fetches that are not merged.
+    in_flight: (u64, usize),
+    trees: BTreeMap<usize, Tree>,
+    /// Jobs that wait for a thread.
+    jobs: VecDeque<Job>,
+    /// Pieces that the merge waits for: (segment, part).
+    waiting: BTreeMap<(usize, Block), Fetch>,
+    /// How often each piece was asked for and has not come, pauses or not.
+    asked: BTreeMap<(WorkerId, Block, usize), u32>,
+    /// When each holder was first asked, or last sent a piece.
+    moved: BTreeMap<WorkerId, Instant>,
+}
+
+impl StepMerge {
+    /// A merge of `base`'s segments into `next`, a state of the same layout.
+    /// Nothing is fetched until [`StepMerge::resume`].
+    pub(in crate::server) fn new(
+        step: StepId,
+        replicas: u32,
+        cut: Arc<Cut>,
+        base: Arc<NetworkState>,
+        next: NetworkState,
+        window: u64,
+    ) -> Self {
+        let segments = cut.segments.len();
+        Self {
+            step,
+            replicas,
+            cut,
+            base,
+            next: Arc::new(Mutex::new(Some(next))),
+            window,
+            generation: 0,
+            parts: Vec::new(),
+            finished: vec![false; segments],
+            unfinished: segments,
+            cursor: (segments, 0),
+            in_flight: (0, 0),
+            trees: BTreeMap::new(),
+            jobs: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            moved: BTreeMap::new(),
+        }
+    }
+
+    /// Goes on with these parts, which cover every replica once, in replica
+    /// order. Finished segments stay: any cover gives the same bits.
+    pub(in crate::server) fn resume(&mut self, parts: Vec<Piece>) {
+        self.pause();
+        self.parts = parts;
+        self.cursor = (0, 0);
+        // Who still owes what was asked for before has no more time for what is
+        // asked for now.
+        let owing: BTreeSet<WorkerId> = self.asked.keys().map(|(holder, ..)| *holder).collect();
+        self.moved.retain(|holder, _| owing.contains(holder));
+    }
+
+    /// Stops: a holder is lost.
+    pub(in crate::server) fn pause(&mut self) {
+        self.generation += 1;
+        self.cursor = (self.finished.len(), 0);
+        self.in_flight = (0, 0);
+        self.trees.clear();
+        self.jobs.clear();
+        self.waiting.clear();
+    }
+
+    /// A worker is gone, and whatever was asked of it.
+    pub(in crate::server) fn forget(&mut self, worker: WorkerId) {
+        self.asked.retain(|(of, ..), _| *of != worker);
+        self.moved.remove(&worker);
+    }
+
+    /// A holder has answered that it does not have a partial.
+    pub(in crate::server) fn is_missing(&mut self, holder: WorkerId, block: Block) {
+        self.asked.retain(|(of, at, _), _| (*of, *at) != (holder, block));
+    }
+
+    /// The next piece to get, if the window has room. A piece without a
+    /// holder is to be given to [`StepMerge::take_in`] at once; one with a holder
+    /// is to be pulled, and comes to [`StepMerge::arrived`].
+    pub(in crate::server) fn next_fetch(&mut self, now: Instant) -> Option<Fetch> {
+        while *self.finished.get(self.cursor.0)? {
+            self.cursor = (self.cursor.0 + 1, 0);
+        }
+        let (segment, part) = self.cursor;
+        let bytes = self.cut.piece_bytes(segment);
+        let (in_flight, fetches) = self.in_flight;
+        if fetches >= FETCHES || (fetches > 0 && in_flight + bytes > self.window) {
+            return None;
+        }
+        let piece = *self.parts.get(part)?;
+        self.in_flight = (in_flight + bytes, fetches + 1);
+        self.cursor = match part + 1 == self.parts.len() {
+            true => (segment + 1, 0),
+            false => (segment, part + 1),
+        };
+        let fetch = Fetch { segment, part, piece };
+        if let Some(holder) = piece.holder {
+            self.waiting.insert((segment, piece.block), fetch);
+            *self.asked.entry((holder, piece.block, segment)).or_default() += 1;
+            self.moved.entry(holder).or_insert(now);
+        }
+        Some(fetch)
+    }
+
+    /// Takes in a pulled piece.
+    pub(in crate::server) fn arrived(
+        &mut self,
+        now: Instant,
+        holder: WorkerId,
+        block: Block,
+        segment: usize,
+        content: Content,
+    ) -> Arrival {
+        match self.asked.get_mut(&(holder, block, segment)) {
+            None => return Arrival::OutOfTurn,
+            Some(1) => {
+                self.asked.remove(&(holder, block, segment));
+            }
+            Some(times) => *times -= 1,
+        }
+        self.moved.insert(holder, now);
+        match self.waiting.get(&(segment, block)) {
+            Some(fetch) if fetch.piece.holder == Some(holder) => {
+                let fetch = *fetch;
+                self.waiting.remove(&(segment, block));
+                self.take_in(fetch, content);
+                Arrival::Taken
+            }
+            _ => Arrival::Late,
+        }
+    }
+
+    /// Makes the job that merges a piece.
+    pub(in crate::server) fn take_in(&mut self, fetch: Fetch, content: Content) {
+        let replicas = self.replicas;
+        let tree = || Arc::new(Mutex::new(Some(MergeTree::new(replicas))));
+        self.jobs.push_back(Job {
+            step: self.step,
+            generation: self.generation,
+            fetch,
+            content,
+            tree: self.trees.entry(fetch.segment).or_insert_with(tree).clone(),
+            cut: self.cut.clone(),
+            base: self.base.clone(),
+            next: self.next.clone(),
+        });
+    }
+
+    /// The next job to run.
+    pub(in crate::server) fn next_job(&mut self) -> Option<Job> {
+        self.jobs.pop_front()
+    }
+
+    /// Takes in that a job has ended well. Gives the state once the last
+    /// segment is in.
+    pub(in crate::server) fn merged(
+        &mut self,
+        done: &JobDone,
+        complete: bool,
+    ) -> Option<NetworkState> {
+        let segment = done.fetch.segment;
+        if done.generation != self.generation {
+            return None;
+        }
+        let (bytes, fetches) = self.in_flight;
+        self.in_flight =
+            (bytes.saturating_sub(self.cut.piece_bytes(segment)), fetches.saturating_sub(1));
+        if complete && !std::mem::replace(&mut self.finished[segment], true) {
+            self.trees.remove(&segment);
+            self.unfinished -= 1;
+        }
+        if self.unfinished > 0 {
+            return None;
+        }
+        self.next.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The part of a job's result that is of this generation.
+    pub(in crate::server) fn is_current(&self, done: &JobDone) -> bool {
+        done.step == self.step && done.generation == self.generation
+    }
+
+    /// Holders have their whole time again: it was this coordinator that was
+    /// away.
+    pub(in crate::server) fn wait_anew(&mut self, now: Instant) {
+        self.moved.values_mut().for_each(|moved| *moved = now);
+    }
+
+    /// How long a holder that was asked may send nothing.
+    pub(in crate::server) fn patience(&self) -> Duration {
+        PULL_WAIT + Duration::from_millis(self.in_flight.0.saturating_mul(1000) / PULL_RATE)
+    }
+
+    /// Blocks whose holders were asked long ago and send nothing.
+    pub(in crate::server) fn stalled(&self, now: Instant) -> Vec<(WorkerId, Block)> {
+        let patience = self.patience();
+        let mut stalled: Vec<_> = self
+            .waiting
+            .values()
+            .filter_map(|fetch| Some((fetch.piece.holder?, fetch.piece.block)))
+            .filter(|(holder, _)| {
+                self.moved.get(holder).is_some_and(|moved| now - *moved > patience)
+            })
+            .collect();
+        stalled.sort_unstable();
+        stalled.dedup();
+        stalled
+    }
+}
+
+/// A sentence about a partial.
+pub(in crate::server) fn of_partial(step: StepId, block: Block, error: &PartialError) -> String {
+    format!("the partial of replicas {block} of {step}: {error}")
+}

@@ -1,0 +1,221 @@
+//! A complete round's merge: small partials right here, large ones segment by segment.
+
+use std::time::Duration;
+
+use common::id::{Block, StepId, WorkerId};
+use common::state::NetworkState;
+use common::wire::message::ToWorker;
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::active_run::{ActiveRun, Stage};
+use super::effect::{Done, Effect, JobResult};
+use super::executor::{SMALL_STATE, StepExecutor};
+use super::merge::{
+    Arrival, Content, JobDone, Piece, StepMerge, merge_inline, next_state, of_partial,
+};
+use super::outcome::Outcome;
+
+/// A merge's window is this part of the state: with the base and the next
+/// state it stays well under three states.
+const WINDOW_SHARE: u64 = 4;
+
+/// The smallest window, whatever the state, in bytes: enough to keep a few
+/// connections busy.
+const SMALL_WINDOW: u64 = 4 << 20;
+
+/// Inline parts up to this number are merged in the engine's own task.
+const FEW_PARTS: usize = 256;
+
+/// Partials that were asked for and do not come.
+#[derive(Debug)]
+pub(in crate::server) struct Stalled {
+    pub(in crate::server) step: StepId,
+    /// How long they were waited for.
+    pub(in crate::server) wait: Duration,
+    /// The workers that keep them, and their blocks.
+    pub(in crate::server) partials: Vec<(WorkerId, Block)>,
+}
+
+impl StepExecutor {
+    pub(super) fn merge_round(&mut self, now: Instant) -> Vec<Effect> {
+        let Some(active) = &mut self.active else { return Vec::new() };
+        let is_new = matches!(active.stage, Stage::Working);
+        let inline = active.parts.iter().all(|part| part.holder.is_none());
+        let small = active.state.bytes() <= SMALL_STATE && active.parts.len() <= FEW_PARTS;
+        if active.cut.segments.is_empty() || (is_new && inline && small) {
+            let next = merge_here(active);
+            return self.finalise(next).into_iter().collect();
+        }
+        if is_new {
+            let window = (active.state.bytes() / WINDOW_SHARE).max(SMALL_WINDOW);
+            let window = window.min(self.merge_memory);
+            let spare = active.take_spare();
+            let next = next_state(&active.state, spare);
+            let (base, cut) = (active.state.clone(), active.cut.clone());
+            let step = active.step_id();
+            let merge = StepMerge::new(step, active.step.replicas, cut, base, next, window);
+            active.stage = Stage::Merging(Box::new(merge));
+        }
+        let parts = active.parts.clone();
+        if let Some(merge) = self.merge_mut() {
+            merge.resume(parts);
+        }
+        self.fetch_pieces(now)
+    }
+
+    /// Stops the merge: a holder is lost.
+    pub(in crate::server) fn pause(&mut self, step: StepId) {
+        if let Some(merge) = self.merge_mut().filter(|merge| merge.step == step) {
+            merge.pause();
+        }
+    }
+
+    /// Asks for as many pieces as the window has room for: those of one partial that
+    /// follow each other in one message.
+    fn fetch_pieces(&mut self, now: Instant) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let mut pulls: Vec<(WorkerId, Block, u32, u32)> = Vec::new();
+        let Some(active) = &mut self.active else { return effects };
+        let Stage::Merging(merge) = &mut active.stage else { return effects };
+        let step = merge.step;
+        while let Some(fetch) = merge.next_fetch(now) {
+            let (block, segment) = (fetch.piece.block, fetch.segment as u32);
+            let Some(holder) = fetch.piece.holder else {
+                let outcome = active.outcomes.get(&block);
+                let piece = outcome.and_then(|outcome| outcome.inline(fetch.segment).cloned());
+                merge.take_in(fetch, Content::Decoded(piece));
+                continue;
+            };
+            let goes_on = |(to, of, first, count): &&mut (WorkerId, Block, u32, u32)| {
+                (*to, *of, *first + *count) == (holder, block, segment)
+            };
+            match pulls.iter_mut().find(goes_on) {
+                Some((.., count)) => *count += 1,
+                None => pulls.push((holder, block, segment, 1)),
+            }
+        }
+        effects.extend(pulls.into_iter().map(|(holder, block, first, count)| {
+            Effect::Send(holder, ToWorker::Pull { step, block, first, count })
+        }));
+        self.run_jobs(&mut effects);
+        effects
+    }
+
+    /// Runs as many of the merge's jobs as there are cores.
+    pub(super) fn run_jobs(&mut self, effects: &mut Vec<Effect>) {
+        let Some(active) = &mut self.active else { return };
+        let of = active.incarnation;
+        let Stage::Merging(merge) = &mut active.stage else { return };
+        while self.merging < self.cores {
+            let Some(job) = merge.next_job() else { return };
+            self.merging += 1;
+            effects.push(Effect::Run(Box::new(move || Done {
+                of,
+                result: JobResult::Merged(job.run()),
+            })));
+        }
+    }
+
+    /// Takes in a pulled segment of a partial. `was_run` tells whether the number of
+    /// its run was given to one.
+    ///
+    /// # Errors
+    /// Why the worker's connection ends: it was not asked for that.
+    pub(in crate::server) fn on_segment(
+        &mut self,
+        now: Instant,
+        worker: WorkerId,
+        (step, block, segment): (StepId, Block, u32),
+        payload: bytes::Bytes,
+        was_run: bool,
+    ) -> Result<Vec<Effect>, String> {
+        let out_of_turn =
+            || format!("out of turn: segment {segment} of {block}, {step}, was not asked for");
+        let Some(active) = self.active_run_mut(step.run) else {
+            return if was_run { Ok(Vec::new()) } else { Err(out_of_turn()) };
+        };
+        if step.index < active.step.index {
+            return Ok(Vec::new());
+        }
+        let index = segment as usize;
+        let known = active.outcomes.get(&block).and_then(|outcome| outcome.hash(index));
+        let Stage::Merging(merge) = &mut active.stage else {
+            // It may be on its way still once the step is merged.
+            let is_over =
+                step.index == active.step.index && !matches!(active.stage, Stage::Working);
+            return if is_over { Ok(Vec::new()) } else { Err(out_of_turn()) };
+        };
+        // A piece without a hash was never asked for.
+        let content = Content::Encoded(payload, known.unwrap_or_default());
+        let mut effects = Vec::new();
+        match merge.arrived(now, worker, block, index, content) {
+            Arrival::Taken => self.run_jobs(&mut effects),
+            Arrival::Late => debug!("late: segment {segment} of {block}, {step}"),
+            Arrival::OutOfTurn => return Err(out_of_turn()),
+        }
+        Ok(effects)
+    }
+
+    /// Takes in the end of a merge job.
+    pub(super) fn on_merged(&mut self, now: Instant, done: &JobDone) -> Vec<Effect> {
+        let Some(merge) = self.merge_mut().filter(|merge| merge.is_current(done)) else {
+            return Vec::new();
+        };
+        let (step, Piece { block, holder, .. }) = (done.step, done.fetch.piece);
+        match &done.outcome {
+            Ok(complete) => match merge.merged(done, *complete) {
+                Some(next) => self.finalise(next).into_iter().collect(),
+                None => self.fetch_pieces(now),
+            },
+            Err(error) => {
+                let error = of_partial(step, block, error);
+                vec![match holder {
+                    Some(worker) => Effect::Altered { worker, step, block, error },
+                    None => Effect::GiveUp(error),
+                }]
+            }
+        }
+    }
+
+    /// A worker has answered that it does not have a partial that it was asked for.
+    pub(in crate::server) fn is_missing(&mut self, worker: WorkerId, step: StepId, block: Block) {
+        if let Some(merge) = self.merge_mut().filter(|merge| merge.step == step) {
+            merge.is_missing(worker, block);
+        }
+    }
+
+    /// A worker is gone, and whatever it was asked for.
+    pub(in crate::server) fn forget(&mut self, worker: WorkerId) {
+        if let Some(merge) = self.merge_mut() {
+            merge.forget(worker);
+        }
+    }
+
+    /// Workers that were asked for partials have their whole time again: it was this
+    /// coordinator that was away.
+    pub(in crate::server) fn restart_waits(&mut self, now: Instant) {
+        if let Some(merge) = self.merge_mut() {
+            merge.wait_anew(now);
+        }
+    }
+
+    /// Partials that were asked for long ago and do not come.
+    pub(in crate::server) fn stalled(&mut self, now: Instant) -> Option<Stalled> {
+        let merge = self.merge_mut()?;
+        Some(Stalled { step: merge.step, wait: merge.patience(), partials: merge.stalled(now) })
+    }
+}
+
+/// Merges a step whose partials all came inline, and are small, right here.
+fn merge_here(active: &mut ActiveRun) -> NetworkState {
+    let spare = active.take_spare();
+    let mut next = next_state(&active.state, spare);
+    let taken = |part: &Piece| {
+        let outcome = active.outcomes.get_mut(&part.block);
+        (part.block, outcome.map(Outcome::take_inline).unwrap_or_default())
+    };
+    let parts = active.parts.iter().map(taken).collect();
+    merge_inline(active.step.replicas, &active.cut, &active.state, parts, &mut next);
+    next
+}

@@ -1,0 +1,141 @@
+//! What the rooms do together, event by event, in an order that a test decides.
+
+use std::time::Duration;
+
+use common::id::RunId;
+use common::run_settings::RunSettings;
+use common::wire::message::{FromClient, RunEvent, ToClient};
+
+use super::fake_worker::Lie;
+use super::harness::Harness;
+use super::{BIG, reference, toy};
+use crate::server::Config;
+
+const RUN: RunId = RunId(1);
+
+fn accepted() -> ToClient {
+    ToClient::Accepted { run: RUN, passed_over: None }
+}
+
+/// The digest that a run ended with.
+fn digest_of(events: &[RunEvent]) -> common::digest::Digest {
+    match events.last() {
+        Some(RunEvent::Finished { digest, .. }) => *digest,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_run_goes_from_its_submission_to_its_end() {
+    for (size, workers) in [("", 1), ("", 3), (BIG, 1), (BIG, 3)] {
+        let spec = toy::spec(size);
+        let mut server = Harness::new(Config::default());
+        let client = server.client();
+        assert_eq!(server.submit(client, &spec), accepted());
+        for worker in 0..workers {
+            server.worker(&format!("worker-{worker}"));
+        }
+        server.settle();
+        let events = server.events(RUN);
+        assert_eq!(digest_of(&events), reference(&spec).digest(), "{size} on {workers}");
+    }
+}
+
+#[test]
+fn whoever_is_lost_at_whatever_moment_the_bits_are_the_same() {
+    for (size, moments) in [("", 0..12), (BIG, 1..6)] {
+        let spec = toy::spec(size);
+        let expected = reference(&spec).digest();
+        for moment in moments {
+            let mut server = Harness::new(Config::default());
+            let client = server.client();
+            server.submit(client, &spec);
+            let (mortal, other) = (server.worker("mortal"), server.worker("other"));
+            for _ in 0..moment {
+                server.let_work(mortal);
+                server.finish_job();
+                server.let_work(other);
+            }
+            server.lose(mortal);
+            server.settle();
+            assert_eq!(digest_of(&server.events(RUN)), expected, "{size} at {moment}");
+        }
+    }
+}
+
+/// A run of a large state whose first life is cancelled while so many of its jobs
+/// wait, on a server that has taken it up again and has it at the same point.
+fn taken_up_with(folder: &std::path::Path) -> Harness {
+    let mut server = Harness::on(folder, Config::default());
+    let client = server.client();
+    assert_eq!(server.submit(client, &toy::spec(BIG)), accepted());
+    let worker = server.worker("worker");
+    // Its pieces are here, and none of them is merged.
+    while server.let_work(worker) {}
+    server.ask(client, FromClient::Cancel { run: RUN });
+    wait_for(&mut server, client, &ToClient::Cancelled { run: RUN });
+    let settings = RunSettings::default();
+    server.ask(client, FromClient::Resume { run: RUN, settings, fork: None });
+    server
+}
+
+/// Waits for the disk until a client is told this; no job is run meanwhile.
+fn wait_for(server: &mut Harness, client: crate::server::net::ClientId, message: &ToClient) {
+    while !server.told(client).contains(message) {
+        server.await_storage();
+    }
+}
+
+#[test]
+fn pieces_that_were_merged_before_a_cancel_are_in_no_state_of_the_resumed_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = taken_up_with(folder.path());
+    // The jobs of the first life end while the second one is made, and in it.
+    let mut ended = 0;
+    let is_over = |event: &RunEvent| matches!(event, RunEvent::Finished { .. });
+    while !server.events(RUN).last().is_some_and(is_over) {
+        ended += u32::from(server.finish_job());
+        server.settle_or_await();
+    }
+    assert!(ended > 0, "there were some");
+    let events = server.events(RUN);
+    assert_eq!(digest_of(&events), reference(&toy::spec(BIG)).digest());
+    let firsts = events.iter().filter(|event| matches!(event, RunEvent::Round { round: 1, .. }));
+    assert_eq!(firsts.count(), 1, "the work of the first life was cancelled");
+}
+
+#[test]
+fn a_holder_that_sends_nothing_is_done_without() {
+    let spec = toy::spec(BIG);
+    let mut server = Harness::new(Config::default());
+    let client = server.client();
+    server.submit(client, &spec);
+    let mute = server.liar("mute", Lie::Mute);
+    while server.let_work(mute) {}
+    server.worker("other");
+    server.settle();
+    assert!(!matches!(server.events(RUN).last(), Some(RunEvent::Finished { .. })));
+    let is_over = |event: &RunEvent| matches!(event, RunEvent::Finished { .. });
+    for _ in 0..600 {
+        if server.events(RUN).last().is_some_and(is_over) {
+            break;
+        }
+        server.elapse(Duration::from_secs(1));
+        server.settle();
+    }
+    assert_eq!(digest_of(&server.events(RUN)), reference(&spec).digest());
+}
+
+#[test]
+fn a_worker_that_claims_what_it_was_not_given_is_sent_away() {
+    let mut server = Harness::new(Config::default());
+    let client = server.client();
+    server.submit(client, &toy::spec(""));
+    let liar = server.liar("liar", Lie::Beside);
+    let honest = server.worker("honest");
+    server.settle();
+    let reason = server.goodbye(liar).expect("it lied");
+    assert!(reason.contains("which it was not given"), "{reason}");
+    assert_eq!(server.goodbye(honest), None);
+    assert_eq!(digest_of(&server.events(RUN)), reference(&toy::spec("")).digest());
+}

@@ -1,0 +1,272 @@
+//! The whole server but for its sockets, driven by hand: events go in, and what its
+//! peers would be sent comes out. Nothing happens between two calls, so that a test
+//! decides what comes first, and no test waits but for the disk.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::id::{ProcessId, RunId, SubmissionKey, WorkerId};
+use common::limits;
+use common::run_settings::{CheckpointEvery, RunSettings};
+use common::spec::RunSpec;
+use common::wire::codec::{FrameReader, Message, decode};
+use common::wire::message::{FromClient, FromWorker, RunEvent, ToClient, ToWorker};
+use tokio::runtime::Builder;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::fake_worker::{FakeWorker, Lie};
+use super::toy;
+use crate::runs::RunsFolder;
+use crate::server::engine::Engine;
+use crate::server::net::{
+    ClientId, Event, Handle, LastActivity, Outbox, Peer, Permit, Refusals, WorkerInfo,
+};
+use crate::server::persistence::recover;
+use crate::server::{Config, RunsConfig};
+
+/// See the [module](self).
+pub(super) struct Harness {
+    engine: Engine,
+    started: Instant,
+    /// Time that a test has let pass.
+    passed: Duration,
+    activities: Vec<Arc<LastActivity>>,
+    outboxes: BTreeMap<Peer, Arc<Outbox>>,
+    workers: BTreeMap<WorkerId, FakeWorker>,
+    /// Why workers were sent away.
+    goodbyes: BTreeMap<WorkerId, String>,
+    last_peer: u64,
+}
+
+impl Harness {
+    /// Keeps no runs.
+    pub(super) fn new(config: Config) -> Self {
+        Self::with(config, None)
+    }
+
+    /// Keeps runs in a folder, with a checkpoint after each round.
+    pub(super) fn on(folder: &Path, config: Config) -> Self {
+        Self::with(config, Some(RunsFolder::open(folder).unwrap()))
+    }
+
+    fn with(config: Config, folder: Option<RunsFolder>) -> Self {
+        let mut engine = Engine::new(config, toy::registry(), Arc::new(Refusals::default()));
+        engine.hold_jobs();
+        if let Some(folder) = folder {
+            let runs = RunsConfig {
+                checkpoint_every: CheckpointEvery::Rounds(1),
+                resume_wait: Duration::ZERO,
+                ..RunsConfig::new(folder)
+            };
+            let (recovered, history) = recover(&runs.folder, runs.history_bytes);
+            engine.keep_runs(runs, history, recovered).unwrap();
+        }
+        Self {
+            engine,
+            started: Instant::now(),
+            passed: Duration::ZERO,
+            activities: Vec::new(),
+            outboxes: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            goodbyes: BTreeMap::new(),
+            last_peer: 0,
+        }
+    }
+
+    fn handle(&mut self, peer: impl FnOnce(u64) -> Peer) -> (Peer, Handle) {
+        self.last_peer += 1;
+        let (peer, outbox) = (peer(self.last_peer), Arc::new(Outbox::new()));
+        self.outboxes.insert(peer, outbox.clone());
+        let activity = Arc::new(LastActivity::new(self.started));
+        self.activities.push(activity.clone());
+        (peer, Handle::new(outbox, activity, "here".into()))
+    }
+
+    /// A client joins.
+    pub(super) fn client(&mut self) -> ClientId {
+        let (peer, handle) = self.handle(|id| Peer::Client(ClientId(id)));
+        let Peer::Client(client) = peer else { unreachable!("it was made as one") };
+        self.engine.drive(Event::ClientJoined { client, handle });
+        client
+    }
+
+    /// A worker of two slots joins, which has nobody to work.
+    pub(super) fn idle_worker(&mut self, name: &str) -> WorkerId {
+        let (peer, handle) = self.handle(|id| Peer::Worker(WorkerId(id)));
+        let Peer::Worker(worker) = peer else { unreachable!("it was made as one") };
+        let info = WorkerInfo {
+            name: name.into(),
+            process: ProcessId(worker.0),
+            slots: 2,
+            memory_limit: 1 << 30,
+            cache_limit: 1 << 30,
+        };
+        self.engine.drive(Event::WorkerJoined { worker, info, handle });
+        worker
+    }
+
+    /// A worker joins that works whenever it is let.
+    pub(super) fn worker(&mut self, name: &str) -> WorkerId {
+        self.liar(name, Lie::Nothing)
+    }
+
+    /// The same of one that lies.
+    pub(super) fn liar(&mut self, name: &str, lie: Lie) -> WorkerId {
+        let worker = self.idle_worker(name);
+        self.workers.insert(worker, FakeWorker::new(lie));
+        worker
+    }
+
+    /// A worker says something.
+    pub(super) fn say(&mut self, worker: WorkerId, message: FromWorker) {
+        self.engine.drive(Event::FromWorker { worker, message, permit: permit() });
+    }
+
+    /// A client asks for something.
+    pub(super) fn ask(&mut self, client: ClientId, message: FromClient) {
+        self.engine.drive(Event::FromClient { client, message, permit: permit() });
+    }
+
+    /// A worker's connection breaks.
+    pub(super) fn lose(&mut self, worker: WorkerId) {
+        self.workers.remove(&worker);
+        let (peer, cause) = (Peer::Worker(worker), "closed by the peer".to_owned());
+        self.engine.drive(Event::Closed { peer, cause, by_us: false });
+    }
+
+    /// What a worker was sent since the last call, but for signs of life.
+    pub(super) fn sent_to(&mut self, worker: WorkerId) -> Vec<ToWorker> {
+        let sent: Vec<ToWorker> = messages(&self.outboxes[&Peer::Worker(worker)].take_bytes());
+        sent.into_iter().filter(|it| *it != ToWorker::Heartbeat).collect()
+    }
+
+    /// What a client was sent since the last call, but for signs of life.
+    pub(super) fn told(&mut self, client: ClientId) -> Vec<ToClient> {
+        let sent: Vec<ToClient> = messages(&self.outboxes[&Peer::Client(client)].take_bytes());
+        sent.into_iter().filter(|it| *it != ToClient::Heartbeat).collect()
+    }
+
+    /// Runs one job of the server, if there is one.
+    pub(super) fn finish_job(&mut self) -> bool {
+        self.engine.finish_job()
+    }
+
+    /// Waits until the storage writer has done something.
+    pub(super) fn await_storage(&mut self) {
+        self.engine.await_storage();
+    }
+
+    /// Lets time pass, at whose end all peers give signs of life.
+    pub(super) fn elapse(&mut self, time: Duration) {
+        self.passed += time;
+        let at = self.passed.as_millis() as u64;
+        self.activities.iter().for_each(|activity| activity.set(at));
+        self.engine.elapse(time);
+    }
+
+    /// Why a worker was sent away, if it was.
+    pub(super) fn goodbye(&self, worker: WorkerId) -> Option<&str> {
+        self.goodbyes.get(&worker).map(String::as_str)
+    }
+
+    /// Lets a worker hear what it was sent, work, and say what it has to say. Whether it
+    /// did anything.
+    pub(super) fn let_work(&mut self, worker: WorkerId) -> bool {
+        let sent = self.sent_to(worker);
+        let Some(it) = self.workers.get_mut(&worker) else { return false };
+        let mut has_done = !sent.is_empty();
+        for message in sent {
+            if let ToWorker::Goodbye { reason } = &message {
+                self.goodbyes.insert(worker, reason.clone());
+            }
+            it.hear(message);
+        }
+        while it.work() {
+            has_done = true;
+        }
+        for message in it.take_said() {
+            self.say(worker, message);
+        }
+        has_done
+    }
+
+    /// Lets workers and jobs go on until nobody has anything to do.
+    pub(super) fn settle(&mut self) {
+        loop {
+            let workers: Vec<WorkerId> = self.workers.keys().copied().collect();
+            let mut has_done = self.finish_job();
+            for worker in workers {
+                has_done |= self.let_work(worker);
+            }
+            if !has_done {
+                return;
+            }
+        }
+    }
+
+    /// Lets workers and jobs go on until nobody has anything to do; then waits until the
+    /// storage writer has done something.
+    pub(super) fn settle_or_await(&mut self) {
+        self.settle();
+        self.await_storage();
+    }
+
+    /// Submits a run over the toy's examples, and sends what is asked for. Gives the
+    /// answer.
+    pub(super) fn submit(&mut self, client: ClientId, spec: &RunSpec) -> ToClient {
+        let data = toy::dataset();
+        let (train, test) = (data.train.manifest(), data.test.manifest());
+        let (key, spec) = (SubmissionKey::draw().unwrap(), spec.to_toml());
+        let settings = RunSettings::default();
+        let submit =
+            FromClient::Submit { key, spec, train, test, state: None, settings, replay: None };
+        self.ask(client, submit);
+        let mut told = VecDeque::new();
+        loop {
+            while self.finish_job() {}
+            told.extend(self.told(client));
+            match told.pop_front() {
+                Some(ToClient::NeedChunks { split, chunks }) => {
+                    for chunk in chunks {
+                        let payload = data.split(split).chunk(chunk as usize);
+                        self.ask(client, FromClient::Chunk { split, chunk, payload });
+                    }
+                }
+                Some(answer) => return answer,
+                None => self.await_storage(),
+            }
+        }
+    }
+
+    /// All events of a run so far.
+    pub(super) fn events(&mut self, run: RunId) -> Vec<RunEvent> {
+        let client = self.client();
+        self.ask(client, FromClient::Follow { run });
+        let event = |message| match message {
+            ToClient::Event(event) => event,
+            other => panic!("{other:?}"),
+        };
+        self.told(client).into_iter().map(event).collect()
+    }
+}
+
+fn permit() -> Permit {
+    Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap()
+}
+
+/// The messages that some bytes are.
+fn messages<M: Message>(bytes: &[u8]) -> Vec<M> {
+    // A reader has deadlines, for which it wants a runtime.
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let mut frames = FrameReader::new(bytes, limits::FRAME_BYTES);
+        let mut messages = Vec::new();
+        while let Some(content) = frames.next().await.unwrap() {
+            messages.push(decode(&content).unwrap());
+        }
+        messages
+    })
+}
