@@ -149,6 +149,20 @@ impl Examples {
         manifest
     }
 
+    /// The split as its chunks: what [`Examples::manifest`] and [`Examples::chunk`] give,
+    /// with each chunk made and hashed once. Takes as much memory again until it returns.
+    pub fn into_chunks(self) -> (SplitManifest, Vec<Bytes>) {
+        let mut manifest = self.header();
+        let chunks = self.len().div_ceil(u64::from(manifest.chunk_examples)) as usize;
+        let chunk = |index| {
+            let chunk = self.chunk(index);
+            (Digest::of(&chunk), chunk)
+        };
+        let (digests, chunks) = (0..chunks).into_par_iter().map(chunk).unzip();
+        manifest.chunks = digests;
+        (manifest, chunks)
+    }
+
     /// The bytes of chunk `index` of [`Examples::manifest`]: all features of
     /// its examples, then all labels as u32, little-endian.
     ///

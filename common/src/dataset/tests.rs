@@ -12,6 +12,10 @@ fn spec(source: &str) -> DatasetSpec {
 fn through_chunks(examples: &Examples) -> (Vec<f32>, Vec<u32>) {
     let manifest = examples.manifest();
     manifest.validate().unwrap();
+    let (same, chunks) = examples.clone().into_chunks();
+    assert_eq!(same, manifest);
+    let mut numbered = chunks.iter().enumerate();
+    assert!(numbered.all(|(index, chunk)| *chunk == examples.chunk(index)));
     let (mut features, mut labels) = (Vec::new(), Vec::new());
     for example in 0..manifest.examples {
         let index = manifest.chunk_of(example);

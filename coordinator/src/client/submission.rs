@@ -31,8 +31,8 @@ pub struct Submission {
 /// Where the examples are.
 #[derive(Clone, Debug)]
 pub(super) enum Source {
-    /// Loaded as the spec says.
-    Loaded(Dataset),
+    /// Loaded as the spec says: the chunks of the training and the test split.
+    Loaded { train: Vec<Bytes>, test: Vec<Bytes> },
     /// Read from the runs folder.
     Kept(KeptExamples),
 }
@@ -83,8 +83,9 @@ impl Submission {
                 state.set_rules(&spec.merge).map_err(SubmissionError::State)?;
             }
         }
-        let (train, test) = (dataset.train.manifest(), dataset.test.manifest());
-        let source = Source::Loaded(dataset);
+        let (train, train_chunks) = dataset.train.into_chunks();
+        let (test, test_chunks) = dataset.test.into_chunks();
+        let source = Source::Loaded { train: train_chunks, test: test_chunks };
         let key = SubmissionKey::draw()?;
         Ok(Self { key, spec, source, train, test, state, settings, replay: None })
     }
@@ -129,7 +130,8 @@ impl Submission {
     /// A chunk of examples of a split.
     pub(super) fn chunk(&self, split: Split, index: usize) -> Bytes {
         match &self.source {
-            Source::Loaded(dataset) => dataset.split(split).chunk(index),
+            Source::Loaded { train, .. } if split == Split::Train => train[index].clone(),
+            Source::Loaded { test, .. } => test[index].clone(),
             Source::Kept(examples) => examples.chunk(split, index),
         }
     }
