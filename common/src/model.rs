@@ -63,6 +63,15 @@ pub trait Model: Send + Sync {
         1
     }
 
+    /// All parameters of the model with the values that they have, defaults
+    /// included, as [`Parameters::finish`] gives them. They are written into the spec
+    /// that workers get, so that a worker needs to know no default. Building the model
+    /// from them gives the same model. A model that leaves this out says nothing of its
+    /// defaults, and workers get the parameters that the user has set.
+    fn parameters(&self) -> toml::Table {
+        toml::Table::new()
+    }
+
     /// Memory of one instance at work, in bytes. Workers run only so many at
     /// once as fit their memory limit.
     fn replica_bytes(&self) -> u64;

@@ -16,6 +16,7 @@
 //! resumes, a worker that joins and a replay all start anywhere.
 
 mod audit;
+mod block;
 mod order;
 
 use std::ops::Range;
@@ -26,6 +27,7 @@ use crate::limits;
 use crate::spec::{RunSpec, SpecError, Split};
 
 use audit::is_audited;
+pub use block::{BlockPlan, Task};
 pub use order::{EpochOrder, Shuffle};
 
 /// What a step does.

@@ -233,6 +233,27 @@ impl RunSpec {
         toml::to_string(self).expect("a valid spec can be written as TOML")
     }
 
+    /// The spec as workers get it: TOML with every key that has a value, those at
+    /// their defaults too, and the parameters of its model as they apply (what
+    /// `Model::parameters` says). Reading it back gives a spec of the same run. Without a value are one of `epochs` and `rounds`, and
+    /// what only the client needs of `dataset`, as it loads the examples. An error if
+    /// it is longer than a spec may be.
+    pub fn to_complete_toml(&self, parameters: &toml::Table) -> Result<String, SpecError> {
+        let mut spec = self.clone();
+        spec.parameters.extend(parameters.clone());
+        let mut table = toml::Table::try_from(&spec).expect("a valid spec can be written as TOML");
+        // Left out of the text that users' runs are known by.
+        table.insert("audit".into(), self.audit.into());
+        if let Some(toml::Value::Table(dataset)) = table.get_mut("dataset") {
+            dataset.insert("shuffle_window".into(), i64::from(self.dataset.shuffle_window).into());
+        }
+        let text = table.to_string();
+        if text.len() > limits::SPEC_BYTES {
+            return Err(SpecError::TooLong { found: text.len() });
+        }
+        Ok(text)
+    }
+
     /// Checks every field's range. `from_toml` has done so already.
     pub fn validate(&self) -> Result<(), SpecError> {
         check::spec(self)

@@ -41,7 +41,8 @@ impl Mlp {
             },
             weight_decay: parameters.number("weight_decay", 0.0, 0.0..=1.0)? as f32,
         };
-        parameters.finish()?;
-        Ok(Box::new(Network::with_hidden_layers(shape, &hidden, optimiser, seed)?))
+        let parameters = parameters.finish()?;
+        let network = Network::with_hidden_layers(shape, &hidden, optimiser, seed)?;
+        Ok(Box::new(network.with(parameters)))
     }
 }

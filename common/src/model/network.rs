@@ -84,6 +84,8 @@ pub(super) struct Network {
     design: Arc<Design>,
     initial: Initial,
     seed: u64,
+    /// All of them, as they apply.
+    parameters: toml::Table,
 }
 
 /// What replicas know of their network.
@@ -143,7 +145,13 @@ impl Network {
                 found: elements.to_string(),
             });
         }
-        Ok(Self { design: Arc::new(Design { layers, optimiser }), initial, seed })
+        let design = Arc::new(Design { layers, optimiser });
+        Ok(Self { design, initial, seed, parameters: toml::Table::new() })
+    }
+
+    /// The same, made from these parameters.
+    pub(super) fn with(self, parameters: toml::Table) -> Self {
+        Self { parameters, ..self }
     }
 }
 
@@ -193,6 +201,10 @@ impl Model for Network {
         let counter = TensorData::U64(ArrayD::zeros([1].as_slice()));
         tensors.push((EXAMPLES.into(), Tensor { data: counter, rule: MergeRule::Sum }));
         Ok(NetworkState::new(tensors)?)
+    }
+
+    fn parameters(&self) -> toml::Table {
+        self.parameters.clone()
     }
 
     fn settles(&self) -> bool {

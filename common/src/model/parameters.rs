@@ -8,17 +8,18 @@ use toml::{Table, Value};
 use crate::model::ModelError;
 
 /// The parameters of a model, read one by one; [`Parameters::finish`] refuses
-/// what was not asked for.
+/// what was not asked for, and gives all of them with the values that they have.
 #[derive(Debug)]
 pub struct Parameters<'a> {
     table: &'a Table,
-    known: Vec<&'static str>,
+    /// What was asked for, with its value or its default.
+    read: Vec<(&'static str, Value)>,
 }
 
 impl<'a> Parameters<'a> {
     /// Of this table, nothing read yet.
     pub fn new(table: &'a Table) -> Self {
-        Self { table, known: Vec::new() }
+        Self { table, read: Vec::new() }
     }
 
     /// A number of this range.
@@ -28,7 +29,7 @@ impl<'a> Parameters<'a> {
         default: f64,
         range: RangeInclusive<f64>,
     ) -> Result<f64, ModelError> {
-        let Some(value) = self.get(name) else { return Ok(default) };
+        let Some(value) = self.get(name, default) else { return Ok(default) };
         let number = match value {
             Value::Float(number) => *number,
             Value::Integer(number) => *number as f64,
@@ -47,7 +48,7 @@ impl<'a> Parameters<'a> {
         default: usize,
         range: RangeInclusive<usize>,
     ) -> Result<usize, ModelError> {
-        let Some(value) = self.get(name) else { return Ok(default) };
+        let Some(value) = self.get(name, default as i64) else { return Ok(default) };
         let number = value.as_integer().and_then(|number| usize::try_from(number).ok());
         number.filter(|number| range.contains(number)).ok_or_else(|| {
             let (first, last) = (range.start(), range.end());
@@ -63,7 +64,8 @@ impl<'a> Parameters<'a> {
         range: RangeInclusive<usize>,
         most: usize,
     ) -> Result<Vec<usize>, ModelError> {
-        let Some(value) = self.get(name) else { return Ok(default.to_vec()) };
+        let values: Vec<Value> = default.iter().map(|number| (*number as i64).into()).collect();
+        let Some(value) = self.get(name, values) else { return Ok(default.to_vec()) };
         let whole_number = |value: &Value| {
             let number = usize::try_from(value.as_integer()?).ok()?;
             range.contains(&number).then_some(number)
@@ -78,7 +80,7 @@ impl<'a> Parameters<'a> {
 
     /// `true` or `false`.
     pub fn flag(&mut self, name: &'static str, default: bool) -> Result<bool, ModelError> {
-        let Some(value) = self.get(name) else { return Ok(default) };
+        let Some(value) = self.get(name, default) else { return Ok(default) };
         value.as_bool().ok_or_else(|| wrong(name, "true or false".into(), value))
     }
 
@@ -88,18 +90,21 @@ impl<'a> Parameters<'a> {
         name: &'static str,
         words: &[&'static str],
     ) -> Result<&'static str, ModelError> {
-        let Some(value) = self.get(name) else { return Ok(words[0]) };
+        let Some(value) = self.get(name, words[0]) else { return Ok(words[0]) };
         let found = words.iter().find(|word| value.as_str() == Some(word));
         found.copied().ok_or_else(|| wrong(name, list(words), value))
     }
 
-    /// Refuses parameters that the model has not asked for.
-    pub fn finish(self) -> Result<(), ModelError> {
-        match self.table.keys().find(|key| !self.known.contains(&key.as_str())) {
-            None => Ok(()),
+    /// Refuses parameters that the model has not asked for. Gives all that it has
+    /// asked for, with the defaults of those that the table lacks: what
+    /// [`Model::parameters`](crate::model::Model::parameters) is to say.
+    pub fn finish(self) -> Result<Table, ModelError> {
+        let known: Vec<&str> = self.read.iter().map(|(name, _)| *name).collect();
+        match self.table.keys().find(|key| !known.contains(&key.as_str())) {
+            None => Ok(self.read.into_iter().map(|(name, value)| (name.into(), value)).collect()),
             Some(key) => Err(ModelError::Parameter {
                 parameter: key.clone(),
-                expected: match self.known.as_slice() {
+                expected: match known.as_slice() {
                     [] => "no parameters".into(),
                     known => format!("one of {}", list(known)),
                 },
@@ -108,9 +113,11 @@ impl<'a> Parameters<'a> {
         }
     }
 
-    fn get(&mut self, name: &'static str) -> Option<&'a Value> {
-        self.known.push(name);
-        self.table.get(name)
+    /// What the table has, if anything; `default` is what there is otherwise.
+    fn get(&mut self, name: &'static str, default: impl Into<Value>) -> Option<&'a Value> {
+        let value = self.table.get(name);
+        self.read.push((name, value.cloned().unwrap_or_else(|| default.into())));
+        value
     }
 }
 

@@ -26,7 +26,7 @@ impl Softmax {
             momentum_state: MomentumState::Local,
             weight_decay: parameters.number("weight_decay", 0.0, 0.0..=1.0)? as f32,
         };
-        parameters.finish()?;
-        Ok(Box::new(Network::without_hidden_layers(shape, optimiser, seed)?))
+        let parameters = parameters.finish()?;
+        Ok(Box::new(Network::without_hidden_layers(shape, optimiser, seed)?.with(parameters)))
     }
 }

@@ -233,6 +233,10 @@ impl Model for Spiking {
         Ok(Box::new(SpikingReplica::new(Arc::clone(&self.design), self.isa)))
     }
 
+    fn parameters(&self) -> toml::Table {
+        self.design.settings.parameters.clone()
+    }
+
     fn replica_bytes(&self) -> u64 {
         let settings = &self.design.settings;
         let state = 4 * (settings.inputs * settings.neurons) as u64;

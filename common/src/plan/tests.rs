@@ -52,6 +52,26 @@ fn epochs_have_short_last_rounds_and_an_evaluation_at_the_end() {
 }
 
 #[test]
+fn a_block_has_the_ranges_of_its_replicas() {
+    let plan = RunPlan::new(&RunSpec { epochs: Some(2), ..spec(3, 2, 2) }, 25, 300).unwrap();
+    let block = |step, level, index| {
+        let block = plan.block(&plan.step(step).unwrap(), Block { level, index });
+        (block.task, block.split, block.epoch, block.positions)
+    };
+    // The fourth replica does not exist.
+    assert_eq!(block(1, 1, 1), (Task::Train, Split::Train, 0, vec![20, 24]));
+    assert_eq!(block(3, 2, 0), (Task::Train, Split::Train, 1, vec![0, 4, 8, 12]));
+    // Two replicas of a short last round have nothing to do.
+    assert_eq!(block(2, 2, 0), (Task::Train, Split::Train, 0, vec![24, 25, 25, 25]));
+    assert_eq!(block(6, 1, 0), (Task::Evaluate, Split::Test, 2, vec![0, 256, 300]));
+    let mut spec = spec(1, 1, 1);
+    spec.evaluation.labelling = true;
+    let plan = RunPlan::new(&spec, 7, 0).unwrap();
+    let label = plan.block(&plan.step(7).unwrap(), Block { level: 0, index: 0 });
+    assert_eq!((label.task, label.split, label.positions), (Task::Label, Split::Train, vec![0, 7]));
+}
+
+#[test]
 fn evaluations_follow_every_so_many_epochs_and_the_end() {
     let mut spec = RunSpec { epochs: Some(5), ..spec(1, 10, 1) };
     spec.evaluation.every = 2;

@@ -252,3 +252,39 @@ fn a_spec_knows_its_keys() {
         assert!(!RunSpec::has(key), "{key}");
     }
 }
+
+#[test]
+fn workers_get_every_key_that_has_a_value() {
+    let registry = crate::model::Registry::standard();
+    let shape = crate::model::DataShape { features: 64, classes: 10 };
+    for (model, all) in [
+        ("softmax", "learning_rate = 0.5|weight_decay = 0.0"),
+        ("mlp", "hidden = [32]|learning_rate = 0.25|momentum = 0.9|momentum_state = \"merged\""),
+        (
+            "spiking",
+            "neurons = 400|rate_hz = 111.5625|spikes_per_step = \"one\"|clean_start = true",
+        ),
+    ] {
+        let mut spec = RunSpec::from_toml(&SMALL.replace("mlp", model)).unwrap();
+        if model == "mlp" {
+            spec.parameters.insert("learning_rate".into(), 0.25.into());
+        }
+        let parameters = registry.build(model, &spec.parameters, shape, 1).unwrap().parameters();
+        let text = spec.to_complete_toml(&parameters).unwrap();
+        let keys = "seed = 1|replicas = 8|batch_size = 10|update_interval = 1|epochs = 1|\
+                    update_weights = true|audit = 0.0|source = \"digits\"|shuffle_window = 64|\
+                    every = 0|split = \"test\"|shard_size = 256|labelling = false|[merge]";
+        for line in keys.split('|').chain(all.split('|')) {
+            assert!(text.lines().any(|it| it == line), "{line}: {text}");
+        }
+        // It is the same run, and complete already.
+        let again = RunSpec::from_toml(&text).unwrap();
+        assert_eq!(RunSpec { parameters: spec.parameters.clone(), ..again.clone() }, spec);
+        let built = registry.build(model, &again.parameters, shape, 1).unwrap().parameters();
+        assert_eq!(built, parameters);
+        assert_eq!(again.to_complete_toml(&built).unwrap(), text);
+    }
+    let long = [("a".to_owned(), toml::Value::from("x".repeat(limits::SPEC_BYTES)))];
+    let error = RunSpec::default_digits().to_complete_toml(&long.into_iter().collect());
+    assert!(error.unwrap_err().to_string().contains("at most 65536 bytes"));
+}

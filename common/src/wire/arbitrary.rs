@@ -10,8 +10,9 @@ use proptest::prelude::*;
 use crate::dataset::{FeatureType, SplitManifest};
 use crate::digest::Digest;
 use crate::id::{AssignmentId, Block, ProcessId, RunId, StepId, SubmissionKey, WorkerId};
-use crate::limits::{HISTORY_BYTES, NAME_BYTES, SLOTS};
+use crate::limits::{BLOCK_REPLICAS, EXAMPLES, HISTORY_BYTES, NAME_BYTES, SLOTS};
 use crate::merge::MergeRule;
+use crate::plan::{BlockPlan, Task};
 use crate::results::Results;
 use crate::run_settings::{CheckpointEvery, RunSettings};
 use crate::spec::Split;
@@ -218,6 +219,18 @@ pub(crate) fn from_worker() -> impl Strategy<Value = FromWorker> {
     ]
 }
 
+/// Of one replica, of some, and of as many as a block may have.
+fn block_plan() -> impl Strategy<Value = BlockPlan> {
+    let task = prop_oneof![Just(Task::Train), Just(Task::Label), Just(Task::Evaluate)];
+    let few = vec(0..=EXAMPLES, 2..8).prop_map(|mut positions| {
+        positions.sort_unstable();
+        positions
+    });
+    let most = Just((EXAMPLES - u64::from(BLOCK_REPLICAS)..=EXAMPLES).collect::<Vec<_>>());
+    (task, split(), any::<u64>(), prop_oneof![few, most])
+        .prop_map(|(task, split, epoch, positions)| BlockPlan { task, split, epoch, positions })
+}
+
 fn opening() -> impl Strategy<Value = (RunId, u128, String, u32)> {
     (run(), any::<u128>(), text(), any::<u32>())
 }
@@ -244,11 +257,12 @@ pub(crate) fn to_worker() -> impl Strategy<Value = ToWorker> {
             ToWorker::StateSegment { step, segment, payload }
         }),
         (step(), step()).prop_map(|(step, as_of)| ToWorker::SameState { step, as_of }),
-        (assignment(), step(), block(), any::<bool>()).prop_map(
-            |(assignment, step, block, confirm)| ToWorker::Assign {
+        (assignment(), step(), block(), block_plan(), any::<bool>()).prop_map(
+            |(assignment, step, block, plan, confirm)| ToWorker::Assign {
                 assignment,
                 step,
                 block,
+                plan,
                 confirm
             }
         ),

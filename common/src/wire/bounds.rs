@@ -7,10 +7,11 @@ use bytes::Bytes;
 use crate::dataset::SplitManifest;
 use crate::id::Block;
 use crate::limits::{
-    BLOCK_REPLICAS, CONNECTIONS, DATASET_CHUNKS, HISTORY_BYTES, INLINE_PARTIAL_BYTES,
+    BLOCK_REPLICAS, CONNECTIONS, DATASET_CHUNKS, EXAMPLES, HISTORY_BYTES, INLINE_PARTIAL_BYTES,
     MERGE_SEGMENTS, NAME_BYTES, PARTIAL_RESULT_COUNTS, PAYLOAD_BYTES, RESULT_COUNTS, RESULT_NAMES,
     RUNS, SLOTS, SPEC_BYTES, STATUS_REASON_BYTES, STATUS_UNFIT, STATUS_WORKERS, TEXT_BYTES,
 };
+use crate::plan::BlockPlan;
 use crate::results::Results;
 use crate::run_settings::RunSettings;
 use crate::state::Layout;
@@ -128,7 +129,10 @@ impl Message for ToWorker {
                 check.layout("layout", layout)
             }
             Self::StateSegment { payload, .. } => check.payload(payload),
-            Self::Assign { block, .. } => check.block(*block),
+            Self::Assign { block, plan, .. } => {
+                check.block(*block)?;
+                check.plan(plan)
+            }
             Self::Chunk { chunk, payload, .. } => {
                 check.chunks(&[*chunk])?;
                 check.payload(payload)
@@ -308,6 +312,16 @@ impl Check {
         let fits = block.level <= 32 && block.end() <= 1 << 32;
         let found = format_args!("level {}, index {}", block.level, block.index).to_string();
         self.that(fits, "block", "replicas below 2^32", found)
+    }
+
+    /// One number more than the block has replicas, ascending.
+    fn plan(self, plan: &BlockPlan) -> Result<(), FrameError> {
+        let (field, found) = ("plan.positions", plan.positions.len());
+        self.that(found >= 2, field, "at least 2 numbers", found)?;
+        self.at_most(field, found, BLOCK_REPLICAS as usize + 1, "numbers")?;
+        self.that(plan.positions.is_sorted(), field, "ascending numbers", "other ones")?;
+        let last = plan.positions[found - 1];
+        self.that(last <= EXAMPLES, field, format_args!("at most {EXAMPLES}"), last)
     }
 
     fn chunks(self, chunks: &[u32]) -> Result<(), FrameError> {

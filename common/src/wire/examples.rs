@@ -13,6 +13,7 @@ use crate::dataset::{FeatureType, SplitManifest};
 use crate::digest::Digest;
 use crate::id::{AssignmentId, Block, ProcessId, RunId, RunIdentity, StepId, WorkerId};
 use crate::merge::MergeRule;
+use crate::plan::{BlockPlan, Task};
 use crate::results::Results;
 use crate::spec::Split;
 use crate::state::{ElementType, Layout, TensorLayout};
@@ -63,6 +64,8 @@ fn examples() -> BTreeMap<String, Vec<u8>> {
     let assignment = AssignmentId(9);
     let progress =
         vec![Progress { assignment, running: vec![4], shards_done: 1, examples_done: 130 }];
+    let (task, positions) = (Task::Train, vec![160, 200]);
+    let plan = BlockPlan { task, split: Split::Train, epoch: 1, positions };
     let manifest = |examples, chunks: &[&[u8]]| SplitManifest {
         examples,
         features: 64,
@@ -119,7 +122,10 @@ fn examples() -> BTreeMap<String, Vec<u8>> {
             "ToWorker: StateSegment",
             wire(ToWorker::StateSegment { step, segment: 0, payload: values.clone() }),
         ),
-        ("ToWorker: Assign", wire(ToWorker::Assign { assignment, step, block, confirm: false })),
+        (
+            "ToWorker: Assign",
+            wire(ToWorker::Assign { assignment, step, block, plan, confirm: false }),
+        ),
         (
             "FromWorker: NeedChunks",
             wire(FromWorker::NeedChunks { run, split: Split::Train, chunks: vec![0] }),

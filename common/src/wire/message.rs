@@ -12,6 +12,7 @@ use crate::id::{
     AssignmentId, Block, ProcessId, RunId, RunIdentity, StepId, SubmissionKey, WorkerId,
 };
 use crate::merge::Partial;
+use crate::plan::BlockPlan;
 use crate::results::Results;
 use crate::run_settings::RunSettings;
 use crate::spec::Split;
@@ -21,7 +22,7 @@ use crate::wire::payload;
 pub use crate::wire::event::{RunEvent, RunStatus, Status, WorkerStatus};
 
 /// Version of the protocol. Any change to a message changes it.
-pub const PROTOCOL: u32 = 7;
+pub const PROTOCOL: u32 = 8;
 
 /// Names the order and kind of every floating-point operation, and where `exp`
 /// and `ln` come from. Two builds that could differ in a bit must differ here;
@@ -181,9 +182,10 @@ pub enum FromWorker {
         /// The run.
         run: RunId,
     },
-    /// The run cannot be worked on here (a build without its model, say):
-    /// nothing of it was begun, and no assignment of it is answered. Said in
-    /// place of [`FromWorker::Opened`].
+    /// The run cannot be worked on here (a build without its model, say): no
+    /// assignment of it is answered any more. Said in place of
+    /// [`FromWorker::Opened`], or later, where an assignment's plan is not the
+    /// worker's own.
     Cannot {
         /// The run.
         run: RunId,
@@ -272,7 +274,8 @@ pub enum ToWorker {
         /// of another opening, drops them: run numbers begin anew with a new
         /// coordinator.
         identity: RunIdentity,
-        /// Its spec, as TOML.
+        /// Its spec as TOML, complete: every key that has a value, defaults
+        /// included ([`crate::spec::RunSpec::to_complete_toml`]).
         spec: String,
         /// Version of its model ([`crate::model::Model::version`]).
         model_version: u32,
@@ -317,6 +320,8 @@ pub enum ToWorker {
         step: StepId,
         /// The block.
         block: Block,
+        /// What its replicas do, and with which examples.
+        plan: BlockPlan,
         /// Whether the worker is to say [`FromWorker::Started`] before it begins.
         confirm: bool,
     },

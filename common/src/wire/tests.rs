@@ -18,10 +18,11 @@ use super::message::{
 use super::{Frame, FrameError, Message, handshake};
 use crate::id::{AssignmentId, Block, ProcessId, RunId, StepId};
 use crate::limits::{
-    BLOCK_REPLICAS, DATASET_CHUNKS, FRAME_BYTES, HANDSHAKE_FRAME_BYTES, INLINE_PARTIAL_BYTES,
-    MERGE_SEGMENTS, NAME_BYTES, PARTIAL_RESULT_COUNTS, PAYLOAD_BYTES, RESULT_COUNTS, RESULT_NAMES,
-    SLOTS, TEXT_BYTES,
+    BLOCK_REPLICAS, DATASET_CHUNKS, EXAMPLES, FRAME_BYTES, HANDSHAKE_FRAME_BYTES,
+    INLINE_PARTIAL_BYTES, MERGE_SEGMENTS, NAME_BYTES, PARTIAL_RESULT_COUNTS, PAYLOAD_BYTES,
+    RESULT_COUNTS, RESULT_NAMES, SLOTS, TEXT_BYTES,
 };
+use crate::plan::{BlockPlan, Task};
 use crate::results::Results;
 use crate::spec::Split;
 
@@ -247,7 +248,7 @@ async fn a_peer_of_a_later_protocol_is_told_so_whatever_else_it_says() {
     let bytes = bytes_of(&frame_of(&later.concat()));
     let mut reader = FrameReader::new(&bytes[..], HANDSHAKE_FRAME_BYTES);
     let error = handshake::hear(&mut reader).await.unwrap_err().to_string();
-    assert!(error.contains("has protocol 7, the peer has 256: install the same"), "{error}");
+    assert!(error.contains("has protocol 8, the peer has 256: install the same"), "{error}");
 }
 
 #[test]
@@ -357,8 +358,21 @@ fn fields_out_of_bounds_are_refused_by_name() {
         let error = decode::<FromWorker>(&content).unwrap_err().to_string();
         assert!(error.contains(field) && error.contains("expected"), "{error}");
     }
-    let pull = ToWorker::Pull { step, block, first: u32::MAX, count: 2 };
-    assert!(decode::<ToWorker>(&bytes_of(&encode(pull)).slice(HEAD_BYTES..)).is_err());
+    let assign = |positions| {
+        let plan = BlockPlan { task: Task::Train, split, epoch: 0, positions };
+        ToWorker::Assign { assignment, step, block, plan, confirm: false }
+    };
+    for (message, field) in [
+        (ToWorker::Pull { step, block, first: u32::MAX, count: 2 }, "count"),
+        (assign(vec![0]), "plan.positions"),
+        (assign(vec![1, 0]), "plan.positions"),
+        (assign(vec![0, EXAMPLES + 1]), "plan.positions"),
+        (assign(vec![0; BLOCK_REPLICAS as usize + 2]), "plan.positions"),
+    ] {
+        let content = bytes_of(&encode(message)).slice(HEAD_BYTES..);
+        let error = decode::<ToWorker>(&content).unwrap_err().to_string();
+        assert!(error.contains(field) && error.contains("expected"), "{error}");
+    }
 }
 
 #[test]
@@ -432,7 +446,7 @@ fn the_refusal_says_what_to_change() {
     for (hello, words) in [
         (Hello { protocol: 0, ..good.clone() }, ours),
         (Hello { magic: "http".into(), ..good.clone() }, "which program connects"),
-        (Hello { protocol: 99, ..good.clone() }, "has protocol 7, the peer has 99"),
+        (Hello { protocol: 99, ..good.clone() }, "has protocol 8, the peer has 99"),
         (Hello { numeric_profile: "x".into(), ..good.clone() }, "numeric profile"),
         (handshake::hello(role("", 4, 1)), "--name"),
         (handshake::hello(role(&"x".repeat(NAME_BYTES + 1), 4, 1)), "--name"),

@@ -5,6 +5,8 @@ use std::net::{TcpListener, TcpStream};
 
 use common::digest::Digest;
 use common::id::{AssignmentId, Block, RunId, StepId, WorkerId};
+use common::plan::{BlockPlan, Task};
+use common::spec::Split;
 use common::state::Layout;
 use common::wire::codec::{self, Message};
 use common::wire::message::{ToClient, ToWorker, Welcome};
@@ -112,7 +114,13 @@ fn for_a_client() {
 fn for_a_worker() {
     let step = StepId { run: RunId(7), index: 0 };
     let block = Block { level: 0, index: 0 };
-    let assign = ToWorker::Assign { assignment: AssignmentId(1), step, block, confirm: false };
+    let (task, positions) = (Task::Train, vec![0, 1]);
+    let plan = BlockPlan { task, split: Split::Train, epoch: 0, positions };
+    let unsorted = BlockPlan { positions: vec![2, 1], ..plan.clone() };
+    let assign = |plan| {
+        let assignment = AssignmentId(1);
+        encoded(ToWorker::Assign { assignment, step, block, plan, confirm: false })
+    };
     let segment = ToWorker::StateSegment { step, segment: 0, payload: vec![0; 4].into() };
     let pull = ToWorker::Pull { step, block, first: 0, count: 0 };
     let cases = [
@@ -131,7 +139,8 @@ fn for_a_worker() {
             }))),
             "no ToWorker",
         ),
-        ("work of no run", impostor(welcome_and(&encoded(assign))), "makes no sense"),
+        ("work of no run", impostor(welcome_and(&assign(plan))), "makes no sense"),
+        ("positions that fall", impostor(welcome_and(&assign(unsorted))), "field `plan.positions`"),
         ("a state of no run", impostor(welcome_and(&encoded(segment))), "makes no sense"),
         ("a pull of nothing", impostor(welcome_and(&encoded(pull))), "field `count`"),
     ];

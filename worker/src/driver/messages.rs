@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use common::digest::Digest;
 use common::id::{AssignmentId, Block, RunId, StepId};
+use common::plan::BlockPlan;
 use common::wire::message::{FromWorker, ToWorker};
 
 use super::compute::Work;
@@ -58,8 +59,8 @@ impl Engine {
                     self.tell(Event::StateReady { step });
                 }
             }
-            ToWorker::Assign { assignment, step, block, confirm } => {
-                self.on_assign(assignment, step, block, confirm)?;
+            ToWorker::Assign { assignment, step, block, plan, confirm } => {
+                self.on_assign(assignment, (step, block), &plan, confirm)?;
             }
             ToWorker::Revoke { assignment } => self.tell(Event::Revoked { assignment }),
             ToWorker::Chunk { run, split, chunk, payload } => {
@@ -167,10 +168,15 @@ impl Engine {
     }
 
     fn close_run(&mut self, run: RunId) {
-        self.tell(Event::RunClosed { run });
         // Here and now, not when the session says so: a run of the same number
         // may follow at once.
+        self.drop_work_of(run);
         self.runs.remove(&run);
+    }
+
+    /// Drops what is being done, and what is kept, of a run.
+    fn drop_work_of(&mut self, run: RunId) {
+        self.tell(Event::RunClosed { run });
         self.kept.retain(|(step, _), _| step.run != run);
         for assignment in self.assignments_of(run, |_| true) {
             self.forget_assignment(assignment);
@@ -183,8 +189,8 @@ impl Engine {
     fn on_assign(
         &mut self,
         assignment: AssignmentId,
-        step: StepId,
-        block: Block,
+        (step, block): (StepId, Block),
+        told: &BlockPlan,
         confirm: bool,
     ) -> Result<(), String> {
         let Some(opened) = self.runs.get(&step.run) else {
@@ -201,6 +207,10 @@ impl Engine {
         {
             return Err(format!("{assignment} is of block {block:?}, of {replicas} shards"));
         }
+        if let Some(difference) = told.difference(&run.plan.block(&plan_step, block)) {
+            self.disagree(step, block, &difference);
+            return Ok(());
+        }
         // A number that is taken is the session's to sort out; the shards that
         // run under it keep what they have.
         if let Entry::Vacant(vacant) = self.assignments.entry(assignment) {
@@ -210,6 +220,20 @@ impl Engine {
         }
         self.tell(Event::Assigned { assignment, step, block, replicas, confirm });
         Ok(())
+    }
+
+    /// Takes in that the coordinator plans a block otherwise than this build does:
+    /// neither is believed, and the run cannot be worked on here.
+    fn disagree(&mut self, step: StepId, block: Block, difference: &str) {
+        self.drop_work_of(step.run);
+        if let Some(opened) = self.runs.get_mut(&step.run) {
+            opened.run = Err(format!(
+                "the plans of the coordinator and of this worker differ for replicas {block} of \
+                 {step}: {difference}: start a worker of the coordinator's build"
+            ));
+            opened.awaited = true;
+        }
+        self.say_opened(step.run);
     }
 
     /// Has a chunk of examples checked.

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use common::id::{AssignmentId, Block, ProcessId, RunIdentity, StepId, WorkerId};
 use common::limits::HANDSHAKE_FRAME_BYTES;
 use common::merge::Partial;
+use common::plan::{BlockPlan, Task};
+use common::spec::Split;
 use common::wire::codec::{self, FrameReader};
 use common::wire::handshake;
 use common::wire::message::{BlockDone, FromWorker, Role, ToWorker, Welcome};
@@ -183,13 +185,7 @@ async fn a_run_from_handshake_to_goodbye() {
                 }
             }
             let block = toy.run.plan.step(index).unwrap().root();
-            peer.say(ToWorker::Assign {
-                assignment: AssignmentId(index),
-                step,
-                block,
-                confirm: false,
-            })
-            .await;
+            peer.say(toy.assign(index, index, block)).await;
             let done = peer.block_done(&toy).await;
             let expected = toy.expected(index, block);
             assert_eq!((done.step, done.block, done.weight), (step, block, expected.weight));
@@ -219,7 +215,7 @@ async fn a_lost_coordinator_is_offered_what_was_finished() {
     let mut peer = stage.accept().await;
     peer.open_run(&toy).await;
     peer.send_base(&toy, step).await;
-    peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block, confirm: false }).await;
+    peer.say(toy.assign(1, 0, block)).await;
     let done = peer.block_done(&toy).await;
     drop(peer);
     let mut peer = stage.accept().await;
@@ -238,12 +234,7 @@ async fn what_is_kept_to_be_merged_takes_the_room_of_chunks() {
     let mut peer = stage.accept().await;
     peer.open_run(&toy).await;
     let step = |index| StepId { run: toy.opening.run, index };
-    let assign = |index| ToWorker::Assign {
-        assignment: AssignmentId(index),
-        step: step(index),
-        block: toy.run.plan.step(index).unwrap().root(),
-        confirm: false,
-    };
+    let assign = |index| toy.assign(index, index, toy.run.plan.step(index).unwrap().root());
     peer.send_base(&toy, step(0)).await;
     peer.say(assign(0)).await;
     assert!(!peer.block_done(&toy).await.is_inline);
@@ -263,7 +254,7 @@ async fn what_was_finished_of_another_run_of_the_same_number_is_not_offered() {
     let mut peer = stage.accept().await;
     peer.open_run(&toy).await;
     peer.send_base(&toy, step).await;
-    peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block, confirm: false }).await;
+    peer.say(toy.assign(1, 0, block)).await;
     peer.block_done(&toy).await;
     drop(peer);
     let mut peer = stage.accept().await;
@@ -281,7 +272,8 @@ async fn what_may_kill_a_worker_begins_once_that_is_said() {
     let step = StepId { run: toy.opening.run, index: 0 };
     let block = toy.run.plan.step(0).unwrap().root();
     let assignment = AssignmentId(1);
-    peer.say(ToWorker::Assign { assignment, step, block, confirm: true }).await;
+    let plan = toy.run.plan.block(&toy.run.plan.step(0).unwrap(), block);
+    peer.say(ToWorker::Assign { assignment, step, block, plan, confirm: true }).await;
     // Without the base it does not begin, and so says nothing.
     peer.send_base(&toy, step).await;
     assert_eq!(peer.next_answer(&toy).await, FromWorker::Started { assignment });
@@ -298,7 +290,7 @@ async fn what_fails_is_told() {
     let step = StepId { run: toy.opening.run, index: 0 };
     let block = toy.run.plan.step(0).unwrap().root();
     peer.send_base(&toy, step).await;
-    peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block, confirm: false }).await;
+    peer.say(toy.assign(1, 0, block)).await;
     let failure = peer.next_answer(&toy).await;
     let FromWorker::ShardFailed { assignment, fatal, error, .. } = failure else {
         panic!("{failure:?}")
@@ -326,8 +318,7 @@ async fn a_run_that_cannot_be_opened_is_said_to_be_so() {
     ] {
         peer.say(open).await;
         peer.send_base(&toy, step).await;
-        peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block, confirm: false })
-            .await;
+        peer.say(toy.assign(1, 0, block)).await;
         let answer = peer.next_answer(&toy).await;
         let FromWorker::Cannot { run: of, reason } = answer else { panic!("{answer:?}") };
         assert_eq!(of, run);
@@ -337,6 +328,40 @@ async fn a_run_that_cannot_be_opened_is_said_to_be_so() {
     }
     // The connection stays, for runs that it can work on.
     peer.open_run(&toy).await;
+}
+
+#[tokio::test]
+async fn a_plan_that_is_not_the_workers_own_is_refused_by_name() {
+    let toy = Toy::new(3, "");
+    let stage = Stage::new(&toy).await;
+    let mut peer = stage.accept().await;
+    let run = toy.opening.run;
+    let block = toy.run.plan.step(0).unwrap().root();
+    let wrong: [(fn(&mut BlockPlan), &str); 5] = [
+        (|plan| plan.task = Task::Label, "expected `task` to be Train, found Label"),
+        (|plan| plan.split = Split::Test, "expected `split` to be Train, found Test"),
+        (|plan| plan.epoch += 1, "expected `epoch` to be 0, found 1"),
+        (|plan| plan.positions[1] -= 1, "expected `positions[1]` to be "),
+        (|plan| plan.positions.truncate(2), "expected `positions` to be "),
+    ];
+    for (change, words) in wrong {
+        peer.open_run(&toy).await;
+        let mut assign = toy.assign(1, 0, block);
+        let ToWorker::Assign { plan, .. } = &mut assign else { unreachable!() };
+        change(plan);
+        peer.say(assign).await;
+        let answer = peer.next_answer(&toy).await;
+        let FromWorker::Cannot { run: of, reason } = answer else { panic!("{answer:?}") };
+        assert_eq!(of, run);
+        assert!(reason.contains(words), "{reason}");
+        // Nothing more of it is answered, and the connection stays for other runs.
+        peer.say(toy.assign(2, 0, block)).await;
+        peer.say(ToWorker::CloseRun { run }).await;
+    }
+    peer.open_run(&toy).await;
+    peer.send_base(&toy, StepId { run, index: 0 }).await;
+    peer.say(toy.assign(3, 0, block)).await;
+    assert_eq!(peer.block_done(&toy).await.block, block);
 }
 
 #[tokio::test]
@@ -354,7 +379,7 @@ async fn a_model_takes_its_time_and_the_worker_is_there() {
     meet().await;
     // What comes meanwhile is heard, and answered.
     peer.send_base(&toy, step).await;
-    peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block, confirm: false }).await;
+    peer.say(toy.assign(1, 0, block)).await;
     peer.say(ToWorker::Pull { step, block, first: 0, count: 1 }).await;
     assert_eq!(peer.next_answer(&toy).await, FromWorker::PartialMissing { step, block });
     meet().await;
@@ -369,9 +394,8 @@ async fn a_chunk_that_is_another_one_ends_the_connection() {
     let stage = Stage::new(&toy).await;
     let mut peer = stage.accept().await;
     peer.open_run(&toy).await;
-    let step = StepId { run: toy.opening.run, index: 0 };
     let block = toy.run.plan.step(0).unwrap().root();
-    peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block, confirm: false }).await;
+    peer.say(toy.assign(1, 0, block)).await;
     let asked = peer.next().await;
     let Some(FromWorker::NeedChunks { run, split, chunks }) = asked else { panic!("{asked:?}") };
     let mut payload = toy.chunk(split, chunks[0]).to_vec();
@@ -390,10 +414,14 @@ async fn nonsense_ends_the_connection_and_not_the_worker() {
     let block = Block { level: 0, index: 0 };
     let assignment = AssignmentId(1);
     let stage = Stage::new(&toy).await;
+    let assign = |step, block| {
+        let plan = toy.run.plan.block(&toy.run.plan.step(0).unwrap(), Block { level: 0, index: 0 });
+        ToWorker::Assign { assignment, step, block, plan, confirm: false }
+    };
     for nonsense in [
-        ToWorker::Assign { assignment, step: beyond, block, confirm: false },
-        ToWorker::Assign { assignment, step, block: Block { level: 3, index: 0 }, confirm: false },
-        ToWorker::Assign { assignment, step, block: Block { level: 0, index: 3 }, confirm: false },
+        assign(beyond, block),
+        assign(step, Block { level: 3, index: 0 }),
+        assign(step, Block { level: 0, index: 3 }),
         ToWorker::SameState { step, as_of: step },
         ToWorker::StateSegment { step, segment: 0, payload: Bytes::from_static(b"short") },
         ToWorker::StateSegment { step, segment: 1, payload: Bytes::new() },
@@ -432,13 +460,14 @@ async fn a_worker_that_leaves_sees_its_last_words_out() {
     let block = toy.run.plan.step(0).unwrap().root();
     peer.open_run(&toy).await;
     // What is kept, and not merged, is a reason to stay.
-    peer.say(ToWorker::Assign { assignment: AssignmentId(1), step, block, confirm: false }).await;
+    peer.say(toy.assign(1, 0, block)).await;
     peer.send_base(&toy, step).await;
     peer.block_done(&toy).await;
     stage.signals.send(()).await.unwrap();
     assert_eq!(peer.next().await, Some(FromWorker::Draining));
     let (assignment, beyond) = (AssignmentId(2), StepId { index: u64::MAX, ..step });
-    peer.say(ToWorker::Assign { assignment, step: beyond, block, confirm: false }).await;
+    let plan = toy.run.plan.block(&toy.run.plan.step(0).unwrap(), block);
+    peer.say(ToWorker::Assign { assignment, step: beyond, block, plan, confirm: false }).await;
     peer.hears_why("makes no sense").await;
     assert!(!stage.worker.is_finished());
     drop(peer);

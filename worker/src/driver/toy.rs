@@ -180,6 +180,14 @@ impl Toy {
         ToWorker::OpenRun { run, identity, spec, model_version, train, test, layout, initial }
     }
 
+    /// An assignment as the coordinator sends it.
+    pub(super) fn assign(&self, assignment: u64, step: u64, block: Block) -> ToWorker {
+        let run = &self.run;
+        let plan = run.plan.block(&run.plan.step(step).unwrap(), block);
+        let step = StepId { run: self.opening.run, index: step };
+        ToWorker::Assign { assignment: AssignmentId(assignment), step, block, plan, confirm: false }
+    }
+
     /// The bytes of a chunk.
     pub(super) fn chunk(&self, split: Split, place: u32) -> bytes::Bytes {
         self.data.split(split).chunk(place as usize)

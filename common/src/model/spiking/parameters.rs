@@ -76,6 +76,8 @@ pub(super) struct Settings {
     pub(super) initial_weight: f64,
     pub(super) weight_max: f64,
     pub(super) weight_sum: f64,
+    /// All of them, as they apply.
+    pub(super) parameters: toml::Table,
 }
 
 impl Settings {
@@ -86,7 +88,7 @@ impl Settings {
         let scale = libm::sqrt(PUBLISHED_INPUTS / shape.features.max(1) as f64);
         let neurons = read.whole_number("neurons", 400, 1..=most_neurons(shape))?;
         let theta_plus = 0.05 * (neurons as f64 / SCALED_NEURONS).min(1.0);
-        let settings = Self {
+        let mut settings = Self {
             inputs: shape.features,
             classes: shape.classes,
             neurons,
@@ -125,8 +127,9 @@ impl Settings {
             initial_weight: read.number("initial_weight", 0.3, 0.0..=1e3)?,
             weight_max: read.number("weight_max", 1.0, 1e-6..=1e3)?,
             weight_sum: read.number("weight_sum", 78.0 / scale, 1e-6..=1e6)?,
+            parameters: toml::Table::new(),
         };
-        parameters.finish()?;
+        settings.parameters = parameters.finish()?;
         settings.check()?;
         Ok(settings)
     }

@@ -66,7 +66,8 @@ impl Engine {
         if is_new_to_it {
             self.peers.open_run(worker, step.run, active.open().clone());
         }
-        let message = ToWorker::Assign { assignment, step, block, confirm };
+        let plan = active.block_plan(block);
+        let message = ToWorker::Assign { assignment, step, block, plan, confirm };
         self.peers.assign(worker, assignment, (step, block), message, || active.frames());
         if is_new_to_it {
             self.note_small_cache(worker);

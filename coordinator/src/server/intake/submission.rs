@@ -173,6 +173,7 @@ impl Complete {
         let submission = Submission {
             identity,
             text: open.text.clone(),
+            complete: self.design.spec.clone(),
             spec: open.spec.clone(),
             model: self.design.model.clone(),
             plan: open.plan.clone(),

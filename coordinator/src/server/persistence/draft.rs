@@ -220,6 +220,7 @@ fn prepare(
     let submission = Submission {
         identity: record.identity,
         text: record.spec.clone(),
+        complete: design.spec.clone(),
         spec,
         model: design.model.clone(),
         plan,

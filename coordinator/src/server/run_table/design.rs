@@ -19,6 +19,8 @@ pub(in crate::server) struct Design {
     /// Of all states, with the spec's merge rules.
     pub(in crate::server) layout: Layout,
     rules: BTreeMap<String, MergeRule>,
+    /// The spec as workers get it: with every default.
+    pub(in crate::server) spec: String,
 }
 
 impl std::fmt::Debug for Design {
@@ -39,7 +41,11 @@ impl Design {
             let mut layout = model.layout()?;
             layout.validate()?;
             layout.set_rules(&spec.merge)?;
-            Ok(Self { model: Arc::from(model), layout, rules: spec.merge.clone() })
+            let complete = spec.to_complete_toml(&model.parameters()).map_err(|error| {
+                ModelError::Other(format!("with all defaults of its model, {error}"))
+            })?;
+            let rules = spec.merge.clone();
+            Ok(Self { model: Arc::from(model), layout, rules, spec: complete })
         })
     }
 

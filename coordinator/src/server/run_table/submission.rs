@@ -23,6 +23,8 @@ pub(in crate::server) struct Submission {
     pub(in crate::server) identity: RunIdentity,
     /// The spec as the client wrote it.
     pub(in crate::server) text: String,
+    /// The same with every default, as workers get it.
+    pub(in crate::server) complete: String,
     /// The same, read.
     pub(in crate::server) spec: RunSpec,
     pub(in crate::server) model: Arc<dyn Model>,
@@ -50,7 +52,7 @@ impl Submission {
         encode(ToWorker::OpenRun {
             run,
             identity: self.identity,
-            spec: self.text.clone(),
+            spec: self.complete.clone(),
             model_version: self.model.version(),
             train: self.train.clone(),
             test: self.test.clone(),

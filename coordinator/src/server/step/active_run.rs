@@ -7,7 +7,7 @@ use std::sync::Arc;
 use common::digest::Digest;
 use common::id::{Block, ProcessId, RunId, StepId};
 use common::merge::MergeTree;
-use common::plan::{Step, StepKind};
+use common::plan::{BlockPlan, Step, StepKind};
 use common::results::Results;
 use common::run_settings::CheckpointEvery;
 use common::state::{NetworkState, Segment, shared_segment};
@@ -265,6 +265,11 @@ impl ActiveRun {
             })
         });
         frames.clone()
+    }
+
+    /// What the replicas of a block do in the current step.
+    pub(in crate::server) fn block_plan(&self, block: Block) -> BlockPlan {
+        self.submission.plan.block(&self.step, block)
     }
 
     /// A block of the current step is handed to a process.

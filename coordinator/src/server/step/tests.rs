@@ -36,6 +36,7 @@ fn submission(classes: u32) -> Submission {
     Submission {
         identity: RunIdentity(7),
         text: text.into(),
+        complete: text.into(),
         spec,
         model: Arc::from(model),
         plan,

@@ -159,7 +159,7 @@ impl FakeWorker {
                 let base = self.bases[&as_of].clone();
                 self.bases.insert(step, base);
             }
-            ToWorker::Assign { assignment, step, block, confirm } => {
+            ToWorker::Assign { assignment, step, block, confirm, .. } => {
                 if confirm {
                     self.said.push(FromWorker::Started { assignment });
                 }
