@@ -16,6 +16,8 @@ pub mod stream;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+#[cfg(test)]
+mod vectors;
 
 pub use codec::{Frame, FrameError, Message};
 pub use spare::SpareFrames;

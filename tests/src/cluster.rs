@@ -130,6 +130,12 @@ impl Cluster {
         self.workers.push(spawn_worker(command, &self.address, slots, &name, None));
     }
 
+    /// Adds a worker that another program is.
+    pub fn add_other_worker(&mut self, mut command: Command) {
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        self.workers.push(Process { child: command.spawn().expect("the worker starts") });
+    }
+
     /// A coordinator at an address (port 0: any) that keeps its runs in the
     /// folder `runs` of `folder`. It logs to files beside that, and so do its
     /// workers.

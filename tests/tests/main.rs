@@ -15,6 +15,7 @@ mod kill;
 mod memory;
 mod messages;
 mod outputs;
+mod python_worker;
 mod readme;
 mod resume;
 mod screen;

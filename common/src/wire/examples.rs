@@ -12,13 +12,13 @@ use super::message::{
 use crate::dataset::{FeatureType, SplitManifest};
 use crate::digest::Digest;
 use crate::id::{AssignmentId, Block, ProcessId, RunId, RunIdentity, StepId, WorkerId};
-use crate::merge::MergeRule;
+use crate::merge::{MergeRule, Partial, segment_hash};
 use crate::plan::{BlockPlan, Task};
 use crate::results::Results;
 use crate::spec::Split;
 use crate::state::{ElementType, Layout, TensorLayout};
 
-const DOCUMENT: &str = include_str!("../../../docs/PROTOCOL.md");
+pub(super) const DOCUMENT: &str = include_str!("../../../docs/PROTOCOL.md");
 
 /// The document's examples by name: blocks fenced as `hex`, each with its name
 /// in the first line. `#` begins a comment.
@@ -42,6 +42,57 @@ fn wire<M: Message + Clone + PartialEq + std::fmt::Debug>(message: M) -> Vec<u8>
     let bytes = [&head[..], &body[..]].concat();
     assert_eq!(decode::<M>(&Bytes::from(bytes[HEAD_BYTES..].to_vec())).unwrap(), message);
     bytes
+}
+
+/// The layout of the examples: one tensor.
+pub(super) fn layout() -> Layout {
+    let (name, shape) = ("bias".into(), vec![2]);
+    Layout {
+        tensors: vec![TensorLayout {
+            name,
+            shape,
+            element: ElementType::F32,
+            rule: MergeRule::Mean,
+        }],
+    }
+}
+
+/// Its values, as a state segment and as a merge segment.
+pub(super) fn values() -> Bytes {
+    [1.0f32, -0.5].iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>().into()
+}
+
+/// The chunk of the examples: feature `f` of example `e` is `(e + f) mod 17`, and
+/// its label is `e`.
+pub(super) fn chunk() -> Vec<u8> {
+    let features = (0..3u8).flat_map(|example| (0..64).map(move |at| (example + at) % 17));
+    features.chain((0..3u32).flat_map(u32::to_le_bytes)).collect()
+}
+
+/// What one replica, alone in its block, gave.
+pub(super) fn block_done() -> BlockDone {
+    let (values, weight) = (values(), 40);
+    let results = Results {
+        examples: weight,
+        sums: [("loss".into(), 1.5)].into(),
+        counts: [("correct".into(), vec![38])].into(),
+    };
+    let segment = segment_hash(&values);
+    let partial = Partial::digest_of(weight, [segment]);
+    let digest = Partial::shard_digest_of(partial, results.digest());
+    let done = BlockDone {
+        step: StepId { run: RunId(1), index: 3 },
+        block: Block { level: 1, index: 2 },
+        weight,
+        results,
+        digest: Digest::of(b""),
+        shards: vec![ShardDone { digest, compute_us: 1250 }],
+        partial_bytes: 8,
+        compute_us: 1250,
+        is_inline: true,
+        payload: [&8u32.to_be_bytes()[..], &values].concat().into(),
+    };
+    BlockDone { digest: done.digest_of([segment]), ..done }
 }
 
 fn examples() -> BTreeMap<String, Vec<u8>> {
@@ -75,42 +126,17 @@ fn examples() -> BTreeMap<String, Vec<u8>> {
         chunk_examples: 15_420,
         chunks: chunks.iter().map(|chunk| Digest::of(chunk)).collect(),
     };
-    let layout = Layout {
-        tensors: vec![TensorLayout {
-            name: "bias".into(),
-            shape: vec![2],
-            element: ElementType::F32,
-            rule: MergeRule::Mean,
-        }],
-    };
     let open = ToWorker::OpenRun {
         run,
         identity: RunIdentity(0x0123_4567_89ab_cdef_0011_2233_4455_6677),
         spec: "model = \"softmax\"\n".into(),
         model_version: 1,
-        train: manifest(3, &[b"abc"]),
+        train: manifest(3, &[&chunk()]),
         test: manifest(0, &[]),
-        layout,
+        layout: layout(),
         initial: None,
     };
-    let values: Bytes =
-        [1.0f32, -0.5].iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>().into();
-    let done = BlockDone {
-        step,
-        block,
-        weight: 40,
-        results: Results {
-            examples: 40,
-            sums: [("loss".into(), 1.5)].into(),
-            counts: [("correct".into(), vec![38])].into(),
-        },
-        digest: Digest::of(b"abc"),
-        shards: vec![ShardDone { digest: Digest::of(b"abc"), compute_us: 1250 }],
-        partial_bytes: 8,
-        compute_us: 1250,
-        is_inline: true,
-        payload: [&8u32.to_be_bytes()[..], &values].concat().into(),
-    };
+    let values = values();
     [
         ("Hello of a worker", wire(hello)),
         ("Welcome: accepted", wire(accepted)),
@@ -130,7 +156,7 @@ fn examples() -> BTreeMap<String, Vec<u8>> {
             "FromWorker: NeedChunks",
             wire(FromWorker::NeedChunks { run, split: Split::Train, chunks: vec![0] }),
         ),
-        ("FromWorker: BlockDone", wire(FromWorker::BlockDone(done))),
+        ("FromWorker: BlockDone", wire(FromWorker::BlockDone(block_done()))),
         ("ToWorker: Pull", wire(ToWorker::Pull { step, block, first: 0, count: 1 })),
         (
             "FromWorker: PartialSegment",

@@ -1,0 +1,138 @@
+//! `examples/python_worker`, which is written from `docs/PROTOCOL.md` alone: it works
+//! beside workers of ours, and alone, and gives the same bits.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use tests::binaries::workspace;
+use tests::cluster::Cluster;
+use tests::expected;
+
+use crate::cluster::SOFTMAX;
+
+/// Set where Python and its packages are known to be there: then no test is skipped.
+const NEEDED: &str = "SAMEBIT_TEST_PYTHON";
+
+/// Most lines of the example: one that needs more says that the protocol is too much.
+const LINES: usize = 400;
+
+/// Rounds of several epochs, short last ones, replicas without examples, and a merge
+/// rule of the user's.
+const OTHER: &str = r#"
+model = "softmax"
+seed = 3
+replicas = 5
+batch_size = 97
+update_interval = 2
+rounds = 5
+[parameters]
+learning_rate = 0.1
+weight_decay = 0.001
+[dataset]
+source = "digits"
+[merge]
+bias = "sum"
+[evaluation]
+shard_size = 100
+split = "train"
+"#;
+
+fn example() -> PathBuf {
+    workspace().join("examples/python_worker")
+}
+
+/// A Python that has the example's packages, in a virtual environment that is made
+/// once; an error says why there is none.
+fn make_python() -> Result<PathBuf, String> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python_worker");
+    let python = folder.join("bin/python");
+    let run = |command: &mut Command| {
+        let what = format!("{command:?}");
+        let output = command.output().map_err(|error| format!("{what}: {error}"))?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() { Ok(()) } else { Err(format!("{what}: {said}")) }
+    };
+    // `tomllib` came with 3.11.
+    run(Command::new("python3").args(["-c", "import tomllib"]))?;
+    run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    let requirements = example().join("requirements.txt");
+    run(Command::new(&python).args(install).arg("-r").arg(requirements))?;
+    Ok(python)
+}
+
+/// The Python to run the example with, if there is one here.
+fn python() -> Option<&'static Path> {
+    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    match PYTHON.get_or_init(make_python) {
+        Ok(python) => Some(python),
+        Err(error) => {
+            assert!(std::env::var_os(NEEDED).is_none(), "no Python with packages: {error}");
+            println!("skipped: no Python with packages: {error}");
+            None
+        }
+    }
+}
+
+/// Adds a worker in Python.
+fn add_worker(cluster: &mut Cluster, python: &Path, name: &str) {
+    let mut command = Command::new(python);
+    command.arg(example().join("worker.py"));
+    command.args([&cluster.address, name]).env("PYTHONDONTWRITEBYTECODE", "1");
+    cluster.add_other_worker(command);
+}
+
+#[test]
+fn alone_it_gives_the_bits_of_ours() {
+    let Some(python) = python() else { return };
+    let mut cluster = Cluster::start();
+    add_worker(&mut cluster, python, "python");
+    for spec in [SOFTMAX, OTHER] {
+        assert_eq!(cluster.submit(spec).finish(), expected::digest(spec));
+    }
+}
+
+#[test]
+fn beside_ours_every_shard_is_the_same() {
+    let Some(python) = python() else { return };
+    let mut cluster = Cluster::start().with_workers(1, 2);
+    add_worker(&mut cluster, python, "python");
+    // Two workers compute every shard, one of them in Python.
+    for spec in [SOFTMAX, OTHER] {
+        let mut client = cluster.submit_when(&format!("audit = 1.0\n{spec}"), 2);
+        let finished = client.wait_for("finished");
+        assert_eq!(finished["digest"], expected::digest(spec).to_string());
+        assert_eq!(finished["unaudited"], 0, "{finished}");
+        assert!(finished["audited"].as_u64() > Some(0), "{finished}");
+    }
+}
+
+#[test]
+fn what_it_cannot_do_is_done_by_others() {
+    let Some(python) = python() else { return };
+    let mut cluster = Cluster::start();
+    add_worker(&mut cluster, python, "python");
+    let spec = crate::cluster::MLP;
+    let mut client = cluster.submit(spec);
+    let cannot = loop {
+        let event = client.wait_for("worker");
+        if event["what"] == "cannot" {
+            break event;
+        }
+    };
+    assert_eq!(cannot["worker"], "python");
+    assert!(cannot["detail"].as_str().is_some_and(|it| it.contains("`softmax`")), "{cannot}");
+    cluster.add_worker(2);
+    assert_eq!(client.finish(), expected::digest(spec));
+}
+
+#[test]
+fn it_is_as_short_as_it_says() {
+    let files = std::fs::read_dir(example()).expect("the example is there").flatten();
+    let files =
+        files.map(|file| file.path()).filter(|it| it.extension().is_some_and(|it| it == "py"));
+    let lines = |file: PathBuf| std::fs::read_to_string(file).expect("UTF-8").lines().count();
+    let lines: usize = files.map(lines).sum();
+    assert!((100..=LINES).contains(&lines), "{lines} lines of Python, expected at most {LINES}");
+}
