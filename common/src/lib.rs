@@ -31,4 +31,6 @@ pub mod settings;
 pub mod shard;
 pub mod spec;
 pub mod state;
+#[cfg(test)]
+mod vectors;
 pub mod wire;

@@ -7,7 +7,7 @@ mod bounds;
 pub mod codec;
 pub mod event;
 #[cfg(test)]
-mod examples;
+pub(crate) mod examples;
 pub mod handshake;
 pub mod message;
 mod payload;
@@ -16,8 +16,6 @@ pub mod stream;
 #[cfg(test)]
 mod tests;
 pub mod tls;
-#[cfg(test)]
-mod vectors;
 
 pub use codec::{Frame, FrameError, Message};
 pub use spare::SpareFrames;

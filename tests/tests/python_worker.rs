@@ -88,9 +88,32 @@ fn alone_it_gives_the_bits_of_ours() {
     let Some(python) = python() else { return };
     let mut cluster = Cluster::start();
     add_worker(&mut cluster, python, "python");
-    for spec in [SOFTMAX, OTHER] {
-        assert_eq!(cluster.submit(spec).finish(), expected::digest(spec));
-    }
+    assert_eq!(cluster.submit(OTHER).finish(), expected::digest(OTHER));
+}
+
+/// Examples as f32, in three chunks of which two are a window.
+#[test]
+fn it_shuffles_in_windows_as_ours_do() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("wide.csv");
+    let row = |row: usize| {
+        let values = (0..200).map(|column| ((row * 7 + column * 3) % 17).to_string());
+        values.collect::<Vec<_>>().join(",") + &format!(",{}\n", row % 3)
+    };
+    std::fs::write(&file, (0..3000).map(row).collect::<String>()).expect("room");
+    let spec = |window: u32| {
+        let dataset = format!("source = \"csv:{}\"\nshuffle_window = {window}", file.display());
+        format!(
+            "model = \"softmax\"\nreplicas = 3\nbatch_size = 50\nupdate_interval = 4\n\
+             rounds = 7\n[dataset]\n{dataset}\n[evaluation]\nsplit = \"train\"\n"
+        )
+    };
+    let expected = expected::digest(&spec(2));
+    assert_ne!(expected, expected::digest(&spec(64)));
+    let mut cluster = Cluster::start();
+    add_worker(&mut cluster, python, "python");
+    assert_eq!(cluster.submit(&spec(2)).finish(), expected);
 }
 
 #[test]
@@ -125,6 +148,25 @@ fn what_it_cannot_do_is_done_by_others() {
     assert!(cannot["detail"].as_str().is_some_and(|it| it.contains("`softmax`")), "{cannot}");
     cluster.add_worker(2);
     assert_eq!(client.finish(), expected::digest(spec));
+}
+
+/// The run that the protocol's document shows, and the digest that it gives for it.
+fn documented_run() -> (String, String) {
+    let document = std::fs::read_to_string(workspace().join("docs/PROTOCOL.md")).expect("UTF-8");
+    let section = document.split("### 13.9 ").nth(1).expect("section 13.9");
+    let after = |start: &str| section.split(start).nth(1).expect(start).to_owned();
+    let spec = after("```toml\n").split("```").next().expect("an end").to_owned();
+    (spec, after("final digest = ").lines().next().expect("a line").to_owned())
+}
+
+#[test]
+fn the_documented_run_has_the_documented_digest() {
+    let (spec, digest) = documented_run();
+    assert_eq!(expected::digest(&spec).to_string(), digest);
+    let Some(python) = python() else { return };
+    let mut cluster = Cluster::start();
+    add_worker(&mut cluster, python, "python");
+    assert_eq!(cluster.submit(&spec).finish().to_string(), digest);
 }
 
 #[test]

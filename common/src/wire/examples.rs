@@ -18,7 +18,7 @@ use crate::results::Results;
 use crate::spec::Split;
 use crate::state::{ElementType, Layout, TensorLayout};
 
-pub(super) const DOCUMENT: &str = include_str!("../../../docs/PROTOCOL.md");
+pub(crate) const DOCUMENT: &str = include_str!("../../../docs/PROTOCOL.md");
 
 /// The document's examples by name: blocks fenced as `hex`, each with its name
 /// in the first line. `#` begins a comment.
@@ -45,7 +45,7 @@ fn wire<M: Message + Clone + PartialEq + std::fmt::Debug>(message: M) -> Vec<u8>
 }
 
 /// The layout of the examples: one tensor.
-pub(super) fn layout() -> Layout {
+pub(crate) fn layout() -> Layout {
     let (name, shape) = ("bias".into(), vec![2]);
     Layout {
         tensors: vec![TensorLayout {
@@ -58,19 +58,19 @@ pub(super) fn layout() -> Layout {
 }
 
 /// Its values, as a state segment and as a merge segment.
-pub(super) fn values() -> Bytes {
+pub(crate) fn values() -> Bytes {
     [1.0f32, -0.5].iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>().into()
 }
 
 /// The chunk of the examples: feature `f` of example `e` is `(e + f) mod 17`, and
 /// its label is `e`.
-pub(super) fn chunk() -> Vec<u8> {
+pub(crate) fn chunk() -> Vec<u8> {
     let features = (0..3u8).flat_map(|example| (0..64).map(move |at| (example + at) % 17));
     features.chain((0..3u32).flat_map(u32::to_le_bytes)).collect()
 }
 
 /// What one replica, alone in its block, gave.
-pub(super) fn block_done() -> BlockDone {
+pub(crate) fn block_done() -> BlockDone {
     let (values, weight) = (values(), 40);
     let results = Results {
         examples: weight,

@@ -6,7 +6,6 @@ use ndarray::{Array2, ArrayD};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::examples::{DOCUMENT, block_done, chunk, layout, values};
 use crate::digest::Digest;
 use crate::id::Block;
 use crate::merge::{Contribution, Merge, Partial, Values, segment_hash};
@@ -15,6 +14,7 @@ use crate::plan::{EpochOrder, RunPlan};
 use crate::results::Results;
 use crate::spec::RunSpec;
 use crate::state::{NetworkState, Tensor, TensorData};
+use crate::wire::examples::{DOCUMENT, block_done, chunk, layout, values};
 
 /// The document's vectors by name: lines `name = value` of blocks fenced as
 /// `vectors`. A line that is indented goes on with the value before it.
