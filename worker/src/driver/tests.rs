@@ -337,7 +337,8 @@ async fn a_plan_that_is_not_the_workers_own_is_refused_by_name() {
     let mut peer = stage.accept().await;
     let run = toy.opening.run;
     let block = toy.run.plan.step(0).unwrap().root();
-    let wrong: [(fn(&mut BlockPlan), &str); 5] = [
+    type Change = fn(&mut BlockPlan);
+    let wrong: [(Change, &str); 5] = [
         (|plan| plan.task = Task::Label, "expected `task` to be Train, found Label"),
         (|plan| plan.split = Split::Test, "expected `split` to be Train, found Test"),
         (|plan| plan.epoch += 1, "expected `epoch` to be 0, found 1"),
