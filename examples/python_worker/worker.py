@@ -1,7 +1,6 @@
 """A worker in Python, written from docs/PROTOCOL.md alone: worker.py HOST:PORT NAME"""
 
 import queue
-import resource
 import secrets
 import signal
 import socket
@@ -11,6 +10,7 @@ import threading
 import time
 import tomllib
 from hashlib import sha256
+from resource import RUSAGE_SELF, getrusage
 
 import msgpack
 import numpy as np
@@ -89,9 +89,9 @@ class Session:
             self.messages.put(("Goodbye", {"reason": str(error)}))
 
     def live(self):
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
         try:
             while True:
+                memory = getrusage(RUSAGE_SELF).ru_maxrss << 10  # The most so far.
                 self.say("Heartbeat", memory=memory, progress=self.progress)
                 time.sleep(1)
         except OSError:
@@ -102,10 +102,9 @@ class Session:
 
     def work(self):
         while True:
-            ready = [it for it in self.assigned if self.is_ready(**it)]
+            ready = [at for at, it in enumerate(self.assigned) if self.is_ready(**it)]
             if ready and self.messages.empty():
-                self.assigned.remove(ready[0])
-                self.process(**ready[0])
+                self.process(**self.assigned.pop(ready[0]))
                 continue
             name, fields = self.messages.get()
             if name == "Goodbye":
@@ -216,15 +215,16 @@ def main():
     where, name = sys.argv[1:] if len(sys.argv) == 3 else sys.exit(__doc__)
     (host, port), process, session = where.rsplit(":", 1), secrets.randbits(64), None
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    while True:
-        try:
-            session = Session((host, int(port)), name, process)
-            session.work()
-        except OSError as error:
-            print(f"no connection to {where}: {error}", file=sys.stderr)
-            time.sleep(1)
-        except KeyboardInterrupt:
-            return session and session.send("Goodbye")
+    try:
+        while True:
+            try:
+                session = Session((host, int(port)), name, process)
+                session.work()
+            except OSError as error:
+                print(f"no connection to {where}: {error}", file=sys.stderr)
+                time.sleep(1)
+    except KeyboardInterrupt:
+        return session and session.send("Goodbye")
 
 
 if __name__ == "__main__":

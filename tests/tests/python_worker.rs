@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use nix::sys::signal::Signal;
 use tests::binaries::workspace;
 use tests::cluster::Cluster;
 use tests::expected;
@@ -89,6 +90,9 @@ fn alone_it_gives_the_bits_of_ours() {
     let mut cluster = Cluster::start();
     add_worker(&mut cluster, python, "python");
     assert_eq!(cluster.submit(OTHER).finish(), expected::digest(OTHER));
+    let worker = &mut cluster.workers[0];
+    worker.signal(Signal::SIGTERM);
+    assert!(worker.wait().success(), "it leaves with a word");
 }
 
 /// Examples as f32, in three chunks of which two are a window.
