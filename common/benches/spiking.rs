@@ -16,7 +16,7 @@ use ndarray::{Array2, Axis};
 
 use common::model::kernel::Isa;
 use common::model::spiking::{Spiking, THETA, WEIGHTS};
-use common::model::{Batch, DataShape, Model, Replica};
+use common::model::{Batch, DataShape, Model, Replica, Targets};
 use common::state::NetworkState;
 
 /// The images' pixels, and what an IDX file has before them, in bytes.
@@ -44,7 +44,7 @@ fn learn(replica: &mut dyn Replica, images: &Array2<f32>, pass: usize) {
     for (batch, features) in images.axis_chunks_iter(Axis(0), BATCH).enumerate() {
         let first = first + (batch * BATCH) as u64;
         let examples: Vec<u64> = (first..first + BATCH as u64).collect();
-        let batch = Batch { features, labels: &[0; BATCH], examples: &examples, epoch: 0 };
+        let batch = Batch::new(features, Targets::Classes(&[0; BATCH]), &examples, 0);
         replica.process_batch(&batch).expect("it learns");
     }
 }

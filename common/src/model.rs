@@ -1,41 +1,29 @@
 //! [`Model`]: what a network must offer to be trained by Samebit, and the
 //! registry of models by name.
 
+mod batch;
 pub mod kernel;
 pub mod mlp;
 mod network;
 mod parameters;
+mod random;
 pub mod registry;
 mod settle;
 pub mod softmax;
 pub mod spiking;
 mod vector;
 
-use ndarray::ArrayView2;
-
 use crate::merge::{UnitCounts, UnitMaps};
 use crate::results::Results;
 use crate::state::{Layout, NetworkState, StateError};
 
 pub use crate::dataset::DataShape;
+pub use batch::{Batch, Targets};
 pub use network::EXAMPLES;
-pub use parameters::Parameters;
+pub use parameters::{Parameter, Parameters};
+pub use random::Random;
 pub use registry::Registry;
 pub use settle::{label, settle};
-
-/// Examples for a replica to process, in order.
-#[derive(Clone, Copy, Debug)]
-pub struct Batch<'a> {
-    /// `[examples, features]`, scaled.
-    pub features: ArrayView2<'a, f32>,
-    /// One class per example.
-    pub labels: &'a [u32],
-    /// Each example's place in its split: with the run's seed and the epoch,
-    /// the only keys that a model's randomness may have.
-    pub examples: &'a [u64],
-    /// The epoch, from 0.
-    pub epoch: u64,
-}
 
 /// A network that can be trained by replicas.
 ///
@@ -155,6 +143,7 @@ pub trait Replica: Send {
 
 /// What went wrong in a model.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ModelError {
     /// No model of this name is registered.
     #[error("model `{name}` is unknown; known are: {known}")]
@@ -174,7 +163,7 @@ pub enum ModelError {
         /// That of this build.
         found: u32,
     },
-    /// A parameter is unknown, of the wrong type, or out of range.
+    /// A parameter is of the wrong type, or out of range.
     #[error("model parameter `{parameter}`: expected {expected}, found {found}")]
     Parameter {
         /// Its name.
@@ -183,6 +172,17 @@ pub enum ModelError {
         expected: String,
         /// What was there.
         found: String,
+    },
+    /// A parameter that the model does not have.
+    #[error(
+        "model parameter `{parameter}`: expected {}, found a name that the model does not know",
+        parameters::names(known)
+    )]
+    UnknownParameter {
+        /// The name that was given.
+        parameter: String,
+        /// All parameters that the model has.
+        known: Vec<Parameter>,
     },
     /// The state does not fit the model.
     #[error(transparent)]

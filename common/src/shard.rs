@@ -7,7 +7,7 @@ use ndarray::ArrayView2;
 
 use crate::dataset::{DatasetError, ExampleSource};
 use crate::merge::{MergeError, Partial, Spare};
-use crate::model::{Batch, ModelError, Replica};
+use crate::model::{Batch, ModelError, Replica, Targets};
 use crate::plan::{EpochOrder, RunPlan, Step, StepKind};
 use crate::results::Results;
 use crate::state::NetworkState;
@@ -158,7 +158,7 @@ impl Gathered {
         let shape = (count, self.features.len() / count);
         let features = ArrayView2::from_shape(shape, &self.features)
             .expect("as many values as the shape says");
-        Ok(Batch { features, labels: &self.labels, examples: &self.examples, epoch })
+        Ok(Batch::new(features, Targets::Classes(&self.labels), &self.examples, epoch))
     }
 }
 
@@ -199,7 +199,7 @@ mod tests {
         fn remember(&mut self, batch: &Batch<'_>, why: &'static str) -> Results {
             let features: Vec<u64> = batch.features.iter().map(|value| *value as u64).collect();
             assert_eq!(features, batch.examples);
-            assert_eq!(batch.features.dim(), (batch.labels.len(), 1));
+            assert_eq!(batch.features.dim(), (batch.examples.len(), 1));
             self.batches.push((why, features));
             let examples = 77; // Wrong, and overruled.
             Results { examples, sums: [("loss".into(), 1.0)].into(), ..Results::default() }

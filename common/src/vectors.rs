@@ -139,7 +139,12 @@ fn softmax(into: &mut Vectors) {
     base.f32_mut("bias").unwrap().as_slice_mut().unwrap().copy_from_slice(&[0.1, 0.2, -0.3]);
     let features = Array2::from_shape_vec((2, 2), vec![0.25, 0.5, 1.0, 0.0]).unwrap();
     let (labels, examples) = ([2, 0], [0, 1]);
-    let batch = Batch { features: features.view(), labels: &labels, examples: &examples, epoch: 0 };
+    let batch = Batch {
+        features: features.view(),
+        targets: crate::model::Targets::Classes(&labels),
+        examples: &examples,
+        epoch: 0,
+    };
     let mut replica = model.replica().unwrap();
     replica.begin(&base).unwrap();
     let results = replica.process_batch(&batch).unwrap();

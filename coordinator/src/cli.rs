@@ -21,6 +21,7 @@ mod home;
 mod job;
 mod keys;
 mod listing;
+mod models;
 mod patience;
 mod plot;
 mod progress;
@@ -45,7 +46,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use common::id::RunId;
 use common::keys::{Keys, Member};
 use common::model::Registry;
@@ -54,12 +55,13 @@ use common::spec::RunSpec;
 use common::wire::handshake::BUILD;
 use common::wire::tls::CallerTls;
 
+pub use crate::local::WorkerProgram;
 pub use exit::Exit;
 use exit::{EXIT_CODES, Failure};
 
 /// Trains a network on many machines and gives the same bits every time.
 #[derive(Debug, Parser)]
-#[command(name = "coordinator", version = BUILD, about, after_help = EXIT_CODES)]
+#[command(name = "coordinator", version = BUILD, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -102,9 +104,8 @@ enum Command {
     Plot(plot::PlotFlags),
     /// Make and show the keys of a cluster
     Keys(keys::KeysFlags),
-    /// List the models that a spec can name
-    #[command(after_help = "Examples:\n  coordinator models")]
-    Models,
+    /// List the models that a spec can name, or the parameters of one
+    Models(models::ModelsFlags),
     /// List the sources of data that a spec can name
     #[command(after_help = "Examples:\n  coordinator datasets")]
     Datasets,
@@ -159,43 +160,73 @@ fn without_empty_variables(
     command.mut_subcommands(|command| without_empty_variables(command, variable))
 }
 
-/// The whole program: what a user's own binary calls with its own registry.
-/// Exit codes are those of [`Exit`].
-pub fn run(registry: Registry, args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let command = without_empty_variables(Cli::command(), &|name| std::env::var_os(name));
-    let parsed = command.try_get_matches_from(args);
-    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => cli,
-        Err(error) => {
-            // Nobody is left to be told if this cannot be written.
-            let _ = error.print();
-            let exit = if error.use_stderr() { Exit::BadInput } else { Exit::Ok };
-            return ExitCode::from(exit as u8);
-        }
+/// What the command line of a program has behind it.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The models that it knows.
+    pub registry: Registry,
+    /// What `--local` starts as a worker, unless a flag names something else.
+    pub worker: Option<WorkerProgram>,
+}
+
+/// All commands and flags, under the name `coordinator`.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Parses a command line. Help, a version or what is wrong is printed, and the exit
+/// code is given.
+///
+/// # Errors
+/// The exit code, where nothing is left to do.
+pub fn parse(
+    command: clap::Command,
+    args: impl IntoIterator<Item = OsString>,
+) -> Result<ArgMatches, ExitCode> {
+    let command = without_empty_variables(command, &|name| std::env::var_os(name));
+    command.try_get_matches_from(args).map_err(|error| exit_of(&error))
+}
+
+fn exit_of(error: &clap::Error) -> ExitCode {
+    // Nobody is left to be told if this cannot be written.
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() { Exit::BadInput } else { Exit::Ok } as u8)
+}
+
+/// Does what the flags of [`command`] say. Exit codes are those of [`Exit`].
+pub fn run_parsed(program: Program, matches: &ArgMatches) -> ExitCode {
+    let done = match Cli::from_arg_matches(matches) {
+        Ok(cli) => dispatch(program, cli.command),
+        Err(error) => return exit_of(&error),
     };
-    match dispatch(registry, cli.command) {
-        Ok(()) => ExitCode::from(Exit::Ok as u8),
-        Err(failure) => failure.report(),
+    done.map_or_else(|failure| failure.report(), |()| ExitCode::from(Exit::Ok as u8))
+}
+
+/// A whole program of these commands, without one that is a worker.
+pub fn run(registry: Registry, args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match parse(command(), args) {
+        Ok(matches) => run_parsed(Program { registry, worker: None }, &matches),
+        Err(code) => code,
     }
 }
 
-fn dispatch(registry: Registry, command: Command) -> Result<(), Failure> {
+fn dispatch(program: Program, command: Command) -> Result<(), Failure> {
     match command {
-        Command::Serve(flags) => serve::serve(registry, &flags),
-        Command::Run(flags) => train::train(registry, *flags),
+        Command::Serve(flags) => serve::serve(program.registry, &flags),
+        Command::Run(flags) => train::train(program, *flags),
         Command::Follow(flags) => follow::follow(flags),
         Command::Resume(flags) => resume::resume(flags),
-        Command::Replay(flags) => replay::replay(&registry, &flags),
-        Command::Verify(flags) => verify::verify(registry, *flags),
+        Command::Replay(flags) => replay::replay(&program.registry, &flags),
+        Command::Verify(flags) => verify::verify(program, *flags),
         Command::Status(flags) => status::status(&flags),
         Command::Cancel { run, address } => status::cancel(RunId(run), &address),
         Command::Runs(flags) => runs::runs(&flags),
         Command::Show(flags) => show::show(&flags),
         Command::Explain(flags) => explain::explain(&flags),
-        Command::Evaluate(flags) => evaluate::evaluate(registry, *flags),
+        Command::Evaluate(flags) => evaluate::evaluate(program, *flags),
         Command::Plot(flags) => plot::plot(&flags),
         Command::Keys(flags) => keys::keys(flags),
-        Command::Models => print(&report::list(registry.list())),
+        Command::Models(flags) => models::models(&program.registry, &flags),
         Command::Datasets => print(&report::list(common::dataset::sources().iter().copied())),
         Command::Spec => print(RunSpec::example()),
     }

@@ -21,3 +21,7 @@ pub mod server;
 
 pub use cli::run;
 pub use reference::ParallelBatchProcessor;
+
+/// Whether bugs can be switched on in the scheduler (`scheduler::planted`): for tests
+/// alone, and never in a program that is shipped.
+pub const PLANTED: bool = cfg!(feature = "planted");

@@ -8,6 +8,7 @@
 mod workers;
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -22,6 +23,15 @@ use crate::server;
 pub use workers::Relay;
 use workers::{WorkerCommand, keep_running};
 
+/// A program that is a worker, and the words that make it one: flags follow them.
+#[derive(Clone, Debug)]
+pub struct WorkerProgram {
+    /// Its file.
+    pub path: PathBuf,
+    /// What it is called with before all flags.
+    pub args: Vec<OsString>,
+}
+
 /// What a local cluster is made of.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -29,8 +39,8 @@ pub struct Config {
     pub workers: u32,
     /// Slots of each.
     pub slots: u32,
-    /// The worker's binary; `None` for the one beside this process's own.
-    pub binary: Option<PathBuf>,
+    /// What each worker is started of.
+    pub worker: WorkerProgram,
     /// Where to keep the run, if anywhere.
     pub runs: Option<PathBuf>,
     /// What workers log.
@@ -45,8 +55,8 @@ pub struct Config {
 pub enum LocalError {
     /// There is no worker binary.
     #[error(
-        "no worker binary at {path}: build it with `cargo build --release -p worker`, \
-         or name it with --worker-binary"
+        "no worker binary at {path}: build it with `cargo build --release -p samebit`, \
+         or leave out --worker-binary"
     )]
     NoBinary {
         /// Where it was looked for.
@@ -63,7 +73,7 @@ pub enum LocalError {
     /// The run cannot be kept.
     #[error(transparent)]
     Runs(#[from] RunsError),
-    /// Loopback cannot be listened on, or this binary cannot be found.
+    /// Loopback cannot be listened on.
     #[error("cannot make a cluster on this host: {0}")]
     Host(#[from] std::io::Error),
 }
@@ -92,12 +102,9 @@ pub fn slots_for(workers: u32) -> u32 {
 impl LocalCluster {
     /// Starts coordinator and workers. They connect in their own time.
     pub async fn start(registry: Registry, config: Config) -> Result<Self, LocalError> {
-        let binary = match config.binary {
-            Some(binary) => binary,
-            None => beside(std::env::current_exe()?),
-        };
-        if !binary.is_file() {
-            return Err(LocalError::NoBinary { path: binary.display().to_string() });
+        let path = config.worker.path.display().to_string();
+        if !config.worker.path.is_file() {
+            return Err(LocalError::NoBinary { path });
         }
         let runs = config.runs.as_deref().map(RunsFolder::open).transpose()?;
         let server_config =
@@ -109,16 +116,15 @@ impl LocalCluster {
         let mut workers = JoinSet::new();
         for number in 1..=config.workers {
             let command = WorkerCommand {
-                binary: binary.clone(),
+                program: config.worker.clone(),
                 name: format!("local-{number}"),
                 coordinator: address,
                 slots: config.slots,
                 log_level: config.log_level.clone(),
                 relay: config.relay,
             };
-            let process = command
-                .spawn()
-                .map_err(|error| LocalError::Spawn { path: binary.display().to_string(), error })?;
+            let process =
+                command.spawn().map_err(|error| LocalError::Spawn { path: path.clone(), error })?;
             workers.spawn(keep_running(command, process, stop.clone(), report.clone()));
         }
         let (stop_server, shutdown) = oneshot::channel();
@@ -200,28 +206,9 @@ async fn ended(server: &mut Option<JoinHandle<std::io::Result<()>>>) -> String {
     }
 }
 
-/// The worker's binary beside `coordinator`'s: a user's own `my_coordinator`
-/// goes with `my_worker`.
-fn beside(coordinator: PathBuf) -> PathBuf {
-    let name = coordinator.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let worker = match name.contains("coordinator") {
-        true => name.replace("coordinator", "worker"),
-        false => "worker".to_owned(),
-    };
-    coordinator.with_file_name(worker)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_worker_is_beside_the_coordinator() {
-        let worker = |path: &str| beside(path.into()).display().to_string();
-        assert_eq!(worker("/a/coordinator"), "/a/worker");
-        assert_eq!(worker("/a/custom_coordinator"), "/a/custom_worker");
-        assert_eq!(worker("/a/other"), "/a/worker");
-    }
 
     #[tokio::test(start_paused = true)]
     async fn a_cluster_stops_once_its_server_has_written_what_it_has_to() {

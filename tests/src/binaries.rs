@@ -11,10 +11,10 @@ pub struct Binaries {
     pub coordinator: PathBuf,
     /// `worker`.
     pub worker: PathBuf,
-    /// The coordinator of `examples/custom_model`.
-    pub custom_coordinator: PathBuf,
-    /// The worker of `examples/custom_model`.
-    pub custom_worker: PathBuf,
+    /// `samebit`.
+    pub samebit: PathBuf,
+    /// The program of `examples/custom_model`.
+    pub custom_model: PathBuf,
 }
 
 /// The workspace's folder.
@@ -23,7 +23,7 @@ pub fn workspace() -> &'static Path {
 }
 
 /// The packages that have the binaries, and no others.
-const PACKAGES: &[&str] = &["-p", "coordinator", "-p", "worker", "-p", "custom_model"];
+const PACKAGES: &[&str] = &["-p", "samebit", "-p", "custom_model"];
 
 /// All that `cargo test` builds. It builds dependencies with more features than
 /// the binaries alone need: where these are asked for in the same way, they are
@@ -61,8 +61,8 @@ fn build_what(what: &[&str], target: &Path, profile: &str, rustflags: Option<&st
     Binaries {
         coordinator: folder.join("coordinator"),
         worker: folder.join("worker"),
-        custom_coordinator: folder.join("custom_coordinator"),
-        custom_worker: folder.join("custom_worker"),
+        samebit: folder.join("samebit"),
+        custom_model: folder.join("custom_model"),
     }
 }
 

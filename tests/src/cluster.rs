@@ -111,22 +111,23 @@ impl Cluster {
         Self { _scratch: Some(scratch), ..cluster }
     }
 
-    /// The coordinator of `examples/custom_model`, which has a model that the
+    /// `examples/custom_model` as a coordinator, which has a model that the
     /// workers of [`Cluster::add_worker`] lack.
     pub fn start_own() -> Self {
         let scratch = tempfile::tempdir().expect("a folder");
         let (runs, mut command) =
-            (scratch.path().to_owned(), Command::new(&binaries().custom_coordinator));
+            (scratch.path().to_owned(), Command::new(&binaries().custom_model));
         command.args(["serve", "--listen", "127.0.0.1:0", "--runs"]).arg(&runs);
         let (coordinator, address) = spawn(command, None).expect("it says where it is");
         let (workers, flags, logs) = Default::default();
         Self { address, coordinator, workers, flags, runs, logs, _scratch: Some(scratch) }
     }
 
-    /// Adds the worker of `examples/custom_model`.
+    /// Adds `examples/custom_model` as a worker.
     pub fn add_own_worker(&mut self, slots: u32) {
         let name = format!("test-{}", self.workers.len() + 1);
-        let command = Command::new(&binaries().custom_worker);
+        let mut command = Command::new(&binaries().custom_model);
+        command.arg("worker");
         self.workers.push(spawn_worker(command, &self.address, slots, &name, None));
     }
 

@@ -34,7 +34,8 @@ impl Logged {
 
     /// The same by another command than `coordinator`.
     pub fn coordinator_by(mut command: Command, flags: &[&str]) -> (Self, String) {
-        let args = ["serve", "--listen", "127.0.0.1:0", "--log-level", "info,coordinator=debug"];
+        let args =
+            ["serve", "--listen", "127.0.0.1:0", "--log-level", "info,samebit_coordinator=debug"];
         let runs = tempfile::tempdir().expect("a folder");
         let mut process =
             Self::start(command.args(args).args(flags).arg("--runs").arg(runs.path()));

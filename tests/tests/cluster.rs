@@ -15,6 +15,7 @@ use tests::cluster::Cluster;
 use tests::expected;
 
 use crate::commands::{alone, text};
+use crate::custom_model;
 
 pub(crate) const SOFTMAX: &str = r#"
 model = "softmax"
@@ -105,16 +106,14 @@ fn an_audit_changes_no_bit_and_is_told_of() {
 }
 
 #[test]
-fn a_users_own_model_in_its_own_binaries() {
+fn a_users_own_model_in_its_own_program() {
     let spec = "model = \"centroids\"\nepochs = 1\ndataset.source = \"digits\"\n";
     let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
     std::fs::write(file.path(), spec).unwrap();
-    let built = binaries::binaries();
-    let output = Command::new(&built.custom_coordinator)
+    let output = Command::new(&binaries::binaries().custom_model)
         .arg("run")
         .arg(file.path())
-        .args(["--local", "3", "--worker-binary"])
-        .arg(&built.custom_worker)
+        .args(["--local", "3"])
         .output()
         .unwrap();
     let expected = expected::digest_with(custom_model::registry(), spec);
@@ -127,7 +126,7 @@ fn a_worker_that_lacks_the_model_is_named_and_the_run_goes_on_without_it() {
     let spec = "model = \"centroids\"\nepochs = 1\ndataset.source = \"digits\"\n";
     let mut cluster = Cluster::start_own();
     cluster.add_worker(2);
-    let own = Command::new(&binaries::binaries().custom_coordinator);
+    let own = Command::new(&binaries::binaries().custom_model);
     let mut client = Client::start_by(own, spec, &["--coordinator", &cluster.address]);
     let told = loop {
         let event = client.wait_for("worker");
@@ -155,7 +154,7 @@ fn a_worker_that_lacks_the_model_is_named_and_the_run_goes_on_without_it() {
 
 #[test]
 fn a_cluster_of_this_host_whose_workers_lack_the_model_says_so() {
-    let output = Command::new(&binaries::binaries().custom_coordinator)
+    let output = Command::new(&binaries::binaries().custom_model)
         .args(["run", "--model", "centroids", "--epochs", "1", "--local", "2"])
         .args(["--worker-binary"])
         .arg(&binaries::binaries().worker)

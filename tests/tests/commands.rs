@@ -339,7 +339,7 @@ fn logs_say_what_was_done_and_how_long_it_took() {
     let folder = tempfile::tempdir().unwrap();
     let spec = write(folder.path(), "spec.toml", SOFTMAX);
     let output = Command::new(&binaries().coordinator)
-        .args(["run", &spec, "--local", "1", "--quiet", "--log-level", "info,worker=debug"])
+        .args(["run", &spec, "--local", "1", "--quiet", "--log-level", "info,samebit_worker=debug"])
         .output()
         .unwrap();
     assert!(output.status.success());

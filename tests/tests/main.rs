@@ -5,6 +5,10 @@ mod cluster;
 mod commands;
 #[cfg(target_arch = "x86_64")]
 mod crash_points;
+// The program itself is built by cargo; its model is what is expected of it.
+#[allow(dead_code)]
+#[path = "../../examples/custom_model/src/main.rs"]
+mod custom_model;
 mod damage;
 mod deadly;
 mod examples;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 use common::id::ProcessId;
 use common::keys::{Keys, KeysError, Member};
 use common::limits;
@@ -102,7 +102,7 @@ struct Flags {
     #[arg(long)]
     name: Option<String>,
     /// What to log: error, warn, info, debug, trace, or a filter such as
-    /// `worker=debug` [default: info]
+    /// `samebit_worker=debug` [default: info]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
     /// How to log [default: text]
@@ -253,16 +253,24 @@ fn new_process_id() -> ProcessId {
     ProcessId(RandomState::new().hash_one(std::process::id()))
 }
 
-/// The whole program: what a user's own binary calls with its own registry.
-/// `args` begin with the program's name. The codes are those of `--help`.
+/// All flags, under the name `worker`.
+pub fn command() -> clap::Command {
+    Flags::command()
+}
+
+/// The whole program; `args` begin with its name. The codes are those of `--help`.
 pub fn run(registry: Registry, args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let flags = match Flags::try_parse_from(args) {
+    match command().try_get_matches_from(args) {
+        Ok(matches) => run_parsed(registry, &matches),
+        Err(error) => exit_of(&error),
+    }
+}
+
+/// Works as the flags of [`command`] say. The codes are those of `--help`.
+pub fn run_parsed(registry: Registry, matches: &ArgMatches) -> ExitCode {
+    let flags = match Flags::from_arg_matches(matches) {
         Ok(flags) => flags,
-        Err(error) => {
-            // Nobody is left to tell where even this cannot be written.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { EXIT_BAD_INPUT } else { 0 });
-        }
+        Err(error) => return exit_of(&error),
     };
     match start(registry, &flags) {
         Ok(code) => code,
@@ -271,6 +279,12 @@ pub fn run(registry: Registry, args: impl IntoIterator<Item = OsString>) -> Exit
             ExitCode::from(code)
         }
     }
+}
+
+fn exit_of(error: &clap::Error) -> ExitCode {
+    // Nobody is left to tell where even this cannot be written.
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() { EXIT_BAD_INPUT } else { 0 })
 }
 
 fn start(registry: Registry, flags: &Flags) -> Result<ExitCode, (u8, String)> {
@@ -347,8 +361,6 @@ fn leave_with_stdin(leave: mpsc::Sender<()>) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn parse(args: &[&str]) -> Flags {

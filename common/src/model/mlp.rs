@@ -3,7 +3,7 @@
 //! `[outputs]`, with merged momentum also `layerN.weights.velocity` and
 //! `layerN.bias.velocity`; beside them is the counter `examples`.
 
-use crate::model::network::{MomentumState, Network, Optimiser};
+use crate::model::network::{MomentumState, Network, Optimiser, learning_rate, weight_decay};
 use crate::model::{DataShape, Model, ModelError, Parameters};
 
 /// One line for `coordinator models`.
@@ -31,16 +31,28 @@ impl Mlp {
         seed: u64,
     ) -> Result<Box<dyn Model>, ModelError> {
         let mut parameters = Parameters::new(parameters);
-        let hidden = parameters.whole_numbers("hidden", &[32], 1..=UNITS, HIDDEN_LAYERS)?;
-        let optimiser = Optimiser {
-            learning_rate: parameters.number("learning_rate", 0.1, 1e-9..=1e3)? as f32,
-            momentum: parameters.number("momentum", 0.9, 0.0..=0.9999)? as f32,
-            momentum_state: match parameters.choice("momentum_state", &["merged", "local"])? {
-                "local" => MomentumState::Local,
-                _ => MomentumState::Merged,
-            },
-            weight_decay: parameters.number("weight_decay", 0.0, 0.0..=1.0)? as f32,
-        };
+        let read = &mut parameters;
+        let hidden = read.about("", "units of each hidden layer").whole_numbers(
+            "hidden",
+            &[32],
+            1..=UNITS,
+            HIDDEN_LAYERS,
+        )?;
+        let optimiser =
+            Optimiser {
+                learning_rate: learning_rate(read, 0.1)?,
+                momentum: read
+                    .about("", "share of the velocity that is left after a batch")
+                    .number("momentum", 0.9, 0.0..=0.9999)? as f32,
+                momentum_state: match read
+                    .about("", "whether velocities are merged, or zero at the start of each round")
+                    .choice("momentum_state", &["merged", "local"])?
+                {
+                    "local" => MomentumState::Local,
+                    _ => MomentumState::Merged,
+                },
+                weight_decay: weight_decay(read)?,
+            };
         let parameters = parameters.finish()?;
         let network = Network::with_hidden_layers(shape, &hidden, optimiser, seed)?;
         Ok(Box::new(network.with(parameters)))

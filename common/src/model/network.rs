@@ -12,7 +12,7 @@ use ndarray::ArrayD;
 use crate::limits;
 use crate::merge::MergeRule;
 use crate::model::kernel::Kernel;
-use crate::model::{DataShape, Model, ModelError, Replica};
+use crate::model::{DataShape, Model, ModelError, Parameters, Replica};
 use crate::state::{ElementType, Layout, NetworkState, Tensor, TensorData, TensorLayout};
 
 use initial::Initial;
@@ -39,6 +39,21 @@ pub(super) struct Optimiser {
     pub(super) momentum: f32,
     pub(super) momentum_state: MomentumState,
     pub(super) weight_decay: f32,
+}
+
+/// Reads how far weights follow a gradient.
+pub(super) fn learning_rate(
+    parameters: &mut Parameters<'_>,
+    default: f64,
+) -> Result<f32, ModelError> {
+    let parameter = parameters.about("", "how far weights follow a batch's mean gradient");
+    Ok(parameter.number("learning_rate", default, 1e-9..=1e3)? as f32)
+}
+
+/// Reads by how much weights decay.
+pub(super) fn weight_decay(parameters: &mut Parameters<'_>) -> Result<f32, ModelError> {
+    let parameter = parameters.about("", "share of a weight that is added to its gradient");
+    Ok(parameter.number("weight_decay", 0.0, 0.0..=1.0)? as f32)
 }
 
 impl Optimiser {

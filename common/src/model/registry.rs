@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::model::{DataShape, Model, ModelError};
+use crate::model::{DataShape, Model, ModelError, Parameter};
 
 /// Makes a model from its parameters, the data's shape and the run's seed.
 pub type Factory =
@@ -79,6 +79,25 @@ impl Registry {
     {
         let defaults: Option<Arc<Defaults>> = Some(Arc::new(defaults));
         self.models.insert(name, Entry { about, defaults, factory: Arc::new(factory) });
+    }
+
+    /// The parameters of a model, in the order in which it reads them, with the defaults
+    /// and ranges that they have for data of this shape.
+    ///
+    /// # Errors
+    /// The model is unknown, cannot be made for such data, or does not read its
+    /// parameters by [`Parameters`](super::Parameters).
+    pub fn parameters(&self, name: &str, shape: DataShape) -> Result<Vec<Parameter>, ModelError> {
+        // No parameter has this name: what refuses it knows all that there are.
+        let table = toml::Table::from_iter([(String::new(), toml::Value::Boolean(true))]);
+        match self.build(name, &table, shape, 0) {
+            Err(ModelError::UnknownParameter { known, .. }) => Ok(known),
+            Err(error) => Err(error),
+            Ok(_) => Err(ModelError::Other(format!(
+                "model `{name}` does not say which parameters it has: it does not read them by \
+                 `Parameters`, or does not call `finish`"
+            ))),
+        }
     }
 
     /// Adds to a spec's table what its model has values of its own for. What

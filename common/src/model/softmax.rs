@@ -1,7 +1,7 @@
 //! `softmax`: multinomial logistic regression. Its tensors are `weights`
 //! `[features, classes]`, `bias` `[classes]`, and the counter `examples`.
 
-use crate::model::network::{MomentumState, Network, Optimiser};
+use crate::model::network::{MomentumState, Network, Optimiser, learning_rate, weight_decay};
 use crate::model::{DataShape, Model, ModelError, Parameters};
 
 /// One line for `coordinator models`.
@@ -21,10 +21,10 @@ impl Softmax {
     ) -> Result<Box<dyn Model>, ModelError> {
         let mut parameters = Parameters::new(parameters);
         let optimiser = Optimiser {
-            learning_rate: parameters.number("learning_rate", 0.5, 1e-9..=1e3)? as f32,
+            learning_rate: learning_rate(&mut parameters, 0.5)?,
             momentum: 0.0,
             momentum_state: MomentumState::Local,
-            weight_decay: parameters.number("weight_decay", 0.0, 0.0..=1.0)? as f32,
+            weight_decay: weight_decay(&mut parameters)?,
         };
         let parameters = parameters.finish()?;
         Ok(Box::new(Network::without_hidden_layers(shape, optimiser, seed)?.with(parameters)))

@@ -29,7 +29,6 @@ mod normalisation;
 mod parameters;
 mod plasticity;
 mod presentation;
-mod random;
 mod replica;
 #[cfg(test)]
 mod tests;

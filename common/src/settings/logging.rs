@@ -49,7 +49,7 @@ pub fn check_log_filter(filter: &str) -> Result<(), SettingsError> {
 }
 
 /// Sends logs to standard error. `filter` is in the syntax of
-/// `tracing_subscriber`'s `EnvFilter` (`info`, `worker=debug`).
+/// `tracing_subscriber`'s `EnvFilter` (`info`, `samebit_worker=debug`).
 pub fn start_logging(format: LogFormat, filter: &str) -> Result<(), SettingsError> {
     start_logging_to(format, filter, std::io::stderr)
 }

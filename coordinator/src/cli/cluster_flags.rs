@@ -5,23 +5,22 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use common::limits;
-use common::model::Registry;
 use common::run_settings::CheckpointEvery;
 use common::settings::has_colour;
 use common::wire::event::TOLD;
 
-use super::Address;
 use super::exit::Failure;
 use super::patience::Patience;
 use super::screen;
-use crate::local::{self, LocalCluster, Relay};
+use super::{Address, Program};
+use crate::local::{self, LocalCluster, Relay, WorkerProgram};
 
 /// Most workers that `--local` starts.
 const LOCAL_WORKERS: i64 = 256;
 
 /// Who logs whom it turns away. Nobody comes to a cluster on loopback but its own, and
 /// they say themselves what is wrong.
-const DOOR: &str = "coordinator::server::door";
+const DOOR: &str = "samebit_coordinator::server::door";
 
 /// Where to run.
 #[derive(Debug, Args)]
@@ -32,7 +31,8 @@ pub(super) struct ClusterFlags {
     /// loopback and has no keys: --keys is refused, SAMEBIT_KEYS not looked at
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=LOCAL_WORKERS))]
     pub(super) local: Option<u32>,
-    /// The worker's binary, for --local [default: the one beside this one]
+    /// The program that is each worker of --local, such as a `worker` of another
+    /// build [default: this program]
     #[arg(long, value_name = "PATH", requires = "local")]
     worker_binary: Option<PathBuf>,
     /// Slots of each worker, for --local [default: its share of the cores]
@@ -58,6 +58,15 @@ impl ClusterFlags {
             Some(_) => format!("{},{TOLD}=off,{DOOR}=off", self.log_level),
             None => self.log_level.clone(),
         }
+    }
+
+    /// What is started as a worker of `--local`.
+    fn worker(&self, program: &Program) -> Result<WorkerProgram, Failure> {
+        let named = self.worker_binary.clone();
+        let named = named.map(|path| WorkerProgram { path, args: Vec::new() });
+        named.or_else(|| program.worker.clone()).ok_or_else(|| {
+            Failure::bad_input("this program is no worker: name one with --worker-binary")
+        })
     }
 
     /// Refuses keys for a cluster that has none: who names a file means to be
@@ -116,7 +125,7 @@ pub(super) struct KeepFlags {
 
 /// Starts the cluster of `--local`.
 pub(super) async fn start_local(
-    registry: &Registry,
+    program: &Program,
     flags: &ClusterFlags,
     workers: u32,
     runs: Option<PathBuf>,
@@ -124,13 +133,13 @@ pub(super) async fn start_local(
     let config = local::Config {
         workers,
         slots: flags.slots.unwrap_or_else(|| local::slots_for(workers)),
-        binary: flags.worker_binary.clone(),
+        worker: flags.worker(program)?,
         runs,
         log_level: flags.log_filter(),
         relay: screen::is_live()
             .then(|| Relay { write: screen::write_above, colour: has_colour() }),
     };
-    LocalCluster::start(registry.clone(), config).await.map_err(Failure::bad_input)
+    LocalCluster::start(program.registry.clone(), config).await.map_err(Failure::bad_input)
 }
 
 #[cfg(test)]
@@ -148,7 +157,7 @@ mod tests {
             let args = [&["command"], args].concat();
             <Command as clap::Parser>::parse_from(args).cluster.log_filter()
         };
-        let (told, door) = (TOLD, "coordinator::server::door");
+        let (told, door) = (TOLD, "samebit_coordinator::server::door");
         assert_eq!(filter(&["--local", "1"]), format!("warn,{told}=off,{door}=off"));
         assert_eq!(filter(&["--log-level", "info"]), "info");
     }

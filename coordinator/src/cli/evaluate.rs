@@ -7,6 +7,7 @@ use common::model::Registry;
 use common::spec::RunSpec;
 use toml::{Table, Value};
 
+use super::Program;
 use super::cluster_flags::{ClusterFlags, KeepFlags};
 use super::exit::Failure;
 use super::home::{Home, Outcome};
@@ -57,9 +58,9 @@ enum SplitFlag {
 }
 
 /// Evaluates, and prints loss, accuracy and confusion matrix.
-pub(super) fn evaluate(registry: Registry, flags: EvaluateFlags) -> Result<(), Failure> {
+pub(super) fn evaluate(program: Program, flags: EvaluateFlags) -> Result<(), Failure> {
     let file = StateFile::load(&flags.state).map_err(Failure::bad_input)?;
-    let spec = evaluation_spec(&registry, file.spec.as_ref(), &flags)?;
+    let spec = evaluation_spec(&program.registry, file.spec.as_ref(), &flags)?;
     let job = Job {
         spec,
         state: Some(file.state),
@@ -69,7 +70,7 @@ pub(super) fn evaluate(registry: Registry, flags: EvaluateFlags) -> Result<(), F
         detach: false,
     };
     let mut progress = Progress::new(flags.json, true, false);
-    let outcome = job::perform(registry, job, &flags.cluster, &mut progress)?;
+    let outcome = job::perform(program, job, &flags.cluster, &mut progress)?;
     if let Outcome::Finished { summary, .. } = outcome
         && !progress.is_json()
     {

@@ -14,7 +14,6 @@ use common::wire::message::RunEvent;
 use common::wire::tls::CallerTls;
 use tokio::time::{Instant, sleep_until};
 
-use super::Address;
 use super::cluster_flags::{ClusterFlags, KeepFlags, start_local};
 use super::exit::Failure;
 use super::home::{Brought, Home, Otherwise, Outcome};
@@ -24,6 +23,7 @@ use super::screen::start_logging;
 use super::seen::Seen;
 use super::signals::{Signals, signals};
 use super::summary::Summary;
+use super::{Address, Program};
 use crate::client::{Client, Submission};
 use crate::local::LocalCluster;
 
@@ -59,7 +59,7 @@ enum Interrupt {
 
 /// Runs a job to its end, and takes everything down that was started for it.
 pub(super) fn perform(
-    registry: Registry,
+    program: Program,
     job: Job,
     cluster: &ClusterFlags,
     progress: &mut Progress,
@@ -72,7 +72,7 @@ pub(super) fn perform(
         // Workers start first: they get ready while the data is loaded.
         let mut local = match cluster.local {
             Some(workers) => {
-                Some(start_local(&registry, cluster, workers, job.keep.runs.clone()).await?)
+                Some(start_local(&program, cluster, workers, job.keep.runs.clone()).await?)
             }
             None => None,
         };
@@ -90,7 +90,7 @@ pub(super) fn perform(
             keep_checkpoints: job.keep.keep_checkpoints,
             ..RunSettings::default()
         };
-        let outcome = session.perform(registry, job, settings).await;
+        let outcome = session.perform(program.registry, job, settings).await;
         if let Some(local) = local {
             // Whoever asks once more leaves at once.
             tokio::select! {

@@ -114,7 +114,7 @@ struct SettingFlags {
     #[serde(skip_serializing_if = "Option::is_none")]
     history_size: Option<Bytes>,
     /// What to log: error, warn, info, debug, trace, or a filter as
-    /// `info,coordinator=debug` [default: info]
+    /// `info,samebit_coordinator=debug` [default: info]
     #[arg(long, value_name = "FILTER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     log_level: Option<String>,

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use common::model::Registry;
 
+use super::Program;
 use super::cluster_flags::{ClusterFlags, KeepFlags};
 use super::exit::Failure;
 use super::home::HomeFlags;
@@ -48,8 +48,8 @@ pub(super) struct TrainFlags {
 }
 
 /// Trains, and prints how it went.
-pub(super) fn train(registry: Registry, flags: TrainFlags) -> Result<(), Failure> {
-    let spec = flags.spec.assemble(&registry)?;
+pub(super) fn train(program: Program, flags: TrainFlags) -> Result<(), Failure> {
+    let spec = flags.spec.assemble(&program.registry)?;
     flags.home.check(flags.initial_state.as_deref())?;
     let state = match &flags.initial_state {
         Some(path) => Some(StateFile::load(path).map_err(Failure::bad_input)?.state),
@@ -59,6 +59,6 @@ pub(super) fn train(registry: Registry, flags: TrainFlags) -> Result<(), Failure
     let (keep, once, detach) = (flags.keep, flags.once, flags.detach);
     let job = Job { spec, state, home, keep, once, detach };
     let mut progress = flags.home.progress();
-    let outcome = job::perform(registry, job, &flags.cluster, &mut progress)?;
+    let outcome = job::perform(program, job, &flags.cluster, &mut progress)?;
     flags.home.end(outcome, progress)
 }

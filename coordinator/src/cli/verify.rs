@@ -14,7 +14,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::Args;
 use common::digest::Digest;
 use common::id::RunId;
-use common::model::Registry;
 use common::plan::StepKind;
 use common::run_settings::RunSettings;
 use common::wire::message::{Replay, RunEvent, ShardDone};
@@ -23,6 +22,7 @@ use tokio::time::timeout;
 
 use self::check::Check;
 use self::sample::draw;
+use super::Program;
 use super::cluster_flags::{ClusterFlags, start_local};
 use super::exit::Failure;
 use super::job::CANCEL_TIMEOUT;
@@ -93,12 +93,13 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 /// Does rounds again, and compares.
-pub(super) fn verify(registry: Registry, flags: VerifyFlags) -> Result<(), Failure> {
+pub(super) fn verify(program: Program, flags: VerifyFlags) -> Result<(), Failure> {
     start_logging(&flags.cluster.log_filter())?;
     flags.cluster.check()?;
     let (reader, recorded) = flags.history.find(flags.run)?;
     let folder = RunsFolder::read(flags.history.folder()).map_err(Failure::bad_input)?;
-    let rerun = Rerun::open(folder, &registry, RunId(flags.run)).map_err(Failure::bad_input)?;
+    let rerun =
+        Rerun::open(folder, &program.registry, RunId(flags.run)).map_err(Failure::bad_input)?;
     // A run that has ended well has done all its steps, whatever is recorded.
     let end = match recorded.state {
         Some(RunState::Finished) => rerun.plan().steps(),
@@ -112,7 +113,7 @@ pub(super) fn verify(registry: Registry, flags: VerifyFlags) -> Result<(), Failu
     let outcome = super::runtime()?.block_on(async {
         let mut signals = signals()?;
         let local = match flags.cluster.local {
-            Some(workers) => Some(start_local(&registry, &flags.cluster, workers, None).await?),
+            Some(workers) => Some(start_local(&program, &flags.cluster, workers, None).await?),
             None => None,
         };
         let (address, tls) = match &local {

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -10,6 +9,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
+
+use super::WorkerProgram;
 
 /// Times that one worker is restarted.
 const RESTARTS: u32 = 100;
@@ -44,7 +45,7 @@ pub struct Relay {
 /// How to start a worker.
 #[derive(Clone, Debug)]
 pub(super) struct WorkerCommand {
-    pub(super) binary: PathBuf,
+    pub(super) program: WorkerProgram,
     pub(super) name: String,
     pub(super) coordinator: SocketAddr,
     pub(super) slots: u32,
@@ -76,7 +77,7 @@ impl WorkerProcess {
 impl WorkerCommand {
     /// Starts the process.
     pub(super) fn spawn(&self) -> io::Result<WorkerProcess> {
-        let mut command = Command::new(&self.binary);
+        let mut command = Command::new(&self.program.path);
         if let Some(relay) = self.relay {
             command.stderr(Stdio::piped());
             if relay.colour {
@@ -84,6 +85,7 @@ impl WorkerCommand {
             }
         }
         let mut child = command
+            .args(&self.program.args)
             .arg("--coordinator")
             .arg(self.coordinator.to_string())
             .arg("--slots")

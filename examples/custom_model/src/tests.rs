@@ -1,9 +1,9 @@
 //! The model in one process, as its author would try it before starting a
 //! cluster.
 
-use common::dataset::Dataset;
-use common::spec::RunSpec;
-use coordinator::ParallelBatchProcessor;
+use samebit::dataset::Dataset;
+use samebit::in_process::ParallelBatchProcessor;
+use samebit::spec::RunSpec;
 
 #[test]
 fn it_learns_the_digits_in_one_pass() {

@@ -68,7 +68,7 @@ impl Replica for DeadlyReplica {
     }
 
     fn evaluate_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
-        Ok(Results { examples: batch.labels.len() as u64, ..Results::default() })
+        Ok(Results { examples: batch.examples.len() as u64, ..Results::default() })
     }
 
     fn state(&self) -> &NetworkState {

@@ -67,13 +67,13 @@ impl Replica for GreedyReplica {
     fn process_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
         self.hoard.push(vec![1; BY_BATCH]);
         std::thread::sleep(self.pause);
-        let sum: u64 = batch.labels.iter().map(|label| u64::from(*label)).sum();
+        let sum: u64 = batch.classes()?.iter().map(|label| u64::from(*label)).sum();
         self.state.u64_mut("labels")?[[0].as_slice()] += sum;
         self.evaluate_batch(batch)
     }
 
     fn evaluate_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
-        Ok(Results { examples: batch.labels.len() as u64, ..Results::default() })
+        Ok(Results { examples: batch.examples.len() as u64, ..Results::default() })
     }
 
     fn state(&self) -> &NetworkState {

@@ -74,7 +74,7 @@ impl Replica for ToyModel {
     fn evaluate_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
         let first = f64::from(self.state.f32("w")?.as_slice().expect("row-major")[0]);
         let sums = [("loss".into(), first)].into();
-        Ok(Results { examples: batch.labels.len() as u64, sums, ..Default::default() })
+        Ok(Results { examples: batch.examples.len() as u64, sums, ..Default::default() })
     }
 
     fn state(&self) -> &NetworkState {

@@ -96,14 +96,15 @@ impl NetworkReplica {
                 format!("{} features", batch.features.ncols()),
             );
         }
-        if batch.labels.len() != batch.features.nrows() {
+        let labels = batch.classes()?;
+        if labels.len() != batch.features.nrows() {
             return wrong(
                 format!("a label for each of {} examples", batch.features.nrows()),
-                format!("{} labels", batch.labels.len()),
+                format!("{} labels", labels.len()),
             );
         }
         let classes = self.classes();
-        match batch.labels.iter().find(|label| **label as usize >= classes) {
+        match labels.iter().find(|label| **label as usize >= classes) {
             Some(label) => wrong(format!("labels below {classes}"), format!("the label {label}")),
             None => Ok(()),
         }
@@ -213,13 +214,13 @@ impl Replica for NetworkReplica {
             work.bias_gradient.fill(0.0);
         }
         let mut tally = Tally::new(self.classes());
-        for (features, labels) in chunks(batch) {
+        for (features, labels) in chunks(batch.features, batch.classes()?) {
             self.forward(features)?;
             tally.add(&mut last_outputs(&mut self.work, labels.len()), labels);
             self.backward(features)?;
         }
-        if !batch.labels.is_empty() {
-            self.update(batch.labels.len())?;
+        if batch.features.nrows() > 0 {
+            self.update(batch.features.nrows())?;
         }
         Ok(tally.into_results())
     }
@@ -227,7 +228,7 @@ impl Replica for NetworkReplica {
     fn evaluate_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
         self.check_batch(batch)?;
         let mut tally = Tally::new(self.classes());
-        for (features, labels) in chunks(batch) {
+        for (features, labels) in chunks(batch.features, batch.classes()?) {
             self.forward(features)?;
             tally.add(&mut last_outputs(&mut self.work, labels.len()), labels);
         }
@@ -270,9 +271,11 @@ impl Optimiser {
 }
 
 /// A batch in chunks, in its order.
-fn chunks<'a>(batch: &Batch<'a>) -> impl Iterator<Item = (ArrayView2<'a, f32>, &'a [u32])> {
-    let features = batch.features;
-    batch.labels.chunks(CHUNK).enumerate().map(move |(place, labels)| {
+fn chunks<'a>(
+    features: ArrayView2<'a, f32>,
+    labels: &'a [u32],
+) -> impl Iterator<Item = (ArrayView2<'a, f32>, &'a [u32])> {
+    labels.chunks(CHUNK).enumerate().map(move |(place, labels)| {
         let first = place * CHUNK;
         (features.slice_move(s![first..first + labels.len(), ..]), labels)
     })

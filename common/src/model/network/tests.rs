@@ -5,7 +5,7 @@ use ndarray::Array2;
 use crate::dataset::Dataset;
 use crate::id::Block;
 use crate::merge::{self, MergeTree};
-use crate::model::{Batch, DataShape, Model, ModelError, Registry, Replica};
+use crate::model::{Batch, DataShape, Model, ModelError, Registry, Replica, Targets};
 use crate::plan::{RunPlan, StepKind};
 use crate::results::{CONFUSION, LOSS, Results};
 use crate::shard::{self, ShardInput};
@@ -36,12 +36,7 @@ impl Examples {
     }
 
     fn batch(&self) -> Batch<'_> {
-        Batch {
-            features: self.features.view(),
-            labels: &self.labels,
-            examples: &self.places,
-            epoch: 0,
-        }
+        Batch::new(self.features.view(), Targets::Classes(&self.labels), &self.places, 0)
     }
 }
 

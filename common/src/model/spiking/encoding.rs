@@ -12,7 +12,18 @@
 use std::sync::OnceLock;
 
 use super::events::Events;
-use super::random::{Purpose, Random};
+use crate::model::Random;
+
+/// What random numbers are for: a part of their key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Learning.
+    Train,
+    /// Counting responses for the labels.
+    Label,
+    /// Judging.
+    Evaluate,
+}
 
 /// Brightness levels that pixels are rounded to.
 pub(super) const LEVELS: usize = 256;
@@ -117,13 +128,14 @@ impl Encoder {
 
     /// Fills `events` with the spikes of a presentation of `levels`.
     pub(super) fn encode(&self, levels: &[u8], key: (Purpose, u64, u64, u32), events: &mut Events) {
-        let (.., attempt) = key;
-        let attempt = attempt as usize;
+        let (purpose, epoch, example, number) = key;
+        let attempt = number as usize;
         let probability = self.probabilities[attempt];
         let table = self.tables[attempt].get_or_init(|| Table::new(probability, self.steps));
-        let mut random = Random::new(self.seed, key);
+        let key = [purpose as u64, epoch, example, u64::from(number)];
+        let mut random = Random::new(self.seed, &key);
         events.draw(levels, &mut random, |level, random| {
-            table.spikes(level, (random.next() >> 32) as u32 & !1)
+            table.spikes(level, (random.word() >> 32) as u32 & !1)
         });
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::random::Random;
+use crate::model::Random;
 
 /// Most inputs of a network: an input's number takes half of a [`Spike`].
 pub(super) const INPUTS: usize = 1 << 16;
@@ -145,7 +145,7 @@ impl Events {
         for (input, count) in self.lit.iter().zip(&self.counts) {
             let (mut at, end) = (first, first + *count as usize);
             while at < end {
-                let word = random.next();
+                let word = random.word();
                 let spike = |shift: u32| {
                     let step = (((word >> shift) & MASK) * steps) >> STEP_BITS;
                     Spike(((step as u32 + 1) << 16) | input)

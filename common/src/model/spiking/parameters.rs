@@ -86,49 +86,160 @@ impl Settings {
         let mut parameters = Parameters::new(table);
         let read = &mut parameters;
         let scale = libm::sqrt(PUBLISHED_INPUTS / shape.features.max(1) as f64);
-        let neurons = read.whole_number("neurons", 400, 1..=most_neurons(shape))?;
+        let neurons = read.about("", "neurons that learn").whole_number(
+            "neurons",
+            400,
+            1..=most_neurons(shape),
+        )?;
         let theta_plus = 0.05 * (neurons as f64 / SCALED_NEURONS).min(1.0);
-        let mut settings = Self {
-            inputs: shape.features,
-            classes: shape.classes,
-            neurons,
-            dt: read.number("dt_ms", 0.5, 1e-3..=1e3)?,
-            presentation: read.number("presentation_ms", 350.0, 1e-3..=1e6)?,
-            rest: read.number("rest_ms", 150.0, 0.0..=1e6)?,
-            rate: read.number("rate_hz", 31.875 * scale, 0.0..=1e6)?,
-            intensity: read.number("intensity", 2.0, FACTORS)?,
-            intensity_step: read.number("intensity_step", 1.0, FACTORS)?,
-            intensity_limit: read.number("intensity_limit", 32.0, FACTORS)?,
-            least_spikes: read.whole_number("least_spikes", 5, 0..=1 << 20)? as u32,
-            spikes_per_step: match read.choice("spikes_per_step", &["one", "all"])? {
-                "all" => SpikesPerStep::All,
-                _ => SpikesPerStep::One,
-            },
-            clean_start: read.flag("clean_start", true)?,
-            rest_potential: read.number("rest_potential_mv", -65.0, POTENTIALS)?,
-            reset_potential: read.number("reset_potential_mv", -65.0, POTENTIALS)?,
-            threshold: read.number("threshold_mv", -72.0, POTENTIALS)?,
-            excitatory_reversal: read.number("excitatory_reversal_mv", 0.0, POTENTIALS)?,
-            inhibitory_reversal: read.number("inhibitory_reversal_mv", -100.0, POTENTIALS)?,
-            membrane_time: read.number("membrane_time_ms", 100.0, TIMES)?,
-            excitatory_time: read.number("excitatory_time_ms", 1.0, TIMES)?,
-            inhibitory_time: read.number("inhibitory_time_ms", 2.0, TIMES)?,
-            refractory: read.number("refractory_ms", 5.0, 0.0..=1e6)?,
-            inhibition: read.number("inhibition", 17.0, 0.0..=1e6)?,
-            theta_start: read.number("theta_start_mv", 20.0, POTENTIALS)?,
-            theta_plus: read.number("theta_plus_mv", theta_plus, 0.0..=1e3)?,
-            theta_time: read.number("theta_time_ms", 1e7, TIMES)?,
-            theta_step: read.number("theta_step", 1.0, FACTORS)?,
-            pre_time: read.number("pre_time_ms", 20.0, TIMES)?,
-            post1_time: read.number("post1_time_ms", 20.0, TIMES)?,
-            post2_time: read.number("post2_time_ms", 40.0, TIMES)?,
-            pre_rate: read.number("pre_rate", 1e-4, 0.0..=1.0)?,
-            post_rate: read.number("post_rate", 1e-2, 0.0..=1.0)?,
-            initial_weight: read.number("initial_weight", 0.3, 0.0..=1e3)?,
-            weight_max: read.number("weight_max", 1.0, 1e-6..=1e3)?,
-            weight_sum: read.number("weight_sum", 78.0 / scale, 1e-6..=1e6)?,
-            parameters: toml::Table::new(),
-        };
+        let mut settings =
+            Self {
+                inputs: shape.features,
+                classes: shape.classes,
+                neurons,
+                dt: read.about("ms", "a time step").number("dt_ms", 0.5, 1e-3..=1e3)?,
+                presentation: read.about("ms", "how long an example is shown").number(
+                    "presentation_ms",
+                    350.0,
+                    1e-3..=1e6,
+                )?,
+                rest: read.about("ms", "rest behind each example").number(
+                    "rest_ms",
+                    150.0,
+                    0.0..=1e6,
+                )?,
+                rate: read.about("Hz", "spikes of the brightest input, at intensity 1").number(
+                    "rate_hz",
+                    31.875 * scale,
+                    0.0..=1e6,
+                )?,
+                intensity: read
+                    .about("", "factor of all rates, in the first presentation")
+                    .number("intensity", 2.0, FACTORS)?,
+                intensity_step: read
+                    .about("", "what each further presentation of an example adds")
+                    .number("intensity_step", 1.0, FACTORS)?,
+                intensity_limit: read.about("", "no presentation has more").number(
+                    "intensity_limit",
+                    32.0,
+                    FACTORS,
+                )?,
+                least_spikes: read
+                    .about("", "with fewer spikes, an example is shown again")
+                    .whole_number("least_spikes", 5, 0..=1 << 20)?
+                    as u32,
+                spikes_per_step: match read
+                    .about("", "how many neurons may spike in one step")
+                    .choice("spikes_per_step", &["one", "all"])?
+                {
+                    "all" => SpikesPerStep::All,
+                    _ => SpikesPerStep::One,
+                },
+                clean_start: read
+                    .about("", "whether each presentation starts at rest")
+                    .flag("clean_start", true)?,
+                rest_potential: read.about("mV", "where a membrane rests").number(
+                    "rest_potential_mv",
+                    -65.0,
+                    POTENTIALS,
+                )?,
+                reset_potential: read.about("mV", "where it is after a spike").number(
+                    "reset_potential_mv",
+                    -65.0,
+                    POTENTIALS,
+                )?,
+                threshold: read.about("mV", "a neuron spikes above this and its theta").number(
+                    "threshold_mv",
+                    -72.0,
+                    POTENTIALS,
+                )?,
+                excitatory_reversal: read
+                    .about("mV", "where excitation draws the membrane")
+                    .number("excitatory_reversal_mv", 0.0, POTENTIALS)?,
+                inhibitory_reversal: read
+                    .about("mV", "where inhibition draws the membrane")
+                    .number("inhibitory_reversal_mv", -100.0, POTENTIALS)?,
+                membrane_time: read.about("ms", "time constant of the membrane").number(
+                    "membrane_time_ms",
+                    100.0,
+                    TIMES,
+                )?,
+                excitatory_time: read.about("ms", "time constant of excitation").number(
+                    "excitatory_time_ms",
+                    1.0,
+                    TIMES,
+                )?,
+                inhibitory_time: read.about("ms", "time constant of inhibition").number(
+                    "inhibitory_time_ms",
+                    2.0,
+                    TIMES,
+                )?,
+                refractory: read.about("ms", "pause after a spike").number(
+                    "refractory_ms",
+                    5.0,
+                    0.0..=1e6,
+                )?,
+                inhibition: read
+                    .about("", "what a spike adds to the inhibition of all others")
+                    .number("inhibition", 17.0, 0.0..=1e6)?,
+                theta_start: read.about("mV", "theta before the first spike").number(
+                    "theta_start_mv",
+                    20.0,
+                    POTENTIALS,
+                )?,
+                theta_plus: read.about("mV", "what a spike adds to theta").number(
+                    "theta_plus_mv",
+                    theta_plus,
+                    0.0..=1e3,
+                )?,
+                theta_time: read.about("ms", "time constant of theta").number(
+                    "theta_time_ms",
+                    1e7,
+                    TIMES,
+                )?,
+                theta_step: read.about("", "factor by which theta moves in a replica").number(
+                    "theta_step",
+                    1.0,
+                    FACTORS,
+                )?,
+                pre_time: read.about("ms", "time constant of the pre-synaptic trace").number(
+                    "pre_time_ms",
+                    20.0,
+                    TIMES,
+                )?,
+                post1_time: read
+                    .about("ms", "time constant of the first post-synaptic trace")
+                    .number("post1_time_ms", 20.0, TIMES)?,
+                post2_time: read
+                    .about("ms", "time constant of the second post-synaptic trace")
+                    .number("post2_time_ms", 40.0, TIMES)?,
+                pre_rate: read.about("", "learning rate on an input spike").number(
+                    "pre_rate",
+                    1e-4,
+                    0.0..=1.0,
+                )?,
+                post_rate: read.about("", "learning rate on an output spike").number(
+                    "post_rate",
+                    1e-2,
+                    0.0..=1.0,
+                )?,
+                initial_weight: read.about("", "largest weight before the first round").number(
+                    "initial_weight",
+                    0.3,
+                    0.0..=1e3,
+                )?,
+                weight_max: read.about("", "no weight is larger").number(
+                    "weight_max",
+                    1.0,
+                    1e-6..=1e3,
+                )?,
+                weight_sum: read.about("", "sum of the weights of a neuron").number(
+                    "weight_sum",
+                    78.0 / scale,
+                    1e-6..=1e6,
+                )?,
+                parameters: toml::Table::new(),
+            };
         settings.parameters = parameters.finish()?;
         settings.check()?;
         Ok(settings)

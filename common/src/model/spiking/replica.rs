@@ -17,12 +17,12 @@ use std::sync::Arc;
 use ndarray::ArrayView1;
 
 use super::Design;
+use super::encoding::Purpose;
 use super::events::Events;
 use super::labelling::Electorate;
 use super::lanes::GROUP;
 use super::normalisation::rescale_group;
 use super::presentation::{Network, Presenter, Task};
-use super::random::Purpose;
 use super::weights::Weights;
 use super::{EXAMPLES, LABELS, PRESENTATIONS, RESPONSES, SHOWN, SPIKES, THETA, WEIGHTS};
 use crate::merge::{UnitCounts, UnitMaps};
@@ -173,14 +173,15 @@ impl SpikingReplica {
     /// Checks labels, and that there are as many as examples.
     fn check_labels(&self, batch: &Batch<'_>) -> Result<(), ModelError> {
         let classes = self.design.settings.classes;
-        let count = (batch.labels.len(), batch.examples.len());
+        let labels = batch.classes()?;
+        let count = (labels.len(), batch.examples.len());
         if count != (batch.features.nrows(), batch.features.nrows()) {
             return Err(ModelError::Data {
                 expected: format!("a label and a number for {} examples", batch.features.nrows()),
                 found: format!("{} labels, {} numbers", count.0, count.1),
             });
         }
-        match batch.labels.iter().find(|label| **label as usize >= classes) {
+        match labels.iter().find(|label| **label as usize >= classes) {
             None => Ok(()),
             Some(label) => Err(ModelError::Data {
                 expected: format!("labels below {classes}"),
@@ -284,7 +285,7 @@ impl Replica for SpikingReplica {
         let mut responses = vec![0; self.theta.len() * classes];
         let mut shown = vec![0; classes];
         let mut too_few = 0;
-        for (row, (example, class)) in batch.examples.iter().zip(batch.labels).enumerate() {
+        for (row, (example, class)) in batch.examples.iter().zip(batch.classes()?).enumerate() {
             self.load_levels(batch, row)?;
             let (enough, _) = self.present((Purpose::Label, 0, *example), |_, _| ());
             too_few += u64::from(!enough);
@@ -312,7 +313,7 @@ impl Replica for SpikingReplica {
         let classes = self.design.settings.classes;
         let mut confusion = vec![0; classes * classes];
         let (mut correct, mut too_few, mut undecided) = (0, 0, 0);
-        for (row, (example, class)) in batch.examples.iter().zip(batch.labels).enumerate() {
+        for (row, (example, class)) in batch.examples.iter().zip(batch.classes()?).enumerate() {
             self.load_levels(batch, row)?;
             let (enough, _) = self.present((Purpose::Evaluate, 0, *example), |_, _| ());
             too_few += u64::from(!enough);

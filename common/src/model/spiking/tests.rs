@@ -10,10 +10,10 @@ use std::io::Read;
 use ndarray::{Array2, ArrayView2};
 use proptest::prelude::*;
 
+use super::encoding::Purpose;
 use super::events::Events;
-use super::random::Purpose;
 use super::*;
-use crate::model::Batch;
+use crate::model::{Batch, Targets};
 use plain::Plain;
 
 /// The first training images of MNIST, a level for each pixel.
@@ -42,7 +42,7 @@ fn model_for(features: usize, parameters: &str) -> Spiking {
 fn with_batch<T>(features: ArrayView2<'_, f32>, f: impl FnOnce(&Batch<'_>) -> T) -> T {
     let labels = vec![0; features.nrows()];
     let examples: Vec<u64> = (0..features.nrows() as u64).collect();
-    f(&Batch { features, labels: &labels, examples: &examples, epoch: 0 })
+    f(&Batch::new(features, Targets::Classes(&labels), &examples, 0))
 }
 
 /// What the plain network makes of images, retries included, and the number of

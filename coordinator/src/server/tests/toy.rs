@@ -146,7 +146,7 @@ impl Replica for Toy {
         let odd = batch.features.iter().filter(|value| !(0.0..=50.0).contains(*value));
         let counts = [("warning.odd".to_owned(), vec![odd.count() as u64])];
         let counts = counts.into_iter().chain([("batches".to_owned(), vec![1])]).collect();
-        Ok(Results { examples: batch.labels.len() as u64, sums, counts })
+        Ok(Results { examples: batch.examples.len() as u64, sums, counts })
     }
 
     fn label_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {

@@ -3,25 +3,29 @@
 //!
 //! ```text
 //! cargo build --release -p custom_model
-//! target/release/custom_coordinator run --local 3 \
-//!     --worker-binary target/release/custom_worker \
-//!     --model centroids --dataset digits --epochs 1
+//! target/release/custom_model run --local 3 --model centroids --epochs 1
 //! ```
 //!
 //! Four steps make a model: describe its state, process a batch, say what you
 //! saw, register it by name. Sockets, retries and merging are none of its
 //! business.
 
-use common::merge::MergeRule;
-use common::model::{Batch, DataShape, Model, ModelError, Parameters, Registry, Replica};
-use common::results::{CORRECT, Results};
-use common::state::{ElementType, Layout, NetworkState, TensorLayout};
-use ndarray::{ArrayView1, Ix2};
+use std::process::ExitCode;
 
-/// Step 4, register: the standard models and this one. The binaries beside
-/// this file hand it to `coordinator::run` and `worker::run`; both must have
-/// the same models.
-pub fn registry() -> Registry {
+use samebit::merge::MergeRule;
+use samebit::model::{Batch, DataShape, Model, ModelError, Parameters, Registry, Replica};
+use samebit::ndarray::{ArrayView1, Ix2};
+use samebit::results::{CORRECT, Results};
+use samebit::state::{ElementType, Layout, NetworkState, TensorLayout};
+use samebit::toml;
+
+/// The whole program: `serve`, `worker`, `run` and all other commands.
+fn main() -> ExitCode {
+    samebit::main(registry())
+}
+
+/// Step 4, register: the standard models and this one.
+pub(crate) fn registry() -> Registry {
     let mut registry = Registry::standard();
     registry.register("centroids", "nearest class mean, one pass", build);
     registry
@@ -92,7 +96,7 @@ impl Replica for CentroidsReplica {
     /// that, and no more, is what gives the same bits on any cluster.
     fn process_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
         let results = self.evaluate_batch(batch)?;
-        for (features, label) in batch.features.rows().into_iter().zip(batch.labels) {
+        for (features, label) in batch.features.rows().into_iter().zip(batch.classes()?) {
             let class = *label as usize;
             let mut sums = self.state.f32_mut("sums")?;
             for (at, feature) in features.iter().enumerate() {
@@ -108,7 +112,7 @@ impl Replica for CentroidsReplica {
     fn evaluate_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
         let DataShape { features, classes } = self.shape;
         let fits = batch.features.ncols() == features
-            && batch.labels.iter().all(|label| (*label as usize) < classes);
+            && batch.classes()?.iter().all(|label| (*label as usize) < classes);
         if !fits {
             return Err(ModelError::Data {
                 expected: format!("{features} features and labels below {classes}"),
@@ -116,11 +120,11 @@ impl Replica for CentroidsReplica {
             });
         }
         let mut correct = 0;
-        for (features, label) in batch.features.rows().into_iter().zip(batch.labels) {
+        for (features, label) in batch.features.rows().into_iter().zip(batch.classes()?) {
             correct += u64::from(self.nearest(features)? == *label as usize);
         }
         Ok(Results {
-            examples: batch.labels.len() as u64,
+            examples: batch.examples.len() as u64,
             counts: [(CORRECT.to_owned(), vec![correct])].into(),
             ..Results::default()
         })

@@ -1,0 +1,51 @@
+//! [`Batch`]: what a replica is given to learn from, or to be judged by.
+
+use ndarray::ArrayView2;
+
+use super::ModelError;
+
+/// Examples for a replica to process, in order.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Batch<'a> {
+    /// `[examples, features]`, scaled as the dataset says.
+    pub features: ArrayView2<'a, f32>,
+    /// What is to be found, of each example.
+    pub targets: Targets<'a>,
+    /// Each example's place in its split: with the run's seed and the epoch,
+    /// the only keys that a model's randomness may have ([`Random`](super::Random)).
+    pub examples: &'a [u64],
+    /// The epoch, from 0.
+    pub epoch: u64,
+}
+
+/// What is to be found, of each example of a batch. Later versions may add kinds of
+/// data: a model refuses those that it does not know.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Targets<'a> {
+    /// The class of each example, from 0.
+    Classes(&'a [u32]),
+}
+
+impl<'a> Batch<'a> {
+    /// A batch of these parts, which belong to the same examples.
+    pub fn new(
+        features: ArrayView2<'a, f32>,
+        targets: Targets<'a>,
+        examples: &'a [u64],
+        epoch: u64,
+    ) -> Self {
+        Self { features, targets, examples, epoch }
+    }
+
+    /// The class of each example, from 0.
+    ///
+    /// # Errors
+    /// [`ModelError::Data`] where the examples have no classes.
+    pub fn classes(&self) -> Result<&'a [u32], ModelError> {
+        match self.targets {
+            Targets::Classes(classes) => Ok(classes),
+        }
+    }
+}
