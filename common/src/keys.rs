@@ -142,6 +142,7 @@ impl fmt::Debug for Keys {
 
 /// Why there are no keys.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum KeysError {
     /// The file cannot be read.
     #[error(

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// How replicas' versions of one tensor become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum MergeRule {
     /// The average, weighted by examples (federated averaging, local SGD).
     Mean,

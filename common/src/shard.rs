@@ -35,6 +35,7 @@ impl std::fmt::Debug for ShardInput<'_> {
 
 /// Why a shard gave no partial.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ShardError {
     /// The model failed.
     #[error(transparent)]

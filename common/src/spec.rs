@@ -177,6 +177,7 @@ fn default_evaluation_shard() -> u32 {
 
 /// What is wrong with a spec.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SpecError {
     /// The text is not TOML, lacks a field, or has one of the wrong type.
     #[error("the spec cannot be read: {}", .0.to_string().trim_end())]

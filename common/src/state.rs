@@ -34,6 +34,7 @@ pub struct NetworkState {
 
 /// What is wrong with a state.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StateError {
     /// A name is empty, too long, has characters outside `[A-Za-z0-9_.-]`, or
     /// is the one name that safetensors files keep for themselves.

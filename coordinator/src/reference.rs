@@ -21,6 +21,7 @@ use ndarray::ArrayView2;
 
 /// Why a run in this process failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReferenceError {
     /// The spec is wrong, or does not go with the data.
     #[error(transparent)]

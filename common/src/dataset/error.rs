@@ -4,6 +4,7 @@ use crate::spec::Split;
 
 /// What is wrong with a dataset.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DatasetError {
     /// The source is none that is known.
     #[error("dataset source {0:?}: expected `digits`, `idx:FOLDER`, `npy:FOLDER` or `csv:FILE`")]

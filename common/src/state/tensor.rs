@@ -8,6 +8,7 @@ use crate::merge::MergeRule;
 /// The numbers of one tensor. In a [`NetworkState`](super::NetworkState) they always lie in
 /// row-major (C) order.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum TensorData {
     /// Real values: weights, thresholds. All finite.
     F32(ArrayD<f32>),
@@ -18,6 +19,7 @@ pub enum TensorData {
 /// Type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ElementType {
     /// 4 bytes, IEEE 754 single precision.
     F32,

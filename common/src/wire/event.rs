@@ -18,6 +18,7 @@ pub const TOLD: &str = "told";
 /// as the field `event`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum RunEvent {
     /// The run waits for others, or for workers.
     Queued {

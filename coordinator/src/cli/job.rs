@@ -286,6 +286,8 @@ impl Session<'_> {
                 | RunEvent::CheckpointFailed { .. }
                 | RunEvent::Shards { .. }
                 | RunEvent::State { .. } => {}
+                // Events may be added.
+                _ => {}
             }
         }
     }

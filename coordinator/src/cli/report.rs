@@ -89,6 +89,8 @@ pub(super) fn line(event: &RunEvent) -> Option<String> {
         | RunEvent::Finished { .. }
         | RunEvent::Failed { .. }
         | RunEvent::Cancelled { .. } => return None,
+        // Events may be added.
+        _ => return None,
     })
 }
 

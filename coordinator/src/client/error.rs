@@ -2,6 +2,7 @@
 
 /// Why a request was not served.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClientError {
     /// Nobody answers at the address.
     #[error(

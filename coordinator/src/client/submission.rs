@@ -39,6 +39,7 @@ pub(super) enum Source {
 
 /// What is wrong with a run.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SubmissionError {
     /// The spec.
     #[error(transparent)]

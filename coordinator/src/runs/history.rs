@@ -71,6 +71,7 @@ pub struct EvaluationPoint {
 
 /// Why a text is not a history.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum HistoryError {
     /// The text is too long.
     #[error("expected a history of at most {HISTORY_BYTES} bytes, found {0}")]
@@ -193,6 +194,8 @@ impl HistorySoFar {
             | RunEvent::Finished { .. }
             | RunEvent::Failed { .. }
             | RunEvent::Cancelled { .. } => {}
+            // Events may be added.
+            _ => {}
         }
     }
 
