@@ -125,8 +125,13 @@ const RULES: &[Rule] = &[
     },
     Rule {
         why: "flags and settings files belong to floor 5",
-        paths: &["common/src", "coordinator/src", "worker/src"],
-        except: &["common/src/settings", "coordinator/src/cli", "worker/src/cli"],
+        paths: &["common/src", "coordinator/src", "worker/src", "samebit/src"],
+        except: &[
+            "common/src/settings",
+            "coordinator/src/cli",
+            "worker/src/cli",
+            "samebit/src/program",
+        ],
         banned: &["clap::", "config::Config", "config::builder", "anyhow"],
     },
     Rule {
@@ -269,7 +274,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         why: "only the history knows its database",
-        paths: &["coordinator/src", "common/src", "worker/src"],
+        paths: &["coordinator/src", "common/src", "worker/src", "samebit/src"],
         except: &["coordinator/src/ledger"],
         banned: &["rusqlite"],
     },
@@ -301,20 +306,51 @@ const RULES: &[Rule] = &[
         ],
     },
     Rule {
-        why: "the coordinator and the worker meet in `tests` only",
+        why: "the coordinator and the worker meet in `samebit` and `tests` only",
         paths: &["coordinator/src", "coordinator/Cargo.toml"],
         except: &[],
-        banned: &["use worker::", "worker.workspace", "worker = {"],
+        banned: &["use worker::", "worker.workspace", "worker = {", "samebit-worker"],
     },
     Rule {
-        why: "the coordinator and the worker meet in `tests` only",
+        why: "the coordinator and the worker meet in `samebit` and `tests` only",
         paths: &["worker/src", "worker/Cargo.toml"],
         except: &[],
-        banned: &["use coordinator::", "coordinator.workspace", "coordinator = {"],
+        banned: &[
+            "use coordinator::",
+            "coordinator.workspace",
+            "coordinator = {",
+            "samebit-coordinator",
+        ],
+    },
+    Rule {
+        why: "nothing below `samebit` knows it",
+        paths: &[
+            "common/src",
+            "common/Cargo.toml",
+            "coordinator/src",
+            "coordinator/Cargo.toml",
+            "worker/src",
+            "worker/Cargo.toml",
+        ],
+        except: &[],
+        banned: &["samebit::", "samebit.workspace", "samebit = {"],
+    },
+    Rule {
+        why: "only `samebit::main` starts its own program again: a user's test or notebook must \
+              not multiply",
+        paths: &["common/src", "coordinator/src", "worker/src", "samebit/src"],
+        except: &["samebit/src/program"],
+        banned: &["current_exe", "/proc/self/exe"],
+    },
+    Rule {
+        why: "a run in this process starts no other, and opens no socket",
+        paths: &["coordinator/src/reference"],
+        except: &[],
+        banned: &["std::process", "std::net", "tokio", "crate::local", "crate::server"],
     },
     Rule {
         why: "`unsafe` lives in the kernels alone",
-        paths: &["common/src", "coordinator/src", "worker/src"],
+        paths: &["common/src", "coordinator/src", "worker/src", "samebit/src"],
         except: &[
             "common/src/model/kernel/tile",
             "common/src/model/spiking/kernel",
@@ -349,7 +385,7 @@ fn every_rule_catches_a_breach() {
             );
         }
     }
-    let long = ("worker/src/main.rs".to_owned(), "\n".repeat(MAIN_LINES + 1));
+    let long = ("samebit/src/main.rs".to_owned(), "\n".repeat(MAIN_LINES + 1));
     assert_eq!(violations(&[long]).len(), 1);
 }
 
@@ -365,7 +401,8 @@ fn files_do_not_import_each_other_in_circles() {
 /// features that any of them wants: only one that is never shipped may want this one.
 #[test]
 fn only_the_package_of_tests_wants_planted_bugs() {
-    let manifests = ["", "common", "coordinator", "worker", "tests", "examples/custom_model"];
+    let manifests =
+        ["", "common", "coordinator", "worker", "samebit", "tests", "examples/custom_model"];
     let wanting = manifests.into_iter().filter(|folder| {
         let path = workspace().join(folder).join("Cargo.toml");
         let text = fs::read_to_string(path).unwrap();
@@ -434,10 +471,10 @@ fn product_code(text: &str) -> impl Iterator<Item = (usize, &str)> {
         .map(|(number, line)| (number + 1, line))
 }
 
-/// All source files and manifests of the three packages.
+/// All source files and manifests of the four packages that are published.
 fn sources() -> Vec<(String, String)> {
     let mut found = Vec::new();
-    for package in ["common", "coordinator", "worker"] {
+    for package in ["common", "coordinator", "worker", "samebit"] {
         let manifest = format!("{package}/Cargo.toml");
         let text = fs::read_to_string(workspace().join(&manifest)).expect("a manifest");
         found.push((manifest, text));
