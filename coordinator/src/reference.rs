@@ -98,8 +98,8 @@ impl Default for Params {
 /// The number of threads is rayon's, and is not.
 ///
 /// ```
-/// use coordinator::ParallelBatchProcessor;
-/// use coordinator::reference::Params;
+/// use samebit_coordinator::ParallelBatchProcessor;
+/// use samebit_coordinator::reference::Params;
 ///
 /// let examples = ndarray::array![[0.0, 1.0], [1.0, 0.0], [0.1, 0.9], [0.8, 0.3]];
 /// let labels = [0, 1, 0, 1];
@@ -108,7 +108,7 @@ impl Default for Params {
 /// let (state, results) = processor.run_parallel(examples.view(), &labels, None, &params)?;
 /// assert_eq!(results.last().unwrap().results.accuracy(), Some(1.0));
 /// println!("{}", state.digest());
-/// # Ok::<(), coordinator::reference::ReferenceError>(())
+/// # Ok::<(), samebit_coordinator::reference::ReferenceError>(())
 /// ```
 #[derive(Debug)]
 pub struct ParallelBatchProcessor {

@@ -25,8 +25,8 @@ pub fn examples() -> Vec<Example> {
 
 /// The `--help` of every command, by where it stands, and the documents.
 pub fn texts() -> Vec<(String, String)> {
-    let mut found = helps("coordinator", &binaries().coordinator, &[]);
-    found.extend(helps("worker", &binaries().worker, &[]));
+    // `coordinator` and `worker` are aliases: their texts differ in their names alone.
+    let mut found = helps("samebit", &binaries().samebit, &[]);
     for document in documents() {
         let text = std::fs::read_to_string(workspace().join(&document)).expect("a document");
         found.push((document.display().to_string(), text));
@@ -103,7 +103,7 @@ fn of_document(place: &str, text: &str) -> Vec<Example> {
 /// run or file is meant.
 fn is_whole(span: &str) -> bool {
     let mut words = span.split(' ');
-    let is_ours = matches!(words.next(), Some("coordinator" | "worker"));
+    let is_ours = matches!(words.next(), Some("coordinator" | "worker" | "samebit"));
     let is_form = |word: &str| {
         let letters = word.trim_matches(|c: char| !c.is_ascii_alphabetic());
         word.contains('…') || !letters.is_empty() && letters.chars().all(|c| c.is_ascii_uppercase())

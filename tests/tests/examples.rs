@@ -37,8 +37,15 @@ const ELSEWHERE: &[(&str, &str)] = &[
 ///
 /// `coordinator`: a run has two rounds and few neurons, new keys go to another file than
 /// the one that all use, and a coordinator is stopped once it listens. `worker`: it goes
-/// on until the folder is left.
+/// on until the folder is left. `samebit` is one of these two.
 const SHIMS: &[(&str, &str)] = &[
+    (
+        "samebit",
+        r#"case "$1" in
+worker) shift && exec worker "$@" ;;
+*) exec coordinator "$@" ;;
+esac"#,
+    ),
     (
         "coordinator",
         r#"case "$1 $2" in
