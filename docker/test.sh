@@ -50,7 +50,7 @@ echo "image: $((size / 1000000)) MB with its base"
 # They say the commit that they were built of, and have no symbols any more.
 commit=""
 [ ! -d .git ] || commit="+$(git rev-parse --short=12 HEAD)"
-for binary in coordinator worker; do
+for binary in samebit coordinator worker; do
     version=$(docker run --rm samebit/samebit:latest "$binary" --version)
     [[ $version == "$binary "*"$commit" ]] || fail "not of commit $commit: $version"
     docker run --rm samebit/samebit:latest cat "/usr/local/bin/$binary" >"$work/$binary"

@@ -1,12 +1,12 @@
 //! The three products of a `[50, 784] × [784, 128]` layer on every instruction
 //! set of this CPU, beside ndarray's `dot` (one thread, as ours).
 //!
-//! `cargo bench -p common --bench kernel`
+//! `cargo bench -p samebit-common --bench kernel`
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ndarray::{Array2, ArrayView2};
 
-use common::model::kernel::{Isa, Kernel};
+use samebit_common::model::kernel::{Isa, Kernel};
 
 const ROWS: usize = 50;
 const INPUTS: usize = 784;

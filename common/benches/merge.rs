@@ -1,4 +1,4 @@
-//! Merging and hashing a state of 40 MB: `cargo bench -p common --bench merge`.
+//! Merging and hashing a state of 40 MB: `cargo bench -p samebit-common --bench merge`.
 //!
 //! Throughput counts the bytes of one state, so that it can be held against
 //! the rate at which states come off the wire.
@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::merge::{
-    Contribution, Merge, MergeRule, Partial, UnitCounts, UnitMaps, finish_segment,
-};
-use common::results::Results;
-use common::state::{NetworkState, Tensor, TensorData, shared_segment};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use ndarray::ArrayD;
+use samebit_common::merge::{
+    Contribution, Merge, MergeRule, Partial, UnitCounts, UnitMaps, finish_segment,
+};
+use samebit_common::results::Results;
+use samebit_common::state::{NetworkState, Tensor, TensorData, shared_segment};
 
 /// `[inputs, units]` of the state's one tensor: 40 MB of f32.
 const SHAPE: [usize; 2] = [1000, 10_000];

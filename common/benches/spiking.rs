@@ -1,7 +1,7 @@
 //! Examples a second that the spiking network learns from, on one thread: 100 to
 //! 6400 neurons on every instruction set of this CPU.
 //!
-//! `cargo bench -p common --bench spiking`
+//! `cargo bench -p samebit-common --bench spiking`
 //!
 //! The images are the first 300 of MNIST. A network has seen them a few times
 //! before it is measured, so that it spikes as often as in a run, and every
@@ -14,10 +14,10 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ndarray::{Array2, Axis};
 
-use common::model::kernel::Isa;
-use common::model::spiking::{Spiking, THETA, WEIGHTS};
-use common::model::{Batch, DataShape, Model, Replica, Targets};
-use common::state::NetworkState;
+use samebit_common::model::kernel::Isa;
+use samebit_common::model::spiking::{Spiking, THETA, WEIGHTS};
+use samebit_common::model::{Batch, DataShape, Model, Replica, Targets};
+use samebit_common::state::NetworkState;
 
 /// The images' pixels, and what an IDX file has before them, in bytes.
 const PIXELS: usize = 784;

@@ -13,7 +13,7 @@
 //! wire  keys                           F2  messages, handshake, codec; who belongs to a cluster
 //! shard                                F1  one replica's work, start to end
 //! state  merge  model  dataset  plan   F1  what a round is
-//! id  digest  limits  spec  run_settings  merge_rule  results    F0
+//! id  digest  limits  spec  run_settings  merge_rule  results  text    F0
 //! ```
 
 pub mod dataset;
@@ -31,6 +31,7 @@ pub mod settings;
 pub mod shard;
 pub mod spec;
 pub mod state;
+pub mod text;
 #[cfg(test)]
 mod vectors;
 pub mod wire;

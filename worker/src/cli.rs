@@ -12,6 +12,7 @@ use common::keys::{Keys, KeysError, Member};
 use common::limits;
 use common::model::Registry;
 use common::settings::{self, Bytes, LogFormat, Signals, host_and_port};
+use common::text::beginning;
 use common::wire::handshake::BUILD;
 use common::wire::tls::CallerTls;
 use serde::{Deserialize, Serialize};
@@ -162,7 +163,7 @@ fn default_name() -> String {
     let host = if host.is_empty() { "worker" } else { &host };
     let process = std::process::id().to_string();
     let room = limits::NAME_BYTES - process.len() - 1;
-    let host = &host[..host.floor_char_boundary(room)];
+    let host = beginning(host, room);
     format!("{host}-{process}")
 }
 

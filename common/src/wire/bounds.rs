@@ -15,6 +15,7 @@ use crate::plan::BlockPlan;
 use crate::results::Results;
 use crate::run_settings::RunSettings;
 use crate::state::Layout;
+use crate::text::beginning;
 use crate::wire::codec::{FrameError, Message};
 use crate::wire::event::{RunEvent, Status};
 use crate::wire::message::{
@@ -259,7 +260,7 @@ impl Message for ToClient {
 
 /// Cuts a text to [`TEXT_BYTES`], between two characters.
 fn cut(text: &mut String) {
-    text.truncate(text.floor_char_boundary(TEXT_BYTES));
+    text.truncate(beginning(text, TEXT_BYTES).len());
 }
 
 /// Checks of one kind of message: what they refuse is an error that names it.

@@ -8,7 +8,7 @@ fn flags_are_consistent_and_every_command_has_examples_with_the_programs_name() 
         all.get_subcommands().flat_map(|one| [one].into_iter().chain(one.get_subcommands()));
     for command in commands {
         let help = command.clone().render_help().to_string();
-        let examples = help.split_once("Examples:\n").expect(command.get_name()).1;
+        let examples = help.split_once("Examples:\n").expect("examples").1;
         let line = examples.lines().next().expect("an example");
         assert!(line.split(' ').any(|word| word == "mine"), "{}: {line}", command.get_name());
     }

@@ -112,7 +112,10 @@ impl Bases {
     /// Lets go of the run's dropped states, and gives the memory of one that
     /// nobody reads any more.
     fn take_spare(&mut self, run: RunId) -> Option<NetworkState> {
-        let dropped = self.whole.extract_if(.., |step, base| step.run == run && base.dropped);
-        dropped.filter_map(|(_, base)| Arc::try_unwrap(base.state).ok()).last()
+        let all = self.whole.iter();
+        let dropped = all.filter(|(step, base)| step.run == run && base.dropped);
+        let steps: Vec<StepId> = dropped.map(|(step, _)| *step).collect();
+        let bases = steps.iter().filter_map(|step| self.whole.remove(step));
+        bases.filter_map(|base| Arc::try_unwrap(base.state).ok()).last()
     }
 }

@@ -99,10 +99,10 @@ impl Weights {
                 let first = group * self.inputs + block * TOGETHER;
                 for (line, row) in self.lines[first..].iter_mut().zip(rows.chunks(self.neurons)) {
                     let values = &row[group * GROUP..self.neurons.min((group + 1) * GROUP)];
-                    match values.as_array() {
+                    match <&[f32; GROUP]>::try_from(values) {
                         // A copy of a length that the compiler knows.
-                        Some(values) => line.0 = *values,
-                        None => line.0[..values.len()].copy_from_slice(values),
+                        Ok(values) => line.0 = *values,
+                        Err(_) => line.0[..values.len()].copy_from_slice(values),
                     }
                 }
             }

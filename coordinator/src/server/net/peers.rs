@@ -58,7 +58,7 @@ impl Default for Peers {
 fn distinct_name(name: &str, worker: WorkerId) -> String {
     let number = format!(" ({worker})");
     let room = limits::NAME_BYTES - number.len();
-    format!("{}{number}", &name[..name.floor_char_boundary(room)])
+    format!("{}{number}", common::text::beginning(name, room))
 }
 
 impl Peers {

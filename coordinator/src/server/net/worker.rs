@@ -144,8 +144,7 @@ impl Worker {
     pub(in crate::server) fn cannot_work(&mut self, run: RunId, reason: &str) {
         self.assignments.clear();
         self.outbox().drop_run(run);
-        let end = reason.floor_char_boundary(limits::STATUS_REASON_BYTES);
-        self.cannot = Some(reason[..end].to_owned());
+        self.cannot = Some(common::text::beginning(reason, limits::STATUS_REASON_BYTES).to_owned());
     }
 
     pub(super) fn outbox(&self) -> &Outbox {
