@@ -35,8 +35,8 @@ pub use coordinator::client::{
 
 /// A connection to a coordinator. Dropping it closes it; runs go on without it.
 ///
-/// Its calls block, and panic inside an async runtime, as everything does there that
-/// blocks. A connection is kept alive by a thread of its own.
+/// Its calls block. Inside an async runtime they panic: call them from a thread where
+/// blocking is allowed. A thread of its own keeps the connection alive between two calls.
 #[derive(Debug)]
 pub struct Client {
     runtime: Runtime,
@@ -77,7 +77,7 @@ impl Client {
     }
 
     fn open(address: &str, tls: Option<&CallerTls>) -> Result<Self, ClientError> {
-        // A thread of its own says between two calls that the client is alive.
+        // Its thread says between two calls that the client is alive.
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let connection = runtime.block_on(client::Client::connect(address, tls))?;
         Ok(Self { runtime, connection, follows: false })
