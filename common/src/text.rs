@@ -1,4 +1,4 @@
-//! [`beginning`]: texts that must not be longer.
+//! [`beginning`]: cuts a text to a number of bytes.
 
 /// The longest beginning of a text that has at most so many bytes, and ends between two
 /// characters.

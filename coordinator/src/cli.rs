@@ -160,12 +160,12 @@ fn without_empty_variables(
     command.mut_subcommands(|command| without_empty_variables(command, variable))
 }
 
-/// What the command line of a program has behind it.
+/// What a program brings along for its command line.
 #[derive(Clone, Debug)]
 pub struct Program {
     /// The models that it knows.
     pub registry: Registry,
-    /// What `--local` starts as a worker, unless a flag names something else.
+    /// What `--local` starts as a worker, unless `--worker-binary` names another program.
     pub worker: Option<WorkerProgram>,
 }
 
@@ -174,11 +174,11 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Parses a command line. Help, a version or what is wrong is printed, and the exit
-/// code is given.
+/// Parses a command line.
 ///
 /// # Errors
-/// The exit code, where nothing is left to do.
+/// The exit code, if the command line is wrong or asked for help or the version. What there
+/// is to say has been printed.
 pub fn parse(
     command: clap::Command,
     args: impl IntoIterator<Item = OsString>,
@@ -193,7 +193,7 @@ fn exit_of(error: &clap::Error) -> ExitCode {
     ExitCode::from(if error.use_stderr() { Exit::BadInput } else { Exit::Ok } as u8)
 }
 
-/// Does what the flags of [`command`] say. Exit codes are those of [`Exit`].
+/// Runs the command that was parsed. Exit codes are those of [`Exit`].
 pub fn run_parsed(program: Program, matches: &ArgMatches) -> ExitCode {
     let done = match Cli::from_arg_matches(matches) {
         Ok(cli) => dispatch(program, cli.command),
@@ -202,7 +202,7 @@ pub fn run_parsed(program: Program, matches: &ArgMatches) -> ExitCode {
     done.map_or_else(|failure| failure.report(), |()| ExitCode::from(Exit::Ok as u8))
 }
 
-/// A whole program of these commands, without one that is a worker.
+/// A whole program of these commands, in which `--local` needs `--worker-binary`.
 pub fn run(registry: Registry, args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match parse(command(), args) {
         Ok(matches) => run_parsed(Program { registry, worker: None }, &matches),

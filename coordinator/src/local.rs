@@ -23,12 +23,12 @@ use crate::server;
 pub use workers::Relay;
 use workers::{WorkerCommand, keep_running};
 
-/// A program that is a worker, and the words that make it one: flags follow them.
+/// A program that runs a worker.
 #[derive(Clone, Debug)]
 pub struct WorkerProgram {
     /// Its file.
     pub path: PathBuf,
-    /// What it is called with before all flags.
+    /// Arguments before all flags, such as the command `worker`.
     pub args: Vec<OsString>,
 }
 
@@ -39,7 +39,7 @@ pub struct Config {
     pub workers: u32,
     /// Slots of each.
     pub slots: u32,
-    /// What each worker is started of.
+    /// The program that each worker runs.
     pub worker: WorkerProgram,
     /// Where to keep the run, if anywhere.
     pub runs: Option<PathBuf>,

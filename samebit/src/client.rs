@@ -41,7 +41,7 @@ pub use coordinator::client::{
 pub struct Client {
     runtime: Runtime,
     connection: client::Client,
-    /// Whether events of a run may still come, which nobody waits for.
+    /// Whether events of a followed run may still arrive.
     follows: bool,
 }
 
@@ -83,9 +83,9 @@ impl Client {
         Ok(Self { runtime, connection, follows: false })
     }
 
-    /// Loads the data of a spec, checks the run with these models, and submits it, with
-    /// what the coordinator lacks of its data. It starts from `state`, or else from the
-    /// model's own.
+    /// Loads the data of a spec, checks the run with these models, and submits it. Uploads
+    /// only the data that the coordinator lacks. The run starts from `state`, if there is
+    /// one, or from the model's initial state.
     pub fn submit(
         &mut self,
         registry: &Registry,
@@ -93,14 +93,14 @@ impl Client {
         state: Option<NetworkState>,
     ) -> Result<RunId, ClientError> {
         let submission = Submission::prepare(registry, spec, state, RunSettings::default())?;
-        self.listen_to_nothing()?;
+        self.stop_following()?;
         Ok(self.runtime.block_on(self.connection.submit(&submission))?)
     }
 
     /// The events of a run, from its beginning, each as it comes. They end with the run,
     /// or with an error.
     pub fn follow(&mut self, run: RunId) -> Result<Events<'_>, ClientError> {
-        self.listen_to_nothing()?;
+        self.stop_following()?;
         self.runtime.block_on(self.connection.follow(run))?;
         self.follows = true;
         Ok(Events { client: self })
@@ -109,25 +109,25 @@ impl Client {
     /// The final state of a run that has ended well, and what belongs to it. Its digest
     /// is checked.
     pub fn fetch(&mut self, run: RunId) -> Result<Fetched, ClientError> {
-        self.listen_to_nothing()?;
+        self.stop_following()?;
         Ok(self.runtime.block_on(self.connection.fetch(run))?)
     }
 
     /// Cancels a run, of anyone, and waits until it has ended.
     pub fn cancel(&mut self, run: RunId) -> Result<(), ClientError> {
-        self.listen_to_nothing()?;
+        self.stop_following()?;
         Ok(self.runtime.block_on(self.connection.cancel(run))?)
     }
 
     /// The workers and runs of the cluster.
     pub fn status(&mut self) -> Result<Status, ClientError> {
-        self.listen_to_nothing()?;
+        self.stop_following()?;
         Ok(self.runtime.block_on(self.connection.status())?)
     }
 
-    /// Leaves a run that was not followed to its end: its events would come between the
+    /// Reconnects if a run was not followed to its end. Its events would come between the
     /// answers to other requests.
-    fn listen_to_nothing(&mut self) -> Result<(), ClientError> {
+    fn stop_following(&mut self) -> Result<(), ClientError> {
         if std::mem::take(&mut self.follows) {
             self.runtime.block_on(self.connection.reconnect(Duration::ZERO))?;
         }

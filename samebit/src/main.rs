@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-// Cargo unites the features of what it builds at once; the tests plant bugs.
+// The package `tests` enables bugs on purpose, and Cargo unifies the features of all packages
+// that it builds at once.
 const _: () = assert!(
     !coordinator::PLANTED || cfg!(debug_assertions),
     "a program for use has no bugs planted in it: build it without the package `tests`, as in \

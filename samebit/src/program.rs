@@ -1,8 +1,8 @@
 //! The command line of `samebit`, and of every program that a user builds with models
 //! of their own.
 //!
-//! It is put together of the commands of the coordinator, the worker as one command
-//! more, and what prints completions and manual pages of all of them.
+//! It combines the coordinator's commands, the worker as one more command, and two
+//! commands that print shell completions and manual pages.
 
 mod naming;
 
@@ -19,17 +19,17 @@ use coordinator::cli::{Exit, Program, WorkerProgram};
 
 use naming::name_examples;
 
-/// What the program is called where nobody says.
+/// The name of the program if the system does not say it.
 const NAME: &str = "samebit";
 
-/// The programs of this package: their version is Samebit's own.
+/// The programs of this package. Their version is Samebit's own.
 const OWN_NAMES: [&str; 3] = [NAME, "coordinator", "worker"];
 
-/// The command that makes this program a worker.
+/// The command that runs a worker.
 const WORKER: &str = "worker";
 
-// Commands about the program itself. (A comment of documentation would become the help
-// of the whole program.)
+// Commands about the program itself. This is no doc comment: clap would make it the help of
+// the whole program.
 #[derive(Debug, Subcommand)]
 enum OwnCommand {
     /// Print completions for a shell
@@ -53,10 +53,10 @@ Examples:
     },
 }
 
-/// The whole program: all commands of Samebit, with the models of `registry`. It is
-/// named after the file that was started, and exits with the codes of `--help`.
+/// The whole program: all commands of Samebit, with the models of `registry`. The help and
+/// `--version` use the name of the executable file. `--help` lists the exit codes.
 ///
-/// A user's program is this and no more:
+/// This is all that a user's program needs:
 ///
 /// ```no_run
 /// fn main() -> std::process::ExitCode {
@@ -66,9 +66,9 @@ Examples:
 /// }
 /// ```
 ///
-/// `run --local N` starts the same file again, N times, with `worker` as its first
-/// argument: `main` has to be called with these arguments, before anything else is done.
-/// Nothing else in this crate starts a process.
+/// `run --local N` starts the same executable N times, with `worker` as the first argument.
+/// So call `main` first, before the program reads its arguments or does any work. Nothing
+/// else in this crate starts a process.
 pub fn main(registry: Registry) -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     let name = name_of(args.first().map(OsString::as_os_str));
@@ -80,7 +80,7 @@ pub fn main(registry: Registry) -> ExitCode {
         Some((WORKER, flags)) => worker::cli::run_parsed(registry, flags),
         Some(("completions" | "man", _)) => run_own(&name, &matches),
         _ => {
-            // Without a path of its own, a flag has to name a worker.
+            // If the path is unknown, `--worker-binary` has to name a worker.
             let path = std::env::current_exe().ok();
             let worker = path.map(|path| WorkerProgram { path, args: vec![WORKER.into()] });
             coordinator::cli::run_parsed(Program { registry, worker }, &matches)
@@ -101,9 +101,9 @@ fn command(name: &str) -> clap::Command {
     let worker = worker::cli::command()
         .name(WORKER)
         .about("Work on the runs of a coordinator, until it is told to leave")
-        // Behind `serve`.
+        // Listed right after `serve`.
         .display_order(0)
-        // The version is this program's.
+        // `samebit --version` says it.
         .disable_version_flag(true);
     let worker = name_examples(worker, WORKER, &format!("{name} {WORKER}"));
     let all = coordinator::cli::command().subcommand(worker);
@@ -132,7 +132,7 @@ fn completions(name: &str, shell: Shell) -> Result<(), String> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut command(name), name, &mut text);
     match io::stdout().write_all(&text) {
-        // A reader that has seen enough is no error.
+        // A closed pipe (`| head`) is not an error.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(format!("standard output: {error}"))
         }

@@ -7,7 +7,7 @@ use common::dataset::DataShape;
 use common::model::Registry;
 use samebit::client::{Client, ClientError, ConnectionError, RunEvent};
 use samebit::spec::RunSpec;
-use tests::binaries::binaries;
+use tests::binaries::{binaries, workspace};
 use tests::cluster::Cluster;
 use tests::expected;
 
@@ -109,4 +109,12 @@ fn a_client_submits_follows_and_fetches() {
     cluster.coordinator.wait();
     let gone = Client::connect(&cluster.address).unwrap_err();
     assert!(matches!(gone, ClientError::Connection(ConnectionError::Connect { .. })), "{gone}");
+}
+
+#[test]
+fn the_public_surface_is_small() {
+    // CI compares the listing with the code (`public_surface` in `.ci/run`).
+    let listing = workspace().join("samebit/public-api.txt");
+    let listing = std::fs::read_to_string(listing).expect("a listing");
+    assert!((50..=150).contains(&listing.lines().count()), "{} items", listing.lines().count());
 }

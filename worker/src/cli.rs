@@ -267,7 +267,7 @@ pub fn run(registry: Registry, args: impl IntoIterator<Item = OsString>) -> Exit
     }
 }
 
-/// Works as the flags of [`command`] say. The codes are those of `--help`.
+/// Runs a worker with the flags that were parsed. The codes are those of `--help`.
 pub fn run_parsed(registry: Registry, matches: &ArgMatches) -> ExitCode {
     let flags = match Flags::from_arg_matches(matches) {
         Ok(flags) => flags,

@@ -1,4 +1,4 @@
-//! [`Batch`]: what a replica is given to learn from, or to be judged by.
+//! [`Batch`]: examples for a replica to learn from or to be evaluated on.
 
 use ndarray::ArrayView2;
 
@@ -10,7 +10,7 @@ use super::ModelError;
 pub struct Batch<'a> {
     /// `[examples, features]`, scaled as the dataset says.
     pub features: ArrayView2<'a, f32>,
-    /// What is to be found, of each example.
+    /// What the model should find for each example.
     pub targets: Targets<'a>,
     /// Each example's place in its split: with the run's seed and the epoch,
     /// the only keys that a model's randomness may have ([`Random`](super::Random)).
@@ -19,8 +19,8 @@ pub struct Batch<'a> {
     pub epoch: u64,
 }
 
-/// What is to be found, of each example of a batch. Later versions may add kinds of
-/// data: a model refuses those that it does not know.
+/// What a model should find for each example of a batch. Later versions may add kinds of
+/// data; a model refuses those that it does not know.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Targets<'a> {

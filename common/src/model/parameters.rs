@@ -39,9 +39,9 @@ pub struct Parameters<'a> {
 pub struct Parameter {
     /// Its name.
     pub name: &'static str,
-    /// What it is where nobody says, as TOML.
+    /// Its default, as TOML.
     pub default: String,
-    /// Which values it may have.
+    /// The values that it may have, in words.
     pub range: String,
     /// Its unit; empty where it has none.
     pub unit: &'static str,
@@ -178,7 +178,7 @@ impl<'a> Parameters<'a> {
     }
 }
 
-/// What is expected where a parameter is none of these.
+/// What an error says is expected in place of an unknown name.
 pub(super) fn names(known: &[Parameter]) -> String {
     match known {
         [] => "no parameters".into(),

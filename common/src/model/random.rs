@@ -1,4 +1,4 @@
-//! [`Random`]: random numbers from a key that says what they are for.
+//! [`Random`]: keyed random numbers for models.
 
 /// A stream of random numbers that is a function of its key alone.
 ///

@@ -31,7 +31,7 @@ pub(super) struct ClusterFlags {
     /// loopback and has no keys: --keys is refused, SAMEBIT_KEYS not looked at
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=LOCAL_WORKERS))]
     pub(super) local: Option<u32>,
-    /// The program that is each worker of --local, such as a `worker` of another
+    /// Program to run as each worker of --local, such as the `worker` of another
     /// build [default: this program]
     #[arg(long, value_name = "PATH", requires = "local")]
     worker_binary: Option<PathBuf>,
@@ -60,12 +60,14 @@ impl ClusterFlags {
         }
     }
 
-    /// What is started as a worker of `--local`.
+    /// The program that each worker of `--local` runs.
     fn worker(&self, program: &Program) -> Result<WorkerProgram, Failure> {
         let named = self.worker_binary.clone();
         let named = named.map(|path| WorkerProgram { path, args: Vec::new() });
         named.or_else(|| program.worker.clone()).ok_or_else(|| {
-            Failure::bad_input("this program is no worker: name one with --worker-binary")
+            Failure::bad_input(
+                "this program cannot run as a worker: name a worker program with --worker-binary",
+            )
         })
     }
 

@@ -8,8 +8,7 @@ use super::report;
 use super::screen;
 use super::table::{Column, goes, stays, table, wraps};
 
-/// The data for which ranges and defaults are shown, unless a flag says otherwise: those
-/// of the dataset `digits`.
+/// Shape of the dataset `digits`: some defaults and ranges depend on the shape.
 const FEATURES: u32 = 64;
 const CLASSES: u32 = 10;
 
@@ -35,7 +34,7 @@ pub(super) struct ModelsFlags {
     classes: u32,
 }
 
-/// What is said of a parameter.
+/// The columns of the table of parameters.
 const COLUMNS: &[Column] = &[
     stays("parameter"),
     stays("default"),

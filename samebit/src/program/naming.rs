@@ -1,12 +1,13 @@
-//! Help texts are written with the name of one program: here they get another one.
+//! Help texts are written for the names `coordinator` and `worker`. This puts in the name
+//! under which the program was started.
 
 use clap::builder::{Resettable, StyledStr};
 
-/// Where a line of examples says what it does, after this.
+/// Separates a command from its explanation in a line of examples.
 const GAP: &str = "   ";
 
-/// Puts `to` for `from` as the name of the program in a command's help, and in that of
-/// all below it: in the lines of its examples, and in code within sentences.
+/// Replaces the program name `from` by `to` in the help of a command and all its
+/// subcommands: in lines of examples, and in code within sentences.
 pub(super) fn name_examples(command: clap::Command, from: &str, to: &str) -> clap::Command {
     let rename = |text: Option<&StyledStr>| {
         Resettable::from(text.map(|text| StyledStr::from(renamed(&text.to_string(), from, to))))
@@ -36,7 +37,7 @@ fn renamed(text: &str, from: &str, to: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// A line of examples, with another name wherever a command begins with it.
+/// A line of examples with the name replaced in the command, not in the explanation.
 fn in_example(line: &str, from: &str, to: &str) -> String {
     let typed = line.trim_start();
     let indent = line.len() - typed.len();
