@@ -1,4 +1,4 @@
-"""A worker in Python, written from docs/PROTOCOL.md alone: worker.py HOST:PORT NAME"""
+"""A worker in Python, which follows docs/PROTOCOL.md: worker.py HOST:PORT NAME"""
 
 import queue
 import secrets

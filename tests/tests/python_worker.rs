@@ -1,5 +1,5 @@
-//! `examples/python_worker`, which is written from `docs/PROTOCOL.md` alone: it works
-//! beside workers of ours, and alone, and gives the same bits.
+//! `examples/python_worker`, which follows `docs/PROTOCOL.md` and shares no code with
+//! the workers in Rust: it works beside them, and alone, and gives the same bits.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

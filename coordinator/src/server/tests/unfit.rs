@@ -1,6 +1,7 @@
 //! Workers that cannot work on a run.
 
 use common::id::RunId;
+use common::plan::Task;
 use common::wire::message::{FromClient, FromWorker, RunEvent, ToClient, ToWorker};
 
 use super::super::Config;
@@ -56,6 +57,37 @@ async fn a_run_goes_on_without_a_worker_that_cannot_work_on_it() {
     // It is there for the next run, and is asked anew.
     let of = told(&mut client).await;
     assert!(of.iter().all(|(_, cannot)| cannot.is_none()), "{of:?}");
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_worker_may_find_out_later_that_it_cannot() {
+    let server = TestServer::start(Config::default());
+    let mut client = server.client().await;
+    let mut late = server.idle_worker("late").await;
+    let (spec, run) = (toy::spec(""), RunId(1));
+    client.submit(&spec, None).await;
+    loop {
+        match late.hear(&ToWorker::Heartbeat).await.expect("it is not sent away") {
+            ToWorker::OpenRun { run, .. } => late.say(FromWorker::Opened { run }).await,
+            ToWorker::Assign { plan, .. } => {
+                assert_eq!((plan.task, plan.epoch, plan.positions[0]), (Task::Train, 0, 0));
+                late.say(FromWorker::Cannot { run, reason: REASON.into() }).await;
+                break;
+            }
+            _ => {}
+        }
+    }
+    server.worker("own", usize::MAX).await;
+    let events = client.follow(run).await;
+    let Some(RunEvent::Finished { digest, .. }) = events.last() else { panic!("{events:#?}") };
+    assert_eq!(*digest, reference(&spec).digest());
+    let told_of_late = |event: &RunEvent| match event {
+        RunEvent::Worker { worker, what, .. } if worker == "late" => Some(what.clone()),
+        _ => None,
+    };
+    let told: Vec<String> = events.iter().filter_map(told_of_late).collect();
+    assert!(told.contains(&"cannot".to_owned()) && !told.contains(&"lost".to_owned()), "{told:?}");
     server.shut_down().await;
 }
 
