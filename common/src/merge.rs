@@ -121,6 +121,7 @@ fn merge_options<T: Merge>(left: Option<T>, right: Option<T>) -> Option<T> {
 
 /// What is wrong with a contribution.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum MergeError {
     /// A value is NaN or infinite.
     #[error(
