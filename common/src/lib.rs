@@ -27,6 +27,7 @@ pub mod model;
 pub mod plan;
 pub mod results;
 pub mod run_settings;
+pub mod run_state;
 pub mod settings;
 pub mod shard;
 pub mod spec;

@@ -44,8 +44,8 @@ pub use file::{BUSY_TIMEOUT, FILE};
 pub use pages::Pages;
 pub use reader::LedgerReader;
 pub use record::{
-    CheckpointRow, EndRow, EventKind, EventRow, KILLED_FOR_MEMORY, Record, RunRow, RunState,
-    ShardRow, StepRow, step_digest,
+    CheckpointRow, EndRow, EventKind, EventRow, KILLED_FOR_MEMORY, Record, RunRow, ShardRow,
+    StepRow, step_digest,
 };
 pub use rows::{StepName, StoredRun, StoredShard, StoredStep};
 pub use thin::{HISTORY_BOUNDS, HISTORY_BYTES};

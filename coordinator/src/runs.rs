@@ -51,6 +51,4 @@ pub use folder::{LAST_NUMBER, RunsFolder};
 pub use history::{
     EvaluationPoint, HISTORY_POINTS, History, HistoryError, HistorySoFar, RoundPoint,
 };
-pub use records::{
-    CheckpointRecord, Outcome, OutcomeState, Progress, SubmissionRecord, dataset_digest,
-};
+pub use records::{CheckpointRecord, Outcome, Progress, SubmissionRecord, dataset_digest};

@@ -6,9 +6,10 @@ use std::process::{Command, Output};
 
 use common::digest::Digest;
 use common::id::RunId;
+use common::run_state::RunEnd;
 use common::wire::message::RunEvent;
 use coordinator::ledger::{
-    CheckpointRow, EndRow, EventKind, EventRow, Ledger, Record, RunRow, RunState, ShardRow, StepRow,
+    CheckpointRow, EndRow, EventKind, EventRow, Ledger, Record, RunRow, ShardRow, StepRow,
 };
 use serde_json::Value;
 use tests::binaries::binaries;
@@ -89,7 +90,7 @@ fn record(folder: &Path) {
     let (round, step, bytes, ms) = (ROUNDS, ROUNDS, 1 << 20, 3.5);
     let checkpoint = CheckpointRow { run, at_ms: 2000, round, step, digest, bytes, ms };
     let event = RunEvent::Failed { run, reason: reason.into() };
-    let (state, reason) = (RunState::Failed, Some(reason.into()));
+    let (state, reason) = (RunEnd::Failed, Some(reason.into()));
     let ended = EndRow { run, at_ms: 3000, state, digest: None, reason, event };
     let mut records = vec![Record::Run(begun.clone())];
     records.extend((0..ROUNDS).map(self::step));

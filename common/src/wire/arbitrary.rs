@@ -6,6 +6,7 @@ use bytes::Bytes;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
+use proptest::sample::select;
 
 use crate::dataset::{FeatureType, SplitManifest};
 use crate::digest::Digest;
@@ -15,6 +16,7 @@ use crate::merge::MergeRule;
 use crate::plan::{BlockPlan, Task};
 use crate::results::Results;
 use crate::run_settings::{CheckpointEvery, RunSettings};
+use crate::run_state::{RunEnd, RunState};
 use crate::spec::Split;
 use crate::state::{ElementType, Layout, TensorLayout};
 use crate::wire::message::{
@@ -500,7 +502,9 @@ fn status() -> impl Strategy<Value = Status> {
     );
     let saved = (option::of(any::<u64>()), any::<[bool; 2]>());
     let digest = option::of(digest());
-    let named = (run(), name(), name(), option::of(name()));
+    let states = [RunEnd::Finished, RunEnd::Failed, RunEnd::Cancelled].map(RunState::from);
+    let states = [&states[..], &[RunState::Queued, RunState::Running, RunState::SetAside]].concat();
+    let named = (run(), name(), select(states), option::of(name()));
     let run = (named, any::<[u64; 2]>(), number(), digest, saved).prop_map(
         |(named, [round, rounds], loss, digest, (checkpoint, [unsaved, replay]))| {
             let (id, model, state, waits_for) = named;

@@ -452,7 +452,6 @@ impl Check {
         self.at_most("runs", status.runs.len(), RUNS, "runs")?;
         for run in &status.runs {
             self.text("runs.model", &run.model, NAME_BYTES)?;
-            self.text("runs.state", &run.state, NAME_BYTES)?;
             let waits_for = run.waits_for.as_deref().unwrap_or("");
             self.text("runs.waits_for", waits_for, NAME_BYTES)?;
         }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::id::{RunId, WorkerId};
 use crate::results::Results;
+use crate::run_state::RunState;
 use crate::spec::Split;
 use crate::wire::message::ShardDone;
 
@@ -280,8 +281,8 @@ pub struct RunStatus {
     pub id: RunId,
     /// Name of its model.
     pub model: String,
-    /// `queued`, `running`, `finished`, `failed`, `cancelled` or `set aside`.
-    pub state: String,
+    /// Where it stands.
+    pub state: RunState,
     /// What a queued run waits for.
     pub waits_for: Option<String>,
     /// Training rounds done.

@@ -20,7 +20,7 @@ const LOCAL_WORKERS: i64 = 256;
 
 /// Who logs whom it turns away. Nobody comes to a cluster on loopback but its own, and
 /// they say themselves what is wrong.
-const DOOR: &str = "samebit_coordinator::server::door";
+const DOOR: &str = "samebit_coordinator::server::net::admission";
 
 /// Where to run.
 #[derive(Debug, Args)]
@@ -159,7 +159,7 @@ mod tests {
             let args = [&["command"], args].concat();
             <Command as clap::Parser>::parse_from(args).cluster.log_filter()
         };
-        let (told, door) = (TOLD, "samebit_coordinator::server::door");
+        let (told, door) = (TOLD, "samebit_coordinator::server::net::admission");
         assert_eq!(filter(&["--local", "1"]), format!("warn,{told}=off,{door}=off"));
         assert_eq!(filter(&["--log-level", "info"]), "info");
     }

@@ -135,15 +135,15 @@ fn row(run: &StoredRun) -> Vec<String> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::ledger::RunState;
     use common::digest::Digest;
+    use common::run_state::RunEnd;
 
     /// A run that has finished.
     pub(in crate::cli) fn run() -> StoredRun {
         StoredRun {
             run: RunId(3),
             model: "mlp".into(),
-            state: Some(RunState::Finished),
+            state: Some(RunEnd::Finished),
             round: 120,
             rounds: 120,
             steps: 125,

@@ -224,7 +224,7 @@ const CHECKPOINTS: Listing<CheckpointRow> = Listing {
 mod tests {
     use super::super::runs::tests::run;
     use super::*;
-    use crate::ledger::{EventKind, RunState, ShardRow};
+    use crate::ledger::{EventKind, ShardRow};
     use common::digest::Digest;
     use common::id::RunId;
 
@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn the_overview_has_a_line_for_each_quantity_and_the_last_steps() {
         let failed = StoredRun {
-            state: Some(RunState::Failed),
+            state: Some(common::run_state::RunEnd::Failed),
             reason: Some("replica 5 failed 2 times:\nloss is NaN".into()),
             forked_from: Some(RunId(1)),
             forked_round: Some(20),

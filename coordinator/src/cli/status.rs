@@ -2,6 +2,7 @@
 
 use clap::Args;
 use common::id::RunId;
+use common::run_state::RunState;
 use common::wire::message::{RunStatus, Status, WorkerStatus};
 
 use super::Address;
@@ -11,9 +12,6 @@ use super::report::bytes;
 use super::screen;
 use super::table::{Column, cut, goes, stays, table};
 use crate::client::Client;
-
-/// The state of a run that a coordinator cannot, or will not, go on with.
-const ASIDE: &str = "set aside";
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -58,7 +56,7 @@ pub(super) fn cancel(run: RunId, address: &Address) -> Result<(), Failure> {
         client.status().await
     })?;
     let state = status.runs.into_iter().find(|known| known.id == run).map(|known| known.state);
-    super::print(&format!("run {run} is {}\n", state.as_deref().unwrap_or("cancelled")))
+    super::print(&format!("run {run} is {}\n", state.unwrap_or(RunState::Cancelled)))
 }
 
 const WORKERS: &[Column] = &[
@@ -124,7 +122,7 @@ fn tables(status: &Status, room: Option<usize>) -> String {
         }
         false => "",
     };
-    let aside = status.runs.iter().filter(|run| run.state == ASIDE).map(|run| {
+    let aside = status.runs.iter().filter(|run| run.state == RunState::SetAside).map(|run| {
         let id = run.id;
         format!("\nrun {id} is set aside: `coordinator follow {id}` says why\n")
     });
@@ -165,7 +163,7 @@ fn run_row(run: &RunStatus) -> Vec<String> {
         run.model.clone(),
         match run.replay {
             true => format!("{} (replay)", run.state),
-            false => run.state.clone(),
+            false => run.state.to_string(),
         },
         format!("{}/{}", run.round, run.rounds),
         match (run.checkpoint, run.unsaved) {
@@ -206,7 +204,7 @@ mod tests {
             runs: vec![RunStatus {
                 id: RunId(3),
                 model: "mlp".into(),
-                state: "running".into(),
+                state: RunState::Running,
                 waits_for: Some("workers: 1 of 3 are there".into()),
                 round: 2,
                 rounds: 9,
@@ -237,7 +235,7 @@ mod tests {
         assert!(tables(&over, None).ends_with(end), "{}", tables(&over, None));
         let again = RunStatus { replay: true, ..status.runs[0].clone() };
         assert_eq!(run_row(&again)[2], "running (replay)");
-        let aside = RunStatus { state: ASIDE.into(), ..status.runs[0].clone() };
+        let aside = RunStatus { state: RunState::SetAside, ..status.runs[0].clone() };
         let text = tables(&Status { runs: vec![aside], ..status.clone() }, None);
         assert!(
             text.ends_with("\nrun 3 is set aside: `coordinator follow 3` says why\n"),

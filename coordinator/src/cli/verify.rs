@@ -16,6 +16,7 @@ use common::digest::Digest;
 use common::id::RunId;
 use common::plan::StepKind;
 use common::run_settings::RunSettings;
+use common::run_state::RunEnd;
 use common::wire::message::{Replay, RunEvent, ShardDone};
 use common::wire::tls::CallerTls;
 use tokio::time::timeout;
@@ -33,7 +34,7 @@ use super::runs::HistoryFlags;
 use super::screen::start_logging;
 use super::signals::{Signals, signals};
 use crate::client::{Client, ClientError, Submission};
-use crate::ledger::{LedgerError, LedgerReader, RunState, ShardRow};
+use crate::ledger::{LedgerError, LedgerReader, ShardRow};
 use crate::rerun::Rerun;
 use crate::runs::RunsFolder;
 
@@ -102,7 +103,7 @@ pub(super) fn verify(program: Program, flags: VerifyFlags) -> Result<(), Failure
         Rerun::open(folder, &program.registry, RunId(flags.run)).map_err(Failure::bad_input)?;
     // A run that has ended well has done all its steps, whatever is recorded.
     let end = match recorded.state {
-        Some(RunState::Finished) => rerun.plan().steps(),
+        Some(RunEnd::Finished) => rerun.plan().steps(),
         _ => reader.last_steps(recorded.run, 1)?.last().map_or(0, |step| step.step + 1),
     };
     let parts = parts(&rerun, end, &flags)?;

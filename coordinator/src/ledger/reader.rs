@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use common::id::RunId;
+use common::run_state::RunEnd;
 use common::wire::message::RunEvent;
 use rusqlite::{Connection, OpenFlags, Params, Row, params};
 
@@ -13,7 +14,7 @@ use super::error::LedgerError;
 use super::event::{RUN_EVENTS, from_json};
 use super::file::{BUSY_TIMEOUT, FILE, plain, with_end};
 use super::pages::{PAGE, Pages};
-use super::record::{CheckpointRow, EventRow, RunState};
+use super::record::{CheckpointRow, EventRow};
 use super::rows::{self, StoredRun, StoredShard, StoredStep, not_ours, stored};
 use super::schema::check;
 use super::thin::FIRST_WITH_SHARDS;
@@ -114,7 +115,7 @@ impl LedgerReader {
     }
 
     /// Whether a run is recorded to have ended in this way.
-    pub fn has_end(&self, run: RunId, state: RunState) -> Result<bool, LedgerError> {
+    pub fn has_end(&self, run: RunId, state: RunEnd) -> Result<bool, LedgerError> {
         let sql = "SELECT EXISTS (SELECT 1 FROM runs WHERE run = ? AND state = ?)";
         let found = self.select(sql, params![stored(run.0), state.name()], |row| row.get(0))?;
         Ok(found.contains(&true))

@@ -3,6 +3,7 @@
 
 use common::digest::Digest;
 use common::id::RunId;
+use common::run_state::RunEnd;
 use common::wire::message::RunEvent;
 use serde::Serialize;
 
@@ -230,7 +231,7 @@ pub struct EndRow {
     /// When.
     pub at_ms: u64,
     /// How.
-    pub state: RunState,
+    pub state: RunEnd,
     /// Digest of the final state, where there is one.
     pub digest: Option<Digest>,
     /// Why, where it failed.
@@ -238,29 +239,4 @@ pub struct EndRow {
     /// What clients were told: [`RunEvent::Finished`], [`RunEvent::Failed`] or
     /// [`RunEvent::Cancelled`].
     pub event: RunEvent,
-}
-
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RunState {
-    /// Well.
-    Finished,
-    /// It could not go on.
-    Failed,
-    /// Somebody cancelled it.
-    Cancelled,
-}
-
-impl RunState {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Finished, Self::Failed, Self::Cancelled];
-
-    /// The name that it is stored by.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Finished => "finished",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
 }

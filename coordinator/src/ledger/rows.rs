@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use common::digest::Digest;
 use common::id::RunId;
+use common::run_state::RunEnd;
 use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{Error, Result, Row};
 use serde::{Serialize, Serializer};
 
-use super::record::{CheckpointRow, EventKind, EventRow, RunState, ShardRow};
+use super::record::{CheckpointRow, EventKind, EventRow, ShardRow};
 
 /// What is recorded of a run, and how far it has come.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -19,7 +20,7 @@ pub struct StoredRun {
     pub model: String,
     /// How it ended; `unfinished` as text if it has not.
     #[serde(serialize_with = "state_name")]
-    pub state: Option<RunState>,
+    pub state: Option<RunEnd>,
     /// The last training round that is merged, from 1; 0 before the first.
     pub round: u64,
     /// Training rounds in all.
@@ -62,15 +63,15 @@ pub struct StoredRun {
 impl StoredRun {
     /// The state's name.
     pub fn state_name(&self) -> &'static str {
-        self.state.map_or("unfinished", RunState::name)
+        self.state.map_or("unfinished", RunEnd::name)
     }
 }
 
 fn state_name<S: Serializer>(
-    state: &Option<RunState>,
+    state: &Option<RunEnd>,
     serializer: S,
 ) -> std::result::Result<S::Ok, S::Error> {
-    serializer.serialize_str(state.map_or("unfinished", RunState::name))
+    serializer.serialize_str(state.map_or("unfinished", RunEnd::name))
 }
 
 /// What kind of step.
@@ -168,7 +169,7 @@ pub(super) fn stored(count: u64) -> i64 {
 
 pub(super) fn run(row: &Row<'_>) -> Result<StoredRun> {
     let state: Option<String> = row.get("state")?;
-    let state = state.map(|name| of_name(&name, RunState::ALL, RunState::name)).transpose()?;
+    let state = state.map(|name| of_name(&name, RunEnd::ALL, RunEnd::name)).transpose()?;
     let (rounds, steps) = (row.get("rounds")?, row.get("steps")?);
     let (round, last) =
         (row.get::<_, Option<u64>>("round")?, row.get::<_, Option<u64>>("last_step")?);
@@ -177,7 +178,7 @@ pub(super) fn run(row: &Row<'_>) -> Result<StoredRun> {
         judged_by.map(|kind| of_name(&kind, StepName::ALL, StepName::name)).transpose()?;
     // A run that has ended well has done all, whatever is recorded of it.
     let (round, merged) = match state {
-        Some(RunState::Finished) => (rounds, steps),
+        Some(RunEnd::Finished) => (rounds, steps),
         _ => (round.unwrap_or(0), last.map_or(0, |last| last.saturating_add(1))),
     };
     Ok(StoredRun {

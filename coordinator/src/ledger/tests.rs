@@ -12,6 +12,7 @@ use std::path::Path;
 
 use common::digest::Digest;
 use common::id::RunId;
+use common::run_state::RunEnd;
 
 use super::*;
 use cases::*;
@@ -45,7 +46,7 @@ fn all_that_is_recorded_comes_back() {
     let reader = LedgerReader::open(folder.path()).unwrap();
     let found = reader.run(RunId(3)).unwrap().unwrap();
     assert_eq!(found.spec.as_deref(), Some(run(3).spec.as_str()));
-    assert_eq!((found.state, found.ended_ms), (Some(RunState::Finished), Some(99)));
+    assert_eq!((found.state, found.ended_ms), (Some(RunEnd::Finished), Some(99)));
     assert_eq!((found.round, found.rounds, found.steps, found.missing), (20, 20, 30, 27));
     assert_eq!((found.loss, found.accuracy, found.checkpoint), (Some(0.275), Some(0.75), Some(2)));
     assert_eq!((found.digest, found.dataset), (Some(digest(99)), digest(7)));

@@ -6,6 +6,7 @@ use common::dataset::SplitManifest;
 use common::digest::Digest;
 use common::id::{RunId, RunIdentity, SubmissionKey};
 use common::run_settings::RunSettings;
+use common::run_state::RunEnd;
 use common::wire::message::NUMERIC_PROFILE;
 use serde::{Deserialize, Serialize};
 
@@ -164,7 +165,7 @@ pub struct Outcome {
     /// When, in ms since 1970.
     pub at_ms: u64,
     /// How.
-    pub state: OutcomeState,
+    pub state: RunEnd,
     /// Training rounds done.
     pub round: u64,
     /// Mean training loss of the last one.
@@ -182,18 +183,6 @@ pub struct Outcome {
 
 impl Record for Outcome {
     const KIND: &'static str = "outcome";
-}
-
-/// The ways for a run to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OutcomeState {
-    /// Well.
-    Finished,
-    /// By an error.
-    Failed,
-    /// Because somebody wanted it to.
-    Cancelled,
 }
 
 /// Identity of the data of a run: of both splits' manifests.

@@ -7,6 +7,7 @@ use common::dataset::{FeatureType, SplitManifest};
 use common::digest::Digest;
 use common::id::{RunId, RunIdentity, SubmissionKey};
 use common::merge_rule::MergeRule;
+use common::run_state::RunEnd;
 use common::state::{NetworkState, Tensor, TensorData};
 use ndarray::Array1;
 use rand_chacha::ChaCha8Rng;
@@ -84,7 +85,7 @@ fn checkpoint(folder: &RunsFolder, round: u64) -> Result<(), RunsError> {
 }
 
 fn outcome() -> Outcome {
-    let (state, digest) = (OutcomeState::Finished, Some(Digest::of(b"the end")));
+    let (state, digest) = (RunEnd::Finished, Some(Digest::of(b"the end")));
     let progress = Some(Progress { round: 3, ..Progress::default() });
     let (run, identity) = (RUN, submission().identity);
     let (at_ms, round, loss, reason, unsaved) = (3, 3, None, None, None);

@@ -47,6 +47,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use common::model::Registry;
+use common::run_state::RunState;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -63,7 +64,7 @@ use super::intake::{self, Intake};
 use super::jobs::{Incarnation, Jobs};
 use super::net::{self, ClientId, Peer, Peers, Refusals};
 use super::persistence::{HistoryQueue, Journal, Recovered};
-use super::run_table::{Phase, RunTable};
+use super::run_table::RunTable;
 use super::step::{self, StepExecutor};
 use super::wall_clock::now_ms;
 use crate::scheduler::{self, Action, Departure, Scheduler};
@@ -178,7 +179,7 @@ impl Engine {
         for Recovered { run, .. } in recovered {
             let (id, phase) = (run.id(), run.phase());
             self.runs.insert(run);
-            if phase == Phase::Queued {
+            if phase == RunState::Queued {
                 self.queue_run(id);
             }
         }

@@ -6,9 +6,10 @@ use common::dataset::Dataset;
 use common::digest::Digest;
 use common::id::RunId;
 use common::plan::RunPlan;
+use common::run_state::RunEnd;
 use common::spec::RunSpec;
-use coordinator::ledger::{EventKind, LedgerReader, RunState};
-use coordinator::runs::{OutcomeState, RunsFolder};
+use coordinator::ledger::{EventKind, LedgerReader};
+use coordinator::runs::RunsFolder;
 use serde_json::Value;
 
 /// First bytes under the digest of a step's shards.
@@ -53,7 +54,7 @@ fn kept(folder: &RunsFolder, run: RunId, expected: Digest) -> Result<(), String>
     let submission = folder.submission(run).map_err(|error| error.to_string())?;
     let outcome = folder.outcome(&submission).map_err(|error| error.to_string())?;
     let ended = outcome.as_ref().map(|outcome| (outcome.state, outcome.digest));
-    if ended != Some((OutcomeState::Finished, Some(expected))) {
+    if ended != Some((RunEnd::Finished, Some(expected))) {
         return Err(format!("run {run} did not end in {expected}: {outcome:?}"));
     }
     let restart = folder.restart(&submission, u64::MAX).map_err(|error| error.to_string())?;
@@ -76,7 +77,7 @@ fn recorded_once(
 ) -> Result<u64, String> {
     let text = |error: coordinator::ledger::LedgerError| error.to_string();
     let row = ledger.run(run).map_err(text)?.ok_or_else(|| format!("run {run} is not recorded"))?;
-    if (row.state, row.digest) != (Some(RunState::Finished), Some(expected)) {
+    if (row.state, row.digest) != (Some(RunEnd::Finished), Some(expected)) {
         return Err(format!("run {run} is recorded as {} with {:?}", row.state_name(), row.digest));
     }
     let plan = plan(spec);

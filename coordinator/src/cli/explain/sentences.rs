@@ -3,7 +3,8 @@
 use super::account::{Account, KEPT_EVENTS, Work};
 use crate::cli::listing::{on_one_line, short, utc};
 use crate::cli::report::{bytes, plural};
-use crate::ledger::{EventKind, EventRow, KILLED_FOR_MEMORY, RunState};
+use crate::ledger::{EventKind, EventRow, KILLED_FOR_MEMORY};
+use common::run_state::RunEnd;
 
 /// Share of synchronisation in rounds from which on it is what a run waits
 /// for.
@@ -33,7 +34,7 @@ pub(super) fn explain(account: &Account) -> String {
     story.passed_over();
     story.checkpoints();
     story.audits();
-    if story.is_smooth && account.run.state == Some(RunState::Finished) {
+    if story.is_smooth && account.run.state == Some(RunEnd::Finished) {
         story.tell("Nothing held it up.".into());
     }
     story.lines.concat()
@@ -62,7 +63,7 @@ impl Story<'_> {
         let name = format!("Run {} ({})", run.run, on_one_line(&run.model));
         let done = format!("after {} of {}", run.round, plural(run.rounds, "round"));
         match run.state {
-            Some(RunState::Finished) => {
+            Some(RunEnd::Finished) => {
                 let time = seconds(run.ended_ms.unwrap_or(run.at_ms).saturating_sub(run.at_ms));
                 let digest = run.digest.map(|digest| format!(", digest {}…", short(digest)));
                 let rounds = plural(run.round, "round");
@@ -71,7 +72,7 @@ impl Story<'_> {
                     "{name} finished: {rounds}, {time} from queued to ended{digest}."
                 ));
             }
-            Some(RunState::Failed) => {
+            Some(RunEnd::Failed) => {
                 let reason = run.reason.as_deref().unwrap_or("no reason is recorded");
                 self.tell(format!("{name} failed {done}: {}", on_one_line(reason)));
                 if let Some(command) = replay_command(reason) {
@@ -82,7 +83,7 @@ impl Story<'_> {
                     ));
                 }
             }
-            Some(RunState::Cancelled) => self.tell(format!("{name} was cancelled {done}.")),
+            Some(RunEnd::Cancelled) => self.tell(format!("{name} was cancelled {done}.")),
             None => self.tell(format!(
                 "{name} is unfinished, {done}: `coordinator status` shows whether a coordinator \
                  works on it."

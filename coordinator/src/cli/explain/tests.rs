@@ -2,12 +2,13 @@
 
 use common::digest::Digest;
 use common::id::RunId;
+use common::run_state::RunEnd;
 
 use super::super::runs::tests::run;
 use super::account::Account;
 use super::sentences::explain;
 use crate::ledger::{
-    CheckpointRow, EventKind, EventRow, KILLED_FOR_MEMORY, RunState, ShardRow, StepName, StoredRun,
+    CheckpointRow, EventKind, EventRow, KILLED_FOR_MEMORY, ShardRow, StepName, StoredRun,
     StoredShard, StoredStep,
 };
 
@@ -21,7 +22,7 @@ impl Case {
         Self(Account::new(run()))
     }
 
-    fn state(mut self, state: Option<RunState>, reason: Option<&str>) -> Self {
+    fn state(mut self, state: Option<RunEnd>, reason: Option<&str>) -> Self {
         let reason = reason.map(str::to_owned);
         self.0.run = StoredRun { state, reason, round: 7, ..self.0.run };
         self
@@ -215,7 +216,7 @@ fn a_run_that_failed() {
     let reason = "run 3 step 6: replica 5 failed 2 times: loss is NaN; `coordinator replay 3 \
                   --round 7 --replica 5` runs it alone";
     let case = healthy()
-        .state(Some(RunState::Failed), Some(reason))
+        .state(Some(RunEnd::Failed), Some(reason))
         .event(EventKind::Error, Some("one"), "replica 5: loss is\nNaN")
         .event(EventKind::Error, Some("two"), "replica 5: loss is\nNaN");
     case.says(&[
@@ -230,14 +231,14 @@ fn a_run_that_failed() {
         "To see the shard fail again, alone and with all that it logs: coordinator replay 3 \
          --round 7 --replica 5 --runs /srv/runs",
     ]);
-    let case = Case::new().state(Some(RunState::Failed), Some("no worker is left"));
+    let case = Case::new().state(Some(RunEnd::Failed), Some("no worker is left"));
     case.says(&["Run 3 (mlp) failed after 7 of 120 rounds: no worker is left", "No round"]);
     case.never_says(&["To see", "Nothing held it up", "checkpoint"]);
 }
 
 #[test]
 fn other_ends_and_other_troubles() {
-    healthy().state(Some(RunState::Cancelled), None).says(&["Run 3 (mlp) was cancelled after 7"]);
+    healthy().state(Some(RunEnd::Cancelled), None).says(&["Run 3 (mlp) was cancelled after 7"]);
     let mut case = healthy().state(None, None);
     (case.0.run.forked_from, case.0.run.forked_round) = (Some(RunId(1)), Some(20));
     case.says(&[

@@ -2,6 +2,7 @@
 
 use common::id::RunId;
 use common::results::Results;
+use common::run_state::RunEnd;
 use common::spec::Split;
 use common::wire::message::RunEvent;
 
@@ -88,6 +89,6 @@ pub(super) fn ended(run: u64) -> EndRow {
         unaudited: 1,
         unsaved: None,
     };
-    let (state, digest) = (RunState::Finished, Some(digest(99)));
+    let (state, digest) = (RunEnd::Finished, Some(digest(99)));
     EndRow { run: RunId(run), at_ms: 99, state, digest, reason: None, event }
 }

@@ -1,6 +1,7 @@
 //! Clients: they join, and ask for things.
 
 use common::id::RunId;
+use common::run_state::RunEnd;
 use common::wire::message::{FromClient, RunEvent, ToClient};
 use tracing::{debug, info};
 
@@ -8,7 +9,6 @@ use super::Engine;
 use crate::scheduler;
 use crate::server::intake::Request;
 use crate::server::net::{ClientId, Handle, Permit};
-use crate::server::run_table::Phase;
 
 impl Engine {
     /// Lets a client in.
@@ -101,7 +101,7 @@ impl Engine {
             return self.reject(client, false, reason);
         }
         aside.end_aside();
-        self.end_run(run, Phase::Cancelled, RunEvent::Cancelled { run });
+        self.end_run(run, RunEnd::Cancelled, RunEvent::Cancelled { run });
         if let Some(run) = self.runs.get_mut(run) {
             run.wait_for_ending(client);
         }

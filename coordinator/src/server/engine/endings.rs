@@ -3,12 +3,13 @@
 use std::sync::mpsc;
 
 use common::id::RunId;
+use common::run_state::RunEnd;
 use common::wire::message::{RunEvent, ToClient};
 use tracing::error;
 
 use super::{Engine, Written};
-use crate::runs::{Outcome, OutcomeState};
-use crate::server::run_table::{Phase, not_kept, of_outcome, unkept_text};
+use crate::runs::Outcome;
+use crate::server::run_table::{not_kept, of_outcome, unkept_text};
 use crate::server::wall_clock::now_ms;
 
 /// A run whose end is durable, or cannot be.
@@ -21,32 +22,26 @@ pub(super) struct Ended {
 
 impl Engine {
     /// Has written how a run ended, if it is kept.
-    pub(super) fn keep_outcome(&mut self, run: RunId, phase: Phase, event: &RunEvent) {
+    pub(super) fn keep_outcome(&mut self, run: RunId, state: RunEnd, event: &RunEvent) {
         let reason = match event {
             RunEvent::Failed { reason, .. } => Some(reason.clone()),
             _ => None,
         };
-        match self.outcome(run, phase, reason) {
+        match self.outcome(run, state, reason) {
             Some(outcome) => {
                 let outcome = Box::new(outcome);
-                self.write_outcome(run, outcome, |engine| engine.record_end(run, phase, event));
+                self.write_outcome(run, outcome, |engine| engine.record_end(run, state, event));
             }
             None => {
-                self.record_end(run, phase, event);
+                self.record_end(run, state, event);
                 self.on_ended(Ended { run, unkept: None });
             }
         }
     }
 
     /// What is kept of the end of a run; nothing of one that is not kept.
-    fn outcome(&self, run: RunId, phase: Phase, reason: Option<String>) -> Option<Outcome> {
+    fn outcome(&self, run: RunId, state: RunEnd, reason: Option<String>) -> Option<Outcome> {
         let ended = self.runs.get(run).filter(|it| self.journal.is_some() && !it.is_replay())?;
-        let state = match phase {
-            Phase::Finished => OutcomeState::Finished,
-            Phase::Failed => OutcomeState::Failed,
-            Phase::Cancelled => OutcomeState::Cancelled,
-            Phase::Queued | Phase::Running => return None,
-        };
         Some(Outcome {
             run,
             identity: ended.submission_record()?.identity,

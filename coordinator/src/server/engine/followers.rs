@@ -1,6 +1,7 @@
 //! What those who follow a run are told.
 
 use common::id::{RunId, WorkerId};
+use common::run_state::RunState;
 use common::wire::event::TOLD;
 use common::wire::message::RunEvent;
 use tracing::{debug, info, warn};
@@ -8,7 +9,7 @@ use tracing::{debug, info, warn};
 use super::Engine;
 use crate::scheduler::{self, WorkerNote};
 use crate::server::net::{ClientId, Worker};
-use crate::server::run_table::{Phase, Run};
+use crate::server::run_table::Run;
 
 impl Engine {
     /// Sends a run's events from its beginning, and those to come.
@@ -45,7 +46,7 @@ impl Engine {
     /// Tells the followers of a queued run what it waits for.
     pub(super) fn publish_waiting(&mut self, run: RunId) {
         let goes_first = |other: &&Run| {
-            let may_start = self.has_workers_for(other) || other.phase() == Phase::Running;
+            let may_start = self.has_workers_for(other) || other.phase() == RunState::Running;
             !other.phase().is_over() && may_start
         };
         let ahead = self.runs.before(run).filter(goes_first).count() as u64;

@@ -1,13 +1,13 @@
 //! What is recorded in the history of runs.
 
 use common::id::RunId;
+use common::run_state::RunEnd;
 use common::wire::message::RunEvent;
 
 use super::Engine;
-use crate::ledger::{EndRow, EventKind, EventRow, Record, RunState, StepRow};
+use crate::ledger::{EndRow, EventKind, EventRow, Record, StepRow};
 use crate::scheduler::WorkerNote;
 use crate::server::persistence::run_row;
-use crate::server::run_table::Phase;
 use crate::server::wall_clock::now_ms;
 
 impl Engine {
@@ -83,14 +83,8 @@ impl Engine {
     }
 
     /// Records how a run ended.
-    pub(super) fn record_end(&self, run: RunId, phase: Phase, event: &RunEvent) {
+    pub(super) fn record_end(&self, run: RunId, state: RunEnd, event: &RunEvent) {
         let Some(ended) = self.runs.get(run) else { return };
-        let state = match phase {
-            Phase::Finished => RunState::Finished,
-            Phase::Failed => RunState::Failed,
-            Phase::Cancelled => RunState::Cancelled,
-            Phase::Queued | Phase::Running => return,
-        };
         let reason = match event {
             RunEvent::Failed { reason, .. } => Some(reason.clone()),
             _ => None,

@@ -2,11 +2,11 @@
 
 use common::id::RunId;
 use common::run_settings::RunSettings;
+use common::run_state::RunState;
 
 use super::loading::{Loading, Purpose, Stage, cannot_be_taken_up};
 use super::{Engine, Written};
 use crate::server::net::ClientId;
-use crate::server::run_table::Phase;
 
 impl Engine {
     /// Reads a run from the folder to take it up again, one at a time for each
@@ -60,10 +60,10 @@ impl Engine {
         let state = run.told_phase().name();
         match run.phase() {
             _ if run.is_rereading() => Err(format!("run {of} is being taken up already")),
-            Phase::Finished if !is_fork => Err(format!(
+            RunState::Finished if !is_fork => Err(format!(
                 "run {of} is finished: nothing is left to do; --fork makes a new run from its state"
             )),
-            Phase::Queued | Phase::Running if !is_fork => Err(format!(
+            RunState::Queued | RunState::Running if !is_fork => Err(format!(
                 "run {of} is {state} and goes on by itself: `coordinator follow {of}` shows it"
             )),
             _ => Ok(()),

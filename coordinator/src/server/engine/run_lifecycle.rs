@@ -1,6 +1,7 @@
 //! The life of a run: it starts, and ends.
 
 use common::id::RunId;
+use common::run_state::RunEnd;
 use common::wire::event::TOLD;
 use common::wire::message::RunEvent;
 use tracing::{error, info, warn};
@@ -8,7 +9,7 @@ use tracing::{error, info, warn};
 use super::Engine;
 use crate::ledger::EventKind;
 use crate::scheduler;
-use crate::server::run_table::{Phase, Started};
+use crate::server::run_table::Started;
 use crate::server::step::Start;
 
 impl Engine {
@@ -95,36 +96,36 @@ impl Engine {
     /// Ends a run that failed.
     pub(super) fn fail_run(&mut self, run: RunId, reason: String) {
         error!(target: TOLD, "run {run} failed: {reason}");
-        self.end_run(run, Phase::Failed, RunEvent::Failed { run, reason });
+        self.end_run(run, RunEnd::Failed, RunEvent::Failed { run, reason });
     }
 
     /// Ends a run that was cancelled.
     pub(super) fn cancel_run(&mut self, run: RunId) {
         info!("run {run} is cancelled");
-        self.end_run(run, Phase::Cancelled, RunEvent::Cancelled { run });
+        self.end_run(run, RunEnd::Cancelled, RunEvent::Cancelled { run });
     }
 
     /// Ends a run with its last event, and lets go of all that it held. Its
     /// followers are told once its end is on disk.
-    pub(super) fn end_run(&mut self, run: RunId, phase: Phase, event: RunEvent) {
+    pub(super) fn end_run(&mut self, run: RunId, end: RunEnd, event: RunEvent) {
         if self.runs.get(run).is_none_or(|run| run.phase().is_over()) {
             return;
         }
         let is_active = self.step.active_run(run).is_some();
-        if phase != Phase::Finished && is_active {
+        if end != RunEnd::Finished && is_active {
             self.save_what_is_there();
         }
         let history = self.step.active_run(run).map(|active| active.history());
         let Some(ended) = self.runs.get_mut(run) else { return };
         let has_filter = ended.settings().log_level.is_some();
-        let Some((submission, reserved)) = ended.end(phase, event.clone(), history) else { return };
+        let Some((submission, reserved)) = ended.end(end, event.clone(), history) else { return };
         let store = self.intake.store_mut();
         store.unreserve(reserved);
         if let Some(submission) = submission {
             store.release_both(&submission.train, &submission.test);
         }
         self.record_audits(run);
-        self.keep_outcome(run, phase, &event);
+        self.keep_outcome(run, end, &event);
         if is_active {
             self.step.stop();
             if has_filter {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use common::digest::Digest;
 use common::id::RunId;
 use common::limits;
+use common::run_state::RunState;
 use common::state::{NetworkState, shared_segment};
 use common::wire::codec::encode;
 use common::wire::handshake::BUILD;
@@ -13,7 +14,7 @@ use common::wire::message::{Status, ToClient, WorkerStatus};
 use super::{Engine, Written};
 use crate::server::net::{ClientId, Permit, StateFrames};
 use crate::server::persistence::final_state;
-use crate::server::run_table::{Phase, Provenance, Run};
+use crate::server::run_table::{Provenance, Run};
 
 /// A final state that was read for a client, and where it comes from; nothing
 /// if it is not there any more.
@@ -57,11 +58,11 @@ impl Engine {
     /// What a queued run waits for.
     fn waits_for(&self, run: &Run) -> Option<String> {
         match (run.told_phase(), self.step.active()) {
-            (Phase::Queued, _) if !self.has_workers_for(run) => {
+            (RunState::Queued, _) if !self.has_workers_for(run) => {
                 let (there, wanted) = (self.workers_to_count_on(), run.min_workers().max(1));
                 Some(format!("workers: {there} of {wanted} are there"))
             }
-            (Phase::Queued, Some(active)) => Some(format!("run {}", active.run())),
+            (RunState::Queued, Some(active)) => Some(format!("run {}", active.run())),
             _ => None,
         }
     }
@@ -70,7 +71,7 @@ impl Engine {
     pub(super) fn fetch(&mut self, client: ClientId, run: RunId, permit: Permit) {
         let Some(fetched) = self.runs.get(run) else { return self.reject_unknown(client, run) };
         let phase = fetched.told_phase();
-        let (Phase::Finished, Some(digest)) = (phase, fetched.digest()) else {
+        let (RunState::Finished, Some(digest)) = (phase, fetched.digest()) else {
             let name = phase.name();
             let reason = format!("run {run} is {name}: only a finished run has a final state");
             return self.reject(client, true, reason);

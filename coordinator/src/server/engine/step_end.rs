@@ -4,6 +4,7 @@
 use common::digest::Digest;
 use common::id::RunId;
 use common::plan::StepKind;
+use common::run_state::RunEnd;
 use common::state::NetworkState;
 use common::wire::event::TOLD;
 use common::wire::message::RunEvent;
@@ -12,7 +13,7 @@ use tracing::{info, warn};
 
 use super::Engine;
 use crate::scheduler;
-use crate::server::run_table::{Phase, finished};
+use crate::server::run_table::finished;
 use crate::server::step::StepOutcome;
 use crate::server::text::rounded;
 
@@ -93,7 +94,7 @@ impl Engine {
             accuracy = progress.evaluation_accuracy.map(rounded),
             "run {run} finished: {digest}"
         );
-        self.end_run(run, Phase::Finished, event);
+        self.end_run(run, RunEnd::Finished, event);
         self.pending.push_back(scheduler::Event::RunEnded { run });
     }
 }

@@ -9,13 +9,14 @@ use common::digest::Digest;
 use common::id::{RunId, RunIdentity};
 use common::model::{DataShape, Registry};
 use common::plan::RunPlan;
+use common::run_state::RunState;
 use common::spec::RunSpec;
 use common::state::NetworkState;
 use tracing::{info, warn};
 
 use super::recovered::{RecoverError, recorded};
 use crate::runs::{RunsFolder, SubmissionRecord};
-use crate::server::run_table::{Design, NewRun, Phase, Restart, Submission};
+use crate::server::run_table::{Design, NewRun, Restart, Submission};
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -159,7 +160,7 @@ impl Draft {
     /// What is known of the run of a record: this one, or its fork.
     fn recorded(&self, record: &SubmissionRecord) -> NewRun {
         let Submission { spec, plan, .. } = &self.submission;
-        recorded(record, spec.model.clone(), plan.rounds(), Phase::Queued)
+        recorded(record, spec.model.clone(), plan.rounds(), RunState::Queued)
     }
 
     /// The run that is to be, of what was read, and its submission on disk.

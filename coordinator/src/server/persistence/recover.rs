@@ -4,6 +4,7 @@
 use common::id::RunId;
 use common::limits;
 use common::plan::RunPlan;
+use common::run_state::RunState;
 use common::spec::RunSpec;
 use common::wire::message::RunEvent;
 use tracing::{error, warn};
@@ -12,9 +13,9 @@ use super::backfill::backfill;
 use super::history_queue::HistoryQueue;
 use super::recovered::{Known, RecoverError, Recovered, cannot_go_on};
 use super::starts::not_survived;
-use crate::ledger::{EndRow, RunRow, RunState};
-use crate::runs::{Outcome, OutcomeState, RunsFolder, SubmissionRecord};
-use crate::server::run_table::{NewRun, Phase, Restart, of_outcome};
+use crate::ledger::{EndRow, RunRow};
+use crate::runs::{Outcome, RunsFolder, SubmissionRecord};
+use crate::server::run_table::{NewRun, Restart, of_outcome};
 
 /// All runs of a folder that are remembered, in order, and their history. What is
 /// wrong with one keeps none of the others from going on. The history is held to
@@ -58,21 +59,16 @@ fn recover_run(folder: &RunsFolder, id: RunId) -> Recovered {
         let recovered = recover_unfinished(folder, &record, named);
         return recovered.unwrap_or_else(|end| aside(id, Some(&record), *end));
     };
-    let (phase, state) = match outcome.state {
-        OutcomeState::Finished => (Phase::Finished, RunState::Finished),
-        OutcomeState::Failed => (Phase::Failed, RunState::Failed),
-        OutcomeState::Cancelled => (Phase::Cancelled, RunState::Cancelled),
-    };
     let known = Known::new(&record);
     let run = NewRun {
         round: outcome.round,
         loss: outcome.loss,
         digest: outcome.digest,
         checkpoint: folder.checkpoints(id).ok().and_then(|rounds| rounds.last().copied()),
-        ..known.run(phase)
+        ..known.run(outcome.state.into())
     };
     let event = of_outcome(id, run.rounds, &outcome);
-    let Outcome { at_ms, digest, reason, .. } = outcome;
+    let Outcome { at_ms, digest, reason, state, .. } = outcome;
     let ended = EndRow { run: id, at_ms, state, digest, reason, event: event.clone() };
     let (row, ended, end) = (Some(known.row()), Some(ended), Some(event));
     Recovered { ended, end, ..Recovered::new(run, row) }
@@ -116,10 +112,10 @@ fn aside(id: RunId, record: Option<&SubmissionRecord>, end: RunEvent) -> Recover
     error!("run {id}: {reason}");
     let known = record.map(Known::new);
     let run = match &known {
-        Some(known) => known.run(Phase::Failed),
-        None => NewRun { phase: Phase::Failed, ..NewRun::queued(id) },
+        Some(known) => known.run(RunState::SetAside),
+        None => NewRun { phase: RunState::SetAside, ..NewRun::queued(id) },
     };
-    let run = NewRun { aside: Some(reason), ..run };
+    let run = NewRun { unsaved: Some(reason), ..run };
     Recovered { end: Some(end), ..Recovered::new(run, known.map(|known| known.row())) }
 }
 
@@ -136,7 +132,7 @@ fn waiting(
     for manifest in [&record.train, &record.test] {
         folder.check_chunks(manifest)?;
     }
-    let mut run = known.run(Phase::Queued);
+    let mut run = known.run(RunState::Queued);
     let last = folder.last_checkpoint_record(record)?;
     let state_bytes = last.as_ref().map(|last| last.bytes);
     run.restart = Some(match last {

@@ -2,12 +2,13 @@
 
 use common::id::RunId;
 use common::plan::RunPlan;
+use common::run_state::RunState;
 use common::spec::RunSpec;
 use common::wire::message::RunEvent;
 
 use crate::ledger::{EndRow, RunRow};
 use crate::runs::{RunsError, SubmissionRecord, dataset_digest};
-use crate::server::run_table::{NewRun, Phase, Run};
+use crate::server::run_table::{NewRun, Run};
 
 /// A run of the folder, whole.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ impl<'a> Known<'a> {
     }
 
     /// What is known of the run.
-    pub(super) fn run(&self, phase: Phase) -> NewRun {
+    pub(super) fn run(&self, phase: RunState) -> NewRun {
         let model = self.spec.as_ref().map(|spec| spec.model.clone()).unwrap_or_default();
         recorded(self.record, model, self.plan.as_ref().map_or(0, RunPlan::rounds), phase)
     }
@@ -97,7 +98,7 @@ pub(super) fn recorded(
     record: &SubmissionRecord,
     model_name: String,
     rounds: u64,
-    phase: Phase,
+    phase: RunState,
 ) -> NewRun {
     NewRun {
         phase,

@@ -3,10 +3,11 @@
 
 use common::digest::Digest;
 use common::id::RunId;
+use common::run_state::RunEnd;
 use common::wire::message::RunEvent;
 
 use super::warnings::Warnings;
-use crate::runs::{Outcome, OutcomeState, Progress};
+use crate::runs::{Outcome, Progress};
 
 /// The event of a run that has ended well.
 pub(in crate::server) fn finished(
@@ -37,21 +38,21 @@ pub(in crate::server) fn finished(
 /// The last event of a run of so many rounds, by its outcome.
 pub(in crate::server) fn of_outcome(run: RunId, rounds: u64, outcome: &Outcome) -> RunEvent {
     match (outcome.state, outcome.digest) {
-        (OutcomeState::Finished, Some(digest)) => {
+        (RunEnd::Finished, Some(digest)) => {
             let progress = outcome.progress.clone().unwrap_or_default();
             finished(run, rounds, digest, &progress, outcome.unsaved.clone())
         }
-        (OutcomeState::Finished, None) => {
+        (RunEnd::Finished, None) => {
             let reason = "it ended well, but what is on disk of its end lacks the digest of its \
                           final state: run it again, it ends in the same bits";
             RunEvent::Failed { run, reason: reason.into() }
         }
-        (OutcomeState::Failed, _) => {
+        (RunEnd::Failed, _) => {
             let reason = outcome.reason.clone();
             let reason = reason.unwrap_or_else(|| "no reason is on disk".into());
             RunEvent::Failed { run, reason }
         }
-        (OutcomeState::Cancelled, _) => RunEvent::Cancelled { run },
+        (RunEnd::Cancelled, _) => RunEvent::Cancelled { run },
     }
 }
 
@@ -90,7 +91,7 @@ mod tests {
     use super::*;
     use common::id::RunIdentity;
 
-    fn outcome(state: OutcomeState) -> Outcome {
+    fn outcome(state: RunEnd) -> Outcome {
         Outcome {
             run: RunId(3),
             identity: RunIdentity(1),
@@ -108,19 +109,19 @@ mod tests {
     #[test]
     fn an_end_that_holds_little_is_still_told() {
         let digest = Digest::of(b"state");
-        let little = Outcome { digest: Some(digest), ..outcome(OutcomeState::Finished) };
+        let little = Outcome { digest: Some(digest), ..outcome(RunEnd::Finished) };
         let told = of_outcome(RunId(3), 9, &little);
         let RunEvent::Finished { digest: found, rounds: 9, examples: 0, .. } = told else {
             panic!("{told:?}")
         };
         assert_eq!(found, digest);
         let reason = "a shard".to_owned();
-        let failed = Outcome { reason: Some(reason.clone()), ..outcome(OutcomeState::Failed) };
+        let failed = Outcome { reason: Some(reason.clone()), ..outcome(RunEnd::Failed) };
         let told = of_outcome(RunId(3), 9, &failed);
         assert_eq!(told, RunEvent::Failed { run: RunId(3), reason });
-        let told = of_outcome(RunId(3), 9, &outcome(OutcomeState::Cancelled));
+        let told = of_outcome(RunId(3), 9, &outcome(RunEnd::Cancelled));
         assert_eq!(told, RunEvent::Cancelled { run: RunId(3) });
-        let told = of_outcome(RunId(3), 9, &outcome(OutcomeState::Finished));
+        let told = of_outcome(RunId(3), 9, &outcome(RunEnd::Finished));
         assert!(matches!(told, RunEvent::Failed { .. }), "{told:?}");
     }
 
@@ -142,7 +143,7 @@ mod tests {
         let (digest, unsaved) = (Digest::of(b"state"), Some("no room".to_owned()));
         let event = finished(RunId(3), 9, digest, &progress, unsaved.clone());
         let (digest, progress) = (Some(digest), Some(progress));
-        let kept = Outcome { digest, progress, unsaved, ..outcome(OutcomeState::Finished) };
+        let kept = Outcome { digest, progress, unsaved, ..outcome(RunEnd::Finished) };
         let kept = serde_json::from_str(&serde_json::to_string(&kept).unwrap()).unwrap();
         assert_eq!(of_outcome(RunId(3), 9, &kept), event);
     }

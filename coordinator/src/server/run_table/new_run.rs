@@ -5,9 +5,9 @@ use std::sync::Arc;
 use common::digest::Digest;
 use common::id::{RunId, SubmissionKey};
 use common::run_settings::RunSettings;
+use common::run_state::RunState;
 use common::state::NetworkState;
 
-use super::phase::Phase;
 use super::submission::{Restart, Submission};
 use crate::runs::SubmissionRecord;
 use crate::server::net::ClientId;
@@ -16,7 +16,7 @@ use crate::server::net::ClientId;
 #[derive(Debug)]
 pub(in crate::server) struct NewRun {
     pub(in crate::server) id: RunId,
-    pub(in crate::server) phase: Phase,
+    pub(in crate::server) phase: RunState,
     pub(in crate::server) settings: RunSettings,
     /// From where it goes on, if it does.
     pub(in crate::server) restart: Option<Restart>,
@@ -42,8 +42,8 @@ pub(in crate::server) struct NewRun {
     pub(in crate::server) checkpoint: Option<u64>,
     /// Checkpoints that it does not go on from, as they are damaged, until it is told.
     pub(in crate::server) passed_over: Option<String>,
-    /// Why it cannot go on here, although nothing on disk says that it is over.
-    pub(in crate::server) aside: Option<String>,
+    /// Why its last checkpoint, or its end, is not on disk.
+    pub(in crate::server) unsaved: Option<String>,
 }
 
 impl NewRun {
@@ -51,7 +51,7 @@ impl NewRun {
     pub(in crate::server) fn queued(id: RunId) -> Self {
         Self {
             id,
-            phase: Phase::Queued,
+            phase: RunState::Queued,
             settings: RunSettings::default(),
             restart: None,
             is_replay: false,
@@ -68,7 +68,7 @@ impl NewRun {
             digest: None,
             checkpoint: None,
             passed_over: None,
-            aside: None,
+            unsaved: None,
         }
     }
 

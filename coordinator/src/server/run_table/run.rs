@@ -6,6 +6,7 @@ use std::sync::Arc;
 use common::digest::Digest;
 use common::id::{RunId, SubmissionKey};
 use common::run_settings::RunSettings;
+use common::run_state::{RunEnd, RunState};
 use common::state::NetworkState;
 use common::wire::Frame;
 use common::wire::codec::encode;
@@ -13,20 +14,16 @@ use common::wire::message::{RunEvent, RunStatus, ToClient};
 
 use super::events::Events;
 use super::new_run::{NewRun, Started};
-use super::phase::Phase;
 use super::submission::{Provenance, Restart, Submission};
 use crate::runs::{HistorySoFar, Outcome, SubmissionRecord};
 use crate::server::jobs::Incarnation;
 use crate::server::net::ClientId;
 
-/// What the status calls a run that is over here, and not on disk.
-const ASIDE: &str = "set aside";
-
 /// The end of a run on its way to disk: clients are told once it is there.
 #[derive(Debug)]
 pub(in crate::server) struct Ending {
     /// What the run is until then, as far as anyone is told.
-    was: Phase,
+    was: RunState,
     /// The last event that its followers are sent.
     pub(in crate::server) event: RunEvent,
     /// Clients who wait to hear that it is cancelled.
@@ -49,8 +46,6 @@ pub(in crate::server) struct Run {
     loading: Option<Incarnation>,
     /// Of its final state.
     provenance: Option<Provenance>,
-    /// Why its last checkpoint, or its end, is not on disk.
-    unsaved: Option<String>,
     /// Whether its start is counted on disk, and not forgotten.
     is_counted: bool,
     events: Events,
@@ -60,7 +55,6 @@ pub(in crate::server) struct Run {
 impl Run {
     pub(in crate::server) fn new(about: NewRun) -> Self {
         Self {
-            unsaved: about.aside.clone(),
             about,
             ending: None,
             unkept: None,
@@ -79,12 +73,12 @@ impl Run {
     }
 
     /// Where it stands, whether that is on disk or not.
-    pub(in crate::server) fn phase(&self) -> Phase {
+    pub(in crate::server) fn phase(&self) -> RunState {
         self.about.phase
     }
 
     /// Where it stands, as far as anyone may be told.
-    pub(in crate::server) fn told_phase(&self) -> Phase {
+    pub(in crate::server) fn told_phase(&self) -> RunState {
         self.ending.as_ref().map_or(self.about.phase, |ending| ending.was)
     }
 
@@ -173,7 +167,7 @@ impl Run {
 
     /// Why its last checkpoint, or its end, is not on disk.
     pub(in crate::server) fn unsaved(&self) -> Option<&String> {
-        self.unsaved.as_ref()
+        self.about.unsaved.as_ref()
     }
 
     /// Its final state and where that comes from, while it is in memory.
@@ -187,14 +181,14 @@ impl Run {
         RunStatus {
             id: about.id,
             model: about.model_name.clone(),
-            state: if self.is_aside() { ASIDE } else { self.told_phase().name() }.into(),
+            state: self.told_phase(),
             waits_for,
             round: about.round,
             rounds: about.rounds,
             loss: about.loss,
             digest: about.digest.filter(|_| self.ending.is_none()),
             checkpoint: about.checkpoint,
-            unsaved: self.unsaved.is_some(),
+            unsaved: about.unsaved.is_some(),
             replay: about.is_replay,
         }
     }
@@ -235,7 +229,7 @@ impl Run {
     pub(in crate::server) fn start(&mut self) -> Option<Started> {
         let about = &mut self.about;
         let (submission, state) = (about.submission.clone()?, about.state.take()?);
-        about.phase = Phase::Running;
+        about.phase = RunState::Running;
         Some(Started {
             submission,
             state,
@@ -261,16 +255,16 @@ impl Run {
     /// bytes of the store's bound. Nothing if it is over already.
     pub(in crate::server) fn end(
         &mut self,
-        phase: Phase,
+        end: RunEnd,
         event: RunEvent,
         history: Option<&HistorySoFar>,
     ) -> Option<(Option<Arc<Submission>>, u64)> {
         if self.about.phase.is_over() {
             return None;
         }
-        let was = std::mem::replace(&mut self.about.phase, phase);
+        let was = std::mem::replace(&mut self.about.phase, end.into());
         self.ending = Some(Ending { was, event, waiting: BTreeSet::new() });
-        if phase != Phase::Finished {
+        if end != RunEnd::Finished {
             self.about.state = None;
         }
         let submission = self.about.submission.take();
@@ -297,7 +291,7 @@ impl Run {
 
     /// Its end could not be written.
     pub(in crate::server) fn keep_unwritten(&mut self, outcome: Box<Outcome>, error: String) {
-        (self.unkept, self.unsaved) = (Some(outcome), Some(error));
+        (self.unkept, self.about.unsaved) = (Some(outcome), Some(error));
     }
 
     /// An end that could not be written is tried again; `event` makes the last event
@@ -310,7 +304,7 @@ impl Run {
         let outcome = self.unkept.take()?;
         // The last event said that the end is not on disk.
         self.events.pop();
-        self.unsaved = outcome.unsaved.clone();
+        self.about.unsaved = outcome.unsaved.clone();
         let event = event(self.about.rounds, &outcome);
         self.ending = Some(Ending { was: self.about.phase, event, waiting: BTreeSet::new() });
         Some(outcome)
@@ -318,31 +312,30 @@ impl Run {
 
     /// Its last checkpoint is that of this round.
     pub(in crate::server) fn set_checkpoint(&mut self, round: u64) {
-        (self.about.checkpoint, self.unsaved) = (Some(round), None);
+        (self.about.checkpoint, self.about.unsaved) = (Some(round), None);
     }
 
     /// A checkpoint could not be written.
     pub(in crate::server) fn set_unsaved(&mut self, error: String) {
-        self.unsaved = Some(error);
+        self.about.unsaved = Some(error);
     }
 
     /// Whether it is over here, and not on disk: it cannot go on, or its coordinators
     /// did not survive it.
     pub(in crate::server) fn is_aside(&self) -> bool {
-        self.about.aside.is_some()
+        self.about.phase == RunState::SetAside
     }
 
     /// Sets it aside: nothing on disk says that it is over.
     pub(in crate::server) fn set_aside(&mut self, reason: String) {
-        self.about.phase = Phase::Failed;
-        (self.unsaved, self.about.aside) = (Some(reason.clone()), Some(reason));
+        (self.about.phase, self.about.unsaved) = (RunState::SetAside, Some(reason));
     }
 
     /// It is not set aside any more, and can be ended.
     pub(in crate::server) fn end_aside(&mut self) {
         // The last event said that it cannot go on.
         self.events.pop();
-        (self.about.aside, self.unsaved, self.about.phase) = (None, None, Phase::Queued);
+        (self.about.phase, self.about.unsaved) = (RunState::Queued, None);
     }
 
     /// Whether it is being read from the folder, to be taken up again.

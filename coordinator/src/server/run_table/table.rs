@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use common::id::{RunId, SubmissionKey};
 use common::limits;
+use common::run_state::RunState;
 use common::wire::Frame;
 use common::wire::message::RunEvent;
 
-use super::phase::Phase;
 use super::run::Run;
 use crate::runs::LAST_NUMBER;
 use crate::server::net::ClientId;
@@ -96,7 +96,7 @@ impl RunTable {
 
     /// The first run that waits for its turn.
     pub(in crate::server) fn first_queued(&self) -> Option<RunId> {
-        let queued = self.runs.values().find(|run| run.phase() == Phase::Queued);
+        let queued = self.runs.values().find(|run| run.phase() == RunState::Queued);
         queued.map(Run::id)
     }
 

@@ -5,12 +5,13 @@ use std::path::Path;
 
 use common::id::{RunId, RunIdentity};
 use common::run_settings::RunSettings;
+use common::run_state::RunEnd;
 use common::wire::message::{FromClient, RunEvent, ToClient};
 
 use super::peers::TestServer;
 use super::toy;
 use crate::ledger::befalls::forget_ends;
-use crate::ledger::{EventKind, LedgerReader, RunState};
+use crate::ledger::{EventKind, LedgerReader};
 use crate::runs::{Outcome, RunsFolder, SubmissionRecord};
 use crate::server::{Config, RunsConfig, serve};
 
@@ -59,9 +60,9 @@ async fn the_end_of_a_run_is_told_whatever_became_of_the_history() {
     let first = known.run(RunId(1)).unwrap().unwrap();
     let steps = first.steps;
     assert!(steps > 0);
-    assert_eq!((first.state, first.missing), (Some(RunState::Finished), steps));
+    assert_eq!((first.state, first.missing), (Some(RunEnd::Finished), steps));
     assert_eq!((first.round, first.digest.is_some()), (first.rounds, true));
-    assert_eq!(known.run(RunId(2)).unwrap().unwrap().state, Some(RunState::Cancelled));
+    assert_eq!(known.run(RunId(2)).unwrap().unwrap().state, Some(RunEnd::Cancelled));
 }
 
 #[tokio::test]
@@ -75,7 +76,7 @@ async fn an_end_that_the_history_lacks_is_filled_in() {
     assert_eq!(told.last(), events.last());
     server.shut_down().await;
     let known = LedgerReader::open(folder).unwrap().run(RunId(1)).unwrap().unwrap();
-    assert_eq!((known.state, known.missing), (Some(RunState::Finished), 0));
+    assert_eq!((known.state, known.missing), (Some(RunEnd::Finished), 0));
     let Some(RunEvent::Finished { digest, .. }) = events.last() else { panic!("{events:?}") };
     assert_eq!(known.digest, Some(*digest));
 }

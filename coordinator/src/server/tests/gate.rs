@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex};
 
 use common::id::{RunId, SubmissionKey};
 use common::run_settings::RunSettings;
+use common::run_state::RunEnd;
 use common::wire::message::{FromClient, RunEvent, ToClient};
 
 use super::peers::{TestPeer, TestServer};
 use super::toy;
-use crate::ledger::{LedgerReader, RunState};
+use crate::ledger::LedgerReader;
 use crate::runs::{Files, OsFiles, RunsFolder, WriteFile};
 use crate::server::Config;
 
@@ -115,7 +116,7 @@ impl Gated {
 async fn state(client: &mut TestPeer) -> String {
     client.say(FromClient::Status).await;
     match client.hear_client().await {
-        Some(ToClient::Status(status)) => status.runs[0].state.clone(),
+        Some(ToClient::Status(status)) => status.runs[0].state.to_string(),
         other => panic!("{other:?}"),
     }
 }
@@ -161,7 +162,7 @@ async fn a_run_is_cancelled_once_that_is_on_disk() {
     assert!(gated.is_over_on_disk());
     // Whoever looks now finds it so in the history as well.
     let known = LedgerReader::open(gated.folder.path()).unwrap().run(RUN).unwrap();
-    assert_eq!(known.unwrap().state, Some(RunState::Cancelled));
+    assert_eq!(known.unwrap().state, Some(RunEnd::Cancelled));
     assert_eq!(state(&mut client).await, "cancelled");
     gated.server.shut_down().await;
 }
@@ -261,7 +262,7 @@ async fn state_behind_events(client: &mut TestPeer) -> String {
     loop {
         match client.hear_client().await {
             Some(ToClient::Event(event)) => assert!(!event.is_last(), "{event:?}"),
-            Some(ToClient::Status(status)) => return status.runs[0].state.clone(),
+            Some(ToClient::Status(status)) => return status.runs[0].state.to_string(),
             other => panic!("{other:?}"),
         }
     }

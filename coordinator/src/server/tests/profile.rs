@@ -43,7 +43,7 @@ async fn a_run_of_another_numeric_profile_is_set_aside() {
     client.say(FromClient::Status).await;
     let Some(ToClient::Status(status)) = client.hear_client().await else { panic!("a status") };
     let states: Vec<(RunId, &str)> =
-        status.runs.iter().map(|run| (run.id, run.state.as_str())).collect();
+        status.runs.iter().map(|run| (run.id, run.state.name())).collect();
     assert!(states.contains(&(RUNS[1], "set aside")), "{states:?}");
     let told = client.follow(RUNS[1]).await;
     let Some(RunEvent::Failed { reason, .. }) = told.last() else { panic!("{told:?}") };

@@ -95,7 +95,7 @@ async fn a_run_whose_turn_comes_is_read_behind_what_is_being_written() {
         follows.say(FromClient::Status).await;
         let answer = follows.hear_client().await;
         let Some(ToClient::Status(status)) = answer else { panic!("{answer:?}") };
-        assert_eq!(status.runs[0].state, "queued", "the run was read");
+        assert_eq!(status.runs[0].state.name(), "queued", "the run was read");
     }
     (0..2).for_each(|_| gated.open.send(Ok(())).unwrap());
     let events = follows.follow(RunId(1)).await;

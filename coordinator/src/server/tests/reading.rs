@@ -146,7 +146,7 @@ async fn what_is_read_for_a_turn_that_is_over_is_nothing_to_the_run_that_goes_on
     }
     client.say(FromClient::Status).await;
     let Some(ToClient::Status(status)) = client.hear_client().await else { panic!("a status") };
-    assert_eq!(status.runs[0].state, "queued");
+    assert_eq!(status.runs[0].state.name(), "queued");
     server.worker("second", usize::MAX).await;
     let events = client.follow(RUN).await;
     assert_eq!(digest(&events), Some(reference(&toy::spec("")).digest()), "{events:?}");

@@ -13,7 +13,7 @@ use crate::ledger::HISTORY_BYTES;
 use crate::runs::RunsFolder;
 use crate::server::Config;
 use crate::server::persistence::recover;
-use crate::server::run_table::Phase;
+use common::run_state::RunState;
 
 const RUN: RunId = RunId(1);
 
@@ -68,8 +68,8 @@ async fn a_restart_reads_neither_states_nor_examples() {
     let (recovered, _history) = recover(&runs, HISTORY_BYTES);
     let read = bytes_read() - before;
     assert!(read < state.bytes() / 4, "{read} bytes were read");
-    let phases: Vec<Phase> = recovered.iter().map(|recovered| recovered.run.phase()).collect();
-    assert_eq!(phases, [Phase::Queued, Phase::Queued]);
+    let phases: Vec<RunState> = recovered.iter().map(|recovered| recovered.run.phase()).collect();
+    assert_eq!(phases, [RunState::Queued, RunState::Queued]);
     assert!(recovered.iter().all(|recovered| recovered.run.state().is_none()));
 }
 

@@ -32,7 +32,7 @@ fn is_counted(folder: &Path) -> bool {
 async fn state(client: &mut TestPeer) -> String {
     client.say(FromClient::Status).await;
     let Some(ToClient::Status(status)) = client.hear_client().await else { panic!("a status") };
-    status.runs[0].state.clone()
+    status.runs[0].state.to_string()
 }
 
 fn digest(events: &[RunEvent]) -> Option<common::digest::Digest> {

@@ -2,6 +2,7 @@ use common::digest::Digest;
 use common::model::Registry;
 use common::results::Results;
 use common::run_settings::RunSettings;
+use common::run_state::RunEnd;
 use common::spec::{RunSpec, Split};
 use common::wire::message::RunEvent;
 
@@ -10,7 +11,7 @@ use std::path::Path;
 use super::*;
 use crate::client::{Client, Submission};
 use crate::ledger::befalls::hold;
-use crate::ledger::{EndRow, FILE, HISTORY_BYTES, LedgerReader, RunState, ShardRow, StepRow};
+use crate::ledger::{EndRow, FILE, HISTORY_BYTES, LedgerReader, ShardRow, StepRow};
 use crate::server::{Config, RunsConfig, serve};
 
 const RUN: RunId = RunId(1);
@@ -37,12 +38,12 @@ fn step(step: u64) -> Record {
 }
 
 fn ended() -> Record {
-    let (at_ms, state, event) = (2, RunState::Cancelled, RunEvent::Cancelled { run: RUN });
+    let (at_ms, state, event) = (2, RunEnd::Cancelled, RunEvent::Cancelled { run: RUN });
     Record::Ended(EndRow { run: RUN, at_ms, state, digest: None, reason: None, event })
 }
 
 /// What is recorded of the run: its steps, and its end.
-fn recorded(folder: &Path) -> (Vec<u64>, Option<RunState>) {
+fn recorded(folder: &Path) -> (Vec<u64>, Option<RunEnd>) {
     let reader = LedgerReader::open(folder).unwrap();
     let steps = reader.steps(RUN).map(|step| step.unwrap().step).collect();
     (steps, reader.run(RUN).unwrap().and_then(|run| run.state))
@@ -82,7 +83,7 @@ fn what_cannot_be_written_is_written_later() {
     history.write([step(3)], start);
     drop(other);
     history.write([ended()], start);
-    assert_eq!(recorded(folder), (vec![0, 1, 2, 3], Some(RunState::Cancelled)), "at once");
+    assert_eq!(recorded(folder), (vec![0, 1, 2, 3], Some(RunEnd::Cancelled)), "at once");
 }
 
 #[test]
@@ -111,7 +112,7 @@ fn a_long_wait_costs_the_oldest_records_and_no_run() {
     assert!(history.backlog.bytes <= KEPT_BYTES);
     drop(other);
     history.write([ended()], start);
-    assert_eq!(recorded(folder), (vec![0, 2], Some(RunState::Cancelled)));
+    assert_eq!(recorded(folder), (vec![0, 2], Some(RunEnd::Cancelled)));
     let known = LedgerReader::open(folder).unwrap();
     let runs: Vec<RunId> = known.runs().map(|run| run.unwrap().run).collect();
     assert_eq!(runs, [RUN, RunId(2)]);
