@@ -28,6 +28,7 @@ use coordinator::client::{self, Submission};
 use tokio::runtime::{Builder, Runtime};
 
 pub use common::id::{RunId, WorkerId};
+pub use common::run_state::RunState;
 pub use common::wire::message::{RunEvent, RunStatus, Status, WorkerStatus};
 pub use coordinator::client::{
     ClientError as ConnectionError, EvaluationPoint, Fetched, History, RoundPoint, SubmissionError,
