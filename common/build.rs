@@ -1,10 +1,10 @@
-//! Puts the commit into the version: of release builds by themselves, of any other by
-//! the variable `SAMEBIT_COMMIT`. (A debug build would be made anew for each commit.)
+//! Adds the commit to the version of release builds, and of builds with the variable
+//! `SAMEBIT_COMMIT`. (A debug build would otherwise be repeated for each commit.)
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Digits of a commit that people are shown.
+/// Digits of a commit in the version.
 const DIGITS: usize = 12;
 
 fn main() {
@@ -24,7 +24,7 @@ fn main() {
     println!("cargo:rustc-env=SAMEBIT_BUILD={build}");
 }
 
-/// The commit that is checked out in a working tree; nothing where it is none.
+/// The commit that is checked out in a working tree; `None` if it is not one.
 fn commit(tree: &Path) -> Option<String> {
     let mut own = tree.join(".git");
     if own.is_file() {

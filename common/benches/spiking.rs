@@ -1,12 +1,12 @@
-//! Examples a second that the spiking network learns from, on one thread: 100 to
-//! 6400 neurons on every instruction set of this CPU.
+//! Examples per second that the spiking network learns from, on one thread: 100 to 6400 neurons on
+//! every instruction set of this CPU.
 //!
 //! `cargo bench -p samebit-common --bench spiking`
 //!
-//! The images are the first 300 of MNIST. A network has seen them a few times
-//! before it is measured, so that it spikes as often as in a run, and every
-//! measured pass over them begins with that network: one that went on and on with
-//! so few images would spike less and less, and be shown each of them twice.
+//! The images are the first 300 of MNIST. A network is trained on them a few times before it is
+//! measured, so that it spikes as often as in a run, and every measured pass starts with that
+//! network: with more and more passes over so few images, it would spike less and less, and images
+//! would be presented twice.
 
 use std::io::Read;
 use std::time::Duration;

@@ -1,8 +1,7 @@
-//! Datasets: where examples come from, and how they travel.
+//! Datasets: their sources, and the chunks in which examples are sent.
 //!
-//! A split's examples are cut into content-addressed chunks. A
-//! [`SplitManifest`] names them by digest; whoever has the manifest and the
-//! chunks has the data, wherever it came from.
+//! A split's examples are cut into content-addressed chunks. A [`SplitManifest`] names them
+//! by digest. The manifest and the chunks together are the data, whatever its source.
 
 mod error;
 mod examples;
@@ -23,9 +22,9 @@ pub use source::sources;
 /// Both splits of a dataset, in memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
-    /// The examples to learn from.
+    /// The training examples.
     pub train: Examples,
-    /// The examples to judge by; may be empty.
+    /// The test examples; may be empty.
     pub test: Examples,
 }
 
@@ -62,7 +61,7 @@ impl ExampleSource for Dataset {
 }
 
 impl Dataset {
-    /// Loads what a spec names. Reads files; `digits` is in the binary.
+    /// Loads a spec's dataset. Reads files; `digits` is in the binary.
     pub fn load(spec: &DatasetSpec) -> Result<Self, DatasetError> {
         source::load(spec)
     }

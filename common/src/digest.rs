@@ -42,7 +42,7 @@ impl fmt::Debug for Digest {
 
 /// A text that is not 64 hexadecimal digits.
 #[derive(Debug, thiserror::Error)]
-#[error("a digest is 64 hexadecimal digits, found {0:?}")]
+#[error("expected a digest of 64 hexadecimal digits, found {0:?}")]
 pub struct ParseDigestError(String);
 
 impl FromStr for Digest {

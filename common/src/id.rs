@@ -1,4 +1,4 @@
-//! Identifiers. Each is its own type, and none is ever used twice.
+//! Identifiers. Each kind has its own type, and no value is used twice.
 
 use std::fmt;
 
@@ -34,15 +34,14 @@ numbered!(
     "w"
 );
 numbered!(
-    /// One start of a worker's program, drawn at random by itself. A connection
-    /// may break and a worker come back: this says that it is the same one, so
-    /// that it has not died.
+    /// One start of a worker's program, chosen at random by the worker. After a lost
+    /// connection it shows that the worker is the same process, and has not died.
     ProcessId,
     "p"
 );
 numbered!(
-    /// One handing of a block to a worker. Handing the same block out again
-    /// makes a new assignment.
+    /// One assignment of a block to a worker. If the same block is handed out again, that is a
+    /// new assignment.
     AssignmentId,
     "a"
 );
@@ -56,10 +55,10 @@ macro_rules! drawn {
         pub struct $name(pub u128);
 
         impl $name {
-            /// A new one: 128 bits at random.
+            /// A new, random one of 128 bits.
             ///
             /// # Errors
-            /// Where the system has no randomness to give.
+            /// If the system's random source fails.
             pub fn draw() -> std::io::Result<Self> {
                 let mut bytes = [0; 16];
                 getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
@@ -92,26 +91,26 @@ macro_rules! drawn {
 }
 
 drawn!(
-    /// A run's identity, drawn when it is submitted. Numbers of runs begin at 1 in
-    /// every folder; this is never used twice.
+    /// A run's identity, chosen at random when it is submitted. Numbers of runs begin at 1 in
+    /// every folder; identities are unique.
     RunIdentity
 );
 drawn!(
-    /// What a client knows its submission by, drawn by itself: one that was accepted
-    /// without the client hearing of it is found again, and not run twice.
+    /// The key of a submission, chosen by its client. If the submission was accepted but the
+    /// answer was lost, the client finds the run by its key instead of starting it twice.
     SubmissionKey
 );
 
 impl SubmissionKey {
-    /// The key of all submissions of one thing, which has this digest: whoever uses
-    /// it means to do that once.
+    /// The key of all submissions with this digest, for clients that want to run the same
+    /// submission only once.
     pub fn of(digest: Digest) -> Self {
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = digest.0;
         Self(u128::from_be_bytes([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]))
     }
 }
 
-/// Reads what was drawn.
+/// Parses an identifier.
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
     if !deserializer.is_human_readable() {
         let bytes = bytes::Bytes::deserialize(deserializer)?;
@@ -141,12 +140,11 @@ impl fmt::Display for StepId {
     }
 }
 
-/// An aligned power-of-two range of replicas, `[index·2^level, (index+1)·2^level)`:
-/// what a worker is handed and merges locally, because it is a subtree of the
-/// merge tree.
+/// An aligned power-of-two range of replicas, `[index·2^level, (index+1)·2^level)`. It is a
+/// subtree of the merge tree, so a worker can merge it locally.
 ///
-/// The range may reach past the last replica of a step; the replicas beyond
-/// it do not exist and contribute nothing.
+/// The range may extend beyond the last replica of a step; those replicas do not exist and
+/// contribute nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Block {
@@ -162,7 +160,7 @@ impl Block {
         Self { level: 0, index: replica }
     }
 
-    /// The smallest block from replica 0 that holds all of `replicas`.
+    /// The smallest block from replica 0 that contains all of `replicas`.
     pub fn root(replicas: u32) -> Self {
         Self { level: replicas.max(1).next_power_of_two().trailing_zeros() as u8, index: 0 }
     }
@@ -183,7 +181,7 @@ impl Block {
         clip(self.start())..clip(self.end())
     }
 
-    /// The block of the next level that holds this one.
+    /// The block of the next level that contains this one.
     pub fn parent(self) -> Self {
         Self { level: self.level + 1, index: self.index >> 1 }
     }

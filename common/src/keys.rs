@@ -1,18 +1,18 @@
-//! The cluster's file: who belongs to a cluster, and what proves it.
+//! The keys file of a cluster: its authority and its identities.
 //!
 //! ```text
 //! authority ── signs ──▶ coordinator   worker   client     identities
 //! ```
 //!
-//! Each of the four is a certificate and its key. A file may leave out the
-//! authority's key and all identities but one ([`Keys::exported`]): whoever has
-//! such a file is a worker, or a client, and can make nobody else one.
+//! Each of the four is a certificate and its key. An exported file ([`Keys::exported`]) has
+//! one identity only and lacks the authority's key: its owner is a worker, for example, and
+//! cannot create members.
 //!
 //! | file | what |
 //! |---|---|
 //! | `make` | new authorities and identities |
-//! | `certificate` | what is read off a certificate: its member, its dates |
-//! | `file` | reading and writing, and who may read it |
+//! | `certificate` | the member and the dates of a certificate |
+//! | `file` | reading and writing, and the file's mode |
 
 mod certificate;
 mod file;
@@ -30,18 +30,18 @@ use crate::digest::Digest;
 
 pub use certificate::{Validity, date, member_of};
 
-/// Days that an identity is valid for, unless told otherwise.
+/// Default validity of an identity, in days.
 pub const IDENTITY_DAYS: u32 = 365;
 
-/// Days that an authority is valid for. No identity outlives it.
+/// Validity of an authority, in days. No identity is valid longer.
 pub const AUTHORITY_DAYS: u32 = 3650;
 
-/// Who somebody is in a cluster.
+/// The role of a member of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Member {
-    /// Hands out work, and is who workers and clients connect to.
+    /// Hands out work; workers and clients connect to it.
     Coordinator,
-    /// Works, and may do nothing else.
+    /// Computes shards, and may do nothing else.
     Worker,
     /// Submits, watches and cancels runs.
     Client,
@@ -51,7 +51,7 @@ impl Member {
     /// All of them, in the order of a file.
     pub const ALL: [Self; 3] = [Self::Coordinator, Self::Worker, Self::Client];
 
-    /// The word for it.
+    /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Coordinator => "coordinator",
@@ -60,7 +60,7 @@ impl Member {
         }
     }
 
-    /// The DNS name that a certificate says it by. Nobody looks it up.
+    /// The DNS name in its certificate. It is never resolved.
     pub fn host(self) -> &'static str {
         match self {
             Self::Coordinator => "coordinator.samebit",
@@ -76,7 +76,7 @@ impl fmt::Display for Member {
     }
 }
 
-/// A private key. It is never shown.
+/// A private key. It is never printed.
 pub struct Secret(PrivateKeyDer<'static>);
 
 impl Secret {
@@ -98,14 +98,14 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What proves who somebody is: a certificate, and the key that belongs to it.
+/// An identity: a certificate and its key.
 #[derive(Clone)]
 pub struct Identity {
     /// The certificate.
     pub certificate: CertificateDer<'static>,
     /// Its key.
     pub key: Secret,
-    /// When it is valid.
+    /// Its validity.
     pub validity: Validity,
 }
 
@@ -115,17 +115,16 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// The content of a cluster's file. Its identities are signed by its authority,
-/// and its keys belong to their certificates; dates are looked at by
-/// [`Keys::identity`].
+/// The content of a keys file. Its identities are signed by its authority, and its keys
+/// match their certificates; [`Keys::identity`] checks the dates.
 #[derive(Clone)]
 pub struct Keys {
-    /// Where it was read, for what is said about it.
+    /// The path it was read from, for messages.
     path: PathBuf,
     authority: CertificateDer<'static>,
     /// When the authority is valid.
     validity: Validity,
-    /// What makes identities; not in every file.
+    /// The key that signs identities; not in every file.
     authority_key: Option<Secret>,
     identities: BTreeMap<Member, Identity>,
 }
@@ -146,19 +145,19 @@ impl fmt::Debug for Keys {
 pub enum KeysError {
     /// The file cannot be read.
     #[error(
-        "keys file {path}: {error}; copy it from the host where the cluster's keys were made; \
-         `coordinator keys new` makes those of a new cluster"
+        "keys file {path}: {error}; copy the file from the host on which the cluster's keys were \
+         created, or create keys for a new cluster with `coordinator keys new`"
     )]
     Read {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The error of the system.
         error: std::io::Error,
     },
-    /// Others than its owner may read the file.
+    /// Users other than its owner may read the file.
     #[error(
-        "keys file {path} can be read by others (its mode is {mode:04o}): `chmod 600 {path}`; \
-         and if somebody may have read it, make new keys"
+        "keys file {path}: expected mode 0600, found {mode:04o}, with which others can access it: \
+         run `chmod 600 {path}`; if others may have read it, create new keys"
     )]
     Open {
         /// The file.
@@ -171,15 +170,15 @@ pub enum KeysError {
     Content {
         /// The file.
         path: String,
-        /// What would be right.
+        /// The expected value.
         expected: String,
-        /// What was there.
+        /// The value found.
         found: String,
     },
-    /// An identity is not of the file's own authority.
+    /// An identity is not signed by the file's authority.
     #[error(
-        "keys file {path}: its {member} certificate is not signed by its own authority: somebody \
-         made it without `coordinator keys`, or put two files together"
+        "keys file {path}: its {member} certificate is not signed by the authority in the file: \
+         the file mixes two clusters, or was not created by `coordinator keys`; copy it again"
     )]
     SelfMade {
         /// The file.
@@ -187,23 +186,23 @@ pub enum KeysError {
         /// Whose certificate.
         member: Member,
     },
-    /// The file has not what is needed.
+    /// The file lacks the needed identity.
     #[error(
-        "keys file {path} has no identity of a {member}, only of: {found}; \
-         `coordinator keys export` makes a file for one"
+        "keys file {path}: expected an identity of a {member}, found only: {found}; create a file \
+         for a {member} with `coordinator keys export`"
     )]
     Missing {
         /// The file.
         path: String,
-        /// Who is needed.
+        /// The needed identity.
         member: Member,
-        /// Who is there.
+        /// The identities in the file.
         found: String,
     },
-    /// An identity is not valid any more.
+    /// An identity has expired.
     #[error(
-        "keys file {path}: its {member} certificate expired on {date}: \
-         `coordinator keys renew {path}`, and copy the file to where it is used"
+        "keys file {path}: its {member} certificate expired on {date}: renew it with \
+         `coordinator keys renew {path}`, and copy the file to the hosts that use it"
     )]
     Expired {
         /// The file.
@@ -215,8 +214,8 @@ pub enum KeysError {
     },
     /// An identity is not valid yet.
     #[error(
-        "keys file {path}: its {member} certificate is valid from {date} on: \
-         is this host's clock right?"
+        "keys file {path}: its {member} certificate is valid from {date} on: check this host's \
+         clock"
     )]
     NotYet {
         /// The file.
@@ -226,18 +225,18 @@ pub enum KeysError {
         /// The first day.
         date: String,
     },
-    /// The file has no authority's key, so that it can make nobody a member.
+    /// The file lacks the authority's key, so it cannot create members.
     #[error(
-        "keys file {path} lacks the authority's key: it was exported for one member; \
-         do this with the file that `coordinator keys new` made"
+        "keys file {path} lacks the authority's key, as it was exported for one role: use the \
+         file that `coordinator keys new` created"
     )]
     NoAuthority {
         /// The file.
         path: String,
     },
-    /// The authority is not valid any more.
+    /// The authority has expired.
     #[error(
-        "keys file {path}: its authority expired on {date}: make a new file with \
+        "keys file {path}: its authority expired on {date}: create a new file with \
          `coordinator keys new`, and copy it to all hosts"
     )]
     AuthorityExpired {
@@ -246,8 +245,8 @@ pub enum KeysError {
         /// The last day.
         date: String,
     },
-    /// There is a file already.
-    #[error("{path} is there already, and keys are never overwritten: name another file")]
+    /// The file exists already.
+    #[error("{path} exists already, and keys are never overwritten: name another file")]
     Exists {
         /// The file.
         path: String,
@@ -257,36 +256,36 @@ pub enum KeysError {
     Write {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The error of the system.
         error: std::io::Error,
     },
-    /// No certificate can be made.
-    #[error("cannot make a certificate: {0}")]
+    /// A certificate cannot be created.
+    #[error("cannot create a certificate: {0}")]
     Make(#[from] rcgen::Error),
 }
 
 impl Keys {
-    /// Where the file is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The authority's certificate: what others of the cluster are judged by.
+    /// The authority's certificate, against which other members are checked.
     pub fn authority(&self) -> &CertificateDer<'static> {
         &self.authority
     }
 
-    /// When the authority is valid.
+    /// The authority's validity.
     pub fn authority_validity(&self) -> Validity {
         self.validity
     }
 
-    /// Whether the file can make identities.
+    /// Whether the file can create identities.
     pub fn has_authority_key(&self) -> bool {
         self.authority_key.is_some()
     }
 
-    /// Names the cluster: SHA-256 of the authority's certificate.
+    /// The identity of the cluster: SHA-256 of the authority's certificate.
     pub fn fingerprint(&self) -> Digest {
         Digest::of(&self.authority)
     }

@@ -1,18 +1,17 @@
-//! Samebit's shared floors.
+//! The code that coordinator and worker share.
 //!
-//! A run's final state is a pure function of its [`spec`] and its [`dataset`].
-//! This crate holds what coordinator and worker must agree on for that to be
-//! true: the identifiers and limits, the spec, the [`state`] and how replicas
-//! of it [`merge`], the [`model`]s, the [`plan`] of every step, and the
-//! [`wire`].
+//! A run's final state is a pure function of its [`spec`] and its [`dataset`]. For that,
+//! coordinator and worker must agree on everything in this crate: identifiers and limits, the
+//! spec, the [`state`] and the [`merge`] of replicas, the [`model`]s, the [`plan`] of every
+//! step, and the [`wire`].
 //!
 //! Imports only go down:
 //!
 //! ```text
 //! settings                             F5  flags, files and environment
-//! wire  keys                           F2  messages, handshake, codec; who belongs to a cluster
-//! shard                                F1  one replica's work, start to end
-//! state  merge  model  dataset  plan   F1  what a round is
+//! wire  keys                           F2  messages, handshake, codec; the cluster's keys
+//! shard                                F1  one replica's work, from start to end
+//! state  merge  model  dataset  plan   F1  the computation of a round
 //! id  digest  limits  spec  run_settings  merge_rule  results  text    F0
 //! ```
 

@@ -1,10 +1,10 @@
-//! How replicas become one state: a merge rule is a monoid over replicas, and a
-//! finish, which makes the next state of what was merged and the one before.
+//! Merges replicas into one state. A merge rule consists of a monoid over replicas, and a
+//! finish, which computes the next state from the merged contribution and the base.
 //!
-//! Every replica makes one [`Contribution`] per tensor. Contributions combine
-//! over a fixed binary tree of replica indexes ([`MergeTree`]); the outcome is
-//! finished against the round's base. A [`crate::id::Block`] is a subtree, so
-//! a worker combines it locally and any split of blocks gives the same bits.
+//! Every replica has one [`Contribution`] per tensor. Contributions are combined over a fixed
+//! binary tree of replica indexes ([`MergeTree`]); the result is finished against the round's
+//! base. A [`crate::id::Block`] is a subtree, so a worker can combine it locally, and any
+//! division into blocks gives the same bits.
 //!
 //! ```text
 //! replica   Partial::of_replica ┐
@@ -13,13 +13,12 @@
 //! next state ── finish_segment ── MergeTree<Contribution> ── Contribution::decode
 //! ```
 //!
-//! Every rule works element by element, or unit by unit. Merging whole
-//! partials and merging their segments one by one is therefore the same.
+//! Every rule works element by element, or unit by unit. So merging whole partials and merging
+//! their segments one by one give the same result.
 //!
-//! Finite contributions can still overflow as they combine. What has once
-//! overflowed stays NaN or infinite up to the finished state, so whoever
-//! finishes a step calls [`NetworkState::check_finite`] on it, and a worker
-//! [`Partial::check_finite`] on what it has combined.
+//! Finite contributions can overflow when they are combined. An overflow stays NaN or infinite
+//! up to the finished state. So the coordinator calls [`NetworkState::check_finite`] on a
+//! finished state, and a worker [`Partial::check_finite`] on a combined partial.
 //!
 //! [`NetworkState::check_finite`]: crate::state::NetworkState::check_finite
 
@@ -45,7 +44,7 @@ pub use spare::Spare;
 pub use tree::MergeTree;
 pub use values::Values;
 
-/// How often each unit of a tensor was touched: what `mean_by` weighs with.
+/// How often each unit of a tensor was touched: the weights of `mean_by`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UnitCounts {
     /// Units with a count above zero, ascending.
@@ -54,7 +53,7 @@ pub struct UnitCounts {
     pub counts: Vec<u64>,
 }
 
-/// Affine changes `x → a·x + b` of some units: what `fold` composes.
+/// Affine changes `x → a·x + b` of some units, which `fold` composes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UnitMaps {
     /// Units that changed, ascending.
@@ -65,9 +64,8 @@ pub struct UnitMaps {
     pub b: Vec<f32>,
 }
 
-/// What one or several replicas say of one merge segment of one tensor: an
-/// element of the rule's monoid. The identity is the absence of a
-/// contribution.
+/// The contribution of one or several replicas to one merge segment of one tensor: an element
+/// of the rule's monoid. The identity is the absence of a contribution.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Contribution {
     /// `mean`: the average so far of `examples` examples.
@@ -96,9 +94,8 @@ pub enum Contribution {
     Fold(UnitMaps),
 }
 
-/// Something that combines with what stands to its right in replica order.
-/// The operation is associative only as a tree: it is always applied along
-/// [`MergeTree`].
+/// A value that can be combined with its right neighbour in replica order. Floating-point
+/// sums are not associative, so the operation is always applied along [`MergeTree`].
 pub trait Merge: Sized {
     /// Combines `self` (left) with `right`.
     fn merge(self, right: Self) -> Self;
@@ -111,7 +108,7 @@ impl Merge for Results {
     }
 }
 
-/// Combines two outcomes of which either may be missing.
+/// Combines two values, either of which may be missing.
 fn merge_options<T: Merge>(left: Option<T>, right: Option<T>) -> Option<T> {
     match (left, right) {
         (Some(left), Some(right)) => Some(left.merge(right)),
@@ -119,7 +116,7 @@ fn merge_options<T: Merge>(left: Option<T>, right: Option<T>) -> Option<T> {
     }
 }
 
-/// What is wrong with a contribution.
+/// An error of a contribution.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MergeError {
@@ -132,45 +129,46 @@ pub enum MergeError {
         tensor: String,
         /// The replica.
         replica: u32,
-        /// Place in the tensor, in row-major order.
+        /// Index in the tensor, in row-major order.
         element: usize,
-        /// What was there.
+        /// The value found.
         found: f32,
     },
-    /// A model said something that does not fit the tensor.
+    /// A model's contribution does not fit the tensor.
     #[error("tensor `{tensor}` of replica {replica}: expected {expected}, found {found}")]
     Contribution {
         /// The tensor.
         tensor: String,
         /// The replica.
         replica: u32,
-        /// What was expected, in words.
+        /// The expected value, in words.
         expected: String,
-        /// What was found, in words.
+        /// The value found, in words.
         found: String,
     },
-    /// Finite contributions came to more than f32 holds as they were combined.
+    /// Finite contributions overflowed when they were combined.
     #[error(
-        "tensor `{tensor}`: the contributions of replicas {block} are finite, but not what they          come to ({found}): lower the learning rate, or clip the model's changes"
+        "tensor `{tensor}`: the contributions of replicas {block} are finite, but their merge is not \
+         (found {found}): lower the learning rate, or clip the model's changes"
     )]
     Overflow {
         /// The tensor.
         tensor: String,
         /// The replicas.
         block: Block,
-        /// What was there.
+        /// The value found.
         found: f32,
     },
     /// A segment's payload from the wire does not decode.
     #[error("merge segment {segment} of tensor `{tensor}`: expected {expected}, found {found}")]
     Payload {
-        /// Place of the segment in the layout's list.
+        /// Index of the segment in the layout's list.
         segment: usize,
         /// The tensor.
         tensor: String,
-        /// What was expected, in words.
+        /// The expected value, in words.
         expected: String,
-        /// What was found, in words.
+        /// The value found, in words.
         found: String,
     },
 }

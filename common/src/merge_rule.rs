@@ -1,8 +1,8 @@
-//! The names of the merge rules. What they do is in [`crate::merge`].
+//! The names of the merge rules. [`crate::merge`] implements them.
 
 use serde::{Deserialize, Serialize};
 
-/// How replicas' versions of one tensor become one.
+/// How replicas' versions of one tensor are merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -1,5 +1,5 @@
-//! [`Model`]: what a network must offer to be trained by Samebit, and the
-//! registry of models by name.
+//! [`Model`]: the interface of a network that Samebit trains, and the registry of models by
+//! name.
 
 mod batch;
 pub mod kernel;
@@ -27,26 +27,28 @@ pub use settle::{label, settle};
 
 /// A network that can be trained by replicas.
 ///
-/// What a model may not do: read a clock, a file, the environment or a thread
-/// count; keep anything in a replica from one shard to the next that could
-/// change a result; draw randomness that is not keyed by seed, purpose, epoch
-/// and example; add floats in an order that depends on the machine; call the
-/// host's `exp` or `ln`.
+/// A model may not
+///
+/// - read a clock, a file, the environment or a thread count;
+/// - keep anything in a replica from one shard to the next that could change a result;
+/// - use random numbers that are not keyed by seed, purpose, epoch and example;
+/// - add floats in an order that depends on the machine;
+/// - call the host's `exp` or `ln`.
 pub trait Model: Send + Sync {
-    /// What its states consist of. It takes no memory for them: who makes a
-    /// state asks this first, whether there is room.
+    /// The layout of its states. It allocates no memory for them: before a state is created,
+    /// the layout tells whether it fits into memory.
     fn layout(&self) -> Result<Layout, ModelError>;
 
-    /// The state before the first round, of that layout: a function of the
-    /// seed, the parameters and the data's shape.
+    /// The initial state, of that layout: a function of the seed, the parameters and the
+    /// data's shape.
     fn initial_state(&self) -> Result<NetworkState, ModelError>;
 
     /// A network instance, to be used for one shard after another.
     fn replica(&self) -> Result<Box<dyn Replica>, ModelError>;
 
-    /// Version of what the model computes: counted up with every change by which
-    /// any bit of a run may differ. Beside the name it is what coordinator and
-    /// workers compare for each run, and what a run that goes on is compared by.
+    /// Version of the computation, to be increased with every change that may alter a bit
+    /// of a run. Coordinator and workers compare name and version for each run; so does a
+    /// coordinator that restores a run.
     fn version(&self) -> u32 {
         1
     }
@@ -60,14 +62,13 @@ pub trait Model: Send + Sync {
         toml::Table::new()
     }
 
-    /// Memory of one instance at work, in bytes. Workers run only so many at
-    /// once as fit their memory limit.
+    /// Memory that one instance uses, in bytes. Workers run as many at once as fit their
+    /// memory limit.
     fn replica_bytes(&self) -> u64;
 
-    /// Settles a merged state (clip, normalise), once a round, on the
-    /// coordinator. `base` is the state before the round: units that did not
-    /// change have its bits. What the state consists of stays as it is. In
-    /// parallel by unit where it is worth it.
+    /// Finishes a merged state (clip, normalise), once per round, on the coordinator.
+    /// `base` is the state before the round; units that did not change have the same bits
+    /// in both. The layout must not change. It may run in parallel by unit.
     fn finish_round(
         &self,
         base: &NetworkState,
@@ -77,16 +78,15 @@ pub trait Model: Send + Sync {
         Ok(())
     }
 
-    /// Whether [`Model::finish_round`] does anything. It runs on a thread of its own,
-    /// as nobody knows how long it takes; where there is nothing to do, a small state
-    /// goes on without that way round.
+    /// Whether [`Model::finish_round`] does anything. It runs on a separate thread, as it
+    /// may take long; if it does nothing, small states skip that thread.
     fn settles(&self) -> bool {
         true
     }
 
-    /// Writes the labels of the model's units into the state, once a
-    /// labelling, on the coordinator: from what [`Replica::label_batch`] saw
-    /// over the whole training split. Only where the spec asks for labels.
+    /// Writes the labels of the model's units into the state, once per labelling, on the
+    /// coordinator, from the results of [`Replica::label_batch`] over the whole training
+    /// split. Only called if the spec asks for labels.
     fn finish_labelling(
         &self,
         state: &mut NetworkState,
@@ -99,30 +99,28 @@ pub trait Model: Send + Sync {
 
 /// One network instance.
 pub trait Replica: Send {
-    /// Starts a shard: takes over the round's base state. Whatever the
-    /// instance did before must not show.
+    /// Starts a shard from the round's base state. Earlier shards of this instance must not
+    /// influence the result.
     fn begin(&mut self, base: &NetworkState) -> Result<(), ModelError>;
 
-    /// Learns from a batch in place, and returns what it saw on the way.
+    /// Learns from a batch in place, and returns its results.
     fn process_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError>;
 
-    /// Judges a batch without learning.
+    /// Evaluates a batch without learning.
     fn evaluate_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError>;
 
-    /// Watches a batch without learning, and returns what the units' labels
-    /// come from. The results of all batches add up to what
-    /// [`Model::finish_labelling`] gets; counts are exact.
+    /// Processes a batch without learning, and returns the results from which units are
+    /// labelled. [`Model::finish_labelling`] gets the sum over all batches; counts are exact.
     fn label_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
         let _ = batch;
         Err(ModelError::NoLabels)
     }
 
-    /// Where the instance stands: the same layout as the base.
+    /// The instance's current state, with the layout of the base.
     fn state(&self) -> &NetworkState;
 
-    /// Brings a tensor of [`Replica::state`] up to date. Whoever reads an f32
-    /// tensor there calls this first, so that an instance may work on values
-    /// that lie elsewhere.
+    /// Updates a tensor of [`Replica::state`]. It is called before an f32 tensor is read
+    /// there, so that an instance may compute on values stored elsewhere.
     fn refresh(&mut self, tensor: &str) {
         let _ = tensor;
     }
@@ -141,20 +139,23 @@ pub trait Replica: Send {
     }
 }
 
-/// What went wrong in a model.
+/// An error of a model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
     /// No model of this name is registered.
-    #[error("model `{name}` is unknown; known are: {known}")]
+    #[error("unknown model `{name}`: expected one of {known}")]
     Unknown {
-        /// The name asked for.
+        /// The requested name.
         name: String,
         /// All names, comma separated.
         known: String,
     },
-    /// The model of this name computes otherwise in another build.
-    #[error("model `{name}` has version {found} here, and version {expected} in the run")]
+    /// The model's version in this build is not that of the run.
+    #[error(
+        "model `{name}`: expected version {expected}, which the run has, found version {found} in \
+         this build: use the same build on all hosts"
+    )]
     Version {
         /// Its name.
         name: String,
@@ -168,9 +169,9 @@ pub enum ModelError {
     Parameter {
         /// Its name.
         parameter: String,
-        /// What would be right.
+        /// The expected value.
         expected: String,
-        /// What was there.
+        /// The value found.
         found: String,
     },
     /// A parameter that the model does not have.
@@ -190,23 +191,25 @@ pub enum ModelError {
     /// The data does not fit the model.
     #[error("the data does not fit the model: expected {expected}, found {found}")]
     Data {
-        /// What would be right.
+        /// The expected value.
         expected: String,
-        /// What was there.
+        /// The value found.
         found: String,
     },
-    /// The model has changed what a state consists of.
-    #[error("the model's `{function}` has changed what its states consist of: {error}")]
+    /// The model has changed the layout of a state.
+    #[error("the model's `{function}` has changed the layout of its state: {error}")]
     Changed {
         /// The function of [`Model`].
         function: &'static str,
-        /// What it should be, and what it is.
+        /// The expected and the found layout.
         error: StateError,
     },
     /// The spec asks for labels, and the model has no units to give any.
-    #[error("spec field `evaluation.labelling`: this model gives no labels; set it to false")]
+    #[error(
+        "spec field `evaluation.labelling`: this model has no labelling; set the field to false"
+    )]
     NoLabels,
-    /// Anything else that a model has to say.
+    /// Any other error of a model.
     #[error("{0}")]
     Other(String),
 }

@@ -1,5 +1,5 @@
-//! The plan of a run: which steps it has, and which examples each replica
-//! processes in each. A pure function of spec and data size.
+//! The plan of a run: its steps, and the examples of each replica in each step. A pure function
+//! of spec and data size.
 //!
 //! ```text
 //! epoch      |------ 0 ------|------ 1 ------|------ 2 ------|
@@ -9,11 +9,10 @@
 //!                                             evaluation, every = 2
 //! ```
 //!
-//! Where the spec asks for labels, a labelling step stands before each
-//! evaluation.
+//! If the spec asks for labels, a labelling step precedes each evaluation.
 //!
-//! Every step can be computed from its index alone: a coordinator that
-//! resumes, a worker that joins and a replay all start anywhere.
+//! Every step can be computed from its index alone, so that a restarted coordinator, a new
+//! worker and a replay can start at any step.
 
 mod audit;
 mod block;
@@ -30,10 +29,10 @@ use audit::is_audited;
 pub use block::{BlockPlan, Task};
 pub use order::{EpochOrder, Shuffle};
 
-/// What a step does.
+/// The kind of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StepKind {
-    /// A training round: all replicas start from the state, learn, and merge.
+    /// A training round: all replicas start from the state, learn, and are merged.
     Train {
         /// The round, from 0, over the whole run.
         round: u64,
@@ -42,15 +41,15 @@ pub enum StepKind {
         /// First position of the round in its epoch's permutation.
         first: u64,
     },
-    /// A pass over the training split without learning, from which the model
-    /// gives its units their labels. Its shards are numbered like replicas and
-    /// their results combine over the same kind of tree.
+    /// A pass over the training split without learning, from which the model labels its
+    /// units. Its shards are numbered like replicas, and their results are combined over the
+    /// same kind of tree.
     Label {
         /// Whole epochs trained before it.
         epochs: u64,
     },
-    /// A pass over a split without learning. Its shards are numbered like
-    /// replicas and their results combine over the same kind of tree.
+    /// A pass over a split without learning. Its shards are numbered like replicas, and their
+    /// results are combined over the same kind of tree.
     Evaluate {
         /// The split.
         split: Split,
@@ -62,12 +61,11 @@ pub enum StepKind {
 /// One step of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Place in the run.
+    /// Index in the run.
     pub index: u64,
-    /// What it does.
+    /// Its kind.
     pub kind: StepKind,
-    /// Shards: replicas of a training round, or ranges of the split that is
-    /// gone through.
+    /// Number of shards: replicas of a training round, or ranges of the split of a pass.
     pub replicas: u32,
 }
 
@@ -77,7 +75,7 @@ impl Step {
         Block::root(self.replicas)
     }
 
-    /// Which split the step reads.
+    /// The split that the step reads.
     pub fn split(&self) -> Split {
         match self.kind {
             StepKind::Train { .. } | StepKind::Label { .. } => Split::Train,
@@ -96,22 +94,22 @@ pub struct RunPlan {
     update_interval: u32,
     /// Training examples.
     train: u64,
-    /// How they are shuffled in an epoch.
+    /// Their shuffling in an epoch.
     shuffle: Shuffle,
     /// Training rounds of the run.
     rounds: u64,
     /// Rounds of an epoch; 0 if the run does not train.
     epoch_rounds: u64,
-    /// Rounds between two of what follows; all of them where it comes only at
-    /// the end.
+    /// Rounds between two evaluations (or labellings); all rounds if there is one only at the
+    /// end.
     every: u64,
     /// The labelling before each evaluation, or alone at the end.
     labelling: Option<Pass>,
-    /// The evaluations; `None` where there is nothing to evaluate.
+    /// The evaluations; `None` if there is nothing to evaluate.
     evaluation: Option<Pass>,
 }
 
-/// How a plan goes through a split without learning.
+/// A pass over a split without learning.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Pass {
     split: Split,
@@ -122,8 +120,8 @@ struct Pass {
 }
 
 impl Pass {
-    /// A pass in shards of at least `shard` examples, and of more where there
-    /// would be too many.
+    /// A pass in shards of at least `shard` examples, or more if there would be too many
+    /// shards.
     fn new(split: Split, examples: u64, shard: u32) -> Self {
         let least = examples.div_ceil(u64::from(limits::REPLICAS));
         Self { split, examples, shard: u64::from(shard).max(least) }
@@ -135,10 +133,9 @@ impl Pass {
 }
 
 impl RunPlan {
-    /// The plan of `spec` over a training split of this size and so many test
-    /// examples. Fails where the spec is
-    /// not valid or there is nothing to do (no training examples, nothing to
-    /// evaluate).
+    /// The plan of `spec` for a training split of this size and this number of test examples.
+    /// Fails if the spec is not valid or there is nothing to do (no training examples,
+    /// nothing to evaluate).
     pub fn new(spec: &RunSpec, train: impl Into<SplitSize>, test: u64) -> Result<Self, SpecError> {
         spec.validate()?;
         let size = train.into();
@@ -202,24 +199,23 @@ impl RunPlan {
         Ok(plan)
     }
 
-    /// The same, with another share of its shards to be audited, if one is given.
+    /// The same plan with another share of audited shards, if one is given.
     pub fn with_audit(self, share: Option<f64>) -> Self {
         Self { audit: share.unwrap_or(self.audit), ..self }
     }
 
-    /// Number of steps: the training rounds, the evaluations between them,
-    /// and one at the end unless one is there already, each with its
-    /// labelling.
+    /// Number of steps: the training rounds, the evaluations between them and at the end, each
+    /// with its labelling.
     pub fn steps(&self) -> u64 {
         self.rounds + self.passes() * self.pauses()
     }
 
-    /// Steps that stand together between two training rounds.
+    /// Number of consecutive steps between two training rounds.
     fn passes(&self) -> u64 {
         u64::from(self.labelling.is_some()) + u64::from(self.evaluation.is_some())
     }
 
-    /// How often training pauses for them, the end included.
+    /// How often they occur, including the end.
     fn pauses(&self) -> u64 {
         self.rounds.div_ceil(self.every.max(1)).max(1)
     }
@@ -229,8 +225,7 @@ impl RunPlan {
         self.rounds
     }
 
-    /// Training rounds that are behind the state from which a step begins; all
-    /// of them past the end.
+    /// Training rounds completed before a step; all of them past the end.
     pub fn rounds_before(&self, index: u64) -> u64 {
         if index >= self.steps() {
             return self.rounds;
@@ -240,12 +235,12 @@ impl RunPlan {
         (before + place.min(self.every)).min(self.rounds)
     }
 
-    /// The step at a place; `None` past the end.
+    /// The step at an index; `None` past the end.
     pub fn step(&self, index: u64) -> Option<Step> {
         if index >= self.steps() {
             return None;
         }
-        // A cycle is some rounds, fewer in the last one, and what follows them.
+        // A cycle consists of rounds (fewer in the last cycle) and the steps after them.
         let cycle = self.every + self.passes();
         let (before, place) = (index / cycle * self.every, index % cycle);
         let rounds = self.every.min(self.rounds - before);
@@ -267,18 +262,17 @@ impl RunPlan {
         Some(Step { index, kind, replicas })
     }
 
-    /// Positions that shard `replica` of `step` processes: in the epoch's
-    /// order for a training round, else in the split itself.
-    /// Empty for a replica that a short last round leaves without any.
+    /// The positions that shard `replica` of `step` processes: in the epoch's order for a
+    /// training round, otherwise in the split itself. Empty for a replica without examples in
+    /// a short last round.
     pub fn positions(&self, step: &Step, replica: u32) -> Range<u64> {
         let (first, shard, end) = self.extent(step);
         let clip = |replica: u64| first.saturating_add(replica.saturating_mul(shard)).min(end);
         clip(u64::from(replica))..clip(u64::from(replica) + 1)
     }
 
-    /// The order that the positions of a training round refer to; `None` for
-    /// another step, whose positions are the examples themselves. Costs
-    /// O(examples): keep it for the epoch.
+    /// The order to which the positions of a training round refer; `None` for other steps,
+    /// whose positions are the examples themselves. Costs O(examples): reuse it for the epoch.
     pub fn order(&self, step: &Step) -> Option<EpochOrder> {
         match step.kind {
             StepKind::Train { epoch, .. } => Some(self.shuffle.order(self.seed, epoch)),
@@ -286,9 +280,8 @@ impl RunPlan {
         }
     }
 
-    /// Bytes of the chunks in which the examples of a training round lie, about: a
-    /// round at the end of a window has some of the next one. 0 if the run does not
-    /// train.
+    /// Approximate bytes of the chunks with the examples of a training round (a round at the
+    /// end of a window also has some of the next window). 0 if the run does not train.
     pub fn window_bytes(&self) -> u64 {
         if self.rounds > 0 { self.shuffle.window_bytes() } else { 0 }
     }
@@ -299,7 +292,7 @@ impl RunPlan {
         u64::from(step.replicas).saturating_mul(shard).min(end.saturating_sub(first))
     }
 
-    /// The shards of a step that two workers are to compute, in order.
+    /// The audited shards of a step, in order.
     pub fn audited(&self, step: &Step) -> Vec<u32> {
         let audit = |replica: &u32| is_audited(self.audit, self.seed, step.index, *replica);
         (0..step.replicas).filter(audit).collect()
@@ -330,7 +323,7 @@ impl RunPlan {
         u64::from(self.update_interval) * u64::from(self.batch_size)
     }
 
-    /// Examples of a full round. `RunSpec::validate` has seen that it fits.
+    /// Examples of a full round. `RunSpec::validate` has checked that it fits.
     fn round_examples(&self) -> u64 {
         u64::from(self.replicas) * self.shard_examples()
     }

@@ -1,4 +1,4 @@
-//! What replicas report of the examples they processed.
+//! The results that replicas report: sums and counts over examples.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,17 @@ use crate::limits;
 
 /// Name of the sum of the losses of all examples.
 pub const LOSS: &str = "loss";
-/// Name of the count of examples whose class was found.
+/// Name of the count of correctly classified examples.
 pub const CORRECT: &str = "correct";
 /// Name of the confusion matrix, `[true class, found class]`, row by row.
 pub const CONFUSION: &str = "confusion";
 
-/// What the name of a count begins with that is a warning: so many examples
-/// were not as they should be, in the way that the rest of the name says.
+/// The prefix of a count that is a warning: the number of examples with the problem that the
+/// rest of the name says.
 pub const WARNING: &str = "warning.";
 
-/// Sums over examples. Results of several replicas combine over the same
-/// binary tree as their states, so that the f64 sums have the same bits on
-/// any cluster.
+/// Sums over examples. Results of several replicas are combined over the same binary tree as
+/// their states, so that the f64 sums have the same bits on any cluster.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Results {
@@ -33,7 +32,7 @@ pub struct Results {
 }
 
 impl Results {
-    /// Adds what came after: `other`'s sums to these, in that order.
+    /// Adds the results of later replicas: `other`'s sums to these, in that order.
     pub fn combine(&mut self, other: &Self) {
         self.examples = self.examples.wrapping_add(other.examples);
         for (name, value) in &other.sums {
@@ -48,8 +47,7 @@ impl Results {
         }
     }
 
-    /// Tells results apart that differ in a bit, NaN included, without
-    /// keeping them.
+    /// A digest that differs if any bit of the results differs, including NaN.
     pub fn digest(&self) -> Digest {
         let mut bytes = self.examples.to_le_bytes().to_vec();
         for (name, sum) in &self.sums {
@@ -64,9 +62,8 @@ impl Results {
         Digest::of(&bytes)
     }
 
-    /// What is worth a figure besides loss and accuracy, by name and for each
-    /// example: sums, and counts of one number. At most
-    /// [`limits::RESULT_NAMES`], all finite.
+    /// Metrics other than loss and accuracy, by name, per example: sums and single counts. At
+    /// most [`limits::RESULT_NAMES`], all finite.
     pub fn metrics(&self) -> BTreeMap<String, f64> {
         let sums = self.sums.iter().map(|(name, sum)| (name, *sum));
         let counts = self.counts.iter().filter_map(|(name, counts)| match counts[..] {
@@ -82,8 +79,7 @@ impl Results {
             .collect()
     }
 
-    /// The warnings that examples gave cause for: each one's name, without
-    /// [`WARNING`], and how many.
+    /// The warnings: the name of each, without [`WARNING`], and its number of examples.
     pub fn warnings(&self) -> impl Iterator<Item = (&str, u64)> {
         self.counts.iter().filter_map(|(name, counts)| match counts[..] {
             [count] if count > 0 => Some((name.strip_prefix(WARNING)?, count)),
@@ -91,17 +87,17 @@ impl Results {
         })
     }
 
-    /// How many counts there are, under all names together.
+    /// Number of counts, over all names.
     pub fn count_of_counts(&self) -> usize {
         self.counts.values().map(Vec::len).sum()
     }
 
-    /// Mean loss of an example, where the model reports losses.
+    /// Mean loss of an example, if the model reports losses.
     pub fn loss(&self) -> Option<f64> {
         self.sums.get(LOSS).map(|sum| sum / self.examples.max(1) as f64)
     }
 
-    /// Share of examples whose class was found, where the model reports it.
+    /// Share of correctly classified examples, if the model reports it.
     pub fn accuracy(&self) -> Option<f64> {
         let correct = self.counts.get(CORRECT)?.first()?;
         Some(*correct as f64 / self.examples.max(1) as f64)

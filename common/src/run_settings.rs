@@ -1,5 +1,5 @@
-//! [`RunSettings`]: what may change about a run without changing a bit of it.
-//! All else is in its spec.
+//! [`RunSettings`]: the settings of a run that do not change its bits. Everything else is in
+//! its spec.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,26 +10,24 @@ use serde::{Deserialize, Serialize};
 /// Longest time between two checkpoints, in seconds: a week.
 const SECONDS: u64 = 7 * 24 * 3600;
 
-/// How a run is to be carried out. Nothing in here reaches its outcome.
+/// The settings of a run. None of them influences its result.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunSettings {
-    /// Workers to wait for before the run starts; 1 without.
+    /// Workers to wait for before the run starts; default 1.
     pub min_workers: Option<u32>,
-    /// When to write checkpoints; the coordinator's setting without.
+    /// When to write checkpoints; default: the coordinator's setting.
     pub checkpoint_every: Option<CheckpointEvery>,
-    /// Checkpoints to keep, the last ones; the coordinator's setting without.
+    /// Number of checkpoints to keep; default: the coordinator's setting.
     pub keep_checkpoints: Option<u32>,
-    /// What the coordinator logs while the run is active; its own setting
-    /// without.
+    /// The coordinator's log filter while the run is active; default: its own setting.
     pub log_level: Option<String>,
-    /// Share of the shards that two workers compute, 0 to 1; that of the spec
-    /// without.
+    /// Share of the shards that two workers compute, 0 to 1; default: that of the spec.
     pub audit: Option<f64>,
 }
 
 impl RunSettings {
-    /// These settings, and what they leave out from `before`.
+    /// These settings, with unset ones taken from `before`.
     pub fn or(self, before: Self) -> Self {
         Self {
             min_workers: self.min_workers.or(before.min_workers),
@@ -41,20 +39,19 @@ impl RunSettings {
     }
 }
 
-/// When a run writes checkpoints, beside the one at its end.
+/// When a run writes checkpoints, apart from the one at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum CheckpointEvery {
-    /// After every so many training rounds, at least 1.
+    /// After every N training rounds, at least 1.
     Rounds(u64),
-    /// After the first round that ends so many seconds after the last
-    /// checkpoint was begun.
+    /// After the first round that ends at least this many seconds after the start of the last
+    /// checkpoint.
     Seconds(u64),
 }
 
 impl CheckpointEvery {
-    /// Whether a checkpoint is due: so many rounds, and so much time, after
-    /// the last one.
+    /// Whether a checkpoint is due, given the rounds and the time since the last one.
     pub fn is_due(self, rounds: u64, since: Duration) -> bool {
         match self {
             Self::Rounds(every) => rounds >= every,
@@ -69,7 +66,7 @@ impl Default for CheckpointEvery {
     }
 }
 
-/// A text that says no time or number of rounds.
+/// A text that is neither a time nor a number of rounds.
 #[derive(Debug, thiserror::Error)]
 #[error("expected rounds or seconds from 1, as in `10` or `30s` (at most {SECONDS}s), found {0:?}")]
 pub struct ParseCheckpointEveryError(String);

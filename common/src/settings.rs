@@ -1,5 +1,5 @@
-//! Settings of the binaries: a TOML file, then `SAMEBIT_…` variables, then
-//! flags, the later before the earlier; and how logs are written.
+//! Settings of the binaries: flags take precedence over `SAMEBIT_…` variables, and variables
+//! over a TOML file. Also the format of logs.
 
 mod address;
 mod logging;
@@ -22,7 +22,7 @@ pub use logging::{
 pub use signals::Signals;
 pub use size::Bytes;
 
-/// What the names of variables begin with.
+/// The prefix of variables.
 const PREFIX: &str = "SAMEBIT_";
 
 /// Longest settings file, in bytes.
@@ -31,7 +31,7 @@ const FILE_BYTES: u64 = 64 << 10;
 /// Settings and where each came from.
 #[derive(Clone, Debug)]
 pub struct Loaded<T> {
-    /// The outcome.
+    /// The resulting settings.
     pub values: T,
     /// One line per setting, in order of their names: key, value, and
     /// `default`, `file PATH`, `variable NAME` or `flag --NAME`.
@@ -41,7 +41,7 @@ pub struct Loaded<T> {
 /// Why settings cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// The file cannot be read, or is no TOML.
+    /// The file cannot be read, or is not TOML.
     #[error("settings file {path}: {error}")]
     File {
         /// The file.
@@ -50,7 +50,7 @@ pub enum SettingsError {
         error: String,
     },
     /// A key that no setting has.
-    #[error("settings file {path}: `{key}` is unknown; known are: {known}")]
+    #[error("settings file {path}: unknown key `{key}`: expected one of {known}")]
     Unknown {
         /// The file.
         path: String,
@@ -69,7 +69,7 @@ pub enum SettingsError {
         /// Expected and found.
         error: String,
     },
-    /// The filter of the logs makes no sense.
+    /// The log filter is not valid.
     #[error(
         "log filter {filter:?}: expected a level (error, warn, info, debug, trace, off) or \
          TARGET=LEVEL, comma separated; {error}"
@@ -80,15 +80,15 @@ pub enum SettingsError {
         /// What is wrong with it.
         error: String,
     },
-    /// Logs go somewhere already: a bug of the caller.
-    #[error("logging was started before")]
+    /// Logging was started before: a bug of the caller.
+    #[error("logging was started twice in one process")]
     LoggingStarted,
 }
 
 /// Loads settings: `T::default()`, then `file` (flat TOML, unknown keys are
-/// errors), then the variables `SAMEBIT_KEY` of `T`'s keys (an empty one counts
+/// errors), then the variables `SAMEBIT_KEY` of `T`'s keys (an empty variable counts
 /// as not set), then the fields of `flags` that are set. `flags` serialises to a
-/// map whose keys are `T`'s, with nothing where a flag was not given.
+/// map whose keys are `T`'s, with `None` for a flag that was not given.
 ///
 /// `T` serialises to a flat map with all its keys, `None` being a setting
 /// without value.
@@ -118,7 +118,7 @@ where
     }
     layers.push(Layer::of_variables(&keys, variable));
     layers.push(Layer::of(flags, |key| format!("flag --{}", key.replace('_', "-"))).given());
-    // Every value alone over the defaults, so that an error is of one key.
+    // Each value is applied to the defaults alone, so that an error is about one key.
     for layer in &layers[1..] {
         for (key, value) in &layer.0 {
             let one = Layer([(key.clone(), value.clone())].into());
@@ -162,7 +162,7 @@ impl Layer {
         Self(values.collect())
     }
 
-    /// Without the settings that have no value.
+    /// Drops the settings without a value.
     fn given(mut self) -> Self {
         self.0.retain(|_, value| !matches!(value.kind, ValueKind::Nil));
         self
@@ -206,7 +206,7 @@ impl config::Source for Layer {
     }
 }
 
-/// The layers on top of each other: as settings, and by key with origins.
+/// The combined layers: as settings, and by key with origins.
 fn merge<'a, T: DeserializeOwned>(
     layers: impl IntoIterator<Item = &'a Layer>,
 ) -> Result<(T, config::Map<String, Value>), ConfigError> {
@@ -238,7 +238,7 @@ fn from_json(value: serde_json::Value) -> ValueKind {
     }
 }
 
-/// What an error says, without its key and origin, which we name ourselves.
+/// The text of an error without its key and origin, which are added here.
 fn describe(error: &ConfigError) -> String {
     match error {
         ConfigError::Type { unexpected, expected, .. } => {
@@ -249,8 +249,8 @@ fn describe(error: &ConfigError) -> String {
     }
 }
 
-/// The error of a word that an enumeration does not know, which names those
-/// that it does; `config`'s own does not.
+/// The error for an unknown word of an enumeration, with the known words, which `config`'s
+/// own error does not name.
 fn unknown_word<T: Default + Serialize + DeserializeOwned>(
     key: &str,
     value: &Value,
@@ -261,7 +261,7 @@ fn unknown_word<T: Default + Serialize + DeserializeOwned>(
     error.starts_with("unknown variant").then_some(error)
 }
 
-/// A value as TOML writes it; `unset` where there is none.
+/// A value as TOML writes it; `unset` for `None`.
 fn show(value: &Value) -> String {
     match &value.kind {
         ValueKind::Nil => "unset".into(),
@@ -274,8 +274,7 @@ fn show(value: &Value) -> String {
 }
 
 impl<T> Loaded<T> {
-    /// What `--print-config` prints: `key = value  # where it came from`. It is
-    /// a settings file in itself.
+    /// The output of `--print-config`: `key = value  # origin`. It is a valid settings file.
     pub fn to_text(&self) -> String {
         let line = |(key, value, origin): &(String, String, String)| match value.as_str() {
             "unset" => format!("# {key} is unset  # {origin}\n"),
@@ -370,7 +369,7 @@ mod tests {
     #[test]
     fn errors_name_key_and_origin() {
         for (file, variables, parts) in [
-            (Some("slot = 1"), vec![], vec!["s.toml", "`slot` is unknown", "slots"]),
+            (Some("slot = 1"), vec![], vec!["s.toml", "unknown key `slot`", "slots"]),
             (Some("slots = "), vec![], vec!["s.toml", "line 1"]),
             (Some("slots = \"many\""), vec![], vec!["`slots` from file", "\"many\""]),
             (Some("slots = [1]"), vec![], vec!["`slots` from file", "sequence"]),
@@ -382,7 +381,10 @@ mod tests {
             (
                 None,
                 vec![("SAMEBIT_MEMORY_LIMIT", "much")],
-                vec!["`memory_limit` from variable SAMEBIT_MEMORY_LIMIT", "expected bytes as in"],
+                vec![
+                    "`memory_limit` from variable SAMEBIT_MEMORY_LIMIT",
+                    "expected a size such as",
+                ],
             ),
             (None, vec![("SAMEBIT_LOG_FORMAT", "xml")], vec!["`log_format`", "xml", "json"]),
         ] {

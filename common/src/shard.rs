@@ -1,5 +1,5 @@
-//! One shard, start to end: the work of one replica in one step. The worker
-//! and the one-process reference both run shards through here.
+//! One shard from start to end: the work of one replica in one step. The worker and the
+//! one-process reference both use this module.
 
 use std::ops::{ControlFlow, Range};
 
@@ -12,7 +12,7 @@ use crate::plan::{EpochOrder, RunPlan, Step, StepKind};
 use crate::results::Results;
 use crate::state::NetworkState;
 
-/// What a shard needs besides a replica instance.
+/// The input of a shard, apart from a replica instance.
 #[derive(Clone, Copy)]
 pub struct ShardInput<'a> {
     /// The run's plan.
@@ -33,34 +33,34 @@ impl std::fmt::Debug for ShardInput<'_> {
     }
 }
 
-/// Why a shard gave no partial.
+/// Why a shard failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShardError {
     /// The model failed.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The data is not there.
+    /// The data is missing.
     #[error(transparent)]
     Data(#[from] DatasetError),
-    /// The outcome cannot be merged.
+    /// The result cannot be merged.
     #[error(transparent)]
     Merge(#[from] MergeError),
-    /// The observer said to stop.
+    /// The callback stopped the shard.
     #[error("stopped")]
     Stopped,
 }
 
-/// Fewest examples of a batch that nothing is learnt from: a model's results may
-/// be large, and adding them up after each example take longer than making them.
+/// Smallest batch without learning: a model's results may be large, and adding them up after
+/// each example could take longer than computing them.
 const WATCHED_TOGETHER: u64 = 64;
 
-/// Runs shard `index`: `replica` takes over the base and processes the
-/// shard's batches in order. `after_batch(batch, examples)` is called after
-/// each one, with its place in the shard, from 0, and the number of its
-/// examples, and may stop the shard. `None` where the shard has no examples.
+/// Runs shard `index`: `replica` starts from the base and processes the shard's batches in
+/// order. `after_batch(batch, examples)` is called after each batch with its index in the
+/// shard, from 0, and its number of examples; it may stop the shard. Returns `None` if the
+/// shard has no examples.
 ///
-/// The examples of the results are counted here, whatever the model says.
+/// The examples of the results are counted here, independent of the model.
 pub fn run(
     input: &ShardInput<'_>,
     index: u32,
@@ -70,7 +70,7 @@ pub fn run(
     run_in(&Spare::default(), input, index, replica, after_batch)
 }
 
-/// [`run`] with the memory of former partials for the shard's own.
+/// [`run`], reusing the memory of earlier partials.
 pub fn run_in(
     spare: &Spare,
     input: &ShardInput<'_>,
@@ -118,7 +118,7 @@ pub fn run_in(
     Ok(Some(partial))
 }
 
-/// The memory of one batch, used again for the next.
+/// The memory of one batch, reused for the next.
 #[derive(Default)]
 struct Gathered {
     examples: Vec<u64>,

@@ -1,4 +1,4 @@
-//! [`RunSpec`]: all that a run's outcome depends on, except the data.
+//! [`RunSpec`]: everything that a run's result depends on, except the data.
 
 mod check;
 mod set;
@@ -12,18 +12,18 @@ use crate::merge_rule::MergeRule;
 
 /// One training or evaluation job, as a user writes it in TOML.
 ///
-/// Two runs of equal specs over equal data end in the same bits. Nothing about
-/// the cluster is in here, and only `audit` is about how the outcome is come by.
+/// Two runs of equal specs over equal data end in the same bits. A spec says nothing about
+/// the cluster; only `audit` does not influence the result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunSpec {
     /// Name of the model in the registry.
     pub model: String,
-    /// Seed of the initial state, of the order of the examples, and of
-    /// whatever is random inside the model. At most 2⁶³ − 1 (a TOML integer).
+    /// Seed of the initial state, of the order of the examples, and of the model's random
+    /// numbers. At most 2⁶³ − 1 (a TOML integer).
     #[serde(default = "default_seed")]
     pub seed: u64,
-    /// Logical network instances that work side by side, from 1.
+    /// Logical network instances that train in parallel, from 1.
     #[serde(default = "default_replicas")]
     pub replicas: u32,
     /// Examples in a batch.
@@ -39,16 +39,16 @@ pub struct RunSpec {
     /// Training rounds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rounds: Option<u64>,
-    /// Whether to train. If not, the run only evaluates the state it is given.
+    /// Whether to train. If not, the run only evaluates its initial state.
     #[serde(default = "default_true")]
     pub update_weights: bool,
-    /// Share of the shards that two workers compute, so that their answers are
-    /// compared: 0 to 1. It reaches no bit of the outcome.
+    /// Share of the shards that two workers compute, to compare their results: 0 to 1. It
+    /// does not change the result.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub audit: f64,
-    /// Where the examples come from.
+    /// The dataset.
     pub dataset: DatasetSpec,
-    /// Settings of the model, checked by the model.
+    /// Parameters of the model, which checks them.
     #[serde(default)]
     pub parameters: toml::Table,
     /// Merge rules that differ from the model's own, by tensor.
@@ -65,32 +65,30 @@ pub struct RunSpec {
 pub struct DatasetSpec {
     /// `digits`, `idx:FOLDER`, `npy:FOLDER` or `csv:FILE`.
     pub source: String,
-    /// Number of classes: every label must be below it. Left out, it is the
-    /// largest label of both splits, plus one.
+    /// Number of classes: every label must be smaller. By default the largest label of both
+    /// splits, plus one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<u32>,
-    /// Feature values are divided by this, to bring them to [0, 1]. Left out,
-    /// it is what the source says: 16 for `digits`, 255 for `idx` and u8
-    /// `npy`, 1 for the others.
+    /// Feature values are divided by this, to bring them to [0, 1]. The default depends on
+    /// the source: 16 for `digits`, 255 for `idx` and u8 `npy`, 1 for the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<f32>,
-    /// The last so many training examples are the test split, in place of the
-    /// source's own if it has one.
+    /// The last N training examples are the test split, instead of the source's own if it
+    /// has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_examples: Option<u64>,
-    /// MiB of chunks among whose examples an epoch's order is drawn, from 1: a
-    /// split that fits is shuffled as a whole. Of a larger one the chunks are
-    /// shuffled, and then the examples of so many of them at a time, so that a
-    /// worker needs few chunks for a step.
+    /// Size of a window for shuffling, in MiB of chunks, from 1. A split that fits into one
+    /// window is shuffled as a whole. In a larger split the chunks are shuffled first, and
+    /// then the examples within each window, so that a worker needs few chunks for a step.
     #[serde(default = "default_shuffle_window", skip_serializing_if = "is_default_window")]
     pub shuffle_window: u32,
 }
 
-/// [`DatasetSpec::shuffle_window`] unless a spec says otherwise, in MiB.
+/// Default of [`DatasetSpec::shuffle_window`], in MiB.
 pub const SHUFFLE_WINDOW: u32 = 64;
 
 impl DatasetSpec {
-    /// A source, and all else as it is left out.
+    /// A source, with defaults for everything else.
     pub fn new(source: impl Into<String>) -> Self {
         Self {
             source: source.into(),
@@ -106,17 +104,17 @@ impl DatasetSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluationSpec {
-    /// Evaluate after every so many epochs; 0 for only at the end.
+    /// Evaluate after every N epochs; 0: only at the end.
     #[serde(default)]
     pub every: u32,
     /// Which split to evaluate on.
     #[serde(default)]
     pub split: Split,
-    /// Examples that one shard of an evaluation, or of a labelling, holds.
+    /// Examples in one shard of an evaluation or of a labelling.
     #[serde(default = "default_evaluation_shard")]
     pub shard_size: u32,
-    /// Before each evaluation, a pass over the training split, without
-    /// learning, gives the model's units their labels.
+    /// Whether a pass over the training split, without learning, labels the model's units
+    /// before each evaluation.
     #[serde(default)]
     pub labelling: bool,
 }
@@ -136,9 +134,9 @@ impl Default for EvaluationSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Split {
-    /// The examples to learn from.
+    /// The training examples.
     Train,
-    /// The examples to judge by.
+    /// The test examples.
     #[default]
     Test,
 }
@@ -180,16 +178,16 @@ fn default_evaluation_shard() -> u32 {
 #[non_exhaustive]
 pub enum SpecError {
     /// The text is not TOML, lacks a field, or has one of the wrong type.
-    #[error("the spec cannot be read: {}", .0.to_string().trim_end())]
+    #[error("the spec is not valid: {}", .0.to_string().trim_end())]
     Toml(#[from] toml::de::Error),
     /// A field's value is out of its range.
     #[error("spec field `{field}`: expected {expected}, found {found}")]
     Field {
         /// Path of the field, as in `evaluation.every`.
         field: String,
-        /// What would be right.
+        /// A valid value.
         expected: String,
-        /// What was there.
+        /// The value found.
         found: String,
     },
     /// The text is too long.
@@ -272,11 +270,11 @@ impl RunSpec {
         set::set(table, key, value)
     }
 
-    /// Whether a spec may have a field of this key, as [`RunSpec::set`] takes it.
-    /// What `parameters` may hold, the model knows alone.
+    /// Whether a spec may have a field of this key, as [`RunSpec::set`] takes it. Any key of
+    /// `parameters` counts: only the model knows its parameters.
     pub fn has(key: &str) -> bool {
         let mut table = toml::Table::new();
-        // No value fits every field: what else is wrong is another question.
+        // No value fits every field, so only errors about the name count here.
         set::set(&mut table, "model", "m").is_ok()
             && set::set(&mut table, "dataset.source", "digits").is_ok()
             && set::set(&mut table, key, "0").is_ok()
@@ -286,13 +284,13 @@ impl RunSpec {
             }
     }
 
-    /// A commented example that `from_toml` accepts: what `coordinator spec`
-    /// prints. It is the spec of [`RunSpec::default_digits`].
+    /// A commented example, which `coordinator spec` prints. It is the spec of
+    /// [`RunSpec::default_digits`].
     pub fn example() -> &'static str {
         include_str!("spec/example.toml")
     }
 
-    /// The run of a user who names no spec: `mlp` learns the embedded digits.
+    /// The default run, without a spec: `mlp` learns the embedded digits.
     pub fn default_digits() -> Self {
         Self::from_toml(Self::example()).expect("the example is valid, as its test says")
     }

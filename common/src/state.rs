@@ -1,7 +1,7 @@
 //! [`NetworkState`]: a network's transferable state.
 //!
-//! [`Layout`] is a state without its numbers, [`Segment`] a piece of it that
-//! fits one message. Files are safetensors.
+//! [`Layout`] is a state without its numbers; a [`Segment`] is a part of it that fits into one
+//! message. Files are safetensors.
 
 mod file;
 mod layout;
@@ -32,12 +32,12 @@ pub struct NetworkState {
     tensors: BTreeMap<String, Tensor>,
 }
 
-/// What is wrong with a state.
+/// An error of a state.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateError {
-    /// A name is empty, too long, has characters outside `[A-Za-z0-9_.-]`, or
-    /// is the one name that safetensors files keep for themselves.
+    /// A name is empty, too long, has characters outside `[A-Za-z0-9_.-]`, or is the name that
+    /// safetensors files reserve.
     #[error("tensor name {0:?}: expected 1 to 128 of [A-Za-z0-9_.-], other than `__metadata__`")]
     Name(String),
     /// A shape has too many dimensions, a zero, or too many elements.
@@ -45,9 +45,9 @@ pub enum StateError {
     Shape {
         /// The tensor.
         tensor: String,
-        /// What would be right.
+        /// The expected value.
         expected: String,
-        /// What was there.
+        /// The value found.
         found: Vec<u64>,
     },
     /// A value is NaN or infinite.
@@ -55,13 +55,13 @@ pub enum StateError {
     NotFinite {
         /// The tensor.
         tensor: String,
-        /// Place in row-major order.
+        /// Index in row-major order.
         element: usize,
-        /// What was there.
+        /// The value found.
         found: f32,
     },
-    /// The rule does not go with the element type.
-    #[error("tensor `{tensor}`: rule `{rule}` does not work on {element} elements")]
+    /// The rule does not support the element type.
+    #[error("tensor `{tensor}`: the rule `{rule}` does not support {element} elements")]
     Rule {
         /// The tensor.
         tensor: String,
@@ -70,35 +70,35 @@ pub enum StateError {
         /// The element type.
         element: ElementType,
     },
-    /// Two states that should have the same tensors have not.
+    /// Two states that should have the same tensors differ.
     #[error("the state does not fit: expected {expected}, found {found}")]
     Layout {
-        /// What was expected, in words.
+        /// The expected value, in words.
         expected: String,
-        /// What was found, in words.
+        /// The value found, in words.
         found: String,
     },
     /// A segment's payload has the wrong length or content.
     #[error("segment {segment} of tensor `{tensor}`: expected {expected}, found {found}")]
     Segment {
-        /// Place of the segment.
+        /// Index of the segment.
         segment: usize,
         /// The tensor.
         tensor: String,
-        /// What was expected, in words.
+        /// The expected value, in words.
         expected: String,
-        /// What was found, in words.
+        /// The value found, in words.
         found: String,
     },
-    /// The values of a safetensors file do not have the digest that it says.
+    /// The values of a safetensors file do not match the digest in its metadata.
     #[error(
-        "{path}: expected a state with the digest {expected:?} of the metadata `samebit.digest`, \
-         found {found}: the file is damaged, or was changed (then remove that metadata)"
+        "{path}: expected a state with digest {expected:?}, as its metadata `samebit.digest` says, \
+         found {found}: the file is damaged; if it was changed on purpose, remove that metadata"
     )]
     Digest {
         /// The file.
         path: String,
-        /// The digest that it says.
+        /// The digest in its metadata.
         expected: String,
         /// The digest of its values.
         found: Digest,
@@ -114,8 +114,7 @@ pub enum StateError {
 }
 
 impl NetworkState {
-    /// A state of these tensors, after checking names, shapes, rules and that
-    /// all values are finite.
+    /// A state of these tensors. Checks names, shapes, rules and that all values are finite.
     pub fn new(tensors: impl IntoIterator<Item = (String, Tensor)>) -> Result<Self, StateError> {
         let mut state = Self::default();
         for (name, mut tensor) in tensors {
@@ -135,7 +134,7 @@ impl NetworkState {
         Ok(state)
     }
 
-    /// A state of this layout, all zero: what segments are received into.
+    /// A state of this layout, all zero, into which segments can be received.
     pub fn zeros(layout: &Layout) -> Result<Self, StateError> {
         layout.validate()?;
         let tensors = layout.tensors.iter().map(|tensor| {
@@ -204,7 +203,7 @@ impl NetworkState {
         self.tensors.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
     }
 
-    /// Replaces merge rules by tensor name. Where one cannot be, none is.
+    /// Replaces merge rules by tensor name. If one is not valid, none is replaced.
     pub fn set_rules(&mut self, rules: &BTreeMap<String, MergeRule>) -> Result<(), StateError> {
         let mut layout = self.layout();
         layout.set_rules(rules)?;
@@ -225,8 +224,8 @@ impl NetworkState {
         Layout { tensors: tensors.collect() }
     }
 
-    /// Takes over the values, and the rules, of a state with the same names,
-    /// shapes and element types, without allocating.
+    /// Copies values and rules from a state with the same names, shapes and element types,
+    /// without allocating.
     pub fn copy_from(&mut self, other: &Self) -> Result<(), StateError> {
         self.check_same_tensors(other)?;
         for (own, other) in self.tensors.values_mut().zip(other.tensors.values()) {
@@ -291,7 +290,7 @@ impl NetworkState {
         Ok(())
     }
 
-    /// The tensor at a place of the layout. Segments refer to it.
+    /// The tensor at an index of the layout, to which segments refer.
     pub(crate) fn tensor_at(&self, place: usize) -> (&str, &Tensor) {
         let (name, tensor) = self.tensors.iter().nth(place).expect("the segment is of this layout");
         (name, tensor)

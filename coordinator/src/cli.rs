@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! serve      the coordinator itself
-//! run        submit, follow, bring home      ┐ job: a run, start to end
-//! evaluate   the same without learning       │
-//! follow     the second half alone           ┘ home: what is left of it
-//! resume     a run that is over goes on
-//! plot       pictures of what came home
-//! runs  show  explain    the history of runs, from its file
-//! keys       who belongs to a cluster
+//! run        submit, follow, download        ┐ job: a run from start to end
+//! evaluate   the same without training       │
+//! follow     follow and download only        ┘ home: the files a run leaves
+//! resume     continues a run that has ended
+//! plot       pictures of a final state
+//! runs  show  explain    the history of runs, read from its file
+//! keys       the keys of a cluster
 //! status  cancel  models  datasets  spec
 //! ```
 
@@ -71,15 +71,15 @@ struct Cli {
 enum Command {
     /// Serve workers and clients until Ctrl-C or SIGTERM
     Serve(serve::ServeFlags),
-    /// Train a network, follow it, and print how it went
+    /// Train a network, show its progress, and print a summary
     Run(Box<train::TrainFlags>),
-    /// Follow a run that goes on by itself, and bring its state home
+    /// Follow a run, and download its final state
     Follow(follow::FollowFlags),
-    /// Take a run up again that has failed or was cancelled, or fork it
+    /// Continue a run that has failed or was cancelled, or fork it
     Resume(resume::ResumeFlags),
-    /// Run one shard of a run again, alone, in this process
+    /// Repeat one shard of a run, alone, in this process
     Replay(replay::ReplayFlags),
-    /// Do rounds of a run again, and compare every shard with what is recorded
+    /// Repeat rounds of a run, and compare every shard with the history
     Verify(Box<verify::VerifyFlags>),
     /// Show the workers and runs of a cluster
     Status(status::StatusFlags),
@@ -92,17 +92,17 @@ enum Command {
         #[command(flatten)]
         address: Address,
     },
-    /// List the runs of a folder, those of long ago too
+    /// List all runs of a runs folder
     Runs(runs::RunsFlags),
-    /// Show how a run went, step by step
+    /// Show a run in detail: steps, shards, events, checkpoints
     Show(show::ShowFlags),
-    /// Say why a run was slow, or failed
+    /// Explain why a run was slow or failed
     Explain(explain::ExplainFlags),
-    /// Judge a trained state on a dataset, spread over the cluster
+    /// Evaluate a trained state on a dataset
     Evaluate(Box<evaluate::EvaluateFlags>),
-    /// Draw a final state, or how its run went, as a picture
+    /// Draw a final state, or the learning curve of its run, as a picture
     Plot(plot::PlotFlags),
-    /// Make and show the keys of a cluster
+    /// Create, show, renew and export the keys of a cluster
     Keys(keys::KeysFlags),
     /// List the models that a spec can name, or the parameters of one
     Models(models::ModelsFlags),
@@ -116,7 +116,7 @@ enum Command {
     Spec,
 }
 
-/// Where the coordinator is, and what proves that we may talk to it.
+/// The address of the coordinator, and the keys for it.
 #[derive(Clone, Debug, Args)]
 struct Address {
     /// Address of the coordinator
@@ -128,14 +128,13 @@ struct Address {
         value_parser = host_and_port
     )]
     coordinator: String,
-    /// Keys of the cluster, where it has any: the file that `coordinator keys`
-    /// made
+    /// Keys file of the cluster, if it has one, made by `coordinator keys`
     #[arg(long, value_name = "FILE", env = "SAMEBIT_KEYS")]
     keys: Option<PathBuf>,
 }
 
 impl Address {
-    /// What the keys file says of this client.
+    /// TLS settings of this client, from the keys file.
     fn tls(&self) -> Result<Option<CallerTls>, Failure> {
         let Some(path) = &self.keys else { return Ok(None) };
         let tls = Keys::load(path).and_then(|keys| CallerTls::new(&keys, Member::Client));
@@ -148,7 +147,7 @@ fn run_number(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "expected a run's number, as `coordinator runs` prints it".into())
 }
 
-/// A command that takes a variable which is empty for one that is not set.
+/// A command for which an empty variable counts as not set.
 fn without_empty_variables(
     command: clap::Command,
     variable: &impl Fn(&OsStr) -> Option<OsString>,
@@ -188,7 +187,7 @@ pub fn parse(
 }
 
 fn exit_of(error: &clap::Error) -> ExitCode {
-    // Nobody is left to be told if this cannot be written.
+    // If this cannot be written, there is no other place to report it.
     let _ = error.print();
     ExitCode::from(if error.use_stderr() { Exit::BadInput } else { Exit::Ok } as u8)
 }
@@ -232,14 +231,14 @@ fn dispatch(program: Program, command: Command) -> Result<(), Failure> {
     }
 }
 
-/// Writes to standard output at once.
+/// Writes to standard output and flushes it.
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)
 }
 
-/// The runtime of everything that waits.
+/// The runtime for asynchronous work.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()

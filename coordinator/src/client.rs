@@ -1,4 +1,4 @@
-//! Talks to a coordinator: submits runs, follows them, brings states home.
+//! Talks to a coordinator: submits runs, follows them, downloads states.
 //!
 //! ```text
 //! Client ── connect ── submit ── follow ── next_event … ── fetch

@@ -1,5 +1,5 @@
-//! The history of runs, in SQLite: what a coordinator records while it works,
-//! and what is read of it later, beside a coordinator or without one.
+//! The history of runs, in SQLite. A coordinator writes it; commands read it, with or without
+//! a running coordinator.
 //!
 //! ```text
 //! server ── Record … ──▶ Ledger ──▶ history.sqlite ──▶ LedgerReader ──▶ cli
@@ -7,19 +7,19 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `record` | what can be recorded |
-//! | `writer` | the [`Ledger`]: records in, a transaction at a time |
-//! | `batch` | how records go into the tables |
-//! | `reader`, `pages`, `rows` | the [`LedgerReader`]: rows out, a page at a time |
-//! | `schema` | the tables, and how older ones are brought up to date |
-//! | `thin` | what makes room in a history that has grown to its bound |
-//! | `damage` | a damaged file is found, and put aside |
+//! | `record` | the records |
+//! | `writer` | the [`Ledger`], which writes records, one transaction at a time |
+//! | `batch` | writes records into the tables |
+//! | `reader`, `pages`, `rows` | the [`LedgerReader`], which reads rows, one page at a time |
+//! | `schema` | the tables, and the migration of older versions |
+//! | `thin` | drops rows of a history that has reached its limit |
+//! | `damage` | finds damaged files, and renames them |
 //! | `event` | an event of a run as columns, and as JSON that keeps every bit |
-//! | `error` | what can go wrong |
-//! | `file` | the file's name, what lies beside it, its bounds |
+//! | `error` | errors |
+//! | `file` | the file's name, the files beside it, its limits |
 //!
-//! The history is for people, for what follows a run later, and for checks:
-//! no outcome of a run depends on it, and a run goes on without it.
+//! The history is for people, for clients that follow a run later, and for checks. No result
+//! of a run depends on it, and a run continues without it.
 
 mod batch;
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! The coordinator: shards a run's rounds over workers, merges what they
-//! learnt, and gives the same bits whatever happens to them.
+//! The coordinator: distributes a run's rounds over workers, merges their results, and ends
+//! in the same bits whatever happens to the workers.
 //!
 //! ```text
-//! cli                          F5  commands, flags, what people see
+//! cli                          F5  commands, flags, output for people
 //! server  client  local  runs  F4  sockets, timers, processes, files
 //! ledger                       F4  the history of runs
-//! scheduler                    F3  pure: who does what, who is lost
+//! scheduler                    F3  pure: which worker does what, which is lost
 //! reference                    F1  a whole run in one process, no socket
 //! ```
 

@@ -1,9 +1,8 @@
-//! A cluster on this host, made for one run: a coordinator in this process and
-//! worker processes on loopback.
+//! A cluster on this host for one run: a coordinator in this process and worker processes on
+//! loopback.
 //!
-//! Workers cannot outlive this process: they are killed when the cluster is
-//! dropped, and leave by themselves when their standard input closes, which
-//! the system sees to even after SIGKILL.
+//! Workers cannot outlive this process: they are killed when the cluster is dropped, and exit
+//! when their standard input closes, which the system does even after SIGKILL.
 
 mod workers;
 
@@ -32,7 +31,7 @@ pub struct WorkerProgram {
     pub args: Vec<OsString>,
 }
 
-/// What a local cluster is made of.
+/// Configuration of a local cluster.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Number of worker processes.
@@ -41,25 +40,24 @@ pub struct Config {
     pub slots: u32,
     /// The program that each worker runs.
     pub worker: WorkerProgram,
-    /// Where to keep the run, if anywhere.
+    /// The runs folder, if the run is to be stored.
     pub runs: Option<PathBuf>,
-    /// What workers log.
+    /// The log filter of workers.
     pub log_level: String,
-    /// Who writes what workers write to standard error; without it they write there
-    /// themselves.
+    /// Writes the workers' standard error; `None`: they write it themselves.
     pub relay: Option<Relay>,
 }
 
-/// Why there is no local cluster.
+/// Why a local cluster cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
-    /// There is no worker binary.
+    /// The worker's binary does not exist.
     #[error(
-        "no worker binary at {path}: build it with `cargo build --release -p samebit`, \
-         or leave out --worker-binary"
+        "expected the worker's binary at {path}, found no such file: build it with \
+         `cargo build --release -p samebit`, or leave out --worker-binary"
     )]
     NoBinary {
-        /// Where it was looked for.
+        /// The expected path.
         path: String,
     },
     /// A worker process cannot be started.
@@ -67,14 +65,14 @@ pub enum LocalError {
     Spawn {
         /// The binary.
         path: String,
-        /// What the system said.
+        /// The error of the system.
         error: std::io::Error,
     },
-    /// The run cannot be kept.
+    /// The run cannot be stored.
     #[error(transparent)]
     Runs(#[from] RunsError),
-    /// Loopback cannot be listened on.
-    #[error("cannot make a cluster on this host: {0}")]
+    /// Listening on loopback failed.
+    #[error("cannot start a cluster on this host: {0}")]
     Host(#[from] std::io::Error),
 }
 
@@ -83,7 +81,7 @@ pub enum LocalError {
 #[derive(Debug)]
 pub struct LocalCluster {
     address: SocketAddr,
-    /// Until it has ended.
+    /// `None` once it has ended.
     server: Option<JoinHandle<std::io::Result<()>>>,
     stop_server: Option<oneshot::Sender<()>>,
     workers: JoinSet<()>,
@@ -100,7 +98,7 @@ pub fn slots_for(workers: u32) -> u32 {
 }
 
 impl LocalCluster {
-    /// Starts coordinator and workers. They connect in their own time.
+    /// Starts the coordinator and the workers, without waiting for them to connect.
     pub async fn start(registry: Registry, config: Config) -> Result<Self, LocalError> {
         let path = config.worker.path.display().to_string();
         if !config.worker.path.is_file() {
@@ -143,19 +141,19 @@ impl LocalCluster {
         })
     }
 
-    /// Where the coordinator listens.
+    /// The coordinator's address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Waits until the cluster cannot go on, and says why: a worker was
-    /// refused, no worker is left, or the server has ended. Cancel-safe.
+    /// Waits until the cluster cannot continue, and returns why: a worker was refused, no
+    /// worker is left, or the server has ended. Cancel-safe.
     pub async fn failure(&mut self) -> String {
         let server = &mut self.server;
         tokio::select! {
-            // The channel closes with the last worker's keeper.
+            // The channel closes when the last worker's task ends.
             failure = self.failures.recv() => {
-                failure.unwrap_or_else(|| "every worker has left".into())
+                failure.unwrap_or_else(|| "all workers of the local cluster have exited".into())
             }
             reason = ended(server) => {
                 *server = None;
@@ -164,23 +162,23 @@ impl LocalCluster {
         }
     }
 
-    /// Takes in an event of the run. Says why it would wait for ever, once none of
-    /// the workers can work on it: no other ones will come.
+    /// Processes an event of the run. Returns an error once none of the workers can work on
+    /// it: the run would wait forever, as no other workers will join.
     pub fn why_nobody_can(&mut self, event: &RunEvent) -> Option<String> {
         let RunEvent::Worker { worker, what, detail, .. } = event else { return None };
         if what != "cannot" {
             return None;
         }
         self.unfit.insert(worker.clone());
-        (self.unfit.len() >= self.workers.len())
-            .then(|| format!("no worker here can work on the run: {detail} (--worker-binary)"))
+        (self.unfit.len() >= self.workers.len()).then(|| {
+            format!("no local worker can work on the run: {detail}; check --worker-binary")
+        })
     }
 
-    /// Ends workers and server, and waits for all of them: what the server still has
-    /// to write takes as long as the disk needs. Whoever drops this future leaves
-    /// at once.
+    /// Stops workers and server, and waits for them: the server's remaining writes take as
+    /// long as the disk needs. Dropping this future does not wait.
     pub async fn stop(mut self) {
-        // Workers first, while there is a server to say goodbye to.
+        // Workers first, so that they can say goodbye to the server.
         self.stop_workers.send_replace(true);
         while self.workers.join_next().await.is_some() {}
         if let Some(stop) = self.stop_server.take() {
@@ -188,13 +186,13 @@ impl LocalCluster {
             let _ = stop.send(());
         }
         if let Some(server) = self.server.take() {
-            // Why it has ended does not matter any more.
+            // Its result no longer matters.
             let _ = server.await;
         }
     }
 }
 
-/// When the server has ended by itself, and why; never after that.
+/// Resolves with the reason when the server has ended by itself.
 async fn ended(server: &mut Option<JoinHandle<std::io::Result<()>>>) -> String {
     match server {
         Some(server) => match server.await {

@@ -1,8 +1,8 @@
-//! A whole run in this process, on rayon, without any socket: the oracle that
-//! every cluster must equal bit for bit.
+//! A whole run in this process, on rayon, without sockets: the reference that every cluster
+//! must equal bit for bit.
 //!
-//! It shares plan, models and merge rules with the cluster, and nothing else:
-//! replicas combine here by plain recursion over the blocks of the merge tree.
+//! It shares only plan, models and merge rules with the cluster: replicas are combined here by
+//! plain recursion over the blocks of the merge tree.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -23,13 +23,13 @@ use ndarray::ArrayView2;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReferenceError {
-    /// The spec is wrong, or does not go with the data.
+    /// The spec is not valid, or does not fit the data.
     #[error(transparent)]
     Spec(#[from] SpecError),
     /// The data is wrong.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
-    /// The model does not exist, or does not accept its parameters.
+    /// The model is unknown, or its parameters are not valid.
     #[error(transparent)]
     Model(#[from] ModelError),
     /// A state does not fit, or is not finite.
@@ -42,17 +42,17 @@ pub enum ReferenceError {
         step: u64,
         /// The replica.
         replica: u32,
-        /// What went wrong.
+        /// The error.
         error: ShardError,
     },
 }
 
-/// What a step of a run gave.
+/// The results of a step of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepResults {
     /// The step.
     pub step: Step,
-    /// What was observed in it.
+    /// Its results.
     pub results: Results,
 }
 
@@ -94,8 +94,8 @@ impl Default for Params {
 
 /// Runs whole [`RunSpec`]s in this process.
 ///
-/// `num_processes` is the number of replicas, which is part of the outcome.
-/// The number of threads is rayon's, and is not.
+/// `num_processes` is the number of replicas, which influences the result. The number of threads
+/// is rayon's, and does not.
 ///
 /// ```
 /// use samebit_coordinator::ParallelBatchProcessor;
@@ -118,8 +118,7 @@ pub struct ParallelBatchProcessor {
 }
 
 impl ParallelBatchProcessor {
-    /// A processor of so many replicas with batches of so many examples, with
-    /// the standard models.
+    /// A processor with this number of replicas and this batch size, and the standard models.
     pub fn new(num_processes: u32, batch_size: u32) -> Self {
         Self { registry: Registry::standard(), num_processes, batch_size }
     }
@@ -129,8 +128,8 @@ impl ParallelBatchProcessor {
         Self { registry, ..self }
     }
 
-    /// One replica processes one batch from `state` in place, learning only
-    /// if `update_weights`, and returns what it saw.
+    /// One replica processes one batch from `state` in place, learning only if
+    /// `update_weights`, and returns its results.
     pub fn process_batch(
         &self,
         model: &dyn Model,
@@ -216,7 +215,7 @@ pub struct Steps<'a> {
     plan: &'a RunPlan,
     data: &'a dyn ExampleSource,
     instances: Instances<'a>,
-    /// The order of the epoch at hand.
+    /// The order of the current epoch.
     order: Option<(u64, EpochOrder)>,
 }
 
@@ -227,13 +226,13 @@ impl std::fmt::Debug for Steps<'_> {
 }
 
 impl<'a> Steps<'a> {
-    /// Those of a plan.
+    /// The steps of a plan.
     pub fn new(plan: &'a RunPlan, model: &'a dyn Model, data: &'a dyn ExampleSource) -> Self {
         let instances = Instances { model, idle: Mutex::default() };
         Self { plan, data, instances, order: None }
     }
 
-    /// Does a step: `state`, its base, becomes that of the next one.
+    /// Computes a step: replaces `state`, its base, with the base of the next step.
     ///
     /// # Panics
     /// If the plan has no such step.
@@ -262,8 +261,7 @@ impl<'a> Steps<'a> {
         Ok(StepResults { step, results })
     }
 
-    /// Runs one shard of a step from its base, watched; `None` where it has
-    /// no examples.
+    /// Runs one shard of a step from its base, with a callback; `None` if it has no examples.
     ///
     /// # Panics
     /// If the plan has no such step.
@@ -300,8 +298,7 @@ fn epoch_of(step: &Step) -> Option<u64> {
     }
 }
 
-/// Examples that a caller has in memory, as a dataset with nothing in the
-/// other split.
+/// Examples in memory, as a dataset whose other split is empty.
 fn in_memory(
     examples: ArrayView2<'_, f32>,
     labels: &[u32],
@@ -318,7 +315,7 @@ fn in_memory(
     })
 }
 
-/// Instances of the model that wait to be used again.
+/// Unused instances of the model, for reuse.
 struct Instances<'a> {
     model: &'a dyn Model,
     idle: Mutex<Vec<Box<dyn Replica>>>,

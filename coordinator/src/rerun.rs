@@ -1,5 +1,4 @@
-//! A run of the runs folder, done again: in this process, or as what a cluster
-//! is told to do again.
+//! Repeats a run of the runs folder: in this process, or as a submission to a cluster.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +18,7 @@ use tracing::{info, warn};
 use crate::reference::{ReferenceError, Steps};
 use crate::runs::{RunsError, RunsFolder, SubmissionRecord};
 
-/// Why a run cannot be done again.
+/// Why a run cannot be repeated.
 #[derive(Debug, thiserror::Error)]
 pub enum RerunError {
     /// The folder.
@@ -34,21 +33,21 @@ pub enum RerunError {
     /// Its state.
     #[error(transparent)]
     State(#[from] StateError),
-    /// A step before the one that was asked for failed.
-    #[error("on the way there: {0}")]
+    /// A step before the requested one failed.
+    #[error("in an earlier step: {0}")]
     Reference(#[from] ReferenceError),
     /// The run has no such round.
-    #[error("run {run} has rounds 1 to {rounds}, found {found}")]
+    #[error("run {run}: expected a round from 1 to {rounds}, found {found}")]
     Round {
         /// The run.
         run: RunId,
         /// Its rounds.
         rounds: u64,
-        /// What was asked for.
+        /// The requested value.
         found: u64,
     },
     /// The round has no such replica.
-    #[error("round {round} of run {run} has replicas 0 to {last}, found {found}")]
+    #[error("round {round} of run {run}: expected a replica from 0 to {last}, found {found}")]
     Replica {
         /// The run.
         run: RunId,
@@ -56,7 +55,7 @@ pub enum RerunError {
         round: u64,
         /// Its last replica.
         last: u32,
-        /// What was asked for.
+        /// The requested value.
         found: u32,
     },
 }
@@ -126,7 +125,7 @@ impl std::fmt::Debug for Rerun {
 }
 
 impl Rerun {
-    /// Reads all that there is of a run.
+    /// Reads a run's submission, data and plan.
     pub fn open(folder: RunsFolder, registry: &Registry, run: RunId) -> Result<Self, RerunError> {
         let record = folder.submission(run)?;
         record.check_numeric_profile()?;
@@ -140,7 +139,7 @@ impl Rerun {
         Ok(Self { folder, spec, plan, model: Arc::from(model), examples, record })
     }
 
-    /// The run as it was submitted.
+    /// The run's submission.
     pub fn record(&self) -> &SubmissionRecord {
         &self.record
     }
@@ -173,9 +172,8 @@ impl Rerun {
         places.into_iter().find(is_it).ok_or_else(unknown)
     }
 
-    /// The last state on disk that is a base of `step` or of a step before it,
-    /// and that step; nothing for the state that the model makes. Damaged ones
-    /// are passed over.
+    /// The last intact state on disk that is the base of `step` or of an earlier step, and
+    /// that step; `None` for the model's initial state.
     pub fn nearest(&self, step: u64) -> Result<(u64, Option<NetworkState>), RerunError> {
         let mut rounds = self.folder.checkpoints(self.record.run)?;
         while let Some(round) = rounds.pop() {
@@ -185,15 +183,15 @@ impl Rerun {
             }
             match self.folder.checkpoint(&self.record, round) {
                 Ok(found) => return Ok((found.record.step, Some(found.state))),
-                Err(error) => warn!("passed over: {error}"),
+                Err(error) => warn!("skipped: {error}"),
             }
         }
         Ok((0, self.start()?))
     }
 
-    /// The digests of the states on disk, by the step that begins from each, and
-    /// that of the final state, if the run has ended well. The steps are those
-    /// that a replay can begin at, that of the final state aside.
+    /// The digests of the states on disk, by the step that begins from each, and that of the
+    /// final state, if the run has succeeded. A replay can begin at each of these steps
+    /// except that of the final state.
     pub fn states(&self) -> Result<BTreeMap<u64, Digest>, RerunError> {
         let run = self.record.run;
         let rounds = self.folder.checkpoints(run)?;
@@ -203,7 +201,7 @@ impl Rerun {
         Ok(ended.map(|digest| (self.plan.steps(), digest)).into_iter().chain(states).collect())
     }
 
-    /// The state that a client sent to start from.
+    /// The initial state that a client sent.
     fn start(&self) -> Result<Option<NetworkState>, RerunError> {
         let mut state = self.folder.start(&self.record)?;
         if let Some(state) = &mut state {
@@ -212,8 +210,7 @@ impl Rerun {
         Ok(state)
     }
 
-    /// The base of a step: from the nearest state on disk, by doing the steps
-    /// in between.
+    /// The base of a step: computed from the nearest earlier state on disk.
     pub fn base(&self, step: u64) -> Result<NetworkState, RerunError> {
         let (from, state) = self.nearest(step)?;
         let mut state = match state {
@@ -225,7 +222,7 @@ impl Rerun {
             }
         };
         if from < step {
-            info!("doing steps {from} to {} for the state that step {step} begins from", step - 1);
+            info!("repeating steps {from} to {} for the initial state of step {step}", step - 1);
         }
         let mut steps = Steps::new(&self.plan, &*self.model, &self.examples);
         for index in from..step {
@@ -234,8 +231,8 @@ impl Rerun {
         Ok(state)
     }
 
-    /// Runs one shard from its base; gives its digest as a worker would say
-    /// it, and what it observed.
+    /// Runs one shard from its base; returns its digest as a worker would report it, and its
+    /// results.
     pub fn shard(
         &self,
         step: u64,

@@ -1,34 +1,34 @@
-//! The runs folder: all that must outlive a coordinator.
+//! The runs folder: everything that must survive a coordinator.
 //!
 //! ```text
 //! runs/
 //!   lock                       held by the coordinator that writes here
-//!   history.sqlite             what happened (see `ledger`); no run depends on it
+//!   history.sqlite             the history (see `ledger`); no run depends on it
 //!   data/<digest>              chunks of examples
 //!   7/run.json                 run 7, as it was submitted
-//!     start.safetensors        the state that it starts from, where a client sent one
+//!     start.safetensors        the initial state, if a client sent one
 //!     round-12.safetensors     the state after round 12,
-//!     round-12.json            and what there is to know beside it: the checkpoint
-//!     starts.json              how often it was begun since its last checkpoint
+//!     round-12.json            and its manifest: together the checkpoint
+//!     starts.json              how often it was started since its last checkpoint
 //!     outcome.json             how it ended
 //! ```
 //!
-//! Every file is written under a temporary name, made durable, and renamed, so
-//! that under its own name it is whole. A checkpoint is there once its manifest
-//! (`round-12.json`) is: that is written last, and removed first.
+//! Every file is written under a temporary name, flushed to disk, and renamed, so that a file
+//! is complete under its own name. A checkpoint exists once its manifest (`round-12.json`)
+//! does: the manifest is written last, and removed first.
 //!
 //! | file | what |
 //! |---|---|
-//! | `folder` | the folder: its runs, their submissions and ends; what nobody needs is removed |
-//! | `error` | what can go wrong |
-//! | `lock` | one coordinator writes, whatever becomes of the folder's name |
-//! | `files` | the few things that are done to files, so that tests can make each fail |
-//! | `records` | what the JSON files say |
-//! | `sealed` | a record with the digest over itself |
+//! | `folder` | the folder: its runs, their submissions and ends, and removal of unneeded files |
+//! | `error` | errors |
+//! | `lock` | the lock: one coordinator writes, even if the folder is moved or replaced |
+//! | `files` | the operations on files, so that tests can make each of them fail |
+//! | `records` | the content of the JSON files |
+//! | `sealed` | a record with a digest of itself |
 //! | `checkpoint` | writing, finding and reading checkpoints |
 //! | `data` | chunks of examples |
-//! | `starts` | starts that were followed by no checkpoint |
-//! | `history` | what a run has reported so far, as a checkpoint and a final state keep it |
+//! | `starts` | starts of a run without a checkpoint since |
+//! | `history` | the results that a run has reported, as a checkpoint and a state file store them |
 
 mod checkpoint;
 mod data;

@@ -1,42 +1,40 @@
-//! The scheduler: decides who works on what, who is lost, and when a step is
-//! complete. Pure: no I/O, no clock, no randomness; it moves ids, never
-//! tensors.
+//! The scheduler decides which worker does which work, which workers are lost, and when a step
+//! is complete. Pure: no I/O, no clock, no randomness; it handles ids, never tensors.
 //!
-//! The driver feeds [`Event`]s with the time, and after *every* call of
+//! The driver passes [`Event`]s with the time. After *every* call of
 //! [`Scheduler::handle_event`], [`Scheduler::block_done`] or
-//! [`Scheduler::handle_timeout`] drains [`Scheduler::poll_action`] to `None` and asks
+//! [`Scheduler::handle_timeout`] it drains [`Scheduler::poll_action`] until `None`, and calls
 //! [`Scheduler::poll_timeout`] again.
 //!
-//! What always holds ([`Scheduler::check`]): every (step, replica) enters the
-//! merge exactly once; no shard is lost while any worker lives; a step is
-//! merged only when complete, and two processes have answered what is audited
-//! of it, as far as there are two.
+//! Invariants ([`Scheduler::check`]): every (step, replica) enters the merge exactly once; no
+//! shard is lost while any worker is alive; a step is merged only when it is complete, and when
+//! two processes have answered its audited shards, if there are two.
 //!
 //! ```text
-//! event           what it is told, and what it wants done
-//! membership      who is there, who is lost
-//! acquittal       who did not die of a shard after all
+//! event           inputs and outputs: events and actions
+//! membership      workers that join, leave or are lost
+//! acquittal       lifts the suspicion that a shard killed a worker
 //! queue           which run is active
-//! work            a step's blocks: handing out, taking in, releasing
-//! failure         what workers fail at
+//! work            a step's blocks: assignment, completion, release
+//! failure         failures of workers
 //! slow            duplicates of slow blocks
-//! audit           second answers of shards, by another process
-//! share           how blocks are split over workers
-//! aside           who gets nothing for a while, as it fails again and again
-//! gather          what workers kept while their coordinator was gone
-//! unfit           who cannot work on the active run
-//! state           what all these decide by
-//! active          the run that is worked on, and those that wait
-//! member          what is known of a worker
-//! standing        how often its process failed lately
+//! audit           second results of shards, by another process
+//! share           how blocks are divided among workers
+//! aside           workers without work for a while, after repeated failures
+//! gather          the wait for kept blocks after a restart
+//! unfit           workers that cannot work on the active run
+//! state           the state that the files above share
+//! active          the active run, and the queued runs
+//! member          a connected worker
+//! standing        recent failures of processes
 //! step            the state of one step
-//! cover hands     its finished and its unfinished blocks
-//! trouble         what went wrong with its replicas
-//! deaths          who was lost in it, and who together
-//! second_answers  which of its shards lack one
-//! pace            how long a shard takes on whom
+//! cover hands     its finished blocks, and its assignments
+//! trouble         failures of its replicas
+//! deaths          workers lost in it, and which were lost together
+//! second_answers  its shards that lack a second result
+//! pace            how long a shard takes on each worker
 //! check           the invariants
-//! planted         bugs for the simulation to catch
+//! planted         injected bugs for the simulation to catch
 //! ```
 
 use std::time::Instant;
@@ -77,13 +75,13 @@ pub use event::{Action, BlockDone, Departure, Event, Gathering, Part, Verdict, W
 pub use state::{Config, Scheduler};
 
 impl Scheduler {
-    /// Takes in what happened.
+    /// Processes an event.
     ///
-    /// What a peer says may be late or wrong: news of unknown workers,
-    /// assignments, steps and blocks changes nothing.
+    /// A peer's message may be late or wrong: events about unknown workers, assignments, steps
+    /// and blocks change nothing.
     pub fn handle_event(&mut self, now: Instant, event: Event) {
-        // Who was not heard for long is given work again: after the news, where these may be
-        // that it has done that work, or that it cannot or does not want to.
+        // A worker that was silent for long gets work again, but only after this event, which
+        // may say that it has done the work, or that it cannot work or is leaving.
         match event {
             Event::WorkerJoined { worker, process, slots } => {
                 self.worker_joined(now, worker, process, slots);
@@ -151,7 +149,7 @@ impl Scheduler {
         verdict
     }
 
-    /// Takes in that the time of [`Scheduler::poll_timeout`] has come.
+    /// Processes the timeout of [`Scheduler::poll_timeout`].
     pub fn handle_timeout(&mut self, now: Instant) {
         self.lose_silent(now);
         self.fail_on_crashes(now);
@@ -160,13 +158,12 @@ impl Scheduler {
         self.end_overdue_audits(now);
     }
 
-    /// The next thing to do, if any.
+    /// The next action, if any.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
-    /// When to call [`Scheduler::handle_timeout`], if ever. May lie in the
-    /// past: then at once.
+    /// When to call [`Scheduler::handle_timeout`], if ever. A time in the past means now.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let deadlines = [
             self.silence_deadline(),
@@ -178,12 +175,12 @@ impl Scheduler {
         deadlines.into_iter().flatten().min()
     }
 
-    /// Checks all invariants; the message says which one is broken.
+    /// Checks all invariants; the error names the violated one.
     pub fn check(&self) -> Result<(), String> {
         check::check(self)
     }
 
-    /// Tells a person about a worker, if a run is active.
+    /// Reports an event of a worker for people, if a run is active.
     fn note(&mut self, worker: WorkerId, what: WorkerNote, detail: String) {
         if let Some(active) = &self.active {
             let run = active.run;

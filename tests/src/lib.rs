@@ -1,17 +1,18 @@
-//! Where coordinator and worker meet: the harness of the end-to-end tests.
+//! The harness of the end-to-end tests.
 //!
 //! - [`binaries`]: the real binaries, built once.
-//! - [`cluster`]: a coordinator and workers as processes, and what to do to
-//!   them.
+//! - [`cluster`]: a coordinator and workers as processes, with signals and faults for them.
 //! - [`client`]: `coordinator run --json`, followed event by event.
-//! - [`logged`]: processes whose logs are read as they come.
-//! - [`crowd`]: connections that never say who they are.
+//! - [`logged`]: processes whose logs are read live.
+//! - [`crowd`]: connections that never finish their handshake.
 //! - [`cgroup`]: control groups that limit a process's memory.
-//! - [`proxy`]: what can happen between a worker and its coordinator.
+//! - [`proxy`]: network faults between a worker and its coordinator.
 //! - [`examples`]: the commands in every `--help` and document.
-//! - [`expected`]: what the one-process reference gives.
+//! - [`expected`]: the digests of the one-process reference.
+//! - [`imports`]: files that import each other in circles.
 //! - [`kill`]: runs whose processes are killed at random.
-//! - [`trouble`]: models that do what no model should.
+//! - [`prose`]: the comments and strings of source files, apart from the code.
+//! - [`trouble`]: models that break the rules for models.
 
 pub mod binaries;
 pub mod cgroup;
@@ -23,5 +24,6 @@ pub mod expected;
 pub mod imports;
 pub mod kill;
 pub mod logged;
+pub mod prose;
 pub mod proxy;
 pub mod trouble;

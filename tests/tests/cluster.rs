@@ -136,7 +136,7 @@ fn a_worker_that_lacks_the_model_is_named_and_the_run_goes_on_without_it() {
     };
     let detail = told["detail"].as_str().unwrap();
     assert_eq!(told["worker"], "test-1");
-    assert!(detail.contains("model `centroids` is unknown; known are: mlp, "), "{detail}");
+    assert!(detail.contains("unknown model `centroids`: expected one of mlp, "), "{detail}");
     assert!(detail.ends_with("start your own worker binary"), "{detail}");
     let status = alone(&["status", "--coordinator", &cluster.address]);
     let line = format!("worker test-1 cannot work on the active run: {detail}\n");
@@ -162,7 +162,10 @@ fn a_cluster_of_this_host_whose_workers_lack_the_model_says_so() {
         .unwrap();
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{said}");
-    assert!(said.contains("no worker here can work on the run: model `centroids`"), "{said}");
+    assert!(
+        said.contains("no local worker can work on the run: unknown model `centroids`"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -148,7 +148,7 @@ fn a_final_state_and_its_history_are_drawn() {
     let preview = text(&shown.stdout);
     assert!(preview.starts_with("\x1b[38;2;") && preview.contains('▀'), "{preview:?}");
     assert!(preview.ends_with(" %\n"), "the caption says the accuracy: {preview:?}");
-    assert_eq!(plot(&[]).status.code(), Some(2), "nowhere to draw to");
+    assert_eq!(plot(&[]).status.code(), Some(2), "no output for the picture");
 
     let drawn = command(&cluster, &["run", &softmax, "--quiet", "--plot", &path("fields.png")]);
     assert!(drawn.status.success(), "{}", text(&drawn.stderr));
@@ -229,11 +229,11 @@ fn the_first_interrupt_cancels_and_the_second_one_leaves() {
     cluster.coordinator.stop();
     kill(process, Signal::SIGINT).unwrap();
     let mut errors = BufReader::new(impatient.stderr.take().unwrap()).lines();
-    assert_eq!(errors.next().unwrap().unwrap(), "cancelling run 2; Ctrl-C again leaves at once");
+    assert_eq!(errors.next().unwrap().unwrap(), "cancelling run 2; Ctrl-C again exits at once");
     kill(process, Signal::SIGINT).unwrap();
     assert_eq!(impatient.wait().unwrap().code(), Some(130));
     let last = errors.next().unwrap().unwrap();
-    assert!(last.contains("left before"), "{last}");
+    assert!(last.contains("interrupted before"), "{last}");
     cluster.coordinator.signal(Signal::SIGCONT);
 
     // Whether the request was still on its way or not, the run can be cancelled.

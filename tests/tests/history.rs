@@ -125,7 +125,7 @@ fn a_history_is_read_when_no_coordinator_runs() {
 
     let said = text(runs, &["explain", "3"]);
     assert!(said.contains("75 % computing") && said.contains("Lost: two, "), "{said}");
-    let replay = "all that it logs: coordinator replay 3 --round 7 --replica 1 --runs ";
+    let replay = "its complete log: coordinator replay 3 --round 7 --replica 1 --runs ";
     assert!(said.contains(&format!("{replay}{}\n", runs.display())), "{said}");
 }
 

@@ -27,3 +27,4 @@ mod screen;
 mod secure;
 mod simulation;
 mod template;
+mod words;

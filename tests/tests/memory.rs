@@ -123,7 +123,7 @@ fn a_shard_that_kills_for_memory_fails_its_run_at_the_crash_limit() {
     while client.wait_for("worker")["what"] != "lost" {}
     let _second = greedy_worker_in(&group, &address);
     let reason = client.wait_for("failed")["reason"].to_string();
-    assert!(reason.contains("1 worker died while replica 0 was running there"), "{reason}");
+    assert!(reason.contains("1 worker died while running replica 0"), "{reason}");
     assert_eq!((client.wait().code(), group.kills()), (Some(3), 2));
     let text = explain(coordinator);
     assert!(text.contains("killed for that. Give it more memory"), "{text}");

@@ -96,7 +96,7 @@ fn a_worker_that_finds_no_keys_is_told_where_they_are() {
     let output = worker.output().expect("it starts");
     assert_eq!(output.status.code(), Some(2));
     let error = text(&output.stderr);
-    let copies = "copy it from the host where the cluster's keys were made";
+    let copies = "copy the file from the host on which the cluster's keys were";
     assert!(error.contains("/nowhere/cluster.pem: ") && error.contains(copies), "{error}");
     let makes = error.find("keys new").expect("how keys are made");
     assert!(error.find(copies).is_some_and(|at| at < makes), "{error}");

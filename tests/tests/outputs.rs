@@ -105,7 +105,7 @@ fn a_full_disk_loses_nothing() {
     let digest = expected::digest(SOFTMAX).to_string();
     assert!(text(&done.stdout).contains(&digest), "how it went is told all the same");
     let kept = folder.path().join(format!("samebit-{}.safetensors", &digest[..12]));
-    assert!(error.contains("it is kept in "), "{error}");
+    assert!(error.contains("the state is saved in "), "{error}");
     assert!(std::fs::read(kept).expect("the state, kept beside") == expected);
 
     // A coordinator that stays has it, and gives it to whoever asks.

@@ -127,7 +127,7 @@ fn a_table_fits_the_terminal_and_goes_into_a_file_whole() {
     assert!(run.status.success(), "{}", text(&run.stderr));
     let screen = on_a_terminal(&["show", "1", "--rounds", "--runs", runs]);
     assert!(screen.iter().all(|line| line.chars().count() <= 80), "{screen:#?}");
-    assert!(screen.last().expect("a line").starts_with("(no room for: "), "{screen:#?}");
+    assert!(screen.last().expect("a line").starts_with("(left out: "), "{screen:#?}");
     let whole = alone(&["show", "1", "--rounds", "--runs", runs]);
     let header = text(&whole.stdout).lines().next().expect("a header");
     assert!(header.chars().count() > 80 && header.contains("merged"), "{header}");
@@ -144,7 +144,7 @@ fn who_waits_for_workers_says_so_and_lets_others_go_first() {
     let mut said = String::new();
     let mut stderr = BufReader::new(quiet.stderr.take().expect("it is piped"));
     stderr.read_line(&mut said).expect("text");
-    assert_eq!(said, "run 2 waits for workers: 0 of 1 are there\n");
+    assert_eq!(said, "run 2 waits for workers: 0 of 1 connected\n");
     cluster.add_worker(1);
     assert!(quiet.wait().expect("a child can be waited for").success());
     said.clear();

@@ -21,31 +21,30 @@ use tracing::warn;
 
 use crate::driver::{self, Config, End, memory};
 
-/// A flag, a variable or a settings file is wrong.
+/// A flag, a variable or a settings file is not valid.
 const EXIT_BAD_INPUT: u8 = 2;
-/// The coordinator refuses the worker, or the system does.
+/// The coordinator refused the worker, or the system failed.
 const EXIT_FAILED: u8 = 3;
-/// Told to leave at once.
+/// Interrupted twice.
 const EXIT_CANCELLED: u8 = 130;
 
-/// Share of the memory limit that caches examples, unless told otherwise.
+/// Divisor of the memory limit for the default size of the cache of examples.
 const CACHE_SHARE: u64 = 4;
 
-/// The least memory limit that makes sense: below it, not even the worker
-/// itself would fit.
+/// Smallest memory limit: the worker itself needs this much.
 const MEMORY_LIMIT_MIN: Bytes = Bytes(16 << 20);
 
-/// Threads for what blocks: host names, and segments that are encoded.
+/// Threads for blocking work: host names, and the encoding of segments.
 const BLOCKING_THREADS: usize = 4;
 
-/// Longest time to leave in order once standard input has closed.
+/// Time limit for leaving in order once standard input has closed.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Longest time to leave in order, unless told otherwise, in seconds: below the
-/// 10 s after which `docker stop` kills.
+/// Default time limit for leaving in order, in seconds: less than the 10 s after which
+/// `docker stop` kills.
 const DRAIN_SECONDS: u64 = 8;
 
-/// Most that it may be.
+/// Largest value of that limit.
 const DRAIN_SECONDS_MAX: u64 = 24 * 3600;
 
 const AFTER_HELP: &str = "\
@@ -54,49 +53,48 @@ Examples:
   worker --coordinator head:7700 --slots 4     four shards at a time
   worker --coordinator head:7700 --keys cluster.pem
   worker --memory-limit 2GiB --log-level debug
-  SAMEBIT_COORDINATOR=head:7700 worker         the same from the environment
-  worker --config worker.toml --print-config   shows where each setting is from
+  SAMEBIT_COORDINATOR=head:7700 worker         the address from the environment
+  worker --config worker.toml --print-config   shows the source of each setting
 
-Every flag can be a line of the settings file (`memory_limit = \"2GiB\"`) or a
-variable (SAMEBIT_MEMORY_LIMIT); a flag wins over a variable, a variable over
-the file.
+Every flag can also be a line of the settings file (`memory_limit = \"2GiB\"`) or
+a variable (SAMEBIT_MEMORY_LIMIT). Flags take precedence over variables, and
+variables over the file.
 
-SIGTERM, SIGHUP or Ctrl-C leaves as soon as nothing is lost by it, and after the drain
-timeout in any case; a second one leaves at once.
-A coordinator that cannot be reached is tried again until it can, and so is one
-whose certificate has to be renewed; keys of another cluster end the worker.
+On SIGTERM, SIGHUP or Ctrl-C the worker finishes its shards and delivers its
+partials, for at most the drain timeout, and exits. A second signal exits at once.
+If the coordinator cannot be reached, or its certificate has expired, the worker
+keeps trying. If the keys are of another cluster, the worker exits.
 
 Exit codes:
-  0    left as it was told to
-  2    a flag, a variable or the settings file is wrong
-  3    refused by the coordinator, keys that do not fit, or failed to start
-  130  left at once";
+  0    left in order
+  2    a flag, a variable or the settings file is not valid
+  3    refused by the coordinator, keys of another cluster, or failed to start
+  130  interrupted twice";
 
-/// A Samebit worker: trains the blocks of replicas that a coordinator hands it.
+/// A Samebit worker: computes the work that a coordinator hands out.
 #[derive(Debug, Parser, Serialize)]
 #[command(name = "worker", version = BUILD, after_help = AFTER_HELP)]
 struct Flags {
-    /// Where the coordinator listens [default: 127.0.0.1:7700]
+    /// Address of the coordinator [default: 127.0.0.1:7700]
     #[arg(long, value_name = "HOST:PORT")]
     coordinator: Option<String>,
-    /// Keys of the cluster, where it has any: the file that `coordinator keys`
-    /// made
+    /// Keys file of the cluster, if it has one, made by `coordinator keys`
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
-    /// Shards that run at the same time, a thread each [default: the processors
-    /// that this process may use]
+    /// Shards that run at the same time, one thread each [default: the number of
+    /// processors that this process may use]
     #[arg(long, value_name = "N")]
     slots: Option<u32>,
-    /// Memory to use; where too little for all slots, fewer shards run at the
+    /// Memory to use; if it is too little for all slots, fewer shards run at the
     /// same time [default: the control group's limit or 80 % of the machine's
     /// memory, whichever is less]
     #[arg(long, value_name = "SIZE")]
     memory_limit: Option<Bytes>,
-    /// Example data to keep in memory [default: a quarter of the memory limit]
+    /// Memory for cached examples [default: a quarter of the memory limit]
     #[arg(long, value_name = "SIZE")]
     cache_limit: Option<Bytes>,
-    /// Longest wait, when told to leave, for shards that run and partials that
-    /// are to be merged, in seconds [default: 8]
+    /// Longest time to finish shards and deliver partials before the worker
+    /// exits, in seconds [default: 8]
     #[arg(long, value_name = "SECONDS")]
     drain_timeout: Option<u64>,
     /// Name of this worker, for people [default: host name and process id]
@@ -106,11 +104,11 @@ struct Flags {
     /// `samebit_worker=debug` [default: info]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
-    /// How to log [default: text]
+    /// Format of the log [default: text]
     #[arg(long, value_enum)]
     log_format: Option<LogFormat>,
-    /// Leave when standard input closes: whoever started this worker wants it
-    /// to, or is gone
+    /// Exit when standard input closes, which means that the parent process is
+    /// gone or wants the worker to exit
     #[arg(long)]
     #[serde(skip)]
     exit_on_stdin_close: bool,
@@ -118,13 +116,13 @@ struct Flags {
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     config: Option<PathBuf>,
-    /// Print all settings and where each comes from, and exit
+    /// Print the settings and the source of each, and exit
     #[arg(long)]
     #[serde(skip)]
     print_config: bool,
 }
 
-/// All settings, in the words of the settings file.
+/// All settings, named as in the settings file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Settings {
@@ -168,7 +166,7 @@ fn default_name() -> String {
 }
 
 impl Settings {
-    /// Checks what the types do not; the error names the setting.
+    /// Checks ranges; the error names the setting.
     fn check(&self) -> Result<(), String> {
         let error = |error| format!("setting `coordinator`: {error}, found {:?}", self.coordinator);
         host_and_port(&self.coordinator).map_err(error)?;
@@ -211,14 +209,14 @@ impl Settings {
         Ok(())
     }
 
-    /// What proves that the worker belongs to the cluster.
+    /// The worker's TLS settings, from the keys file.
     fn tls(&self) -> Result<Option<CallerTls>, KeysError> {
         let Some(path) = &self.keys else { return Ok(None) };
         CallerTls::new(&Keys::load(path)?, Member::Worker).map(Some)
     }
 
-    /// Keeps the memory limit below `most`, past which the system would kill the
-    /// worker. Gives a warning where it was above.
+    /// Lowers the memory limit to `most`, beyond which the system would kill the worker.
+    /// Returns a warning if it was higher.
     fn cap_memory(&mut self, most: Bytes) -> Option<String> {
         let found = self.memory_limit;
         if found <= most {
@@ -227,8 +225,8 @@ impl Settings {
         self.memory_limit = most;
         self.cache_limit = self.cache_limit.map(|cache| cache.min(most));
         Some(format!(
-            "setting `memory_limit`: {found} is more than the {most} that the machine or its \
-             control group lets this worker have, which is taken instead"
+            "setting `memory_limit`: expected at most {most}, the limit of the machine or its \
+             control group, found {found}: using {most}"
         ))
     }
 
@@ -248,8 +246,8 @@ impl Settings {
     }
 }
 
-/// A number that no other process has, from the randomness that the standard
-/// library draws for its hash maps. No result depends on it.
+/// A random id of this process, from the random source of the standard library's hash maps.
+/// No result depends on it.
 fn new_process_id() -> ProcessId {
     ProcessId(RandomState::new().hash_one(std::process::id()))
 }
@@ -304,18 +302,18 @@ fn start(registry: Registry, flags: &Flags) -> Result<ExitCode, (u8, String)> {
         warn!("{warning}");
     }
     let tls = settings.tls().map_err(|error| bad_input(error.to_string()))?;
-    // One thread for all I/O: what computes has its own pool.
+    // One thread for all I/O: computation has its own pool.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
-        .map_err(|error| (EXIT_FAILED, format!("cannot start: {error}")))?;
+        .map_err(|error| (EXIT_FAILED, format!("cannot start the worker: {error}")))?;
     let end = runtime.block_on(async {
         let signals = signals(flags.exit_on_stdin_close)
-            .map_err(|error| (EXIT_FAILED, format!("signals: {error}")))?;
+            .map_err(|error| (EXIT_FAILED, format!("cannot watch signals: {error}")))?;
         Ok(driver::run(registry, settings.into_config(tls), signals).await)
     });
-    // Shards that still run must not hold up the end.
+    // Shards that are still running must not delay the exit.
     runtime.shutdown_background();
     Ok(match end? {
         End::Left => ExitCode::SUCCESS,
@@ -327,8 +325,8 @@ fn start(registry: Registry, flags: &Flags) -> Result<ExitCode, (u8, String)> {
     })
 }
 
-/// A message for every SIGTERM, SIGHUP and Ctrl-C, and for the end of standard input
-/// where `stdin` says so.
+/// A message for every SIGTERM, SIGHUP and Ctrl-C, and for the end of standard input if
+/// `stdin` is set.
 fn signals(stdin: bool) -> std::io::Result<mpsc::Receiver<()>> {
     let mut signals = Signals::with_hangup()?;
     let (sender, receiver) = mpsc::channel(2);
@@ -346,13 +344,13 @@ fn signals(stdin: bool) -> std::io::Result<mpsc::Receiver<()>> {
     Ok(receiver)
 }
 
-/// Asks to leave when standard input ends, and ends the process if that takes
-/// long: with nobody left to answer, it might take for ever.
+/// Asks the worker to leave when standard input ends, and ends the process if that takes
+/// long: without a coordinator, leaving in order might never end.
 fn leave_with_stdin(leave: mpsc::Sender<()>) -> std::io::Result<()> {
     std::thread::Builder::new().name("stdin".into()).spawn(move || {
-        // A failing read says the same as the end.
+        // A failing read means the same as the end.
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-        // Where the queue is full, it was asked before.
+        // If the queue is full, the worker was already asked.
         let _ = leave.try_send(());
         std::thread::sleep(LEAVE_TIMEOUT);
         std::process::exit(EXIT_CANCELLED.into());
@@ -385,7 +383,7 @@ mod tests {
         let mut settings = Settings { memory_limit: limit, cache_limit: cache, ..<_>::default() };
         assert_eq!(settings.cap_memory(limit), None);
         let warning = settings.cap_memory(Bytes(256 << 20)).unwrap();
-        assert!(warning.contains("2GiB is more than the 256MiB"), "{warning}");
+        assert!(warning.contains("expected at most 256MiB"), "{warning}");
         let config = settings.into_config(None);
         assert_eq!((config.memory_limit, config.cache_limit), (256 << 20, 256 << 20));
         assert_eq!(Settings::default().cap_memory(Bytes(memory::hard_limit())), None);

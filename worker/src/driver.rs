@@ -122,7 +122,9 @@ pub async fn run(registry: Registry, config: Config, mut signals: mpsc::Receiver
                     return End::Cancelled;
                 }
                 told_to_leave = true;
-                tracing::info!("leaving when nothing is lost by it; again to leave at once");
+                tracing::info!(
+                    "leaving once shards and partials are finished; a second signal exits at once"
+                );
                 engine.tell(Event::Drain);
             }
             Some(report) = reports.recv() => engine.on_report(report),
@@ -310,7 +312,7 @@ impl Engine {
 
     fn with_connection(&mut self, send: impl FnOnce(&Connection) -> Result<(), Stuck>) {
         if self.connection.as_ref().is_some_and(|open| send(open).is_err()) {
-            self.hang_up("the coordinator takes no messages");
+            self.hang_up("the coordinator does not read messages");
         }
     }
 

@@ -1,9 +1,9 @@
-//! A worker: processes the blocks that its coordinator hands it.
+//! A worker: computes the blocks that its coordinator hands out.
 //!
 //! ```text
 //! cli                          F5  flags
 //! driver                       F4  socket, timers, rayon pool, data cache
-//! session                      F3  pure: what to run, keep, offer and say
+//! session                      F3  pure: which blocks to run, keep, offer and report
 //! ```
 
 pub mod cli;

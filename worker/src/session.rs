@@ -1,14 +1,14 @@
-//! The worker's session with its coordinator: what to run next, what to keep,
-//! what to offer again, when to leave. Pure: no I/O, no clock; it moves ids,
-//! never tensors. Randomness (the jitter of reconnecting) comes from a seed.
+//! The worker's session with its coordinator. It decides which blocks to run next, which partials
+//! to keep and to offer again, and when to leave. Pure: no I/O, no clock; it handles ids, never
+//! tensors. Random numbers (the jitter of reconnecting) come from a seed.
 //!
-//! The driver feeds [`Event`]s with the time, and after *every* call of
-//! [`Session::handle_event`] or [`Session::handle_timeout`] drains
-//! [`Session::poll_action`] to `None` and asks [`Session::poll_timeout`] anew.
+//! The driver passes [`Event`]s with the time. After *every* call of [`Session::handle_event`] or
+//! [`Session::handle_timeout`] it drains [`Session::poll_action`] until `None`, and calls
+//! [`Session::poll_timeout`] again.
 //!
 //! ```text
 //! link     connecting, silence, backoff
-//! work     assignments, from being handed out to a kept partial
+//! work     assignments, from their arrival to a kept partial
 //! kept     partials of finished blocks, until their step is merged
 //! leave    draining
 //! check    the invariants
@@ -37,17 +37,16 @@ use work::{Run, Start, Work};
 pub struct Config {
     /// Shards that may run at the same time, if memory allows.
     pub slots: u32,
-    /// Seed of the jitter between tries to connect.
+    /// Seed of the jitter between attempts to connect.
     pub seed: u64,
-    /// Finished blocks that are kept at most, to be pulled or offered again, and
-    /// that are offered at once. Those of the latest step are never given up:
-    /// without them it could not end.
+    /// Most finished blocks that are kept, to be pulled or offered again, and that are offered at
+    /// once. Those of the latest step are always kept: without them it could not end.
     pub kept_blocks: usize,
-    /// Longest time to leave in order, from [`Event::Drain`].
+    /// Time limit for leaving in order, from [`Event::Drain`].
     pub drain_timeout: Duration,
 }
 
-/// What the session is told.
+/// An input of the session.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// The coordinator has accepted the worker.
@@ -55,12 +54,12 @@ pub enum Event {
         /// Silence after which the coordinator counts as lost.
         heartbeat_timeout: Duration,
     },
-    /// Connecting failed, or the connection is gone. Not said of a connection
-    /// that [`Action::Disconnect`] closed.
+    /// Connecting failed, or the connection was lost. Not emitted for a connection that
+    /// [`Action::Disconnect`] closed.
     Disconnected,
-    /// The coordinator refuses this worker: trying again is of no use.
+    /// The coordinator refuses this worker: a retry does not help.
     Refused,
-    /// Any bytes came from the coordinator.
+    /// Bytes were received from the coordinator.
     Heard,
     /// A run is open. At most `parallel` of its shards fit in memory at once.
     RunOpened {
@@ -69,7 +68,7 @@ pub enum Event {
         /// Shards that fit in memory at once, at least 1.
         parallel: u32,
     },
-    /// A run is over: forget all of it.
+    /// A run has ended: drop everything of it.
     RunClosed {
         /// The run.
         run: RunId,
@@ -84,10 +83,10 @@ pub enum Event {
         block: Block,
         /// Shards of the step.
         replicas: u32,
-        /// Whether the coordinator is to be told before any of its shards runs.
+        /// Whether the start must be announced to the coordinator before any of its shards runs.
         confirm: bool,
     },
-    /// What [`Action::SayStarted`] says of the assignment is on its way.
+    /// The message of [`Action::SayStarted`] was written to the socket.
     StartSaid {
         /// The assignment.
         assignment: AssignmentId,
@@ -97,18 +96,17 @@ pub enum Event {
         /// The assignment.
         assignment: AssignmentId,
     },
-    /// The base state of a step has arrived whole.
+    /// The base state of a step has arrived completely.
     StateReady {
         /// The step.
         step: StepId,
     },
-    /// The examples of an assignment are at hand.
+    /// The examples of an assignment are available.
     DataReady {
         /// The assignment.
         assignment: AssignmentId,
     },
-    /// A shard has ended well; the driver has put its partial in the block's
-    /// merge tree.
+    /// A shard has succeeded; the driver has inserted its partial into the block's merge tree.
     ShardDone {
         /// The assignment.
         assignment: AssignmentId,
@@ -121,43 +119,42 @@ pub enum Event {
         assignment: AssignmentId,
         /// The replica.
         replica: u32,
-        /// Whether trying again cannot help.
+        /// Whether a retry cannot help.
         fatal: bool,
-        /// What went wrong.
+        /// The error.
         error: String,
     },
-    /// A shard has stopped because it was told to.
+    /// A shard has stopped on request.
     ShardStopped {
         /// The assignment.
         assignment: AssignmentId,
         /// The replica.
         replica: u32,
     },
-    /// A kept partial was to be pulled and is not there: it is not to be
-    /// offered again.
+    /// A kept partial that was to be pulled is missing: it must not be offered again.
     PartialLost {
         /// The step.
         step: StepId,
         /// The block.
         block: Block,
     },
-    /// The step is merged: its partials and base may go.
+    /// The step is merged: its partials and base can be dropped.
     StepDone {
         /// The step.
         step: StepId,
     },
-    /// Leave as soon as nothing is lost by it (SIGTERM).
+    /// Leave in order (SIGTERM).
     Drain,
 }
 
-/// What the session wants done.
+/// An output of the session.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Connect and shake hands.
+    /// Connect and perform the handshake.
     Connect,
     /// Close the connection: the coordinator is silent.
     Disconnect,
-    /// Get the chunks of an assignment's examples, then say `DataReady`.
+    /// Get the chunks of an assignment's examples, then emit `DataReady`.
     FetchData {
         /// The assignment.
         assignment: AssignmentId,
@@ -166,8 +163,7 @@ pub enum Action {
         /// The block.
         block: Block,
     },
-    /// Send `Started`, and say [`Event::StartSaid`] once it is written to the
-    /// socket.
+    /// Send `Started`, and emit [`Event::StartSaid`] once it is written to the socket.
     SayStarted {
         /// The assignment.
         assignment: AssignmentId,
@@ -197,7 +193,7 @@ pub enum Action {
         /// The block.
         block: Block,
     },
-    /// Send `Opened`: whatever was kept of the run is offered.
+    /// Send `Opened`: all kept blocks of the run have been offered.
     SayOpened {
         /// The run.
         run: RunId,
@@ -222,7 +218,7 @@ pub enum Action {
         /// What went wrong.
         error: String,
     },
-    /// Drop whatever is held of an assignment: its merge tree and data.
+    /// Drop an assignment's merge tree and data.
     DropAssignment {
         /// The assignment.
         assignment: AssignmentId,
@@ -258,7 +254,7 @@ pub struct Session {
     config: Config,
     link: Link,
     runs: BTreeMap<RunId, Run>,
-    /// Steps whose base state is here.
+    /// Steps whose base state has arrived.
     states: BTreeSet<StepId>,
     /// Assignments, the oldest first.
     works: BTreeMap<AssignmentId, Work>,
@@ -268,8 +264,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session that is about to connect: [`Action::Connect`] is the first
-    /// thing that [`Session::poll_action`] gives, before any event.
+    /// A session that is about to connect: [`Action::Connect`] is the first action of
+    /// [`Session::poll_action`], before any event.
     pub fn new(config: Config) -> Self {
         Self {
             config,
@@ -283,7 +279,7 @@ impl Session {
         }
     }
 
-    /// Takes in what happened.
+    /// Processes an event.
     pub fn handle_event(&mut self, now: Instant, event: Event) {
         if self.is_over() {
             return;
@@ -318,7 +314,7 @@ impl Session {
         self.leave_when_done(now);
     }
 
-    /// Takes in that the time of [`Session::poll_timeout`] has come.
+    /// Processes the timeout of [`Session::poll_timeout`].
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.is_over() {
             return;
@@ -333,13 +329,12 @@ impl Session {
         self.leave_when_done(now);
     }
 
-    /// The next thing to do, if any.
+    /// The next action, if any.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
-    /// When to call [`Session::handle_timeout`], if ever. May lie in the past:
-    /// then at once.
+    /// When to call [`Session::handle_timeout`], if ever. A time in the past means now.
     pub fn poll_timeout(&self) -> Option<Instant> {
         if self.is_over() {
             return None;
@@ -353,7 +348,7 @@ impl Session {
         running.map(|(id, work)| (*id, work.running.iter().copied().collect(), work.done)).collect()
     }
 
-    /// Checks all invariants; the message says which one is broken.
+    /// Checks all invariants; the error names the violated one.
     pub fn check(&self) -> Result<(), String> {
         check::check(self)
     }

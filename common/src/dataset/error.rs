@@ -1,20 +1,22 @@
-//! [`DatasetError`]: what is wrong with a dataset.
+//! [`DatasetError`]: errors of datasets.
 
 use crate::spec::Split;
 
-/// What is wrong with a dataset.
+/// An error of a dataset.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DatasetError {
-    /// The source is none that is known.
-    #[error("dataset source {0:?}: expected `digits`, `idx:FOLDER`, `npy:FOLDER` or `csv:FILE`")]
+    /// The source is unknown.
+    #[error(
+        "unknown dataset source {0:?}: expected `digits`, `idx:FOLDER`, `npy:FOLDER` or `csv:FILE`"
+    )]
     Source(String),
     /// A file cannot be opened or read.
-    #[error("{path}: {error}")]
+    #[error("dataset {path}: {error}: check the path in `dataset.source` or --dataset")]
     Io {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's error.
         error: std::io::Error,
     },
     /// A file's content is wrong.
@@ -24,25 +26,25 @@ pub enum DatasetError {
         path: String,
         /// `byte N` (of the unpacked file) or `line N`.
         place: String,
-        /// What would be right.
+        /// The expected value.
         expected: String,
-        /// What was there.
+        /// The value found.
         found: String,
     },
-    /// Parts of the dataset do not agree, or a value is out of range.
+    /// Parts of the dataset contradict each other, or a value is out of range.
     #[error("dataset: expected {expected}, found {found}")]
     Invalid {
-        /// What would be right.
+        /// The expected value.
         expected: String,
-        /// What was there.
+        /// The value found.
         found: String,
     },
-    /// A chunk is not at hand: a bug of the caller.
-    #[error("chunk {0} of the {1:?} split is not at hand")]
+    /// A chunk is missing: a bug of the caller.
+    #[error("chunk {0} of the {1:?} split is missing")]
     MissingChunk(usize, Split),
 }
 
-/// Parts of the dataset do not agree, or a value is out of range.
+/// Parts of the dataset contradict each other, or a value is out of range.
 pub(super) fn invalid(expected: impl ToString, found: impl ToString) -> DatasetError {
     DatasetError::Invalid { expected: expected.to_string(), found: found.to_string() }
 }

@@ -40,8 +40,8 @@ impl Features {
     }
 }
 
-/// Examples of one split. Fields agree with each other: made by
-/// [`Examples::new`] only.
+/// Examples of one split. [`Examples::new`], the only constructor, checks that the fields
+/// agree.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Examples {
     features: Features,
@@ -63,7 +63,7 @@ impl Examples {
         scale: f32,
     ) -> Result<Self, DatasetError> {
         let examples = Self { features, labels, width, classes, scale };
-        // What holds for a manifest from a peer holds for ours.
+        // The limits for a manifest from a peer hold here as well.
         examples.header().validate_but_chunks()?;
         let (found, values) = (examples.features.len(), examples.len() * u64::from(width));
         if found as u64 != values {
@@ -105,7 +105,7 @@ impl Examples {
         self.classes
     }
 
-    /// What feature values are divided by.
+    /// The divisor of feature values.
     pub fn scale(&self) -> f32 {
         self.scale
     }
@@ -185,12 +185,12 @@ impl Examples {
         bytes.into()
     }
 
-    /// How large the split is, and how it is cut into chunks.
+    /// The size of the split and of its chunks.
     pub fn size(&self) -> SplitSize {
         self.header().size()
     }
 
-    /// The manifest but for its chunks: as many examples in each as fit.
+    /// The manifest without its chunks: each holds as many examples as fit.
     fn header(&self) -> SplitManifest {
         let element = self.features.element();
         let chunk_examples = limits::PAYLOAD_BYTES as u64 / example_bytes(self.width, element);

@@ -29,12 +29,12 @@ impl FeatureType {
 /// Bytes of a label in a chunk.
 const LABEL_BYTES: u64 = 4;
 
-/// Bytes that one example takes in a chunk.
+/// Bytes of one example in a chunk.
 pub(super) fn example_bytes(features: u32, element: FeatureType) -> u64 {
     u64::from(features) * element.bytes() as u64 + LABEL_BYTES
 }
 
-/// How large a split is, and how it is cut into chunks.
+/// The size of a split and of its chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SplitSize {
     /// Number of examples.
@@ -46,13 +46,13 @@ pub struct SplitSize {
 }
 
 impl SplitSize {
-    /// A split of so many examples of a byte each, in one chunk.
+    /// A split of examples of one byte each, in one chunk.
     pub fn of_one_chunk(examples: u64) -> Self {
         Self { examples, chunk_examples: examples.max(1), example_bytes: 1 }
     }
 }
 
-/// One split as its chunks' digests: what a run is submitted with.
+/// One split as its chunks' digests, as it is submitted with a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SplitManifest {
@@ -60,11 +60,11 @@ pub struct SplitManifest {
     pub examples: u64,
     /// Features of one example.
     pub features: u32,
-    /// Classes that labels run over.
+    /// Number of classes.
     pub classes: u32,
     /// Type of the feature values in the chunks.
     pub element: FeatureType,
-    /// What feature values are divided by, in f32.
+    /// The divisor of feature values, in f32.
     pub scale: f32,
     /// Examples in every chunk but the last.
     pub chunk_examples: u32,
@@ -100,14 +100,14 @@ impl SplitManifest {
         range("examples in a chunk", self.chunk_examples.into(), 1, most)?;
         let chunks = self.examples.div_ceil(self.chunk_examples.into());
         range("chunks", chunks, 0, limits::DATASET_CHUNKS as u64)?;
-        // The largest byte must stay finite; f32 features are seen one by one.
+        // The largest byte must stay finite; f32 features are checked one by one.
         if !(self.scale > 0.0 && self.scale.is_finite() && (255.0 / self.scale).is_finite()) {
             return Err(invalid("a scale that is finite and well above 0", self.scale));
         }
         Ok(())
     }
 
-    /// How large the split is, and how it is cut.
+    /// The size of the split and of its chunks.
     pub fn size(&self) -> SplitSize {
         SplitSize {
             examples: self.examples,
@@ -116,12 +116,12 @@ impl SplitManifest {
         }
     }
 
-    /// Bytes that an example takes in its chunk.
+    /// Bytes of an example in its chunk.
     pub fn example_bytes(&self) -> usize {
         example_bytes(self.features, self.element) as usize
     }
 
-    /// Which chunk holds example `index`.
+    /// The index of the chunk with example `index`.
     pub fn chunk_of(&self, index: u64) -> usize {
         (index / u64::from(self.chunk_examples.max(1))) as usize
     }
@@ -232,7 +232,7 @@ impl SplitManifest {
     }
 }
 
-/// Feature bytes divided by the scale in f32, the one way it is done.
+/// Feature bytes divided by the scale in f32. All scaling is done here.
 pub(super) fn scale_bytes(bytes: &[u8], scale: f32) -> impl Iterator<Item = f32> + '_ {
     bytes.iter().map(move |byte| f32::from(*byte) / scale)
 }

@@ -1,19 +1,19 @@
-//! What a model must know of the data that it is made for.
+//! The shape of the data that a model is built for.
 
 use super::{Dataset, SplitManifest};
 
-/// The data that a model is made for.
+/// The shape of the data that a model is built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DataShape {
     /// Features of one example.
     pub features: usize,
-    /// Classes that labels run over.
+    /// Number of classes.
     pub classes: usize,
 }
 
 impl DataShape {
-    /// The shape of a run's data: of its two splits the larger numbers. Clients,
-    /// coordinators and workers all derive it here, so that they make the same model.
+    /// The shape of a run's data: the larger numbers of its two splits. Clients, coordinators
+    /// and workers all use this function, so that they build the same model.
     pub fn of(train: &SplitManifest, test: &SplitManifest) -> Self {
         Self {
             features: train.features.max(test.features) as usize,

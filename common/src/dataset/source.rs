@@ -17,9 +17,8 @@ use file::SourceFile;
 /// UCI "Optical Recognition of Handwritten Digits": see `digits.md` beside it.
 const DIGITS: &[u8] = include_bytes!("digits.csv.gz");
 
-/// Every fifth example of `digits` is a test example. The file is in the order
-/// of its writers, so a split by position would judge by other hands than it
-/// learnt from.
+/// Every fifth example of `digits` is a test example. The file is sorted by writer, so a
+/// split by position would test on other writers than it trained on.
 const DIGITS_TEST_EVERY: usize = 5;
 
 /// Names and descriptions of the dataset sources, for `coordinator datasets`.
@@ -32,23 +31,23 @@ pub fn sources() -> &'static [(&'static str, &'static str)] {
         ),
         (
             "idx:FOLDER",
-            "train-images-idx3-ubyte, train-labels-idx1-ubyte, and t10k-… if there, as of MNIST \
-             and Fashion-MNIST, gzip or not",
+            "train-images-idx3-ubyte, train-labels-idx1-ubyte, and t10k-… if present, the format of \
+             MNIST and Fashion-MNIST, with or without gzip",
         ),
         (
             "npy:FOLDER",
             "train_features.npy (u1 or f4, examples first), train_labels.npy (u1, u4, i4 or i8), \
-             and test_….npy if there",
+             and test_….npy if present",
         ),
         (
             "csv:FILE",
-            "numbers, one example a line, the last column the label; a header line and gzip are \
-             fine; test_examples splits it",
+            "numbers, one example per line, with the label in the last column; a header line and \
+             gzip are accepted; test_examples splits it",
         ),
     ]
 }
 
-/// Loads what a spec names.
+/// Loads a spec's dataset.
 pub(super) fn load(spec: &DatasetSpec) -> Result<Dataset, DatasetError> {
     let label_bound = spec.classes.unwrap_or(limits::CLASSES);
     let loaded = match spec.source.split_once(':') {
@@ -84,12 +83,12 @@ fn digits(label_bound: u32) -> Result<Loaded, DatasetError> {
     Ok(Loaded { train: part(train), test: Some(part(test)), scale: 16.0 })
 }
 
-/// What a source holds.
+/// The content of a source.
 struct Loaded {
     train: Part,
     /// The source's own test split.
     test: Option<Part>,
-    /// What suits the source, if the spec names no scale.
+    /// The source's scale, if the spec sets none.
     scale: f32,
 }
 
@@ -103,8 +102,9 @@ impl Loaded {
             (_, Some(wanted)) => {
                 let first = usize::try_from(wanted).ok().and_then(|wanted| all.checked_sub(wanted));
                 let Some(first) = first else {
-                    let expected =
-                        format!("`test_examples` of at most {all}, all there are to train on");
+                    let expected = format!(
+                        "`test_examples` of at most {all}, the number of training examples"
+                    );
                     return Err(invalid(expected, wanted));
                 };
                 train.split_off(first)
@@ -127,7 +127,7 @@ struct Part {
 }
 
 impl Part {
-    /// Takes away the examples from place `at` on.
+    /// Removes and returns the examples from index `at` on.
     fn split_off(&mut self, at: usize) -> Self {
         let value = at * self.width as usize;
         let features = match &mut self.features {

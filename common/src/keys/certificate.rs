@@ -1,7 +1,7 @@
-//! What is read off a certificate.
+//! The member and the dates of a certificate.
 //!
-//! There is no parser of certificates here: the verifier, asked about a time
-//! that is too early or too late, answers with the certificate's own dates.
+//! There is no parser of certificates here: if the verifier is asked about a time that is
+//! too early or too late, its error contains the certificate's dates.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::Member;
 /// Far beyond any date of a certificate, in seconds since 1970.
 const FAR: u64 = 1 << 48;
 
-/// From when until when a certificate is valid, in seconds since 1970.
+/// The validity of a certificate, in seconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
     /// The first second.
@@ -38,7 +38,7 @@ pub fn date(seconds: u64) -> String {
     }
 }
 
-/// The member that a certificate is of: the one name in it that is a member's.
+/// The member of a certificate: the only name in it that is a member's.
 pub fn member_of(certificate: &CertificateDer<'_>) -> Option<Member> {
     let certificate = EndEntityCert::try_from(certificate).ok()?;
     let names: Vec<&str> = certificate.valid_dns_names().collect();
@@ -46,7 +46,7 @@ pub fn member_of(certificate: &CertificateDer<'_>) -> Option<Member> {
     Member::ALL.into_iter().find(|member| member.host() == name)
 }
 
-/// When a certificate is valid; nothing where it is no certificate.
+/// The validity of a certificate; `None` if it is not a certificate.
 pub(super) fn validity(certificate: &CertificateDer<'_>) -> Option<Validity> {
     let certificate = EndEntityCert::try_from(certificate).ok()?;
     let at = |seconds| verify(&certificate, &[], KeyUsage::client_auth(), seconds);
@@ -59,8 +59,7 @@ pub(super) fn validity(certificate: &CertificateDer<'_>) -> Option<Validity> {
     }
 }
 
-/// Whether the authority has signed a certificate as one of this member, valid
-/// at any time.
+/// Whether the authority has signed a certificate for this member, whatever its dates.
 pub(super) fn is_signed_by(
     certificate: &CertificateDer<'_>,
     authority: &CertificateDer<'_>,

@@ -1,4 +1,4 @@
-//! Keys as a file: PEM, as other programs read it too.
+//! Keys as a PEM file.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -14,17 +14,18 @@ use rustls::sign::CertifiedKey;
 use super::certificate::{is_signed_by, member_of, validity};
 use super::{Identity, Keys, KeysError, Secret};
 
-/// Longest keys file, in bytes: an order of magnitude more than there is.
+/// Limit of a keys file, in bytes: ten times the usual size.
 const FILE_BYTES: u64 = 64 << 10;
 
-/// Mode of a keys file: its owner alone reads and writes it.
+/// Mode of a keys file: only its owner can read and write it.
 const MODE: u32 = 0o600;
 
 const CERTIFICATE: &str = "CERTIFICATE";
 const KEY: &str = "PRIVATE KEY";
 
 impl Keys {
-    /// Reads a file that nobody else may read, and checks all but dates.
+    /// Reads a file, and checks everything except dates. Refuses a file that other users
+    /// may read.
     pub fn load(path: &Path) -> Result<Self, KeysError> {
         let name = path.display().to_string();
         let read_error = |error| KeysError::Read { path: name.clone(), error };
@@ -33,7 +34,7 @@ impl Keys {
             expected: expected.into(),
             found,
         };
-        // Before it is opened: opening a pipe would wait for its other end.
+        // Checked before opening: opening a pipe would wait for its other end.
         if !fs::metadata(path).map_err(read_error)?.is_file() {
             return Err(content("a file", "something else".into()));
         }
@@ -48,7 +49,7 @@ impl Keys {
             return Err(content(&format!("at most {FILE_BYTES} bytes"), "more".into()));
         }
         let blocks = pem::parse_many(&text)
-            .map_err(|error| content("blocks of PEM", format!("what is none ({error})")))?;
+            .map_err(|error| content("blocks of PEM", format!("other content ({error})")))?;
         Self::from_blocks(path, blocks)
     }
 
@@ -66,8 +67,9 @@ impl Keys {
             .next_if(is_certificate)
             .ok_or_else(|| content("the authority's certificate first", "none".into()))?;
         let authority = CertificateDer::from(authority.into_contents());
-        let of_authority = validity(&authority)
-            .ok_or_else(|| content("the authority's certificate first", "no X.509".into()))?;
+        let of_authority = validity(&authority).ok_or_else(|| {
+            content("the authority's certificate first", "no X.509 certificate".into())
+        })?;
         let key = blocks.next_if(|block| block.tag() == KEY);
         let authority_key = match key {
             Some(key) => Some(matching(&authority, key).map_err(|found| {
@@ -84,7 +86,7 @@ impl Keys {
             let about = (member_of(&certificate), validity(&certificate));
             let (Some(member), Some(validity)) = about else {
                 let expected = "certificates of a coordinator, worker or client";
-                return Err(content(expected, "one of somebody else".into()));
+                return Err(content(expected, "a certificate with another name".into()));
             };
             let expected = format!("the key of the {member} after its certificate");
             let key = blocks.next_if(|block| block.tag() == KEY);
@@ -106,7 +108,7 @@ impl Keys {
         Ok(Self { path, authority, validity, authority_key, identities })
     }
 
-    /// Writes a new file. One that is there already stays as it is.
+    /// Writes a new file. An existing file is not changed.
     pub fn write_new(&self) -> Result<(), KeysError> {
         write(&self.path, &self.to_text()).map_err(|error| {
             let path = self.path.display().to_string();
@@ -117,8 +119,8 @@ impl Keys {
         })
     }
 
-    /// Puts this in the place of the file at once: whoever reads it sees the
-    /// old content or the new one. A link stays, and what it names is replaced.
+    /// Replaces the file atomically: readers see the old content or the new one. A link
+    /// remains, and its target is replaced.
     pub fn replace(&self) -> Result<(), KeysError> {
         let file = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
         let mut name = file.as_os_str().to_owned();
@@ -128,13 +130,13 @@ impl Keys {
             .and_then(|()| fs::rename(temporary, &file))
             .and_then(|()| File::open(folder_of(&file))?.sync_all());
         replaced.map_err(|error| {
-            // It may not be there; the error of before is the one that counts.
+            // The file may not exist; the earlier error is the one to report.
             let _ = fs::remove_file(temporary);
             KeysError::Write { path: self.path.display().to_string(), error }
         })
     }
 
-    /// The same, to be written elsewhere.
+    /// The same keys with another path.
     pub fn at(self, path: &Path) -> Self {
         Self { path: path.to_owned(), ..self }
     }
@@ -142,7 +144,7 @@ impl Keys {
     pub(super) fn to_text(&self) -> String {
         let mut text = format!(
             "Keys of the Samebit cluster {}.\n\
-             Whoever has them belongs to it: keep them from everybody else.\n",
+             A host with this file is a member of the cluster: keep it secret.\n",
             self.fingerprint()
         );
         let mut block = |about: &str, tag: &str, bytes: &[u8]| {
@@ -152,7 +154,7 @@ impl Keys {
         };
         block("The authority", CERTIFICATE, &self.authority);
         if let Some(key) = &self.authority_key {
-            block("Its key, which makes members", KEY, key.reveal().secret_der());
+            block("Its key, which creates members", KEY, key.reveal().secret_der());
         }
         for (member, identity) in &self.identities {
             let about = format!("The {member}, valid {}", identity.validity);
@@ -163,21 +165,21 @@ impl Keys {
     }
 }
 
-/// A key, if it is that of the certificate; else what it is.
+/// A key, if it matches the certificate; otherwise a description of it.
 fn matching(certificate: &CertificateDer<'static>, key: Pem) -> Result<Secret, String> {
-    let key = PrivateKeyDer::try_from(key.into_contents())
-        .map_err(|_| "what is no PKCS #8 key".to_owned())?;
+    let key =
+        PrivateKeyDer::try_from(key.into_contents()).map_err(|_| "no PKCS #8 key".to_owned())?;
     CertifiedKey::from_der(vec![certificate.clone()], key.clone_key(), &default_provider())
         .map(|_| Secret(key))
         .map_err(|_| "another key".to_owned())
 }
 
-/// Writes a file that must not be there yet, for its owner alone.
+/// Writes a new file, readable by its owner only. Fails if the file exists.
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path)?;
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
     if written.is_err() {
-        // Half a file is of use to nobody; why it is half counts.
+        // A partial file is useless; the earlier error is the one to report.
         let _ = fs::remove_file(path);
     }
     written

@@ -16,8 +16,7 @@ use crate::digest::Digest;
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// How much sooner than now a certificate is valid from: clocks of hosts
-/// differ.
+/// How long before now a certificate's validity starts, as clocks of hosts differ.
 const CLOCK_SLACK: u64 = DAY;
 
 /// Characters of a key's digest in the name of its authority.
@@ -47,14 +46,14 @@ impl Keys {
         Ok(keys)
     }
 
-    /// The same cluster with new identities: who has the old ones and who has
-    /// the new ones know each other.
+    /// The same cluster with new identities. Hosts with the old and the new file accept each
+    /// other.
     pub fn renewed(&self, days: u32) -> Result<Self, KeysError> {
         let identities = self.new_identities(days, now())?;
         Ok(Self { identities, ..self.clone() })
     }
 
-    /// What one member needs, and no more: it can make nobody a member.
+    /// The keys of one member only, which cannot create members.
     pub fn exported(&self, member: Member) -> Result<Self, KeysError> {
         let identity = self.identity(member, now())?.clone();
         let identities = [(member, identity)].into();
@@ -99,8 +98,8 @@ fn identity(
     Ok(Identity { certificate, key: private(&key), validity })
 }
 
-/// What an authority of this key says of itself. Its name follows from the key,
-/// so that no two clusters have the same.
+/// The certificate parameters of an authority with this key. Its name contains the key's
+/// digest, so that names of clusters differ.
 fn authority(key: &KeyPair) -> CertificateParams {
     let digest = Digest::of(key.der_bytes()).to_string();
     let mut about = CertificateParams::default();

@@ -54,7 +54,7 @@ fn a_new_file_is_for_its_owner_alone_and_reads_back() {
     }
     assert_eq!(found.to_text(), fs::read_to_string(&path).unwrap());
     let again = keys.write_new().unwrap_err().to_string();
-    assert!(again.contains("is there already"), "{again}");
+    assert!(again.contains("exists already"), "{again}");
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn renewed_and_exported_files_are_of_the_same_cluster() {
     assert_eq!(exported.fingerprint(), keys.fingerprint());
     assert!(exported.identity(Member::Worker, now()).is_ok() && !exported.has_authority_key());
     let missing = exported.identity(Member::Client, now()).unwrap_err().to_string();
-    assert!(missing.contains("no identity of a client, only of: worker"), "{missing}");
+    assert!(missing.contains("an identity of a client, found only: worker"), "{missing}");
     let renewed = exported.renewed(10).unwrap_err().to_string();
     assert!(renewed.contains("lacks the authority's key"), "{renewed}");
     let folder: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().collect();
@@ -126,7 +126,7 @@ fn a_file_that_others_can_read_is_refused() {
     for mode in [0o644, 0o640, 0o604, 0o660] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         let error = error(&path);
-        assert!(error.contains(&format!("its mode is {mode:04o}")), "{error}");
+        assert!(error.contains(&format!("expected mode 0600, found {mode:04o}")), "{error}");
         assert!(error.contains(&format!("`chmod 600 {}`", path.display())), "{error}");
     }
     fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
@@ -157,9 +157,9 @@ fn what_is_no_keys_file_is_named() {
         (&[authority, worker, worker], "the key of the worker after its certificate"),
         (&[authority, worker, worker_key, worker_key], "a certificate before each key"),
         (&[authority, worker, worker_key, worker, worker_key], "one worker, found two"),
-        (&[authority, authority, authority_key], "found one of somebody else"),
-        (&[authority, &theirs[4], &theirs[5]], "worker certificate is not signed by its own"),
-        (&[&theirs[0], coordinator, coordinator_key], "not signed by its own authority"),
+        (&[authority, authority, authority_key], "found a certificate with another name"),
+        (&[authority, &theirs[4], &theirs[5]], "worker certificate is not signed by the authority"),
+        (&[&theirs[0], coordinator, coordinator_key], "not signed by the authority in the file"),
     ];
     for (blocks, expected) in cases {
         write(&path, &blocks.concat());

@@ -1,4 +1,4 @@
-//! How two contributions combine.
+//! Combines two contributions.
 
 use std::cmp::Ordering;
 
@@ -34,8 +34,7 @@ impl Merge for Contribution {
                 Self::Count(left)
             }
             (Self::Max(left), Self::Max(right)) => {
-                // Not f32::max: which zero it takes of 0 and −0 is the CPU's
-                // choice.
+                // Not f32::max: its result for 0 and −0 depends on the CPU.
                 Self::Max(combine_values(left, &right, |l, r| if r > l { r } else { l }))
             }
             (Self::MaxCount(mut left), Self::MaxCount(right)) => {
@@ -53,7 +52,7 @@ fn share(nl: u64, nr: u64) -> f32 {
     (nr as f64 / nl.saturating_add(nr).max(1) as f64) as f32
 }
 
-/// `l + t·(r − l)`. Equal values stay as they are: −0, too.
+/// `l + t·(r − l)`. Equal values are unchanged, including −0.
 fn average(l: f32, r: f32, t: f32) -> f32 {
     let x = l + t * (r - l);
     if l == r { l } else { x }
@@ -90,8 +89,8 @@ fn combine_values(left: Values, right: &Values, f: impl Fn(f32, f32) -> f32 + Sy
     }
 }
 
-/// Combines element by element, into `left`. Long runs are split into tasks:
-/// no element knows of another, so that how they are split cannot matter.
+/// Combines element by element, into `left`. Long ranges are split into tasks; as elements are
+/// independent, the division does not matter.
 fn combine<T: Copy + Send + Sync>(left: &mut [T], right: &[T], f: impl Fn(T, T) -> T + Sync) {
     assert_eq!(left.len(), right.len(), "contributions to one segment");
     let run = |(left, right): (&mut [T], &[T])| {
@@ -144,10 +143,10 @@ fn fold(left: UnitMaps, right: UnitMaps) -> Contribution {
     Contribution::Fold(UnitMaps { units: joined.units, a, b })
 }
 
-/// Two ascending lists of units as one.
+/// The union of two ascending lists of units.
 struct Joined {
     units: Vec<u32>,
-    /// Where each unit stands in the left and in the right list.
+    /// The index of each unit in the left and in the right list.
     places: Vec<(Option<usize>, Option<usize>)>,
     /// Whether the lists are equal.
     is_same: bool,
@@ -219,8 +218,7 @@ impl Joined {
     }
 }
 
-/// Calls `f(place, values)` for each unit's values, in parallel where there
-/// are many.
+/// Calls `f(place, values)` for each unit's values, in parallel if there are many.
 fn each_unit(values: &mut [f32], unit_len: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
     let units = (TASK_VALUES / unit_len).max(1);
     let run = |(task, values): (usize, &mut [f32])| {

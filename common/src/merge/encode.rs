@@ -1,5 +1,5 @@
-//! Merge segments as they cross the wire: written by [`Partial::segment`],
-//! read by [`Contribution::decode`].
+//! The encoding of merge segments on the wire: [`Partial::segment`] writes it,
+//! [`Contribution::decode`] reads it.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -15,17 +15,17 @@ use crate::limits;
 use crate::state::values::{f32_bytes, read_f32, read_u64, u64_bytes};
 use crate::state::{ElementType, Layout, Segment, TensorLayout};
 
-/// First bytes under the digest of a partial.
+/// Prefix of the hashed bytes of a partial.
 const PARTIAL: &[u8] = b"samebit-partial-2\n";
 
-/// First bytes under the digest of a shard.
+/// Prefix of the hashed bytes of a shard.
 const SHARD: &[u8] = b"samebit-shard-1\n";
 
-/// First bytes under the digest of a block.
+/// Prefix of the hashed bytes of a block.
 const BLOCK: &[u8] = b"samebit-block-1\n";
 
 impl Partial {
-    /// One merge segment as it crosses the wire:
+    /// The encoding of one merge segment on the wire:
     ///
     /// | contribution | payload |
     /// |---|---|
@@ -39,15 +39,15 @@ impl Partial {
     /// range, in row-major order. Units are numbered in the whole tensor,
     /// ascend, and lie in the segment's range; n is at least 1 (a segment
     /// without touched units is empty); a unit's values follow one another,
-    /// then come those of the next unit. Counts are at least 1. The examples
-    /// behind a `mean` are not said: they are the partial's weight.
+    /// then come those of the next unit. Counts are at least 1. The number of examples of a
+    /// `mean` is not encoded: it is the partial's weight.
     pub fn segment(&self, layout: &Layout, segment: &Segment) -> Vec<u8> {
         self.segment_bytes(layout, segment).into_owned()
     }
 
-    /// One merge segment as [`Partial::segment`] gives it, that shares the
-    /// partial's memory where its values are all there is to it (on
-    /// little-endian hosts). The partial lives as long as the bytes do.
+    /// One merge segment as [`Partial::segment`] encodes it. If it consists only of values
+    /// (and on little-endian hosts), it shares the partial's memory, and keeps the partial
+    /// alive.
     pub fn shared_segment(self: &Arc<Self>, layout: &Layout, segment: &Segment) -> Bytes {
         match self.segment_bytes(layout, segment) {
             Cow::Owned(bytes) => bytes.into(),
@@ -79,7 +79,7 @@ impl Partial {
         Cow::Owned(encoded)
     }
 
-    /// The segment's values, where they are all that is said of it.
+    /// The segment's values, if its encoding consists only of values.
     fn value_bytes(&self, segment: &Segment) -> Option<Cow<'_, [u8]>> {
         let range = segment.range.clone();
         match self.tensors[segment.tensor].as_ref()? {
@@ -117,7 +117,7 @@ impl Partial {
     /// [`segment_hash`] of each encoded merge segment.
     pub fn segment_hashes(&self, layout: &Layout) -> Vec<u128> {
         let segments = layout.merge_segments();
-        // Of an absent contribution there is nothing to encode.
+        // An absent contribution has an empty encoding.
         let hash = |segment| segment_hash(&self.segment_bytes(layout, segment));
         segments.iter().map(hash).collect()
     }
@@ -128,8 +128,8 @@ impl Partial {
     }
 
     /// The digest of a shard: SHA-256 over the 16 bytes `samebit-shard-1\n`,
-    /// the digest of what it contributes, and that of its results. A shard
-    /// without examples contributes and observes nothing.
+    /// the digest of its contribution, and that of its results. A shard without examples has
+    /// an empty contribution and empty results.
     pub fn shard_digest(shard: Option<&Self>, layout: &Layout) -> Digest {
         match shard {
             Some(shard) => shard.shard_digest_with(shard.segment_hashes(layout)),
@@ -175,9 +175,9 @@ impl Partial {
     /// XXH3-128 (seed 0) of each of its encoded merge segments, in order, as
     /// 16 bytes, big-endian.
     ///
-    /// It is there to find workers of one cluster that compute differently, and
-    /// bytes that change on their way. Every partial is digested, and SHA-256 of
-    /// all of it would take longer than sending it.
+    /// It finds workers of one cluster that compute differently, and bytes that change in
+    /// transit. It is computed for every partial, and SHA-256 over the whole partial would
+    /// take longer than sending it.
     pub fn digest_of(weight: u64, segments: impl IntoIterator<Item = u128>) -> Digest {
         let mut bytes = [PARTIAL, &weight.to_le_bytes()].concat();
         bytes.extend(segments.into_iter().flat_map(u128::to_be_bytes));
@@ -185,8 +185,8 @@ impl Partial {
     }
 }
 
-/// What a merge segment is known by in the digest of its partial: XXH3-128, seed
-/// 0, of the segment's payload.
+/// The hash of a merge segment in the digest of its partial: XXH3-128, seed 0, of the segment's
+/// payload.
 pub fn segment_hash(payload: &[u8]) -> u128 {
     XxHash3_128::oneshot(payload)
 }
@@ -206,7 +206,7 @@ impl AsRef<[u8]> for Shared {
     }
 }
 
-/// Places of those units that lie in the range.
+/// Indexes of the units in the range.
 fn places_in(units: &[u32], range: &Range<usize>) -> Range<usize> {
     let place = |bound: usize| units.partition_point(|unit| (*unit as usize) < bound);
     place(range.start)..place(range.end)
@@ -232,10 +232,9 @@ fn encode_units(
 }
 
 impl Contribution {
-    /// Reads one merge segment from the wire, as [`Partial::segment`] wrote
-    /// it: `None` for an empty payload. `index` is the segment's place, for
-    /// errors; `weight` the partial's. Everything is checked: weight, length,
-    /// order and range of units, counts, finiteness.
+    /// Decodes one merge segment that [`Partial::segment`] encoded; `None` for an empty
+    /// payload. `index` is the segment's index, for errors; `weight` the partial's weight.
+    /// Everything is checked: weight, length, order and range of units, counts, finiteness.
     pub fn decode(
         layout: &Layout,
         index: usize,
@@ -282,7 +281,7 @@ impl Contribution {
     }
 }
 
-/// A segment's bytes, and where they belong, for the errors.
+/// A segment's bytes, and its place, for errors.
 struct Payload<'a> {
     tensor: &'a TensorLayout,
     index: usize,
@@ -309,7 +308,7 @@ impl<'a> Payload<'a> {
         self.error(format!("finite {what}"), format!("{found} at place {place}"))
     }
 
-    /// The units, and the bytes after them, whose length is right.
+    /// The units, and the bytes after them, whose length has been checked.
     fn units(&self) -> Result<(Vec<u32>, &'a [u8]), MergeError> {
         let Some((count, rest)) = self.bytes.split_first_chunk::<4>() else {
             return Err(self.error("at least 4 bytes".into(), format!("{}", self.bytes.len())));

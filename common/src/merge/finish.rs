@@ -1,4 +1,4 @@
-//! From what was merged to the next state.
+//! Computes the next state from the merged contributions and the base.
 
 use std::ops::Range;
 
@@ -60,7 +60,7 @@ pub fn finish_segment(
     }
 }
 
-/// Copies the tensors under `keep`, that no merge segment covers.
+/// Copies the tensors under `keep`, which have no merge segments.
 ///
 /// # Panics
 ///
@@ -74,7 +74,7 @@ pub fn copy_kept(base: &NetworkState, next: &mut NetworkState) {
     }
 }
 
-/// Finishes all of a step at once: the state after `merged`.
+/// Finishes a whole step at once: the state after `merged`.
 ///
 /// # Panics
 ///
@@ -91,7 +91,7 @@ pub fn finish(base: &NetworkState, merged: Option<&Partial>) -> NetworkState {
     next
 }
 
-/// Writes what `f` makes of the base and the merged values.
+/// Writes `f` of the base and the merged values.
 fn finish_values(
     next: &mut [f32],
     values: &Values,

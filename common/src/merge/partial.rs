@@ -1,4 +1,4 @@
-//! [`Partial`]: what a block's replicas amount to.
+//! [`Partial`]: the merged result of a block's replicas.
 
 use super::{Contribution, Merge, MergeError, merge_options};
 use crate::id::Block;
@@ -6,21 +6,21 @@ use crate::results::Results;
 use crate::state::Layout;
 use crate::state::values::first_not_finite;
 
-/// The merged outcome of a block's replicas: its weight, results and one
-/// contribution per tensor of the layout (`None` where nothing contributed).
+/// The merged result of a block's replicas: its weight, results and one contribution per tensor
+/// of the layout (`None` if there is no contribution).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Partial {
     /// Examples processed.
     pub weight: u64,
-    /// What was observed.
+    /// The results.
     pub results: Results,
-    /// By place in the layout.
+    /// By index in the layout.
     pub tensors: Vec<Option<Contribution>>,
 }
 
 impl Partial {
-    /// Checks that what several replicas came to is finite: what each of them
-    /// contributed was, but they can overflow together.
+    /// Checks that the combined contribution is finite: each replica's is, but their
+    /// combination can overflow.
     pub fn check_finite(&self, layout: &Layout, block: Block) -> Result<(), MergeError> {
         let pairs = layout.tensors.iter().zip(&self.tensors);
         for (tensor, contribution) in pairs.filter_map(|(tensor, it)| Some((tensor, it.as_ref()?)))

@@ -1,4 +1,4 @@
-//! What one replica contributes.
+//! Computes the contribution of one replica.
 
 use super::{Contribution, MergeError, MergeRule, Partial, Spare, UnitCounts, UnitMaps, Values};
 use crate::model::Replica;
@@ -7,14 +7,13 @@ use crate::state::values::{BLOCK_VALUES, first_not_finite};
 use crate::state::{NetworkState, TensorData};
 
 impl Partial {
-    /// What a replica contributes after its batches, by the rules of `base`'s
-    /// tensors: `state` is where it ended, and `replica` says which units it
-    /// touched, for the rules that ask. Its weight is `results.examples`;
-    /// without any it contributes nothing.
+    /// The contribution of a replica after its batches, by the rules of `base`'s tensors.
+    /// `state` is its final state; `replica` reports the touched units for rules that need
+    /// them. The weight is `results.examples`; without examples there is no contribution.
     ///
-    /// A model that says nothing of units has, under `mean_by`, its examples
-    /// as every changed unit's count, and under `fold` the maps
-    /// `x → 1·x + (state − base)` of the changed units.
+    /// If a model reports no units, the count of every changed unit under `mean_by` is the
+    /// number of examples, and the maps under `fold` are `x → 1·x + (state − base)` for the
+    /// changed units.
     pub fn of_replica(
         replica: &mut dyn Replica,
         index: u32,
@@ -24,7 +23,7 @@ impl Partial {
         Self::of_replica_in(&Spare::default(), replica, index, base, results)
     }
 
-    /// [`Partial::of_replica`] in the memory of former partials.
+    /// [`Partial::of_replica`], reusing the memory of earlier partials.
     pub fn of_replica_in(
         spare: &Spare,
         replica: &mut dyn Replica,
@@ -49,7 +48,7 @@ impl Partial {
                 MergeRule::Fold => Units::Maps(replica.unit_maps(name)),
                 _ => Units::All,
             };
-            // Maps say it all.
+            // Maps contain everything.
             if !matches!(units, Units::Maps(Some(_))) {
                 replica.refresh(name);
             }
@@ -67,13 +66,13 @@ impl Partial {
     }
 }
 
-/// What a model says of the units that it touched.
+/// The units that a model reports as touched.
 enum Units {
-    /// The rule does not ask.
+    /// The rule does not need them.
     All,
-    /// How often it touched them.
+    /// The number of times each was touched.
     Counts(Option<UnitCounts>),
-    /// What it did to them.
+    /// The change of each.
     Maps(Option<UnitMaps>),
 }
 
@@ -176,7 +175,7 @@ impl Source<'_> {
         Ok(maps)
     }
 
-    /// Units any of whose values has other bits than in the base.
+    /// Units with at least one value whose bits differ from the base.
     fn changed_units(&self) -> Vec<u32> {
         let units = self.units();
         let mut difference = vec![0; units];
@@ -226,7 +225,7 @@ impl Source<'_> {
         }
     }
 
-    /// Checks values of which `element` says where they are in the tensor.
+    /// Checks values; `element` maps them to their index in the tensor.
     fn check_finite(
         &self,
         values: &[f32],
@@ -254,7 +253,7 @@ impl Source<'_> {
 
 /// The values of some units of a tensor, one unit after another.
 fn gather(tensor: &[f32], all_units: usize, units: &[u32]) -> Vec<f32> {
-    /// Units gathered together: a cache line of neighbours.
+    /// Units copied together: a cache line of neighbours.
     const TOGETHER: usize = 16;
     let unit_len = tensor.len() / all_units;
     let mut values = vec![0.0; units.len() * unit_len];

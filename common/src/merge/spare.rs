@@ -1,15 +1,15 @@
-//! [`Spare`]: memory of partials that are no more.
+//! [`Spare`]: memory of dropped partials, for reuse.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Contribution, Partial, Values};
 
-/// Values from which memory is kept: less is had from the allocator at once,
-/// more comes from the system page by page, which takes longer than a copy.
+/// Number of values from which memory is kept: smaller pieces are quick to allocate, larger ones
+/// come from the system page by page, which takes longer than a copy.
 const SPARE_VALUES: usize = 1 << 16;
 
-/// Memory of partials that nobody needs any more, for those of the next round.
-/// It holds as many values as were in use at one time.
+/// Memory of dropped partials, for those of the next round. It holds as many values as were in
+/// use at the same time.
 #[derive(Debug, Default)]
 pub struct Spare(Mutex<Vec<Vec<f32>>>);
 
@@ -27,7 +27,7 @@ impl Spare {
         }
     }
 
-    /// An empty list with room for so many values.
+    /// An empty list with this capacity.
     pub(super) fn take(&self, values: usize) -> Vec<f32> {
         if values >= SPARE_VALUES {
             let mut kept = self.lock();

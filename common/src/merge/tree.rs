@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use super::{Merge, merge_options};
 use crate::id::Block;
 
-/// Combines the outcomes of blocks over the fixed binary tree of replica
-/// indexes, in whatever order they come.
+/// Combines the results of blocks over the fixed binary tree of replica indexes, in any order
+/// of arrival.
 #[derive(Debug)]
 pub struct MergeTree<T> {
     root: Block,
     replicas: u32,
-    /// What is in so far, no block inside another: whenever both children of
-    /// a node are in, the node stands here in their place.
+    /// The inserted nodes, without overlaps: when both children of a node are present, the
+    /// node replaces them.
     nodes: BTreeMap<Block, Option<T>>,
 }
 
@@ -27,10 +27,9 @@ impl<T: Merge> MergeTree<T> {
         Self { root: block, replicas, nodes: BTreeMap::new() }
     }
 
-    /// Puts in the outcome of `block`; `None` is the identity (no replica of
-    /// it had an example). Combines with siblings as far up as it goes. Every
-    /// replica must be put in exactly once: anything else is a bug of the
-    /// caller, and panics.
+    /// Inserts the result of `block`; `None` is the identity (no replica of the block had an
+    /// example). Combines it with siblings as far up as possible. Every replica must be
+    /// inserted exactly once: anything else is a bug of the caller, and panics.
     pub fn insert(&mut self, block: Block, value: Option<T>) {
         let Self { root, replicas, .. } = *self;
         assert!(root.contains(block), "block {block} is outside the tree {root}");
@@ -59,10 +58,9 @@ impl<T: Merge> MergeTree<T> {
         self.nodes.insert(block, value);
     }
 
-    /// Puts in the outcome of `block` as [`MergeTree::insert`] does, but
-    /// whatever of it is in already: since every copy of an outcome has the
-    /// same bits, it takes the place of its parts, and is left out where its
-    /// replicas are in as a whole.
+    /// Inserts the result of `block` like [`MergeTree::insert`], but permits replicas that are
+    /// present already. All copies of a result have the same bits, so it replaces its parts,
+    /// or is dropped if all its replicas are present.
     pub fn supply(&mut self, block: Block, value: Option<T>) {
         if self.is_held(block) {
             return;
@@ -77,17 +75,17 @@ impl<T: Merge> MergeTree<T> {
         self.insert(block, value);
     }
 
-    /// The outcome of the whole tree, once complete.
+    /// The result of the whole tree, once complete.
     pub fn root(&self) -> Option<&T> {
         self.nodes.get(&self.root)?.as_ref()
     }
 
-    /// Whether all replicas are in.
+    /// Whether all replicas are present.
     pub fn is_complete(&self) -> bool {
         !self.exists(self.root) || self.nodes.contains_key(&self.root)
     }
 
-    /// The outcome of the whole tree, once complete: before, this panics.
+    /// The result of the whole tree. Panics if it is not complete.
     pub fn into_root(mut self) -> Option<T> {
         assert!(self.is_complete(), "the tree {} lacks replicas", self.root);
         self.nodes.remove(&self.root).flatten()
@@ -98,8 +96,8 @@ impl<T: Merge> MergeTree<T> {
         block.start() < u64::from(self.replicas)
     }
 
-    /// Whether a replica of `block` is in already: as part of a node above or
-    /// at it, or in a node below.
+    /// Whether a replica of `block` is present already: in this node, in a node above, or in a
+    /// node below.
     fn overlaps(&self, block: Block) -> bool {
         let has_parts = |level| {
             let (first, last) = within(block, level);
@@ -108,7 +106,7 @@ impl<T: Merge> MergeTree<T> {
         self.is_held(block) || (0..block.level).any(has_parts)
     }
 
-    /// Whether one node holds all replicas of `block`.
+    /// Whether one node contains all replicas of `block`.
     fn is_held(&self, block: Block) -> bool {
         let mut above = block;
         while above != self.root {

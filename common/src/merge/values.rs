@@ -6,21 +6,19 @@ use bytes::Bytes;
 
 use crate::state::values::{BLOCK_VALUES, f32_of, first_not_finite, first_not_finite_word};
 
-/// The f32 values of a contribution: its own, or still as they came over the
-/// wire, little-endian and in whatever alignment. Those are combined straight
-/// from the frame they came in, without a copy between.
+/// The f32 values of a contribution: its own, or as received, little-endian and with any
+/// alignment. Received values are combined directly from their frame, without a copy.
 #[derive(Clone, Debug)]
 pub enum Values {
-    /// In memory of their own.
+    /// In their own memory.
     Owned(Vec<f32>),
     /// Four bytes for each value, all finite.
     Wire(Bytes),
 }
 
 impl Values {
-    /// Takes values as they come. Fails, with the place and the value of the
-    /// first, where some are not finite. Bytes after the last whole value are
-    /// left out.
+    /// Wraps received values. If some are not finite, fails with the index and the value of the
+    /// first. Bytes after the last complete value are ignored.
     pub(super) fn from_wire(mut bytes: Bytes) -> Result<Self, (usize, f32)> {
         bytes.truncate(bytes.len() / 4 * 4);
         match first_not_finite_word(words(&bytes)) {
@@ -29,7 +27,7 @@ impl Values {
         }
     }
 
-    /// How many there are.
+    /// Number of values.
     pub fn len(&self) -> usize {
         match self {
             Self::Owned(values) => values.len(),
@@ -46,12 +44,12 @@ impl Values {
     pub(super) fn first_not_finite(&self) -> Option<f32> {
         match self {
             Self::Owned(values) => first_not_finite(values).map(|place| values[place]),
-            // They were checked as they came.
+            // These were checked when they were received.
             Self::Wire(_) => None,
         }
     }
 
-    /// Puts some of them behind those of `out`.
+    /// Appends some of them to `out`.
     pub(super) fn append_to(&self, range: Range<usize>, out: &mut Vec<f32>) {
         match self {
             Self::Owned(values) => out.extend_from_slice(&values[range]),
@@ -74,10 +72,10 @@ impl Values {
     }
 }
 
-/// Room for the values that are looked at in one go.
+/// A buffer for the values that are processed together.
 pub(super) type Block = [f32; BLOCK_VALUES];
 
-/// Room for a block, with nothing in it.
+/// An empty buffer.
 pub(super) const EMPTY_BLOCK: Block = [0.0; BLOCK_VALUES];
 
 /// Consecutive ranges of at most [`BLOCK_VALUES`] that cover `length`.
@@ -95,7 +93,7 @@ impl From<Vec<f32>> for Values {
     }
 }
 
-/// Equal values are equal, however they are kept.
+/// Compares the values, however they are stored.
 impl PartialEq for Values {
     fn eq(&self, other: &Self) -> bool {
         let (mut left, mut right) = (EMPTY_BLOCK, EMPTY_BLOCK);

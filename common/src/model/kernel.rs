@@ -2,9 +2,9 @@
 //!
 //! Every element of `a · b` is one sum, `((0 + a₀·b₀) + a₁·b₁) + …`, over the
 //! inner dimension in its order: a multiplication and an addition for each
-//! term, never fused. Vector lanes run over columns of the output, so that the
-//! width of the vectors does not show. Library products split and fuse these
-//! sums by CPU; that is why this one is ours.
+//! term, never fused. Vector lanes run over columns of the output, so the width of the vectors
+//! does not influence the result. Library products split and fuse these sums depending on the
+//! CPU, so Samebit has its own.
 //!
 //! The three products of a layer are one function over views:
 //!
@@ -16,7 +16,7 @@
 //!
 //! `b` is copied to panels of a few columns that are read in one stream
 //! (`pack`); a tile of some rows by one panel then keeps all its sums in
-//! registers (`tile`, the one place with `unsafe`).
+//! registers (`tile`, the only file with `unsafe`).
 
 mod pack;
 mod tile;
@@ -61,7 +61,7 @@ impl Isa {
     }
 }
 
-/// Computes products, and owns the memory that they need meanwhile.
+/// Computes products, and owns the working memory for them.
 #[derive(Clone, Debug)]
 pub struct Kernel {
     /// Available on this CPU: a kernel is made in no other way.
@@ -81,13 +81,13 @@ impl Kernel {
         Self::default()
     }
 
-    /// A kernel that uses `isa`, to compare them; `None` where the CPU has not
-    /// got it. Results have the same bits with any.
+    /// A kernel that uses `isa`, for comparisons; `None` if the CPU lacks it. Results have the same
+    /// bits with every instruction set.
     pub fn with_isa(isa: Isa) -> Option<Self> {
         isa.is_available().then(|| Self { isa, packed: Vec::new() })
     }
 
-    /// What the kernel uses.
+    /// The instruction set of the kernel.
     pub fn isa(&self) -> Isa {
         self.isa
     }
@@ -102,7 +102,7 @@ impl Kernel {
     /// standard layout; `a` and `b` may be transposed views.
     ///
     /// # Panics
-    /// Where shapes do not fit each other: a bug of the caller.
+    /// If the shapes do not match: a bug of the caller.
     pub fn multiply(
         &mut self,
         a: ArrayView2<'_, f32>,
@@ -112,9 +112,8 @@ impl Kernel {
         self.run(a, b, out, Start::Zero);
     }
 
-    /// `out = out + a · b`: continues each sum from where `out` stands, so
-    /// that a product over a long inner dimension in several parts has the
-    /// bits of the whole.
+    /// `out = out + a · b`: continues each sum from the value in `out`, so that a product over a
+    /// long inner dimension, computed in several parts, has the same bits as in one part.
     ///
     /// # Panics
     /// Like [`Kernel::multiply`].
@@ -152,8 +151,8 @@ impl Kernel {
         }
     }
 
-    /// The columns `block` of the output: packs them, then goes down the rows,
-    /// so that what a group of rows reads of `a` stays near.
+    /// Computes the columns `block` of the output: packs them, then goes down the rows, so that the
+    /// rows of `a` stay in the cache.
     fn run_block(
         &mut self,
         a: ArrayView2<'_, f32>,

@@ -23,7 +23,7 @@ impl Mlp {
     /// Makes the model from its parameters: `hidden` (`[32]`), the sizes of
     /// the hidden layers; `learning_rate` (0.1); `momentum` (0.9);
     /// `momentum_state`, `"merged"` (velocities are part of the state) or
-    /// `"local"` (each round starts with velocity zero, which is of no use where
+    /// `"local"` (each round starts with velocity zero, which has little effect if
     /// rounds are short); `weight_decay` (0).
     pub fn build(
         parameters: &toml::Table,

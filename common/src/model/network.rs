@@ -1,5 +1,5 @@
-//! Fully connected layers under softmax and cross-entropy, trained by SGD:
-//! what `softmax` (no hidden layer) and `mlp` are made of.
+//! Fully connected layers under softmax and cross-entropy, trained by SGD: the implementation of
+//! `softmax` (no hidden layer) and `mlp`.
 
 mod initial;
 mod loss;
@@ -21,7 +21,7 @@ use replica::{CHUNK, NetworkReplica};
 /// Name of the counter of examples that a network has learnt from.
 pub const EXAMPLES: &str = "examples";
 
-/// Where the velocity of SGD with momentum lives.
+/// Where the velocity of SGD with momentum is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MomentumState {
     /// In the replica: zero at the start of every round.
@@ -30,7 +30,7 @@ pub(super) enum MomentumState {
     Merged,
 }
 
-/// How weights follow their gradients:
+/// The update rule of weights:
 /// `v = momentum·v + (gradient + weight_decay·w)`, `w = w − learning_rate·v`.
 /// Biases do not decay.
 #[derive(Clone, Copy, Debug)]
@@ -103,7 +103,7 @@ pub(super) struct Network {
     parameters: toml::Table,
 }
 
-/// What replicas know of their network.
+/// The design of a network, shared by its replicas.
 #[derive(Debug)]
 struct Design {
     layers: Vec<Layer>,
@@ -111,8 +111,7 @@ struct Design {
 }
 
 impl Network {
-    /// Multinomial logistic regression, from zero weights: its loss has one
-    /// minimum.
+    /// Multinomial logistic regression, starting from zero weights. Its loss is convex.
     pub(super) fn without_hidden_layers(
         shape: DataShape,
         optimiser: Optimiser,

@@ -8,7 +8,7 @@ use toml::{Table, Value};
 use crate::model::ModelError;
 
 /// The parameters of a model, read one by one; [`Parameters::finish`] refuses
-/// what was not asked for, and gives all of them with the values that they have.
+/// parameters that were not read, and gives all others with the values that they have.
 ///
 /// ```
 /// use samebit_common::model::{ModelError, Parameters};
@@ -50,7 +50,7 @@ pub struct Parameter {
 }
 
 impl<'a> Parameters<'a> {
-    /// Of this table, nothing read yet.
+    /// Starts reading this table.
     pub fn new(table: &'a Table) -> Self {
         Self { table, known: Vec::new(), read: Table::new(), next: ("", "") }
     }
@@ -62,7 +62,7 @@ impl<'a> Parameters<'a> {
         self
     }
 
-    /// A number of this range.
+    /// A number in this range.
     pub fn number(
         &mut self,
         name: &'static str,
@@ -84,7 +84,7 @@ impl<'a> Parameters<'a> {
         Err(wrong(name, range_text, value))
     }
 
-    /// A whole number of this range.
+    /// A whole number in this range.
     pub fn whole_number(
         &mut self,
         name: &'static str,
@@ -99,7 +99,7 @@ impl<'a> Parameters<'a> {
         number.filter(|number| range.contains(number)).ok_or_else(|| wrong(name, range_text, value))
     }
 
-    /// Whole numbers of this range, at most `most` of them.
+    /// At most `most` whole numbers in this range.
     pub fn whole_numbers(
         &mut self,
         name: &'static str,
@@ -146,9 +146,9 @@ impl<'a> Parameters<'a> {
         found.copied().ok_or_else(|| wrong(name, range_text, value))
     }
 
-    /// Refuses parameters that the model has not asked for. Gives all that it has
-    /// asked for, with the defaults of those that the table lacks: what
-    /// [`Model::parameters`](crate::model::Model::parameters) is to say.
+    /// Refuses parameters that the model has not read. Gives all that it has read, with the
+    /// defaults of those that the table lacks: what
+    /// [`Model::parameters`](crate::model::Model::parameters) returns.
     pub fn finish(self) -> Result<Table, ModelError> {
         let is_known = |key: &str| self.known.iter().any(|known| known.name == key);
         match self.table.keys().find(|key| !is_known(key)) {
@@ -186,7 +186,7 @@ pub(super) fn names(known: &[Parameter]) -> String {
     }
 }
 
-/// Words as they stand in a sentence.
+/// Words as a list within a sentence.
 fn list<'a>(words: impl Iterator<Item = &'a str>) -> String {
     words.map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use crate::model::{DataShape, Model, ModelError, Parameter};
 
-/// Makes a model from its parameters, the data's shape and the run's seed.
+/// Builds a model from its parameters, the data's shape and the run's seed.
 pub type Factory =
     dyn Fn(&toml::Table, DataShape, u64) -> Result<Box<dyn Model>, ModelError> + Send + Sync;
 
-/// Puts into a spec's table what suits a model.
+/// Adds a model's defaults to a spec's table.
 pub type Defaults = dyn Fn(&mut toml::Table) + Send + Sync;
 
 /// A registered model.
@@ -48,8 +48,8 @@ impl Registry {
         registry
     }
 
-    /// Adds a model; one of the same name is replaced. `about` is one line
-    /// for `coordinator models`.
+    /// Adds a model; replaces a model of the same name. `about` is its line in
+    /// `coordinator models`.
     pub fn register<F>(&mut self, name: &'static str, about: &'static str, factory: F)
     where
         F: Fn(&toml::Table, DataShape, u64) -> Result<Box<dyn Model>, ModelError>
@@ -60,10 +60,10 @@ impl Registry {
         self.models.insert(name, Entry { about, defaults: None, factory: Arc::new(factory) });
     }
 
-    /// Adds a model that has values of its own for what a spec leaves out.
-    /// `defaults` gets the whole spec, before it is read as one, and puts in
-    /// what suits: `batch_size`, `evaluation.labelling`, `parameters.x`. What
-    /// the user has said stays, whatever it does ([`Registry::complete`]).
+    /// Adds a model with its own defaults for a spec. `defaults` gets the table of the whole
+    /// spec before it is validated, and adds fields such as `batch_size`,
+    /// `evaluation.labelling` or `parameters.x`. It cannot override the user's values
+    /// ([`Registry::complete`]).
     pub fn register_with_defaults<D, F>(
         &mut self,
         name: &'static str,
@@ -100,9 +100,8 @@ impl Registry {
         }
     }
 
-    /// Adds to a spec's table what its model has values of its own for. What
-    /// is there stays, and is not judged: reading the table as a spec does
-    /// that.
+    /// Adds its model's own defaults to a spec's table. Existing fields stay as they are, and
+    /// are not validated here.
     pub fn complete(&self, table: &mut toml::Table) {
         let name = table.get("model").and_then(toml::Value::as_str);
         let entry = name.and_then(|name| self.models.get(name));
@@ -111,14 +110,14 @@ impl Registry {
         defaults(&mut suits);
         let trains = table.get("update_weights").and_then(toml::Value::as_bool) != Some(false);
         if !trains || table.contains_key("epochs") || table.contains_key("rounds") {
-            // How long to train is said in one of two ways.
+            // A spec has either `epochs` or `rounds`.
             suits.remove("epochs");
             suits.remove("rounds");
         }
         fill(table, suits);
     }
 
-    /// Makes the model `name`.
+    /// Builds the model `name`.
     pub fn build(
         &self,
         name: &str,
@@ -139,7 +138,7 @@ impl Registry {
     }
 }
 
-/// Adds the entries that a table lacks, in the tables within it too.
+/// Adds the missing entries of a table, recursively.
 fn fill(table: &mut toml::Table, suits: toml::Table) {
     for (key, value) in suits {
         match (table.get_mut(&key), value) {

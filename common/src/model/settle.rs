@@ -1,10 +1,11 @@
-//! The model's last word on a state, checked: what all later steps rely on.
+//! Calls the model's final functions on a state, and checks that they keep the layout, on which all
+//! later steps rely.
 
 use super::{Model, ModelError};
 use crate::results::Results;
 use crate::state::{Layout, NetworkState};
 
-/// Lets the model settle a merged state of the round that began from `base`.
+/// Lets the model finish a merged state of the round that began from `base`.
 pub fn settle(
     model: &dyn Model,
     base: &NetworkState,
@@ -14,7 +15,7 @@ pub fn settle(
     check(&base.layout(), state, "finish_round")
 }
 
-/// Lets the model write the labels that it reads from a labelling's results.
+/// Lets the model write the labels that it derives from a labelling's results.
 pub fn label(
     model: &dyn Model,
     state: &mut NetworkState,
@@ -47,7 +48,7 @@ mod tests {
         state
     }
 
-    /// Leaves these values, wherever it has a word.
+    /// Writes these values in every function.
     struct Leaves(&'static [f32]);
 
     impl Model for Leaves {

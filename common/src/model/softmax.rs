@@ -12,7 +12,7 @@ pub const ABOUT: &str = "multinomial logistic regression, SGD";
 pub struct Softmax {}
 
 impl Softmax {
-    /// Makes the model from its parameters: `learning_rate` (0.5) and
+    /// Builds the model from its parameters: `learning_rate` (0.5) and
     /// `weight_decay` (0).
     pub fn build(
         parameters: &toml::Table,

@@ -1,23 +1,22 @@
 //! `spiking`: the network of Diehl & Cook 2015, "Unsupervised learning of digit
 //! recognition using spike-timing-dependent plasticity".
 //!
-//! One layer of neurons, each joined to all inputs, learns without labels what
-//! the examples look like: whoever spikes first inhibits all others and moves
-//! its weights towards the example; its threshold rises, so that others have
-//! their turn. Labels come afterwards.
+//! One layer of neurons, each connected to all inputs, learns without labels what the examples look
+//! like. The neuron that spikes first inhibits all others and moves its weights towards the example;
+//! its threshold rises, so that other neurons respond to later examples. Labels are assigned
+//! afterwards.
 //!
 //! | tensor | shape | type | rule | |
 //! |---|---|---|---|---|
 //! | `weights` | `[inputs, neurons]` | f32 | `fold` | a neuron's column adds up to `weight_sum` |
 //! | `theta` | `[neurons]` | f32 | `fold` | adaptive thresholds (mV) |
-//! | `labels` | `[neurons]` | u64 | `keep` | classes; 2⁶⁴ − 1 where there is none |
+//! | `labels` | `[neurons]` | u64 | `keep` | classes; 2⁶⁴ − 1 for none |
 //! | `examples`, `presentations`, `spikes` | `[1]` | u64 | `sum` | counters |
 //!
-//! How it is worked: `encoding` makes the input spikes, `presentation` takes the
-//! network through an example with the loops of `kernel`, `plasticity` moves
-//! weights, `normalisation` rescales what changed, `labelling` gives classes, and
-//! `replica` says what a shard contributes. docs/SPIKING.md tells where it differs
-//! from the published script, and what that does.
+//! `encoding` generates the input spikes, `presentation` simulates an example with the loops of
+//! `kernel`, `plasticity` updates weights, `normalisation` rescales changed columns, `labelling`
+//! assigns classes, and `replica` computes the contribution of a shard. docs/SPIKING.md lists the
+//! differences from the published script and their effects.
 
 mod encoding;
 mod events;
@@ -73,14 +72,14 @@ const RESPONSES: &str = "responses";
 /// Name of the count of examples by class.
 const SHOWN: &str = "shown";
 
-/// Most examples that all replicas together process in a round, unless set:
-/// up to here, merging costs no accuracy.
+/// Default limit of examples that all replicas together process in a round: up to this number,
+/// merging costs no accuracy.
 const ROUND_EXAMPLES: i64 = 256;
 
-/// Replicas, unless set.
+/// Default number of replicas.
 const REPLICAS: i64 = 16;
 
-/// The purpose of the random stream, beside the seed.
+/// The purpose of the random stream, which is keyed by it and the seed.
 const PURPOSE: [u8; 24] = *b"spiking initial weights\0";
 
 /// The model.
@@ -91,13 +90,13 @@ pub struct Spiking {
     isa: Isa,
 }
 
-/// What replicas know of their network.
+/// The design of a network, shared by its replicas.
 #[derive(Debug)]
 struct Design {
     settings: Settings,
     dynamics: Dynamics,
     encoder: Encoder,
-    /// What is left of thresholds after a presentation, at a theta step of 1.
+    /// The decay factor of thresholds for one presentation, at a theta step of 1.
     decay: f32,
 }
 
@@ -126,7 +125,7 @@ impl Design {
 }
 
 impl Spiking {
-    /// Makes the model from its parameters (docs/SPIKING.md lists them).
+    /// Builds the model from its parameters (docs/SPIKING.md lists them).
     pub fn build(
         parameters: &toml::Table,
         shape: DataShape,
@@ -135,7 +134,7 @@ impl Spiking {
         Ok(Box::new(Self::new(parameters, shape, seed)?))
     }
 
-    /// [`Spiking::build`], not yet behind the trait.
+    /// [`Spiking::build`] with the concrete type.
     pub fn new(parameters: &toml::Table, shape: DataShape, seed: u64) -> Result<Self, ModelError> {
         let settings = Settings::read(parameters, shape)?;
         let dynamics = Dynamics::new(&settings);
@@ -145,8 +144,7 @@ impl Spiking {
         Ok(Self { design: Arc::new(design), seed, isa: Isa::best() })
     }
 
-    /// Completes a spec: what a user has not set and the network cannot do
-    /// well without.
+    /// Adds this model's defaults to a spec.
     pub fn complete(spec: &mut toml::Table) {
         let whole = |spec: &toml::Table, key: &str, default: i64| {
             spec.get(key).and_then(toml::Value::as_integer).unwrap_or(default).max(1)
@@ -171,8 +169,8 @@ impl Spiking {
         }
     }
 
-    /// The same with replicas that use `isa`, to compare them; `None` where the
-    /// CPU has not got it. Results have the same bits with any.
+    /// The same with replicas that use `isa`, for comparisons; `None` if the CPU lacks it. Results
+    /// have the same bits with every instruction set.
     pub fn with_isa(self, isa: Isa) -> Option<Self> {
         isa.is_available().then_some(Self { isa, ..self })
     }

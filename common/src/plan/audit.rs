@@ -1,15 +1,14 @@
-//! Which shards are audited.
+//! Selects the shards to audit.
 
 use crate::digest::Digest;
 
-/// First bytes under the digest that says so of a shard.
+/// Prefix of the hashed bytes.
 const PURPOSE: &[u8] = b"samebit-audit-1\n";
 
-/// Whether two workers are to compute a shard, where such a share of all is
-/// audited: a function of seed, step and replica alone, so that no worker can
-/// have a say.
+/// Whether a shard is audited (computed by two workers), if this share of all shards is. It
+/// depends only on seed, step and replica, so that workers cannot influence it.
 ///
-/// It is audited where the SHA-256 of the 16 bytes `samebit-audit-1\n`, the
+/// A shard is audited if the SHA-256 of the 16 bytes `samebit-audit-1\n`, the
 /// seed, the step (u64) and the replica (u32; all little-endian) begins with a
 /// u64 (little-endian) below `share` × 2⁶⁴.
 pub(super) fn is_audited(share: f64, seed: u64, step: u64, replica: u32) -> bool {
@@ -20,7 +19,7 @@ pub(super) fn is_audited(share: f64, seed: u64, step: u64, replica: u32) -> bool
     let digest = Digest::of(&[PURPOSE, &shard.concat()].concat());
     let mut first = [0; 8];
     first.copy_from_slice(&digest.0[..8]);
-    // A factor of a power of two rounds nothing.
+    // Multiplying by a power of two does not round.
     u128::from(u64::from_le_bytes(first)) < (share * 2f64.powi(64)) as u128
 }
 
@@ -48,7 +47,7 @@ mod tests {
         assert!((0..1000).all(|replica| !is_in(0.1, replica) || is_in(0.2, replica)));
     }
 
-    /// What is audited is fixed: a coordinator that goes on with another's run
+    /// What is audited is fixed: a coordinator that continues another's run
     /// audits the same shards.
     #[test]
     fn the_choice_is_fixed() {

@@ -1,4 +1,4 @@
-//! [`EpochOrder`]: in which order an epoch takes its examples.
+//! [`EpochOrder`]: the order of the examples in an epoch.
 
 use std::ops::Range;
 
@@ -7,8 +7,8 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::dataset::SplitSize;
 
-/// What a stream is for. Another use of the same seed takes another text, and so
-/// gets other numbers: a split as a whole, its chunks, the examples of a window.
+/// The purpose of a random stream. Each use of a seed has its own text, and so its own numbers:
+/// for a split as a whole, for its chunks, and for the examples of a window.
 const PURPOSE: [u8; 16] = *b"samebit/order/01";
 const CHUNKS: [u8; 16] = *b"samebit/chunks/1";
 const WINDOW: [u8; 16] = *b"samebit/window/1";
@@ -17,16 +17,15 @@ const WINDOW: [u8; 16] = *b"samebit/window/1";
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shuffle {
     examples: u64,
-    /// Of the chunks of a window.
+    /// Examples in the chunks of a window.
     window_bytes: u64,
-    /// Examples of a chunk, and chunks of a window; nothing where the whole split
-    /// is one.
+    /// Examples of a chunk, and chunks of a window; `None` if the whole split is one window.
     window: Option<(u64, u64)>,
 }
 
 impl Shuffle {
-    /// A split of this size in windows of so many MiB, rounded down to whole
-    /// chunks, one at least. A split that is not larger is one window.
+    /// A split of this size in windows of this many MiB, rounded down to whole chunks, at least
+    /// one. A split that is not larger is one window.
     pub(super) fn of(size: SplitSize, window_mib: u32) -> Self {
         let SplitSize { examples, chunk_examples, example_bytes } = size;
         let (window, chunk_examples) = (u64::from(window_mib) << 20, chunk_examples.max(1));
@@ -57,21 +56,21 @@ impl Shuffle {
 /// The order of the training examples in one epoch: a permutation keyed by
 /// (seed, epoch), by Fisher and Yates over a ChaCha8 stream.
 ///
-/// The outcome of every run depends on it, so it is fixed to the last detail.
-/// Where the split is one window:
+/// The result of every run depends on it, so it is specified exactly. If the split is one
+/// window:
 /// - the ChaCha8 key is the seed and the epoch (u64, little-endian), then the
 ///   16 bytes `samebit/order/01`; stream 0, from its first 32-bit word;
 /// - the list starts as 0, 1, 2, …; for `i` from the last place down to 1,
-///   places `i` and `j` change, where `j` is drawn from `0..=i`;
+///   the entries `i` and `j` are swapped, where `j` is drawn from `0..=i`;
 /// - a draw from `n` numbers takes words `w` until one is below the largest
-///   multiple of `n` that 2³² holds, and is `w mod n` (no number is favoured).
+///   multiple of `n` within 2³², and is `w mod n` (all numbers are equally likely).
 ///
-/// Where it is more than one:
-/// - the list of its chunks, by number, is shuffled in this way, with
+/// If it has more than one window:
+/// - the list of its chunks, by number, is shuffled in the same way, with
 ///   `samebit/chunks/1` in the key;
-/// - in that order, so many chunks at a time are a window, the last one fewer. The
-///   examples of a window, in the order of its chunks and in each by number, are
-///   shuffled in this way, with `samebit/window/1` in the key and the window's
+/// - in that order, every `window` chunks form a window; the last one may have fewer. The
+///   examples of a window, in the order of its chunks and within each by number, are
+///   shuffled in the same way, with `samebit/window/1` in the key and the window's
 ///   number, from 0, as the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EpochOrder {
@@ -135,7 +134,7 @@ fn shuffle(list: &mut [u32], mut stream: ChaCha8Rng) {
 
 /// A number below `n`, from 1.
 fn draw(stream: &mut ChaCha8Rng, n: u32) -> u32 {
-    // 2³² mod n words at the top would favour the small numbers.
+    // The largest 2³² mod n words would make small numbers more likely.
     let rejected = n.wrapping_neg() % n;
     loop {
         let word = stream.next_u32();

@@ -1,11 +1,11 @@
-//! Addresses as people write them.
+//! Parsing of addresses.
 
 use std::num::NonZeroU16;
 
 /// Reads `HOST:PORT`, also as `tcp://HOST:PORT`.
 ///
 /// # Errors
-/// What is expected instead.
+/// A sentence with the expected form.
 pub fn host_and_port(text: &str) -> Result<String, String> {
     let plain = text.strip_prefix("tcp://").map_or(text, |rest| rest.trim_end_matches('/'));
     match plain.rsplit_once(':') {

@@ -1,4 +1,4 @@
-//! How logs are written.
+//! Format and filter of logs.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -15,25 +15,25 @@ use tracing_subscriber::fmt::time::FormatTime;
 use crate::keys::date;
 use crate::settings::SettingsError;
 
-/// How logs are written.
+/// Format of logs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// For people.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Puts another filter in place of the one in use.
+/// Replaces the current filter.
 type Reload = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
 
-/// The filter that logging was started with, and how to change it.
+/// The filter that logging was started with, and the handle to change it.
 static STARTED: OnceLock<(String, Reload)> = OnceLock::new();
 
-/// Logs by another filter from now on; `None` goes back to the one that
-/// logging was started with. Without logging, only checks it.
+/// Changes the log filter; `None` restores the one that logging was started with. If logging
+/// was not started, only checks the filter.
 pub fn log_by(filter: Option<&str>) -> Result<(), SettingsError> {
     let Some((original, reload)) = STARTED.get() else {
         return filter.map_or(Ok(()), |filter| read_filter(filter).map(drop));
@@ -54,7 +54,7 @@ pub fn start_logging(format: LogFormat, filter: &str) -> Result<(), SettingsErro
     start_logging_to(format, filter, std::io::stderr)
 }
 
-/// The same, written by `writer`, which stands for standard error: a line at a time.
+/// The same, written by `writer` in place of standard error, one line at a time.
 pub fn start_logging_to<W: std::io::Write + 'static>(
     format: LogFormat,
     filter: &str,
@@ -79,14 +79,14 @@ pub fn start_logging_to<W: std::io::Write + 'static>(
         }
     };
     outcome.map_err(|_| SettingsError::LoggingStarted)?;
-    // Logging starts once in a process: what is here was put here now.
+    // Logging starts once in a process, so this filter was set just now.
     let _ = STARTED.set((filter.to_owned(), reload));
     Ok(())
 }
 
-/// Whether to colour what goes to standard error: for people at a terminal that can,
-/// who have not asked for none (<https://no-color.org>). Files and pipes get plain
-/// text, unless `CLICOLOR_FORCE` says that a terminal is at their end.
+/// Whether to use colours on standard error: on a terminal that supports them, unless the
+/// user turned them off (<https://no-color.org>). Files and pipes get plain text, unless
+/// `CLICOLOR_FORCE` says that a terminal is at their end.
 pub fn has_colour() -> bool {
     let variable = |name| std::env::var_os(name).unwrap_or_default();
     let terminal = std::io::stderr().is_terminal();
@@ -98,13 +98,13 @@ fn may_colour(terminal: bool, no_color: &OsStr, term: &OsStr, force: &OsStr) -> 
     no_color.is_empty() && (forced || (terminal && term != "dumb"))
 }
 
-/// Reads a filter. A lone word must be a level: `EnvFilter` would take a
-/// mistyped one for a target, and show nothing else.
+/// Parses a filter. A single word must be a level: `EnvFilter` would take a mistyped level
+/// for a target, and log nothing else.
 fn read_filter(filter: &str) -> Result<EnvFilter, SettingsError> {
     let error = |error: String| SettingsError::Filter { filter: filter.into(), error };
     for word in filter.split(',').map(str::trim).filter(|word| !word.contains(['=', '[', ']'])) {
         if word.is_empty() || word.parse::<LevelFilter>().is_err() {
-            return Err(error(format!("{word:?} is neither")));
+            return Err(error(format!("{word:?} is not a level")));
         }
     }
     EnvFilter::builder().parse(filter).map_err(|found| error(found.to_string()))

@@ -1,10 +1,10 @@
-//! What tells a process to leave.
+//! The signals that tell a process to leave.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM, Ctrl-C and, where that is wanted, SIGHUP, taken over and awaited.
+/// Handles SIGTERM, Ctrl-C and optionally SIGHUP.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -13,14 +13,14 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes over SIGTERM and Ctrl-C. From now on a file that grows to the limit of
-    /// the system (`ulimit -f`) is an error of whoever writes it, as a full disk is,
-    /// and does not end the process.
+    /// Handles SIGTERM and Ctrl-C. It also turns a file that reaches the system's size limit
+    /// (`ulimit -f`) into an error of the write, like a full disk, so that it does not end
+    /// the process.
     ///
     /// # Errors
-    /// What the system said.
+    /// The error of the system.
     pub fn new() -> io::Result<Self> {
-        // Taken over once, it stays so, whether anybody listens or not.
+        // The handler stays installed, even if nothing awaits the signal.
         #[cfg(target_os = "linux")]
         drop(signal(SignalKind::from_raw(libc::SIGXFSZ))?);
         Ok(Self {
@@ -30,11 +30,11 @@ impl Signals {
         })
     }
 
-    /// Takes over SIGHUP as well, which comes when a session ends. One that was
-    /// started to outlive it (`nohup`) ignores the signal, and goes on doing so.
+    /// Handles SIGHUP as well, which is sent when a session ends. A process that was started
+    /// to ignore it (`nohup`) continues to ignore it.
     ///
     /// # Errors
-    /// What the system said.
+    /// The error of the system.
     pub fn with_hangup() -> io::Result<Self> {
         let hangup = match is_ignored(SignalKind::hangup()) {
             true => None,
@@ -43,7 +43,7 @@ impl Signals {
         Ok(Self { hangup, ..Self::new()? })
     }
 
-    /// The next one. Cancel-safe.
+    /// Waits for the next signal. Cancel-safe.
     pub async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -60,7 +60,7 @@ async fn received(signal: &mut Option<Signal>) -> Option<()> {
     }
 }
 
-/// Whether this process ignores a signal, as far as the system says (Linux).
+/// Whether this process ignores a signal (known on Linux only).
 fn is_ignored(kind: SignalKind) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     ignores(&status, kind.as_raw_value())

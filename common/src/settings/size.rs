@@ -1,4 +1,4 @@
-//! Numbers of bytes, as people write them.
+//! Sizes such as `512MiB`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -30,7 +30,7 @@ impl FromStr for Bytes {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         parse_size::parse_size(text.trim()).map(Self).map_err(|error| {
             let text: String = text.chars().take(40).collect();
-            format!("expected bytes as in 512MiB, 2GiB or 4096, found {text:?}: {error}")
+            format!("expected a size such as 512MiB, 2GiB or 4096, found {text:?}: {error}")
         })
     }
 }
@@ -92,7 +92,7 @@ mod tests {
             "1GiB1",
         ] {
             let error = text.parse::<Bytes>().unwrap_err();
-            assert!(error.starts_with("expected bytes as in 512MiB"), "{error}");
+            assert!(error.starts_with("expected a size such as 512MiB"), "{error}");
         }
     }
 

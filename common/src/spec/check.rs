@@ -3,8 +3,8 @@
 use crate::limits;
 use crate::spec::{DatasetSpec, RunSpec, SpecError};
 
-/// Most bytes in a dataset's source, which may hold a path (Linux's own bound
-/// on those).
+/// Limit of bytes in a dataset's source, which may contain a path (Linux's own limit for
+/// paths).
 const SOURCE_BYTES: usize = 4096;
 
 /// Largest integer of TOML.
@@ -38,7 +38,7 @@ pub(super) fn spec(spec: &RunSpec) -> Result<(), SpecError> {
     }
     range("evaluation.shard_size", spec.evaluation.shard_size, 1, u32::MAX)?;
 
-    // Whoever gets the spec as text must be able to read it.
+    // A peer that gets the spec as text must be able to parse it.
     let text = spec.to_toml();
     if text.len() > limits::SPEC_BYTES {
         return Err(SpecError::TooLong { found: text.len() });
@@ -65,8 +65,7 @@ fn duration(spec: &RunSpec) -> Result<(), SpecError> {
     }
 }
 
-/// Checks where the examples come from; the source itself is checked when it
-/// is loaded.
+/// Checks the dataset's fields; the source itself is checked when it is loaded.
 fn dataset(dataset: &DatasetSpec) -> Result<(), SpecError> {
     name("dataset.source", &dataset.source, SOURCE_BYTES)?;
     if let Some(classes) = dataset.classes {
@@ -90,7 +89,7 @@ fn range<T: PartialOrd + std::fmt::Display>(
     least: T,
     most: T,
 ) -> Result<(), SpecError> {
-    // What cannot be compared, as NaN, is in no range.
+    // NaN is in no range.
     if !(least <= value && value <= most) {
         return Err(SpecError::field(field, format!("{least} to {most}"), value));
     }
@@ -107,8 +106,8 @@ fn name(field: &str, text: &str, most: usize) -> Result<(), SpecError> {
     Ok(())
 }
 
-/// A model's parameters may be anything but NaN and infinity, which no
-/// learning survives. TOML itself bounds how deep they nest.
+/// A model's parameters may be anything except NaN and infinity, which would make training
+/// fail. TOML itself limits the depth of nesting.
 fn finite(path: &str, value: &toml::Value) -> Result<(), SpecError> {
     match value {
         toml::Value::Float(number) if !number.is_finite() => {

@@ -1,4 +1,4 @@
-//! `key=value` settings on the way to a spec.
+//! Applies `key=value` settings to the TOML of a spec.
 
 use toml::{Table, Value};
 
@@ -36,11 +36,11 @@ pub(super) fn set(table: &mut Table, key: &str, value: &str) -> Result<(), SpecE
     Ok(())
 }
 
-/// A value as TOML, or else as the string that it is.
+/// A value as TOML, or as a string if it is not TOML.
 fn read(text: &str) -> Value {
     let read = toml::from_str::<Table>(&format!("value = {text}"));
     match read.map(|table| table.into_iter().collect::<Vec<_>>()) {
-        // More than one entry: the text held a line of its own.
+        // More than one entry: the text contained a line break.
         Ok(mut entries) if entries.len() == 1 => entries.remove(0).1,
         _ => Value::String(text.into()),
     }

@@ -19,7 +19,7 @@ fn the_example_is_the_default_run() {
 fn what_is_wrong_is_named() {
     let cases = [
         ("model = 3", "invalid type: integer `3`, expected a string"),
-        ("model = ", "the spec cannot be read"),
+        ("model = ", "the spec is not valid"),
         ("modle = \"mlp\"", "unknown field `modle`, expected one of `model`"),
         ("dataset.sorce = \"digits\"", "unknown field `sorce`"),
         ("seed = -1", "invalid value: integer `-1`, expected u64"),

@@ -1,8 +1,8 @@
-//! States as safetensors files: what numpy, PyTorch and others open as it is.
+//! States as safetensors files, which numpy, PyTorch and others can read.
 //!
 //! ```text
 //! u64 little-endian   length of the header
-//! header              JSON: name → type, shape, place; and string metadata
+//! header              JSON: name → type, shape, offsets; and string metadata
 //! values              little-endian, one tensor after another
 //! ```
 //!
@@ -26,11 +26,10 @@ use crate::digest::Digest;
 use crate::limits;
 use crate::merge::MergeRule;
 
-/// Longest header that is read, in bytes: far above what [`limits::TENSORS`]
-/// tensors and a spec need.
+/// Limit of a header, in bytes: far more than [`limits::TENSORS`] tensors and a spec need.
 const HEADER_BYTES: u64 = 4 << 20;
 
-/// Metadata keys of the rules begin with this; the tensor's name follows.
+/// Prefix of the metadata keys of rules; the tensor's name follows.
 const RULE: &str = "samebit.rule.";
 
 /// Metadata key of the state's digest.
@@ -46,8 +45,8 @@ struct Entry {
 
 impl NetworkState {
     /// Reads a safetensors file; rules come from its metadata
-    /// (`samebit.rule.NAME`), `mean` (f32) or `sum` (u64) where there are none.
-    /// Where the metadata has a digest, it is checked.
+    /// (`samebit.rule.NAME`), by default `mean` (f32) or `sum` (u64). If the metadata has a
+    /// digest, it is checked.
     pub fn load(path: &Path) -> Result<Self, StateError> {
         let file = File::open(path).map_err(|error| file_error(path, error.to_string()))?;
         let (mut file, header) = read_header(path, file)?;
@@ -70,9 +69,8 @@ impl NetworkState {
         Ok(state)
     }
 
-    /// Writes a safetensors file: a temporary name beside it first, made
-    /// durable, then a rename. `metadata` is added to the rules and the
-    /// digest.
+    /// Writes a safetensors file under a temporary name, flushes it to disk, and renames it.
+    /// `metadata` is added to the rules and the digest.
     pub fn save(&self, path: &Path, metadata: &BTreeMap<String, String>) -> Result<(), StateError> {
         let temporary = temporary_name(path);
         let outcome = File::create(&temporary)
@@ -84,14 +82,14 @@ impl NetworkState {
             .and_then(|()| fs::rename(&temporary, path))
             .and_then(|()| sync_folder(path));
         outcome.map_err(|error| {
-            // It may never have been made: nothing is lost if this fails.
+            // The file may not exist, so this may fail.
             let _ = fs::remove_file(&temporary);
             file_error(path, format!("cannot be written: {error}"))
         })
     }
 
-    /// Writes the bytes of a safetensors file, piece by piece. `digest` is the
-    /// state's, which takes long to make and is often known.
+    /// Writes the bytes of a safetensors file, piece by piece. `digest` is the state's, which
+    /// takes long to compute and is often known.
     pub fn write_to(
         &self,
         file: &mut (impl Write + ?Sized),
@@ -145,22 +143,20 @@ fn file_error(path: &Path, message: String) -> StateError {
     StateError::File { path: path.display().to_string(), message }
 }
 
-/// Places of the tensors in the order that they have in a file: wider types
-/// first, so that all are aligned.
+/// Indexes of the tensors in the order of a file: wider types first, so that all are aligned.
 fn file_order(layout: &Layout) -> Vec<usize> {
     let mut order: Vec<usize> = (0..layout.tensors.len()).collect();
     order.sort_by_key(|place| std::cmp::Reverse(layout.tensors[*place].element.bytes()));
     order
 }
 
-/// The state segments of the tensor at a place, numbered.
+/// The state segments of the tensor at an index, numbered.
 fn segments_of(layout: &Layout, place: usize) -> impl Iterator<Item = (usize, super::Segment)> {
     let segments = layout.state_segments().into_iter().enumerate();
     segments.filter(move |(_, segment)| segment.tensor == place)
 }
 
-/// Reads the header, having compared its length and its tensors' with the
-/// file's.
+/// Reads the header, and checks its length and its tensors' lengths against the file's.
 fn read_header(path: &Path, mut file: File) -> Result<(File, Metadata), StateError> {
     let error = |message: String| file_error(path, message);
     let io_error = |error: std::io::Error| file_error(path, error.to_string());
@@ -168,7 +164,7 @@ fn read_header(path: &Path, mut file: File) -> Result<(File, Metadata), StateErr
     let mut length = [0; 8];
     if file_bytes < 8 {
         return Err(error(format!(
-            "expected a safetensors file, which has at least 8 bytes, found {file_bytes}"
+            "expected a safetensors file of at least 8 bytes, found {file_bytes}"
         )));
     }
     file.read_exact(&mut length).map_err(io_error)?;
@@ -176,8 +172,8 @@ fn read_header(path: &Path, mut file: File) -> Result<(File, Metadata), StateErr
     let longest = HEADER_BYTES.min(file_bytes - 8);
     if length > longest {
         return Err(error(format!(
-            "expected a safetensors file, whose header would have at most {longest} bytes here, \
-             found a length of {length}: not safetensors, or truncated"
+            "expected a safetensors file with a header of at most {longest} bytes, found a length of \
+             {length}: the file has another format, or is truncated"
         )));
     }
     let mut header = vec![0; length as usize];
@@ -193,8 +189,7 @@ fn read_header(path: &Path, mut file: File) -> Result<(File, Metadata), StateErr
     Ok((file, header))
 }
 
-/// The layout that a header describes, and its tensors' places in the order
-/// of the file.
+/// The layout in a header, and the offsets of its tensors in the order of the file.
 fn layout_of(path: &Path, header: &Metadata) -> Result<(Layout, Vec<usize>), StateError> {
     let infos: BTreeMap<String, &TensorInfo> = header.tensors().into_iter().collect();
     let mut tensors = Vec::with_capacity(infos.len().min(limits::TENSORS));
@@ -267,7 +262,7 @@ fn temporary_name(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.{}.{save}.temporary", std::process::id()))
 }
 
-/// Makes a rename durable.
+/// Flushes a rename to disk.
 fn sync_folder(path: &Path) -> std::io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()

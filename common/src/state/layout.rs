@@ -1,4 +1,4 @@
-//! [`Layout`]: a state without its numbers, and how it is cut into segments.
+//! [`Layout`]: a state without its numbers, and its division into segments.
 
 use std::collections::BTreeMap;
 
@@ -23,8 +23,8 @@ pub struct TensorLayout {
     pub rule: MergeRule,
 }
 
-/// A state without its numbers: the tensors in order of their names. Both
-/// sides of the wire cut a state, or a partial, into the same segments from it.
+/// A state without its numbers: the tensors in order of their names. From it, both sides of the
+/// wire derive the same segments of a state or a partial.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Layout {
@@ -32,29 +32,29 @@ pub struct Layout {
     pub tensors: Vec<TensorLayout>,
 }
 
-/// A range of one tensor that fits one data message.
+/// A range of one tensor that fits into one data message.
 ///
 /// For a tensor whose rule works unit by unit (`mean_by`, `fold`) a *merge*
 /// segment is a range of units, for any other a range of elements; a *state*
 /// segment is always a range of elements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// Place of the tensor in the layout.
+    /// Index of the tensor in the layout.
     pub tensor: usize,
     /// Elements or units.
     pub range: std::ops::Range<usize>,
 }
 
-/// First bytes of [`Layout::encode`]: a digest of anything else, or of another
-/// version of the encoding, cannot be taken for a state's.
+/// Prefix of [`Layout::encode`], so that the digest of something else, or of another version of
+/// the encoding, is not mistaken for a state's.
 const ENCODING: &[u8] = b"samebit-state-1\n";
 
-/// Most values of one unit under a rule that works unit by unit: with its
-/// number and count, a unit fits one message.
+/// Most values of one unit under a rule that works unit by unit: a unit fits into one message,
+/// with its number and count.
 const UNIT_VALUES: usize = (limits::PAYLOAD_BYTES - 16) / 4;
 
 impl Layout {
-    /// The layout of these tensors, in the order of their names, checked.
+    /// The layout of these tensors, in the order of their names. Checks it.
     pub fn new(tensors: impl IntoIterator<Item = TensorLayout>) -> Result<Self, StateError> {
         let mut tensors: Vec<TensorLayout> = tensors.into_iter().collect();
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
@@ -63,7 +63,7 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Replaces merge rules by tensor name. Where one cannot be, none is.
+    /// Replaces merge rules by tensor name. If one is not valid, none is replaced.
     pub fn set_rules(&mut self, rules: &BTreeMap<String, MergeRule>) -> Result<(), StateError> {
         let mut changed = self.clone();
         for (name, rule) in rules {
@@ -121,7 +121,7 @@ impl Layout {
         names.collect::<Vec<_>>().join(", ")
     }
 
-    /// Checks names, order, shapes, rules and sizes, as they came from a peer.
+    /// Checks names, order, shapes, rules and sizes that a peer sent.
     pub fn validate(&self) -> Result<(), StateError> {
         if self.tensors.len() > limits::TENSORS {
             return Err(too_many_tensors(self.tensors.len()));
@@ -161,8 +161,8 @@ impl Layout {
         self.tensors.iter().fold(0, |sum, tensor| sum.saturating_add(bytes(tensor) as u64))
     }
 
-    /// How a state is cut for the wire and the digest: element ranges of at
-    /// most [`crate::limits::PAYLOAD_BYTES`].
+    /// The segments of a state for the wire and the digest: element ranges of at most
+    /// [`crate::limits::PAYLOAD_BYTES`].
     pub fn state_segments(&self) -> Vec<Segment> {
         let mut segments = Vec::new();
         for (place, tensor) in self.tensors.iter().enumerate() {
@@ -172,11 +172,10 @@ impl Layout {
         segments
     }
 
-    /// How partials are cut for the wire and merged: ranges of elements, or of
-    /// units where the rule works unit by unit, such that a replica's
-    /// contribution to one never passes [`crate::limits::PAYLOAD_BYTES`]. As few
-    /// as that allows, and of even lengths, so that they take equally long.
-    /// Tensors under `keep` have none.
+    /// The segments in which partials are sent and merged: ranges of elements, or of units if
+    /// the rule works unit by unit. A replica's contribution to a segment never exceeds
+    /// [`crate::limits::PAYLOAD_BYTES`]. There are as few segments as that allows, of even
+    /// lengths, so that they take equally long. Tensors under `keep` have none.
     pub fn merge_segments(&self) -> Vec<Segment> {
         let mut segments = Vec::new();
         for (place, tensor) in self.tensors.iter().enumerate() {
@@ -225,7 +224,7 @@ impl Layout {
     }
 }
 
-/// Cuts `0..length` of a tensor into ranges of at most `longest`.
+/// Divides `0..length` of a tensor into ranges of at most `longest`.
 fn cut(tensor: usize, length: usize, longest: usize, segments: &mut Vec<Segment>) {
     let starts = (0..length).step_by(longest);
     segments
@@ -302,7 +301,7 @@ impl TensorLayout {
                 element: self.element,
             });
         }
-        // A unit travels whole: it must fit one message.
+        // A unit is never divided: it must fit into one message.
         if self.rule.by_unit() && self.unit_len() > UNIT_VALUES {
             return Err(shape_error(format!(
                 "at most {UNIT_VALUES} values in a unit (all axes but the last), as the rule \

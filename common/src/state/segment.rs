@@ -1,4 +1,4 @@
-//! State segments: ranges of a state's elements as they cross the wire.
+//! State segments: ranges of a state's elements, as they are sent on the wire.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,9 +16,8 @@ impl NetworkState {
     }
 
     /// Sets the values of one state segment from its little-endian bytes.
-    /// Refuses a wrong length and values that are not finite; after the
-    /// latter, the segment's values are zero. `index` is the place of the
-    /// segment, for the error.
+    /// Refuses a wrong length and values that are not finite; in the latter case, the
+    /// segment's values are set to zero. `index` is the index of the segment, for the error.
     pub fn write_segment(
         &mut self,
         index: usize,

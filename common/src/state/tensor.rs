@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::merge::MergeRule;
 
-/// The numbers of one tensor. In a [`NetworkState`](super::NetworkState) they always lie in
+/// The numbers of one tensor. In a [`NetworkState`](super::NetworkState) they are always in
 /// row-major (C) order.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -46,13 +46,13 @@ impl std::fmt::Display for ElementType {
     }
 }
 
-/// One tensor: numbers in row-major (C) order and the rule by which replicas'
-/// versions of them merge.
+/// One tensor: numbers in row-major (C) order, and the rule by which replicas' versions are
+/// merged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
     /// The numbers.
     pub data: TensorData,
-    /// How replicas merge.
+    /// The merge rule.
     pub rule: MergeRule,
 }
 
@@ -91,7 +91,7 @@ impl TensorData {
         }
     }
 
-    /// Brings the elements into row-major order.
+    /// Reorders the elements to row-major order.
     pub(super) fn make_standard(&mut self) {
         match self {
             Self::F32(array) if !array.is_standard_layout() => {

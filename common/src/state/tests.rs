@@ -47,7 +47,7 @@ fn what_is_no_state_is_refused() {
                 "n",
                 Tensor { data: TensorData::U64(ArrayD::zeros(vec![1])), rule: MergeRule::Mean },
             ),
-            "rule `mean` does not work on u64",
+            "rule `mean` does not support u64",
         ),
         (
             NetworkState::new(["w", "w"].map(|name| (name.into(), zeros(&[1], MergeRule::Max)))),

@@ -1,29 +1,29 @@
-//! Runs of numbers: finiteness, and their little-endian bytes.
+//! Slices of numbers: the check that they are finite, and their little-endian bytes.
 
 use std::borrow::Cow;
 
 use rayon::prelude::*;
 
-/// Values that one task looks at: enough to outweigh handing it out, and all
-/// of a segment, as segments are worked on side by side already.
+/// Values that one task processes: enough to outweigh the cost of a task, and a whole segment, as
+/// segments are processed in parallel already.
 pub(crate) const TASK_VALUES: usize = 1 << 18;
 
-/// Values that are looked at and copied in one go: they are still in the
-/// CPU's nearest cache when they are touched again.
+/// Values that are checked and copied together: they are still in the CPU's L1 cache when they
+/// are copied.
 pub(crate) const BLOCK_VALUES: usize = 1 << 12;
 
-/// The exponent's bits: all set in what is not finite, and only there.
+/// The exponent's bits: all set exactly for values that are not finite.
 const EXPONENT: u32 = 0x7f80_0000;
 
-/// Whether a value of these bits is not finite.
+/// Whether the value with these bits is not finite.
 fn is_not_finite(bits: u32) -> bool {
     bits & EXPONENT == EXPONENT
 }
 
 /// Place of the first value that is NaN or infinite.
 pub(crate) fn first_not_finite(values: &[f32]) -> Option<usize> {
-    // Two passes: the first, over all values, has no branch inside and so
-    // runs at the speed of memory.
+    // Two passes: the first, over all values, has no branches and so runs at the speed of
+    // memory.
     let is_any_bad = if values.len() <= TASK_VALUES {
         is_bad(values)
     } else {
@@ -54,8 +54,8 @@ fn first_of(values: &[f32]) -> usize {
     values.iter().position(|value| !value.is_finite()).expect("one was seen")
 }
 
-/// Copies f32 values from their little-endian bytes, in whatever alignment.
-/// Fails, with the place of the first, where some are not finite.
+/// Copies f32 values from their little-endian bytes, with any alignment. If some are not finite,
+/// fails with the index of the first.
 ///
 /// `bytes` has four bytes for each value of `out`.
 pub(crate) fn copy_f32(bytes: &[u8], out: &mut [f32]) -> Result<(), usize> {
@@ -74,7 +74,7 @@ pub(crate) fn copy_f32(bytes: &[u8], out: &mut [f32]) -> Result<(), usize> {
     }
 }
 
-/// Copies u64 values from their little-endian bytes, in whatever alignment.
+/// Copies u64 values from their little-endian bytes, with any alignment.
 ///
 /// `bytes` has eight bytes for each value of `out`.
 pub(crate) fn copy_u64(bytes: &[u8], out: &mut [u64]) {
@@ -85,9 +85,8 @@ pub(crate) fn copy_u64(bytes: &[u8], out: &mut [u64]) {
     }
 }
 
-/// The f32 values of little-endian bytes, in whatever alignment. Fails, with
-/// the place and the value of the first, where some are not finite. Bytes after
-/// the last whole value are left out.
+/// The f32 values of little-endian bytes, with any alignment. If some are not finite, fails with
+/// the index and the value of the first. Bytes after the last complete value are ignored.
 pub(crate) fn read_f32(bytes: &[u8]) -> Result<Vec<f32>, (usize, f32)> {
     let words = bytes.as_chunks::<4>().0;
     match first_not_finite_word(words) {
@@ -96,8 +95,8 @@ pub(crate) fn read_f32(bytes: &[u8]) -> Result<Vec<f32>, (usize, f32)> {
     }
 }
 
-/// The u64 values of little-endian bytes, in whatever alignment. Bytes after
-/// the last whole value are left out.
+/// The u64 values of little-endian bytes, with any alignment. Bytes after the last complete value
+/// are ignored.
 pub(crate) fn read_u64(bytes: &[u8]) -> Vec<u64> {
     bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect()
 }

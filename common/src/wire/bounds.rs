@@ -1,4 +1,4 @@
-//! What is said of every kind of message: its payload and its bounds.
+//! The payload and the limits of every kind of message.
 
 use std::collections::BTreeMap;
 

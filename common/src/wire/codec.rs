@@ -1,4 +1,4 @@
-//! Frames: encoding once, and strict decoding.
+//! Frames: each message is encoded once, and decoded strictly.
 
 use std::hash::Hasher;
 use std::io::ErrorKind;
@@ -23,27 +23,27 @@ const CHECKSUM_BYTES: usize = 8;
 /// Bytes before the message of a frame: its length and its checksum.
 pub const HEAD_BYTES: usize = LENGTH_BYTES + CHECKSUM_BYTES;
 
-/// Time that every frame has to arrive whole, from its first byte.
+/// Time in which every frame must arrive completely, from its first byte.
 const FRAME_GRACE: Duration = Duration::from_secs(30);
 
-/// Slowest link that a frame may come over, in bytes a second: it has as much
-/// longer than [`FRAME_GRACE`] as its length takes at this rate. Without an end,
-/// one whose length changed on its way would swallow heartbeats for ever.
+/// Slowest supported link, in bytes per second: a frame may take longer than [`FRAME_GRACE`] by
+/// the time its length takes at this rate. Without a limit, a frame whose length changed in
+/// transit would swallow heartbeats forever.
 const FRAME_RATE: u32 = 8 << 10;
 
-/// An empty MessagePack `bin`: how a message whose payload was taken out ends.
+/// An empty MessagePack `bin`: the end of a message whose payload was taken out.
 const EMPTY_BIN: [u8; 2] = [0xc4, 0];
 
 /// Deepest nesting of a message's maps and lists.
 const MAX_DEPTH: usize = 16;
 
-/// Bytes that the reader makes room for at least.
+/// Smallest capacity of the reader's buffer, in bytes.
 const READ_BYTES: usize = 8 << 10;
 
-/// Most characters of a decoder's words that an error repeats.
+/// Most characters of a decoder's error text that an error repeats.
 const ERROR_CHARS: usize = 200;
 
-/// A message as it goes over the wire: shared, never copied per connection.
+/// An encoded message, shared by all connections without a copy.
 ///
 /// `head` is the length, the checksum and the message up to the content of its
 /// payload; `body` is that content, which may be the memory of the state itself.
@@ -63,11 +63,11 @@ impl Frame {
     }
 }
 
-/// Why bytes are not a message.
+/// Why received bytes are not a message.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
-    /// The length passes the limit.
-    #[error("a frame of {found} bytes: expected at most {limit}")]
+    /// The length exceeds the limit.
+    #[error("a frame of {found} bytes: expected at most {limit} bytes")]
     TooLong {
         /// The limit in force.
         limit: usize,
@@ -77,33 +77,33 @@ pub enum FrameError {
     /// The connection ended inside a frame.
     #[error("the connection ended inside a frame")]
     Truncated,
-    /// Length or message are not what was sent.
+    /// Length or message have changed in transit.
     #[error(
-        "a frame of {length} bytes came with the checksum {found:016x}: expected {expected:016x}; \
-         bytes changed on their way, or the peer speaks another protocol"
+        "a frame of {length} bytes: expected the checksum {expected:016x}, found {found:016x}: bytes \
+         changed on the way, or the peer speaks another protocol"
     )]
     Checksum {
         /// Bytes of the message.
         length: u32,
-        /// The checksum of the length and the message that came.
+        /// The checksum of the received length and message.
         expected: u64,
-        /// The checksum that came with them.
+        /// The received checksum.
         found: u64,
     },
-    /// A frame has begun, and does not end.
-    #[error("a frame of {length} bytes has not come whole within {} s", seconds.as_secs())]
+    /// A frame has begun, but did not arrive completely in time.
+    #[error("a frame of {length} bytes did not arrive completely within {} s", seconds.as_secs())]
     Slow {
-        /// Bytes of the message, as far as its length is known.
+        /// Bytes of the message, if its length is known.
         length: u32,
         /// The time it had.
         seconds: Duration,
     },
     /// The bytes are not MessagePack of the message expected.
-    #[error("a frame that is no {expected}: {error}")]
+    #[error("a frame that is not a {expected}: {error}")]
     Malformed {
         /// The kind of message expected.
         expected: &'static str,
-        /// What the decoder said.
+        /// The decoder's error.
         error: String,
     },
     /// Bytes are left after the message.
@@ -116,9 +116,9 @@ pub enum FrameError {
         message: &'static str,
         /// The field.
         field: &'static str,
-        /// What would be right.
+        /// The expected value.
         expected: String,
-        /// What was there.
+        /// The value found.
         found: String,
     },
     /// The connection failed.
@@ -126,13 +126,13 @@ pub enum FrameError {
     Io(#[from] std::io::Error),
 }
 
-/// What can be said over the wire.
+/// A type of message.
 pub trait Message: Serialize + DeserializeOwned {
     /// Name of the kind of message, for errors.
     const NAME: &'static str;
 
-    /// Takes the payload out (leaving an empty one), if the message is of a
-    /// kind that has one. The payload is the message's last field.
+    /// Takes the payload (leaving an empty one), if this kind of message has one. The payload is
+    /// the message's last field.
     fn take_payload(&mut self) -> Option<Bytes> {
         None
     }
@@ -141,8 +141,8 @@ pub trait Message: Serialize + DeserializeOwned {
     /// [`Message::validate`] allows.
     fn shorten(&mut self) {}
 
-    /// Checks what the types do not: sizes of names and lists, ranges of
-    /// numbers. Every decoded message has passed it.
+    /// Checks sizes of names and lists, and ranges of numbers. Every decoded message has passed
+    /// this check.
     fn validate(&self) -> Result<(), FrameError>;
 }
 
@@ -174,8 +174,8 @@ pub fn frame_of(content: &[u8]) -> Frame {
     Frame { head: head.freeze(), body: Bytes::new() }
 }
 
-/// Writes the length and the checksum of a message, which `head` and `body` hold
-/// together, into the room for them.
+/// Writes the length and the checksum of the message in `head` and `body` into their places in
+/// `head`.
 fn seal(head: &mut [u8], body: &[u8]) {
     let (room, message) = head.split_at_mut(HEAD_BYTES);
     let length = u32::try_from(message.len() + body.len()).expect("messages are far below 4 GiB");
@@ -196,14 +196,14 @@ fn checksum(length: u32, message: &[u8], body: &[u8]) -> u64 {
 /// fields, trailing bytes and values out of bounds are errors. A big payload
 /// shares the memory of `content`.
 ///
-/// A declared count takes no memory before the elements are there, except for
-/// the 1 MiB per list that serde reserves at most.
+/// A declared count allocates no memory before the elements arrive, except for at most 1 MiB per
+/// list, which serde reserves.
 pub fn decode<M: Message>(content: &Bytes) -> Result<M, FrameError> {
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(content);
     deserializer.set_max_depth(MAX_DEPTH);
     let message = payload::within(content, || M::deserialize(&mut deserializer))
         .map_err(|error| malformed::<M>(&error))?;
-    // Whatever is read here, there should have been nothing.
+    // Any byte that can be read here is one too many.
     match bool::deserialize(&mut deserializer) {
         Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => {}
         _ => return Err(FrameError::Trailing(M::NAME)),
@@ -231,20 +231,20 @@ fn malformed<M: Message>(error: &rmp_serde::decode::Error) -> FrameError {
     FrameError::Malformed { expected: M::NAME, error }
 }
 
-/// Reads frames off a stream, with a limit on their length that is checked
-/// before memory is taken.
+/// Reads frames from a stream, with a limit of their length that is checked before memory is
+/// allocated.
 #[derive(Debug)]
 pub struct FrameReader<R> {
     stream: R,
     codec: LengthDelimitedCodec,
     spare: SpareFrames,
     buffer: BytesMut,
-    /// Length of the message that has begun, once it is here.
+    /// Length of the current message, once it has arrived.
     length: Option<u32>,
     /// When the first wait for the rest of a frame began.
     begun: Option<Instant>,
     received: u64,
-    /// Bytes of all frames that were given out.
+    /// Bytes of all returned frames.
     given: u64,
 }
 
@@ -267,7 +267,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
-    /// Takes the memory of long frames from `spare`, and gives it back there.
+    /// Uses memory from `spare` for long frames, and returns it there.
     pub fn with_spare(self, spare: SpareFrames) -> Self {
         Self { spare, ..self }
     }
@@ -277,23 +277,21 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         self.codec.set_max_frame_length(limit);
     }
 
-    /// The stream itself, once no frame of it is of interest any more.
+    /// The stream itself, when no further frames are needed.
     pub fn stream_mut(&mut self) -> &mut R {
         &mut self.stream
     }
 
-    /// Bytes that have come so far. It grows while a long frame arrives on a
-    /// slow link: the sign of life that silence is measured from.
+    /// Bytes received so far. It grows while a long frame arrives on a slow link, so it serves as
+    /// a sign of life.
     pub fn received(&self) -> u64 {
         self.received
     }
 
-    /// The content of the next frame; `None` when the peer has closed between
-    /// two frames.
+    /// The content of the next frame; `None` if the peer has closed between two frames.
     ///
-    /// Cancel-safe: what was read stays in the reader. After an error the
-    /// stream has no next frame. A frame that has begun needs the runtime's
-    /// clock, for its deadline.
+    /// Cancel-safe: bytes that were read stay in the reader. After an error the stream has no
+    /// next frame. An incomplete frame needs the runtime's clock, for its deadline.
     pub async fn next(&mut self) -> Result<Option<Bytes>, FrameError> {
         loop {
             if let Some(content) = self.take()? {
@@ -304,8 +302,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             }
             let is_between = self.received == self.given;
             let length = self.length.unwrap_or_default();
-            // Little of what follows a long frame is read along with it: it
-            // would have to be copied to where the next one is put together.
+            // After a long frame, only few bytes of the next one are read, as they would have
+            // to be copied to its buffer.
             let missing = (length as usize + CHECKSUM_BYTES).saturating_sub(self.buffer.len());
             let mut room = (&mut self.buffer).limit(missing.max(READ_BYTES));
             let read = self.stream.read_buf(&mut room);
@@ -319,7 +317,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 }
             };
             let count = match read {
-                // TLS says so of a peer that went without a word.
+                // TLS reports this if a peer disappears without closing.
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => 0,
                 read => read?,
             };
@@ -331,9 +329,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
-    /// The content of a frame that is in the buffer whole.
+    /// The content of a frame that is completely in the buffer.
     fn take(&mut self) -> Result<Option<Bytes>, FrameError> {
-        // The codec takes the length off the buffer.
+        // The codec removes the length from the buffer.
         if self.length.is_none() {
             self.length = self.buffer.first_chunk().map(|length| u32::from_be_bytes(*length));
             let length = self.length.unwrap_or_default() as usize;
@@ -358,8 +356,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 }
 
-/// Writes one frame whole, head and body in one go where the system can, and
-/// leaves nothing of it in a buffer.
+/// Writes one whole frame, head and body in one system call if possible, and flushes it.
 pub async fn write<W: AsyncWrite + Unpin>(stream: &mut W, frame: &Frame) -> std::io::Result<()> {
     stream.write_all_buf(&mut Buf::chain(&frame.head[..], &frame.body[..])).await?;
     stream.flush().await

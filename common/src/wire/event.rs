@@ -1,4 +1,4 @@
-//! What a client is told of runs and of the cluster.
+//! The events and the status that clients receive.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ use crate::run_state::RunState;
 use crate::spec::Split;
 use crate::wire::message::ShardDone;
 
-/// The target of what is logged and told to those who follow a run as well. Where both
-/// come out on one screen, a filter leaves it out.
+/// The log target of messages that clients also receive as events. If both are printed on one
+/// screen, a filter suppresses it.
 pub const TOLD: &str = "told";
 
-/// News of a run. `--json` prints these, one a line, with the variant's name
-/// as the field `event`.
+/// An event of a run. `--json` prints one per line, with the variant's name as the field
+/// `event`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
@@ -57,11 +57,11 @@ pub enum RunEvent {
         epoch: u64,
         /// Examples processed in the round.
         examples: u64,
-        /// Mean training loss, where the model reports one.
+        /// Mean training loss, if the model reports one.
         loss: Option<f64>,
-        /// Training accuracy, where the model reports one.
+        /// Training accuracy, if the model reports one.
         accuracy: Option<f64>,
-        /// What else the model reports, by name, for each example.
+        /// Further metrics of the model, by name, per example.
         metrics: BTreeMap<String, f64>,
         /// Bytes of the partials that were merged.
         partial_bytes: u64,
@@ -69,7 +69,7 @@ pub enum RunEvent {
         compute_ms: f64,
         /// The rest of the round: sending, merging, waiting, ms.
         synchronisation_ms: f64,
-        /// Examples a second, this round.
+        /// Examples per second in this round.
         examples_per_second: f64,
         /// Workers connected.
         workers: u32,
@@ -91,14 +91,14 @@ pub enum RunEvent {
         epochs: u64,
         /// The split.
         split: Split,
-        /// What was observed.
+        /// The results.
         results: Results,
-        /// Mean loss, where the model reports one.
+        /// Mean loss, if the model reports one.
         loss: Option<f64>,
-        /// Accuracy, where the model reports one.
+        /// Accuracy, if the model reports one.
         accuracy: Option<f64>,
     },
-    /// A worker came, went, or was given another's work.
+    /// An event of a worker: it joined, left, was lost, or its work went to another one.
     Worker {
         /// The run.
         run: RunId,
@@ -107,34 +107,32 @@ pub enum RunEvent {
         /// `joined`, `left`, `lost`, `reassigned`, `slow`, `failed`, `offered`,
         /// `cannot` (its build lacks what the run needs).
         what: String,
-        /// More, in a sentence.
+        /// Details, in a sentence.
         detail: String,
     },
-    /// The run goes on after its coordinator was gone, or after it was taken
-    /// up again. What was done after `round` is done again.
+    /// The run continues after its coordinator was restarted, or after it was resumed. Work after
+    /// `round` is repeated.
     Resumed {
         /// The run.
         run: RunId,
-        /// Rounds that are behind it.
+        /// Rounds completed.
         round: u64,
         /// Training rounds in all.
         rounds: u64,
-        /// Checkpoints that it does not go on from, as they are damaged: which,
-        /// what is wrong, and what is used instead.
+        /// The damaged checkpoints that were skipped, the reasons, and what is used instead.
         passed_over: Option<String>,
     },
-    /// The state after a round is on disk: whatever happens, the run goes on
-    /// from here.
+    /// The state after a round is on disk: after a failure the run continues from here.
     Checkpoint {
         /// The run.
         run: RunId,
-        /// The round, from 1; 0 for the state that the run starts from.
+        /// The round, from 1; 0 for the initial state.
         round: u64,
         /// Digest of the state.
         digest: Digest,
         /// Bytes of the state.
         bytes: u64,
-        /// Time that it took beside the work, ms.
+        /// Time to write it, in parallel to the rounds, ms.
         ms: f64,
     },
     /// A checkpoint could not be written.
@@ -143,10 +141,10 @@ pub enum RunEvent {
         run: RunId,
         /// The round.
         round: u64,
-        /// What went wrong, and what to do.
+        /// The error, and what to do.
         error: String,
     },
-    /// What shards of a replayed step gave.
+    /// The digests of shards of a replayed step.
     Shards {
         /// The run.
         run: RunId,
@@ -154,11 +152,11 @@ pub enum RunEvent {
         step: u64,
         /// The first replica.
         first: u32,
-        /// It and those that follow.
+        /// Its digest and those of the following replicas.
         shards: Vec<ShardDone>,
     },
-    /// What a replayed round was merged to, or a labelling wrote: told after the
-    /// shards of the step. An evaluation leaves the state as it is.
+    /// The state after a replayed round or labelling, sent after the shards of the step. An
+    /// evaluation does not change the state.
     State {
         /// The run.
         run: RunId,
@@ -167,7 +165,7 @@ pub enum RunEvent {
         /// Digest of the state after it.
         digest: Digest,
     },
-    /// The run has ended well.
+    /// The run has succeeded.
     Finished {
         /// The run.
         run: RunId,
@@ -185,27 +183,27 @@ pub enum RunEvent {
         accuracy: Option<f64>,
         /// Share of the training time that was not computing, 0 to 1.
         synchronisation_share: f64,
-        /// Examples that the model warns of, by warning: in all training
-        /// rounds, the last labelling and the last evaluation.
+        /// Examples that the model warns about, by warning: in all training rounds, the last
+        /// labelling and the last evaluation.
         warnings: BTreeMap<String, u64>,
-        /// Shards that workers had finished before their coordinator went, and
-        /// that were taken from them instead of computed again.
+        /// Shards that workers had finished before their coordinator was restarted, and delivered
+        /// afterwards, so that they were not computed again.
         offered: u64,
-        /// Shards that two workers computed for an audit, with the same bits.
-        /// Of a run that a history has from before they were told: 0.
+        /// Shards that two workers computed for an audit, with the same bits. 0 for a run in an
+        /// old history without this field.
         #[serde(default)]
         audited: u64,
-        /// Shards that were to be audited, and were not.
+        /// Shards that were to be audited, but were not.
         #[serde(default)]
         unaudited: u64,
-        /// Why the final state is not on disk, if it should be and is not.
+        /// Why the final state could not be written to disk.
         unsaved: Option<String>,
     },
     /// The run has failed.
     Failed {
         /// The run.
         run: RunId,
-        /// Which shard, which error, what to do.
+        /// The shard, the error, and what to do.
         reason: String,
     },
     /// The run was cancelled.
@@ -228,20 +226,18 @@ impl RunEvent {
 pub struct Status {
     /// Build of the coordinator.
     pub build: String,
-    /// Whether other hosts can reach the coordinator although it has no keys:
-    /// whoever does is let in.
+    /// Whether other hosts can reach the coordinator although it has no keys, so that all of them
+    /// are admitted.
     pub insecure: bool,
-    /// Connections that were turned away so far.
+    /// Connections that were refused so far.
     pub refused: u64,
-    /// Why the history of runs cannot be written now, if it should be and
-    /// cannot.
+    /// Why the history of runs cannot be written at the moment.
     pub unrecorded: Option<String>,
-    /// Whether the history of runs has grown to its bound, and rows of shards had
-    /// to make room.
+    /// Whether the history of runs has reached its limit, so that rows of shards were dropped.
     pub thinned: bool,
     /// Connected workers.
     pub workers: Vec<WorkerStatus>,
-    /// Runs that wait, run, or have ended lately.
+    /// Queued runs, the active run, and runs that have ended recently.
     pub runs: Vec<RunStatus>,
 }
 
@@ -253,7 +249,7 @@ pub struct WorkerStatus {
     pub id: WorkerId,
     /// Its name.
     pub name: String,
-    /// Where it connected from.
+    /// Its address.
     pub address: String,
     /// Its slots.
     pub slots: u32,
@@ -261,11 +257,11 @@ pub struct WorkerStatus {
     pub memory: u64,
     /// Memory that it may use, bytes.
     pub memory_limit: u64,
-    /// `idle`, `busy`, `draining`, or `set aside`: it fails again and again, and
-    /// gets no work while there are others.
+    /// `idle`, `busy`, `draining`, or `set aside`: after repeated failures it gets no work while
+    /// there are other workers.
     pub state: String,
-    /// Why it cannot work on the run that is active, if it cannot; said of the
-    /// first [`crate::limits::STATUS_UNFIT`] of these.
+    /// Why it cannot work on the active run, if it cannot; set for the first
+    /// [`crate::limits::STATUS_UNFIT`] such workers.
     pub cannot: Option<String>,
     /// Shards done since it joined.
     pub shards_done: u64,
@@ -297,6 +293,6 @@ pub struct RunStatus {
     pub checkpoint: Option<u64>,
     /// Whether the last checkpoint could not be written.
     pub unsaved: bool,
-    /// Whether it does steps of another run again, to be compared.
+    /// Whether it is a replay of another run, for a comparison.
     pub replay: bool,
 }

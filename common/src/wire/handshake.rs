@@ -1,4 +1,4 @@
-//! The handshake: who connects says [`Hello`], the coordinator [`Welcome`].
+//! The handshake: a worker or client sends [`Hello`], the coordinator answers [`Welcome`].
 //!
 //! ```text
 //! worker, client                coordinator
@@ -22,33 +22,31 @@ use crate::wire::message::{Hello, NUMERIC_PROFILE, PROTOCOL, Role, Welcome};
 use crate::wire::stream::{self, Reader, Writer};
 use crate::wire::tls::CallerTls;
 
-/// The word that tells a stray connection from ours.
+/// The word by which a Samebit peer is recognised.
 pub const MAGIC: &str = "samebit";
 
-/// Version of this build, and behind a `+` its commit, where that is known.
+/// Version of this build, with `+` and its commit if that is known.
 pub const BUILD: &str = env!("SAMEBIT_BUILD");
 
-/// Why a handshake came to nothing.
+/// Why a handshake failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
-    /// The coordinator refuses the peer: trying again as it is has no use.
+    /// The coordinator refuses the peer: a retry without a change does not help.
     #[error("the coordinator refuses: {0}")]
     Refused(String),
-    /// The coordinator refuses the peer now: trying again may help.
+    /// The coordinator refuses the peer at the moment: a retry may help.
     #[error("the coordinator refuses for now: {0}")]
     NotNow(String),
-    /// The keys of both sides do not fit: trying again has no use before one of
-    /// them has others.
+    /// The keys of both sides do not match: a retry helps only after one side has other keys.
     #[error("{0}")]
     Keys(String),
-    /// The coordinator's certificate is not valid now: once it is renewed,
-    /// trying again helps.
+    /// The coordinator's certificate is not valid now: a retry helps once it is renewed.
     #[error("{0}")]
     Stale(String),
-    /// The peer must not be let in, and is told this sentence.
+    /// The peer must not be admitted, and is sent this sentence.
     #[error("{0}")]
     Unfit(String),
-    /// The peer said nothing in time.
+    /// The peer sent no handshake in time.
     #[error("no handshake within {} s", HANDSHAKE_TIMEOUT.as_secs())]
     Timeout,
     /// The peer closed the connection.
@@ -60,19 +58,19 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
-    /// The error in the words of whoever called: a peer that says nothing, or something
-    /// else, may not be a coordinator at all.
+    /// The error for the connecting side: a peer that sends nothing, or something else, may
+    /// be another program.
     pub fn of_caller(&self) -> String {
         match self {
             Self::Frame(_) | Self::Timeout => {
-                format!("{self}; does another program listen there?")
+                format!("{self}: check the address, as another program may be listening there")
             }
             _ => self.to_string(),
         }
     }
 
-    /// Whether the same peer may be let in when it tries again: what it said was
-    /// damaged or late, and not wrong.
+    /// Whether the same peer may be admitted in a retry: its handshake was damaged or late,
+    /// but not wrong.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::NotNow(_) | Self::Stale(_) | Self::Timeout | Self::Closed => true,
@@ -85,14 +83,14 @@ impl HandshakeError {
     }
 }
 
-/// What the `Hello` of every version of the protocol has.
+/// The fields of `Hello` in every version of the protocol.
 #[derive(Deserialize)]
 struct Greeting {
     magic: String,
     protocol: u32,
 }
 
-/// What an accepted worker or client is told.
+/// The content of `Welcome` for an accepted worker or client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
     /// Build of the coordinator.
@@ -103,7 +101,7 @@ pub struct Accepted {
     pub heartbeat_timeout: Duration,
 }
 
-/// This build's introduction.
+/// This build's `Hello`.
 pub fn hello(role: Role) -> Hello {
     Hello {
         magic: MAGIC.into(),
@@ -114,7 +112,7 @@ pub fn hello(role: Role) -> Hello {
     }
 }
 
-/// Whether a peer fits this build; if not, what to change, in a sentence.
+/// Whether a peer is compatible with this build; if not, a sentence with what to change.
 pub fn judge(hello: &Hello) -> Result<(), String> {
     judge_greeting(&hello.magic, hello.protocol)?;
     let peer = match &hello.role {
@@ -137,7 +135,7 @@ pub fn judge(hello: &Hello) -> Result<(), String> {
     }
 }
 
-/// Whether a peer speaks this protocol; if not, what to change, in a sentence.
+/// Whether a peer speaks this protocol; if not, a sentence with what to change.
 fn judge_greeting(magic: &str, protocol: u32) -> Result<(), String> {
     if magic != MAGIC {
         return Err(format!(
@@ -154,8 +152,8 @@ fn judge_greeting(magic: &str, protocol: u32) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a peer is who its certificate says that it is; anybody is where there
-/// are no certificates. If not, what to change, in a sentence.
+/// Whether a peer has the role in its certificate; always true without certificates. If not, a
+/// sentence with what to change.
 pub fn judge_member(member: Option<Member>, role: &Role) -> Result<(), String> {
     let role = match role {
         Role::Worker { .. } => Member::Worker,
@@ -163,8 +161,8 @@ pub fn judge_member(member: Option<Member>, role: &Role) -> Result<(), String> {
     };
     match member {
         Some(member) if member != role => Err(format!(
-            "its certificate is of a {member}, and it says that it is a {role}: \
-             give it keys of a {role}"
+            "its certificate is for a {member}, but it connects as a {role}: give it keys for a \
+             {role}, made by `coordinator keys export`"
         )),
         _ => Ok(()),
     }
@@ -174,21 +172,20 @@ fn judge_worker(name: &str, slots: u32, memory_limit: u64) -> Result<(), String>
     let length = name.len();
     if !(1..=NAME_BYTES).contains(&length) || name.chars().any(char::is_control) {
         return Err(format!(
-            "the worker's name {name:?} has {length} bytes: \
-             give it --name with 1 to {NAME_BYTES} bytes and no control characters"
+            "the worker's name {name:?}: expected 1 to {NAME_BYTES} bytes without control \
+             characters, found {length} bytes: set another --name"
         ));
     }
     if !(1..=SLOTS).contains(&slots) {
-        return Err(format!("the worker offers {slots} slots: give it --slots from 1 to {SLOTS}"));
+        return Err(format!("the worker offers {slots} slots: expected --slots from 1 to {SLOTS}"));
     }
     if memory_limit == 0 {
-        return Err("the worker may use no memory: give it a --memory-limit above 0".into());
+        return Err("the worker offers no memory: expected a --memory-limit above 0".into());
     }
     Ok(())
 }
 
-/// The connecting side's part on a new connection: TLS where there are keys,
-/// then [`ask`].
+/// The connecting side's part on a new connection: TLS if there are keys, then [`ask`].
 pub async fn call(
     stream: TcpStream,
     tls: Option<&CallerTls>,
@@ -220,8 +217,8 @@ pub async fn call(
     })
 }
 
-/// The connecting side's part: says `hello`, waits for the answer, and opens
-/// the reader for frames of full size.
+/// The connecting side's part: sends `hello`, waits for the answer, and raises the reader's
+/// limit to frames of full size.
 pub async fn ask<R, W>(
     reader: &mut FrameReader<R>,
     writer: &mut W,
@@ -249,7 +246,7 @@ where
     }
 }
 
-/// [`hear_until`], within the time of a handshake.
+/// [`hear_until`], with the time limit of a handshake.
 pub async fn hear<R>(reader: &mut FrameReader<R>) -> Result<Hello, HandshakeError>
 where
     R: AsyncRead + Unpin,
@@ -257,9 +254,9 @@ where
     hear_until(reader, Instant::now() + HANDSHAKE_TIMEOUT).await
 }
 
-/// The coordinator's part: waits for a `Hello`, judges it, and opens the
-/// reader for frames of full size. The caller writes the [`Welcome`]; on an
-/// error, [`Welcome::Refused`] with its text, and closes.
+/// The coordinator's part: waits for a `Hello`, checks it, and raises the reader's limit to
+/// frames of full size. The caller writes the [`Welcome`]; on an error it writes
+/// [`Welcome::Refused`] with the error's text, and closes.
 pub async fn hear_until<R>(
     reader: &mut FrameReader<R>,
     deadline: Instant,
@@ -270,7 +267,7 @@ where
     let hello = timeout_at(deadline, reader.next());
     let content = hello.await.map_err(|_| HandshakeError::Timeout)??;
     let content = content.ok_or(HandshakeError::Closed)?;
-    // Another version's may have fields that this one does not know.
+    // The `Hello` of another version may have unknown fields.
     if let Ok(Greeting { magic, protocol }) = rmp_serde::from_slice(&content)
         && magic.len() <= NAME_BYTES
     {

@@ -1,8 +1,8 @@
-//! Payloads as parts of the frame they came in.
+//! Payloads that share the memory of their frame.
 //!
-//! Deserializers hand out borrowed bytes, and a message outlives its frame's
-//! borrow. So while a frame is being decoded it stands in a variable of the
-//! thread, where the fields that are payloads find it and share its memory.
+//! Deserializers return borrowed bytes, but a message must outlive the borrow of its frame. So
+//! while a frame is decoded, a thread-local variable holds it, and payload fields share its memory
+//! from there.
 
 use std::cell::RefCell;
 use std::fmt;

@@ -1,23 +1,22 @@
-//! [`SpareFrames`]: memory of long frames that nobody reads any more.
+//! [`SpareFrames`]: memory of long frames, for reuse.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 
-/// Frames of at least this many bytes are worth it: memory for less is had
-/// from the allocator at once, for more it comes from the system page by page.
+/// Frames of at least this many bytes are reused: memory for shorter ones is quick to allocate, for
+/// longer ones it comes from the system page by page.
 const SPARE_BYTES: usize = 256 << 10;
 
-/// Frames that are kept at most.
+/// Most frames that are kept.
 const SPARE_FRAMES: usize = 8;
 
-/// Memory of long frames that nobody reads any more, for the next ones.
-/// Readers that have a part in it may be many.
+/// Memory of long frames that are no longer used, for the next ones. Many readers may share it.
 #[derive(Clone, Debug, Default)]
 pub struct SpareFrames(Arc<Mutex<Vec<BytesMut>>>);
 
 impl SpareFrames {
-    /// A frame whose memory comes back here once nobody reads it.
+    /// A frame whose memory is returned here once it is dropped.
     pub(super) fn lend(&self, frame: BytesMut) -> Bytes {
         if frame.len() < SPARE_BYTES {
             return frame.freeze();
@@ -25,15 +24,15 @@ impl SpareFrames {
         Bytes::from_owner(Lent { frame, home: self.clone() })
     }
 
-    /// Puts what `buffer` holds into memory for `bytes`, if there is any and
-    /// the buffer has no room for so many itself.
+    /// Moves the content of `buffer` into spare memory of at least `bytes`, if there is any and the
+    /// buffer itself is too small.
     pub(super) fn make_room(&self, buffer: &mut BytesMut, bytes: usize) {
         if bytes < SPARE_BYTES || buffer.capacity() >= bytes {
             return;
         }
         let Some(mut spare) = self.lock().pop() else { return };
-        // The buffer may be the last that holds on to the spare memory: what
-        // was left of it when the frame was cut off.
+        // The buffer may be the last user of spare memory: the rest that remained when the
+        // frame was split off.
         let begun = Bytes::copy_from_slice(&std::mem::take(buffer));
         spare.clear();
         if spare.try_reclaim(bytes) {

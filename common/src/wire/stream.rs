@@ -15,10 +15,10 @@ use tokio_rustls::TlsStream;
 /// Bytes that one read of the system may bring under TLS, whose own reads are small.
 const READ_AHEAD: usize = 64 << 10;
 
-/// What TLS is spoken over.
+/// The transport of a TLS connection.
 pub type Carrier = BufReader<Watched>;
 
-/// What comes from a peer.
+/// The receiving half of a connection.
 #[derive(Debug)]
 pub enum Reader {
     /// As it is sent.
@@ -27,12 +27,12 @@ pub enum Reader {
     Tls(ReadHalf<TlsStream<Carrier>>, Arc<AtomicU64>),
 }
 
-/// What goes to a peer.
+/// The sending half of a connection.
 #[derive(Debug)]
 pub enum Writer {
     /// As it is.
     Plain(OwnedWriteHalf),
-    /// To be encrypted. Bytes may wait in here for the socket: a flush sees them out.
+    /// Encrypted. Bytes may be buffered here until they are flushed.
     Tls(WriteHalf<TlsStream<Carrier>>),
 }
 
@@ -50,8 +50,7 @@ pub(super) fn tls(stream: TlsStream<Carrier>) -> (Reader, Writer) {
 }
 
 impl Reader {
-    /// Under TLS, counts the bytes that have come, as they come: a record of which
-    /// only a part is here is a sign of life, too.
+    /// Under TLS, counts received bytes immediately: an incomplete record is a sign of life, too.
     pub fn beneath(&self) -> Option<Arc<AtomicU64>> {
         match self {
             Self::Plain(_) => None,
@@ -60,7 +59,7 @@ impl Reader {
     }
 }
 
-/// A socket that counts what comes, and tells somebody.
+/// A socket that counts received bytes and reports them.
 pub struct Watched {
     pub(super) stream: TcpStream,
     received: Arc<AtomicU64>,

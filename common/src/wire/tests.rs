@@ -161,7 +161,7 @@ fn next<R: AsyncRead + Unpin>(reader: &mut FrameReader<R>) -> Result<Option<Byte
 fn a_length_above_the_limit_is_refused_before_memory_is_taken() {
     let mut reader = FrameReader::new(&b"\xff\xff\xff\xff"[..], FRAME_BYTES);
     let error = next(&mut reader).unwrap_err();
-    assert_eq!(error.to_string(), "a frame of 4294967295 bytes: expected at most 1114112");
+    assert_eq!(error.to_string(), "a frame of 4294967295 bytes: expected at most 1114112 bytes");
     let long = bytes_of(&frame_of(&[0xc0; (16 << 10) + 1]));
     let mut reader = FrameReader::new(&long[..], HANDSHAKE_FRAME_BYTES);
     assert!(matches!(next(&mut reader), Err(FrameError::TooLong { found: 16_385, .. })));
@@ -234,7 +234,10 @@ async fn a_frame_that_never_ends_has_a_deadline_whatever_trickles_in() {
             next = next => next.unwrap_err().to_string(),
             () = heartbeats => unreachable!(),
         };
-        assert!(error.contains(&format!("has not come whole within {seconds} s")), "{error}");
+        assert!(
+            error.contains(&format!("did not arrive completely within {seconds} s")),
+            "{error}"
+        );
         assert_eq!(begun.elapsed().as_secs(), seconds);
     }
 }
@@ -288,7 +291,7 @@ fn what_is_unknown_twice_or_of_another_direction_is_refused() {
         [(&["run", "x"][..], "unknown field"), (&["run", "run"], "duplicate"), (&[], "missing")]
     {
         let error = decode::<ToWorker>(&run(fields)).unwrap_err().to_string();
-        assert!(error.contains("no ToWorker") && error.contains(word), "{error}");
+        assert!(error.contains("not a ToWorker") && error.contains(word), "{error}");
     }
     assert!(decode::<FromWorker>(&run(&["run"])).is_err());
     let long = string("long").repeat(10_000);

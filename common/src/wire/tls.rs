@@ -1,8 +1,8 @@
-//! TLS around a connection, for clusters that have keys: both sides prove that
-//! they belong to the cluster, and as whom.
+//! TLS for clusters with keys: both sides prove that they are members of the cluster, and
+//! their roles.
 //!
-//! TLS 1.3 only. Sessions are never resumed, and nothing is sent before the
-//! handshake is whole: its bytes, played back, are worth nothing.
+//! TLS 1.3 only. Sessions are never resumed, and nothing is sent before the handshake is
+//! complete, so a replayed handshake is useless.
 
 mod sentence;
 #[cfg(test)]
@@ -28,18 +28,18 @@ use crate::wire::stream::{self, Carrier, Reader, Watched, Writer};
 use sentence::of_caller;
 pub use sentence::{Trouble, of_coordinator};
 
-/// First byte of a TLS connection: a handshake record. A frame of ours begins
-/// with 0, as none has 2^24 bytes.
+/// First byte of a TLS connection: a handshake record. A Samebit frame begins with 0, as no
+/// frame has 2^24 bytes.
 pub const FIRST_BYTE: u8 = 0x16;
 
-/// What a worker or client proves itself by to its coordinator.
+/// TLS settings of a worker or client.
 #[derive(Clone)]
 pub struct CallerTls {
     config: Arc<ClientConfig>,
     path: String,
 }
 
-/// What a coordinator proves itself by, and judges others.
+/// TLS settings of a coordinator.
 #[derive(Clone)]
 pub struct CoordinatorTls {
     config: Arc<ServerConfig>,
@@ -58,7 +58,7 @@ impl fmt::Debug for CoordinatorTls {
 }
 
 impl CallerTls {
-    /// By the identity of `member`, which must be valid now.
+    /// Uses the identity of `member`, which must be valid now.
     pub fn new(keys: &Keys, member: Member) -> Result<Self, KeysError> {
         let (chain, key) = chain(keys.identity(member, now())?);
         let mut config = ClientConfig::builder_with_provider(provider())
@@ -71,14 +71,14 @@ impl CallerTls {
         Ok(Self { config: Arc::new(config), path: keys.path().display().to_string() })
     }
 
-    /// Why an error of [`CallerTls::secure`], or of a first read after it, came
-    /// up; nothing where the network is to blame.
+    /// The cause of an error of [`CallerTls::secure`] or of the first read after it; `None`
+    /// for errors of the network.
     pub fn trouble(&self, error: &io::Error) -> Option<Trouble> {
         of_caller(error, &self.path)
     }
 
-    /// Shakes hands with a coordinator of the same cluster. What is wrong with
-    /// this side may come out only at the first read.
+    /// Performs the handshake with a coordinator of the same cluster. If the coordinator
+    /// refuses this side, that may only show in the first read.
     pub async fn secure(&self, stream: TcpStream) -> io::Result<(Reader, Writer)> {
         let name = ServerName::try_from(Member::Coordinator.host()).expect("a name of ours");
         let connector = TlsConnector::from(self.config.clone());
@@ -88,7 +88,7 @@ impl CallerTls {
 }
 
 impl CoordinatorTls {
-    /// By the coordinator's identity, which must be valid now.
+    /// Uses the coordinator's identity, which must be valid now.
     pub fn new(keys: &Keys) -> Result<Self, KeysError> {
         let (chain, key) = chain(keys.identity(Member::Coordinator, now())?);
         let verifier = WebPkiClientVerifier::builder_with_provider(roots(keys), provider())
@@ -105,9 +105,9 @@ impl CoordinatorTls {
         Ok(Self { config: Arc::new(config) })
     }
 
-    /// Shakes hands with a member of the cluster, and says which one it is; `heard`
-    /// is told of all bytes that come, before and after. One that is no member has
-    /// been told by an alert when this gives its error, and its socket.
+    /// Performs the handshake with a member of the cluster, and returns its role. `heard` is
+    /// notified of all received bytes, during and after the handshake. If the peer is not a
+    /// member, it has been sent an alert when this returns the error and the socket.
     pub async fn shake_hands(
         &self,
         stream: TcpStream,
@@ -121,17 +121,17 @@ impl CoordinatorTls {
         match certificates.and_then(|chain| chain.first()).and_then(member_of) {
             Some(member) => Ok(Handshake { member, secured: secured.into() }),
             None => {
-                let error = io::Error::other("its certificate is of no member");
+                let error = io::Error::other("its certificate is not that of a member");
                 Err((error, secured.into_inner().0.into_inner().stream))
             }
         }
     }
 }
 
-/// A handshake that has come to its end.
+/// A completed handshake.
 #[derive(Debug)]
 pub struct Handshake {
-    /// Who has proved to be at the other end.
+    /// The peer's role.
     pub member: Member,
     secured: TlsStream<Carrier>,
 }
@@ -143,8 +143,7 @@ impl Handshake {
     }
 }
 
-/// AES-128 comes first: it is the fastest here, and none of the others would be
-/// broken later than it.
+/// AES-128 comes first: it is the fastest, and as secure as the others for this purpose.
 fn provider() -> Arc<CryptoProvider> {
     let mut provider = ring::default_provider();
     let first =

@@ -1,5 +1,4 @@
-//! Where a run is carried out and kept: the flags that say so, and the cluster
-//! of `--local`.
+//! Flags for where a run is computed and stored, and the cluster of `--local`.
 
 use std::path::{Path, PathBuf};
 
@@ -18,8 +17,8 @@ use crate::local::{self, LocalCluster, Relay, WorkerProgram};
 /// Most workers that `--local` starts.
 const LOCAL_WORKERS: i64 = 256;
 
-/// Who logs whom it turns away. Nobody comes to a cluster on loopback but its own, and
-/// they say themselves what is wrong.
+/// The log target of refused connections. Only this program connects to a cluster on
+/// loopback, and it reports such errors itself.
 const DOOR: &str = "samebit_coordinator::server::net::admission";
 
 /// Where to run.
@@ -27,8 +26,8 @@ const DOOR: &str = "samebit_coordinator::server::net::admission";
 pub(super) struct ClusterFlags {
     #[command(flatten)]
     pub(super) address: Address,
-    /// Run on a cluster of N workers on this host, made for this run. It is on
-    /// loopback and has no keys: --keys is refused, SAMEBIT_KEYS not looked at
+    /// Start a cluster of N workers on this host for this run. It listens on
+    /// loopback and has no keys: --keys is refused, SAMEBIT_KEYS ignored
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=LOCAL_WORKERS))]
     pub(super) local: Option<u32>,
     /// Program to run as each worker of --local, such as the `worker` of another
@@ -39,20 +38,20 @@ pub(super) struct ClusterFlags {
     #[arg(long, value_name = "N", requires = "local",
           value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::SLOTS)))]
     slots: Option<u32>,
-    /// Wait for so many workers before the run starts
+    /// Wait for N workers before the run starts
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(..=limits::CONNECTIONS as i64))]
     pub(super) min_workers: u32,
     #[command(flatten)]
     pub(super) patience: Patience,
-    /// What to log to standard error, workers of --local included
+    /// What to log to standard error, including the workers of --local
     #[arg(long, value_name = "FILTER", default_value = "warn")]
     pub(super) log_level: String,
 }
 
 impl ClusterFlags {
-    /// What is logged, here and by workers of `--local`. There the lines of the run
-    /// tell what befalls it, and the log does not tell it again.
+    /// The log filter, here and for workers of `--local`. With `--local`, events that the
+    /// run prints are not logged as well.
     pub(super) fn log_filter(&self) -> String {
         match self.local {
             Some(_) => format!("{},{TOLD}=off,{DOOR}=off", self.log_level),
@@ -71,9 +70,9 @@ impl ClusterFlags {
         })
     }
 
-    /// Refuses keys for a cluster that has none: who names a file means to be
-    /// protected by it. The variable may be set for other commands. Refuses to
-    /// wait for more workers than there will ever be, too.
+    /// Refuses keys for a cluster without keys: a user who names a file expects its
+    /// protection. (The variable may be set for other commands.) Also refuses to wait
+    /// for more workers than the cluster has.
     pub(super) fn check(&self) -> Result<(), Failure> {
         check_workers(self.local, self.min_workers)?;
         let variable = std::env::var_os("SAMEBIT_KEYS");
@@ -84,8 +83,8 @@ impl ClusterFlags {
 fn check_workers(local: Option<u32>, min_workers: u32) -> Result<(), Failure> {
     match local {
         Some(local) if local < min_workers => Err(Failure::bad_input(format!(
-            "--min-workers {min_workers} would wait forever: the cluster of --local {local} has no \
-             more workers than that; expected --min-workers {local} at most"
+            "--min-workers {min_workers}: expected at most {local}, the workers of --local {local}: \
+             lower --min-workers or raise --local"
         ))),
         _ => Ok(()),
     }
@@ -99,8 +98,8 @@ fn check_keys(
     match keys {
         Some(keys) if local.is_some() && variable != Some(keys) => {
             Err(Failure::bad_input(format!(
-                "--keys {} cannot be used with --local: that cluster is on this host's loopback \
-                 and has no keys; leave one of them out",
+                "--keys {} cannot be used with --local: the local cluster listens on loopback and \
+                 has no keys; leave out one of them",
                 keys.display()
             )))
         }
@@ -108,19 +107,18 @@ fn check_keys(
     }
 }
 
-/// How to keep what is run.
+/// Where and how often to save the run.
 #[derive(Debug, Default, Args)]
 pub(super) struct KeepFlags {
     /// When to write checkpoints, in rounds or seconds: `10`, `30s` [default:
-    /// what the coordinator is set to]
+    /// the coordinator's setting]
     #[arg(long, value_name = "WHEN")]
     pub(super) checkpoint_every: Option<CheckpointEvery>,
-    /// Checkpoints to keep, the last ones [default: what the coordinator is
-    /// set to]
+    /// Number of checkpoints to keep [default: the coordinator's setting]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) keep_checkpoints: Option<u32>,
-    /// Keep the run in this folder, for --local: `coordinator show` and
-    /// `replay` read it, `coordinator serve` goes on with what is unfinished
+    /// Runs folder, for --local: `coordinator show` and `replay` read it,
+    /// `coordinator serve` continues its unfinished runs
     #[arg(long, value_name = "DIR", requires = "local")]
     pub(super) runs: Option<PathBuf>,
 }
@@ -167,7 +165,10 @@ mod tests {
     #[test]
     fn workers_that_never_come_are_not_waited_for() {
         let error = format!("{:?}", check_workers(Some(2), 3).unwrap_err());
-        assert!(error.contains("--min-workers 3 would wait forever"), "{error}");
+        assert!(
+            error.contains("--min-workers 3: expected at most 2, the workers of --local 2"),
+            "{error}"
+        );
         for (local, min_workers) in [(Some(2), 2), (Some(3), 0), (None, 3)] {
             check_workers(local, min_workers).unwrap();
         }

@@ -1,4 +1,4 @@
-//! `coordinator evaluate`: a run that learns nothing.
+//! `coordinator evaluate`: a run without training.
 
 use std::path::PathBuf;
 
@@ -18,8 +18,8 @@ use crate::client::StateFile;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A state that `run --output` wrote says itself which model it is of, and which
-data it was trained on. Any other needs --model and --dataset.
+A state that `run --output` wrote names its model and its dataset. Other states
+need --model and --dataset.
 
 Examples:
   coordinator evaluate final.safetensors --local 2
@@ -29,31 +29,32 @@ pub(super) struct EvaluateFlags {
     /// The state (safetensors)
     #[arg(value_name = "STATE")]
     state: PathBuf,
-    /// Name of the model [default: what the file says]
+    /// Name of the model [default: the model named in the file]
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// Where the examples come from: digits, idx:FOLDER, npy:FOLDER, csv:FILE
-    /// [default: what the file says]
+    /// The dataset: digits, idx:FOLDER, npy:FOLDER, csv:FILE [default: the
+    /// dataset named in the file]
     #[arg(long, value_name = "SOURCE")]
     dataset: Option<String>,
-    /// Which split to judge by
+    /// Which split to evaluate on
     #[arg(long, value_enum, default_value = "test")]
     split: SplitFlag,
-    /// Any field of the spec, as in `parameters.hidden=[64]`; the last one wins
+    /// Set any field of the spec, as in `parameters.hidden=[64]`; the last
+    /// value counts
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     #[command(flatten)]
     cluster: ClusterFlags,
-    /// Print one JSON object a line (docs/CLI.md has their fields)
+    /// Print one JSON object per line (docs/CLI.md lists their fields)
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum SplitFlag {
-    /// The examples to judge by
+    /// The test examples
     Test,
-    /// The examples that were learnt from
+    /// The training examples
     Train,
 }
 
@@ -79,8 +80,8 @@ pub(super) fn evaluate(program: Program, flags: EvaluateFlags) -> Result<(), Fai
     progress.end()
 }
 
-/// The spec that judges a state: that of the run that made it, as far as the
-/// file says and flags do not differ.
+/// The spec for evaluating a state: the spec in its file, if it has one, with the flags
+/// applied.
 fn evaluation_spec(
     registry: &Registry,
     made_by: Option<&RunSpec>,
@@ -99,7 +100,9 @@ fn evaluation_spec(
     for (field, flag) in [("model", "--model NAME"), ("dataset", "--dataset SOURCE")] {
         if !table.contains_key(field) {
             let file = flags.state.display();
-            return Err(Failure::bad_input(format!("{file} does not say its {field}: add {flag}")));
+            return Err(Failure::bad_input(format!(
+                "{file} does not name its {field}: add {flag}"
+            )));
         }
     }
     for key in ["epochs", "rounds", "evaluation"] {

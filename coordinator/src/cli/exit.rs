@@ -1,4 +1,4 @@
-//! How the program ends: exit codes, and the sentence that says why.
+//! Exit codes, and the error message of a command.
 
 use std::fmt::Display;
 use std::io;
@@ -11,7 +11,7 @@ use crate::ledger::LedgerError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// All went well.
+    /// Success.
     Ok = 0,
     /// A flag, spec, file or request is wrong: change it.
     BadInput = 2,
@@ -19,23 +19,23 @@ pub enum Exit {
     Failed = 3,
     /// No coordinator answers, or the connection to it was lost.
     Lost = 4,
-    /// The run ended well, but its final state is not in the runs folder.
+    /// The run succeeded, but its final state is not in the runs folder.
     Unsaved = 5,
-    /// Cancelled or interrupted, by Ctrl-C or by somebody else.
+    /// Cancelled or interrupted, by Ctrl-C or by another client.
     Cancelled = 130,
 }
 
-/// What `--help` says of exit codes.
+/// The exit codes in `--help`.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
-  0    all went well
+  0    success
   2    bad input: a flag, spec, file or request is wrong
   3    the run failed, or the coordinator refused
   4    no coordinator answers, or the connection was lost
-  5    the run ended well, but the coordinator could not save its final state
+  5    the run succeeded, but the coordinator could not save its final state
   130  cancelled, or interrupted";
 
-/// Why a command did not end well.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
     exit: Exit,
@@ -43,34 +43,34 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// Something that the user has to change.
+    /// The input is wrong: the user has to change it.
     pub(crate) fn bad_input(message: impl Display) -> Self {
         Self { exit: Exit::BadInput, message: message.to_string() }
     }
 
-    /// The run, or the program's surroundings, failed.
+    /// The run, or the system, failed.
     pub(crate) fn failed(message: impl Display) -> Self {
         Self { exit: Exit::Failed, message: message.to_string() }
     }
 
-    /// The run ended well, but what it came to is not on disk.
+    /// The run succeeded, but its final state is not on disk.
     pub(crate) fn unsaved(error: &str) -> Self {
         let message = format!("the final state is not in the runs folder: {error}");
         Self { exit: Exit::Unsaved, message }
     }
 
-    /// Somebody wanted it to end.
+    /// A user ended it.
     pub(crate) fn cancelled(message: impl Display) -> Self {
         Self { exit: Exit::Cancelled, message: message.to_string() }
     }
 
-    /// Adds a sentence to what is said.
+    /// Adds a sentence to the message.
     pub(crate) fn and(mut self, more: impl Display) -> Self {
         self.message = format!("{}; {more}", self.message);
         self
     }
 
-    /// Adds what else did not go well.
+    /// Adds another failure to the message.
     pub(crate) fn and_also(self, other: Self) -> Self {
         self.and(other.message)
     }
@@ -80,10 +80,10 @@ impl Failure {
         self.exit
     }
 
-    /// Says why on standard error, and gives the exit code.
+    /// Prints the message on standard error, and returns the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         if !self.message.is_empty() {
-            // Nobody is left to be told if this cannot be written.
+            // If this cannot be written, there is no other place to report it.
             let _ = io::Write::write_all(
                 &mut io::stderr(),
                 format!("error: {}\n", self.message.trim_end()).as_bytes(),
@@ -110,16 +110,16 @@ impl From<ClientError> for Failure {
 }
 
 impl From<LedgerError> for Failure {
-    /// Of reading a history that the user has named: whatever is wrong with it, to
-    /// name another one, or to mend it, is for the user.
+    /// An error in reading a history that the user has named is bad input: the user has
+    /// to name another one, or repair it.
     fn from(error: LedgerError) -> Self {
         Self::bad_input(error)
     }
 }
 
 impl From<io::Error> for Failure {
-    /// Of writing to standard output. A reader that has seen enough (`| head`)
-    /// is no error.
+    /// An error in writing to standard output. A reader that closes it (`| head`) is not
+    /// an error.
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
             Self { exit: Exit::Ok, message: String::new() }

@@ -19,7 +19,7 @@ use crate::ledger::{LedgerError, LedgerReader, StoredRun};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Reads the history of runs from its file, whether or not a coordinator runs.
+Reads the history of runs from its file, whether or not a coordinator is running.
 
 Examples:
   coordinator explain 3
@@ -32,7 +32,7 @@ pub(super) struct ExplainFlags {
     history: HistoryFlags,
 }
 
-/// Says in sentences how a run went.
+/// Prints an account of a run in sentences.
 pub(super) fn explain(flags: &ExplainFlags) -> Result<(), Failure> {
     let (reader, run) = flags.history.find(flags.run)?;
     let account = Account { flag: flags.history.flag(), ..account(&reader, run)? };

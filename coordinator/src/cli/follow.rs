@@ -12,7 +12,7 @@ use super::{Address, run_number};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Shows the run from its beginning. The exit code is that of `run`: it says how
-the run ended. Ctrl-C leaves; the run goes on.
+the run ended. Ctrl-C stops following; the run continues.
 
 Examples:
   coordinator follow 3
@@ -30,7 +30,7 @@ pub(super) struct FollowFlags {
     home: HomeFlags,
 }
 
-/// Follows a run, and prints how it went.
+/// Follows a run, and prints its summary.
 pub(super) fn follow(flags: FollowFlags) -> Result<(), Failure> {
     flags.home.check(None)?;
     let mut progress = flags.home.progress();

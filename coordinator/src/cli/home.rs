@@ -1,5 +1,5 @@
-//! What a run leaves with whoever follows it: the final state in a file, a
-//! picture of it, and how it went.
+//! The output of a run on the client: the final state in a file, a picture of it, and the
+//! summary.
 
 use std::path::{Path, PathBuf};
 
@@ -14,32 +14,32 @@ use crate::client::{Fetched, StateFile, check_output, is_standard_output};
 
 #[derive(Debug, Args)]
 pub(super) struct HomeFlags {
-    /// Bring the final state home (safetensors): to a file, a pipe, or `-`,
-    /// which is standard output
+    /// Write the final state (safetensors) to a file, a pipe, or `-` for
+    /// standard output
     #[arg(long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
     /// Draw the receptive fields at the end: the columns of `weights` (PNG)
     #[arg(long, value_name = "FILE")]
     pub(super) plot: Option<PathBuf>,
-    /// Print one JSON object a line (docs/CLI.md has their fields)
+    /// Print one JSON object per line (docs/CLI.md lists their fields)
     #[arg(long)]
     json: bool,
-    /// Print only how it went
+    /// Print only the summary
     #[arg(long, conflicts_with = "json")]
     quiet: bool,
 }
 
 impl HomeFlags {
-    /// Checks before a run begins that all could be written now, and that
-    /// nothing takes the place of anything else.
+    /// Checks before a run begins that all files could be written now, and that no output
+    /// overwrites another file of this command.
     pub(super) fn check(&self, initial_state: Option<&Path>) -> Result<(), Failure> {
         if let Some(output) = &self.output {
             check_output(output).map_err(Failure::bad_input)?;
         }
         check_plot(self.plot.as_deref(), &[self.output.as_deref(), initial_state])?;
         if self.json && self.takes_standard_output() {
-            let message = "--json prints to standard output: expected another place for --output \
-                           and --plot";
+            let message = "--json prints to standard output: expected a file for --output and \
+                           --plot, found `-`";
             return Err(Failure::bad_input(message));
         }
         Ok(())
@@ -59,7 +59,7 @@ impl HomeFlags {
         Home { output: self.output.clone(), plot: self.plot.clone() }
     }
 
-    /// Tells how the run went, then what of it could not be brought home.
+    /// Prints the summary, then returns the error of an output that could not be written.
     pub(super) fn end(&self, outcome: Outcome, mut progress: Progress) -> Result<(), Failure> {
         let (summary, brought) = match outcome {
             Outcome::Detached(run) => {
@@ -87,16 +87,16 @@ impl HomeFlags {
     }
 }
 
-/// What came of a job.
+/// The result of a job.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// The run goes on without us.
+    /// The run continues without this client.
     Detached(RunId),
-    /// The run has ended well.
+    /// The run has succeeded.
     Finished {
-        /// How it went.
+        /// Its summary.
         summary: Box<Summary>,
-        /// What came of its final state.
+        /// The outputs that were written.
         brought: Brought,
     },
 }
@@ -110,23 +110,23 @@ pub(super) struct Home {
     plot: Option<PathBuf>,
 }
 
-/// A final state that was brought home, or why it was not.
+/// The outputs of a run, and the error of an output that could not be written.
 #[derive(Debug, Default)]
 pub(super) struct Brought {
     /// The file that has it.
     pub(super) output: Option<PathBuf>,
     /// The picture that was written.
     picture: Option<Picture>,
-    /// What could not be written. The run has ended well, whatever it is.
+    /// The output that could not be written. The run itself has succeeded.
     failure: Option<Failure>,
 }
 
-/// What is done with a state that cannot be written where it should.
+/// The fallback for a state that cannot be written to its destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Otherwise {
-    /// The coordinator has it for a while: `follow` is named.
+    /// The coordinator keeps it for a while: the error names `follow`.
     Follow(RunId),
-    /// Its cluster goes with this command: the state is kept in a file beside.
+    /// Its cluster ends with this command: the state is saved in another file.
     Keep,
 }
 
@@ -136,8 +136,7 @@ impl Home {
         self.output.is_some() || self.plot.is_some()
     }
 
-    /// Writes what is to be written, and blocks until the readers of pipes have
-    /// read it.
+    /// Writes all outputs, and blocks until the readers of pipes have read them.
     pub(super) fn bring(self, fetched: &Fetched, otherwise: Otherwise) -> Brought {
         let Fetched { state, spec, history } = fetched;
         let mut brought = Brought::default();
@@ -150,11 +149,11 @@ impl Home {
                             format!("`coordinator follow {run} --output FILE` writes it elsewhere")
                         }
                         Otherwise::Keep => match StateFile::keep(state, spec, history) {
-                            Ok(kept) => format!("it is kept in {}", kept.display()),
-                            Err(error) => format!("nor can it be kept elsewhere: {error}"),
+                            Ok(kept) => format!("the state is saved in {}", kept.display()),
+                            Err(error) => format!("it cannot be saved elsewhere: {error}"),
                         },
                     };
-                    let failure = Failure::failed(error).and("the run has ended well");
+                    let failure = Failure::failed(error).and("the run itself has succeeded");
                     brought.failure = Some(failure.and(way_out));
                 }
             }

@@ -1,5 +1,5 @@
-//! A run from a client's side, start to end: a cluster to run on, the
-//! submission, the events, the final state, and Ctrl-C at any point.
+//! A run from the client's side, from start to end: the cluster, the submission, the
+//! events, the final state, and Ctrl-C at any point.
 
 use std::future::pending;
 use std::io;
@@ -27,7 +27,7 @@ use super::{Address, Program};
 use crate::client::{Client, Submission};
 use crate::local::LocalCluster;
 
-/// Longest wait for the coordinator to say that a run is cancelled.
+/// Longest wait for the coordinator to confirm that a run is cancelled.
 pub(super) const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What to run.
@@ -37,18 +37,18 @@ pub(super) struct Job {
     pub(super) spec: RunSpec,
     /// The state to start from; `None`: the model makes one.
     pub(super) state: Option<NetworkState>,
-    /// What to do with the final state.
+    /// Outputs for the final state.
     pub(super) home: Home,
-    /// How to keep it.
+    /// Where and how often to save it.
     pub(super) keep: KeepFlags,
-    /// Whether to follow a run of the same spec and data instead, where the
+    /// Whether to follow an existing run of the same spec and data instead, if the
     /// coordinator knows one.
     pub(super) once: bool,
-    /// Whether to leave as soon as the run is queued.
+    /// Whether to return as soon as the run is queued.
     pub(super) detach: bool,
 }
 
-/// What the first signal does; a second one leaves at once.
+/// The effect of the first signal; a second one exits at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Interrupt {
     /// It cancels the run.
@@ -57,7 +57,7 @@ enum Interrupt {
     Leaves,
 }
 
-/// Runs a job to its end, and takes everything down that was started for it.
+/// Runs a job to its end, and stops everything that was started for it.
 pub(super) fn perform(
     program: Program,
     job: Job,
@@ -76,7 +76,7 @@ pub(super) fn perform(
             }
             None => None,
         };
-        // A cluster of its own is on loopback, and for this run alone.
+        // A local cluster listens on loopback, and serves this run only.
         let (address, tls) = match &local {
             Some(local) => (local.address().to_string(), None),
             None => (cluster.address.coordinator.clone(), cluster.address.tls()?),
@@ -92,7 +92,7 @@ pub(super) fn perform(
         };
         let outcome = session.perform(program.registry, job, settings).await;
         if let Some(local) = local {
-            // Whoever asks once more leaves at once.
+            // A second signal exits at once.
             tokio::select! {
                 () = local.stop() => {}
                 () = signals.next() => {}
@@ -101,8 +101,8 @@ pub(super) fn perform(
         outcome
     });
     progress.close();
-    // Loading data may still be under way, or a pipe's reader be waited for;
-    // nobody does that any more.
+    // A thread may still be loading data, or waiting for the reader of a pipe: its
+    // result is no longer needed.
     runtime.shutdown_background();
     outcome
 }
@@ -118,8 +118,7 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// How long a coordinator is waited for that is gone. Our own does not come
-    /// back.
+    /// How long to try to reconnect. A local coordinator does not come back.
     fn patience(&self) -> Duration {
         if self.local.is_none() { self.patience.duration() } else { Duration::ZERO }
     }
@@ -147,7 +146,7 @@ impl Session<'_> {
         self.see_through(&mut client, (run, spec.model), Interrupt::Cancels, home).await
     }
 
-    /// Follows a run to its end and brings its state home.
+    /// Follows a run to its end and writes its outputs.
     async fn see_through(
         &mut self,
         client: &mut Client,
@@ -155,7 +154,7 @@ impl Session<'_> {
         interrupt: Interrupt,
         home: Home,
     ) -> Result<Outcome, Failure> {
-        // Whoever only looks on has nothing to wait for once nobody reads.
+        // If nobody reads the output, a client that only follows has nothing left to do.
         let idle = interrupt == Interrupt::Leaves && !home.is_wanted();
         let followed = self.follow(client, (run, model), (interrupt, idle)).await;
         let mut summary = followed.map_err(|failure| hint(failure, run))?;
@@ -171,7 +170,7 @@ impl Session<'_> {
         Ok(Outcome::Finished { summary, brought })
     }
 
-    /// Fetches the final state of a run that has ended well, and writes it.
+    /// Fetches the final state of a run that has succeeded, and writes it.
     async fn bring_home(
         &mut self,
         client: &mut Client,
@@ -209,10 +208,10 @@ impl Session<'_> {
                 event = next_event(client, run, patience, &mut seen) => event?,
                 () = self.signals.next() => {
                     if interrupt == Interrupt::Leaves {
-                        return Err(Failure::cancelled(format!("left run {run}, which goes on")));
+                        return Err(Failure::cancelled(format!("stopped following run {run}, which continues")));
                     }
                     if deadline.is_some() {
-                        return Err(Failure::cancelled("left before the run was cancelled"));
+                        return Err(Failure::cancelled("interrupted before the run was cancelled"));
                     }
                     deadline = Some(Instant::now() + CANCEL_TIMEOUT);
                     self.progress.cancelling(run);
@@ -220,12 +219,15 @@ impl Session<'_> {
                     continue;
                 }
                 () = reached(deadline) => {
-                    let message = format!("run {run} may go on: no word that it is cancelled");
+                    let message = format!(
+                        "run {run} may continue: the coordinator has not confirmed that it is \
+                         cancelled; `coordinator status` shows it"
+                    );
                     return Err(Failure::cancelled(message));
                 }
                 reason = failure_of(self.local) => return Err(Failure::failed(reason)),
             };
-            // Workers of our own are on their way.
+            // Local workers are still starting.
             let is_no_news = self.local.is_some() && matches!(event, RunEvent::Queued { .. });
             if !is_no_news || self.progress.is_json() {
                 self.progress.show(&event);
@@ -293,7 +295,7 @@ impl Session<'_> {
     }
 }
 
-/// Follows a run that goes on by itself, from its beginning to its end.
+/// Follows a run of another client, from its beginning to its end.
 pub(super) fn watch(
     address: &Address,
     run: RunId,
@@ -314,7 +316,7 @@ pub(super) fn watch(
         let status = status(&mut client, &mut wait).await?;
         let known = status.runs.into_iter().find(|known| known.id == run);
         let Some(known) = known else {
-            let message = format!("run {run} is unknown: `coordinator status` names the runs");
+            let message = format!("run {run} is unknown: `coordinator status` lists the runs");
             return Err(Failure::bad_input(message));
         };
         let (signals, local) = (&mut signals, &mut None);
@@ -322,7 +324,7 @@ pub(super) fn watch(
         session.see_through(&mut client, (run, known.model), Interrupt::Leaves, home).await
     });
     progress.close();
-    // The reader of a pipe may still be waited for.
+    // A thread may still wait for the reader of a pipe.
     runtime.shutdown_background();
     outcome
 }
@@ -344,7 +346,7 @@ async fn prepare_and_submit(
     Ok(submit((address, tls), &submission, &mut Wait::new(patience)).await?)
 }
 
-/// When the cluster of `--local` cannot go on; never without one.
+/// Resolves when the cluster of `--local` cannot continue; never without one.
 async fn failure_of(local: &mut Option<LocalCluster>) -> String {
     match local {
         Some(local) => local.failure().await,
@@ -359,11 +361,11 @@ async fn reached(deadline: Option<Instant>) {
     }
 }
 
-/// Tells how to find a run whose coordinator was lost.
+/// Adds how to find a run whose coordinator was lost.
 fn hint(failure: Failure, run: RunId) -> Failure {
     if failure.exit() == super::exit::Exit::Lost {
         failure
-            .and(format!("if the coordinator still runs, `coordinator follow {run}` shows the run"))
+            .and(format!("if the coordinator is running, `coordinator follow {run}` shows the run"))
     } else {
         failure
     }

@@ -1,4 +1,4 @@
-//! `coordinator keys`: who belongs to a cluster.
+//! `coordinator keys`: creates and shows the keys of a cluster.
 
 use std::path::{Path, PathBuf};
 
@@ -8,14 +8,14 @@ use common::keys::{self, IDENTITY_DAYS, Keys, KeysError, Member};
 use super::exit::Failure;
 use super::report::table;
 
-/// Most days that an identity may be valid for.
+/// Longest validity of an identity, in days.
 const DAYS: std::ops::RangeInclusive<i64> = 1..=keys::AUTHORITY_DAYS as i64;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A cluster whose coordinator listens beyond its own host has keys: one file, made
-once and copied to every host over a way that you trust. Whoever has it belongs
-to the cluster; docs/SECURITY.md says what that means.
+A cluster whose coordinator listens beyond its own host needs keys: one file, made
+once and copied to every host over a channel that you trust. A host with the file
+is a member of the cluster; docs/SECURITY.md explains what that means.
 
 Examples:
   coordinator keys new cluster.pem
@@ -29,44 +29,44 @@ pub(super) struct KeysFlags {
 
 #[derive(Debug, Subcommand)]
 enum KeysCommand {
-    /// Make the keys of a new cluster
+    /// Create the keys of a new cluster
     #[command(after_help = "\
 Examples:
   coordinator keys new cluster.pem
   coordinator keys new cluster.pem --days 90
   coordinator keys new /keys/cluster.pem --if-missing")]
     New {
-        /// The file to make, for its owner alone; never overwritten
+        /// The file to create, readable by its owner only; never overwritten
         file: PathBuf,
         /// Days until the identities have to be renewed
         #[arg(long, default_value_t = IDENTITY_DAYS, value_parser = days())]
         days: u32,
-        /// Leave a file alone that is there already
+        /// Do nothing if the file exists already
         #[arg(long)]
         if_missing: bool,
     },
-    /// Show which cluster a file is of, for whom, and until when; never a key
+    /// Show a file's cluster, roles and expiry, but no key
     #[command(after_help = "Examples:\n  coordinator keys show cluster.pem")]
     Show {
         /// The file
         file: PathBuf,
     },
-    /// Make new identities of the same cluster: old and new files work together
+    /// Renew the identities of a cluster; old and new files work together
     #[command(after_help = "\
-Identities that were copied elsewhere stay valid until their last day. To lock
-somebody out at once, make a new cluster.
+Copies of the old file stay valid until they expire. To lock out a host at once,
+create a new cluster.
 
 Examples:
   coordinator keys renew cluster.pem
   coordinator keys renew cluster.pem --days 90")]
     Renew {
-        /// The file, which is replaced at once
+        /// The file, which is replaced atomically
         file: PathBuf,
         /// Days until they have to be renewed again
         #[arg(long, default_value_t = IDENTITY_DAYS, value_parser = days())]
         days: u32,
     },
-    /// Make a file for one kind of host: it can be that, and nothing else
+    /// Create a file for one role, without the rights of the others
     #[command(after_help = "\
 Examples:
   coordinator keys export cluster.pem worker.pem --role worker
@@ -74,9 +74,9 @@ Examples:
     Export {
         /// The file of the cluster
         file: PathBuf,
-        /// The file to make
+        /// The file to create
         output: PathBuf,
-        /// Who it is for
+        /// Its role
         #[arg(long)]
         role: RoleFlag,
     },
@@ -84,9 +84,9 @@ Examples:
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum RoleFlag {
-    /// Hands out work, and can make nobody a member
+    /// Hands out work; cannot create members
     Coordinator,
-    /// Works, and can give no orders
+    /// Works; cannot submit or cancel runs
     Worker,
     /// Submits, follows and cancels runs
     Client,
@@ -96,7 +96,7 @@ fn days() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(DAYS)
 }
 
-/// Does what the command says, and says what it did.
+/// Performs the command, and prints what it did.
 pub(super) fn keys(flags: KeysFlags) -> Result<(), Failure> {
     let text = match flags.command {
         KeysCommand::New { file, days, if_missing } => new(&file, days, if_missing),
@@ -113,11 +113,11 @@ fn new(file: &Path, days: u32, if_missing: bool) -> Result<String, KeysError> {
     match keys.write_new() {
         Ok(()) => Ok(format!(
             "{path}: keys of a new cluster, valid for {days} days\n\
-             copy it to every host; whoever has it belongs to the cluster\n"
+             copy it to every host; a host with this file is a member of the cluster\n"
         )),
         Err(KeysError::Exists { .. }) if if_missing => {
             let fingerprint = Keys::load(file)?.fingerprint();
-            Ok(format!("{path}: keys of the cluster {fingerprint} are there already\n"))
+            Ok(format!("{path}: exists already, with keys of the cluster {fingerprint}\n"))
         }
         Err(error) => Err(error),
     }
@@ -126,8 +126,8 @@ fn new(file: &Path, days: u32, if_missing: bool) -> Result<String, KeysError> {
 fn renew(file: &Path, days: u32) -> Result<String, KeysError> {
     Keys::load(file)?.renewed(days)?.replace()?;
     Ok(format!(
-        "{}: new identities, valid for {days} days; coordinators and workers take them when \
-         they are started\n",
+        "{}: new identities, valid for {days} days; restart the coordinator and the workers to \
+         use them\n",
         file.display()
     ))
 }
@@ -139,7 +139,7 @@ fn export(file: &Path, output: &Path, role: RoleFlag) -> Result<String, KeysErro
         RoleFlag::Client => Member::Client,
     };
     Keys::load(file)?.exported(member)?.at(output).write_new()?;
-    Ok(format!("{}: what a {member} needs, and no more\n", output.display()))
+    Ok(format!("{}: keys for a {member} only\n", output.display()))
 }
 
 fn show(keys: &Keys) -> String {
@@ -154,7 +154,7 @@ fn show(keys: &Keys) -> String {
         vec![member.to_string(), identity.validity.to_string(), state.to_owned()]
     });
     let makes = match keys.has_authority_key() {
-        true => "yes: with it, anybody can be made a member",
+        true => "yes: it can create further members",
         false => "no",
     };
     format!(
@@ -165,8 +165,8 @@ fn show(keys: &Keys) -> String {
     )
 }
 
-/// Files that cannot be written, and randomness that is not there, are the
-/// system's failure; all else is to be changed by the user.
+/// A file that cannot be written, or a missing source of randomness, is a failure of the
+/// system; everything else is bad input.
 fn failure(error: KeysError) -> Failure {
     match error {
         KeysError::Write { .. } | KeysError::Make(_) => Failure::failed(error),

@@ -1,5 +1,4 @@
-//! Rows that may be too many for memory, printed as they are read: as a table,
-//! or as JSON.
+//! Prints rows as they are read, since they may not fit into memory: as a table or as JSON.
 
 use serde::Serialize;
 
@@ -12,14 +11,14 @@ use crate::ledger::LedgerError;
 /// Text is printed in pieces of about this size, in bytes.
 const PIECE: usize = 64 << 10;
 
-/// How rows of one kind are shown.
+/// The format of one kind of rows.
 #[derive(Debug)]
 pub(super) struct Listing<Row> {
     /// The columns.
     pub(super) columns: &'static [Column],
     /// The cells of a row.
     pub(super) cells: fn(&Row) -> Vec<String>,
-    /// What is said where there is no row.
+    /// The text if there is no row.
     pub(super) none: &'static str,
 }
 
@@ -51,32 +50,32 @@ impl<Row: Serialize> Listing<Row> {
     }
 }
 
-/// A quantity with so many digits after the point; a dash where there is none.
+/// A quantity with this number of decimals; a dash for `None`.
 pub(super) fn number(value: Option<f64>, digits: usize) -> String {
     optional(value.map(|value| format!("{value:.digits$}")))
 }
 
-/// A loss; a dash where there is none.
+/// A loss; a dash for `None`.
 pub(super) fn loss(value: Option<f64>) -> String {
     optional(value.map(loss_figure))
 }
 
-/// A share as percents; a dash where there is none.
+/// A share as a percentage; a dash for `None`.
 pub(super) fn percent(value: Option<f64>) -> String {
     optional(value.map(|share| format!("{:.2} %", share * 100.0)))
 }
 
-/// A value; a dash where there is none.
+/// A value; a dash for `None`.
 pub(super) fn optional(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "–".to_owned(), |value| value.to_string())
 }
 
-/// The first digits of a digest: enough for people to tell some apart.
+/// The first digits of a digest, enough for people to distinguish a few.
 pub(super) fn short(digest: common::digest::Digest) -> String {
     digest.to_string().chars().take(12).collect()
 }
 
-/// A text of others on one line, without what a terminal would obey.
+/// A text of a peer on one line, without control characters for the terminal.
 pub(super) fn on_one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -1,4 +1,4 @@
-//! A coordinator that goes and comes back, as whoever follows a run sees it.
+//! A client's retries while its coordinator is unreachable (`--patience`).
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use tokio::time::{Instant, sleep};
 use super::seen::Seen;
 use crate::client::{Client, ClientError, Fetched, Submission};
 
-/// Longest wait for a coordinator that is gone, in seconds.
+/// Longest time to retry an unreachable coordinator, in seconds.
 const LONGEST_PATIENCE: u64 = 7 * 24 * 3600;
 
-/// How long a coordinator is waited for that is gone.
+/// How long to retry an unreachable coordinator.
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct Patience {
-    /// Wait so long for a coordinator that is gone, or not there yet, in seconds
+    /// How long to retry if the coordinator cannot be reached, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60,
           value_parser = clap::value_parser!(u64).range(..=LONGEST_PATIENCE))]
     patience: u64,
@@ -32,8 +32,8 @@ impl Patience {
     }
 }
 
-/// The wait for a coordinator that is gone: from when it went on, however often
-/// it comes back and goes again before it has said anything.
+/// The time spent on retries: from when the connection was lost, even if the coordinator
+/// comes back and is lost again before it has sent anything.
 #[derive(Debug)]
 pub(super) struct Wait {
     patience: Duration,
@@ -41,19 +41,19 @@ pub(super) struct Wait {
 }
 
 impl Wait {
-    /// Nobody is waited for yet.
+    /// The coordinator is reachable.
     pub(super) fn new(patience: Duration) -> Self {
         Self { patience, end: None }
     }
 
-    /// What is left of it, for a coordinator that is gone now.
+    /// The remaining time, for a coordinator that is unreachable now.
     fn left(&mut self, now: Instant) -> Duration {
         let end = *self.end.get_or_insert_with(|| now + self.patience);
         end.saturating_duration_since(now)
     }
 
-    /// What is left of it after an error, which is said; gives it back where no
-    /// patience helps.
+    /// The remaining time after an error, which is printed. Returns the error if retries
+    /// cannot help.
     pub(super) async fn for_another(
         &mut self,
         error: ClientError,
@@ -62,19 +62,20 @@ impl Wait {
         if !error.may_pass() || patience.is_zero() {
             return Err(error);
         }
-        // Whoever closed standard error does not want to know.
+        // If standard error is closed, nobody reads the notice.
         let _ = writeln!(
             std::io::stderr(),
             "{error}; trying again for {:.0} s",
             patience.as_secs_f64()
         );
-        // One that takes connections and drops them is not asked without a pause.
+        // Without a pause, a coordinator that accepts and drops connections would be
+        // asked in a busy loop.
         sleep(limits::RECONNECT_MIN).await;
         Ok(patience)
     }
 }
 
-/// A connection to a coordinator that may not be there yet.
+/// A connection to a coordinator that may be unreachable at first.
 pub(super) async fn connect(
     address: &str,
     tls: Option<&CallerTls>,
@@ -89,8 +90,8 @@ pub(super) async fn connect(
     }
 }
 
-/// Submits a run to a coordinator that may be gone for a while. One that accepted it
-/// and could not say so is not given it twice.
+/// Submits a run to a coordinator that may be unreachable for a while. A submission that
+/// was accepted but not confirmed is not made twice.
 pub(super) async fn submit(
     (address, tls): (&str, Option<&CallerTls>),
     submission: &Submission,
@@ -105,9 +106,8 @@ pub(super) async fn submit(
     }
 }
 
-/// The next event that says something new. A coordinator that is gone may come
-/// back, and go on with the run: it is waited for, however often it goes, until
-/// `patience` is over.
+/// The next new event. If the coordinator is lost, it may come back and continue the run:
+/// this retries, however often it is lost, until `patience` is over.
 pub(super) async fn next_event(
     client: &mut Client,
     run: RunId,
@@ -118,7 +118,7 @@ pub(super) async fn next_event(
     loop {
         match client.next_event().await {
             Ok(event) if seen.is_news(&event) => return Ok(event),
-            // It is there, and tells of the run.
+            // The coordinator is reachable and sends events of the run.
             Ok(_) => {
                 wait = Wait::new(patience);
                 continue;
@@ -130,8 +130,8 @@ pub(super) async fn next_event(
     }
 }
 
-/// The final state of a run and what belongs to it, from a coordinator that may be
-/// gone for a while.
+/// The final state of a run and its metadata, from a coordinator that may be unreachable
+/// for a while.
 pub(super) async fn fetch(
     client: &mut Client,
     run: RunId,
@@ -146,8 +146,8 @@ pub(super) async fn fetch(
     }
 }
 
-/// Asks for a run's events. Whether the coordinator is lost already, the next
-/// event will tell.
+/// Asks for a run's events. If the coordinator is already lost, reading the next event
+/// fails.
 pub(super) async fn follow_on(client: &mut Client, run: RunId) -> Result<(), ClientError> {
     match client.follow(run).await {
         Err(ClientError::Lost { .. }) => Ok(()),
@@ -155,7 +155,7 @@ pub(super) async fn follow_on(client: &mut Client, run: RunId) -> Result<(), Cli
     }
 }
 
-/// What a coordinator that may be gone for a while says of its runs.
+/// The runs of a coordinator that may be unreachable for a while.
 pub(super) async fn status(client: &mut Client, wait: &mut Wait) -> Result<Status, ClientError> {
     loop {
         match client.status().await {
@@ -165,7 +165,7 @@ pub(super) async fn status(client: &mut Client, wait: &mut Wait) -> Result<Statu
     }
 }
 
-/// Waits for a coordinator that was lost. Gives back any other error.
+/// Waits for a coordinator that was lost. Returns any other error.
 async fn come_back(
     client: &mut Client,
     error: ClientError,
@@ -191,7 +191,7 @@ mod tests {
     fn patience_begins_with_the_loss_and_not_again_with_the_next() {
         let (start, second) = (Instant::now(), Duration::from_secs(1));
         let mut wait = Wait::new(60 * second);
-        // Whoever was silent for an hour before it was lost has all of it.
+        // Silence of an hour before the loss does not shorten the time.
         let lost = start + 3600 * second;
         assert_eq!(wait.left(lost), 60 * second);
         assert_eq!(wait.left(lost + 50 * second), 10 * second);
@@ -285,7 +285,7 @@ mod tests {
         let mut wait = Wait::new(Duration::from_secs(600));
         let address_text = address.to_string();
         let mut connecting = Box::pin(connect(&address_text, None, &mut wait));
-        // It has asked once, in vain, as nobody listens while it does.
+        // Its first attempt has failed, as no coordinator was listening.
         tokio::select! {
             biased;
             connected = &mut connecting => panic!("nobody is there: {connected:?}"),

@@ -22,25 +22,25 @@ use super::progress::Progress;
 use super::report::split_name;
 use crate::client::{StateFile, check_output, is_standard_output};
 
-/// The tensor whose columns are receptive fields, where nobody says another.
+/// The tensor whose columns are receptive fields by default.
 const WEIGHTS: &str = "weights";
 /// The tensor of the neurons' classes.
 const LABELS: &str = "labels";
 /// The tensor of the neurons' thresholds.
 const THETA: &str = "theta";
 
-/// Names of files that are pictures, and no PNG.
+/// File extensions of picture formats other than PNG.
 const OTHER_PICTURES: &[&str] =
     &["bmp", "eps", "gif", "jpeg", "jpg", "pdf", "ps", "svg", "tif", "tiff", "webp"];
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 fields draws the columns of a matrix [inputs, neurons], each as a picture of its
-inputs; neurons of one class lie together. theta draws how often thresholds
-occur. confusion and curve draw what the run reported on its way.
+inputs, sorted by class. theta draws a histogram of thresholds. confusion and
+curve draw results that the run reported.
 
-A terminal that says COLORTERM=truecolor gets a small version, unless NO_COLOR
-is set.
+On a terminal with COLORTERM=truecolor a small version is printed as well, unless
+NO_COLOR is set.
 
 Examples:
   coordinator plot final.safetensors --out fields.png
@@ -61,34 +61,34 @@ pub(super) struct PlotFlags {
     /// The matrix whose columns are the fields [default: weights]
     #[arg(long, value_name = "NAME")]
     tensor: Option<String>,
-    /// Columns of a field [default: as many as make it a square]
+    /// Columns of a field [default: as many as rows, a square]
     #[arg(long, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::FEATURES)))]
     width: Option<u32>,
-    /// Whether to show a small version on the terminal
+    /// When to print a small version on the terminal
     #[arg(long, value_enum, default_value = "auto")]
     preview: Preview,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum What {
-    /// What each neuron listens to
+    /// The receptive field of each neuron
     Fields,
-    /// How often thresholds occur
+    /// A histogram of thresholds
     Theta,
-    /// Which classes were taken for which in the last evaluation
+    /// The confusion matrix of the last evaluation
     Confusion,
-    /// How loss and accuracy went
+    /// Loss and accuracy over rounds
     Curve,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Preview {
-    /// Wherever standard output goes
+    /// Always, wherever standard output goes
     Always,
-    /// Not at all
+    /// Never
     Never,
-    /// On a terminal that shows colors
+    /// On a terminal with colors
     Auto,
 }
 
@@ -98,7 +98,8 @@ pub(super) fn plot(flags: &PlotFlags) -> Result<(), Failure> {
     let taken = flags.out.as_deref().is_some_and(is_standard_output);
     let shown = match flags.preview {
         Preview::Always if taken => {
-            let message = "the picture goes to standard output: expected --preview auto or never";
+            let message =
+                "--out - writes to standard output: expected --preview auto or never, found always";
             return Err(Failure::bad_input(message));
         }
         Preview::Always => true,
@@ -106,8 +107,8 @@ pub(super) fn plot(flags: &PlotFlags) -> Result<(), Failure> {
         Preview::Auto => !taken && write::terminal_shows_colors(),
     };
     if flags.out.is_none() && !shown {
-        let message = "nowhere to draw to: expected --out FILE.png, or a terminal that says \
-                       COLORTERM=truecolor; --preview always prints in any case";
+        let message = "no output for the picture: expected --out FILE.png, or a terminal with \
+                       COLORTERM=truecolor; --preview always prints it in any case";
         return Err(Failure::bad_input(message));
     }
     if flags.what != What::Fields && (flags.tensor.is_some() || flags.width.is_some()) {
@@ -153,16 +154,17 @@ fn draw(flags: &PlotFlags) -> Result<Picture, Failure> {
 /// The columns of a matrix of a state.
 fn fields(state: &NetworkState, name: &str, width: Option<usize>) -> Result<Picture, Failure> {
     let tensor = state.f32(name).map_err(|error| {
-        Failure::bad_input(format!("{error}: `coordinator plot STATE --tensor NAME` draws another"))
+        let other = "`coordinator plot STATE --tensor NAME` draws another tensor";
+        Failure::bad_input(format!("{error}: {other}"))
     })?;
     let [_, neurons] = *tensor.shape() else {
         let message = format!(
-            "tensor `{name}`: expected the two dimensions [inputs, neurons], found shape {:?}",
+            "tensor `{name}`: expected two dimensions [inputs, neurons], found shape {:?}",
             tensor.shape()
         );
         return Err(Failure::bad_input(message));
     };
-    // Another model may mean something else by the name.
+    // In another model this tensor may have another meaning.
     let labels = state.u64(LABELS).ok().filter(|labels| labels.shape() == [neurons]);
     let labels = labels.and_then(|labels| labels.as_slice());
     let values = tensor.as_slice().unwrap_or_default();
@@ -171,24 +173,28 @@ fn fields(state: &NetworkState, name: &str, width: Option<usize>) -> Result<Pict
     picture.map_err(|error| Failure::bad_input(format!("tensor `{name}`: {error}")))
 }
 
-/// A small version and what it shows.
+/// A small version and its caption.
 fn small(picture: &Picture) -> String {
     let preview = draw::preview(picture, write::terminal_columns());
     format!("{preview}{}\n", picture.caption)
 }
 
-/// Checks before a run begins, or a file is read, that a picture can be written
-/// and takes no other file's place.
+/// Checks before a run begins, or a file is read, that a picture can be written and does
+/// not overwrite another file of this command.
 pub(super) fn check_plot(plot: Option<&Path>, others: &[Option<&Path>]) -> Result<(), Failure> {
     let Some(plot) = plot else { return Ok(()) };
     check_output(plot).map_err(Failure::bad_input)?;
     let extension = plot.extension().map(|extension| extension.to_ascii_lowercase());
     if extension.is_some_and(|extension| OTHER_PICTURES.iter().any(|other| extension == *other)) {
-        let message = format!("{}: expected FILE.png, as pictures are PNG", plot.display());
+        let message =
+            format!("{}: expected a name such as FILE.png: pictures are PNG", plot.display());
         return Err(Failure::bad_input(message));
     }
     if others.iter().flatten().any(|other| write::same_file(plot, other)) {
-        let message = format!("{}: expected a file for the picture alone", plot.display());
+        let message = format!(
+            "{}: another flag names the same file: name a different file for the picture",
+            plot.display()
+        );
         return Err(Failure::bad_input(message));
     }
     Ok(())
@@ -200,10 +206,11 @@ pub(super) fn draw_final(state: &NetworkState, path: &Path) -> Result<Picture, F
         write::png(path, &picture.canvas).map_err(Failure::failed)?;
         Ok(picture)
     });
-    drawn.map_err(|failure| failure.and("the run has ended well, and only its picture is missing"))
+    drawn
+        .map_err(|failure| failure.and("the run itself has succeeded, only its picture is missing"))
 }
 
-/// Shows a small version of a picture, where the terminal can.
+/// Prints a small version of a picture, if the terminal has colors.
 pub(super) fn show_small(picture: &Picture, progress: &mut Progress) {
     if write::terminal_shows_colors() {
         progress.print(&small(picture));

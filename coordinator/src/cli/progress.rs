@@ -1,5 +1,5 @@
-//! Shows a run as it goes: a bar on a terminal, plain lines into a pipe, JSON
-//! for programs, or nothing.
+//! Shows the progress of a run: a bar on a terminal, plain lines into a pipe, JSON for
+//! programs, or nothing.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Instant;
@@ -17,35 +17,35 @@ use super::summary::Summary;
 /// Columns of the bar itself.
 const BAR_COLUMNS: usize = 16;
 
-/// How a run is shown. What cannot be printed ends the printing, and nothing
-/// else: the first error is kept for the end.
+/// Shows the progress of a run. An error in printing ends only the printing; the first
+/// error is kept for the end.
 #[derive(Debug)]
 pub(super) struct Progress {
     way: Way,
-    /// Whether lines go to standard error, as standard output is for the
-    /// final state or its picture.
+    /// Whether lines go to standard error, because standard output takes the final state
+    /// or its picture.
     beside: bool,
     failed: Option<io::Error>,
 }
 
 #[derive(Debug)]
 enum Way {
-    /// A bar once there are rounds, with lines for what matters above it.
+    /// A bar once there are rounds, with lines for important events above it.
     Bar(Option<ProgressBar>),
-    /// A line for what matters, and now and then one for a round.
+    /// A line for each important event, and for a round now and then.
     Lines(Throttle),
-    /// One JSON object a line, for every event.
+    /// One JSON object per line, for every event.
     Json,
-    /// Nothing but the summary, and once what has to come before anything else can.
+    /// Only the summary, and one line if the run waits for workers.
     Quiet {
-        /// Whether it was said that the run waits for workers.
+        /// Whether that line was printed.
         said: bool,
     },
 }
 
 impl Progress {
-    /// What suits the flags and where the output goes; `beside` standard output,
-    /// where something else goes there.
+    /// The format that fits the flags and the output. `beside`: standard output takes
+    /// something else.
     pub(super) fn new(json: bool, quiet: bool, beside: bool) -> Self {
         let way = if json {
             Way::Json
@@ -101,7 +101,7 @@ impl Progress {
 
     /// The run was asked to stop, which may take a moment.
     pub(super) fn cancelling(&mut self, run: RunId) {
-        let notice = format!("cancelling run {run}; Ctrl-C again leaves at once");
+        let notice = format!("cancelling run {run}; Ctrl-C again exits at once");
         write_above(&notice);
     }
 
@@ -112,7 +112,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away; what is printed next stands alone.
+    /// Removes the bar.
     pub(super) fn close(&mut self) {
         if let Way::Bar(Some(bar)) = &self.way {
             screen::put_bar(None);
@@ -120,7 +120,7 @@ impl Progress {
         }
     }
 
-    /// How a run went, as long as it was asked for.
+    /// The summary of a run.
     pub(super) fn summary(&self, summary: &Summary) -> String {
         match self.way {
             Way::Quiet { .. } => summary.to_text(),
@@ -128,12 +128,12 @@ impl Progress {
         }
     }
 
-    /// Whether programs read this, and no summary for people is wanted.
+    /// Whether programs read the output, so that no summary is printed.
     pub(super) fn is_json(&self) -> bool {
         matches!(self.way, Way::Json)
     }
 
-    /// What ended the printing, if anything did.
+    /// The error that ended the printing, if any.
     pub(super) fn failed(&self) -> Option<io::ErrorKind> {
         self.failed.as_ref().map(io::Error::kind)
     }
@@ -155,8 +155,8 @@ impl Progress {
         self.print(&format!("{line}\n"));
     }
 
-    /// The error that ended the printing, if it was one: a reader that has seen
-    /// enough is none.
+    /// The error that ended the printing, if any. A reader that closes the output is not
+    /// an error.
     pub(super) fn end(self) -> Result<(), Failure> {
         match self.failed {
             Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
@@ -172,7 +172,7 @@ fn write_to(mut out: impl Write, text: &str) -> io::Result<()> {
 
 /// Writes a line to standard error.
 fn write_above(line: &str) {
-    // Whoever closed standard error does not want to know.
+    // If standard error is closed, nobody reads the line.
     let _ = screen::write_above(format!("{line}\n").as_bytes());
 }
 
@@ -185,7 +185,7 @@ fn start_bar(rounds: u64) -> ProgressBar {
     bar
 }
 
-/// Moves the bar, and says beside it what there is room for.
+/// Advances the bar, and prints as many quantities beside it as fit.
 fn set(bar: &ProgressBar, round: u64, rounds: u64, event: &RunEvent) {
     bar.set_length(rounds);
     bar.set_position(round);

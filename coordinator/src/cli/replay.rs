@@ -18,10 +18,10 @@ use crate::runs::RunsFolder;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Runs one shard alone, in this process, with its data and the state that it began
-from, and says every batch. Where that state is not on disk, the steps from the
-last one that is are done first. The digest is compared with the one that is
-recorded, if there is one.
+Runs one shard alone, in this process, with its data and its initial state, and
+logs every batch. If that state is not on disk, the steps since the last state on
+disk are repeated first. The digest is compared with the recorded one, if there is
+one.
 
 Examples:
   coordinator replay 3 --round 12 --replica 5
@@ -46,7 +46,7 @@ pub(super) struct ReplayFlags {
     log_level: String,
 }
 
-/// Runs a shard, and says what it gave.
+/// Runs a shard, and prints its result.
 pub(super) fn replay(registry: &Registry, flags: &ReplayFlags) -> Result<(), Failure> {
     start_logging(&flags.log_level)?;
     let folder = RunsFolder::read(flags.history.folder()).map_err(Failure::bad_input)?;
@@ -111,14 +111,14 @@ fn compare(flags: &ReplayFlags, step: u64, found: common::digest::Digest) -> Res
             return super::print(&format!("recorded the same, by worker {}\n", shard.worker));
         }
         return Err(Failure::failed(format!(
-            "worker {} gave {}, this process {found}: look for a model that reads a clock, a \
-             thread count or the environment, for two builds, or for a faulty machine",
+            "worker {} computed {}, this process {found}: look for a model that reads a clock, a \
+             thread count or the environment, for different builds, or for a faulty machine",
             shard.worker, shard.digest
         )));
     }
     let why = match reader.step(RunId(flags.run), step)? {
         Some(_) => {
-            "its shards made room when the history grew to its bound; `coordinator verify` \
+            "the history dropped the shards of this step to make room; `coordinator verify` \
                     compares the step as a whole"
         }
         None => "the step was not merged, or the history could not be written then",

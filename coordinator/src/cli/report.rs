@@ -1,4 +1,4 @@
-//! What people and programs read of a run. Pure: text in the right shape.
+//! Formats the events of a run for people and programs. Pure.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ const ROUND_LINE_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two pieces of a line, or two columns.
 pub(super) const GAP: &str = "  ";
 
-/// Losses from here on are shown as powers of ten.
+/// Losses from this value on are shown in scientific notation.
 const LARGE_LOSS: f64 = 1e6;
 
 /// Metrics that a round's line shows, the first ones by name.
@@ -38,14 +38,14 @@ impl Throttle {
     }
 }
 
-/// Whether an event is told even when lines are throttled: all but rounds
-/// that are not the last.
+/// Whether an event is always printed, even if lines are throttled: all events except
+/// rounds before the last.
 pub(super) fn is_always_told(event: &RunEvent) -> bool {
     !matches!(event, RunEvent::Round { round, rounds, .. } if round < rounds)
 }
 
-/// An event as a line for people; `None` where another line tells it: the last
-/// event (the summary, or the error) and a queue without a wait.
+/// An event as a line for people. `None` for the last event, which the summary or the
+/// error shows, and for a queued run that does not wait.
 pub(super) fn line(event: &RunEvent) -> Option<String> {
     Some(match event {
         RunEvent::Queued { ahead: 0, .. } => return missing_workers(event),
@@ -76,9 +76,9 @@ pub(super) fn line(event: &RunEvent) -> Option<String> {
         RunEvent::Resumed { run, round, rounds, passed_over } => {
             let passed_over = passed_over.as_ref();
             let warning =
-                passed_over.map(|what| format!("; a damaged checkpoint is passed over: {what}"));
+                passed_over.map(|what| format!("; a damaged checkpoint was skipped: {what}"));
             let warning = warning.unwrap_or_default();
-            format!("run {run} goes on after round {round} of {rounds}{warning}")
+            format!("run {run} continues after round {round} of {rounds}{warning}")
         }
         RunEvent::CheckpointFailed { round, error, .. } => {
             format!("warning: the checkpoint of round {round} cannot be written: {error}")
@@ -94,18 +94,17 @@ pub(super) fn line(event: &RunEvent) -> Option<String> {
     })
 }
 
-/// That a run waits for workers, if it does.
+/// The line that a run waits for workers, if it does.
 pub(super) fn missing_workers(event: &RunEvent) -> Option<String> {
     match event {
         RunEvent::Queued { run, ahead: 0, workers, min_workers } if workers < min_workers => {
-            Some(format!("run {run} waits for workers: {workers} of {min_workers} are there"))
+            Some(format!("run {run} waits for workers: {workers} of {min_workers} connected"))
         }
         _ => None,
     }
 }
 
-/// What a line and the progress bar say of a round, piece by piece, the most
-/// important one first.
+/// The quantities of a round for a line and the progress bar, the most important first.
 pub(super) fn round_pieces(event: &RunEvent) -> Vec<String> {
     let RunEvent::Round { loss, accuracy, metrics, examples_per_second, workers, .. } = event
     else {
@@ -119,7 +118,7 @@ pub(super) fn round_pieces(event: &RunEvent) -> Vec<String> {
     pieces
 }
 
-/// The first pieces that fit into so many columns, two spaces apart.
+/// The first pieces that fit into `columns`, two spaces apart.
 pub(super) fn fitting(pieces: &[String], columns: usize) -> String {
     let mut text = String::new();
     for piece in pieces {
@@ -144,12 +143,12 @@ pub(super) fn json_line(event: &RunEvent) -> String {
     format!(r#"{{"event":"{name}",{}"#, fields.trim_start_matches('{'))
 }
 
-/// The JSON line that says the number of a run.
+/// The JSON line with the number of a run.
 pub(super) fn json_submitted(run: u64) -> String {
     json!({"event": "submitted", "run": run}).to_string()
 }
 
-/// The JSON line that says where the final state was written.
+/// The JSON line with the path of the final state.
 pub(super) fn json_saved(run: u64, path: &str, digest: Digest) -> String {
     json!({"event": "saved", "run": run, "path": path, "digest": digest}).to_string()
 }
@@ -202,7 +201,7 @@ pub(super) fn bytes(count: u64) -> String {
     format!("{:.1} {}", count as f64 / (1u64 << (10 * power)) as f64, UNITS[power as usize])
 }
 
-/// A quantity of any size, in the digits that a person reads.
+/// A quantity of any size, with a readable number of digits.
 fn figure(value: f64) -> String {
     match value.abs() {
         0.0 => "0".into(),
@@ -214,8 +213,7 @@ fn figure(value: f64) -> String {
     }
 }
 
-/// A loss in the digits that a person reads: four after the point, as long as they
-/// are no more than a few in all.
+/// A loss with a readable number of digits: four decimals, unless that makes too many.
 pub(super) fn loss_figure(loss: f64) -> String {
     if loss.abs() < LARGE_LOSS || loss.is_nan() {
         format!("{loss:.4}")
@@ -320,15 +318,15 @@ mod tests {
             "round 2/9  loss 0.5000  accuracy 25.00 %  spikes 14.2  1234 examples/s  1 worker";
         assert_eq!(line(&round(2)).unwrap(), text);
         let waits = RunEvent::Queued { run: RunId(1), ahead: 0, workers: 1, min_workers: 3 };
-        assert_eq!(line(&waits).unwrap(), "run 1 waits for workers: 1 of 3 are there");
+        assert_eq!(line(&waits).unwrap(), "run 1 waits for workers: 1 of 3 connected");
         let starts = RunEvent::Queued { run: RunId(1), ahead: 0, workers: 3, min_workers: 3 };
         assert_eq!(line(&starts), None);
         assert_eq!(line(&RunEvent::Cancelled { run: RunId(1) }), None);
         let resumed = |passed_over| {
             line(&RunEvent::Resumed { run: RunId(1), round: 3, rounds: 9, passed_over })
         };
-        assert_eq!(resumed(None).unwrap(), "run 1 goes on after round 3 of 9");
-        let text = "run 1 goes on after round 3 of 9; a damaged checkpoint is passed over: bits";
+        assert_eq!(resumed(None).unwrap(), "run 1 continues after round 3 of 9");
+        let text = "run 1 continues after round 3 of 9; a damaged checkpoint was skipped: bits";
         assert_eq!(resumed(Some("bits".into())).unwrap(), text);
         let labelled = RunEvent::Labelled { run: RunId(1), epochs: 1, examples: 60_000 };
         assert_eq!(line(&labelled).unwrap(), "labelling after 1 epoch: 60000 examples");

@@ -12,22 +12,22 @@ use super::exit::Failure;
 use super::{Address, run_number};
 use crate::client::Client;
 
-/// What may change about a run without changing its bits.
+/// The settings of a run that may change without changing its bits.
 const SETTINGS: [&str; 5] =
     ["workers", "checkpoint_every", "keep_checkpoints", "log_level", "audit"];
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A run that failed or was cancelled goes on from its last checkpoint and ends in
-the same bits. (One whose coordinator died goes on by itself when the
-coordinator is started again.) --set changes how it is carried out:
+A run that failed or was cancelled continues from its last checkpoint and ends in
+the same bits. (If the coordinator died, its runs continue when it is restarted.)
+--set changes these settings:
   workers=N           workers to wait for before it starts
   checkpoint_every=W  rounds or seconds between two checkpoints: 10, 30s
   keep_checkpoints=N  checkpoints to keep
   log_level=FILTER    what the coordinator logs while the run is active
   audit=SHARE         share of the shards that two workers compute, 0 to 1
-Anything else would change the bits. --fork makes a new run instead, which does
-all the rounds of its spec from the last checkpoint's state.
+Anything else would change the bits. --fork starts a new run instead, which does
+all rounds of its spec, starting from the last checkpoint's state.
 
 Examples:
   coordinator resume 3
@@ -37,10 +37,10 @@ pub(super) struct ResumeFlags {
     /// The run's number, as `status` and `runs` print it
     #[arg(value_parser = run_number)]
     run: u64,
-    /// Change a setting; with --fork, anything of the spec
+    /// Change a setting; with --fork, any field of the spec
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
     set: Vec<(String, String)>,
-    /// Make a new run that starts from the state of this one
+    /// Start a new run from the state of this one
     #[arg(long)]
     fork: bool,
     #[command(flatten)]
@@ -52,7 +52,7 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
-/// Has a run go on, and prints its number.
+/// Resumes a run, and prints its number.
 pub(super) fn resume(flags: ResumeFlags) -> Result<(), Failure> {
     let (settings, changes) = split(flags.set, flags.fork)?;
     let fork = flags.fork.then_some(changes);
@@ -62,13 +62,13 @@ pub(super) fn resume(flags: ResumeFlags) -> Result<(), Failure> {
         client.resume(RunId(flags.run), settings, fork).await
     })?;
     if let Some(what) = passed_over {
-        // Whoever closed standard error does not want to know.
-        let _ = writeln!(io::stderr(), "warning: a damaged checkpoint is passed over: {what}");
+        // If standard error is closed, nobody reads the warning.
+        let _ = writeln!(io::stderr(), "warning: a damaged checkpoint was skipped: {what}");
     }
     super::print(&format!("{run}\n"))
 }
 
-/// Settings, and what is to change of the spec.
+/// Settings, and changes of the spec.
 fn split(
     set: Vec<(String, String)>,
     fork: bool,
@@ -85,7 +85,7 @@ fn split(
     Ok((settings, changes))
 }
 
-/// Takes in a setting; says what is wrong with it, behind its key.
+/// Applies a setting. The error is the rest of a sentence that begins with its key.
 fn set_one(settings: &mut RunSettings, key: &str, value: String) -> Result<(), String> {
     let fits = |found: Option<u32>| {
         let expected = || format!(": expected a number from 1, found {value:?}");
@@ -109,14 +109,14 @@ fn set_one(settings: &mut RunSettings, key: &str, value: String) -> Result<(), S
         }
         known if RunSpec::has(known) => {
             return Err(format!(
-                " would change the bits of the run: only {} may change; --fork makes a new run \
+                " would change the bits of the run: only {} may change; --fork starts a new run \
                  with it",
                 SETTINGS.join(", ")
             ));
         }
         _ => {
             return Err(format!(
-                ": there is no such setting, and a spec has no such field; {} may change",
+                ": no setting and no field of a spec has this name; expected one of {}",
                 SETTINGS.join(", ")
             ));
         }
@@ -144,7 +144,7 @@ mod tests {
         let refused = set(&[("parameters.learning_rate", "1")], false).unwrap_err();
         assert!(refused.contains("parameters.learning_rate would change the bits"), "{refused}");
         let unknown = set(&[("chekpoint_every", "9s")], false).unwrap_err();
-        let expected = "--set chekpoint_every: there is no such setting";
+        let expected = "--set chekpoint_every: no setting and no field";
         assert!(unknown.contains(expected) && unknown.contains("checkpoint_every, "), "{unknown}");
         let (settings, _) = set(&[("audit", "0.25")], false).unwrap();
         assert_eq!(settings.audit, Some(0.25));

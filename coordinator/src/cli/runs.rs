@@ -1,4 +1,4 @@
-//! `coordinator runs`, and what all commands need that read the history.
+//! `coordinator runs`, and code shared by the commands that read the history.
 
 use std::path::{Path, PathBuf};
 
@@ -10,14 +10,14 @@ use super::listing::{Listing, loss, minute, on_one_line, optional, percent, shor
 use super::table::{cut, goes, stays};
 use crate::ledger::{LedgerError, LedgerReader, StepName, StoredRun};
 
-/// Runs that are named where one is unknown: the last ones.
+/// Number of known runs (the last ones) that the error for an unknown run names.
 const NAMED_RUNS: usize = 16;
 
-/// The folder of the coordinator's runs, unless somebody says otherwise.
+/// The default runs folder.
 const DEFAULT: &str = "runs";
 
-/// Where the history is. It is read from its file: whether or not a
-/// coordinator runs.
+/// The place of the history. It is read from its file, whether or not a coordinator is
+/// running.
 #[derive(Clone, Debug, Args)]
 pub(super) struct HistoryFlags {
     /// Folder of the coordinator's runs
@@ -31,8 +31,8 @@ impl HistoryFlags {
         &self.runs
     }
 
-    /// What another command needs to find the same folder: a flag after a space,
-    /// or nothing where it looks there by itself.
+    /// The flag that another command needs to find the same folder, with a space before
+    /// it; empty for the default folder.
     pub(super) fn flag(&self) -> String {
         match self.runs.to_str() {
             Some(DEFAULT) => String::new(),
@@ -61,27 +61,27 @@ impl HistoryFlags {
     }
 }
 
-/// Whether a shell leaves a character of a path as it is, wherever it stands.
+/// Whether a character has no special meaning for a shell, at any place of a path.
 fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || "/._-".contains(c)
 }
 
-/// Says which runs there are.
+/// Names the known runs.
 fn named(known: &[u64]) -> String {
     let last = &known[known.len().saturating_sub(NAMED_RUNS)..];
     let names = last.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
     match known.len() {
-        0 => "no run is recorded there".into(),
+        0 => "it has no runs".into(),
         count if count > last.len() => {
-            format!("of {count} runs recorded there, the last ones are {names}")
+            format!("of its {count} runs, the last ones are {names}")
         }
-        _ => format!("recorded there are {names}"),
+        _ => format!("its runs are {names}"),
     }
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Reads the history of runs from its file, whether or not a coordinator runs.
+Reads the history of runs from its file, whether or not a coordinator is running.
 
 Examples:
   coordinator runs
@@ -90,7 +90,7 @@ Examples:
 pub(super) struct RunsFlags {
     #[command(flatten)]
     history: HistoryFlags,
-    /// Print one JSON object a line (docs/CLI.md has their fields)
+    /// Print one JSON object per line (docs/CLI.md lists their fields)
     #[arg(long)]
     json: bool,
 }
@@ -205,10 +205,10 @@ pub(super) mod tests {
 
     #[test]
     fn an_unknown_run_names_the_known_ones() {
-        assert_eq!(named(&[]), "no run is recorded there");
-        assert_eq!(named(&[1, 5]), "recorded there are 1, 5");
+        assert_eq!(named(&[]), "it has no runs");
+        assert_eq!(named(&[1, 5]), "its runs are 1, 5");
         let many: Vec<u64> = (1..=100).collect();
         let text = named(&many);
-        assert!(text.starts_with("of 100 runs") && text.contains("are 85, 86"), "{text}");
+        assert!(text.starts_with("of its 100 runs") && text.contains("are 85, 86"), "{text}");
     }
 }

@@ -9,27 +9,27 @@ use indicatif::ProgressBar;
 
 use super::exit::Failure;
 
-/// Columns of a terminal that does not say.
+/// Columns assumed if the terminal does not report its width.
 const USUAL_COLUMNS: usize = 80;
 
 /// The bar that is on the screen.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// Puts a bar in place of the one that is there, so that what is written to standard
-/// error comes above it.
+/// Installs the bar, replacing an earlier one, so that output to standard error appears
+/// above it.
 pub(super) fn put_bar(bar: Option<ProgressBar>) {
     *shown() = bar;
 }
 
 fn shown() -> MutexGuard<'static, Option<ProgressBar>> {
-    // A bar is put there whole, or not at all.
+    // The slot always holds a complete bar, or none.
     BAR.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Writes to standard error, above the bar if there is one.
 pub(crate) fn write_above(text: &[u8]) -> io::Result<()> {
     let write = || io::stderr().write_all(text);
-    // Held meanwhile: a bar that came up in between would be written over.
+    // The lock is held, as a bar that appears in between would be overwritten.
     match &*shown() {
         Some(bar) => bar.suspend(write),
         None => write(),
@@ -55,23 +55,22 @@ impl Write for Log {
     }
 }
 
-/// Whether a bar can be shown: standard error is a terminal that can go back.
+/// Whether a bar can be shown: standard error is a terminal that can move its cursor.
 pub(super) fn is_live() -> bool {
     io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// How many columns there are for what goes to standard output; nothing where that is
-/// no terminal.
+/// The width of standard output, in columns; `None` if it is not a terminal.
 pub(super) fn columns() -> Option<usize> {
     io::stdout().is_terminal().then(|| columns_of(io::stdout()))
 }
 
-/// How many columns there are for a bar on standard error.
+/// The width of standard error, in columns.
 pub(super) fn bar_columns() -> usize {
     columns_of(io::stderr())
 }
 
-/// The columns of a terminal; as many as usual where it does not say.
+/// The columns of a terminal, or the default if it does not report them.
 fn columns_of(terminal: impl AsFd) -> usize {
     let size = terminal_size::terminal_size_of(terminal);
     size.map_or(USUAL_COLUMNS, |(terminal_size::Width(columns), _)| usize::from(columns))

@@ -1,14 +1,12 @@
-//! What was shown of a run: a coordinator tells it from the beginning to whoever
-//! reconnects, and one that was started again does some of it again, to the same
-//! bits. Pure.
+//! De-duplicates the events of a run. After a reconnect a coordinator sends them from the
+//! beginning, and a restarted coordinator repeats some steps, to the same bits. Pure.
 
 use std::collections::BTreeMap;
 
 use common::digest::Digest;
 use common::wire::message::RunEvent;
 
-/// Most events that are remembered one by one: a coordinator tells no more of a run
-/// again.
+/// Limit of events that are remembered one by one: a coordinator resends no more of a run.
 const TOLD: usize = 16 << 10;
 
 /// See the [module](self).
@@ -21,18 +19,18 @@ pub(super) struct Seen {
     evaluated: Option<u64>,
     /// The round of the last checkpoint.
     checkpoint: Option<u64>,
-    /// How often each other event was told: so far, and on this connection.
+    /// How often each other event was received: before, and on this connection.
     told: BTreeMap<Digest, u64>,
     retold: BTreeMap<Digest, u64>,
 }
 
 impl Seen {
-    /// What comes next is told from the run's beginning.
+    /// The next events start at the run's beginning.
     pub(super) fn reconnected(&mut self) {
         self.retold.clear();
     }
 
-    /// Whether an event says something new.
+    /// Whether an event is new.
     pub(super) fn is_news(&mut self, event: &RunEvent) -> bool {
         match event {
             RunEvent::Started { .. } => !std::mem::replace(&mut self.is_started, true),
@@ -49,13 +47,13 @@ impl Seen {
         }
     }
 
-    /// Whether an event was told more often on this connection than on any before.
+    /// Whether an event was received more often on this connection than on any before.
     fn is_told_more_often(&mut self, event: &RunEvent) -> bool {
         if self.told.len() >= TOLD {
             self.told.clear();
             self.retold.clear();
         }
-        // An event cannot fail to be JSON; one that did would be told.
+        // Encoding an event as JSON cannot fail; if it did, the event would be shown.
         let Ok(text) = serde_json::to_vec(event) else { return true };
         let event = Digest::of(&text);
         let retold = self.retold.entry(event).or_default();
@@ -67,7 +65,7 @@ impl Seen {
     }
 }
 
-/// Whether a place is after the last one, which it then is.
+/// Whether a place is after the last one; if so, it becomes the last one.
 fn is_later(last: &mut Option<u64>, place: u64) -> bool {
     let is_later = *last < Some(place);
     *last = (*last).max(Some(place));

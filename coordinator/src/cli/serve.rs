@@ -20,20 +20,20 @@ use crate::ledger::{HISTORY_BOUNDS, HISTORY_BYTES};
 use crate::runs::RunsFolder;
 use crate::server::{self, OnCheckpointError, RunsConfig};
 
-/// How long before keys expire every start says so.
+/// How long before their expiry keys are warned about at each start.
 const RENEWAL_NOTICE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Heartbeat timeouts that make sense, in seconds: a heartbeat is due every
-/// second, and silence of an hour is no liveness at all.
+/// Range of the heartbeat timeout, in seconds: a heartbeat is due every second, and
+/// after an hour of silence detection would be useless.
 const HEARTBEAT_TIMEOUTS: std::ops::RangeInclusive<f64> = 1.5..=3600.0;
 
-/// Waits for workers that make sense, in seconds.
+/// Range of the wait for workers of a resumed run, in seconds.
 const RESUME_WAITS: std::ops::RangeInclusive<f64> = 0.0..=3600.0;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Settings come from the file, then from variables (SAMEBIT_LISTEN, …), then from
-flags, the later before the earlier.
+Settings come from the file, variables (SAMEBIT_LISTEN, …) and flags: flags take
+precedence over variables, and variables over the file.
 
 Examples:
   coordinator serve
@@ -44,36 +44,35 @@ pub(super) struct ServeFlags {
     /// Settings file (TOML)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Print the settings and where each came from, and leave
+    /// Print the settings and the source of each, and exit
     #[arg(long)]
     print_config: bool,
     #[command(flatten)]
     settings: SettingFlags,
 }
 
-/// The flags that are settings: nothing where a flag was not given.
+/// The flags that are settings; `None` if a flag was not given.
 #[derive(Debug, Default, Args, Serialize)]
 struct SettingFlags {
-    /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:7700]
+    /// Address to listen on; port 0 chooses a free port [default: 127.0.0.1:7700]
     #[arg(long, value_name = "HOST:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<String>,
-    /// Keys of the cluster, the file that `coordinator keys new` made: nobody
-    /// else is let in
+    /// Keys file of the cluster, made by `coordinator keys new`: only its members
+    /// can connect
     #[arg(long, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     keys: Option<PathBuf>,
-    /// Listen beyond loopback without keys: nothing is encrypted, and whoever
-    /// reaches the port can use the cluster
+    /// Allow to listen beyond loopback without keys: nothing is encrypted, and
+    /// everyone who can reach the port can use the cluster
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     insecure: Option<bool>,
-    /// Silence after which a worker is lost, in seconds [default: 10]
+    /// Silence after which a worker counts as lost, in seconds [default: 10]
     #[arg(long, value_name = "SECONDS", value_parser = heartbeat_timeout)]
     #[serde(skip_serializing_if = "Option::is_none")]
     heartbeat_timeout: Option<f64>,
-    /// Workers that may die while running one shard before it fails the run
-    /// [default: 3]
+    /// Workers that one shard may kill before it fails the run [default: 3]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     crash_limit: Option<u32>,
@@ -85,8 +84,8 @@ struct SettingFlags {
     #[arg(long, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     data_memory: Option<Bytes>,
-    /// Folder that runs are kept in: a coordinator that is started on it again
-    /// goes on with what is unfinished [default: runs]
+    /// Runs folder: a coordinator that is restarted on it continues its
+    /// unfinished runs [default: runs]
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     runs: Option<String>,
@@ -95,7 +94,7 @@ struct SettingFlags {
     #[arg(long, value_name = "WHEN")]
     #[serde(skip_serializing_if = "Option::is_none")]
     checkpoint_every: Option<CheckpointEvery>,
-    /// Checkpoints to keep of a run, the last ones [default: 3]
+    /// Number of checkpoints to keep for each run [default: 3]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     keep_checkpoints: Option<u32>,
@@ -103,36 +102,36 @@ struct SettingFlags {
     #[arg(long, value_name = "WHAT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     on_checkpoint_error: Option<OnCheckpointError>,
-    /// Longest wait of a run that goes on for the workers that it had, in
+    /// Longest time that a run waits after a restart for the workers it had, in
     /// seconds [default: 5]
     #[arg(long, value_name = "SECONDS", value_parser = resume_wait)]
     #[serde(skip_serializing_if = "Option::is_none")]
     resume_wait: Option<f64>,
-    /// Room for the history of runs; beyond it, rows of old shards go [default:
-    /// 4GiB]
+    /// Size of the history of runs; beyond it, rows of old shards are dropped
+    /// [default: 4GiB]
     #[arg(long, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     history_size: Option<Bytes>,
-    /// What to log: error, warn, info, debug, trace, or a filter as
+    /// What to log: error, warn, info, debug, trace, or a filter such as
     /// `info,samebit_coordinator=debug` [default: info]
     #[arg(long, value_name = "FILTER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     log_level: Option<String>,
-    /// How to log [default: text]
+    /// Format of the log [default: text]
     #[arg(long, value_name = "FORMAT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     log_format: Option<LogFormat>,
 }
 
-/// Reads a heartbeat timeout. NaN would get no further as a setting, which is
-/// plain data, and pass for a flag that was not given.
+/// Parses a heartbeat timeout. It is checked here because NaN, as a setting, would count as
+/// a flag that was not given.
 fn heartbeat_timeout(text: &str) -> Result<f64, String> {
     let (least, most) = (HEARTBEAT_TIMEOUTS.start(), HEARTBEAT_TIMEOUTS.end());
     let seconds = text.parse().ok().filter(|seconds| HEARTBEAT_TIMEOUTS.contains(seconds));
     seconds.ok_or_else(|| format!("expected {least} to {most} seconds"))
 }
 
-/// Reads a wait for workers.
+/// Parses the wait for workers.
 fn resume_wait(text: &str) -> Result<f64, String> {
     let (least, most) = (RESUME_WAITS.start(), RESUME_WAITS.end());
     let seconds = text.parse().ok().filter(|seconds| RESUME_WAITS.contains(seconds));
@@ -184,7 +183,7 @@ impl Default for ServeSettings {
 }
 
 impl ServeSettings {
-    /// What the server is told.
+    /// The configuration of the server.
     fn to_config(&self) -> Result<server::Config, Failure> {
         if !HEARTBEAT_TIMEOUTS.contains(&self.heartbeat_timeout) {
             return Err(Failure::bad_input(format!(
@@ -226,7 +225,7 @@ impl ServeSettings {
         Ok(config)
     }
 
-    /// The runs folder, this coordinator's alone from now on.
+    /// Opens and locks the runs folder.
     fn runs(&self) -> Result<RunsConfig, Failure> {
         let folder = RunsFolder::open(Path::new(&self.runs)).map_err(Failure::bad_input)?;
         Ok(RunsConfig {
@@ -239,33 +238,33 @@ impl ServeSettings {
         })
     }
 
-    /// The address to listen on, if it may be listened on.
+    /// The address to listen on. Refuses addresses beyond loopback without keys.
     async fn address(&self) -> Result<SocketAddr, Failure> {
         let listen = &self.listen;
         let bad = |what: String| Failure::bad_input(format!("setting `listen`: {what}"));
         let address = tokio::net::lookup_host(listen)
             .await
-            .map_err(|error| bad(format!("expected HOST:PORT, found {listen:?} ({error})")))?
+            .map_err(|error| bad(format!("expected HOST:PORT, found {listen:?}: {error}")))?
             .next()
             .ok_or_else(|| bad(format!("{listen:?} has no address")))?;
         if self.is_open_to_all(address) && !self.insecure {
             return Err(bad(format!(
-                "{listen} can be reached from other hosts, and whoever reaches it could use \
-                 the cluster. Make keys, and copy them to the hosts of workers and clients:\n  \
+                "other hosts can reach {listen}, and without keys all of them could use the \
+                 cluster. Create keys, and copy the file to the hosts of workers and clients:\n  \
                  coordinator keys new cluster.pem\n  \
                  coordinator serve --listen {listen} --keys cluster.pem\n\
-                 or let everybody in, with --insecure"
+                 or admit everyone with --insecure"
             )));
         }
         Ok(address)
     }
 
-    /// Whether other hosts can reach the coordinator, and anybody is let in.
+    /// Whether other hosts can reach the coordinator although it has no keys.
     fn is_open_to_all(&self, address: SocketAddr) -> bool {
         self.keys.is_none() && !address.ip().is_loopback()
     }
 
-    /// What the coordinator proves itself by.
+    /// The coordinator's TLS settings, from the keys file.
     fn tls(&self) -> Result<Option<CoordinatorTls>, Failure> {
         let Some(path) = &self.keys else { return Ok(None) };
         let keys = Keys::load(path).map_err(Failure::bad_input)?;
@@ -274,21 +273,23 @@ impl ServeSettings {
         let until = identity.map_err(Failure::bad_input)?.validity.until;
         tracing::info!("keys of the cluster {}, until {}", keys.fingerprint(), keys::date(until));
         if until < keys::now() + RENEWAL_NOTICE.as_secs() {
-            tracing::warn!("they expire soon: `coordinator keys renew {}`", path.display());
+            tracing::warn!(
+                "the keys expire soon: renew them with `coordinator keys renew {}`",
+                path.display()
+            );
         }
         Ok(Some(tls))
     }
 }
 
-/// What to say of an address that looks as if other hosts could reach it, and is on
-/// loopback.
+/// A warning for an address that looks reachable from other hosts but is on loopback.
 fn own_host_only(listen: &str, address: SocketAddr) -> Option<String> {
     let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host);
     let is_said = host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
     (address.ip().is_loopback() && !is_said).then(|| {
         format!(
-            "{host} is {} on this host, which no other host can reach: name an address of this \
-             host, or 0.0.0.0 for all of them",
+            "{host} is {} on this host, which no other host can reach: listen on an address of \
+             this host, or on 0.0.0.0 for all of them",
             address.ip()
         )
     })
@@ -313,7 +314,8 @@ pub(super) fn serve(registry: Registry, flags: &ServeFlags) -> Result<(), Failur
         config.insecure = settings.is_open_to_all(address);
         let listener = TcpListener::bind(address).await.map_err(|error| {
             Failure::failed(format!(
-                "cannot listen on {address}: {error}; is another coordinator running there?"
+                "cannot listen on {address}: {error}. If another program uses this port, stop it, \
+                 or choose another port with --listen (port 0: any free port)"
             ))
         })?;
         let address = listener.local_addr().map_err(Failure::failed)?;
@@ -323,15 +325,15 @@ pub(super) fn serve(registry: Registry, flags: &ServeFlags) -> Result<(), Failur
             tracing::warn!("{notice}");
         }
         if config.insecure {
-            tracing::warn!("INSECURE: whoever reaches {address} can use this cluster");
+            tracing::warn!("INSECURE: everyone who can reach {address} can use this cluster");
         }
         let mut signals = signals_and_hangup()?;
-        // Scripts read the port from this line when they asked for a free one.
+        // With port 0, scripts read the port from this line.
         super::print(&format!("listening on {address}\n"))?;
         let shutdown = async move { signals.next().await };
         server::serve(listener, registry, config, shutdown)
             .await
-            .map_err(|error| Failure::failed(format!("the server has stopped: {error}")))
+            .map_err(|error| Failure::failed(format!("the coordinator has stopped: {error}")))
     });
     runtime.shutdown_background();
     outcome

@@ -18,7 +18,7 @@ const LAST_STEPS: usize = 10;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Reads the history of runs from its file, whether or not a coordinator runs.
+Reads the history of runs from its file, whether or not a coordinator is running.
 Without a flag: a summary, and the last steps.
 
 Examples:
@@ -34,7 +34,7 @@ pub(super) struct ShowFlags {
     history: HistoryFlags,
     #[command(flatten)]
     what: What,
-    /// Print one JSON object a line (docs/CLI.md has their fields)
+    /// Print one JSON object per line (docs/CLI.md lists their fields)
     #[arg(long)]
     json: bool,
 }
@@ -45,13 +45,13 @@ struct What {
     /// Every step: rounds, labellings, evaluations
     #[arg(long)]
     rounds: bool,
-    /// Every shard whose outcome counted: who computed it, and its digest
+    /// Every shard whose result counted: its worker, and its digest
     #[arg(long)]
     shards: bool,
-    /// What happened on the way: workers that came and went, errors
+    /// The events of the run: workers that joined, left or were lost, errors
     #[arg(long)]
     events: bool,
-    /// The checkpoints, those too whose files are gone by now
+    /// All checkpoints, including those whose files are gone
     #[arg(long)]
     checkpoints: bool,
 }
@@ -76,7 +76,7 @@ pub(super) fn show(flags: &ShowFlags) -> Result<(), Failure> {
     }
 }
 
-/// A quantity a line, then the last steps.
+/// One quantity per line, then the last steps.
 fn overview(run: &StoredRun, last: &[StoredStep], room: Option<usize>) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
@@ -93,12 +93,12 @@ fn overview(run: &StoredRun, last: &[StoredStep], room: Option<usize>) -> String
     }
     line("rounds", format!("{} of {}", run.round, run.rounds));
     if run.missing > 0 {
-        let gaps = "were merged while the history could not be written, or lay in one that is lost";
+        let gaps = "are missing: the history could not be written, or was replaced";
         line("gaps", format!("{} {gaps}", plural(run.missing, "step")));
     }
     if run.thinned > 0 {
         let gone =
-            "have no shards any more: the history grew to its bound (--history-size of serve)";
+            "have no shards: the history dropped them to make room (--history-size of serve)";
         line("thinned", format!("{} {gone}", plural(run.thinned, "step")));
     }
     let of = run.judged_by.map(|kind| format!(" (of the last {})", kind.place()));
@@ -283,8 +283,8 @@ mod tests {
         assert!(text.ends_with(&format!("digest      {}\n", Digest::of(b"abc"))), "{text}");
         assert!(!text.contains("thinned") && !text.contains("gaps"), "{text}");
         let text = overview(&StoredRun { thinned: 12, missing: 1, ..run() }, &[], None);
-        assert!(text.contains("\nthinned     12 steps have no shards any more"), "{text}");
-        assert!(text.contains("\ngaps        1 step were merged while"), "{text}");
+        assert!(text.contains("\nthinned     12 steps have no shards"), "{text}");
+        assert!(text.contains("\ngaps        1 step are missing"), "{text}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What tells a command to end, awaited.
+//! The signals that tell a command to end.
 
 use common::settings;
 
@@ -11,7 +11,7 @@ pub(super) fn signals() -> Result<Signals, Failure> {
     watched(settings::Signals::new())
 }
 
-/// The same and SIGHUP, for what runs in the background.
+/// Ctrl-C, SIGTERM and SIGHUP, for programs in the background.
 pub(super) fn signals_and_hangup() -> Result<Signals, Failure> {
     watched(settings::Signals::with_hangup())
 }

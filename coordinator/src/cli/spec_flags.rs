@@ -1,6 +1,5 @@
-//! From a spec file and flags to one spec: the file, then flags, then
-//! `--set`, the later before the earlier; then what the model has values of
-//! its own for.
+//! Builds a spec from its file, flags, and `--set`, each of which takes precedence over the
+//! one before. The model's own defaults fill the fields that none of them sets.
 
 use std::fs::File;
 use std::io::Read;
@@ -17,23 +16,24 @@ use super::exit::Failure;
 /// Largest integer that a spec can hold.
 const TOML_MAX: u64 = i64::MAX as u64;
 
-/// What describes a run.
+/// The flags that describe a run.
 #[derive(Debug, Default, Args)]
 pub(super) struct SpecFlags {
-    /// The spec (TOML); without one, the embedded digits are trained
+    /// The spec (TOML) [default: the output of `coordinator spec`, which trains
+    /// on the embedded digits]
     #[arg(value_name = "SPEC.toml")]
     spec: Option<PathBuf>,
-    /// Name of the model; another one than the spec's starts from its own
-    /// default parameters
+    /// Name of the model; if it is not the spec's, the spec's parameters are
+    /// dropped
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// Where the examples come from: digits, idx:FOLDER, npy:FOLDER, csv:FILE
+    /// The dataset: digits, idx:FOLDER, npy:FOLDER, csv:FILE
     #[arg(long, value_name = "SOURCE")]
     dataset: Option<String>,
-    /// Seed of everything random
+    /// Seed of all random numbers
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=TOML_MAX))]
     seed: Option<u64>,
-    /// Logical network instances that work side by side
+    /// Copies of the network that train in parallel
     #[arg(long, value_name = "N")]
     replicas: Option<u32>,
     /// Examples in a batch
@@ -48,26 +48,26 @@ pub(super) struct SpecFlags {
     /// Training rounds, instead of epochs
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=TOML_MAX))]
     rounds: Option<u64>,
-    /// Share of the shards that two workers compute, to compare their answers:
+    /// Share of the shards that two workers compute, to compare their results:
     /// 0 to 1
     #[arg(long, value_name = "SHARE")]
     audit: Option<f64>,
-    /// Any field of the spec, as in `parameters.learning_rate=0.1`; the last
-    /// one wins
+    /// Set any field of the spec, as in `parameters.learning_rate=0.1`; the
+    /// last value counts
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
 
 impl SpecFlags {
-    /// The spec that file and flags make together.
+    /// The spec from file and flags.
     pub(super) fn assemble(&self, registry: &Registry) -> Result<RunSpec, Failure> {
         let example = || RunSpec::example().parse::<Table>().map_err(Failure::failed);
         let mut table = match &self.spec {
             Some(path) => read_table(path)?,
             None => example()?,
         };
-        // The example's values are nobody's choice for another model: only its
-        // data is taken, and how long it trains where nothing else says that.
+        // The example's values do not fit another model: only its dataset is used, and its
+        // epochs if nothing else says how long to train.
         let is_other = self.spec.is_none()
             && self.model.as_deref().is_some_and(|model| !names_model(&table, model));
         if is_other {
@@ -80,7 +80,7 @@ impl SpecFlags {
             table.extend(example()?.remove_entry("epochs"));
         }
         to_spec(&table).map_err(|failure| match &self.spec {
-            Some(path) => failure.and(format!("the spec is {}", path.display())),
+            Some(path) => failure.and(format!("the spec file is {}", path.display())),
             None => failure,
         })
     }
@@ -116,7 +116,10 @@ impl SpecFlags {
 pub(super) fn apply_settings(table: &mut Table, settings: &[String]) -> Result<(), Failure> {
     for setting in settings {
         let Some((key, value)) = setting.split_once('=') else {
-            let message = format!("--set {setting}: expected KEY=VALUE, found no `=`");
+            let message = format!(
+                "--set {setting}: expected KEY=VALUE, as in `--set parameters.learning_rate=0.1`, \
+                 found no `=`"
+            );
             return Err(Failure::bad_input(message));
         };
         RunSpec::set(table, key.trim(), value.trim()).map_err(Failure::bad_input)?;
@@ -126,11 +129,11 @@ pub(super) fn apply_settings(table: &mut Table, settings: &[String]) -> Result<(
 
 /// Reads the finished table as a spec.
 pub(super) fn to_spec(table: &Table) -> Result<RunSpec, Failure> {
-    // Not through text again, whose line numbers would be nobody's.
+    // Not by way of text: an error's line numbers would not match the user's file.
     RunSpec::from_table(table.clone()).map_err(Failure::bad_input)
 }
 
-/// Names the model; parameters and merge rules of another model go with it.
+/// Sets the model; drops parameters and merge rules of another model.
 pub(super) fn set_model(table: &mut Table, model: &str) {
     if !names_model(table, model) {
         table.remove("parameters");
@@ -143,7 +146,7 @@ fn names_model(table: &Table, model: &str) -> bool {
     table.get("model").and_then(Value::as_str) == Some(model)
 }
 
-/// Names the data; the scale and split of another source go with it.
+/// Sets the dataset; drops scale and split of another source.
 pub(super) fn set_source(table: &mut Table, source: &str) {
     let dataset = table.get("dataset").and_then(|dataset| dataset.get("source"));
     if dataset.and_then(Value::as_str) != Some(source) {
@@ -157,7 +160,9 @@ fn read_table(path: &Path) -> Result<Table, Failure> {
     let mut text = String::new();
     File::open(path)
         .and_then(|file| file.take(limits::SPEC_BYTES as u64 + 1).read_to_string(&mut text))
-        .map_err(|error| bad(error.to_string()))?;
+        .map_err(|error| {
+            bad(format!("{error}: check the path; `coordinator spec` prints an example"))
+        })?;
     if text.len() > limits::SPEC_BYTES {
         return Err(bad(format!("expected at most {} bytes, found more", limits::SPEC_BYTES)));
     }

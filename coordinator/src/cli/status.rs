@@ -25,7 +25,7 @@ pub(super) struct StatusFlags {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// Print nothing: the exit code says whether a coordinator answers
+    /// Print nothing; the exit code says whether a coordinator answers
     #[arg(long, conflicts_with = "json")]
     quiet: bool,
 }
@@ -46,8 +46,7 @@ pub(super) fn status(flags: &StatusFlags) -> Result<(), Failure> {
     }
 }
 
-/// Cancels a run of anyone, and says where it stands then: it may have been
-/// over already.
+/// Cancels any client's run, and prints its state, as it may have ended already.
 pub(super) fn cancel(run: RunId, address: &Address) -> Result<(), Failure> {
     let tls = address.tls()?;
     let status = super::runtime()?.block_on(async {
@@ -102,14 +101,14 @@ fn tables(status: &Status, room: Option<usize>) -> String {
     let waits: String = waits.collect();
     let insecure = match status.insecure {
         true => {
-            "INSECURE: whoever reaches this coordinator's port can use the cluster; \
-                 `coordinator keys --help` tells how to change that\n\n"
+            "INSECURE: everyone who can reach this coordinator's port can use the cluster; \
+                 `coordinator keys --help` explains how to change that\n\n"
         }
         false => "",
     };
     let refused = match status.refused {
         0 => String::new(),
-        refused => format!("\n{refused} connections were turned away: the log says why\n"),
+        refused => format!("\n{refused} connections were refused: the log says why\n"),
     };
     let unrecorded = match &status.unrecorded {
         None => String::new(),
@@ -117,7 +116,7 @@ fn tables(status: &Status, room: Option<usize>) -> String {
     };
     let thinned = match status.thinned {
         true => {
-            "\nthe history of runs is thinned to its bound (--history-size): `coordinator show RUN` \
+            "\nthe history of runs was thinned to its limit (--history-size): `coordinator show RUN` \
              counts the steps without shards\n"
         }
         false => "",
@@ -143,12 +142,12 @@ fn worker_row(worker: &WorkerStatus) -> Vec<String> {
     ]
 }
 
-/// A warning of a worker that uses more memory than it may.
+/// A warning for a worker that uses more memory than its limit.
 fn over_limit(worker: &WorkerStatus) -> Option<String> {
     (worker.memory > worker.memory_limit).then(|| {
         format!(
-            "\nworker {} uses MORE MEMORY than its --memory-limit, {} of {}: give it more, or fewer \
-             --slots\n",
+            "\nworker {} uses MORE MEMORY than its --memory-limit, {} of {}: raise the limit, or \
+             lower its --slots\n",
             worker.name,
             bytes(worker.memory),
             bytes(worker.memory_limit)
@@ -231,7 +230,7 @@ mod tests {
         let mut over = status.clone();
         over.workers[0].memory = 3 << 30;
         let end = "\nworker local-1 uses MORE MEMORY than its --memory-limit, 3.0 GiB of 2.0 GiB: \
-                   give it more, or fewer --slots\n";
+                   raise the limit, or lower its --slots\n";
         assert!(tables(&over, None).ends_with(end), "{}", tables(&over, None));
         let again = RunStatus { replay: true, ..status.runs[0].clone() };
         assert_eq!(run_row(&again)[2], "running (replay)");
@@ -254,10 +253,10 @@ mod tests {
         let unrecorded = Some("no room".into());
         let open = tables(&Status { insecure: true, refused: 7, unrecorded, ..none.clone() }, None);
         assert!(open.starts_with("INSECURE: "), "{open}");
-        let end = "\n7 connections were turned away: the log says why\n\n\
+        let end = "\n7 connections were refused: the log says why\n\n\
                    the history of runs is NOT RECORDED: no room\n";
         assert!(open.ends_with(end), "{open}");
         let thinned = tables(&Status { thinned: true, ..none }, None);
-        assert!(thinned.contains("\nthe history of runs is thinned "), "{thinned}");
+        assert!(thinned.contains("\nthe history of runs was thinned "), "{thinned}");
     }
 }

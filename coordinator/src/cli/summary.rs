@@ -1,4 +1,4 @@
-//! How a run went: the last lines that a person reads of it. Pure.
+//! The summary of a run for people. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ use super::report::{GAP, plural, quality, split_name, table};
 /// Largest confusion matrix that is printed, in classes.
 const PRINTED_CLASSES: usize = 32;
 
-/// How a run went, for people.
+/// The summary of a run.
 #[derive(Clone, Debug)]
 pub(super) struct Summary {
     pub(super) model: String,
@@ -26,12 +26,11 @@ pub(super) struct Summary {
     pub(super) last_round: (Option<f64>, Option<f64>),
     pub(super) synchronisation_share: f64,
     pub(super) digest: Digest,
-    /// Examples that the model warns of, by warning.
+    /// Examples that the model warns about, by warning.
     pub(super) warnings: BTreeMap<String, u64>,
-    /// Shards that two workers computed, and those that were to be and were
-    /// not.
+    /// Shards to audit that two workers computed, and those that only one computed.
     pub(super) audits: (u64, u64),
-    /// Why the final state is not in the runs folder, though it should be.
+    /// Why the final state could not be written to the runs folder.
     pub(super) unsaved: Option<String>,
     /// The last evaluation, if there was one.
     pub(super) evaluation: Option<(Split, Results)>,
@@ -39,7 +38,7 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    /// One line a quantity; that of the digest is made to be found by grep.
+    /// One quantity per line. The line of the digest is easy to find with grep.
     pub(super) fn to_text(&self) -> String {
         let speed = self.examples as f64 / self.seconds.max(1e-9);
         let mut text = format!(
@@ -57,7 +56,7 @@ impl Summary {
             (audited, 0) => drop(writeln!(text, "audited {}", plural(audited, "shard"))),
             (audited, unaudited) => {
                 let shards = plural(audited, "shard");
-                let _ = writeln!(text, "audited {shards}; {unaudited} more could not be");
+                let _ = writeln!(text, "audited {shards}; {unaudited} more could not be audited");
             }
         }
         let _ = writeln!(text, "digest  {}", self.digest);
@@ -73,7 +72,7 @@ impl Summary {
         self.to_text() + &self.confusion()
     }
 
-    /// The same for a run that learnt nothing.
+    /// The same for a run without training.
     pub(super) fn to_evaluation_text(&self) -> String {
         let mut text = format!("model   {}\n", self.model);
         if let Some((split, results)) = &self.evaluation {
@@ -101,7 +100,7 @@ impl Summary {
         }
     }
 
-    /// What the figures mean that a beginner should know.
+    /// Warnings that help beginners to read the figures.
     fn push_advice(&self, text: &mut String) {
         let results = self.evaluation.as_ref().map(|(_, results)| results);
         if let Some(matrix) = results.and_then(|results| results.counts.get(CONFUSION))
@@ -109,8 +108,8 @@ impl Summary {
         {
             let _ = writeln!(
                 text,
-                "warning no better than guessing: {right} of {of} are right, and {most} are of one \
-                 class; train longer, or try another learning rate"
+                "warning no better than guessing: {right} of {of} are right, and {most} belong to \
+                 one class; train longer, or try another learning rate"
             );
         }
     }
@@ -130,8 +129,8 @@ impl Summary {
     }
 }
 
-/// Of a matrix that shows nothing learnt: the examples that are right, all of them,
-/// and those of the most frequent class, which would be right by naming only that.
+/// For a matrix that is no better than always naming the most frequent class: the right
+/// examples, all examples, and the examples of that class.
 fn guessing(matrix: &[u64]) -> Option<(u64, u64, u64)> {
     let classes = matrix.len().isqrt();
     if classes < 2 || classes * classes != matrix.len() {
@@ -143,7 +142,7 @@ fn guessing(matrix: &[u64]) -> Option<(u64, u64, u64)> {
     (all > 0 && most < all && right <= most).then_some((right, all, most))
 }
 
-/// `[true class, found class]` as a table, where it is of a readable size.
+/// `[true class, found class]` as a table, if it is small enough to read.
 fn confusion(matrix: &[u64]) -> String {
     let classes = matrix.len().isqrt();
     if classes == 0 || classes > PRINTED_CLASSES || classes * classes != matrix.len() {
@@ -203,8 +202,8 @@ mod tests {
         let text = |audits| Summary { audits, ..summary() }.to_text();
         assert!(!text((0, 0)).contains("audited"));
         assert!(text((1, 0)).contains("\naudited 1 shard\ndigest  "), "{}", text((1, 0)));
-        assert!(text((7, 2)).contains("\naudited 7 shards; 2 more could not be\n"));
-        assert!(text((0, 2)).contains("\naudited 0 shards; 2 more could not be\n"));
+        assert!(text((7, 2)).contains("\naudited 7 shards; 2 more could not be audited\n"));
+        assert!(text((0, 2)).contains("\naudited 0 shards; 2 more could not be audited\n"));
     }
 
     #[test]
@@ -223,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_network_that_only_guesses_is_named() {
-        assert_eq!(guessing(&[3, 0, 2, 1]), None, "4 of 6, and 3 are of one class");
+        assert_eq!(guessing(&[3, 0, 2, 1]), None, "4 of 6 are right, and 3 belong to one class");
         assert_eq!(guessing(&[3, 0, 3, 0]), Some((3, 6, 3)));
         assert_eq!(guessing(&[6, 0, 0, 0]), None, "nothing can be said of one class");
         assert_eq!((guessing(&[]), guessing(&[1, 2, 3])), (None, None));

@@ -1,9 +1,9 @@
-//! Tables that fit a terminal: where there is no room, some columns are cut, some go
-//! on below, and some are left out, which is said. Pure.
+//! Tables that fit a terminal: if it is too narrow, some columns are cut, some wrap, and
+//! some are left out, as a line below the table says. Pure.
 
 use super::report::GAP;
 
-/// Rows that a table is set by; later ones that are wider stand out.
+/// Number of first rows that set the widths; later rows that are wider stick out.
 const SET_BY: usize = 256;
 
 /// A column of a table.
@@ -13,16 +13,16 @@ pub(super) struct Column {
     narrow: Narrow,
 }
 
-/// What becomes of a column where there is no room for it.
+/// What to do with a column if there is no room for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Narrow {
     /// It stays as it is.
     Stays,
     /// Its texts are cut to no less than this.
     Cut(usize),
-    /// Its texts go on below, in columns of no less than this.
+    /// Its texts wrap, in columns of no less than this.
     Wraps(usize),
-    /// It is left out, those of the lowest number first.
+    /// It is left out, the columns of the lowest number first.
     Goes(u8),
 }
 
@@ -36,7 +36,7 @@ pub(super) const fn cut(name: &'static str, least: usize) -> Column {
     Column { name, narrow: Narrow::Cut(least) }
 }
 
-/// A column, the last one, whose texts may go on below, at no less than `least`.
+/// The last column, whose texts may wrap at no less than `least`.
 pub(super) const fn wraps(name: &'static str, least: usize) -> Column {
     Column { name, narrow: Narrow::Wraps(least) }
 }
@@ -46,25 +46,25 @@ pub(super) const fn goes(name: &'static str, order: u8) -> Column {
     Column { name, narrow: Narrow::Goes(order) }
 }
 
-/// A table whose columns are as wide as its first rows need, as far as there is room.
+/// A table whose columns are as wide as its first rows need, if there is room.
 #[derive(Debug)]
 pub(super) struct Table {
     columns: &'static [Column],
     room: Option<usize>,
-    /// Rows that wait for the widths.
+    /// Rows that arrived before the widths were known.
     waiting: Vec<Vec<String>>,
-    /// The width of each column; of one that is left out, nothing.
+    /// The width of each column; `None` for a column that is left out.
     widths: Option<Vec<Option<usize>>>,
 }
 
 impl Table {
-    /// A table for a screen of so many columns; without it, there is room for all.
+    /// A table for a screen of this width; `None` for unlimited width.
     pub(super) fn new(columns: &'static [Column], room: Option<usize>) -> Self {
         let header = columns.iter().map(|column| column.name.to_owned()).collect();
         Self { columns, room, waiting: vec![header], widths: None }
     }
 
-    /// Adds a row. What is set by now goes to `text`.
+    /// Adds a row. Rows whose widths are known go to `text`.
     pub(super) fn push(&mut self, row: Vec<String>, text: &mut String) {
         self.waiting.push(row);
         if self.widths.is_some() || self.waiting.len() > SET_BY {
@@ -80,7 +80,7 @@ impl Table {
         self.widths = Some(widths);
     }
 
-    /// Adds what still waits. Says whether there was a row.
+    /// Adds the remaining rows. Returns whether there was a row.
     pub(super) fn finish(mut self, text: &mut String) -> bool {
         let is_empty = self.widths.is_none() && self.waiting.len() == 1;
         if !is_empty {
@@ -89,7 +89,7 @@ impl Table {
             let left_out = self.columns.iter().zip(widths).filter(|(_, width)| width.is_none());
             let names: Vec<_> = left_out.map(|(column, _)| column.name).collect();
             if !names.is_empty() {
-                *text += &format!("(no room for: {}; --json has all)\n", names.join(", "));
+                *text += &format!("(left out: {}; --json has all columns)\n", names.join(", "));
             }
         }
         !is_empty
@@ -117,14 +117,13 @@ impl Table {
             }
             match may_go.next() {
                 Some((gone, _)) => widths[gone] = None,
-                // There is no more to be won.
+                // Leaving out more columns cannot help.
                 None => return self.narrowed(&widths, 0).unwrap_or(widths),
             }
         }
     }
 
-    /// Widths that fit into the room, by cutting and wrapping alone. For no room at
-    /// all, the least ones.
+    /// Widths that fit, by cutting and wrapping only; the least widths if nothing fits.
     fn narrowed(&self, widths: &[Option<usize>], room: usize) -> Option<Vec<Option<usize>>> {
         let shown = widths.iter().flatten();
         let whole = shown.clone().sum::<usize>() + GAP.len() * shown.count().saturating_sub(1);
@@ -173,7 +172,7 @@ impl Table {
     }
 }
 
-/// A text in lines of at most so many characters, between words where that is possible.
+/// A text in lines of at most `width` characters, broken between words if possible.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let width = width.max(1);
     let mut lines = vec![String::new()];
@@ -245,10 +244,10 @@ mod tests {
         assert_eq!(in_room(Some(33)), narrow);
         let narrower = in_room(Some(32));
         assert!(narrower.starts_with("name  b   digest  detail\n"), "{narrower}");
-        assert!(narrower.ends_with("\n(no room for: first; --json has all)\n"), "{narrower}");
+        assert!(narrower.ends_with("\n(left out: first; --json has all columns)\n"), "{narrower}");
         let least = in_room(Some(1));
         assert!(least.starts_with("name  digest  detail\none   01234…  words\n"), "{least}");
-        assert!(least.contains("(no room for: b, first;"), "{least}");
+        assert!(least.contains("(left out: b, first;"), "{least}");
         for room in 24..60 {
             let text = in_room(Some(room));
             let table = text.lines().filter(|line| !line.starts_with('('));

@@ -14,11 +14,11 @@ use crate::client::StateFile;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The spec is the file, then flags, then --set, the later before the earlier, and
-then the model's own values for what none of them says.
+The spec comes from the file, flags and --set: --set takes precedence over flags,
+and flags over the file. The model's own defaults fill the other fields.
 Equal specs over equal data end in the same digest, on any cluster.
 
-Ctrl-C cancels the run; a second one leaves at once.
+Ctrl-C cancels the run; a second one exits at once.
 
 Examples:
   coordinator run --local 3
@@ -36,18 +36,18 @@ pub(super) struct TrainFlags {
     /// Start from this state (safetensors) instead of the model's own
     #[arg(long, value_name = "FILE")]
     initial_state: Option<PathBuf>,
-    /// Where the coordinator knows a run of the same spec, data and initial state,
-    /// follow that one instead of running it again
+    /// Follow an existing run of the same spec, data and initial state instead,
+    /// if the coordinator knows one
     #[arg(long, conflicts_with = "local")]
     once: bool,
-    /// Print the run's number and leave
+    /// Print the run's number and exit; the run continues
     #[arg(long, conflicts_with_all = ["local", "output", "plot"])]
     detach: bool,
     #[command(flatten)]
     home: HomeFlags,
 }
 
-/// Trains, and prints how it went.
+/// Trains, and prints a summary.
 pub(super) fn train(program: Program, flags: TrainFlags) -> Result<(), Failure> {
     let spec = flags.spec.assemble(&program.registry)?;
     flags.home.check(flags.initial_state.as_deref())?;

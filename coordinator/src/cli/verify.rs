@@ -1,7 +1,7 @@
 //! `coordinator verify`.
 //!
 //! ```text
-//! history ──▶ parts ──▶ replays on a cluster ──▶ Check ──▶ a sentence
+//! history ──▶ ranges of steps ──▶ replays on a cluster ──▶ Check ──▶ a sentence
 //! ```
 
 mod check;
@@ -40,17 +40,17 @@ use crate::runs::RunsFolder;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Does rounds of a run again, from the states on disk, on any cluster, and
-compares the digest of every shard with the one in the history, and the state
-after a round with the one that is recorded, if it is (--checkpoint-every of
-`run` and `serve`). The first difference is told: a shard, with the worker that
-made it, or a merge. Nothing is changed. Ctrl-C cancels what it has begun.
+Repeats rounds of a run, from the states on disk, on any cluster. Compares the
+digest of every shard with the one in the history, and the state after a round
+with the recorded one, if there is one (--checkpoint-every of `run` and `serve`).
+Prints the first difference: a shard with its worker, or a merge. Changes nothing.
+Ctrl-C cancels the repetition.
 
-Without a flag, the whole run is done again. --sample draws rounds until so
-large a share is done. A round is reached from the last state on disk before it,
-and those on the way count: rounds farther from one than the share are out of
-reach, which is said. --keep-checkpoints of `run` and `serve` keeps more states;
---sample 100% does all rounds.
+Without a flag, the whole run is repeated. --sample draws rounds at random until
+that share is repeated. A round is reached from the last state on disk before it,
+and the rounds in between count: rounds further from a state than the share are
+never drawn, and the output says how many. --keep-checkpoints of `run` and `serve`
+keeps more states; --sample 100% repeats all rounds.
 
 Examples:
   coordinator verify 3 --local 2
@@ -60,13 +60,13 @@ pub(super) struct VerifyFlags {
     /// The run's number, as `runs` prints it
     #[arg(value_parser = run_number)]
     run: u64,
-    /// Only these training rounds, the last one included
+    /// Repeat only these training rounds, including the last one
     #[arg(long, value_name = "A..B", value_parser = rounds, conflicts_with = "sample")]
     rounds: Option<RangeInclusive<u64>>,
-    /// Only so large a share of the rounds, drawn anew each time
+    /// Repeat a random share of the rounds, a different one each time
     #[arg(long, value_name = "SHARE", value_parser = share)]
     sample: Option<f64>,
-    /// Show no rounds on the way
+    /// Show no progress
     #[arg(long)]
     quiet: bool,
     #[command(flatten)]
@@ -93,7 +93,7 @@ fn share(text: &str) -> Result<f64, String> {
     share.ok().filter(fits).ok_or_else(|| "expected a share, as in 5% or 0.05".into())
 }
 
-/// Does rounds again, and compares.
+/// Repeats rounds, and compares.
 pub(super) fn verify(program: Program, flags: VerifyFlags) -> Result<(), Failure> {
     start_logging(&flags.cluster.log_filter())?;
     flags.cluster.check()?;
@@ -101,7 +101,7 @@ pub(super) fn verify(program: Program, flags: VerifyFlags) -> Result<(), Failure
     let folder = RunsFolder::read(flags.history.folder()).map_err(Failure::bad_input)?;
     let rerun =
         Rerun::open(folder, &program.registry, RunId(flags.run)).map_err(Failure::bad_input)?;
-    // A run that has ended well has done all its steps, whatever is recorded.
+    // A run that has succeeded has done all its steps, even if some are not recorded.
     let end = match recorded.state {
         Some(RunEnd::Finished) => rerun.plan().steps(),
         _ => reader.last_steps(recorded.run, 1)?.last().map_or(0, |step| step.step + 1),
@@ -122,7 +122,7 @@ pub(super) fn verify(program: Program, flags: VerifyFlags) -> Result<(), Failure
             None => (flags.cluster.address.coordinator.clone(), flags.cluster.address.tls()?),
         };
         let workers = flags.cluster.min_workers;
-        // Our own does not come back.
+        // A local coordinator does not come back.
         let patience = match local {
             Some(_) => Duration::ZERO,
             None => flags.cluster.patience.duration(),
@@ -136,7 +136,7 @@ pub(super) fn verify(program: Program, flags: VerifyFlags) -> Result<(), Failure
             }
         }
         if let Some(local) = local {
-            // Whoever asks once more leaves at once.
+            // A second signal exits at once.
             tokio::select! {
                 () = local.stop() => {}
                 () = signals.next() => {}
@@ -149,8 +149,8 @@ pub(super) fn verify(program: Program, flags: VerifyFlags) -> Result<(), Failure
     super::print(&format!("run {}: {}\n", flags.run, comparison.check.same.sentence()))
 }
 
-/// The recorded digests of states, by the step that begins from each. The
-/// history has those too whose files are gone by now.
+/// The recorded digests of states, by the step that begins from each. The history also has
+/// those whose files are gone.
 fn states(rerun: &Rerun, reader: &LedgerReader) -> Result<BTreeMap<u64, Digest>, Failure> {
     let recorded = reader.checkpoints(rerun.record().run);
     let recorded = recorded.map(|row| row.map(|row| (row.step, row.digest)));
@@ -159,7 +159,7 @@ fn states(rerun: &Rerun, reader: &LedgerReader) -> Result<BTreeMap<u64, Digest>,
     Ok(states)
 }
 
-/// The steps to do again, of those before `end`.
+/// The steps to repeat, of those before `end`.
 fn parts(rerun: &Rerun, end: u64, flags: &VerifyFlags) -> Result<Vec<Range<u64>>, Failure> {
     let run = RunId(flags.run);
     if end == 0 {
@@ -180,7 +180,7 @@ fn parts(rerun: &Rerun, end: u64, flags: &VerifyFlags) -> Result<Vec<Range<u64>>
     }
 }
 
-/// The last round of some steps, from 1; 0 where there is none.
+/// The last round of some steps, from 1; 0 if there is none.
 fn last_round(rerun: &Rerun, steps: Range<u64>) -> u64 {
     let round = |step| match rerun.plan().step(step)?.kind {
         StepKind::Train { round, .. } => Some(round + 1),
@@ -189,7 +189,7 @@ fn last_round(rerun: &Rerun, steps: Range<u64>) -> u64 {
     steps.rev().find_map(round).unwrap_or(0)
 }
 
-/// A share of the rounds, drawn anew each time, and said.
+/// Draws and prints a random share of the rounds.
 fn sampled(rerun: &Rerun, end: u64, share: f64) -> Result<Vec<Range<u64>>, Failure> {
     let round = |step| match rerun.plan().step(step)?.kind {
         StepKind::Train { round, .. } => Some((step, round + 1)),
@@ -198,7 +198,7 @@ fn sampled(rerun: &Rerun, end: u64, share: f64) -> Result<Vec<Range<u64>>, Failu
     let trains: Vec<(u64, u64)> = (0..end).filter_map(round).collect();
     if trains.is_empty() {
         let run = rerun.record().run;
-        let what = format!("run {run} has no rounds to draw from: leave --sample out");
+        let what = format!("run {run} has no rounds to draw from: leave out --sample");
         return Err(Failure::bad_input(what));
     }
     let bases = rerun.states().map_err(Failure::failed)?;
@@ -207,26 +207,26 @@ fn sampled(rerun: &Rerun, end: u64, share: f64) -> Result<Vec<Range<u64>>, Failu
     let count = (share * trains.len() as f64).ceil() as usize;
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_nanos());
     let sample = draw(&bases, trains.len(), count, seed);
-    // Whoever reads no more still learns by the exit code.
+    // If the output is closed, the exit code still tells the result.
     let _ = super::print(&sample.sentence(&trains));
     let steps = |stretch: &Range<usize>| trains[stretch.start].0..trains[stretch.end - 1].0 + 1;
     Ok(sample.stretches.iter().map(steps).collect())
 }
 
-/// The cluster that does steps again.
+/// The cluster that repeats steps.
 struct Cluster<'a> {
     address: String,
     tls: Option<CallerTls>,
     /// Workers to wait for.
     workers: u32,
-    /// How long it is waited for.
+    /// How long to retry if its coordinator is unreachable.
     patience: Duration,
     signals: &'a mut Signals,
 }
 
 impl Cluster<'_> {
-    /// Does some steps again, and compares what comes of them. A coordinator keeps
-    /// no replays: one that was lost does all of it once more.
+    /// Repeats some steps, and compares the results. A coordinator does not store replays:
+    /// if it is lost, the replay starts again.
     async fn compare(
         &mut self,
         part: Range<u64>,
@@ -248,8 +248,8 @@ impl Cluster<'_> {
         }
     }
 
-    /// The same, once; gives how the coordinator was lost. Nothing is left going on
-    /// the cluster, whatever comes of it.
+    /// The same, without a retry: the error says how the coordinator was lost. No replay
+    /// is left running on the cluster in any case.
     async fn try_to_compare(
         &mut self,
         part: &Range<u64>,
@@ -279,31 +279,31 @@ impl Cluster<'_> {
         }
     }
 
-    /// Cancels a replay of which nobody wants the rest; gives why, and what is
-    /// to be known besides. One that is over is left alone by the coordinator.
+    /// Cancels a replay that is no longer needed. Returns the reason, and a note if the
+    /// replay may continue. The coordinator ignores this for a replay that has ended.
     async fn cancel(&mut self, client: &mut Client, run: RunId, why: Failure) -> Failure {
         let cancel = async {
             client.request_cancel(run).await?;
             while !client.next_event().await?.is_last() {}
             Ok::<_, ClientError>(())
         };
-        let goes_on = |cause: &str| format!("run {run}, the replay, may go on: {cause}");
+        let goes_on = |cause: &str| format!("run {run}, the replay, may continue: {cause}");
         tokio::select! {
             cancelled = timeout(CANCEL_TIMEOUT, cancel) => match cancelled {
                 Ok(Ok(())) => why,
                 Ok(Err(error)) => why.and(goes_on(&error.to_string())),
-                Err(_) => why.and(goes_on("no word that it is cancelled")),
+                Err(_) => why.and(goes_on("the coordinator has not confirmed its end")),
             },
-            () = self.signals.next() => why.and(goes_on("left before it was cancelled")),
+            () = self.signals.next() => why.and(goes_on("interrupted before its end")),
         }
     }
 }
 
 /// Why a replay was not followed to its end.
 enum Broken {
-    /// By what became of the connection.
+    /// The connection failed.
     Connection(ClientError),
-    /// By what it gave, or by somebody's wish.
+    /// A difference was found, or a user cancelled it.
     Replay(Failure),
 }
 
@@ -328,7 +328,7 @@ impl From<Broken> for Failure {
     }
 }
 
-/// Compares what a replay gives with the history.
+/// Compares the results of a replay with the history.
 struct Comparison<'a> {
     rerun: &'a Rerun,
     reader: LedgerReader,
@@ -348,7 +348,7 @@ impl Comparison<'_> {
         let Replay { first, steps } = replay;
         self.check.begin(first);
         let last_round = last_round(self.rerun, first..first + steps);
-        // The step that is at hand.
+        // The current step.
         let mut at = first;
         client.follow(run).await?;
         loop {
@@ -383,8 +383,8 @@ impl Comparison<'_> {
         }
     }
 
-    /// Compares shards with what is recorded of their step, if anything is: the
-    /// history may have a gap. Where it was thinned, the step as a whole is.
+    /// Compares shards with the records of their step, if there are any: the history may
+    /// have gaps. If it was thinned, the step is compared as a whole.
     fn take_shards(&mut self, step: u64, first: u32, found: &[ShardDone]) -> Result<(), Failure> {
         let recorded = self.reader.shards(self.rerun.record().run, step..step + 1);
         let recorded = recorded.map(|stored| stored.map(|it| (it.shard.replica, it.shard)));

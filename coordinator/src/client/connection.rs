@@ -1,4 +1,4 @@
-//! One connection of a client.
+//! A client's connection to its coordinator.
 
 use std::time::Duration;
 
@@ -21,17 +21,17 @@ use super::error::ClientError;
 use super::submission::Submission;
 use crate::runs::History;
 
-/// Time that the system has to open a connection.
+/// Time limit for opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The final state of a run, and what belongs to it.
+/// The final state of a run, and its metadata.
 #[derive(Clone, Debug)]
 pub struct Fetched {
     /// The state.
     pub state: NetworkState,
     /// The run's spec.
     pub spec: RunSpec,
-    /// What the run reported on its way.
+    /// The run's history.
     pub history: History,
 }
 
@@ -46,7 +46,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to `HOST:PORT` and shakes hands, under TLS where there are keys.
+    /// Connects to `HOST:PORT` and performs the handshake, under TLS if there are keys.
     pub async fn connect(address: &str, tls: Option<&CallerTls>) -> Result<Self, ClientError> {
         let connect_error = |error| ClientError::Connect { address: address.into(), error };
         let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
@@ -68,7 +68,7 @@ impl Client {
         Ok(Self { address: address.into(), tls: tls.cloned(), reader, outbox, silence })
     }
 
-    /// Connects, as often as it takes, for so long.
+    /// Connects, retrying for up to `patience`.
     pub async fn connect_within(
         address: &str,
         tls: Option<&CallerTls>,
@@ -85,13 +85,13 @@ impl Client {
         }
     }
 
-    /// Connects again, as often as it takes, for so long.
+    /// Reconnects, retrying for up to `patience`.
     pub async fn reconnect(&mut self, patience: Duration) -> Result<(), ClientError> {
         *self = Self::connect_within(&self.address, self.tls.as_ref(), patience).await?;
         Ok(())
     }
 
-    /// Submits a run and sends what the coordinator lacks of its data.
+    /// Submits a run and sends the chunks of data that the coordinator lacks.
     pub async fn submit(&mut self, submission: &Submission) -> Result<RunId, ClientError> {
         let frame = codec::encode(FromClient::Submit {
             key: submission.key,
@@ -111,12 +111,12 @@ impl Client {
         let outbox = self.outbox.clone();
         loop {
             tokio::select! {
-                // While there is something to send, both sides may talk: a
-                // rejection must not wait for the rest of the data.
+                // A rejection must not wait for the rest of the data, so both
+                // directions are served while there is something to send.
                 permit = outbox.reserve(), if next.is_some() => {
                     match (permit, next.take()) {
                         (Ok(permit), Some(frame)) => permit.send(frame),
-                        // The writer is gone; the reader will say why.
+                        // The writer is gone; the reader returns the reason.
                         _ => upload.clear(),
                     }
                     next = upload.next_frame();
@@ -124,7 +124,7 @@ impl Client {
                 message = self.next_message() => match message? {
                     ToClient::NeedChunks { split, chunks } => {
                         if let Some(bad) = upload.want(split, &chunks) {
-                            let what = format!("it wants chunk {bad} of the {split:?} split");
+                            let what = format!("a request for chunk {bad} of the {split:?} split, which does not exist");
                             return Err(self.unexpected(what));
                         }
                         if next.is_none() {
@@ -138,9 +138,8 @@ impl Client {
         }
     }
 
-    /// Has a run that is over taken up again, or forked: then with changes of
-    /// its spec. Gives the number of the run that goes on, and which damaged
-    /// checkpoints were passed over for that.
+    /// Resumes a run that has ended, or forks it, with changes of its spec. Returns the
+    /// number of the continuing run, and the damaged checkpoints that were skipped.
     pub async fn resume(
         &mut self,
         run: RunId,
@@ -159,8 +158,8 @@ impl Client {
         self.send(FromClient::Follow { run }).await
     }
 
-    /// The next event of the followed run. That the coordinator has cancelled
-    /// it on our request counts as one. Cancel-safe.
+    /// The next event of the followed run. The confirmation that the run was cancelled on
+    /// our request counts as one. Cancel-safe.
     pub async fn next_event(&mut self) -> Result<RunEvent, ClientError> {
         match self.next_message().await? {
             ToClient::Event(event) => Ok(event),
@@ -169,12 +168,12 @@ impl Client {
         }
     }
 
-    /// Asks for a run to be cancelled; [`Client::next_event`] says when it is.
+    /// Requests that a run is cancelled; [`Client::next_event`] confirms it.
     pub async fn request_cancel(&mut self, run: RunId) -> Result<(), ClientError> {
         self.send(FromClient::Cancel { run }).await
     }
 
-    /// Cancels a run (of anyone) and waits until it is.
+    /// Cancels a run of any client, and waits until it is cancelled.
     pub async fn cancel(&mut self, run: RunId) -> Result<(), ClientError> {
         self.request_cancel(run).await?;
         match self.next_message().await? {
@@ -192,8 +191,7 @@ impl Client {
         }
     }
 
-    /// Brings the final state of a run home, and what belongs to it; checks the
-    /// digest.
+    /// Fetches the final state of a run and its metadata, and checks the digest.
     pub async fn fetch(&mut self, run: RunId) -> Result<Fetched, ClientError> {
         self.send(FromClient::Fetch { run }).await?;
         let (spec, layout, digest, history_bytes) = match self.next_message().await? {
@@ -205,7 +203,7 @@ impl Client {
         let state = self.receive_state(&layout).await?;
         let found = state.digest();
         if found != digest {
-            let what = format!("a state of digest {found} where it had promised {digest}");
+            let what = format!("a state of digest {found}, expected digest {digest}");
             return Err(self.unexpected(what));
         }
         let history = self.receive_history(history_bytes as usize).await?;
@@ -213,7 +211,7 @@ impl Client {
         Ok(Fetched { state, spec, history })
     }
 
-    /// A history of so many bytes, which are within bounds.
+    /// Receives a history of this length, which has been checked.
     async fn receive_history(&mut self, bytes: usize) -> Result<History, ClientError> {
         let mut text = Vec::with_capacity(bytes);
         for (index, start) in (0..bytes).step_by(limits::PAYLOAD_BYTES).enumerate() {
@@ -252,13 +250,13 @@ impl Client {
         sent.map_err(|_| self.lost("it has closed the connection"))
     }
 
-    /// The next message that is more than a sign of life. Cancel-safe.
+    /// The next message other than a heartbeat. Cancel-safe.
     async fn next_message(&mut self) -> Result<ToClient, ClientError> {
         loop {
             let content = match timeout(self.silence, self.reader.next()).await {
                 Ok(Ok(Some(content))) => content,
                 Ok(Ok(None)) => return Err(self.lost("it has closed the connection")),
-                // Bytes that changed on their way may come right next time.
+                // Bytes that changed in transit may be right in the next attempt.
                 Ok(Err(error)) => return Err(self.lost(&error.to_string())),
                 Err(_) => {
                     let silence = self.silence.as_secs_f64();
@@ -293,8 +291,8 @@ impl Client {
     }
 }
 
-/// Writes what is queued, and signs of life in between, until the client is
-/// dropped or the connection fails (which the reader notices).
+/// Writes queued messages, with heartbeats in between, until the client is dropped or the
+/// connection fails (which the reader notices).
 async fn write_frames(mut write: Writer, mut queue: mpsc::Receiver<Frame>) {
     let mut beat = interval(limits::HEARTBEAT_INTERVAL);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -312,8 +310,8 @@ async fn write_frames(mut write: Writer, mut queue: mpsc::Receiver<Frame>) {
     }
 }
 
-/// What is still to be sent of a submission, one frame at a time, so that
-/// only a few are in memory.
+/// The remaining chunks of a submission, encoded one frame at a time, so that only a few
+/// are in memory.
 struct Upload<'a> {
     submission: &'a Submission,
     state: std::iter::Enumerate<std::vec::IntoIter<common::state::Segment>>,
@@ -335,14 +333,15 @@ impl<'a> Upload<'a> {
         self.chunks.clear();
     }
 
-    /// Queues chunks that the coordinator lacks; gives one that does not exist.
+    /// Queues the chunks that the coordinator lacks; returns a requested chunk that does not
+    /// exist, if any.
     fn want(&mut self, split: Split, chunks: &[u32]) -> Option<u32> {
         let manifest = match split {
             Split::Train => &self.submission.train,
             Split::Test => &self.submission.test,
         };
         let known = manifest.chunks.len();
-        // Whoever asks for more than everything asks twice.
+        // More requests than chunks means that some were requested twice.
         let room = limits::DATASET_CHUNKS * 2 - self.chunks.len();
         if let Some(bad) = chunks.iter().find(|chunk| **chunk as usize >= known) {
             return Some(*bad);

@@ -1,6 +1,5 @@
-//! Where what a person asked for is written. A regular file is replaced as a
-//! whole, also through links; a device, a pipe and standard output stay what
-//! they are and are written to.
+//! Output paths. A regular file is replaced atomically, also through links; a device, a pipe
+//! and standard output are written to.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -11,13 +10,13 @@ use nix::unistd::{AccessFlags, access};
 /// The path that means standard output.
 const STANDARD_OUTPUT: &str = "-";
 
-/// Links that are followed at most, as Linux does.
+/// Limit of links to follow, as in Linux.
 const LINKS: usize = 40;
 
 /// How to write to a path.
 enum Way {
-    /// A regular file, or none yet, by its own name: what takes its place is
-    /// renamed to it.
+    /// A regular file, which need not exist, by its real name: the new file is renamed to
+    /// it.
     Replaced(PathBuf),
     /// A device or a pipe.
     Written(PathBuf),
@@ -30,10 +29,8 @@ impl Way {
             return Ok(Self::StandardOutput);
         }
         match fs::metadata(path) {
-            Ok(found) if found.is_dir() => {
-                Err(io::Error::other("expected a file to write, found a folder"))
-            }
-            // Whoever opened a descriptor for us reads from what is behind it.
+            Ok(found) if found.is_dir() => Err(io::Error::other("expected a file, found a folder")),
+            // The process that opened this descriptor reads from the other end.
             Ok(found) if !found.is_file() || is_descriptor(path) => {
                 Ok(Self::Written(path.to_owned()))
             }
@@ -42,7 +39,7 @@ impl Way {
     }
 }
 
-/// Whether what is written to `path` goes to standard output.
+/// Whether `path` means standard output.
 pub(crate) fn is_standard_output(path: &Path) -> bool {
     [STANDARD_OUTPUT, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"]
         .iter()
@@ -55,18 +52,18 @@ fn is_descriptor(path: &Path) -> bool {
         || path.starts_with("/proc/self/fd")
 }
 
-/// The file that a name means, through links, be it there or not.
+/// The target of a name through links, which need not exist.
 fn target(path: &Path) -> io::Result<PathBuf> {
     let mut target = path.to_owned();
     for _ in 0..LINKS {
         match fs::read_link(&target) {
-            // An absolute one replaces all of it.
+            // An absolute target replaces the whole path.
             Ok(link) => target = folder_of(&target).join(link),
             Err(_) if target.file_name().is_some() => return Ok(target),
-            Err(_) => return Err(io::Error::other("expected a file to write, found no file name")),
+            Err(_) => return Err(io::Error::other("expected a file, found no file name")),
         }
     }
-    Err(io::Error::other(format!("expected at most {LINKS} links, one to the next")))
+    Err(io::Error::other(format!("expected a chain of at most {LINKS} links, found more")))
 }
 
 fn folder_of(path: &Path) -> PathBuf {
@@ -74,9 +71,9 @@ fn folder_of(path: &Path) -> PathBuf {
     folder.unwrap_or(Path::new(".")).to_owned()
 }
 
-/// Checks that `path` could be written now, so that nothing is lost after
-/// hours: the folder exists and lets a new file be made, or the device or pipe
-/// lets us write. A pipe is not opened: its reader would see it end.
+/// Checks that `path` could be written now, so that a long run does not fail at its end: a
+/// new file can be created in the folder, or the device or pipe is writable. A pipe is not
+/// opened, as its reader would see it end.
 pub(crate) fn check(path: &Path) -> io::Result<()> {
     match Way::to(path)? {
         Way::StandardOutput => Ok(()),
@@ -92,8 +89,8 @@ pub(crate) fn check(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes to `path` what `content` writes. A regular file is made durable under
-/// a temporary name beside it first, so that nobody ever finds half of it.
+/// Writes the output of `content` to `path`. A regular file is first flushed to disk under a
+/// temporary name beside it, so that it is never incomplete.
 pub(crate) fn write(
     path: &Path,
     content: impl Fn(&mut dyn Write) -> io::Result<()>,
@@ -111,7 +108,7 @@ pub(crate) fn write(
         }
         Way::Replaced(path) => {
             let temporary = beside(&path, "temporary");
-            // One of a process of the same number, which died.
+            // Left by a process of the same id, which died.
             let _ = fs::remove_file(&temporary);
             create(&temporary, content)?;
             fs::rename(&temporary, &path)
@@ -121,7 +118,7 @@ pub(crate) fn write(
     }
 }
 
-/// Makes a new file of what `content` writes, durable, or none at all.
+/// Creates a new file with the output of `content` and flushes it to disk, or creates none.
 pub(crate) fn create(
     path: &Path,
     content: impl Fn(&mut dyn Write) -> io::Result<()>,

@@ -1,17 +1,18 @@
-//! What can go wrong between a client and its coordinator.
+//! Errors between a client and its coordinator.
 
-/// Why a request was not served.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// Nobody answers at the address.
+    /// No coordinator answers at the address.
     #[error(
-        "cannot reach a coordinator at {address}: {error}; is `coordinator serve` running there?"
+        "cannot reach a coordinator at {address}: {error}: start one there with `coordinator serve`, \
+         or name another address with --coordinator"
     )]
     Connect {
         /// The address.
         address: String,
-        /// What the system said.
+        /// The error of the system.
         error: std::io::Error,
     },
     /// The connection ended, or the coordinator went silent.
@@ -22,13 +23,13 @@ pub enum ClientError {
         /// What happened.
         reason: String,
     },
-    /// The coordinator does not let this client in.
+    /// The coordinator refuses this client.
     #[error("the coordinator refuses: {reason}")]
     Refused {
         /// What to change.
         reason: String,
     },
-    /// The keys of both sides do not fit.
+    /// The keys of both sides do not match.
     #[error("cannot use the coordinator at {address}: {reason}")]
     Keys {
         /// The address.
@@ -36,7 +37,7 @@ pub enum ClientError {
         /// What to change.
         reason: String,
     },
-    /// The coordinator does not serve the request.
+    /// The coordinator rejects the request.
     #[error("{reason}")]
     Rejected {
         /// Whether the request itself is wrong.
@@ -44,28 +45,27 @@ pub enum ClientError {
         /// Why.
         reason: String,
     },
-    /// The submission does not fit one message.
-    #[error("the submission takes {found} bytes without its data: expected at most {limit}")]
+    /// The submission does not fit into one message.
+    #[error("the submission without its data: expected at most {limit} bytes, found {found}")]
     TooLarge {
-        /// Most that fits.
+        /// The limit.
         limit: usize,
-        /// What it takes.
+        /// Its size.
         found: usize,
     },
-    /// The peer said something out of turn or out of range: not our
-    /// coordinator, or a defect.
-    #[error("the coordinator at {address} said something unexpected: {what}")]
+    /// The peer sent an unexpected message: it is not a coordinator, or has a defect.
+    #[error("the coordinator at {address} sent an unexpected message: {what}")]
     Unexpected {
         /// The address.
         address: String,
-        /// What it said.
+        /// The message.
         what: String,
     },
 }
 
 impl ClientError {
-    /// Whether the coordinator may be there again in a moment: it is not reached, or
-    /// was lost, and has not said no.
+    /// Whether a retry may help: the coordinator could not be reached, or was lost, but has
+    /// not refused.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Connect { .. } | Self::Lost { .. } => true,

@@ -1,5 +1,4 @@
-//! States in files: what `--output` writes, and `--initial-state`, `evaluate`
-//! and `plot` read.
+//! State files, which `--output` writes, and `--initial-state`, `evaluate` and `plot` read.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -21,27 +20,27 @@ const SPEC: &str = "samebit.spec";
 /// Metadata key of the run's history, as JSON.
 const HISTORY: &str = "samebit.history";
 
-/// Longest header of a safetensors file that is read, in bytes.
+/// Limit of the header of a safetensors file, in bytes.
 const HEADER_BYTES: u64 = 16 << 20;
 
-/// Digits of a digest that name a file.
+/// Digits of a digest in a file name.
 const KEPT_DIGITS: usize = 12;
 
-/// A state and what its file says of where it came from.
+/// A state and the metadata of its file.
 #[derive(Clone, Debug)]
 pub struct StateFile {
     /// The state.
     pub state: NetworkState,
-    /// The spec of the run that made it, if the file says.
+    /// The spec of its run, if the file has it.
     pub spec: Option<RunSpec>,
-    /// Where it was read.
+    /// The path of the file.
     path: PathBuf,
-    /// The history of the run that made it, as the file has it.
+    /// The history of its run, as stored in the file.
     history: Option<String>,
 }
 
 impl StateFile {
-    /// Reads a file, whoever wrote it.
+    /// Reads a file, which other programs may have written.
     pub fn load(path: &Path) -> Result<Self, StateError> {
         let state = NetworkState::load(path)?;
         let mut metadata = read_metadata(path)?;
@@ -53,21 +52,19 @@ impl StateFile {
         Ok(Self { state, spec, path: path.to_owned(), history: metadata.remove(HISTORY) })
     }
 
-    /// What the run that made the state reported on its way. Read only where
-    /// it is asked for: nothing else hangs on it.
+    /// The history of the run. It is parsed on demand, as most commands do not need it.
     pub fn history(&self) -> Result<History, StateError> {
         let Some(text) = &self.history else {
-            let message = "expected the history of a run, found none: files that `coordinator \
-                           run --output` or `coordinator follow --output` write have one";
+            let message = "expected the history of a run, found none: use a file that `coordinator \
+                           run --output` or `coordinator follow --output` wrote";
             return Err(file_error(&self.path, message.into()));
         };
         History::from_json(text)
             .map_err(|error| file_error(&self.path, format!("metadata `{HISTORY}`: {error}")))
     }
 
-    /// Writes `state`, the outcome of `spec`, and what was reported on the way.
-    /// Equal runs write equal files. What is no regular file is written to and
-    /// stays; that may block.
+    /// Writes `state`, the result of `spec`, and the run's history. Equal runs write equal
+    /// files. Writing to a device or pipe may block.
     pub fn save(
         path: &Path,
         state: &NetworkState,
@@ -79,8 +76,8 @@ impl StateFile {
             .map_err(|error| unwritable(path, &error))
     }
 
-    /// Writes what could not be written where it should to a new file here, or
-    /// else among the system's temporary files.
+    /// Writes a state that could not be written to its destination to a new file in the
+    /// current folder, or in the folder for temporary files.
     pub fn keep(
         state: &NetworkState,
         spec: &RunSpec,
@@ -132,8 +129,8 @@ fn read_metadata(path: &Path) -> Result<BTreeMap<String, String>, StateError> {
     Ok(header.metadata)
 }
 
-/// Checks that a state could be written to `path` now, so that nothing is lost
-/// after hours.
+/// Checks that a state could be written to `path` now, so that a long run does not fail at
+/// its end.
 pub fn check_output(path: &Path) -> Result<(), StateError> {
     destination::check(path).map_err(|error| unwritable(path, &error))
 }

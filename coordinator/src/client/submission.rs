@@ -1,5 +1,5 @@
-//! A run, ready to be submitted: everything a user may have got wrong is
-//! found here, before a coordinator is asked.
+//! A run, ready to be submitted. Errors of the user are found here, before a coordinator is
+//! contacted.
 
 use bytes::Bytes;
 use common::dataset::{Dataset, DatasetError, SplitManifest};
@@ -14,10 +14,10 @@ use common::wire::message::Replay;
 
 use crate::rerun::{KeptExamples, Rerun};
 
-/// A run with its data at hand.
+/// A run with its data.
 #[derive(Clone, Debug)]
 pub struct Submission {
-    /// The same however often it is sent.
+    /// The key, which stays the same if the submission is repeated.
     pub(super) key: SubmissionKey,
     pub(super) spec: RunSpec,
     pub(super) source: Source,
@@ -28,16 +28,16 @@ pub struct Submission {
     pub(super) replay: Option<Replay>,
 }
 
-/// Where the examples are.
+/// The examples.
 #[derive(Clone, Debug)]
 pub(super) enum Source {
-    /// Loaded as the spec says: the chunks of the training and the test split.
+    /// Loaded from the spec's dataset: the chunks of the training and the test split.
     Loaded { train: Vec<Bytes>, test: Vec<Bytes> },
     /// Read from the runs folder.
     Kept(KeptExamples),
 }
 
-/// What is wrong with a run.
+/// An error of a submission.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubmissionError {
@@ -53,18 +53,17 @@ pub enum SubmissionError {
     /// The merge rules of the spec.
     #[error("spec field `merge`: {0}")]
     Merge(StateError),
-    /// The key, which is drawn at random.
-    #[error("the submission gets no key: {0}")]
+    /// The random key cannot be generated.
+    #[error("cannot generate a random key for the submission: {0}")]
     Key(#[from] std::io::Error),
-    /// The state to start from.
-    #[error("the state to start from does not fit the model: {0}")]
+    /// The initial state.
+    #[error("the initial state does not fit the model: {0}")]
     State(StateError),
 }
 
 impl Submission {
-    /// Loads the data of `spec` and checks it all: model, parameters, merge
-    /// rules, plan, and the state to start from (`None`: the model makes one).
-    /// Reads files and takes as long as they need.
+    /// Loads the data of `spec` and checks everything: model, parameters, merge rules, plan,
+    /// and the initial state (`None`: the model creates one). Blocks while it reads files.
     pub fn prepare(
         registry: &Registry,
         spec: RunSpec,
@@ -91,8 +90,8 @@ impl Submission {
         Ok(Self { key, spec, source, train, test, state, settings, replay: None })
     }
 
-    /// Gives it the key of what it runs: spec, data and the state to start from. A
-    /// coordinator that knows such a run already does not run it again.
+    /// Sets a key derived from its content: spec, data and initial state. A coordinator that
+    /// knows such a run does not run it again.
     #[must_use]
     pub fn only_once(mut self) -> Self {
         let spec = Digest::of(self.spec.to_toml().as_bytes());
@@ -108,8 +107,7 @@ impl Submission {
         &self.spec
     }
 
-    /// Steps of a kept run to be done again, from a state (`None`: the
-    /// model makes one).
+    /// Steps of a stored run to repeat, from a state (`None`: the model creates one).
     pub fn replay(
         rerun: &Rerun,
         replay: Replay,

@@ -1,4 +1,4 @@
-//! How records go into the tables.
+//! Writes records into the tables.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::event::{Columns, text};
 use super::record::{CheckpointRow, EndRow, EventRow, RunRow, StepRow};
 use super::rows::stored;
 
-/// Records on their way into a transaction.
+/// An open transaction that records are added to.
 pub(super) struct Batch<'a> {
     transaction: &'a Transaction<'a>,
     /// Numbers of workers that were looked up, by name.
@@ -25,8 +25,7 @@ impl<'a> Batch<'a> {
         self.transaction.prepare_cached(sql)?.execute(values).map(|_| ())
     }
 
-    /// Records a run, in the place of another one that had its number: whose folder
-    /// was removed.
+    /// Records a run. It replaces an earlier run of the same number, whose folder was removed.
     pub(super) fn run(&self, row: &RunRow) -> rusqlite::Result<()> {
         let other = "EXISTS (SELECT 1 FROM runs WHERE run = ?1 AND at_ms <> ?2)";
         let place = (stored(row.run.0), stored(row.at_ms));
@@ -86,7 +85,7 @@ impl<'a> Batch<'a> {
                 text(&row.event),
             ],
         )?;
-        // Of the same step as it was merged before.
+        // Shards of an earlier merge of the same step.
         self.execute("DELETE FROM shards WHERE run = ? AND step = ?", params![run, step])?;
         for shard in &row.shards {
             let worker = self.worker(&shard.worker)?;

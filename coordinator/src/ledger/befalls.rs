@@ -1,4 +1,4 @@
-//! What befalls a history, for the tests of those who have one.
+//! Faults of a history, for tests.
 
 use std::path::Path;
 
@@ -6,11 +6,11 @@ use rusqlite::Connection;
 
 use super::file::FILE;
 
-/// Somebody else's hold of the file, until it is dropped.
+/// A lock of the file by another process, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Held(Connection);
 
-/// Has somebody else hold the file: nothing can be written.
+/// Locks the file as another process would, so that nothing can be written.
 pub(crate) fn hold(folder: &Path) -> Held {
     let other = Connection::open(folder.join(FILE)).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -23,7 +23,7 @@ impl Drop for Held {
     }
 }
 
-/// Takes the ends of all runs out of the file.
+/// Removes the ends of all runs from the file.
 pub(crate) fn forget_ends(folder: &Path) {
     let other = Connection::open(folder.join(FILE)).unwrap();
     other.execute("UPDATE runs SET state = NULL, ended = NULL, digest = NULL", []).unwrap();

@@ -1,5 +1,5 @@
-//! Damaged histories: found, and put aside under another name, so that nothing
-//! of them is lost and a new one can begin.
+//! Finds damaged histories and renames them, so that nothing is lost and a new history can be
+//! started.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,14 +10,14 @@ use rusqlite::Connection;
 use super::error::{LedgerError, damaged};
 use super::file::{DAMAGED_FILES, LOG, LOG_INDEX, with_end};
 
-/// Largest file that is read through when it is opened. A larger one would
-/// take long; damage in there is found when a write comes upon it.
+/// Largest file that is checked completely when it is opened. A larger file would take too
+/// long; damage in it is found when a write reaches it.
 const CHECKED_BYTES: u64 = 64 << 20;
 
-/// What belongs to a history, by the end of the name.
+/// Suffixes of the files of a history.
 const ENDS: [&str; 3] = ["", LOG, LOG_INDEX];
 
-/// Reads a file of bearable size through.
+/// Checks a file completely, unless it is too large.
 pub(super) fn read_through(path: &Path, connection: &Connection) -> Result<(), LedgerError> {
     let large = |about: fs::Metadata| about.len() > CHECKED_BYTES;
     if fs::metadata(path).is_ok_and(large) {
@@ -29,15 +29,14 @@ pub(super) fn read_through(path: &Path, connection: &Connection) -> Result<(), L
     if found == "ok" { Ok(()) } else { Err(damaged(path, found.trim())) }
 }
 
-/// Renames the file, and its log with it. Nobody may have it open. Gives its
-/// new name.
+/// Renames the file and its log, and returns the new name. The file must not be open.
 pub(super) fn put_aside(path: &Path) -> Result<PathBuf, LedgerError> {
     let failed = |error| LedgerError::Rename { path: path.to_owned(), error };
     if count(path).map_err(failed)? >= DAMAGED_FILES {
         return Err(LedgerError::DamagedAgain { path: path.to_owned() });
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    // With so few of them, one of the next seconds is free.
+    // There are few such files, so one of the next seconds is free.
     let mut names = (now..).map(|second| with_end(path, &format!(".damaged-{second}")));
     let Some(kept) = names.find(|name| !name.exists()) else {
         return Err(LedgerError::DamagedAgain { path: path.to_owned() });
@@ -51,7 +50,7 @@ pub(super) fn put_aside(path: &Path) -> Result<PathBuf, LedgerError> {
     Ok(kept)
 }
 
-/// How many damaged histories lie beside the file.
+/// Number of damaged histories beside the file.
 fn count(path: &Path) -> std::io::Result<usize> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(0) };
     let begin = format!("{}.damaged-", name.to_string_lossy());

@@ -1,4 +1,4 @@
-//! What can go wrong with the history, each with what to do about it.
+//! Errors of the history.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use super::file::{DAMAGED_FILES, FILE_BYTES};
 /// Why the history cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// There is no history to read.
+    /// The file does not exist.
     #[error(
-        "{}: expected the history of runs, found no such file: name the folder in which \
-         `coordinator serve` keeps its runs (--runs DIR)",
+        "{}: expected the history of runs, found no such file: name the runs folder of \
+         `coordinator serve` with --runs DIR",
         path.display()
     )]
     Missing {
@@ -22,7 +22,7 @@ pub enum LedgerError {
     },
     /// The file is of a later version of this program.
     #[error(
-        "{}: expected a history of version {known} or before, found version {found}: use the \
+        "{}: expected a history of version {known} or earlier, found version {found}: use the \
          version of Samebit that wrote it, or a later one",
         path.display()
     )]
@@ -31,68 +31,69 @@ pub enum LedgerError {
         path: PathBuf,
         /// Its version.
         found: u32,
-        /// The last version that is known.
+        /// The last known version.
         known: u32,
     },
-    /// The file is not a history, or no longer.
+    /// The file is damaged or not a history.
     #[error(
-        "{}: expected a whole history of runs, found damage ({cause}): the runs are unharmed; \
-         `coordinator serve` puts the file aside and begins a new one when it comes upon this",
+        "{}: expected an intact history of runs, found damage ({cause}): the runs are not affected; \
+         `coordinator serve` renames the file and starts a new history when it finds the damage",
         path.display()
     )]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What was found.
+        /// The damage.
         cause: String,
     },
-    /// The writer found the file damaged, and has begun a new one. Nothing of
-    /// what was to be recorded is recorded: the new history knows no run.
+    /// The writer found the file damaged, and has started a new one. The records were not
+    /// written: the new history has no runs.
     #[error("{notice}")]
     Replaced {
         /// What happened, in a sentence.
         notice: String,
     },
-    /// Damaged files have been put aside before, too often.
+    /// Too many damaged files have been renamed before.
     #[error(
-        "{}: damaged again, and {DAMAGED_FILES} damaged histories lie beside it: check the disk, \
-         then move them away",
+        "{}: damaged again, and {DAMAGED_FILES} damaged histories exist beside it already: check \
+         the disk, then move them away",
         path.display()
     )]
     DamagedAgain {
         /// The file.
         path: PathBuf,
     },
-    /// A damaged file cannot be put aside.
-    #[error("{}: damaged, and cannot be renamed: {error}; move it away", path.display())]
+    /// A damaged file cannot be renamed.
+    #[error("{}: damaged, and cannot be renamed: {error}: move it away", path.display())]
     Rename {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         error: io::Error,
     },
-    /// There is no room.
+    /// The disk is full, or the file too large.
     #[error(
         "{}: no room for the history: the disk is full, or the file has reached its limit of \
-         {} GiB; make room, or move it away while no coordinator runs",
+         {} GiB: free some disk space, or move the file away while no coordinator is running",
         path.display(), FILE_BYTES >> 30
     )]
     Full {
         /// The file.
         path: PathBuf,
     },
-    /// Another process holds the file.
+    /// Another process has locked the file.
     #[error(
-        "{}: another process holds the file: end what else writes there, or keeps a transaction open",
+        "{}: another process holds the file's lock: end the program that writes there or keeps a \
+         transaction open",
         path.display()
     )]
     Busy {
         /// The file.
         path: PathBuf,
     },
-    /// The file system cannot do what a log beside the file needs.
+    /// The file system does not support SQLite's write-ahead log.
     #[error(
-        "{}: expected journal mode `wal`, found `{found}`: keep runs on a disk of this host",
+        "{}: expected journal mode `wal`, found `{found}`: store runs on a local disk of this host",
         path.display()
     )]
     Journal {
@@ -101,18 +102,17 @@ pub enum LedgerError {
         /// The mode that the file is in.
         found: String,
     },
-    /// The last records are in a log that only someone who may write can read.
+    /// The last records are in a log that can only be read with write access.
     #[error(
-        "{}: its last records are in the file with `-wal` at its name's end, which can only be \
-         read where the folder may be written to: copy both files to such a folder, and name \
-         that (--runs DIR)",
+        "{}: its last records are in the file of that name with `-wal` appended, which can only be \
+         read in a writable folder: copy both files to one, and name it with --runs DIR",
         path.display()
     )]
     Unmerged {
         /// The file.
         path: PathBuf,
     },
-    /// A record makes no sense: a mistake in this program.
+    /// A record is not valid: a defect of this program.
     #[error("step {step} of a run: expected a round, labelling or evaluation, found {found}")]
     NotAStep {
         /// The step.
@@ -120,21 +120,21 @@ pub enum LedgerError {
         /// The event that came with it.
         found: String,
     },
-    /// Anything else: no permission, a disk that fails.
+    /// Any other error: missing permission, a failing disk.
     #[error(
-        "{}: the history cannot be used: {cause}; check the disk, and who may use the folder",
+        "{}: the history cannot be used: {cause}: check the disk, and the permissions of the folder",
         path.display()
     )]
     Sqlite {
         /// The file.
         path: PathBuf,
-        /// What SQLite said.
+        /// The error of SQLite.
         cause: String,
     },
 }
 
 impl LedgerError {
-    /// What `error` means for the history in `path`.
+    /// The error for SQLite's `error` of the history in `path`.
     pub(super) fn of(path: &Path, error: Error) -> Self {
         let (path, cause) = (path.to_owned(), error.to_string());
         match error.sqlite_error_code() {
@@ -144,7 +144,7 @@ impl LedgerError {
             Some(ErrorCode::DiskFull) => Self::Full { path },
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy { path },
             Some(_) => Self::Sqlite { path, cause },
-            // Not from SQLite itself: a value that no column of ours holds.
+            // Not from SQLite itself: a value that does not fit its column.
             None => match error {
                 Error::FromSqlConversionFailure(..)
                 | Error::IntegralValueOutOfRange(..)

@@ -1,6 +1,5 @@
-//! Events of a run as columns of a step, and as JSON from which every bit
-//! comes back: what a client is told of a run must not depend on whether it
-//! was told at once or later.
+//! Events of a run as columns of a step, and as JSON that keeps every bit: a client must get
+//! the same event, whether it follows the run live or later.
 
 use common::wire::message::RunEvent;
 use serde_json::Value;
@@ -12,11 +11,11 @@ use super::rows::StepName;
 /// longer runs the last ones.
 pub const RUN_EVENTS: usize = 16 << 10;
 
-/// What is told of a merged step, by column.
+/// The event of a merged step, by column.
 #[derive(Debug)]
 pub(super) struct Columns {
     pub(super) kind: StepName,
-    /// The round, from 1; nothing where none was trained.
+    /// The round, from 1; `None` for other steps.
     pub(super) round: Option<u64>,
     /// The epoch of a round, from 1; epochs trained before anything else.
     pub(super) epoch: u64,
@@ -92,8 +91,8 @@ impl Columns {
         .finite())
     }
 
-    /// SQLite knows no NaN, and JSON nothing that is not finite: both are
-    /// nothing, as in the events that clients print.
+    /// SQLite has no NaN, and JSON no values that are not finite: both become `None`, as in
+    /// the events that clients print.
     fn finite(mut self) -> Self {
         let columns = [
             &mut self.loss,
@@ -108,9 +107,9 @@ impl Columns {
     }
 }
 
-/// A value as JSON; what is not finite becomes `null`.
+/// A value as JSON; numbers that are not finite become `null`.
 pub(super) fn text(value: &impl serde::Serialize) -> String {
-    // Fails for maps whose keys are no text only, and ours are.
+    // This only fails for maps whose keys are not text; ours are.
     serde_json::to_string(value).unwrap_or_default()
 }
 
@@ -127,8 +126,8 @@ pub(super) fn from_json(json: &str) -> serde_json::Result<RunEvent> {
     })
 }
 
-/// Takes out what was not finite where a number must be: times become 0. Gives
-/// the names of sums, which are to be NaN again.
+/// Replaces `null` where a number is required: times become 0. Returns the names of sums,
+/// which become NaN again.
 fn mend(event: &mut Value) -> Vec<String> {
     let mut lost = Vec::new();
     for map in ["/round/metrics", "/evaluation/results/sums"] {

@@ -1,4 +1,4 @@
-//! Rows, a page at a time.
+//! Reads rows, one page at a time.
 
 use std::fmt;
 
@@ -10,10 +10,10 @@ pub(super) const PAGE: usize = 1024;
 /// Fetches the rows after those that it has fetched, at most [`PAGE`].
 type Fetch<'a, Row> = Box<dyn FnMut() -> Result<Vec<Row>, LedgerError> + 'a>;
 
-/// Rows of the history, a page in memory at a time. Between two pages nothing
-/// is held of the file: however slowly rows are taken (`| less`), the writer's
-/// log is cut as if nobody read. So rows that were changed meanwhile come as
-/// they are by then. After an error comes no row.
+/// Rows of the history, with one page in memory at a time. Between two pages no transaction
+/// is open: a slow reader (`| less`) does not prevent the writer from truncating its log. So
+/// rows that change in the meantime are returned in their new form. After an error no rows
+/// follow.
 pub struct Pages<'a, Row> {
     fetch: Fetch<'a, Row>,
     page: std::vec::IntoIter<Row>,

@@ -1,4 +1,4 @@
-//! Rows out: beside a coordinator that writes, or without one.
+//! Reads rows, with or without a running coordinator.
 
 use std::fs;
 use std::ops::Range;
@@ -19,16 +19,16 @@ use super::rows::{self, StoredRun, StoredShard, StoredStep, not_ours, stored};
 use super::schema::check;
 use super::thin::FIRST_WITH_SHARDS;
 
-/// The runs, and by which kind of step one is judged: by evaluations, where there is
-/// one, else by its rounds. (`evaluate` comes before `train`.)
+/// The runs, and the kind of step that gives their loss: evaluations if there are any,
+/// otherwise rounds. (`evaluate` sorts before `train`.)
 const RUNS: &str = "
     (SELECT runs.*,
         (SELECT s.kind FROM rounds s WHERE s.run = runs.run AND s.kind IN ('evaluate', 'train')
             ORDER BY s.kind LIMIT 1) AS judged_by
     FROM runs) r";
 
-/// Columns of the run `r`. The last loss and accuracy are found through an index,
-/// however many steps there are; their number is counted there, too.
+/// Columns of the run `r`. The last loss and accuracy, and the number of steps, are found
+/// through an index.
 const RUN_COLUMNS: &str = "
     run, at_ms, model, dataset, rounds, steps, forked_run, forked_round, ended_ms, state, digest,
     reason, judged_by,
@@ -55,8 +55,7 @@ fn run_columns() -> String {
     )
 }
 
-/// Reads the history of a folder of runs. It writes nothing, and holds up no
-/// coordinator that writes.
+/// Reads the history of a runs folder. It writes nothing, and does not block a coordinator.
 #[derive(Debug)]
 pub struct LedgerReader {
     path: PathBuf,
@@ -71,8 +70,8 @@ impl LedgerReader {
             return Err(LedgerError::Missing { path });
         }
         match Self::connect(path.clone(), &plain(&path), OpenFlags::empty()) {
-            // A log beside the file has to be made even to read, which may be
-            // forbidden; where there is none to read, nothing is lost without.
+            // Even a reader has to create a log beside the file, which may not be permitted.
+            // If there is no log, it can read the file without one.
             Err(LedgerError::Sqlite { .. }) => {
                 let log = fs::metadata(with_end(&path, "-wal"));
                 if log.is_ok_and(|log| log.len() > 0) {
@@ -108,13 +107,13 @@ impl LedgerReader {
         })
     }
 
-    /// A run, with its spec; nothing if it is not recorded.
+    /// A run, with its spec; `None` if it is not recorded.
     pub fn run(&self, run: RunId) -> Result<Option<StoredRun>, LedgerError> {
         let sql = format!("SELECT {}, spec FROM {RUNS} WHERE run = ?", run_columns());
         Ok(self.select(&sql, params![stored(run.0)], rows::run)?.pop())
     }
 
-    /// Whether a run is recorded to have ended in this way.
+    /// Whether a run's recorded end is this one.
     pub fn has_end(&self, run: RunId, state: RunEnd) -> Result<bool, LedgerError> {
         let sql = "SELECT EXISTS (SELECT 1 FROM runs WHERE run = ? AND state = ?)";
         let found = self.select(sql, params![stored(run.0), state.name()], |row| row.get(0))?;
@@ -134,7 +133,7 @@ impl LedgerReader {
         })
     }
 
-    /// A step of a run; nothing if it is not recorded.
+    /// A step of a run; `None` if it is not recorded.
     pub fn step(&self, run: RunId, step: u64) -> Result<Option<StoredStep>, LedgerError> {
         let sql = format!("SELECT {STEP_COLUMNS} FROM rounds WHERE run = ? AND step = ?");
         Ok(self.select(&sql, params![stored(run.0), stored(step)], rows::step)?.pop())
@@ -181,8 +180,7 @@ impl LedgerReader {
         })
     }
 
-    /// The checkpoints of a run in their order, those too whose files are gone
-    /// by now.
+    /// All checkpoints of a run in order, including those whose files are gone.
     pub fn checkpoints(&self, run: RunId) -> Pages<'_, CheckpointRow> {
         let sql = "SELECT run, at_ms, round, step, digest, bytes, ms FROM checkpoints
                    WHERE run = ? AND step > ? ORDER BY step LIMIT ?";
@@ -194,9 +192,9 @@ impl LedgerReader {
         })
     }
 
-    /// What clients were told of the steps of a run in their order, the last
-    /// [`RUN_EVENTS`] ones of those whose events were not thinned, and of its end.
-    /// What was not finite in them is nothing, or NaN.
+    /// The events of the steps of a run in order (the last [`RUN_EVENTS`] of those that were
+    /// not thinned), and the event of its end. Numbers that were not finite are `None` or
+    /// NaN.
     pub fn run_events(&self, run: RunId) -> Result<Vec<RunEvent>, LedgerError> {
         let run = stored(run.0);
         let event = |row: &Row<'_>| {
@@ -212,7 +210,7 @@ impl LedgerReader {
         Ok(events)
     }
 
-    /// All rows of a statement: nothing of it stays open.
+    /// All rows of a statement, which is closed afterwards.
     fn select<T>(
         &self,
         sql: &str,
@@ -226,8 +224,8 @@ impl LedgerReader {
     }
 }
 
-/// The name by which SQLite takes a file for one that nobody changes, and
-/// makes nothing beside it.
+/// The name with which SQLite treats a file as immutable, so that it creates no files beside
+/// it.
 fn immutable(path: &Path) -> PathBuf {
     let mut uri = String::from("file:");
     for byte in plain(path).as_os_str().as_bytes() {

@@ -1,5 +1,5 @@
-//! What can be recorded of runs. Plain values: times are milliseconds since
-//! 1970 (UTC), steps and replicas count from 0, rounds from 1.
+//! The records of the history, as plain values: times are milliseconds since 1970 (UTC),
+//! steps and replicas count from 0, rounds from 1.
 
 use common::digest::Digest;
 use common::id::RunId;
@@ -7,27 +7,27 @@ use common::run_state::RunEnd;
 use common::wire::message::RunEvent;
 use serde::Serialize;
 
-/// One thing to record.
+/// A record of the history.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
-    /// A run was queued. Of a run that is recorded already, only its end is
-    /// dropped: it was taken up again.
+    /// A run was queued. If the run is recorded already, it was resumed, and only its end is
+    /// dropped.
     Run(RunRow),
-    /// What is recorded of steps from this one on is dropped, and so are
-    /// checkpoints of later ones: the run goes on from before it. Events stay.
+    /// A run was restored: the records of steps from this one on, and of later checkpoints,
+    /// are dropped. Events stay.
     Rewind {
         /// The run.
         run: RunId,
         /// The step that comes next.
         step: u64,
     },
-    /// A merged step. It replaces what was recorded of the same step.
+    /// A merged step. It replaces an earlier record of the same step.
     Step(StepRow),
-    /// Something worth telling.
+    /// An event.
     Event(EventRow),
-    /// A durable checkpoint.
+    /// A checkpoint on disk.
     Checkpoint(CheckpointRow),
-    /// The run is over.
+    /// The run has ended.
     Ended(EndRow),
 }
 
@@ -61,41 +61,40 @@ pub struct StepRow {
     pub step: u64,
     /// When it was merged.
     pub at_ms: u64,
-    /// What clients were told of it: [`RunEvent::Round`],
-    /// [`RunEvent::Labelled`] or [`RunEvent::Evaluation`].
+    /// Its event for clients: [`RunEvent::Round`], [`RunEvent::Labelled`] or
+    /// [`RunEvent::Evaluation`].
     pub event: RunEvent,
-    /// Digest of what it was merged of, the [`step_digest`] of its shards.
+    /// The [`step_digest`] of its shards.
     pub digest: Digest,
-    /// The shards that it was merged of, one for each replica.
+    /// Its shards, one for each replica.
     pub shards: Vec<ShardRow>,
 }
 
-/// First bytes under the digest of a step.
+/// Prefix of the hashed bytes of a step.
 const STEP: &[u8] = b"samebit-step-1\n";
 
-/// The digest of a step by those of all its shards, in the order of replicas:
+/// The digest of a step, from the digests of all its shards in the order of replicas. It is
 /// the same on every cluster.
 pub fn step_digest<'a>(shards: impl IntoIterator<Item = &'a Digest>) -> Digest {
     Digest::of_digests(STEP, shards)
 }
 
-/// A shard whose outcome counted.
+/// A shard whose result counted.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ShardRow {
     /// The replica.
     pub replica: u32,
     /// Name of the worker that computed it.
     pub worker: String,
-    /// Which handing out of the shard this was, from 1: more than 1 means that
-    /// it was handed out more than once.
+    /// The attempt, from 1: larger numbers mean that the shard was handed out more than once.
     pub attempt: u32,
-    /// Digest of its outcome.
+    /// Digest of its contribution.
     pub digest: Digest,
     /// Time that it took to compute, µs.
     pub compute_us: u64,
 }
 
-/// Something worth telling.
+/// An event of a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EventRow {
     /// The run.
@@ -104,59 +103,57 @@ pub struct EventRow {
     pub at_ms: u64,
     /// The step at which the run was.
     pub step: Option<u64>,
-    /// What kind of thing.
+    /// Its kind.
     pub kind: EventKind,
-    /// Name of the worker that it is about.
+    /// Name of the worker concerned.
     pub worker: Option<String>,
-    /// More, in words.
+    /// A sentence with details.
     pub detail: String,
 }
 
-/// The words of an [`EventKind::Lost`] by which an account tells that memory may
-/// have been the cause.
+/// The words in the detail of an [`EventKind::Lost`] that say that memory may have been the
+/// cause.
 pub const KILLED_FOR_MEMORY: &str = "may have been killed for that";
 
-/// What kind of thing an event tells. Of kinds that are about shards,
-/// [`EventRow::detail`] begins with their number, as in `4 shards of step 3`;
-/// without a number it is one.
+/// The kind of an event. For kinds about shards, [`EventRow::detail`] begins with their number,
+/// as in `4 shards of step 3`; without a number it is one shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// A worker joined.
     Joined,
-    /// A worker said goodbye.
+    /// A worker left in order.
     Left,
-    /// A worker was lost. The detail says how, and, where it may have died, what
-    /// memory it had used when it was last heard; close to its limit,
-    /// [`KILLED_FOR_MEMORY`].
+    /// A worker was lost. The detail says how. If it may have died, it also has the memory
+    /// of its last heartbeat, and [`KILLED_FOR_MEMORY`] if that was close to its limit.
     Lost,
-    /// Shards were handed to another worker than had them.
+    /// Shards were handed to another worker.
     Reassigned,
     /// Shards are slow, and were handed to a second worker.
     Slow,
-    /// Shards came in that were there already.
+    /// Shards arrived that had arrived before.
     Duplicate,
     /// A shard failed.
     Error,
     /// A worker cannot work on the run; the detail says what it lacks.
     Cannot,
-    /// Shards were offered by a worker that had finished them before, and not
-    /// computed anew.
+    /// A worker delivered shards that it had finished before a reconnect, so that they were
+    /// not computed again.
     Offered,
-    /// The run was taken up again.
+    /// The run was resumed.
     Resumed,
     /// A checkpoint could not be written.
     CheckpointFailed,
-    /// A checkpoint is damaged, and the run goes on from another one.
+    /// A checkpoint is damaged, and the run continues from another one.
     PassedOver,
     /// Shards that two workers computed differ.
     Audit,
-    /// Shards of the whole run that two workers computed, and do not differ.
+    /// Number of audited shards of the whole run, without a difference.
     Audited,
-    /// Shards of the whole run that two workers were to compute, and did not.
+    /// Number of shards of the whole run that were to be audited, but were not.
     Unaudited,
-    /// A worker keeps fewer examples than the chunks hold in which those of a
-    /// round lie, and so fetches them again.
+    /// A worker's cache is smaller than the chunks with the examples of a round, so it fetches
+    /// chunks repeatedly.
     SmallCache,
 }
 
@@ -204,14 +201,14 @@ impl EventKind {
     }
 }
 
-/// A durable checkpoint.
+/// A checkpoint on disk.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CheckpointRow {
     /// The run.
     pub run: RunId,
-    /// When it was durable.
+    /// When it was on disk.
     pub at_ms: u64,
-    /// Training rounds that it holds.
+    /// Training rounds completed in it.
     pub round: u64,
     /// The step that comes next.
     pub step: u64,
@@ -219,7 +216,7 @@ pub struct CheckpointRow {
     pub digest: Digest,
     /// Its size, in bytes.
     pub bytes: u64,
-    /// Time that it took to write, ms.
+    /// Time to write it, ms.
     pub ms: f64,
 }
 
@@ -232,11 +229,11 @@ pub struct EndRow {
     pub at_ms: u64,
     /// How.
     pub state: RunEnd,
-    /// Digest of the final state, where there is one.
+    /// Digest of the final state, if there is one.
     pub digest: Option<Digest>,
-    /// Why, where it failed.
+    /// Why it failed.
     pub reason: Option<String>,
-    /// What clients were told: [`RunEvent::Finished`], [`RunEvent::Failed`] or
+    /// The event for clients: [`RunEvent::Finished`], [`RunEvent::Failed`] or
     /// [`RunEvent::Cancelled`].
     pub event: RunEvent,
 }

@@ -1,4 +1,4 @@
-//! Rows as they are read: their columns, checked.
+//! The rows that a reader returns, with checked columns.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +11,14 @@ use serde::{Serialize, Serializer};
 
 use super::record::{CheckpointRow, EventKind, EventRow, ShardRow};
 
-/// What is recorded of a run, and how far it has come.
+/// A recorded run and its progress.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StoredRun {
     /// The run.
     pub run: RunId,
     /// Name of its model.
     pub model: String,
-    /// How it ended; `unfinished` as text if it has not.
+    /// How it ended; `None` (as text `unfinished`) if it has not.
     #[serde(serialize_with = "state_name")]
     pub state: Option<RunEnd>,
     /// The last training round that is merged, from 1; 0 before the first.
@@ -27,19 +27,19 @@ pub struct StoredRun {
     pub rounds: u64,
     /// Steps in all: rounds, labellings and evaluations.
     pub steps: u64,
-    /// Steps that were merged, and are not recorded: the history could not be
-    /// written then, or was lost.
+    /// Steps that were merged but not recorded: the history could not be written, or was
+    /// lost.
     pub missing: u64,
-    /// Steps whose shards were recorded, and had to make room.
+    /// Steps whose shards were dropped to make room.
     pub thinned: u64,
-    /// Mean loss of the last evaluation, or of the last round where there was no
-    /// evaluation; nothing where the model reports none.
+    /// Mean loss of the last evaluation, or of the last round if there was no evaluation;
+    /// `None` if the model reports none.
     pub loss: Option<f64>,
     /// Accuracy of the same step.
     pub accuracy: Option<f64>,
     /// The kind of that step.
     pub judged_by: Option<StepName>,
-    /// Training rounds that the last checkpoint holds.
+    /// Training rounds completed in the last checkpoint.
     pub checkpoint: Option<u64>,
     /// Digest of the final state.
     pub digest: Option<Digest>,
@@ -51,11 +51,11 @@ pub struct StoredRun {
     pub ended_ms: Option<u64>,
     /// The run that it was forked from.
     pub forked_from: Option<RunId>,
-    /// Training rounds that it took over from there.
+    /// Training rounds completed in the state that it started from.
     pub forked_round: Option<u64>,
     /// Identity of its data.
     pub dataset: Digest,
-    /// Its spec, as TOML; nothing in the list of all runs.
+    /// Its spec, as TOML; `None` in the list of all runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spec: Option<String>,
 }
@@ -74,7 +74,7 @@ fn state_name<S: Serializer>(
     serializer.serialize_str(state.map_or("unfinished", RunEnd::name))
 }
 
-/// What kind of step.
+/// The kind of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepName {
@@ -90,7 +90,7 @@ impl StepName {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Train, Self::Label, Self::Evaluate];
 
-    /// What people call such a step.
+    /// The name of such a step for people.
     pub fn place(self) -> &'static str {
         match self {
             Self::Train => "round",
@@ -109,16 +109,15 @@ impl StepName {
     }
 }
 
-/// What is recorded of a merged step, but for its shards. Where a quantity is
-/// nothing, the model does not report it, the kind of step has none, or it was
-/// not finite.
+/// The record of a merged step, without its shards. A quantity is `None` if the model does not
+/// report it, the kind of step does not have it, or it was not finite.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StoredStep {
     /// The run.
     pub run: RunId,
     /// The step, from 0.
     pub step: u64,
-    /// What kind of step.
+    /// Its kind.
     pub kind: StepName,
     /// The training round, from 1.
     pub round: Option<u64>,
@@ -130,7 +129,7 @@ pub struct StoredStep {
     pub loss: Option<f64>,
     /// Accuracy, 0 to 1.
     pub accuracy: Option<f64>,
-    /// What else the model reports, by name, for each example.
+    /// Further metrics of the model, by name, per example.
     pub metrics: BTreeMap<String, f64>,
     /// Longest compute time of a worker, ms.
     pub compute_ms: Option<f64>,
@@ -140,29 +139,29 @@ pub struct StoredStep {
     pub bytes: Option<u64>,
     /// Workers connected.
     pub workers: Option<u32>,
-    /// Digest of what it was merged of: SHA-256 over the 15 bytes
-    /// `samebit-step-1\n` and the digests of its shards, by replica.
+    /// Digest of its shards: SHA-256 over the 15 bytes `samebit-step-1\n` and the digests of
+    /// its shards, by replica.
     pub digest: Digest,
     /// When it was merged, in ms since 1970.
     pub at_ms: u64,
 }
 
-/// A shard whose outcome counted, and where.
+/// A shard whose result counted, with its run and step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StoredShard {
     /// The run.
     pub run: RunId,
     /// The step, from 0.
     pub step: u64,
-    /// The training round, from 1; nothing in other steps.
+    /// The training round, from 1; `None` in other steps.
     pub round: Option<u64>,
     /// The shard.
     #[serde(flatten)]
     pub shard: ShardRow,
 }
 
-/// A count as SQLite holds it. What is beyond its integers was counted by
-/// nobody, and is stored as the largest one.
+/// A count as SQLite's integer. Larger counts do not occur, and would be stored as the largest
+/// integer.
 pub(super) fn stored(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
@@ -176,7 +175,7 @@ pub(super) fn run(row: &Row<'_>) -> Result<StoredRun> {
     let judged_by: Option<String> = row.get("judged_by")?;
     let judged_by =
         judged_by.map(|kind| of_name(&kind, StepName::ALL, StepName::name)).transpose()?;
-    // A run that has ended well has done all, whatever is recorded of it.
+    // A run that has succeeded has done all its rounds, even if some are not recorded.
     let (round, merged) = match state {
         Some(RunEnd::Finished) => (rounds, steps),
         _ => (round.unwrap_or(0), last.map_or(0, |last| last.saturating_add(1))),
@@ -269,7 +268,7 @@ pub(super) fn checkpoint(row: &Row<'_>) -> Result<CheckpointRow> {
     })
 }
 
-/// The one of `all` that goes by the name.
+/// The element of `all` with this name.
 fn of_name<T: Copy, const N: usize>(
     name: &str,
     all: [T; N],
@@ -279,7 +278,7 @@ fn of_name<T: Copy, const N: usize>(
     found.ok_or_else(|| not_ours(format!("unknown name {name:?}")))
 }
 
-/// The error for a value that no program of ours has written.
+/// The error for a value that this program does not write.
 pub(super) fn not_ours(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::FromSqlConversionFailure(0, Type::Text, Box::new(FromSqlError::Other(cause.into())))
 }

@@ -1,4 +1,4 @@
-//! The tables, and how those of an older version are brought up to date.
+//! The tables, and the migration of older versions.
 
 use std::path::Path;
 
@@ -6,10 +6,9 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::error::{LedgerError, damaged};
 
-/// From each version to the next one, beginning with an empty file. What was
-/// released is never changed, only added to. Events are kept as JSON: a field
-/// that is added to `RunEvent` needs a step here that adds it to those stored,
-/// or a default there.
+/// The migrations from each version to the next one, starting with an empty file. Released
+/// entries are never changed; new ones are appended. Events are stored as JSON: a new field of
+/// `RunEvent` needs an entry here that adds it to stored events, or a default there.
 const MIGRATIONS: [&str; VERSION as usize] = [
     "CREATE TABLE runs (
         run INTEGER PRIMARY KEY,
@@ -83,23 +82,23 @@ const MIGRATIONS: [&str; VERSION as usize] = [
     // the events of one run lie among those of all.
     "CREATE INDEX rounds_by_kind ON rounds (run, kind, step);
      CREATE INDEX events_by_run ON events (run);",
-    // What clients were told of a step is empty once a history was thinned.
+    // The event of a step is empty once the step was thinned.
     "CREATE INDEX rounds_told ON rounds (run, step) WHERE event <> '';",
 ];
 
-/// The version that this program writes.
+/// The current version.
 pub(super) const VERSION: u32 = 3;
 
-/// The first version that can be read as it is: later ones only added indexes,
+/// The oldest version that can be read without a migration: later ones only added indexes,
 /// and emptied columns.
 const READABLE: u32 = 1;
 
-/// Brings the tables up to date, each version in one transaction.
+/// Migrates the tables, each version in one transaction.
 pub(super) fn migrate(path: &Path, connection: &mut Connection) -> Result<(), LedgerError> {
     let of = |error| LedgerError::of(path, error);
     let begun = found(path, connection)?;
     if begun == 0 && has_tables(connection).map_err(of)? {
-        return Err(damaged(path, "it holds tables of something else"));
+        return Err(damaged(path, "it has tables of another program"));
     }
     check_tables(path, connection, begun)?;
     for (version, step) in (1..=VERSION).zip(MIGRATIONS).skip(begun as usize) {
@@ -112,7 +111,7 @@ pub(super) fn migrate(path: &Path, connection: &mut Connection) -> Result<(), Le
     check_tables(path, connection, VERSION)
 }
 
-/// Checks that the tables are such as can be read.
+/// Checks that the tables can be read.
 pub(super) fn check(path: &Path, connection: &Connection) -> Result<(), LedgerError> {
     match found(path, connection)? {
         version @ READABLE..=VERSION => check_tables(path, connection, version),
@@ -120,7 +119,7 @@ pub(super) fn check(path: &Path, connection: &Connection) -> Result<(), LedgerEr
     }
 }
 
-/// The version of the file; 0 of an empty one.
+/// The version of the file; 0 if it is empty.
 fn found(path: &Path, connection: &Connection) -> Result<u32, LedgerError> {
     let version = connection
         .pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))
@@ -138,8 +137,8 @@ fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))
 }
 
-/// Checks that every column that a history of this version has is there; there
-/// may be more: indexes of someone who looks at it with other tools, say.
+/// Checks that all columns of this version exist. There may be more, and indexes that users
+/// have added with other tools.
 fn check_tables(path: &Path, connection: &Connection, version: u32) -> Result<(), LedgerError> {
     let of = |error| LedgerError::of(path, error);
     let model = Connection::open_in_memory().map_err(of)?;
@@ -155,7 +154,7 @@ fn check_tables(path: &Path, connection: &Connection, version: u32) -> Result<()
     }
 }
 
-/// Table, name, type and place in the key of every column.
+/// Table, name, type and position in the primary key of every column.
 fn columns(connection: &Connection) -> rusqlite::Result<Vec<(String, String, String, i64)>> {
     let sql = "SELECT t.name, c.name, c.type, c.pk
                FROM sqlite_schema t, pragma_table_info(t.name) c WHERE t.type = 'table'";

@@ -1,41 +1,36 @@
-//! A history that has grown to its bound gets thinner: what is missed least
-//! makes room for what is new.
+//! Drops the least important rows of a history that has reached its limit.
 //!
-//! First the rows of shards go, then what clients were told of steps: each time
-//! those of runs that are over before those of others, and of a run the first
-//! steps before later ones. Every step keeps its row, with its digest and its
-//! figures, and so do runs, events and checkpoints. Where only these are left, a
-//! history grows past its bound.
+//! The rows of shards are dropped first, then the events of steps for clients. In both cases
+//! runs that have ended come before others, and the first steps of a run before later ones.
+//! Every step keeps its row, with its digest and its quantities; so do runs, events and
+//! checkpoints. If only these are left, the history grows beyond its limit.
 //!
-//! That a step was thinned needs no note: it is there, and its shards are not. A
-//! step that is missing is not there.
+//! A thinned step has a row but no shards; a step that was never recorded has no row.
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::event::RUN_EVENTS;
 use super::file::FILE_BYTES;
 
-/// Bytes that a history is held to unless configured.
+/// Default limit of a history, in bytes.
 pub const HISTORY_BYTES: u64 = 4 << 30;
 
-/// Bounds of a history that make sense, in bytes. The largest one leaves room
-/// below the limit of the file for what comes before rows go.
+/// Range of the limit of a history, in bytes. The largest value leaves room below the limit of
+/// the file for rows that are written before others are dropped.
 pub const HISTORY_BOUNDS: std::ops::RangeInclusive<u64> = 16 << 20..=FILE_BYTES - (1 << 30);
 
-/// Rows that go at one time: one for so many bytes of the bound, and at most so
-/// many. One step alone may have more.
+/// Rows that are dropped at one time: one per this many bytes of the limit, and at most the
+/// second number. A single step may have more.
 const BYTES_PER_ROW: u64 = 4 << 10;
 const MOST_ROWS: u64 = 1 << 16;
 
-/// The first step of the run `r` that has shards; past all of them where none
-/// has.
+/// The first step of the run `r` with shards; larger than all steps if there is none.
 pub(super) const FIRST_WITH_SHARDS: &str =
     "IFNULL((SELECT MIN(h.step) FROM shards h WHERE h.run = r.run), 9223372036854775807)";
 
-/// Makes room in a history that uses more than `bound` bytes, in a transaction
-/// that has `brought` rows. About twice as many go, and some: so a history keeps
-/// to its bound, and comes to one that was lowered without holding anybody up.
-/// Whether anything went.
+/// Makes room in a history that uses more than `bound` bytes, in a transaction that adds
+/// `brought` rows. It drops about twice as many rows, so the history stays at its limit, and
+/// reaches a lowered limit without a long pause. Returns whether rows were dropped.
 pub(super) fn thin(
     transaction: &Transaction<'_>,
     bound: u64,
@@ -57,8 +52,7 @@ pub(super) fn thin(
     Ok(gone > 0)
 }
 
-/// Whether a history has been thinned: a run has a step before all those that
-/// have shards.
+/// Whether a history has been thinned: a run has steps before the first one with shards.
 pub(super) fn was_thinned(connection: &Connection) -> rusqlite::Result<bool> {
     let sql = format!(
         "SELECT EXISTS (SELECT 1 FROM runs r WHERE
@@ -67,20 +61,20 @@ pub(super) fn was_thinned(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row(&sql, [], |row| row.get(0))
 }
 
-/// Bytes of a history's file that hold something.
+/// Used bytes of a history's file.
 pub(super) fn used(connection: &Connection) -> rusqlite::Result<u64> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
     let pages = pragma("page_count")?.saturating_sub(pragma("freelist_count")?);
     Ok(pages.saturating_mul(pragma("page_size")?))
 }
 
-/// Drops the shards of the first steps that have any, at least of one. Gives how
-/// many went.
+/// Drops the shards of the first steps with shards, at least of one step. Returns the number
+/// of dropped rows.
 fn drop_shards(transaction: &Transaction<'_>, rows: u64) -> rusqlite::Result<u64> {
     let of_a_run = "SELECT r.run FROM runs r
                     WHERE EXISTS (SELECT 1 FROM shards s WHERE s.run = r.run)
                     ORDER BY r.state IS NULL, r.run LIMIT 1";
-    // A history that has lost its runs may have shards of others.
+    // A history that has lost rows of runs may have shards without a run.
     let of_no_run = "SELECT MIN(run) FROM shards";
     let find = |sql| -> rusqlite::Result<Option<i64>> {
         let mut statement = transaction.prepare_cached(sql)?;
@@ -103,9 +97,9 @@ fn drop_shards(transaction: &Transaction<'_>, rows: u64) -> rusqlite::Result<u64
     Ok(delete.execute(params![run, end])? as u64)
 }
 
-/// Drops what clients were told of the first steps where that is there. Of a run
-/// that goes on, the last ones keep it: its followers are told of them by the
-/// next coordinator. Gives how many went.
+/// Drops the events of the first steps that have one. The last steps of an unfinished run keep
+/// theirs, as the next coordinator sends them to followers. Returns the number of dropped
+/// events.
 fn drop_events(transaction: &Transaction<'_>, rows: u64) -> rusqlite::Result<u64> {
     let sql = "SELECT run, first, last FROM (SELECT r.run AS run, r.state IS NULL AS goes_on,
             (SELECT MIN(s.step) FROM rounds s WHERE s.run = r.run AND s.event <> '') AS first,

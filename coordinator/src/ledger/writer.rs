@@ -1,4 +1,4 @@
-//! Records in, a transaction at a time.
+//! Writes records, one transaction at a time.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -16,47 +16,47 @@ use super::record::Record;
 use super::schema::migrate;
 use super::thin::{HISTORY_BYTES, thin, was_thinned};
 
-/// What is left of the log's file, in bytes, when it begins anew.
+/// Size to which the log is truncated, in bytes.
 const LOG_BYTES: u64 = 64 << 20;
 
-/// Statements that are kept ready: more than there are.
+/// Size of the cache of statements: more than there are.
 const STATEMENTS: usize = 32;
 
-/// The writer of a history; one for a folder of runs.
+/// The writer of a history; one for each runs folder.
 ///
-/// What [`record`](Self::record) has taken is durable when it returns.
+/// Records are on disk when [`record`](Self::record) returns.
 #[derive(Debug)]
 pub struct Ledger {
     path: PathBuf,
-    /// Nothing before the file is opened, and after an error by which it may
-    /// have to be opened anew: the next record tries that.
+    /// `None` before the file is opened, and after an error that may require to open it
+    /// again, which the next record does.
     connection: Option<Connection>,
-    /// Which file that is, and which its log.
+    /// The identity of that file and of its log.
     file: Option<Identity>,
     log: Option<Identity>,
-    /// That another file begins, and why, until one is open.
+    /// The message that a new file was started, until that file is open.
     notice: Option<String>,
-    /// Longest wait for another process that holds the file.
+    /// Longest wait for another process that has locked the file.
     patience: Duration,
-    /// Bytes that it may grow to before it gets thinner.
+    /// Size from which it is thinned, in bytes.
     bound: u64,
     is_thinned: bool,
 }
 
 impl Ledger {
-    /// Opens the history of a folder, or begins one. The folder must be there.
+    /// Opens the history of a folder, or creates one. The folder must exist.
     ///
-    /// A damaged file (not a database, malformed, of other tables) is renamed
-    /// to `history.sqlite.damaged-` and the seconds since 1970, its log with
-    /// it, and a new one is begun: then a sentence says so. A file of more than
-    /// 64 MiB is not read through: see [`LedgerError::Replaced`].
+    /// A damaged file (not a database, malformed, with other tables) is renamed to
+    /// `history.sqlite.damaged-` and the seconds since 1970, together with its log, and a new
+    /// one is started; the returned sentence says so. A file of more than 64 MiB is not
+    /// checked completely: see [`LedgerError::Replaced`].
     pub fn open(folder: &Path) -> Result<(Self, Option<String>), LedgerError> {
         let mut ledger = Self::closed(folder);
         let notice = ledger.begin()?;
         Ok((ledger, notice))
     }
 
-    /// The history of a folder, which the first record opens, or
+    /// The history of a folder. It is opened by the first record or by
     /// [`begin`](Self::begin).
     pub fn closed(folder: &Path) -> Self {
         Self {
@@ -71,8 +71,8 @@ impl Ledger {
         }
     }
 
-    /// Sets how long another process is waited for that holds the file:
-    /// [`BUSY_TIMEOUT`] unless this says otherwise.
+    /// Sets the longest wait for another process that has locked the file. The default is
+    /// [`BUSY_TIMEOUT`].
     pub fn set_patience(&mut self, patience: Duration) {
         self.patience = patience;
         if let Some(connection) = &self.connection
@@ -82,23 +82,22 @@ impl Ledger {
         }
     }
 
-    /// Sets how many bytes of the file may hold something before rows make room
-    /// for new ones: [`HISTORY_BYTES`] unless this says otherwise. A file does not
-    /// shrink: what is free in it is used again.
+    /// Sets the number of used bytes from which rows are dropped. The default is
+    /// [`HISTORY_BYTES`]. A file does not shrink; its free space is used again.
     pub fn set_bound(&mut self, bytes: u64) {
         self.bound = bytes;
     }
 
-    /// Whether rows had to make room in the file that is open.
+    /// Whether rows were dropped in the open file.
     pub fn is_thinned(&self) -> bool {
         self.is_thinned
     }
 
-    /// Records in this order, all of them or none.
+    /// Writes the records in order, all of them or none.
     ///
-    /// Costs one fsync. After [`LedgerError::Replaced`] the history is empty,
-    /// and knows no run before its [`Record::Run`] comes again; steps and
-    /// events of a run that it does not know are recorded all the same.
+    /// Costs one fsync. After [`LedgerError::Replaced`] the history is empty, and has no run
+    /// until its [`Record::Run`] is written again; steps and events of an unknown run are
+    /// still recorded.
     pub fn record(&mut self, records: &[Record]) -> Result<(), LedgerError> {
         if records.is_empty() {
             return Ok(());
@@ -125,9 +124,9 @@ impl Ledger {
         }
     }
 
-    /// Opens the file unless it is open; says whether a new one was begun, as
-    /// [`open`](Self::open) does. One that is open, or was, and that somebody has
-    /// removed or replaced, is let go of: the one that is there now counts.
+    /// Opens the file unless it is open; returns a sentence if a new one was started, as
+    /// [`open`](Self::open) does. If the file was removed or replaced, it is closed, and the
+    /// file that is at the path now is used.
     pub fn begin(&mut self) -> Result<Option<String>, LedgerError> {
         let is_the_same = self.file == identity(&self.path);
         if self.connection.is_some() && is_the_same {
@@ -139,14 +138,14 @@ impl Ledger {
         self.connect()
     }
 
-    /// Leaves a file that was removed or moved, whole: what its log alone had is
-    /// written to it, and the log is removed, which would be taken for that of
-    /// the file that is there now.
+    /// Closes a file that was removed or moved, leaving it complete: the content of its log is
+    /// written to it, and the log is removed, so that it is not taken for the log of the file
+    /// that is there now.
     fn let_go(&mut self) {
         let log = with_end(&self.path, LOG);
         let has_our_log = self.log.is_some() && self.log == identity(&log);
         if let Some(connection) = self.connection.take() {
-            // Nobody is waited for, and of a removed file it is in vain.
+            // Without waiting for other processes; for a removed file this may fail.
             let _ = connection.busy_timeout(Duration::ZERO);
             let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         }
@@ -156,14 +155,14 @@ impl Ledger {
         }
         (self.file, self.log) = (None, None);
         self.notice = Some(format!(
-            "{}: the history of runs was removed or replaced: what is recorded from now on is in \
-             the file that is there now",
+            "{}: the history of runs was removed or replaced: further records go to the file that \
+             is there now",
             self.path.display()
         ));
     }
 
-    /// Opens the file that is there, or begins one. Gives what is to be said of
-    /// the one before it, which an attempt that failed has not said.
+    /// Opens the existing file, or creates one. Returns the message about the previous file
+    /// that an earlier, failed attempt has not returned.
     fn connect(&mut self) -> Result<Option<String>, LedgerError> {
         let connection = match connect(&self.path, self.patience) {
             Err(LedgerError::Damaged { cause, .. }) => {
@@ -180,15 +179,15 @@ impl Ledger {
         Ok(self.notice.take())
     }
 
-    /// Puts a damaged file aside.
+    /// Renames a damaged file.
     fn put_aside(&mut self, cause: &str) -> Result<(), LedgerError> {
-        // Closed before it is renamed: SQLite knows its log by name.
+        // Closed before it is renamed: SQLite finds its log by name.
         self.connection = None;
         let kept = put_aside(&self.path)?;
         (self.file, self.log) = (None, None);
         self.notice = Some(format!(
-            "{}: the history of runs was damaged ({cause}): it is kept as {}, and a new one has \
-             begun; the runs themselves are unharmed",
+            "{}: the history of runs was damaged ({cause}): it was renamed to {}, and a new history \
+             was started; the runs themselves are not affected",
             self.path.display(),
             kept.display()
         ));
@@ -222,15 +221,15 @@ fn connect(path: &Path, patience: Duration) -> Result<Connection, LedgerError> {
     Ok(connection)
 }
 
-/// A file's device, and its number there.
+/// A file's device and inode.
 type Identity = (u64, u64);
 
-/// Which file is at a path.
+/// The identity of the file at a path.
 fn identity(path: &Path) -> Option<Identity> {
     fs::metadata(path).ok().map(|about| (about.dev(), about.ino()))
 }
 
-/// Records; gives whether others had to make room for that.
+/// Writes records; returns whether other rows were dropped for them.
 fn write(
     path: &Path,
     connection: &mut Connection,
@@ -263,7 +262,7 @@ fn write(
 
 #[cfg(test)]
 impl Ledger {
-    /// Lets the file grow no more, as a full disk would.
+    /// Prevents the file from growing, as a full disk would.
     pub(super) fn limit_to_its_size(&self) {
         let connection = self.connection.as_ref().unwrap();
         connection.pragma_update(None, "max_page_count", 1).unwrap();

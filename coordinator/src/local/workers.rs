@@ -1,4 +1,4 @@
-//! Keeps one worker process running.
+//! Starts a worker process and restarts it after crashes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,30 +15,27 @@ use super::WorkerProgram;
 /// Times that one worker is restarted.
 const RESTARTS: u32 = 100;
 
-/// A worker that crashes sooner than this after its start has crashed again:
-/// the next start waits.
+/// If a worker crashes sooner than this after its start, the next start is delayed.
 const EARLY: Duration = Duration::from_secs(1);
 
-/// First and longest wait before a start that follows early crashes.
+/// First and longest delay of a start after early crashes.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
-/// Longest time that a worker has to leave in order.
+/// Time limit for a worker to leave in order.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Bytes of a worker's log that are read at once, and that may wait for the end of
-/// their line.
+/// Bytes of a worker's log that are read at once, and longest line that is buffered.
 const RELAYED: usize = 8 << 10;
 
-/// Exit code of a worker that the coordinator has refused: starting it again
-/// would not help.
+/// Exit code of a worker that the coordinator has refused: a restart would not help.
 const REFUSED: i32 = 3;
 
-/// Who writes to standard error what workers write there.
+/// Writes the workers' standard error.
 #[derive(Clone, Copy, Debug)]
 pub struct Relay {
     /// Writes whole lines.
     pub write: fn(&[u8]) -> std::io::Result<()>,
-    /// Whether they may have colours.
+    /// Whether lines may have colours.
     pub colour: bool,
 }
 
@@ -50,7 +47,7 @@ pub(super) struct WorkerCommand {
     pub(super) coordinator: SocketAddr,
     pub(super) slots: u32,
     pub(super) log_level: String,
-    /// Who writes what the worker writes to standard error.
+    /// Writes the worker's standard error.
     pub(super) relay: Option<Relay>,
 }
 
@@ -58,17 +55,17 @@ pub(super) struct WorkerCommand {
 #[derive(Debug)]
 pub(super) struct WorkerProcess {
     child: Child,
-    /// Closes with this process, however it ends; the worker leaves then.
+    /// Closes with this process, however it ends; the worker then exits.
     stdin: Option<ChildStdin>,
     started: Instant,
 }
 
 impl WorkerProcess {
-    /// Lets the worker say goodbye, and kills it if it does not.
+    /// Lets the worker leave in order, and kills it if it does not.
     async fn end(mut self) {
         drop(self.stdin.take());
         if timeout(LEAVE_TIMEOUT, self.child.wait()).await.is_err() {
-            // It may have ended in this moment; it is gone either way.
+            // This fails if it has just ended, which is fine.
             let _ = self.child.kill().await;
         }
     }
@@ -95,13 +92,13 @@ impl WorkerCommand {
             .arg("--log-level")
             .arg(&self.log_level)
             .arg("--exit-on-stdin-close")
-            // Of another cluster than this one, which is on loopback.
+            // The variable is for another cluster than this one.
             .env_remove("SAMEBIT_KEYS")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .kill_on_drop(true)
-            // Ctrl-C in a terminal is for us alone: the run is cancelled in
-            // order, and only then do workers go.
+            // In its own group, so that Ctrl-C in a terminal reaches only this
+            // process, which cancels the run before it stops the workers.
             .process_group(0)
             .spawn()?;
         let stdin = child.stdin.take();
@@ -112,9 +109,8 @@ impl WorkerCommand {
     }
 }
 
-/// Restarts the worker whenever it crashes, until `stop` turns true (then it
-/// has to end), it leaves by itself, or it will not run. What ends a whole run
-/// goes to `failures`.
+/// Restarts the worker whenever it crashes, until `stop` is true (then it is stopped), it
+/// leaves by itself, or it cannot start. Reasons that end the whole run go to `failures`.
 pub(super) async fn keep_running(
     command: WorkerCommand,
     mut process: WorkerProcess,
@@ -133,17 +129,18 @@ pub(super) async fn keep_running(
         let status = match status {
             Ok(status) if status.success() => return,
             Ok(status) if status.code() == Some(REFUSED) => {
-                let failure = format!("the coordinator has refused worker {name}: see its log");
+                let failure =
+                    format!("the coordinator has refused worker {name}: the worker's log says why");
                 let _ = failures.send(failure).await;
                 return;
             }
             Ok(status) => status,
             Err(error) => {
-                let _ = failures.send(format!("worker {name} is out of sight: {error}")).await;
+                let _ = failures.send(format!("cannot wait for worker {name}: {error}")).await;
                 return;
             }
         };
-        tracing::warn!("worker {name} has crashed ({}); starting it again", describe(status));
+        tracing::warn!("worker {name} has crashed ({}); restarting it", describe(status));
         pause = next_pause(pause, process.started.elapsed());
         if !pause.is_zero() {
             tokio::select! {
@@ -154,38 +151,38 @@ pub(super) async fn keep_running(
         process = match command.spawn() {
             Ok(process) => process,
             Err(error) => {
-                let failure = format!("cannot start worker {name} again: {error}");
+                let failure = format!("cannot restart worker {name}: {error}");
                 let _ = failures.send(failure).await;
                 return;
             }
         };
     }
-    let failure = format!("worker {name} has crashed {RESTARTS} times: see its log");
+    let failure = format!("worker {name} has crashed {RESTARTS} times: its log says why");
     let _ = failures.send(failure).await;
 }
 
-/// Writes what a worker writes, whole lines at a time, until it is gone.
+/// Copies a worker's output, whole lines at a time, until it ends.
 async fn pass_on(mut stderr: impl AsyncRead + Unpin, write: fn(&[u8]) -> io::Result<()>) {
     let (mut text, mut room) = (Vec::new(), [0; RELAYED]);
     while let Ok(count @ 1..) = stderr.read(&mut room).await {
         text.extend_from_slice(&room[..count]);
         let end = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
-        // A line that long is none.
+        // A longer line is cut.
         let end = if text.len() >= RELAYED { text.len() } else { end };
-        // Whoever closed standard error does not want to know.
+        // If standard error is closed, nobody reads the lines.
         let _ = write(&text[..end]);
         text.drain(..end);
     }
     let _ = write(&text);
 }
 
-/// Waits until `stop` is true, or nobody is left who could set it.
+/// Waits until `stop` is true or its sender is gone.
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// The wait before the next start: none after a first crash, then doubling
-/// while the worker keeps crashing early.
+/// The delay before the next start: none after a first crash, then doubled while the worker
+/// keeps crashing early.
 fn next_pause(last: Duration, lived: Duration) -> Duration {
     if lived >= EARLY { Duration::ZERO } else { (last * 2).clamp(PAUSE.0, PAUSE.1) }
 }

@@ -11,30 +11,30 @@ use super::error::RunsError;
 use super::folder::{RunsFolder, names};
 use super::records::{CheckpointRecord, SubmissionRecord, dataset_digest};
 
-/// A checkpoint that is whole.
+/// An intact checkpoint.
 #[derive(Debug)]
 pub struct Found {
-    /// What its manifest says.
+    /// Its manifest.
     pub record: CheckpointRecord,
     /// Its state.
     pub state: NetworkState,
 }
 
-/// From where a run can go on.
+/// The point from which a run can continue.
 #[derive(Debug)]
 pub struct Restart {
-    /// The last checkpoint that is whole; nothing where the run starts anew.
+    /// The last intact checkpoint; `None` if the run starts again from the beginning.
     pub checkpoint: Option<Found>,
-    /// Later ones that are not, each with what is wrong.
+    /// Later, damaged checkpoints, each with its error.
     pub damaged: Vec<RunsError>,
 }
 
-/// Damaged checkpoints that are named; more of them are counted.
+/// Number of damaged checkpoints that are named; further ones are counted.
 const NAMED_CHECKPOINTS: usize = 4;
 
 impl Restart {
-    /// What was passed over and why, and what is used instead; nothing where
-    /// nothing was.
+    /// A sentence with the skipped checkpoints, the reasons, and what is used instead;
+    /// `None` if none was skipped.
     pub fn passed_over(&self) -> Option<String> {
         let causes = self.damaged.iter().take(NAMED_CHECKPOINTS).map(ToString::to_string);
         let mut text = causes.collect::<Vec<_>>().join("; ");
@@ -49,14 +49,15 @@ impl Restart {
             Some(found) => {
                 format!("the checkpoint of round {} is used instead", found.record.round)
             }
-            None => "the run begins again, as there is no other checkpoint".into(),
+            None => {
+                "the run starts again from the beginning, as there is no other checkpoint".into()
+            }
         };
         Some(format!("{text}; {used}"))
     }
 }
 
-/// What two records of a run that should be the same differ in; nothing where
-/// they may stand beside each other.
+/// The field in which two records of the same run differ; `None` if they are consistent.
 fn difference(expected: &SubmissionRecord, found: &SubmissionRecord) -> Option<&'static str> {
     let data = |record: &SubmissionRecord| dataset_digest(&record.train, &record.test);
     let differences = [
@@ -71,7 +72,7 @@ fn difference(expected: &SubmissionRecord, found: &SubmissionRecord) -> Option<&
     differences.into_iter().find_map(|(what, differs)| differs.then_some(what))
 }
 
-/// Training rounds of a run that are behind the state from which a step begins.
+/// Training rounds completed in the state from which a step begins.
 fn rounds_before(submission: &SubmissionRecord, step: u64) -> Result<u64, SpecError> {
     let spec = RunSpec::from_toml(&submission.spec)?;
     let plan = RunPlan::new(&spec, submission.train.size(), submission.test.examples)?;
@@ -87,7 +88,7 @@ impl RunsFolder {
         self.run_path(run).join(format!("round-{round}.json"))
     }
 
-    /// Makes a checkpoint durable. It is there once this returns.
+    /// Writes a checkpoint and flushes it to disk.
     pub fn write_checkpoint(
         &self,
         record: &CheckpointRecord,
@@ -96,7 +97,7 @@ impl RunsFolder {
         let run = record.submission.run;
         let metadata = [("samebit.spec".to_owned(), record.submission.spec.clone())].into();
         let manifest = self.manifest_path(run, record.round);
-        // One of this round may be there from before the run went back.
+        // A checkpoint of this round may exist from before the run was restored.
         self.remove(&manifest)?;
         self.write(&self.state_path(run, record.round), &mut |file| {
             state.write_to(file, record.digest, &metadata)
@@ -104,7 +105,7 @@ impl RunsFolder {
         self.write_record(&manifest, record)
     }
 
-    /// Rounds of which there is a checkpoint, in order.
+    /// Rounds with a checkpoint, in order.
     pub fn checkpoints(&self, run: RunId) -> Result<Vec<u64>, RunsError> {
         let round =
             |name: &String| name.strip_prefix("round-")?.strip_suffix(".json")?.parse().ok();
@@ -113,8 +114,8 @@ impl RunsFolder {
         Ok(rounds)
     }
 
-    /// A checkpoint, checked: the state must have the digest that both files
-    /// say, and be of this run.
+    /// Reads and checks a checkpoint: the state must have the digest in both files, and
+    /// belong to this run.
     pub fn checkpoint(
         &self,
         submission: &SubmissionRecord,
@@ -126,8 +127,8 @@ impl RunsFolder {
         Ok(Found { record, state })
     }
 
-    /// A checkpoint's manifest, checked: it must be of this run, with the same
-    /// spec, data, initial state and numeric profile, and of a place in its plan.
+    /// Reads and checks a checkpoint's manifest: it must be of this run, with the same spec,
+    /// data, initial state and numeric profile, and match its plan.
     pub fn checkpoint_record(
         &self,
         submission: &SubmissionRecord,
@@ -148,8 +149,7 @@ impl RunsFolder {
         Ok(record)
     }
 
-    /// The manifest of a run's last checkpoint, of those that are whole; its state
-    /// is not read.
+    /// The manifest of a run's last checkpoint with an intact manifest; its state is not read.
     pub fn last_checkpoint_record(
         &self,
         submission: &SubmissionRecord,
@@ -159,8 +159,8 @@ impl RunsFolder {
         Ok(records.flatten().next())
     }
 
-    /// A run as it was submitted, by its last checkpoint; nothing where there is
-    /// none that is whole.
+    /// A run's submission, from its last checkpoint with an intact manifest; `None` if there
+    /// is none.
     pub(super) fn submission_by_checkpoints(
         &self,
         run: RunId,
@@ -183,7 +183,7 @@ impl RunsFolder {
         Ok(last)
     }
 
-    /// The last checkpoint of a run that is whole, up to a round.
+    /// The last intact checkpoint of a run, up to a round.
     pub fn restart(&self, submission: &SubmissionRecord, up_to: u64) -> Result<Restart, RunsError> {
         let mut damaged = Vec::new();
         let rounds = self.checkpoints(submission.run)?;
@@ -196,7 +196,7 @@ impl RunsFolder {
         Ok(Restart { checkpoint: None, damaged })
     }
 
-    /// The state that a run starts from, where a client sent one.
+    /// The initial state of a run, if a client sent one.
     pub fn start(&self, submission: &SubmissionRecord) -> Result<Option<NetworkState>, RunsError> {
         let Some(digest) = submission.initial else { return Ok(None) };
         self.load(&self.start_path(submission.run), Some(digest)).map(Some)
@@ -209,7 +209,7 @@ impl RunsFolder {
     ) -> Result<NetworkState, RunsError> {
         let damaged = |path, expected, found| RunsError::Damaged { path, expected, found };
         let state = NetworkState::load(path).map_err(|error| match error {
-            // What is to be done is another thing than for a file of the user's.
+            // The advice differs from that for a user's own file.
             StateError::Digest { path, expected, found } => damaged(path, expected, found),
             other => other.into(),
         })?;
@@ -222,8 +222,8 @@ impl RunsFolder {
         }
     }
 
-    /// Removes all checkpoints but the last `keep`, and those after `round`,
-    /// which a run that went back will write again.
+    /// Removes all checkpoints except the last `keep`, and those after `round`, which a
+    /// restored run will write again.
     pub fn prune(&self, run: RunId, round: u64, keep: u32) -> Result<(), RunsError> {
         let rounds = self.checkpoints(run)?;
         let (current, stale): (Vec<u64>, Vec<u64>) = rounds.iter().partition(|it| **it <= round);

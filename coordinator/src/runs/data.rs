@@ -1,5 +1,5 @@
-//! Chunks of examples, by digest: what a run needs to go on when the client
-//! that sent them is long gone.
+//! Chunks of examples, by digest, so that a run can continue without the client that sent
+//! them.
 
 use std::io::ErrorKind;
 
@@ -13,21 +13,21 @@ use super::files;
 use super::folder::{DATA, RunsFolder, read_bounded};
 
 impl RunsFolder {
-    /// Makes a chunk durable, unless it is there. A file of its name that holds
-    /// something else is damaged, and replaced.
+    /// Writes a chunk to disk, unless it exists. A file of its name with other content is
+    /// damaged, and replaced.
     pub fn write_chunk(&self, digest: Digest, content: &[u8]) -> Result<(), RunsError> {
         let path = self.path.join(DATA).join(digest.to_string());
         let there = read_bounded(&path, limits::PAYLOAD_BYTES as u64);
         if there.is_ok_and(|there| there == content) {
             return Ok(());
         }
-        // Clients that send the same data at once have the same chunks written.
+        // Clients may send the same chunks at the same time.
         let temporary = files::temporary_of_its_own(&path);
         files::write_atomically(&*self.files, &temporary, &path, &mut |out| out.write_all(content))
             .map_err(|error| RunsError::io(&path, error))
     }
 
-    /// Checks that the chunks of a split are there, by their lengths: none is read.
+    /// Checks that the chunks of a split exist with the right lengths, without reading them.
     pub fn check_chunks(&self, manifest: &SplitManifest) -> Result<(), RunsError> {
         for (index, digest) in manifest.chunks.iter().enumerate() {
             let path = self.path.join(DATA).join(digest.to_string());

@@ -1,4 +1,4 @@
-//! What can go wrong with the runs folder, each with what to do about it.
+//! Errors of the runs folder.
 
 use std::io;
 use std::path::Path;
@@ -9,13 +9,13 @@ use common::id::RunId;
 /// Version of the files in a run's folder.
 pub const FORMAT: u32 = 2;
 
-/// Why something is not in the runs folder, or cannot be.
+/// An error of the runs folder.
 #[derive(Debug, thiserror::Error)]
 pub enum RunsError {
     /// Another coordinator writes there.
     #[error(
-        "another coordinator uses the runs folder {folder}: stop it, or give this one its own \
-         with --runs"
+        "another coordinator uses the runs folder {folder}: stop it, or name another folder for \
+         this one with --runs"
     )]
     Locked {
         /// The folder.
@@ -26,51 +26,51 @@ pub enum RunsError {
     Io {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The error of the system.
         error: io::Error,
     },
-    /// Some of a run's examples are not there.
+    /// Some of a run's examples are missing.
     #[error(
-        "{path}: expected chunk {} of {chunks} of the run's examples, found no such file: copy it \
-         back from where the folder is whole, or submit the same data again (`coordinator run`), \
-         which brings what is missing",
+        "{path}: expected chunk {} of {chunks} of the run's examples, found no such file: restore it \
+         from a complete copy of the folder, or submit the same data again (`coordinator run`), \
+         which restores missing chunks",
         index + 1
     )]
     MissingChunk {
         /// The file.
         path: String,
-        /// Its place in the split.
+        /// Its index in the split.
         index: usize,
         /// Chunks of the split.
         chunks: usize,
     },
-    /// A file does not hold what it should.
+    /// A file has unexpected content.
     #[error("{path}: expected {expected}, found {found}")]
     Content {
         /// The file.
         path: String,
-        /// What was expected.
+        /// The expected content.
         expected: String,
-        /// What was found.
+        /// The content found.
         found: String,
     },
-    /// A record is not the one that was written.
+    /// A record is damaged.
     #[error(
-        "{path}: expected a whole record of a run's {expected}, found {found}: the file is damaged; \
-         check the disk"
+        "{path}: expected an intact record of a run's {expected}, found {found}: the file is \
+         damaged; check the disk"
     )]
     DamagedRecord {
         /// The file.
         path: String,
         /// The kind of record.
         expected: &'static str,
-        /// What is there.
+        /// The content found.
         found: String,
     },
     /// A record of another version of Samebit.
     #[error(
-        "{path}: expected a record of format {FORMAT}, found format {found}: another version of \
-         Samebit wrote it; use that version, or submit the run again"
+        "{path}: expected a record of format {FORMAT}, found format {found}, which another version \
+         of Samebit wrote: use that version, or submit the run again"
     )]
     Format {
         /// The file.
@@ -78,25 +78,25 @@ pub enum RunsError {
         /// The version found.
         found: u32,
     },
-    /// A run of this number is there already.
+    /// A run of this number exists already.
     #[error("{path}: expected no run of this number, found a folder; nothing in it was changed")]
     Exists {
         /// The folder.
         path: String,
     },
-    /// Checkpoints of one folder are of several runs.
+    /// One folder has checkpoints of several runs.
     #[error(
         "{path}: expected checkpoints of one run, found those of several: move the files of the \
-         others out of the folder"
+         other runs out of the folder"
     )]
     SeveralRuns {
         /// The run's folder.
         path: String,
     },
-    /// A run of other numerics.
+    /// The run has another numeric profile.
     #[error(
-        "run {run} has the bits of numeric profile {expected:?}, and this version of Samebit has \
-         {found:?}: go on with a version of that profile, or submit the run again"
+        "run {run}: expected numeric profile {expected:?}, found {found:?} in this version of \
+         Samebit: continue with a version of that profile, or submit the run again"
     )]
     NumericProfile {
         /// The run.
@@ -106,10 +106,10 @@ pub enum RunsError {
         /// This build's.
         found: &'static str,
     },
-    /// A run of another version of its model.
+    /// The run has another version of its model.
     #[error(
-        "run {run} began with version {expected} of model `{name}`, and this build has version \
-         {found}, which may give other bits: go on with a build of that version, or submit the \
+        "run {run}: expected version {expected} of model `{name}`, found version {found} in this \
+         build, which may give other bits: continue with a build of that version, or submit the \
          run again"
     )]
     ModelVersion {
@@ -122,9 +122,9 @@ pub enum RunsError {
         /// This build's.
         found: u32,
     },
-    /// A run that is not there.
+    /// The run does not exist.
     #[error(
-        "run {run} is not in the runs folder {folder}: `coordinator runs` lists those that are"
+        "run {run} is not in the runs folder {folder}: `coordinator runs` lists the runs there"
     )]
     Unknown {
         /// The run.
@@ -132,7 +132,7 @@ pub enum RunsError {
         /// The folder.
         folder: String,
     },
-    /// A state is not the one that was written.
+    /// A state is damaged.
     #[error(
         "{path}: expected a state of digest {expected}, found {found}: the file is damaged; check \
          the disk"
@@ -142,10 +142,10 @@ pub enum RunsError {
         path: String,
         /// The digest of the state that was written.
         expected: String,
-        /// The digest of what is there.
+        /// The digest of the state found.
         found: Digest,
     },
-    /// A state that cannot be read, or does not fit.
+    /// A state cannot be read, or does not fit.
     #[error(transparent)]
     State(#[from] common::state::StateError),
 }
@@ -155,8 +155,8 @@ impl RunsError {
         Self::Io { path: path.display().to_string(), error }
     }
 
-    /// Whether a file is gone or does not hold what was written, where another one
-    /// may serve: not if it cannot be read, or is of another version.
+    /// Whether a file is missing or damaged, so that another one may be used instead; false
+    /// if it cannot be read or is of another version.
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Io { error, .. } => error.kind() == io::ErrorKind::NotFound,

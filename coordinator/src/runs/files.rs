@@ -1,5 +1,4 @@
-//! The few things that are done to files. Tests put their own in place of the
-//! system's, to make each of them fail, or to stop at it.
+//! The operations on files. Tests replace them, to make each of them fail or stop at it.
 
 use std::fmt::Debug;
 use std::fs::{self, File};
@@ -7,24 +6,24 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes that are gathered before they are written.
+/// Size of the write buffer, in bytes.
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// A file that is being written.
 pub trait WriteFile: Write + Send {
-    /// Makes what was written durable.
+    /// Flushes the written bytes to disk.
     fn sync(&mut self) -> io::Result<()>;
 }
 
-/// What changes files and folders.
+/// Operations that change files and folders.
 pub trait Files: Debug + Send + Sync {
-    /// A new, empty file; one of this name is lost.
+    /// Creates an empty file; an existing file of this name is truncated.
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>>;
-    /// Gives a file another name; one of that name is lost.
+    /// Renames a file; an existing file of the new name is replaced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Makes the names in a folder durable.
+    /// Flushes the names in a folder to disk.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
-    /// Makes a folder; it is an error if it is there.
+    /// Creates a folder; an error if it exists.
     fn create_folder(&self, folder: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
@@ -62,16 +61,15 @@ impl Files for OsFiles {
     }
 }
 
-/// Ends of names that are not for good.
+/// Suffix of temporary names.
 const TEMPORARY: &str = ".temporary";
 
-/// Whether a file was never finished.
+/// Whether a file name is temporary.
 pub(super) fn is_temporary(name: &str) -> bool {
     name.ends_with(TEMPORARY)
 }
 
-/// Writes a file under a temporary name, makes it durable, renames it, and
-/// makes the name durable.
+/// Writes a file under a temporary name, flushes it, renames it, and flushes the folder.
 pub(super) fn write_atomically(
     files: &dyn Files,
     temporary: &Path,
@@ -81,8 +79,7 @@ pub(super) fn write_atomically(
     let written = write(files, temporary, content);
     let renamed = written.and_then(|()| files.rename(temporary, path));
     if renamed.is_err() {
-        // It may never have been made; what is left of it goes at the next
-        // start.
+        // It may not exist. Otherwise the next start removes it.
         let _ = files.remove(temporary);
     }
     renamed?;

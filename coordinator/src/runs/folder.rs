@@ -1,5 +1,4 @@
-//! The folder itself: which runs are there, as what they were submitted, and how they
-//! ended.
+//! The folder: its runs, their submissions, and their ends.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -20,20 +19,20 @@ use super::sealed::{self, Record};
 /// The folder of the chunks.
 pub(super) const DATA: &str = "data";
 
-/// How the names of records end.
+/// Suffix of records.
 const RECORD: &str = ".json";
 
-/// Longest JSON file that is read, in bytes: two manifests of as many chunks
-/// as there may be, a spec, and the longest history.
+/// Limit of a JSON file, in bytes: two manifests with the maximum number of chunks, a spec,
+/// and the longest history.
 const RECORD_BYTES: u64 = 16 << 20;
 
-/// Mode of a new runs folder: its owner alone enters it.
+/// Mode of a new runs folder: only its owner can enter it.
 const FOLDER_MODE: u32 = 0o700;
 
-/// Most entries of a folder that are looked at.
+/// Limit of entries of a folder.
 const ENTRIES: usize = 1 << 20;
 
-/// The last number that a run may have: numbers up to it are exact wherever JSON is read.
+/// The largest number of a run: all JSON parsers represent numbers up to it exactly.
 pub const LAST_NUMBER: u64 = (1 << 53) - 1;
 
 /// See the [module](super). Cheap to clone.
@@ -41,18 +40,18 @@ pub const LAST_NUMBER: u64 = (1 << 53) - 1;
 pub struct RunsFolder {
     pub(super) path: PathBuf,
     pub(super) files: Arc<dyn Files>,
-    /// Held as long as any clone lives; nothing for a reader.
+    /// The lock, held as long as any clone lives; `None` for a reader.
     lock: Option<Lock>,
 }
 
 impl RunsFolder {
-    /// The folder of a coordinator: made for its owner alone if it is not there,
-    /// and locked.
+    /// Opens and locks the folder of a coordinator. A missing folder is created, readable by
+    /// its owner only.
     pub fn open(path: &Path) -> Result<Self, RunsError> {
         Self::open_with(path, Arc::new(OsFiles))
     }
 
-    /// The same with other ways to write files.
+    /// The same with other file operations.
     pub fn open_with(path: &Path, files: Arc<dyn Files>) -> Result<Self, RunsError> {
         let data = path.join(DATA);
         make_folder(path).map_err(|error| RunsError::io(path, error))?;
@@ -63,27 +62,26 @@ impl RunsFolder {
         Ok(Self { path: path.to_owned(), files, lock: Some(lock) })
     }
 
-    /// The folder for one who only reads, whether or not a coordinator writes.
+    /// Opens the folder for reading, whether or not a coordinator writes in it.
     pub fn read(path: &Path) -> Result<Self, RunsError> {
         fs::read_dir(path).map_err(|error| RunsError::io(path, error))?;
         Ok(Self { path: path.to_owned(), files: Arc::new(OsFiles), lock: None })
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether this coordinator may still write here: its folder may have been
-    /// removed, or replaced by one in which another coordinator writes. What is
-    /// written through this checks that by itself.
+    /// Checks that this coordinator may still write here: its folder may have been removed,
+    /// or replaced by one in which another coordinator writes. Every write through this
+    /// type checks it, too.
     pub fn check_lock(&self) -> Result<(), RunsError> {
         let Some(lock) = &self.lock else { return Ok(()) };
         lock.check().map_err(|error| RunsError::io(&self.path, error))
     }
 
-    /// The numbers that are taken, in order: of all entries that have one as their
-    /// name, whatever they are.
+    /// The used numbers, in order: of all entries whose name is a number, whatever they are.
     pub fn numbers(&self) -> Result<Vec<RunId>, RunsError> {
         let names = names(&self.path)?;
         let mut runs: Vec<RunId> = names.iter().filter_map(|name| number(name)).collect();
@@ -91,9 +89,9 @@ impl RunsFolder {
         Ok(runs)
     }
 
-    /// The runs that are there, in order: those with any record, damaged ones
-    /// included, and those whose folder cannot be read. A folder without a record is
-    /// of a submission that was never accepted.
+    /// The runs in the folder, in order: those with any record, even a damaged one, and those
+    /// whose folder cannot be read. A folder without a record belongs to a submission that
+    /// was never accepted.
     pub fn runs(&self) -> Result<Vec<RunId>, RunsError> {
         let is_record = |name: &String| name.ends_with(RECORD);
         let mut runs = self.run_folders()?;
@@ -103,22 +101,21 @@ impl RunsFolder {
         Ok(runs)
     }
 
-    /// Numbers of the folders that may be of runs. What has a number and is no folder
-    /// is no run.
+    /// Numbers of the folders that may be runs. An entry that is not a folder is not a run.
     fn run_folders(&self) -> Result<Vec<RunId>, RunsError> {
         let mut runs = self.numbers()?;
         runs.retain(|run| self.run_path(*run).is_dir());
         Ok(runs)
     }
 
-    /// Refuses entries that look like a run and are none: with a name such as `07`, or
-    /// no folders. A run may have been renamed.
+    /// Refuses entries that look like a run but are not: names such as `07`, or entries that
+    /// are not folders. A run may have been renamed.
     fn check_names(&self) -> Result<(), RunsError> {
         for name in names(&self.path)?.iter().filter(|name| name.parse::<u64>().is_ok()) {
             let path = self.path.join(name);
             if number(name).is_none() || !path.is_dir() {
                 let expected = "a folder named by its run's number, as `7`";
-                return Err(RunsError::content(&path, expected, "something else, which is no run"));
+                return Err(RunsError::content(&path, expected, "another entry with a number"));
             }
         }
         Ok(())
@@ -136,8 +133,8 @@ impl RunsFolder {
         self.run_path(run).join("outcome.json")
     }
 
-    /// Makes a submitted run durable, in a folder of its own; `start` is the state
-    /// that it starts from, where a client sent one.
+    /// Writes a submitted run to disk, in its own folder; `start` is the initial state, if a
+    /// client sent one.
     pub fn write_submission(
         &self,
         submission: &SubmissionRecord,
@@ -160,13 +157,13 @@ impl RunsFolder {
         self.write_record(&self.submission_path(submission.run), submission)
     }
 
-    /// Makes durable what has changed of a run that is there.
+    /// Writes the changed record of an existing run to disk.
     pub fn update_submission(&self, submission: &SubmissionRecord) -> Result<(), RunsError> {
         self.write_record(&self.submission_path(submission.run), submission)
     }
 
-    /// A run as it was submitted, by its checkpoints where `run.json` is gone or
-    /// damaged: it is written anew then, and what was wrong is given beside it.
+    /// A run's submission. If `run.json` is missing or damaged, it is restored from the
+    /// checkpoints, and the error is returned as well.
     pub fn restore_submission(
         &self,
         run: RunId,
@@ -185,7 +182,7 @@ impl RunsFolder {
         }
     }
 
-    /// A run as it was submitted.
+    /// A run's submission.
     pub fn submission(&self, run: RunId) -> Result<SubmissionRecord, RunsError> {
         let path = self.submission_path(run);
         if !path.is_file() {
@@ -198,12 +195,12 @@ impl RunsFolder {
         Ok(submission)
     }
 
-    /// Makes durable how a run ended.
+    /// Writes a run's end to disk.
     pub fn write_outcome(&self, run: RunId, outcome: &Outcome) -> Result<(), RunsError> {
         self.write_record(&self.outcome_path(run), outcome)
     }
 
-    /// How a run ended; nothing if it has not.
+    /// How a run ended; `None` if it has not.
     pub fn outcome(&self, submission: &SubmissionRecord) -> Result<Option<Outcome>, RunsError> {
         let path = self.outcome_path(submission.run);
         let outcome: Outcome = match self.read_record(&path) {
@@ -221,10 +218,10 @@ impl RunsFolder {
         Ok(Some(outcome))
     }
 
-    /// Forgets how a run ended: it goes on.
+    /// Removes the record of a run's end, as the run continues.
     pub fn remove_outcome(&self, run: RunId) -> Result<(), RunsError> {
         self.remove(&self.outcome_path(run))?;
-        // A removal that power takes back would end the run once more.
+        // Flushed: if a power failure undid the removal, the run would end again.
         let folder = self.run_path(run);
         self.files.sync_folder(&folder).map_err(|error| RunsError::io(&folder, error))
     }
@@ -243,7 +240,7 @@ impl RunsFolder {
         sealed::open(path, &read_bounded(path, RECORD_BYTES)?)
     }
 
-    /// Writes a file so that under its own name it is whole, whatever happens.
+    /// Writes a file atomically.
     pub(super) fn write(
         &self,
         path: &Path,
@@ -262,9 +259,9 @@ impl RunsFolder {
         }
     }
 
-    /// Removes what a coordinator left half written as it died, and chunks
-    /// that no run refers to. Where anything cannot be read, nothing is removed:
-    /// nobody knows what a run needs that cannot be read.
+    /// Removes temporary files of a coordinator that died, and chunks that no run refers to.
+    /// If anything cannot be read, nothing is removed, as it is unknown what an unreadable
+    /// run needs.
     pub fn clean(&self) -> Result<(), RunsError> {
         let mut referred = BTreeSet::new();
         let mut unfinished = Vec::new();
@@ -290,8 +287,8 @@ impl RunsFolder {
     }
 }
 
-/// Makes the runs folder, for its owner alone: states and examples are in there.
-/// One that is there keeps its mode.
+/// Creates the runs folder, readable by its owner only, as it holds states and examples. An
+/// existing folder keeps its mode.
 fn make_folder(path: &Path) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
@@ -302,19 +299,20 @@ fn make_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The number of a run's folder, written as we write it: `07` is none.
+/// The number of a run's folder, in canonical form: `07` is not one.
 fn number(name: &str) -> Option<RunId> {
     let number = name.parse::<u64>().ok().filter(|number| *number <= LAST_NUMBER)?;
     (number.to_string() == name).then_some(RunId(number))
 }
 
-/// Names of a folder's entries that are text: ours are. All of them, or an error.
+/// Names of a folder's entries that are valid text, as all of ours are. All of them, or an
+/// error.
 pub(super) fn names(folder: &Path) -> Result<Vec<String>, RunsError> {
     let entries = fs::read_dir(folder).map_err(|error| RunsError::io(folder, error))?;
     names_of(folder, entries.map(|entry| entry.map(|entry| entry.file_name())))
 }
 
-/// The same of entries as the system gives them.
+/// The same for the system's entries.
 pub(super) fn names_of(
     folder: &Path,
     entries: impl Iterator<Item = io::Result<OsString>>,
@@ -329,7 +327,7 @@ pub(super) fn names_of(
     Ok(names)
 }
 
-/// A file's bytes, unless they are too many, or it is none.
+/// A file's bytes, unless it is too long or not a file.
 pub(super) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, RunsError> {
     let error = |error| RunsError::io(path, error);
     let file = File::open(path).map_err(error)?;

@@ -1,5 +1,4 @@
-//! What a run reported on its way: kept beside its final state, for whoever
-//! looks at the state later.
+//! The history of a run: the results that it reported, stored with its final state.
 //!
 //! ```text
 //! RunEvent … ── HistorySoFar::take ──▶ History ── JSON ──▶ metadata `samebit.history`
@@ -7,9 +6,9 @@
 //!                 checkpoints
 //! ```
 //!
-//! Only what belongs to the outcome is kept, never a time or a worker. What there
-//! is so far is part of every checkpoint, and goes back with it: equal runs have
-//! equal histories, whatever was killed on the way.
+//! It has no times and no workers. Every checkpoint contains the history so far, so a
+//! restored run continues with the matching history: equal runs have equal histories,
+//! whatever was killed on the way.
 
 use common::limits::{self, HISTORY_BYTES};
 use common::results::CONFUSION;
@@ -17,19 +16,19 @@ use common::spec::Split;
 use common::wire::message::RunEvent;
 use serde::{Deserialize, Serialize};
 
-/// Most rounds of a history, and most evaluations: runs of more keep every
-/// second one, every fourth, and so on.
+/// Limit of rounds in a history, and of evaluations: longer runs keep every second one, every
+/// fourth, and so on.
 pub const HISTORY_POINTS: usize = 512;
 
-/// What a run reported on its way.
+/// The history of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
-    /// Training rounds, thinned, in their order; the last one is there.
+    /// Training rounds, thinned, in order, including the last one.
     pub rounds: Vec<RoundPoint>,
-    /// Evaluations, thinned, in their order; the last one is there.
+    /// Evaluations, thinned, in order, including the last one.
     pub evaluations: Vec<EvaluationPoint>,
     /// The last evaluation's confusion matrix, `[true class, found class]`, row
-    /// by row; empty where the model reports none.
+    /// by row; empty if the model reports none.
     pub confusion: Vec<u64>,
 }
 
@@ -42,10 +41,10 @@ pub struct RoundPoint {
     pub epoch: u64,
     /// Examples processed up to and with this round.
     pub examples: u64,
-    /// Mean training loss of the round, where the model reports one.
+    /// Mean training loss of the round, if the model reports one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss: Option<f64>,
-    /// Training accuracy of the round, 0 to 1, where the model reports one.
+    /// Training accuracy of the round, 0 to 1, if the model reports one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<f64>,
 }
@@ -57,19 +56,19 @@ pub struct EvaluationPoint {
     pub round: u64,
     /// Epochs trained before it.
     pub epochs: u64,
-    /// The split that it judged by.
+    /// The evaluated split.
     pub split: Split,
-    /// Examples that it judged by.
+    /// Evaluated examples.
     pub examples: u64,
-    /// Mean loss, where the model reports one.
+    /// Mean loss, if the model reports one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss: Option<f64>,
-    /// Accuracy, 0 to 1, where the model reports one.
+    /// Accuracy, 0 to 1, if the model reports one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<f64>,
 }
 
-/// Why a text is not a history.
+/// Why a text is not a valid history.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HistoryError {
@@ -82,17 +81,17 @@ pub enum HistoryError {
     /// A list has too many entries.
     #[error("expected at most {most} {what}, found {found}")]
     Many {
-        /// What there is too much of.
+        /// The kind of entries.
         what: &'static str,
-        /// Most that there may be.
+        /// The limit.
         most: usize,
-        /// What there was.
+        /// The number found.
         found: usize,
     },
     /// An entry is not after the one before it.
-    #[error("expected {what} in their order, found {found} after {before}")]
+    #[error("expected {what} in ascending order, found {found} after {before}")]
     Order {
-        /// What is out of order.
+        /// The kind of entries.
         what: &'static str,
         /// The round before it.
         before: u64,
@@ -107,12 +106,12 @@ pub enum HistoryError {
 impl History {
     /// The history as JSON. Equal histories make equal texts.
     pub fn to_json(&self) -> String {
-        // Nothing here can fail to be JSON: no map, no value of the caller's.
+        // This cannot fail: there are no maps and no values of a caller.
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Reads what [`History::to_json`] wrote. Fields that a later version may
-    /// add are passed over.
+    /// Parses the output of [`History::to_json`]. Unknown fields of later versions are
+    /// ignored.
     pub fn from_json(text: &str) -> Result<Self, HistoryError> {
         if text.len() > HISTORY_BYTES {
             return Err(HistoryError::Long(text.len()));
@@ -144,7 +143,7 @@ fn in_order(what: &'static str, before: u64, found: u64, holds: bool) -> Result<
     if holds { Ok(()) } else { Err(HistoryError::Order { what, before, found }) }
 }
 
-/// The [`History`] of a run that goes on: what was taken in of its events.
+/// The [`History`] of an unfinished run, built from its events.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HistorySoFar {
@@ -152,12 +151,12 @@ pub struct HistorySoFar {
     evaluations: Thinned<EvaluationPoint>,
     confusion: Vec<u64>,
     last_round: u64,
-    /// Of all rounds.
+    /// Examples of all rounds.
     examples: u64,
 }
 
 impl HistorySoFar {
-    /// Takes in the next event.
+    /// Adds the next event.
     pub fn take(&mut self, event: &RunEvent) {
         match event {
             RunEvent::Round { round, epoch, examples, loss, accuracy, .. } => {
@@ -199,20 +198,20 @@ impl HistorySoFar {
         }
     }
 
-    /// The history of what was taken in.
+    /// The history of the events so far.
     pub fn history(&self) -> History {
         let (rounds, evaluations) = (self.rounds.all(), self.evaluations.all());
         History { rounds, evaluations, confusion: self.confusion.clone() }
     }
 }
 
-/// JSON has no other numbers.
+/// Keeps finite numbers, as JSON has no others.
 fn finite(value: Option<f64>) -> Option<f64> {
     value.filter(|value| value.is_finite())
 }
 
-/// Keeps every n-th of what is pushed, n doubled whenever there are too many,
-/// and the last one. What is kept depends on how many came, and on nothing else.
+/// Keeps every n-th pushed item and the last one; n is doubled whenever there are too many.
+/// The kept items depend only on the number of pushed items.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Thinned<T> {
@@ -230,7 +229,7 @@ impl<T> Default for Thinned<T> {
 
 impl<T> Thinned<T> {
     fn push(&mut self, item: T) {
-        // An item waits in `last` until the next one comes.
+        // An item stays in `last` until the next one is pushed.
         let place = self.pushed.wrapping_sub(1);
         if let Some(before) = self.last.replace(item)
             && place.is_multiple_of(self.every)
@@ -241,7 +240,7 @@ impl<T> Thinned<T> {
     }
 
     fn keep(&mut self, item: T, place: u64) {
-        // One place is for the last one.
+        // One entry is reserved for the last item.
         if self.kept.len() == HISTORY_POINTS - 1 {
             let mut index = 0;
             self.kept.retain(|_| {
@@ -385,7 +384,7 @@ mod tests {
         assert!(error(&" ".repeat(HISTORY_BYTES + 1)).contains("at most 3145728 bytes"));
         let mut history = history((1..=3).map(|number| round(number, 1)));
         history.rounds[2].round = 2;
-        assert!(error(&history.to_json()).contains("rounds in their order, found 2 after 2"));
+        assert!(error(&history.to_json()).contains("rounds in ascending order, found 2 after 2"));
         history.rounds[2].round = 3;
         history.rounds[2].accuracy = Some(1.5);
         assert!(error(&history.to_json()).contains("from 0 to 1, found 1.5"));

@@ -1,9 +1,9 @@
-//! Who may write in a runs folder: the one coordinator that holds its lock.
+//! The lock of a runs folder: only the coordinator that holds it may write there.
 //!
-//! A lock holds a file, not a name. A folder that is moved away and replaced by
-//! a copy has a lock that nobody holds, and another coordinator may have taken
-//! it. So whoever writes looks each time whether the lock that is there is its
-//! own: there is one writer behind every path, and of two it is the later one.
+//! A lock belongs to a file, not to a name. If the folder is moved away and replaced by a
+//! copy, the copy's lock is free, and another coordinator may take it. So before every write
+//! a coordinator checks that the lock file at the path is the one it holds: for every path
+//! there is one writer, and of two coordinators it is the later one.
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io;
@@ -23,16 +23,16 @@ pub(super) const RUNS_LOCK: &str = "lock";
 #[derive(Clone, Debug)]
 pub(super) struct Lock {
     path: PathBuf,
-    /// Held as long as it is open.
+    /// The lock is held as long as this file is open.
     file: Arc<File>,
 }
 
-/// The lock in the folder is not the one that is held.
+/// The lock file in the folder is not the one that is held.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the runs folder was removed or replaced while this coordinator used it ({} is not the file \
-     that it holds), and another one may write there: nothing more is written; stop this \
-     coordinator, and start it again on the folder that is to count",
+     that it has locked), and another coordinator may write there: this one writes nothing more; \
+     stop it, and restart it on the right folder",
     path.display()
 )]
 struct Replaced {
@@ -43,7 +43,7 @@ impl Lock {
     /// Takes the lock of a folder.
     pub(super) fn take(folder: &Path) -> Result<Self, RunsError> {
         let path = folder.join(RUNS_LOCK);
-        // A pipe of this name is an error, and not waited for.
+        // Opening a pipe of this name would wait: it is an error instead.
         let mut options = OpenOptions::new();
         options.write(true).create(true).custom_flags(OFlag::O_NONBLOCK.bits());
         let file = options.open(&path).map_err(|error| RunsError::io(&path, error))?;
@@ -54,7 +54,7 @@ impl Lock {
             Err(TryLockError::Error(error)) => return Err(RunsError::io(&path, error)),
         }
         let lock = Self { path, file: Arc::new(file) };
-        // Somebody may have replaced it between the two.
+        // It may have been replaced between opening and locking.
         lock.check().map_err(|_| locked())?;
         Ok(lock)
     }
@@ -65,7 +65,7 @@ impl Lock {
         let held = identity(&self.file.metadata()?);
         match fs::metadata(&self.path) {
             Ok(found) if identity(&found) == held => Ok(()),
-            // A disk that fails says nothing about who writes there.
+            // A failing disk is no evidence that the lock was replaced.
             Err(error) if !is_gone(&error) => Err(error),
             _ => Err(io::Error::other(Replaced { path: self.path.clone() })),
         }
@@ -76,7 +76,7 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Changes files as long as the lock is held.
+/// File operations that check the lock first.
 #[derive(Debug)]
 pub(super) struct LockedFiles {
     pub(super) lock: Lock,

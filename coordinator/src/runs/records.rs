@@ -1,4 +1,4 @@
-//! What the JSON files of a run say; how they are kept, `sealed` tells.
+//! The content of a run's JSON files; `sealed` has their format.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::error::RunsError;
 use super::history::HistorySoFar;
 use super::sealed::Record;
 
-/// First bytes under the digest of a run's data.
+/// Prefix of the hashed bytes of a run's data.
 const DATASET: &[u8] = b"samebit-dataset-1\n";
 
 /// A run as it was submitted.
@@ -25,20 +25,20 @@ pub struct SubmissionRecord {
     pub run: RunId,
     /// Its identity, which no other run has, in this folder or another one.
     pub identity: RunIdentity,
-    /// What its client knows its submission by; nothing of a fork.
+    /// The client's key for the submission; `None` for a fork.
     pub key: Option<SubmissionKey>,
     /// When, in ms since 1970.
     pub at_ms: u64,
     /// Its spec, as TOML.
     pub spec: String,
-    /// How to carry it out.
+    /// Its settings.
     pub settings: RunSettings,
-    /// Digest of the state to start from, where a client sent one.
+    /// Digest of the initial state, if a client sent one.
     pub initial: Option<Digest>,
     /// The run and the round that it was forked from.
     pub forked_from: Option<(RunId, u64)>,
-    /// Numeric profile of the coordinator that accepted it: a run has the bits of
-    /// one profile, from beginning to end.
+    /// Numeric profile of the coordinator that accepted it: a run uses one profile from
+    /// beginning to end.
     pub numeric_profile: String,
     /// Version of its model, in the coordinator that accepted it.
     pub model_version: u32,
@@ -58,7 +58,7 @@ impl SubmissionRecord {
         Err(RunsError::NumericProfile { run, expected, found: NUMERIC_PROFILE })
     }
 
-    /// Whether this build's model of the run computes what the run began with.
+    /// Whether this build's version of the model is the run's.
     pub fn check_model(&self, name: &str, found: u32) -> Result<(), RunsError> {
         if self.model_version == found {
             return Ok(());
@@ -67,8 +67,8 @@ impl SubmissionRecord {
         Err(RunsError::ModelVersion { run, name, expected, found })
     }
 
-    /// Whether both are of one run and say the same of its bits: all but how to
-    /// carry it out, which may change.
+    /// Whether both are of one run with the same bits: everything except the settings, which
+    /// may change.
     pub fn is_same_run(&self, other: &Self) -> bool {
         let settings = other.settings.clone();
         *other == Self { settings, ..self.clone() }
@@ -79,8 +79,7 @@ impl Record for SubmissionRecord {
     const KIND: &'static str = "submission";
 }
 
-/// What a run has come to by a round: what its end is told of beside its last
-/// state.
+/// The progress of a run up to a round: results and times for its summary.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Training rounds done.
@@ -99,19 +98,19 @@ pub struct Progress {
     pub evaluation_loss: Option<f64>,
     /// Accuracy of the last evaluation.
     pub evaluation_accuracy: Option<f64>,
-    /// Examples that the model warned of in all training rounds, by warning.
+    /// Examples that the model warned about in all training rounds, by warning.
     pub training_warnings: BTreeMap<String, u64>,
     /// The same of the last labelling.
     pub labelling_warnings: BTreeMap<String, u64>,
     /// The same of the last evaluation.
     pub evaluation_warnings: BTreeMap<String, u64>,
-    /// Shards that were taken from workers instead of computed again.
+    /// Shards that workers delivered after a reconnect, instead of being computed again.
     pub offered: u64,
     /// Shards that two workers computed for an audit.
     pub audited: u64,
-    /// Shards that were to be audited, and were not.
+    /// Shards to audit that only one worker computed.
     pub unaudited: u64,
-    /// What it has reported.
+    /// Its history so far.
     pub history: HistorySoFar,
 }
 
@@ -129,10 +128,9 @@ impl Progress {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckpointRecord {
-    /// The run, as it was submitted: what a checkpoint is worth without
-    /// `run.json`, and what it is compared with beside it.
+    /// The run's submission, to restore a missing `run.json` and to check an existing one.
     pub submission: SubmissionRecord,
-    /// Training rounds that are behind the state.
+    /// Training rounds completed in the state.
     pub round: u64,
     /// The step that begins from it.
     pub step: u64,
@@ -142,11 +140,11 @@ pub struct CheckpointRecord {
     pub digest: Digest,
     /// Bytes of the state.
     pub bytes: u64,
-    /// Version of the build that wrote it: for people, it reaches nothing.
+    /// Version of the build that wrote it, for people only.
     pub build: String,
-    /// Workers that were there: a coordinator that goes on waits for as many.
+    /// Number of connected workers: after a restart, the coordinator waits for as many.
     pub workers: u32,
-    /// What the run has come to.
+    /// The run's progress.
     pub progress: Progress,
 }
 
@@ -174,10 +172,9 @@ pub struct Outcome {
     pub digest: Option<Digest>,
     /// Why the run failed.
     pub reason: Option<String>,
-    /// What it had come to: what clients are told at its end. Runs that never
-    /// began have none.
+    /// Its progress, for the summary. `None` for runs that never began.
     pub progress: Option<Progress>,
-    /// Why the final state is not on disk, if it should be and is not.
+    /// Why the final state could not be written to disk.
     pub unsaved: Option<String>,
 }
 

@@ -1,12 +1,12 @@
-//! Records on disk: a JSON object that holds a record and the digest over it, so
-//! that nothing of a damaged one is believed.
+//! Records on disk: a JSON object with a record and its digest, so that damaged records are
+//! recognised.
 //!
 //! ```json
 //! { "format": 2, "digest": "<64 hexadecimal digits>", "record": { … } }
 //! ```
 //!
-//! The digest is SHA-256 over a header with the record's kind and over the bytes
-//! of `record` as they stand in the file.
+//! The digest is SHA-256 over a header with the record's kind and over the bytes of `record`
+//! in the file.
 
 use std::path::Path;
 
@@ -17,13 +17,13 @@ use serde_json::value::RawValue;
 
 use super::error::{FORMAT, RunsError};
 
-/// What can be kept.
+/// A type of record.
 pub(super) trait Record: Serialize + DeserializeOwned {
-    /// What it is of: one kind is never read as another.
+    /// The kind, which is part of the digest: one kind is never read as another.
     const KIND: &'static str;
 }
 
-/// The version alone, of whatever else there is.
+/// Only the version, ignoring all other fields.
 #[derive(Deserialize)]
 struct Versioned {
     format: u32,
@@ -46,7 +46,7 @@ pub(super) fn seal<T: Record>(record: &T) -> serde_json::Result<Vec<u8>> {
     serde_json::to_vec_pretty(&Sealed { format: FORMAT, digest, record: &record })
 }
 
-/// The record of a file, which must be whole.
+/// The record of a file, which must be intact.
 pub(super) fn open<T: Record>(path: &Path, content: &[u8]) -> Result<T, RunsError> {
     let damaged = |found: &dyn std::fmt::Display| RunsError::DamagedRecord {
         path: path.display().to_string(),
@@ -61,7 +61,7 @@ pub(super) fn open<T: Record>(path: &Path, content: &[u8]) -> Result<T, RunsErro
     let sealed: Sealed<'_> = serde_json::from_slice(content).map_err(|error| damaged(&error))?;
     let found = digest(T::KIND, sealed.record.get());
     if found != sealed.digest {
-        return Err(damaged(&format!("one of digest {found} that says {}", sealed.digest)));
+        return Err(damaged(&format!("digest {found} instead of {}", sealed.digest)));
     }
     serde_json::from_str(sealed.record.get()).map_err(|error| damaged(&error))
 }

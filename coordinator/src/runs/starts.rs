@@ -1,5 +1,5 @@
-//! How often a run was begun from one place and its coordinator did not live to see
-//! the next checkpoint.
+//! Counts how often a run was started at one step by coordinators that ended before the next
+//! checkpoint.
 
 use std::path::PathBuf;
 
@@ -11,13 +11,13 @@ use super::folder::RunsFolder;
 use super::records::SubmissionRecord;
 use super::sealed::Record;
 
-/// Starts of a run from one place.
+/// Starts of a run at one step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Starts {
     run: RunId,
     identity: RunIdentity,
-    /// The step that it was begun at.
+    /// The step at which it was started.
     step: u64,
     count: u32,
 }
@@ -31,7 +31,7 @@ impl RunsFolder {
         self.run_path(run).join("starts.json")
     }
 
-    /// Starts of a run at a step that are counted and not forgotten.
+    /// The counted starts of a run at a step.
     pub fn starts(&self, of: &SubmissionRecord, step: u64) -> Result<u32, RunsError> {
         let path = self.starts_path(of.run);
         let starts: Starts = match self.read_record(&path) {
@@ -44,16 +44,16 @@ impl RunsFolder {
         Ok(if is_it { starts.count } else { 0 })
     }
 
-    /// Makes durable that a run is about to start at a step. What was counted is
-    /// counted anew where it cannot be read.
+    /// Records on disk that a run is about to start at a step. If the count cannot be read, it
+    /// starts at zero.
     pub fn count_start(&self, of: &SubmissionRecord, step: u64) -> Result<(), RunsError> {
         let count = self.starts(of, step).unwrap_or(0).saturating_add(1);
         let starts = Starts { run: of.run, identity: of.identity, step, count };
         self.write_record(&self.starts_path(of.run), &starts)
     }
 
-    /// Forgets the starts of a run: it has gone on, or it is over. If power takes
-    /// that back, what is counted is of another step, or of a run that is over.
+    /// Resets the count of a run that has continued or ended. If a power failure undoes
+    /// that, the count is of another step, or of a run that has ended, and is ignored.
     pub fn forget_starts(&self, run: RunId) -> Result<(), RunsError> {
         self.remove(&self.starts_path(run))
     }

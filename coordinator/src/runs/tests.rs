@@ -178,7 +178,7 @@ fn a_chunk_that_is_missing_is_named_with_what_to_do() {
     let said = folder.chunk(&manifest, 1).unwrap_err().to_string();
     let path = folder.path().join("data").join(Digest::of(chunk).to_string());
     assert!(said.starts_with(&format!("{}: expected chunk 2 of 2", path.display())), "{said}");
-    assert!(said.contains("no such file: copy it back"), "{said}");
+    assert!(said.contains("no such file: restore it"), "{said}");
 }
 
 #[test]
@@ -188,7 +188,9 @@ fn not_all_of_many_damaged_checkpoints_are_named() {
     let damaged = (0..6).map(|_| error()).collect();
     let said = Restart { checkpoint: None, damaged }.passed_over().unwrap();
     assert_eq!(said.matches("round-9.json").count(), 4, "{said}");
-    assert!(said.ends_with("; and 2 more; the run begins again, as there is no other checkpoint"));
+    assert!(said.ends_with(
+        "; and 2 more; the run starts again from the beginning, as there is no other checkpoint"
+    ));
     assert_eq!(folder.restart(&submission(), u64::MAX).unwrap().passed_over(), None);
 }
 
@@ -293,7 +295,7 @@ fn a_damaged_submission_is_restored_from_the_last_manifest() {
     let (_scratch, folder) = folder_with(&[]);
     cut(&folder.submission_path(RUN), 40);
     let error = folder.restore_submission(RUN).unwrap_err().to_string();
-    assert!(error.contains("run.json: expected a whole record"), "{error}");
+    assert!(error.contains("run.json: expected an intact record"), "{error}");
     // Manifests of two runs: nobody knows which one it was.
     let (_scratch, folder) = folder_with(&[1, 2]);
     let mut other = record(2);

@@ -1,5 +1,5 @@
-//! Who did not die of a shard after all: whoever came back, and workers that were
-//! lost together, which says nothing about a shard: a switch failed, or the power.
+//! Lifts the suspicion that a shard killed workers: if a worker comes back, it did not die; if
+//! several workers were lost together, the likely cause is a switch or the power, not a shard.
 
 use common::id::ProcessId;
 
@@ -8,7 +8,7 @@ use super::state::Scheduler;
 use super::step::Step;
 
 impl Step {
-    /// Takes back that a process died of any shard: it is alive.
+    /// Removes a process from the suspected deaths of all shards: it is alive.
     pub(super) fn acquit_living(&mut self, process: ProcessId) {
         for trouble in self.trouble.values_mut() {
             trouble.lost_with.remove(&process);
@@ -18,9 +18,9 @@ impl Step {
         self.trouble.retain(|_, trouble| !trouble.is_over());
     }
 
-    /// Takes back that the processes of a group died of shards which took only some of
-    /// them. That they had said that they begin such a shard is taken back only where
-    /// they were all that there were.
+    /// Removes the processes of a group from the suspected deaths of shards that only some of
+    /// the group had. Deaths during an announced shard are removed only if the group was all
+    /// connected processes.
     fn acquit_group(&mut self, group: &Group) {
         for trouble in self.trouble.values_mut() {
             if !trouble.is_suspect() || group.may_have_died_of(trouble) {
@@ -39,16 +39,16 @@ impl Step {
 }
 
 impl Scheduler {
-    /// Takes back what a process was taken to have died of: it is back, so only
-    /// its connection had died.
+    /// Removes a process from the suspected deaths: it is back, so only its connection was
+    /// lost.
     pub(super) fn acquit(&mut self, process: ProcessId) {
         let Some(step) = self.step_mut() else { return };
         step.deaths.remove(process);
         step.acquit_living(process);
     }
 
-    /// Takes back that workers which were lost together died of shards that took
-    /// only some of them.
+    /// Removes workers that were lost together from the suspected deaths of shards that only
+    /// some of them had.
     pub(super) fn acquit_lost_together(&mut self) {
         let oldest = self.members.values().map(|member| member.joined).min();
         let Some(step) = self.step_mut() else { return };

@@ -1,4 +1,4 @@
-//! The run that is worked on, and those that wait.
+//! The active run, and the queued runs.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -8,38 +8,38 @@ use common::id::{RunId, StepId, WorkerId};
 use super::event::Gathering;
 use super::step::Step;
 
-/// A run that waits.
+/// A queued run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Queued {
     pub(super) run: RunId,
-    /// Workers that it waits for.
+    /// Number of workers that it waits for.
     pub(super) min_workers: u32,
-    /// What its first step waits for.
+    /// The wait before its first step.
     pub(super) gathering: Option<Gathering>,
 }
 
-/// The run that is worked on.
+/// The active run.
 #[derive(Debug)]
 pub(super) struct Active {
     pub(super) run: RunId,
-    /// The step under way; none while the driver prepares one.
+    /// The current step; `None` while the driver prepares one.
     pub(super) step: Option<Step>,
-    /// The last step, under way or merged.
+    /// The last step, current or merged.
     pub(super) last: Option<StepId>,
-    /// While workers say what they kept of its first step.
+    /// Set while workers report which blocks of the first step they kept.
     pub(super) gather: Option<Gather>,
-    /// Workers that its first step waits for, also where some of those that
-    /// were there turn out not to be fit for it; 0 from the second step on.
+    /// Number of workers that its first step waits for, even if some connected workers turn out
+    /// to be unable to work on it; 0 from the second step on.
     pub(super) min_workers: u32,
 }
 
-/// A run that gathers.
+/// The wait for kept blocks of a restored run.
 #[derive(Debug)]
 pub(super) struct Gather {
     pub(super) what: Gathering,
     /// Set when the step is ready.
     pub(super) until: Option<Instant>,
-    /// Workers that have said all.
+    /// Workers that have reported all their kept blocks.
     opened: BTreeSet<WorkerId>,
 }
 
@@ -48,7 +48,7 @@ impl Gather {
         Self { what, until: None, opened: BTreeSet::new() }
     }
 
-    /// A worker has said all that there is to say.
+    /// A worker has reported all its kept blocks.
     pub(super) fn answered(&mut self, worker: WorkerId) {
         self.opened.insert(worker);
     }

@@ -1,10 +1,10 @@
-//! Audits: some shards are answered by two processes before their step is
-//! merged, so that the driver can compare the answers.
+//! Audits: two processes compute some shards before their step is merged, so that the driver can
+//! compare the results.
 //!
-//! The second copy is a block of its own. It is handed out once the first
-//! answer is there: a shard that kills its workers, or fails, is not given to
-//! two for the audit's sake. No audit holds a step up for ever: where no other
-//! process is there, or copies end without an answer, the step goes on without.
+//! The second copy is a separate block. It is handed out once the first result has arrived, so
+//! that a shard that fails or kills its workers is not handed to two of them for an audit. No
+//! audit delays a step forever: if there is no other process, or copies end without a result, the
+//! step continues without the second result.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -20,35 +20,35 @@ use super::state::Scheduler;
 use super::step::Step;
 use super::trouble::Trouble;
 
-/// Second copies of a shard that are handed out at most.
+/// Most second copies of one shard.
 const COPIES: u32 = 3;
 
-/// A second copy is taken back when it takes this many times as long as makes
-/// a block slow: longer than any machine that works would need.
+/// A second copy is revoked after this many times the time after which a block counts as slow:
+/// longer than any working machine needs.
 const PATIENCE: u32 = 10;
 
-/// Why a step goes on without an answer.
+/// Reasons why a step continues without a second result.
 const NOBODY: &str = "there is no second worker";
-const NO_ROOM: &str = "all other workers have as many second copies in this step as they may";
-const SILENCE: &str = "the workers that had it for a second time gave no answer";
+const NO_ROOM: &str = "all other workers have the maximum of second copies in this step";
+const SILENCE: &str = "no worker that had its second copy gave a result";
 const TROUBLE: &str = "it had failed on a worker, or killed one, in this step";
 
-/// What is to be done about an audit.
+/// The next action of an audit.
 #[derive(Debug)]
 enum Next {
-    /// Its second copy goes to this worker.
+    /// Hand its second copy to this worker.
     HandOut(WorkerId),
-    /// The step goes on without it.
+    /// Continue the step without it.
     GoWithout(&'static str),
 }
 
 impl Scheduler {
-    /// Takes in an answer. Says whether it was the second one of some shard.
+    /// Records a result. Returns whether it was the second one of a shard.
     pub(super) fn answer(&mut self, worker: WorkerId, block: Block) -> bool {
         let Some(process) = self.members.get(&worker).map(|member| member.process) else {
             return false;
         };
-        // A planted bug: whoever answers is taken for somebody else.
+        // An injected bug: the process counts as another one.
         let process = if self.has(Plant::AuditByOne) { ProcessId(worker.0) } else { process };
         let Some(step) = self.step_mut() else { return false };
         let id = step.id;
@@ -59,8 +59,7 @@ impl Scheduler {
         !answered.is_empty()
     }
 
-    /// Hands out the second copies that are due, and goes on without those for
-    /// which there is nobody.
+    /// Hands out the second copies that are due, and gives up those without a worker.
     pub(super) fn hand_out_audits(&mut self, now: Instant) {
         let Some(step) = self.step() else { return };
         let id = step.id;
@@ -85,7 +84,7 @@ impl Scheduler {
         }
     }
 
-    /// Whether something is left to do about audits.
+    /// Whether an audit needs an action.
     pub(super) fn may_hand_out_audits(&self, step: &Step) -> bool {
         !self.next_of_audits(step).is_empty()
     }
@@ -94,7 +93,7 @@ impl Scheduler {
         if step.audit.due.is_empty() {
             return Vec::new();
         }
-        // Second copies that each process may still be given.
+        // Second copies that each process may still get.
         let staying = self.members.values().filter(|it| !it.draining && !it.unfit);
         let mut room: BTreeMap<ProcessId, u32> =
             staying.map(|member| (member.process, step.audit.room(member.process))).collect();
@@ -105,8 +104,8 @@ impl Scheduler {
         let is_complete = step.cover.is_complete();
         let mut next = Vec::new();
         for replica in &step.audit.due {
-            // What is not done, because its worker was lost since, is first of
-            // all handed out like any other.
+            // If the first result is gone, because its worker was lost, the shard is
+            // first handed out like any other.
             if !step.cover.covers(Block::of_replica(*replica)) {
                 continue;
             }
@@ -141,7 +140,7 @@ impl Scheduler {
                 } else if room.iter().all(|(it, room)| *room == 0 || !is_other(it)) {
                     NO_ROOM
                 } else {
-                    // Somebody may have time for it soon.
+                    // Another worker may be free soon.
                     continue;
                 };
                 next.push((*replica, Next::GoWithout(reason)));
@@ -155,7 +154,7 @@ impl Scheduler {
         self.second_copies().map(|(_, overdue_at)| overdue_at).min()
     }
 
-    /// Takes second copies back that have taken too long.
+    /// Revokes second copies that have taken too long.
     pub(super) fn end_overdue_audits(&mut self, now: Instant) {
         let overdue = self.second_copies().filter(|(_, overdue_at)| *overdue_at <= now);
         let overdue: Vec<AssignmentId> = overdue.map(|(id, _)| id).collect();
@@ -182,7 +181,7 @@ impl Scheduler {
         }
     }
 
-    /// The second copies in workers' hands, and when each has taken too long.
+    /// The assigned second copies, and when each has taken too long.
     fn second_copies(&self) -> impl Iterator<Item = (AssignmentId, Instant)> {
         let step = self.step().filter(|step| !step.audit.is_over());
         let copies = step.map(|step| {

@@ -1,5 +1,4 @@
-//! What always holds, checked from the outside in: cheap enough to run after
-//! every event of a test.
+//! The invariants of the scheduler, cheap enough to check after every event of a test.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +10,7 @@ use super::share::Candidate;
 use super::state::Scheduler;
 use super::step::{Care, Merge, Step};
 
-/// Checks everything; the message says what is broken.
+/// Checks all invariants; the error names the violated one.
 pub(super) fn check(scheduler: &Scheduler) -> Result<(), String> {
     queue(scheduler)?;
     let Some(step) = scheduler.step() else { return Ok(()) };
@@ -28,7 +27,7 @@ fn ensure(holds: bool, broken: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(broken()) }
 }
 
-/// Every run is in one place, and no run waits that could start.
+/// Every run is either queued or active, and no queued run could start.
 fn queue(scheduler: &Scheduler) -> Result<(), String> {
     let mut runs: Vec<_> = scheduler.queue.iter().map(|queued| queued.run).collect();
     runs.extend(scheduler.active.as_ref().map(|active| active.run));
@@ -57,8 +56,8 @@ fn cover(step: &Step) -> Result<(), String> {
     })
 }
 
-/// Every replica is done, in hands, or waiting; and only one of them, except
-/// that parts of a block in hands may be done by another.
+/// Every replica is either done, assigned, or waiting, except that another worker may have done
+/// parts of an assigned block.
 fn nothing_is_lost(step: &Step) -> Result<(), String> {
     let done = step.cover.parts().map(|part| part.block);
     let held = step.hands.iter().map(|(_, it)| it.block);
@@ -68,12 +67,12 @@ fn nothing_is_lost(step: &Step) -> Result<(), String> {
     let mut end = 0;
     for block in blocks {
         ensure(block.start() <= end, || {
-            format!("{}: replica {end} is neither done, in hands, nor waiting", step.id)
+            format!("{}: replica {end} is neither done, assigned, nor waiting", step.id)
         })?;
         end = end.max(block.end());
     }
     ensure(end >= u64::from(step.replicas), || {
-        format!("{}: replica {end} is neither done, in hands, nor waiting", step.id)
+        format!("{}: replica {end} is neither done, assigned, nor waiting", step.id)
     })?;
     let mut end = 0;
     for block in step.waiting.values() {
@@ -83,13 +82,13 @@ fn nothing_is_lost(step: &Step) -> Result<(), String> {
             format!("{}: {block} waits though some of it is done", step.id)
         })?;
         ensure(!step.hands.touch(*block), || {
-            format!("{}: {block} waits though it is in hands", step.id)
+            format!("{}: {block} waits though it is assigned", step.id)
         })?;
     }
     Ok(())
 }
 
-/// No replica is in more hands than it may be, and none needlessly.
+/// No replica is assigned more often than allowed, or without need.
 fn copies(step: &Step) -> Result<(), String> {
     let mut edges: Vec<(u64, i32)> = Vec::new();
     for (id, it) in step.hands.iter() {
@@ -105,15 +104,14 @@ fn copies(step: &Step) -> Result<(), String> {
     for (replica, change) in edges {
         copies += change;
         ensure(copies <= BLOCK_COPIES as i32, || {
-            format!("{}: replica {replica} is in {copies} hands", step.id)
+            format!("{}: replica {replica} is assigned {copies} times", step.id)
         })?;
     }
     Ok(())
 }
 
-/// A merge is under way exactly when the step is complete, its audits
-/// included, and then there is
-/// nothing else to do.
+/// A merge is running exactly when the step is complete, including its audits. Then there is no
+/// other work.
 fn merge(step: &Step) -> Result<(), String> {
     let is_under_way = step.merge == Merge::UnderWay;
     ensure(is_under_way == step.is_complete(), || {
@@ -147,7 +145,7 @@ fn hands(scheduler: &Scheduler, step: &Step) -> Result<(), String> {
     }
     let is_deadly = step.deadly(scheduler.config.crash_limit).next().is_some();
     ensure(!is_deadly || scheduler.crashes_deadline().is_some(), || {
-        format!("{}: a replica is over the crash limit, and nothing will come of it", step.id)
+        format!("{}: a replica is over the crash limit, and the run does not fail", step.id)
     })
 }
 
@@ -175,8 +173,8 @@ fn nothing_waits_in_vain(scheduler: &Scheduler, step: &Step) -> Result<(), Strin
     Ok(())
 }
 
-/// An audited shard is in no more than one pair of hands for the audit, and no
-/// copy waits while another process could take it.
+/// An audited shard has at most one assigned second copy, and no second copy waits while another
+/// process could take it.
 fn audits(scheduler: &Scheduler, step: &Step) -> Result<(), String> {
     let mut copies = BTreeSet::new();
     for (id, it) in step.hands.iter().filter(|(_, it)| it.is_audit) {
@@ -184,7 +182,7 @@ fn audits(scheduler: &Scheduler, step: &Step) -> Result<(), String> {
             format!("{}: {id} is one more copy of {}, audited", step.id, it.block)
         })?;
         ensure(!step.audit.is_due(it.block), || {
-            format!("{}: the audit of {} waits though it is in hands", step.id, it.block)
+            format!("{}: the audit of {} waits though it is assigned", step.id, it.block)
         })?;
     }
     let is_held = scheduler.is_gathering() || scheduler.is_short();

@@ -1,8 +1,8 @@
-//! Which partials make up a step: a partition of the replicas done so far.
+//! The partials of a step: a partition of the replicas done so far.
 //!
-//! Two aligned blocks are nested or disjoint, so a new block is one of: held
-//! by one already taken (a duplicate), disjoint from all (taken), or around
-//! some (it takes their place if it adds a replica).
+//! Two aligned blocks are nested or disjoint, so a new block is contained in one of the partition
+//! (a duplicate), disjoint from all (added), or contains some (it replaces them if it adds a
+//! replica).
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use common::id::{Block, WorkerId};
 
 use super::event::Part;
 
-/// The partials taken so far: disjoint blocks, by their first replica.
+/// The partials so far: disjoint blocks, by their first replica.
 #[derive(Debug)]
 pub(super) struct Cover {
     replicas: u32,
@@ -18,13 +18,13 @@ pub(super) struct Cover {
     covered: u32,
 }
 
-/// How many replicas of a block exist in a step of `replicas`.
+/// The number of replicas of a block that exist in a step of `replicas`.
 pub(super) fn size(block: Block, replicas: u32) -> u32 {
     block.replicas(replicas).len() as u32
 }
 
-/// Whether the block is one that a step of `replicas` can have: inside the
-/// merge tree, with at least one replica.
+/// Whether a step of `replicas` can have this block: inside the merge tree, with at least one
+/// replica.
 pub(super) fn exists(block: Block, replicas: u32) -> bool {
     block.level <= Block::root(replicas).level && block.start() < u64::from(replicas)
 }
@@ -42,8 +42,7 @@ impl Cover {
         Self { replicas, parts: BTreeMap::new(), covered: 0 }
     }
 
-    /// Takes a part in, unless every replica of it is there already. Says
-    /// whether it was taken.
+    /// Adds a part, unless all its replicas are done already. Returns whether it was added.
     pub(super) fn take(&mut self, part: Part) -> bool {
         if self.covers(part.block) {
             return false;
@@ -57,12 +56,12 @@ impl Cover {
         true
     }
 
-    /// Counts a block a second time: the planted bug.
+    /// Counts a block a second time: an injected bug.
     pub(super) fn count_twice(&mut self, block: Block) {
         self.covered += size(block, self.replicas);
     }
 
-    /// Takes exactly this block out.
+    /// Removes exactly this block.
     pub(super) fn remove(&mut self, block: Block) -> Option<Part> {
         let part = self.get(block)?;
         self.parts.remove(&block.start());

@@ -1,5 +1,5 @@
-//! Deaths: which processes were lost in a step without a goodbye, and which of them
-//! together.
+//! Deaths: the processes that were lost in a step without leaving in order, and which of them
+//! were lost together.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -8,21 +8,21 @@ use common::id::ProcessId;
 
 use super::trouble::Trouble;
 
-/// What is lost within this time is lost together.
+/// Processes that are lost within this time count as lost together.
 pub(super) const TOGETHER: Duration = Duration::from_secs(1);
 
-/// Where at least so many are lost together, one cause took them, and no shard that
-/// not even most of them may have died of.
+/// If at least this many are lost together, they had one cause: a shard is suspected only if most
+/// of them may have been running it.
 const MANY: usize = 3;
 
-/// A process that was lost, and has not come back.
+/// A process that was lost and has not come back.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Death {
-    /// When its connection ended, or it was heard last.
+    /// When its connection ended, or when it was last heard.
     pub(super) at: Instant,
     /// When it had joined.
     pub(super) joined: Instant,
-    /// Whether it had some of the step in hands.
+    /// Whether it had blocks of the step.
     pub(super) was_busy: bool,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Death {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Group {
     pub(super) processes: Vec<ProcessId>,
-    /// Whether they were all that there were.
+    /// Whether they were all connected processes.
     pub(super) are_all: bool,
 }
 
@@ -43,20 +43,20 @@ impl Deaths {
         self.0.insert(process, death);
     }
 
-    /// A process is back.
+    /// Removes a process that is back.
     pub(super) fn remove(&mut self, process: ProcessId) {
         self.0.remove(&process);
     }
 
-    /// When it is known which other processes were lost together with the last of
-    /// these. Later deaths do not delay that.
+    /// The time from which it is certain which processes were lost together with the last of
+    /// these. Later deaths do not delay it.
     pub(super) fn known_at(&self, processes: &BTreeSet<ProcessId>) -> Option<Instant> {
         let deaths = processes.iter().filter_map(|process| self.0.get(process));
         deaths.map(|death| death.at + TOGETHER).max()
     }
 
-    /// On how many occasions workers were lost that had work in hands. Those that
-    /// were lost together count as one: what takes a rack takes it once.
+    /// The number of occasions on which workers with work were lost. Workers that were lost
+    /// together count as one occasion.
     pub(super) fn occasions(&self) -> u32 {
         let mut times: Vec<Instant> =
             self.0.values().filter(|death| death.was_busy).map(|death| death.at).collect();
@@ -70,8 +70,8 @@ impl Deaths {
         count
     }
 
-    /// The groups of several processes that were lost together. `oldest` is when
-    /// the first of those that are still here joined.
+    /// The groups of several processes that were lost together. `oldest` is the time when the
+    /// first connected process joined.
     pub(super) fn groups(&self, oldest: Option<Instant>) -> BTreeSet<Group> {
         let mut groups = BTreeSet::new();
         for death in self.0.values() {
@@ -94,9 +94,8 @@ impl Deaths {
 }
 
 impl Group {
-    /// Whether it may be this shard that its processes died of. One that kills at
-    /// once can go through all workers in less than a second, but then each of them
-    /// had it.
+    /// Whether this shard may have killed the group's processes. A shard that kills immediately
+    /// can go through all workers in less than a second, but then all of them had it.
     pub(super) fn may_have_died_of(&self, trouble: &Trouble) -> bool {
         let had_it = self.processes.iter().filter(|process| trouble.was_with(process)).count();
         let all = self.processes.len();

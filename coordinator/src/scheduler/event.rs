@@ -1,15 +1,15 @@
-//! What the scheduler is told, and what it wants done.
+//! The scheduler's inputs (events) and outputs (actions).
 
 use std::time::Duration;
 
 use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
 
-/// What a run waits for before its first step is handed out.
+/// The wait of a restored run before its first step is handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gathering {
-    /// Workers that it had: when as many have said what they kept, it goes on.
+    /// Number of workers it had: the wait ends when as many have reported their kept blocks.
     pub workers: u32,
-    /// Longest wait for them, from when the step is ready.
+    /// Longest wait, from when the step is ready.
     pub wait: Duration,
 }
 
@@ -40,45 +40,45 @@ pub enum Verdict {
     Drop,
 }
 
-/// What the scheduler is told.
+/// An input of the scheduler.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// A worker has shaken hands.
+    /// A worker has finished its handshake.
     WorkerJoined {
         /// Its id, new for every connection.
         worker: WorkerId,
-        /// Its process: the same after a reconnect.
+        /// Its process id, which stays the same after a reconnect.
         process: ProcessId,
         /// Shards that it runs at the same time.
         slots: u32,
     },
-    /// Any bytes came from the worker.
+    /// Bytes were received from the worker.
     WorkerHeard {
         /// The worker.
         worker: WorkerId,
     },
-    /// The coordinator itself did not run for a while: whoever was not heard in
-    /// that time may have spoken. Everybody's silence begins anew.
+    /// The coordinator itself was suspended for a while, so workers may have sent messages in
+    /// that time. The silence of all workers starts again.
     WasAway,
-    /// The worker begins an assignment that it is to say so of.
+    /// The worker announces the start of an assignment, as it was asked to.
     Started {
         /// The worker.
         worker: WorkerId,
         /// The assignment.
         assignment: AssignmentId,
     },
-    /// A heartbeat's news of one running assignment.
+    /// The progress of one assignment, from a heartbeat.
     Progress {
         /// The worker.
         worker: WorkerId,
         /// The assignment.
         assignment: AssignmentId,
-        /// Replicas that are running right now.
+        /// Replicas that are running.
         running: Vec<u32>,
         /// Shards finished.
         shards_done: u32,
     },
-    /// The worker takes no more work.
+    /// The worker is leaving and takes no more work.
     WorkerDraining {
         /// The worker.
         worker: WorkerId,
@@ -87,12 +87,12 @@ pub enum Event {
     WorkerGone {
         /// The worker.
         worker: WorkerId,
-        /// How it went.
+        /// The way it ended.
         how: Departure,
-        /// Why, in words that it is told, too.
+        /// The reason, which the worker is told, too.
         reason: String,
     },
-    /// The worker gives an assignment back unfinished.
+    /// The worker hands back an unfinished assignment.
     HandedBack {
         /// The worker.
         worker: WorkerId,
@@ -105,8 +105,7 @@ pub enum Event {
         run: RunId,
         /// Workers to wait for before it starts.
         min_workers: u32,
-        /// What its first step waits for, where workers may have finished
-        /// some of it.
+        /// The wait before its first step, if workers may have finished blocks of it.
         gathering: Option<Gathering>,
     },
     /// A run is cancelled.
@@ -121,10 +120,10 @@ pub enum Event {
         step: StepId,
         /// Its shards.
         replicas: u32,
-        /// Those of them that two processes are to answer, in order.
+        /// The audited ones, in order.
         audited: Vec<u32>,
     },
-    /// A worker has opened the run, and has said what it kept of it.
+    /// A worker has opened the run, and has reported its kept blocks.
     RunOpened {
         /// The worker.
         worker: WorkerId,
@@ -148,12 +147,12 @@ pub enum Event {
         assignment: AssignmentId,
         /// The replica.
         replica: u32,
-        /// Whether trying again on the same worker cannot help.
+        /// Whether a retry on the same worker cannot help.
         fatal: bool,
-        /// What went wrong.
+        /// The error.
         error: String,
     },
-    /// A partial that was to be pulled is not there.
+    /// A worker lacks a partial that was to be pulled.
     PartialMissing {
         /// The worker.
         worker: WorkerId,
@@ -162,8 +161,8 @@ pub enum Event {
         /// The block.
         block: Block,
     },
-    /// A finished block cannot be used: its bytes changed in its worker's memory
-    /// or on the way, or they are what no shard can give.
+    /// A finished block cannot be used: its bytes changed in the worker's memory or in transit,
+    /// or no shard can have this result.
     PartialAltered {
         /// The worker.
         worker: WorkerId,
@@ -171,7 +170,7 @@ pub enum Event {
         step: StepId,
         /// The block.
         block: Block,
-        /// What is wrong, in a sentence.
+        /// The problem, in a sentence.
         error: String,
     },
     /// The step's partials are merged.
@@ -179,7 +178,7 @@ pub enum Event {
         /// The step.
         step: StepId,
     },
-    /// The active run has no further step, or the driver has given it up.
+    /// The active run has no further step, or the driver has ended it.
     RunEnded {
         /// The run.
         run: RunId,
@@ -191,11 +190,11 @@ pub enum Event {
 pub struct Part {
     /// The block.
     pub block: Block,
-    /// The worker that keeps the partial; `None` where it came inline.
+    /// The worker that keeps the partial; `None` if it was sent inline.
     pub holder: Option<WorkerId>,
 }
 
-/// What the scheduler wants done.
+/// An output of the scheduler.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// The run is active: prepare it and say [`Event::StepReady`] for its
@@ -214,7 +213,7 @@ pub enum Action {
         step: StepId,
         /// The block.
         block: Block,
-        /// Whether the worker is to say that it begins, before it does.
+        /// Whether the worker must announce the start before it begins.
         confirm: bool,
     },
     /// Tell a worker that an assignment is no longer needed.
@@ -224,18 +223,17 @@ pub enum Action {
         /// The assignment.
         assignment: AssignmentId,
     },
-    /// All shards are done: merge these partials, which cover every replica
-    /// exactly once, in replica order. If said again for the same step, a
-    /// holder was lost in between: go on with the new parts from where the
-    /// merge stands.
+    /// All shards are done: merge these partials, which cover every replica exactly once, in
+    /// replica order. If this is emitted again for the same step, a worker with a partial was
+    /// lost in between: continue the merge with the new parts.
     Merge {
         /// The step.
         step: StepId,
         /// The parts.
         parts: Vec<Part>,
     },
-    /// Stop merging this step: a holder was lost. [`Action::Merge`] follows
-    /// when the step is complete again.
+    /// Stop merging this step: a worker with a partial was lost. [`Action::Merge`] follows when
+    /// the step is complete again.
     PauseMerge {
         /// The step.
         step: StepId,
@@ -244,16 +242,16 @@ pub enum Action {
     Disconnect {
         /// The worker.
         worker: WorkerId,
-        /// Why: for it, for the log and for the event that it is lost.
+        /// The reason: for the worker, for the log and for the event `lost`.
         reason: String,
     },
     /// The run has failed. It is no longer active; no `RunEnded` is needed.
     FailRun {
         /// The run.
         run: RunId,
-        /// Which shard, which error, what to do.
+        /// The shard, the error, and what to do.
         reason: String,
-        /// The shard that failed it, if one did.
+        /// The shard that caused it, if any.
         shard: Option<(StepId, u32)>,
     },
     /// The cancelled run is no longer queued or active.
@@ -261,9 +259,9 @@ pub enum Action {
         /// The run.
         run: RunId,
     },
-    /// A partial was taken of a block that its worker does not have any more: it
-    /// was finished before the worker lost its connection, or was taken back
-    /// from it. These shards are not computed again.
+    /// A partial was accepted for a block that is no longer assigned to its worker: the worker
+    /// finished it before it lost its connection, or before the block was revoked. These shards
+    /// are not computed again.
     Offered {
         /// The run.
         run: RunId,
@@ -272,14 +270,14 @@ pub enum Action {
         /// The block.
         block: Block,
     },
-    /// A shard that is audited was answered by two processes.
+    /// Two processes have computed an audited shard.
     Audited {
         /// The step.
         step: StepId,
         /// The shard.
         replica: u32,
     },
-    /// A shard was to be audited, and the step goes on without.
+    /// The step continues without the audit of a shard.
     Unaudited {
         /// The step.
         step: StepId,
@@ -288,42 +286,41 @@ pub enum Action {
         /// Why.
         reason: &'static str,
     },
-    /// Something that a person may want to know of a worker in the active run.
+    /// An event of a worker in the active run, for people.
     Note {
         /// The run.
         run: RunId,
         /// The worker.
         worker: WorkerId,
-        /// What happened.
+        /// The kind of event.
         what: WorkerNote,
-        /// More, in a sentence.
+        /// Details, in a sentence.
         detail: String,
     },
 }
 
-/// How a worker went.
+/// How a worker's connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Departure {
-    /// It said goodbye.
+    /// It left in order.
     Left,
-    /// It or the coordinator ended the connection, for a reason that was told. It
-    /// was alive: nothing that it had may have killed it.
+    /// It or the coordinator closed the connection with a reason. The worker was alive, so no
+    /// shard is suspected.
     Parted,
-    /// It went without a word: whatever was running on it is under suspicion, until
-    /// its process comes back.
+    /// The connection ended without a reason: the shards running on it are suspected until its
+    /// process comes back.
     Crashed,
-    /// Nothing was heard of it for too long, as the scheduler itself finds. Only
-    /// what it had before its last sign of life is under suspicion: what came later
-    /// it may never have seen.
+    /// It was silent for too long, as the scheduler itself finds. Only the shards that it had
+    /// before its last sign of life are suspected: it may never have received later ones.
     Silent,
 }
 
-/// What happened to a worker during a run.
+/// An event of a worker during a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkerNote {
     /// It joined.
     Joined,
-    /// It left, by its own will.
+    /// It left in order.
     Left,
     /// It was lost: its blocks go elsewhere.
     Lost,
@@ -333,8 +330,8 @@ pub enum WorkerNote {
     Failed,
     /// It cannot work on the run.
     Cannot,
-    /// What it had to do goes to others.
+    /// Its assignments go to others.
     Reassigned,
-    /// What it has done was done already.
+    /// Its finished block was done already.
     Duplicate,
 }

@@ -1,5 +1,5 @@
-//! What workers fail at: shards that give errors, partials that are not there, or
-//! not as they were; and that they are lost again and again, of nothing that is known.
+//! Failures: shards that return errors, partials that are missing or changed, and workers that
+//! are lost repeatedly for an unknown reason.
 
 use std::time::Instant;
 
@@ -9,16 +9,15 @@ use super::event::{Action, Departure, Part, WorkerNote};
 use super::hands::Assignment;
 use super::state::Scheduler;
 
-/// Partials that a worker may claim to have and then lack, before it is
-/// disconnected, in one step: a worker that does so again and again would keep
-/// it from ending.
+/// Number of reported partials that a worker may lack in one step before it is disconnected: it
+/// would prevent the step from ending.
 const MISSING_LIMIT: u32 = 8;
 
-/// A run fails when workers were lost on so many times as many occasions in
-/// one step as may die of one shard, whatever they died of.
+/// A run fails if workers were lost in one step on this many times the crash limit of occasions,
+/// whatever the cause.
 const OCCASIONS: u32 = 10;
 
-/// Most bytes of a worker's error that are passed on.
+/// Limit of a worker's error text, in bytes.
 const ERROR_BYTES: usize = 2048;
 
 impl Scheduler {
@@ -52,12 +51,12 @@ impl Scheduler {
         self.note(worker, WorkerNote::Failed, format!("replica {replica}: {error}"));
         if errors >= limit.max(1) || (fatal && is_confirmed) {
             let times = match (fatal, errors) {
-                (true, 1) => "in a way that trying again cannot help".to_owned(),
+                (true, 1) => "with an error that a retry cannot help".to_owned(),
                 _ => format!("{errors} times, the last time on worker {worker}"),
             };
             let reason = format!(
-                "{step}: replica {replica} failed {times}: {error}; the same shard fails the same \
-                 way every time: mend the model, its parameters or the data, then submit the run \
+                "{step}: replica {replica} failed {times}: {error}; the shard fails in the same way \
+                 every time: correct the model, its parameters or the data, then submit the run \
                  again"
             );
             self.fail_run(reason, Some((step, replica)));
@@ -68,17 +67,16 @@ impl Scheduler {
         self.hand_out(now);
     }
 
-    /// Whether another process is there that may confirm what failed on a
-    /// worker: it may be that worker's memory, or its build, that is wrong.
+    /// Whether there is another process that may confirm a failure, as the worker's memory or
+    /// build may be the cause.
     fn has_judge(&self, worker: WorkerId) -> bool {
         let process = self.members.get(&worker).map(|member| member.process);
         let mut others = self.members.values().filter(|other| Some(other.process) != process);
         others.any(|other| !other.draining && !other.unfit)
     }
 
-    /// A block that came altered, or that cannot be, is as good as not done. It
-    /// goes to others, if there are any: the worker may have altered bytes in its
-    /// memory, or its build be wrong.
+    /// A block that arrived altered or impossible counts as not done. It goes to other
+    /// workers, if there are any, as the worker's memory or build may be faulty.
     pub(super) fn partial_altered(
         &mut self,
         now: Instant,
@@ -110,10 +108,9 @@ impl Scheduler {
         self.note(worker, WorkerNote::Failed, error.to_owned());
         if times >= limit {
             let reason = format!(
-                "{error}; that was so {times} times, the last time on worker {worker}: take that \
-                 machine out of the cluster until its memory is tested and its worker is of the \
-                 same build as the others, and use keys, with which nothing changes on the way; \
-                 then resume the run"
+                "{error}; this happened {times} times, the last time on worker {worker}: remove that \
+                 machine from the cluster, test its memory, install the same build as on the others, \
+                 and use keys, which protect bytes in transit; then resume the run"
             );
             self.fail_run(reason, None);
             return;
@@ -144,7 +141,7 @@ impl Scheduler {
         let Some(member) = self.members.get_mut(&worker) else { return };
         member.missing += 1;
         if member.missing >= MISSING_LIMIT {
-            let reason = format!("it lacked {MISSING_LIMIT} partials that it said it had");
+            let reason = format!("it lacked {MISSING_LIMIT} partials that it had reported");
             self.actions.push_back(Action::Disconnect { worker, reason: reason.clone() });
             self.worker_gone(now, worker, Departure::Parted, &reason);
         } else {
@@ -152,8 +149,7 @@ impl Scheduler {
         }
     }
 
-    /// Fails the run where workers were lost again and again in one step. Says
-    /// whether it did.
+    /// Fails the run if workers were lost repeatedly in one step. Returns whether it failed.
     pub(super) fn fail_on_deaths(&mut self) -> bool {
         let limit = self.config.crash_limit.max(1).saturating_mul(OCCASIONS);
         let Some(step) = self.step() else { return false };
@@ -161,9 +157,8 @@ impl Scheduler {
             return false;
         }
         let reason = format!(
-            "{}: workers were lost {limit} times in this one step, and no shard is known to be \
-             what kills them; look into their last log lines and into the network, then resume \
-             the run",
+            "{}: workers were lost {limit} times in this step, and no shard is known to be the cause: \
+             look at their last log lines and at the network, then resume the run",
             step.id,
         );
         self.fail_run(reason, None);

@@ -1,6 +1,6 @@
-//! A run that goes on after its coordinator was gone: before its first step is
-//! handed out, workers get the time to come back and say what they have
-//! finished of it, so that nothing is computed twice.
+//! A run that is restored after a restart: before its first step is handed out, workers get time
+//! to reconnect and report the blocks that they have finished, so that these are not computed
+//! twice.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use common::id::{RunId, WorkerId};
 use super::state::Scheduler;
 
 impl Scheduler {
-    /// A worker has opened the run, and offered what it kept of it.
+    /// A worker has opened the run, and offered its kept blocks.
     pub(super) fn run_opened(&mut self, now: Instant, worker: WorkerId, run: RunId) {
         if !self.members.contains_key(&worker) {
             return;
@@ -22,14 +22,14 @@ impl Scheduler {
         self.end_gathering(now);
     }
 
-    /// The step is there that the gathered partials are of.
+    /// The step of the gathered partials is ready.
     pub(super) fn begin_gathering(&mut self, now: Instant) {
         if let Some(gather) = self.active.as_mut().and_then(|active| active.gather.as_mut()) {
             gather.until.get_or_insert(now + gather.what.wait);
         }
     }
 
-    /// Hands the step out if all have come back, or it is time.
+    /// Hands out the step if all workers are back, or the wait is over.
     pub(super) fn end_gathering(&mut self, now: Instant) {
         let Some(active) = &mut self.active else { return };
         if active.gather.take_if(|gather| gather.is_over(now)).is_some() {

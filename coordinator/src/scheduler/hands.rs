@@ -1,4 +1,4 @@
-//! The blocks in workers' hands: by assignment, by place and by worker.
+//! The assigned blocks, by assignment, by position and by worker.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,27 +8,27 @@ use common::id::{AssignmentId, Block, WorkerId};
 
 use super::cover::size;
 
-/// A block in a worker's hands.
+/// An assigned block.
 #[derive(Clone, Debug)]
 pub(super) struct Assignment {
     pub(super) worker: WorkerId,
     pub(super) block: Block,
-    /// When it was handed out.
+    /// When it was assigned.
     pub(super) since: Instant,
-    /// Replicas that the worker had to process by its end, those of earlier
-    /// assignments included.
+    /// Replicas that the worker has to process up to its end, including those of earlier
+    /// assignments.
     pub(super) queued: u32,
-    /// Whether the worker gets nothing else beside it, and says that it begins.
+    /// Whether it is the worker's only block, whose start the worker announces.
     pub(super) alone: bool,
-    /// Whether it has said so.
+    /// Whether the start was announced.
     pub(super) is_begun: bool,
     /// Whether it is a second copy of an audited shard.
     pub(super) is_audit: bool,
-    /// Replicas that were running by the worker's last word, if it said any.
+    /// The running replicas that the worker last reported, if any.
     pub(super) running: Option<Vec<u32>>,
 }
 
-/// How a block is put in a worker's hands.
+/// How a block is assigned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum How {
     /// Beside others.
@@ -39,12 +39,12 @@ pub(super) enum How {
     Audit,
 }
 
-/// What a worker has in hands.
+/// The assigned blocks of a worker.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Load {
     pub(super) blocks: usize,
     pub(super) replicas: u32,
-    /// Whether it gets nothing beside.
+    /// Whether it gets no other block.
     pub(super) is_reserved: bool,
 }
 
@@ -53,14 +53,13 @@ pub(super) struct Load {
 pub(super) struct Hands {
     replicas: u32,
     assignments: BTreeMap<AssignmentId, Assignment>,
-    /// The same by place: larger blocks before smaller ones from the same
-    /// replica on.
+    /// The same by position: larger blocks before smaller ones that start at the same replica.
     places: BTreeSet<(u64, Reverse<u8>, AssignmentId)>,
     by_worker: BTreeMap<WorkerId, (Load, BTreeSet<AssignmentId>)>,
 }
 
 impl Hands {
-    /// None yet, in a step of `replicas`.
+    /// No assignments, in a step of `replicas`.
     pub(super) fn new(replicas: u32) -> Self {
         Self {
             replicas,
@@ -95,7 +94,8 @@ impl Hands {
         Some(it)
     }
 
-    /// Takes out all of a worker's that `is_wanted`, in the order of their ids.
+    /// Removes and returns all of a worker's assignments that `is_wanted`, in the order of their
+    /// ids.
     pub(super) fn take(
         &mut self,
         worker: WorkerId,
@@ -115,7 +115,7 @@ impl Hands {
         self.assignments.get_mut(&id)
     }
 
-    /// What a worker has.
+    /// The blocks of a worker.
     pub(super) fn load(&self, worker: WorkerId) -> Load {
         self.by_worker.get(&worker).map(|(load, _)| *load).unwrap_or_default()
     }
@@ -145,9 +145,9 @@ impl Hands {
         self.around(block).chain(self.inside(block)).collect()
     }
 
-    /// Assignments of this block or of one around it.
+    /// Assignments of this block or of one that contains it.
     fn around(&self, block: Block) -> impl Iterator<Item = AssignmentId> {
-        // No merge tree is higher than the replicas of a step can be many.
+        // The height of a merge tree is limited by the number of replicas of a step.
         let highest = Block::root(self.replicas).level.max(block.level);
         let levels = block.level..=highest;
         levels.flat_map(move |level| {
@@ -158,7 +158,7 @@ impl Hands {
         })
     }
 
-    /// Assignments of this block or of one inside it.
+    /// Assignments of this block or of one contained in it.
     fn inside(&self, block: Block) -> impl Iterator<Item = AssignmentId> {
         let first = place(block, AssignmentId(0));
         let end = (block.end(), Reverse(u8::MAX), AssignmentId(0));

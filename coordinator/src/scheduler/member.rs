@@ -1,4 +1,4 @@
-//! What is known of a connected worker.
+//! The state of a connected worker.
 
 use std::time::Instant;
 
@@ -14,20 +14,20 @@ pub(super) struct Member {
     pub(super) joined: Instant,
     /// When it was last heard.
     pub(super) heard: Instant,
-    /// Whether it takes no more work.
+    /// Whether it is leaving and takes no more work.
     pub(super) draining: bool,
-    /// Whether it was found slow and not heard since: it may be stopped, and
-    /// gets no more work until it is heard.
+    /// Whether it was slow and has not been heard since: it may be suspended, and gets no more
+    /// work until it is heard.
     pub(super) stalled: bool,
-    /// Whether it cannot work on the run that is active.
+    /// Whether it cannot work on the active run.
     pub(super) unfit: bool,
     pub(super) pace: Pace,
-    /// Partials of this step that it said it had, and then had not.
+    /// Partials of this step that it reported, and then lacked.
     pub(super) missing: u32,
 }
 
 impl Member {
-    /// Whether it may be given work.
+    /// Whether it may get work.
     pub(super) fn is_available(&self) -> bool {
         !self.draining && !self.stalled && !self.unfit
     }

@@ -1,4 +1,4 @@
-//! Who is there, and who is lost.
+//! Workers that join, leave or are lost.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use super::state::Scheduler;
 use super::step::{Merge, Step};
 use super::trouble::{Ground, Trouble};
 
-/// Blocks that are named of those that a worker left behind.
+/// Number of a lost worker's blocks that are named in a message.
 const NAMED_BLOCKS: usize = 16;
 
 impl Scheduler {
@@ -68,7 +68,7 @@ impl Scheduler {
         }
     }
 
-    /// Remembers what a worker says is running, for the day that it dies.
+    /// Records which replicas a worker reports as running, in case it dies.
     pub(super) fn progress(
         &mut self,
         worker: WorkerId,
@@ -79,8 +79,7 @@ impl Scheduler {
         let Some(step) = self.step_mut() else { return };
         let replicas = step.replicas;
         let Some(found) = step.hands.get_mut(assignment) else { return };
-        // An assignment that is not begun says nothing about what may be
-        // running by now.
+        // A report without running replicas does not tell which may be running by now.
         if found.worker == worker && (shards_done > 0 || !running.is_empty()) {
             let block = found.block.replicas(replicas);
             let known = block.filter(|replica| running.contains(replica)).collect();
@@ -89,7 +88,7 @@ impl Scheduler {
         }
     }
 
-    /// Remembers that a worker begins what it is alone with.
+    /// Records that a worker announces the start of its only block.
     pub(super) fn started(&mut self, worker: WorkerId, assignment: AssignmentId) {
         let found = self.step_mut().and_then(|step| step.hands.get_mut(assignment));
         if let Some(found) = found.filter(|it| it.worker == worker) {
@@ -97,7 +96,7 @@ impl Scheduler {
         }
     }
 
-    /// When the next worker has been silent for too long.
+    /// When the next worker will have been silent for too long.
     pub(super) fn silence_deadline(&self) -> Option<Instant> {
         if self.has(Plant::SilenceForgiven) {
             return None;
@@ -105,15 +104,15 @@ impl Scheduler {
         self.members.values().map(|member| member.heard + self.config.heartbeat_timeout).min()
     }
 
-    /// Begins everybody's silence anew: it was this coordinator that was away.
+    /// Restarts the silence of all workers, as the coordinator itself was suspended.
     pub(super) fn was_away(&mut self, now: Instant) {
         for member in self.members.values_mut() {
             member.heard = member.heard.max(now);
         }
     }
 
-    /// Declares the silent lost: all of them, before anything that they had is
-    /// given to others, so that none of it is given to one of them.
+    /// Declares all silent workers lost before any of their work is handed to others, so that
+    /// none of it goes to another silent worker.
     pub(super) fn lose_silent(&mut self, now: Instant) {
         if self.silence_deadline().is_none_or(|deadline| now < deadline) {
             return;
@@ -134,7 +133,7 @@ impl Scheduler {
         self.go_on_without_lost(now);
     }
 
-    /// Forgets a worker. What it worked on and what only it has is given to
+    /// Removes a worker. Its assignments, and the partials that only it has, are handed to
     /// others.
     pub(super) fn worker_gone(
         &mut self,
@@ -147,7 +146,7 @@ impl Scheduler {
         self.go_on_without_lost(now);
     }
 
-    /// Goes on with the step after workers were lost.
+    /// Continues the step after workers were lost.
     fn go_on_without_lost(&mut self, now: Instant) {
         self.pause_if_broken();
         self.acquit_lost_together();
@@ -156,15 +155,14 @@ impl Scheduler {
         }
     }
 
-    /// Forgets a worker. What it worked on and what only it has waits from now
-    /// on.
+    /// Removes a worker. Its assignments, and the partials that only it has, wait from now on.
     fn forget(&mut self, now: Instant, worker: WorkerId, how: Departure, reason: &str) {
         let Some(member) = self.members.remove(&worker) else { return };
         let what = if how == Departure::Left { WorkerNote::Left } else { WorkerNote::Lost };
         self.note(worker, what, reason.to_owned());
         let forgets = self.has(Plant::LostBlockForgotten);
         let blames_all = self.has(Plant::UnstartedBlamed);
-        // It may have reconnected before its old connection was seen to end.
+        // It may have reconnected before the end of its old connection was noticed.
         let is_back = self.members.values().any(|it| it.process == member.process);
         let Some(step) = self.step_mut() else { return };
         let mut lost: Vec<Block> = Vec::new();
@@ -198,8 +196,8 @@ impl Scheduler {
             }
         }
         for assignment in &held {
-            // After a crash the block goes on in halves, so that the replica
-            // that may have caused it is cornered.
+            // After a crash the block is split in halves, to isolate the replica
+            // that may have caused it.
             match assignment.block.halves() {
                 Some((left, right)) if step.is_suspect(assignment.block) => {
                     lost.extend([left, right]);
@@ -224,12 +222,12 @@ impl Scheduler {
             let named: Vec<String> = lost.iter().take(NAMED_BLOCKS).map(Block::to_string).collect();
             let (count, named) = (in_words(count), named.join(", "));
             let more = if lost.len() > NAMED_BLOCKS { ", …" } else { "" };
-            let detail = format!("{count}, replicas {named}{more}, to be done by others");
+            let detail = format!("{count}, replicas {named}{more}, handed to other workers");
             self.note(worker, WorkerNote::Reassigned, detail);
         }
     }
 
-    /// Stops a merge whose parts are not all there any more.
+    /// Stops a merge whose parts are no longer complete.
     pub(super) fn pause_if_broken(&mut self) {
         let Some(step) = self.step_mut() else { return };
         if step.merge == Merge::UnderWay && !step.cover.is_complete() {
@@ -239,17 +237,17 @@ impl Scheduler {
         }
     }
 
-    /// When the first replica which too many processes died of may fail the run: by
-    /// then it is known whether the last of them was lost together with all others, and
-    /// so says nothing about the replica.
+    /// When the first replica that reached the crash limit may fail the run. By then it is
+    /// certain whether the last of its processes was lost together with all others, in which
+    /// case the replica is not suspected.
     pub(super) fn crashes_deadline(&self) -> Option<Instant> {
         let step = self.step()?;
         let known = |(_, trouble): (u32, &Trouble)| step.deaths.known_at(&trouble.died);
         step.deadly(self.config.crash_limit).filter_map(known).min()
     }
 
-    /// Fails the run where a replica was running on too many workers as they
-    /// died. Says whether it did.
+    /// Fails the run if a replica was running on too many workers when they died. Returns whether
+    /// it failed.
     pub(super) fn fail_on_crashes(&mut self, now: Instant) -> bool {
         let limit = self.config.crash_limit.max(1);
         let Some(step) = self.step() else { return false };
@@ -261,9 +259,9 @@ impl Scheduler {
         let Some(first) = guilty.first().copied() else { return false };
         let workers = if limit == 1 { "1 worker".into() } else { format!("{limit} workers") };
         let reason = format!(
-            "{}: {workers} died while replica {} was running there, so the shard is taken to be \
-             what kills them; look into their last log lines (out of memory? a crash in the \
-             model?), then resume the run",
+            "{}: {workers} died while running replica {}, so this shard probably kills \
+             its workers: look at their last log lines (out of memory, or a crash in the model), \
+             then resume the run",
             step.id,
             guilty.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
         );
@@ -273,8 +271,8 @@ impl Scheduler {
     }
 }
 
-/// Suspects what may have been running on a worker as it died: by its last
-/// word, or, if it had said nothing, all that it had.
+/// Suspects the replicas that may have been running on a worker when it died: those it last
+/// reported as running, or all its replicas if it had reported none.
 fn suspect(step: &mut Step, held: &[&Assignment], member: &Member) {
     let spoke = held.iter().any(|assignment| assignment.running.is_some());
     let mut all_suspects: Vec<u32> = Vec::new();
@@ -282,8 +280,8 @@ fn suspect(step: &mut Step, held: &[&Assignment], member: &Member) {
         let all = assignment.block.replicas(step.replicas);
         let suspects: Vec<u32> = match &assignment.running {
             Some(running) if !running.is_empty() => running.clone(),
-            // It ran something of this block, and had just ended what is
-            // known of: what it began next is anyone's guess.
+            // It had just finished the reported replicas of this block, so the running
+            // one is unknown.
             Some(_) => all.collect(),
             None if spoke => continue,
             None => all.collect(),
@@ -299,7 +297,7 @@ fn suspect(step: &mut Step, held: &[&Assignment], member: &Member) {
     }
 }
 
-/// What is wrong with the replicas of a block that are not done.
+/// The failure records of the replicas of a block that are not done.
 fn troubles_of(step: &mut Step, block: Block) -> impl Iterator<Item = &mut Trouble> {
     for replica in block.replicas(step.replicas) {
         if !step.cover.covers(Block::of_replica(replica)) {

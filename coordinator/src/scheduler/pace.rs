@@ -1,27 +1,26 @@
-//! How long a shard takes, measured from finished blocks. Whole nanoseconds,
-//! so that comparing them is exact.
+//! Estimates the time of a shard on each worker from finished blocks, in whole nanoseconds, so
+//! that comparisons are exact.
 
 use std::time::Duration;
 
 use common::id::StepId;
 
-/// What is taken for a shard's time before anything is measured: only
-/// relations matter then.
+/// The assumed time of a shard before the first measurement, when only relations matter.
 const UNMEASURED_NANOS: u64 = 1_000_000;
 
-/// Weight of a new measurement against all before it: one part in this many.
+/// Weight of a new measurement: one part in this many.
 const SMOOTHING: u64 = 4;
 
 /// The measured time of a shard on one worker.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pace {
     smoothed: Option<u64>,
-    /// The step of the last measurement, and what it was.
+    /// The step and the value of the last measurement.
     last: Option<(StepId, u64)>,
 }
 
 impl Pace {
-    /// A block of `shards` was done in `compute` on `slots` slots.
+    /// Records that a block of `shards` was done in `compute` on `slots` slots.
     pub(super) fn measure(&mut self, step: StepId, shards: u32, slots: u32, compute: Duration) {
         let nanos = per_shard(shards, slots, compute);
         self.last = Some((step, nanos));
@@ -31,15 +30,14 @@ impl Pace {
         });
     }
 
-    /// A block of `shards` is not done after `elapsed`: a shard takes at
-    /// least this long.
+    /// Records that a block of `shards` is not done after `elapsed`: a lower bound.
     pub(super) fn is_at_least(&mut self, shards: u32, slots: u32, elapsed: Duration) {
         let nanos = per_shard(shards, slots, elapsed);
         self.smoothed = Some(self.smoothed.unwrap_or(0).max(nanos));
     }
 
-    /// Nothing was measured in the step before this one: what is known ages,
-    /// so that a worker that was slow once is tried again some day.
+    /// Reduces the estimate if the last step had no measurement, so that a worker that was slow
+    /// once is tried again later.
     pub(super) fn age(&mut self, before: StepId, mean: u64) {
         if self.last.is_none_or(|(step, _)| step != before)
             && let Some(nanos) = &mut self.smoothed
@@ -48,23 +46,23 @@ impl Pace {
         }
     }
 
-    /// Nanoseconds a shard, or `mean` before the first measurement.
+    /// Nanoseconds per shard, or `mean` before the first measurement.
     pub(super) fn nanos(&self, mean: u64) -> u64 {
         self.smoothed.unwrap_or(mean).max(1)
     }
 }
 
-/// Nanoseconds a shard, where `slots` run at a time.
+/// Nanoseconds per shard, with `slots` shards at a time.
 fn per_shard(shards: u32, slots: u32, elapsed: Duration) -> u64 {
     let waves = u64::from(shards.div_ceil(slots.max(1)).max(1));
     let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
-    // A peer's clock is not trusted: a year is more than any shard takes, and
-    // keeps products with counts of shards inside u64.
+    // A peer's clock is not trusted. No shard takes a year, and this limit keeps products with
+    // counts of shards within u64.
     const YEAR: u64 = 365 * 24 * 3600 * 1_000_000_000;
     (nanos / waves).clamp(1, YEAR)
 }
 
-/// Sums over all workers, from which means with or without one are taken.
+/// Sums over all workers, for means with or without one of them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Paces {
     smoothed: Sum,
@@ -97,7 +95,7 @@ impl Sum {
 }
 
 impl Paces {
-    /// Sums up all workers' paces; `step` is the one under way, if any.
+    /// Sums up all workers' estimates; `step` is the current one, if any.
     pub(super) fn of<'a>(paces: impl Iterator<Item = &'a Pace>, step: Option<StepId>) -> Self {
         let mut sums = Self::default();
         for pace in paces {
@@ -111,14 +109,14 @@ impl Paces {
         sums
     }
 
-    /// What a worker without a measurement is taken for.
+    /// The estimate for a worker without a measurement.
     pub(super) fn mean(&self) -> u64 {
         self.smoothed.mean().unwrap_or(UNMEASURED_NANOS)
     }
 
-    /// How long a shard should take, judged by the other workers: in this
-    /// step, where one has finished a block, else in earlier ones. A worker
-    /// that is alone is judged by itself. `None` before any measurement.
+    /// The expected time of a shard, from the other workers: in this step if one has finished a
+    /// block, otherwise in earlier steps. For a worker that is alone, its own time. `None` before
+    /// any measurement.
     pub(super) fn expected(&self, pace: &Pace, step: StepId) -> Option<u64> {
         self.in_step
             .without(pace.in_step(Some(step)))

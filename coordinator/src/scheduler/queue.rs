@@ -1,5 +1,5 @@
-//! Which run is active: one at a time, first come, first served, but for those that
-//! wait for more workers than there are: others go before them.
+//! The queue of runs: one run is active at a time, in the order of submission, except that runs
+//! which wait for more workers than there are let others go first.
 
 use common::id::{RunId, StepId};
 use common::limits::RUNS;
@@ -18,7 +18,8 @@ impl Scheduler {
             return;
         }
         if self.queue.len() >= RUNS {
-            let reason = format!("run {run}: {RUNS} runs wait already; submit it again later");
+            let reason =
+                format!("run {run}: the queue is full with {RUNS} runs; submit it again later");
             self.actions.push_back(Action::FailRun { run, reason, shard: None });
             return;
         }
@@ -47,7 +48,7 @@ impl Scheduler {
         }
     }
 
-    /// Gives the active run up.
+    /// Ends the active run.
     pub(super) fn fail_run(&mut self, reason: String, shard: Option<(StepId, u32)>) {
         let Some(run) = self.active.as_ref().map(|active| active.run) else { return };
         self.drop_active();
@@ -72,14 +73,14 @@ impl Scheduler {
         }
     }
 
-    /// Revokes all that is in workers' hands and forgets the run.
+    /// Revokes all assignments and removes the run.
     fn drop_active(&mut self) {
         self.revoke_all();
         self.active = None;
         self.members.values_mut().for_each(|member| member.unfit = false);
     }
 
-    /// The step under way.
+    /// The current step.
     pub(super) fn step(&self) -> Option<&Step> {
         self.active.as_ref()?.step.as_ref()
     }

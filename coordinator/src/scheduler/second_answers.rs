@@ -1,4 +1,5 @@
-//! Which audited shards of a step lack their second answer, and who was asked for it.
+//! The audited shards of a step that lack a second result, and the workers that were asked for
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,9 +8,8 @@ use common::limits::OFFERS;
 
 use super::hands::Assignment;
 
-/// Second copies that a process is given in one step at most. It keeps what it
-/// answers until the step is merged, and offers all of it after a reconnect:
-/// so many leave room in the queues.
+/// Most second copies that a process gets in one step. It keeps their results until the step is
+/// merged, and offers all of them after a reconnect: this number leaves room in the queues.
 const COPIES_OF_PROCESS: u32 = 256;
 
 const _: () = assert!((COPIES_OF_PROCESS as usize) < OFFERS);
@@ -17,23 +17,22 @@ const _: () = assert!((COPIES_OF_PROCESS as usize) < OFFERS);
 /// The audited shards of a step.
 #[derive(Debug)]
 pub(super) struct Audit {
-    /// Those that lack an answer.
+    /// Those that lack a result.
     pub(super) open: BTreeMap<u32, Open>,
-    /// Those of them that have one answer and are in nobody's hands for
-    /// another.
+    /// Those with one result, and without an assigned second copy.
     pub(super) due: BTreeSet<u32>,
-    /// Second copies that each process was given.
+    /// Number of second copies that each process got.
     given: BTreeMap<ProcessId, u32>,
 }
 
-/// A shard that lacks an answer.
+/// A shard that lacks a result.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Open {
-    /// Who gave the first one.
+    /// The process of the first result.
     pub(super) first: Option<ProcessId>,
     /// Second copies handed out.
     pub(super) copies: u32,
-    /// Who was given one.
+    /// The processes that got one.
     pub(super) tried: BTreeSet<ProcessId>,
 }
 
@@ -48,18 +47,18 @@ impl Audit {
         self.open.is_empty()
     }
 
-    /// Whether a shard lacks an answer.
+    /// Whether a shard lacks a result.
     pub(super) fn is_open(&self, shard: Block) -> bool {
         self.open.contains_key(&replica_of(shard))
     }
 
-    /// Whether a shard waits for somebody to give the second answer.
+    /// Whether a shard waits for a worker for its second copy.
     pub(super) fn is_due(&self, shard: Block) -> bool {
         self.due.contains(&replica_of(shard))
     }
 
-    /// Takes in that a process has answered these replicas. Gives those that
-    /// two have answered by now.
+    /// Records that a process has computed these replicas. Returns those that two processes have
+    /// computed now.
     pub(super) fn answer(
         &mut self,
         replicas: std::ops::Range<u32>,
@@ -80,7 +79,7 @@ impl Audit {
         answered
     }
 
-    /// Second copies are in nobody's hands any more, whatever came of them.
+    /// Records that assigned second copies have ended, with or without a result.
     pub(super) fn copies_ended<'a>(&mut self, ended: impl IntoIterator<Item = &'a Assignment>) {
         for it in ended {
             if it.is_audit && self.is_open(it.block) {
@@ -89,7 +88,7 @@ impl Audit {
         }
     }
 
-    /// Second copies that a process may still be given.
+    /// Number of second copies that a process may still get.
     pub(super) fn room(&self, process: ProcessId) -> u32 {
         COPIES_OF_PROCESS.saturating_sub(self.given.get(&process).copied().unwrap_or(0))
     }
@@ -109,7 +108,7 @@ impl Audit {
     }
 }
 
-/// The replica of a block that has only one.
+/// The replica of a block with only one replica.
 fn replica_of(shard: Block) -> u32 {
     shard.start() as u32
 }

@@ -1,7 +1,6 @@
-//! Splitting blocks over workers: each gets replicas in proportion to its
-//! speed, in blocks as large as that allows, because every block is one
-//! partial that must cross the wire. Nobody gets more blocks than there is room
-//! for in what is said to a worker at once: the rest waits.
+//! Divides blocks among workers: each gets replicas in proportion to its speed, in blocks as
+//! large as possible, because every block is one partial that must be sent. No worker gets more
+//! blocks than its message queue has room for; the rest waits.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -11,7 +10,7 @@ use common::limits::BLOCK_REPLICAS;
 
 use super::cover::size;
 
-/// A worker that may be given blocks.
+/// A worker that may get blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
     pub(super) worker: WorkerId,
@@ -21,19 +20,19 @@ pub(super) struct Candidate {
     pub(super) nanos: u64,
     /// Replicas that it has already.
     pub(super) load: u32,
-    /// Blocks that it may be given more.
+    /// Number of further blocks that it may get.
     pub(super) room: usize,
 }
 
 impl Candidate {
-    /// When it would be done with one replica more, and its id for a tie.
+    /// When it would be done with one more replica, and its id to break ties.
     pub(super) fn done_at(&self) -> (u64, WorkerId) {
         let work = u128::from(self.load + 1) * u128::from(self.nanos);
         let nanos = work / u128::from(self.slots.max(1));
         (u64::try_from(nanos).unwrap_or(u64::MAX), self.worker)
     }
 
-    /// It is given a block of so many replicas.
+    /// Records that it gets a block with this number of replicas.
     pub(super) fn take(&mut self, replicas: u32) {
         self.load += replicas;
         self.room -= 1;
@@ -43,9 +42,9 @@ impl Candidate {
 /// Blocks in the order of [`keyed`].
 type Free = BTreeSet<(u32, Reverse<u64>, Block)>;
 
-/// Splits all replicas of `blocks` over the candidates, as far as these have room:
-/// who gets which block, each one's larger blocks first; and what is left over.
-/// Equal input gives equal output.
+/// Divides all replicas of `blocks` among the candidates, as far as these have room. Returns each
+/// candidate's blocks, larger ones first, and the remaining blocks. Equal input gives equal
+/// output.
 pub(super) fn share(
     blocks: impl Iterator<Item = Block>,
     replicas: u32,
@@ -63,8 +62,8 @@ pub(super) fn share(
     }
 }
 
-/// Gives each candidate its part of what is free. Something stays free only if
-/// one of them has no more room.
+/// Gives each candidate its part of the free blocks. Blocks stay free only if a candidate has no
+/// more room.
 fn deal(free: &mut Free, replicas: u32, candidates: &mut [Candidate]) -> Vec<(WorkerId, Block)> {
     let total = free.iter().map(|(size, ..)| size).sum();
     let mut quotas = quotas(total, candidates);
@@ -85,8 +84,8 @@ fn deal(free: &mut Free, replicas: u32, candidates: &mut [Candidate]) -> Vec<(Wo
     dealt
 }
 
-/// How many of `total` replicas each candidate, named by its place, gets: one
-/// after another to whoever would be done with it first.
+/// The number of the `total` replicas for each candidate, by index: one replica after another goes
+/// to the candidate that would finish it first.
 fn quotas(total: u32, candidates: &[Candidate]) -> BinaryHeap<(u32, Reverse<usize>)> {
     let mut heap: BinaryHeap<_> = candidates
         .iter()
@@ -105,9 +104,9 @@ fn quotas(total: u32, candidates: &[Candidate]) -> BinaryHeap<(u32, Reverse<usiz
     quota.filter(|(quota, _)| *quota > 0).collect()
 }
 
-/// Takes the largest free block of at most `quota` replicas out, splitting
-/// the smallest larger one where there is none. The quotas add up to no more than
-/// what is free, so there always is a block.
+/// Removes and returns the largest free block of at most `quota` replicas; if there is none, splits
+/// the smallest larger one. The quotas add up to at most the number of free replicas, so there is
+/// always a block.
 fn carve(free: &mut Free, quota: u32, replicas: u32) -> Block {
     let above = (quota + 1, Reverse(u64::MAX), Block { level: 0, index: 0 });
     loop {

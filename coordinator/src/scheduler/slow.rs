@@ -1,5 +1,5 @@
-//! Duplicates of slow blocks onto idle workers. Every copy gives the same
-//! bits, so a duplicate risks nothing: the first to be done wins.
+//! Duplicates slow blocks on idle workers. Every copy gives the same bits, so duplicates are safe:
+//! the first result counts.
 
 use std::time::{Duration, Instant};
 
@@ -14,14 +14,13 @@ use super::share::{Candidate, share};
 use super::state::Scheduler;
 use super::step::{Care, Step};
 
-/// No block is slow before this: shorter waits are the network's.
+/// No block counts as slow before this time: shorter delays come from the network.
 const SLOW_FLOOR: Duration = Duration::from_millis(250);
 
-/// A block is slow when it takes this many times as long as the other
-/// workers would need.
+/// A block is slow if it takes this many times as long as the other workers would need.
 const SLOW_FACTOR: u64 = 3;
 
-/// When a block is slow, as long as no block at all was ever measured.
+/// The time after which a block is slow, before the first measurement.
 const SLOW_UNMEASURED: Duration = Duration::from_secs(30);
 
 impl Scheduler {
@@ -37,7 +36,7 @@ impl Scheduler {
         single.map(|(_, it)| it.since + self.patience(step, &paces, it)).min()
     }
 
-    /// Gives copies of slow blocks to idle workers.
+    /// Hands copies of slow blocks to idle workers.
     pub(super) fn duplicate_slow(&mut self, now: Instant) {
         let Some(step) = self.step() else { return };
         let (mut idle, paces) = (self.idle(step), self.paces());
@@ -71,29 +70,29 @@ impl Scheduler {
             let seconds = now.duration_since(since).as_secs_f64();
             let shards = self.shards_of(block);
             let detail = format!(
-                "{shards}, replicas {block}, after {seconds:.1} s: run again on idle workers"
+                "{shards}, replicas {block}, after {seconds:.1} s: duplicated on idle workers"
             );
             self.note(worker, WorkerNote::Slow, detail);
         }
         for (worker, block) in shared {
             self.assign(now, worker, block, How::Shared);
         }
-        // What was kept for one of those that are slow may go to others now.
+        // Blocks that were reserved for a slow worker may go to others now.
         if are_some {
             self.hand_out(now);
         }
     }
 
-    /// Workers that may be given work and have none.
+    /// Workers that may get work and have none.
     fn idle(&self, step: &Step) -> Vec<Candidate> {
         let mut idle = self.candidates(step);
         idle.retain(|candidate| candidate.load == 0);
         idle
     }
 
-    /// Whether another copy of an assignment may be made, and by whom. What may
-    /// kill its worker is not given to two, and what failed on a worker not to
-    /// the same one again; what is a second copy is an audit's affair.
+    /// Whether another worker may get a copy of an assignment. Blocks that may kill their worker
+    /// are not duplicated, blocks that failed on a worker do not go to the same one again, and
+    /// second copies are left to the audit.
     fn may_copy(&self, step: &Step, it: &Assignment, idle: &[Candidate]) -> bool {
         !step.cover.covers(it.block)
             && step.hands.overlapping(it.block).len() < BLOCK_COPIES

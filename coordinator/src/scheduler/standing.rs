@@ -1,5 +1,5 @@
-//! How processes have done lately. One that fails in step after step gets less to
-//! do, and then, for a while, nothing, as long as there are others.
+//! The recent failures of processes. A process that fails in several steps gets less work, and then
+//! none for a while, if there are others.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,44 +7,43 @@ use std::time::{Duration, Instant};
 use common::id::ProcessId;
 use common::limits::CONNECTIONS;
 
-/// Steps in which a process failed, those in which it only did well taken off,
-/// from which on it is set aside.
+/// A process is set aside at this score: steps in which it failed, minus steps in which it only
+/// succeeded.
 pub(super) const STRIKES: u32 = 5;
 
-/// How long a process is set aside for the first time, at least. Each further time
-/// is twice as long as the one before.
+/// How long a process is set aside for the first time, at least. The time doubles with each further
+/// time.
 const ASIDE: Duration = Duration::from_secs(60);
 
 /// How often the time doubles: to about an hour.
 const DOUBLINGS: u32 = 6;
 
-/// Processes that are remembered, at most.
+/// Limit of remembered processes.
 const REMEMBERED: usize = CONNECTIONS;
 
-/// How a process has done.
+/// The record of a process.
 #[derive(Clone, Copy, Debug, Default)]
 struct Standing {
     strikes: u32,
-    /// Whether it failed, or finished something, in the step under way.
+    /// Whether it failed, or finished a block, in the current step.
     has_failed: bool,
     has_worked: bool,
     /// Until when it is set aside.
     aside_until: Option<Instant>,
-    /// How often it was, since it last stood well.
+    /// How often it was set aside since its record was last clean.
     times: u32,
 }
 
-/// Of processes that stand well nothing is kept.
+/// The records of processes with failures; others are not stored.
 #[derive(Debug, Default)]
 pub(super) struct Standings(BTreeMap<ProcessId, Standing>);
 
 impl Standings {
-    /// A process failed at something. More often in one step is no worse: what
-    /// went wrong once may go wrong with all that it has. Says for how long it is
-    /// set aside, if it is from now on.
+    /// Records a failure of a process. Several failures in one step count once, as one cause may
+    /// affect all its blocks. Returns how long it is set aside, if it is from now on.
     pub(super) fn failed(&mut self, now: Instant, process: ProcessId) -> Option<Duration> {
         if !self.0.contains_key(&process) && self.0.len() >= REMEMBERED {
-            // The one with the least against it.
+            // The process with the fewest failures.
             let least = self.0.iter().min_by_key(|(_, it)| it.strikes).map(|(process, _)| *process);
             least.map(|process| self.0.remove(&process));
         }
@@ -68,8 +67,8 @@ impl Standings {
         }
     }
 
-    /// A step begins: the one before counts, and whose time aside is over is tried
-    /// again.
+    /// Called when a step begins: counts the previous step, and ends the pause of processes whose
+    /// time is over.
     pub(super) fn step_begins(&mut self, now: Instant) {
         for standing in self.0.values_mut() {
             let Standing { strikes, has_failed, has_worked, aside_until, .. } = standing;
@@ -84,7 +83,7 @@ impl Standings {
         self.0.retain(|_, standing| standing.strikes > 0);
     }
 
-    /// So many times its share is to be divided.
+    /// The divisor of its share of work.
     pub(super) fn strikes(&self, process: ProcessId) -> u32 {
         self.0.get(&process).map_or(0, |standing| standing.strikes)
     }

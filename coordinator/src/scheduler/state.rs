@@ -1,4 +1,4 @@
-//! What the scheduler knows. What it does about it is decided in the files beside.
+//! The state of the scheduler. The other files have its decisions.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -16,15 +16,15 @@ use super::standing::Standings;
 pub struct Config {
     /// Silence after which a worker is lost.
     pub heartbeat_timeout: Duration,
-    /// Workers that may die of one shard, each of which had said that it begins it
-    /// and had nothing else, before it fails the run.
+    /// Number of workers that one shard may kill before it fails the run. Only workers count that
+    /// had announced its start and had no other block.
     pub crash_limit: u32,
     /// Errors of one shard before it fails the run.
     pub shard_error_limit: u32,
-    /// Blocks that a worker has in hands at one time, at least 1.
+    /// Most blocks that are assigned to a worker at one time, at least 1.
     pub assignments: usize,
-    /// Assignments are numbered from the next one on. A coordinator that takes
-    /// another's place begins above all that workers may still have at work.
+    /// Assignments are numbered from the next one on. A restarted coordinator begins above all
+    /// numbers that workers may still use.
     pub last_assignment: u64,
 }
 
@@ -41,9 +41,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Blocks that a worker may be given beside so many. None before it has ended
-    /// half of the most that it may have: to hand out is work, and so is done for
-    /// many at once.
+    /// Number of further blocks for a worker that has this many. 0 until it has finished half of
+    /// its maximum, so that blocks are handed out in batches.
     pub(super) fn room_beside(&self, blocks: usize) -> usize {
         let most = self.assignments.max(1);
         if blocks <= most / 2 { most - blocks } else { 0 }
@@ -83,12 +82,12 @@ impl Scheduler {
 
 #[cfg(any(test, feature = "planted"))]
 impl Scheduler {
-    /// A scheduler with a bug.
+    /// A scheduler with an injected bug.
     pub fn planted(config: Config, plant: Plant) -> Self {
         Self { plant: Some(plant), ..Self::new(config) }
     }
 
-    /// Whether this bug is switched on.
+    /// Whether this bug is enabled.
     pub(super) fn has(&self, plant: Plant) -> bool {
         self.plant == Some(plant)
     }
@@ -96,7 +95,7 @@ impl Scheduler {
 
 #[cfg(not(any(test, feature = "planted")))]
 impl Scheduler {
-    /// No bug can be switched on.
+    /// No bug can be enabled.
     pub(super) const fn has(&self, _: Plant) -> bool {
         false
     }

@@ -1,4 +1,4 @@
-//! The state of one step: every replica is done, being worked on, or waiting.
+//! The state of one step: every replica is done, assigned, or waiting.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,54 +10,54 @@ use super::hands::{Assignment, Hands};
 use super::second_answers::Audit;
 use super::trouble::Trouble;
 
-/// A step under way.
+/// A step in progress.
 #[derive(Debug)]
 pub(super) struct Step {
     pub(super) id: StepId,
     pub(super) replicas: u32,
-    /// What is done.
+    /// The finished blocks.
     pub(super) cover: Cover,
-    /// What is being worked on.
+    /// The assigned blocks.
     pub(super) hands: Hands,
-    /// What waits for a worker: disjoint blocks, by their first replica.
+    /// The waiting blocks: disjoint, by their first replica.
     pub(super) waiting: BTreeMap<u64, Block>,
-    /// Replicas with which something went wrong in this step.
+    /// The failure records of replicas in this step.
     pub(super) trouble: BTreeMap<u32, Trouble>,
     /// Processes that were lost in this step.
     pub(super) deaths: Deaths,
-    /// What two processes are to answer.
+    /// The audited shards.
     pub(super) audit: Audit,
-    /// Workers that did not give a partial that they had said was done: others
-    /// get what is left, if there are any.
+    /// Workers that lacked a partial that they had reported: remaining blocks go to other
+    /// workers, if there are any.
     pub(super) lacked: BTreeSet<WorkerId>,
     pub(super) merge: Merge,
 }
 
-/// Where the merge of a step stands.
+/// The state of a step's merge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Merge {
     /// The step was never complete.
     Waiting,
-    /// [`super::Action::Merge`] is the last word.
+    /// [`super::Action::Merge`] was the last action.
     UnderWay,
-    /// [`super::Action::PauseMerge`] is the last word.
+    /// [`super::Action::PauseMerge`] was the last action.
     Paused,
 }
 
 /// How a waiting block is to be handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Care {
-    /// Together with others, wherever there is room.
+    /// Together with others, to any worker.
     None,
-    /// Rather not to a worker where it failed.
+    /// If possible, not to a worker where it failed.
     Elsewhere,
-    /// To a worker that has nothing else, and says that it begins: a worker may
-    /// have died of it, and should another one, that is known.
+    /// Alone, to a worker that announces the start: it may have killed a worker, and if it kills
+    /// another one, that is certain.
     Alone,
 }
 
 impl Step {
-    /// A step of which nothing is done yet.
+    /// A new step.
     pub(super) fn new(id: StepId, replicas: u32, audited: Vec<u32>) -> Self {
         let root = Block::root(replicas);
         Self {
@@ -74,9 +74,8 @@ impl Step {
         }
     }
 
-    /// Makes the replicas of a block wait again, as far as they are not done,
-    /// in other hands or waiting already. Blocks with a troubled replica are
-    /// split until it is by itself.
+    /// Makes the replicas of a block wait again, unless they are done, assigned to another worker
+    /// or waiting already. Blocks with a suspected replica are split until it is alone.
     pub(super) fn release(&mut self, block: Block) {
         if size(block, self.replicas) == 0
             || self.cover.covers(block)
@@ -96,8 +95,8 @@ impl Step {
         }
     }
 
-    /// Joins waiting siblings, so that what many workers left behind is handed
-    /// out in few blocks. What something is wrong with stays apart.
+    /// Joins waiting siblings, so that the blocks of many lost workers are handed out as few
+    /// blocks. Blocks with failures are not joined.
     pub(super) fn join_waiting(&mut self) {
         let mut joined: Vec<Block> = Vec::new();
         for block in std::mem::take(&mut self.waiting).into_values() {
@@ -110,13 +109,12 @@ impl Step {
         self.waiting = joined.into_iter().map(|block| (block.start(), block)).collect();
     }
 
-    /// The block that the last one, or the last two, of `blocks` make up, and how
-    /// many it is of.
+    /// The block formed by the last one or two of `blocks`, and their number.
     fn joinable(&self, blocks: &[Block]) -> Option<(Block, usize)> {
         let last = *blocks.last()?;
         let sibling = last.sibling();
         let parts = match last.is_left() {
-            // There may be nothing to the right of it.
+            // It may be the last block.
             true if size(sibling, self.replicas) == 0 => 1,
             false if blocks.len() > 1 && blocks[blocks.len() - 2] == sibling => 2,
             _ => return None,
@@ -128,9 +126,9 @@ impl Step {
         may_be.then_some((parent, parts))
     }
 
-    /// Takes the replicas of a block that is done out of the waiting ones.
+    /// Removes the replicas of a finished block from the waiting ones.
     pub(super) fn settle(&mut self, block: Block) {
-        // One around it may begin with the same replica as one inside it.
+        // A containing block may begin with the same replica as a contained one.
         let before = self.waiting.range(..=block.start()).next_back();
         let around = before.map(|(_, around)| *around).filter(|it| it.contains(block));
         let range = self.waiting.range(block.start()..block.end());
@@ -144,7 +142,7 @@ impl Step {
         }
     }
 
-    /// The parts of a block of which no replica is done.
+    /// The parts of a block without finished replicas.
     pub(super) fn undone(&self, block: Block, found: &mut Vec<Block>) {
         if size(block, self.replicas) == 0 || self.cover.covers(block) {
             return;
@@ -170,13 +168,13 @@ impl Step {
         }
     }
 
-    /// Whether a worker may have died of something of the block.
+    /// Whether a replica of the block may have killed a worker.
     pub(super) fn is_suspect(&self, block: Block) -> bool {
         let mut troubles = self.trouble.range(block.replicas(self.replicas));
         troubles.any(|(_, trouble)| trouble.is_suspect())
     }
 
-    /// The replicas, not done, of which so many workers are known to have died.
+    /// The unfinished replicas that are known to have killed this many workers.
     pub(super) fn deadly(&self, crash_limit: u32) -> impl Iterator<Item = (u32, &Trouble)> {
         let is_deadly = move |(replica, trouble): &(u32, &Trouble)| {
             trouble.crashes() >= crash_limit.max(1)
@@ -190,19 +188,19 @@ impl Step {
         self.deadly(crash_limit).any(|(replica, _)| block.contains(Block::of_replica(replica)))
     }
 
-    /// The workers on which something of the block failed, in this step.
+    /// The workers on which a replica of the block failed, in this step.
     pub(super) fn failed_on(&self, block: Block) -> BTreeSet<WorkerId> {
         let troubles = self.trouble.range(block.replicas(self.replicas));
         troubles.flat_map(|(_, trouble)| &trouble.failed_on).copied().collect()
     }
 
-    /// Whether something of the block failed on a worker, in this step.
+    /// Whether a replica of the block failed on a worker, in this step.
     pub(super) fn has_failed_on(&self, block: Block, worker: WorkerId) -> bool {
         let mut troubles = self.trouble.range(block.replicas(self.replicas));
         troubles.any(|(_, trouble)| trouble.failed_on.contains(&worker))
     }
 
-    /// Whether an assignment is not needed any more.
+    /// Whether an assignment is no longer needed.
     pub(super) fn is_needless(&self, it: &Assignment) -> bool {
         self.cover.covers(it.block) && !self.is_audited_by(it)
     }
@@ -212,7 +210,7 @@ impl Step {
         it.is_audit && self.audit.is_open(it.block)
     }
 
-    /// Whether nothing is left to do but to merge.
+    /// Whether only the merge is left to do.
     pub(super) fn is_complete(&self) -> bool {
         self.cover.is_complete() && self.audit.is_over()
     }
@@ -223,7 +221,7 @@ impl Step {
         before.is_some_and(|(_, waiting)| waiting.contains(block))
     }
 
-    /// Whether no replica of the block is done, in hands or waiting.
+    /// Whether no replica of the block is done, assigned or waiting.
     fn is_free(&self, block: Block) -> bool {
         self.cover.is_clear_of(block)
             && !self.hands.touch(block)

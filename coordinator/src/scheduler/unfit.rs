@@ -1,6 +1,5 @@
-//! Workers that cannot work on the active run: their build lacks what it
-//! needs. They stay for other runs, get nothing of this one, and count for
-//! nothing in it.
+//! Workers that cannot work on the active run, for example because their build lacks its model.
+//! They stay connected for other runs, get no work of this one, and do not count for it.
 
 use std::time::Instant;
 
@@ -11,7 +10,7 @@ use super::planted::Plant;
 use super::state::Scheduler;
 
 impl Scheduler {
-    /// A worker cannot work on a run. What it was given of it goes to others.
+    /// Records that a worker cannot work on a run. Its assignments go to others.
     pub(super) fn worker_cannot(
         &mut self,
         now: Instant,
@@ -19,7 +18,7 @@ impl Scheduler {
         run: RunId,
         reason: String,
     ) {
-        // A planted bug: it is not believed.
+        // An injected bug: the message is ignored.
         if self.has(Plant::UnfitServed) {
             return;
         }
@@ -37,8 +36,8 @@ impl Scheduler {
         self.hand_out(now);
     }
 
-    /// Takes all back that a worker has, or keeps, of the step under way: it
-    /// waits for others from now on.
+    /// Revokes all blocks of the current step that a worker has or keeps: they wait for other
+    /// workers from now on.
     fn give_up_on(&mut self, worker: WorkerId) {
         let Some(step) = self.step_mut() else { return };
         let held = step.hands.take(worker, |_| true);
@@ -58,9 +57,9 @@ impl Scheduler {
         self.members.values().filter(|member| !member.draining && !member.unfit).count()
     }
 
-    /// Whether the active run began with workers that cannot work on it, and
-    /// now lacks some of those that it was to wait for. What is in hands goes
-    /// on; nothing more is handed out of its first step.
+    /// Whether the active run started with workers that cannot work on it, and now has fewer
+    /// workers than it waits for. Assigned blocks continue; no further blocks of its first step
+    /// are handed out.
     pub(super) fn is_short(&self) -> bool {
         let Some(active) = &self.active else { return false };
         let has_unfit = self.members.values().any(|member| member.unfit);

@@ -1,4 +1,4 @@
-//! A step's blocks: handing them out, and taking them in.
+//! A step's blocks: assignment and completion.
 
 use std::time::Instant;
 
@@ -45,8 +45,7 @@ impl Scheduler {
 
     pub(super) fn step_merged(&mut self, step: StepId) {
         let Some(active) = &mut self.active else { return };
-        // A merge that was paused may have ended just before it heard so:
-        // what it merged was complete.
+        // A paused merge may have ended just before the pause: its parts were complete.
         let is_over = |it: &Step| it.id == step && it.merge != Merge::Waiting;
         if active.step.as_ref().is_some_and(is_over) {
             self.revoke_all();
@@ -72,9 +71,9 @@ impl Scheduler {
             self.standings.worked(member.process);
         }
         if !taken && audited {
-            // Done twice on purpose.
+            // An audited shard is done twice on purpose.
         } else if !taken {
-            let detail = format!("{}, replicas {block}, were done already", self.shards_of(block));
+            let detail = format!("{}, replicas {block}, already done", self.shards_of(block));
             self.note(worker, WorkerNote::Duplicate, detail);
         } else if !was_assigned {
             let run = done.step.run;
@@ -85,12 +84,12 @@ impl Scheduler {
         if taken { Verdict::Keep } else { Verdict::Drop }
     }
 
-    /// How many shards of the step under way a block has, in words.
+    /// The number of shards of a block in the current step, in words.
     pub(super) fn shards_of(&self, block: Block) -> String {
         in_words(self.step().map_or(0, |step| size(block, step.replicas)))
     }
 
-    /// Enters a result in the cover. Says whether it was news.
+    /// Adds a result to the finished blocks. Returns whether it was new.
     fn take_in(&mut self, done: &BlockDone) -> bool {
         let twice = self.has(Plant::DuplicateTaken);
         let Some(step) = self.step_with(done.step, done.block) else { return false };
@@ -105,8 +104,8 @@ impl Scheduler {
         taken
     }
 
-    /// Ends the assignment of a finished block, and learns from it how fast
-    /// its worker is. Says whether there was one.
+    /// Ends the assignment of a finished block, and updates the estimate of its worker's speed.
+    /// Returns whether there was an assignment.
     fn end_assignment(&mut self, done: &BlockDone) -> bool {
         let Some(step) = self.step_mut() else { return false };
         let (id, shards) = (step.id, size(done.block, step.replicas));
@@ -122,8 +121,7 @@ impl Scheduler {
     }
 
     pub(super) fn handed_back(&mut self, now: Instant, worker: WorkerId, id: AssignmentId) {
-        // Only a worker that is about to leave gives work back. Were it given
-        // more, it would only give that back, too.
+        // Only a leaving worker hands work back. It would hand back further work, too.
         self.worker_draining(worker);
         if let Some(assignment) = self.remove_assignment(worker, id) {
             self.release(assignment.block);
@@ -131,19 +129,18 @@ impl Scheduler {
         self.hand_out(now);
     }
 
-    /// Hands out all that waits, as far as there are workers for it, and has
-    /// the step merged if nothing is left to hand out or to wait for.
+    /// Hands out all waiting blocks, as far as there are workers for them. If no block is waiting
+    /// or assigned, starts the merge of the step.
     pub(super) fn hand_out(&mut self, now: Instant) {
         if !self.is_gathering() && !self.is_short() {
-            // Whoever is given a suspect is nobody's choice any more: then those count that
-            // were the second choice.
+            // A worker with a suspected block gets nothing else: other workers take its place.
             while self.hand_out_waiting(now) {}
             self.hand_out_audits(now);
         }
         self.merge_if_complete();
     }
 
-    /// Hands the waiting blocks out, as many as workers may hold. Says whether it did.
+    /// Hands out waiting blocks, as many as workers may hold. Returns whether it handed out any.
     fn hand_out_waiting(&mut self, now: Instant) -> bool {
         let Some(step) = self.step().filter(|step| !step.waiting.is_empty()) else { return false };
         let mut candidates = self.candidates(step);
@@ -188,7 +185,7 @@ impl Scheduler {
         has_handed
     }
 
-    /// The workers that may be given work, with what they have already.
+    /// The workers that may get work, with the blocks that they have.
     pub(super) fn candidates(&self, step: &Step) -> Vec<Candidate> {
         let mut candidates = self.all_candidates(step);
         if self.has_reliable() {
@@ -197,7 +194,7 @@ impl Scheduler {
         candidates
     }
 
-    /// The same, with those that are set aside.
+    /// The same, including workers that are set aside.
     pub(super) fn all_candidates(&self, step: &Step) -> Vec<Candidate> {
         let mean = self.paces().mean();
         let available = self.members.iter().filter(|(_, member)| member.is_available());
@@ -219,14 +216,13 @@ impl Scheduler {
         }
     }
 
-    /// Time that a shard is taken to need on a worker: one that fails is taken for
-    /// as many times slower.
+    /// The expected time of a shard on a worker; a worker with failures counts as slower.
     fn nanos_of(&self, member: &Member, mean: u64) -> u64 {
         let strikes = u64::from(self.standings.strikes(member.process));
         member.pace.nanos(mean).saturating_mul(1 + strikes)
     }
 
-    /// Puts a block in a worker's hands.
+    /// Assigns a block to a worker.
     pub(super) fn assign(&mut self, now: Instant, worker: WorkerId, block: Block, how: How) {
         self.last_assignment += 1;
         let id = AssignmentId(self.last_assignment);
@@ -248,15 +244,14 @@ impl Scheduler {
         self.actions.push_back(Action::Assign { worker, assignment: id, step, block, confirm });
     }
 
-    /// Takes all assignments out of their workers' hands.
+    /// Revokes all assignments.
     pub(super) fn revoke_all(&mut self) {
         let all = self.step().into_iter().flat_map(|step| step.hands.iter());
         let all: Vec<AssignmentId> = all.map(|(id, _)| id).collect();
         self.revoke(all);
     }
 
-    /// Takes the assignments that are not needed any more, now that this block is
-    /// done, out of their workers' hands.
+    /// Revokes the assignments that are no longer needed now that this block is done.
     fn revoke_needless(&mut self, done: Block) {
         let Some(step) = self.step() else { return };
         let is_needless = |id: &AssignmentId| {
@@ -277,7 +272,7 @@ impl Scheduler {
         }
     }
 
-    /// What all workers' measurements say together.
+    /// The combined measurements of all workers.
     pub(super) fn paces(&self) -> Paces {
         Paces::of(self.members.values().map(|it| &it.pace), self.step().map(|step| step.id))
     }
@@ -294,8 +289,7 @@ impl Scheduler {
         Some(assignment)
     }
 
-    /// The step under way, if it is this one and has this block. A block that
-    /// a peer names may be any.
+    /// The current step, if it is this one and has this block, which a peer may have invented.
     pub(super) fn step_with(&mut self, id: StepId, block: Block) -> Option<&mut Step> {
         self.step_mut().filter(|step| step.id == id && exists(block, step.replicas))
     }
@@ -321,8 +315,8 @@ impl Scheduler {
     }
 }
 
-/// Who gets a block that needs care: of the workers where it has not failed,
-/// or of all if it has failed on each, the one that would be done first.
+/// The worker for a block with failures: of the workers where it has not failed (or of all, if it
+/// has failed on each), the one that would finish it first.
 fn pick(step: &Step, block: Block, care: Care, candidates: &[Candidate]) -> Option<usize> {
     let has_time = |it: &Candidate| it.room > 0 && (care != Care::Alone || it.load == 0);
     if !candidates.iter().any(has_time) {

@@ -374,7 +374,9 @@ async fn bad_submissions_are_rejected_with_the_cause() {
     unknown.model = "nothing".into();
     let mut unmerged = toy::spec("");
     unmerged.merge.insert("nothing".into(), common::merge::MergeRule::Max);
-    for (spec, word) in [(unknown, "`nothing` is unknown; known are: toy"), (unmerged, "nothing")] {
+    for (spec, word) in
+        [(unknown, "unknown model `nothing`: expected one of toy"), (unmerged, "nothing")]
+    {
         let answer = client.submit(&spec, None).await;
         let Some(ToClient::Rejected { bad_input: true, reason }) = answer else {
             panic!("{answer:?}")
@@ -506,9 +508,9 @@ async fn floods_and_messages_out_of_turn_disturb_nobody_else() {
         (bytes(chunks), "no run 9 was opened"),
         (vec![0xff; 8], "a frame of 4294967295 bytes"),
         // A length that fits, and then no message.
-        (frame_of(&[0xc1; 4]).head.to_vec(), "a frame that is no FromWorker"),
+        (frame_of(&[0xc1; 4]).head.to_vec(), "a frame that is not a FromWorker"),
         // What only a client may say.
-        (encode(FromClient::Status).head.to_vec(), "a frame that is no FromWorker"),
+        (encode(FromClient::Status).head.to_vec(), "a frame that is not a FromWorker"),
         (noise, ""),
     ];
     for (bytes, words) in wrong {

@@ -6,9 +6,8 @@
 //! target/release/custom_model run --local 3 --model centroids --epochs 1
 //! ```
 //!
-//! Four steps make a model: describe its state, process a batch, say what you
-//! saw, register it by name. Sockets, retries and merging are none of its
-//! business.
+//! A model takes four steps: describe its state, process a batch, report results, register it by
+//! name. It has nothing to do with sockets, retries and merging.
 
 use std::process::ExitCode;
 
@@ -31,8 +30,8 @@ pub(crate) fn registry() -> Registry {
     registry
 }
 
-/// Makes the model from its parameters (it has none, and says so to whoever
-/// gives some), the shape of the data and the seed (nothing here is random).
+/// Builds the model from its parameters (it has none, and refuses any), the shape of the data and
+/// the seed (nothing here is random).
 fn build(
     parameters: &toml::Table,
     shape: DataShape,
@@ -47,8 +46,8 @@ struct Centroids {
 }
 
 impl Model for Centroids {
-    /// Step 1, the state. Each tensor says how replicas' versions of it become
-    /// one. Replicas see different examples, so their sums and counts add up.
+    /// Step 1, the state. Each tensor has the rule by which replicas' versions are merged.
+    /// Replicas process different examples, so their sums and counts are added.
     fn layout(&self) -> Result<Layout, ModelError> {
         let DataShape { features, classes } = self.shape;
         let (f32s, u64s) = (ElementType::F32, ElementType::U64);
@@ -58,7 +57,7 @@ impl Model for Centroids {
         ])?)
     }
 
-    /// Nothing is known before the first example.
+    /// Everything is zero before the first example.
     fn initial_state(&self) -> Result<NetworkState, ModelError> {
         Ok(NetworkState::zeros(&self.layout()?)?)
     }
@@ -67,13 +66,13 @@ impl Model for Centroids {
         Ok(Box::new(CentroidsReplica { shape: self.shape, state: self.initial_state()? }))
     }
 
-    /// Counted up with every change of what follows: a worker of another version
-    /// gets no work of such a run, and a run of another version does not go on.
+    /// To be increased with every change of the computation: a worker with another version gets no
+    /// work of the run, and a run with another version is not continued.
     fn version(&self) -> u32 {
         1
     }
 
-    /// What a replica holds in memory: workers plan with it.
+    /// Memory of a replica, from which workers decide how many run at once.
     fn replica_bytes(&self) -> u64 {
         let DataShape { features, classes } = self.shape;
         (4 * features * classes + 8 * classes) as u64
@@ -86,14 +85,13 @@ struct CentroidsReplica {
 }
 
 impl Replica for CentroidsReplica {
-    /// A shard starts from the round's state, whatever this instance did
-    /// before.
+    /// Starts a shard from the round's state, independent of earlier shards.
     fn begin(&mut self, base: &NetworkState) -> Result<(), ModelError> {
         Ok(self.state.copy_from(base)?)
     }
 
-    /// Step 2, learn. Examples come in a fixed order, and are added up in it:
-    /// that, and no more, is what gives the same bits on any cluster.
+    /// Step 2, learn. Examples arrive in a fixed order, and are added in this order, so that the
+    /// bits are the same on any cluster.
     fn process_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
         let results = self.evaluate_batch(batch)?;
         for (features, label) in batch.features.rows().into_iter().zip(batch.classes()?) {
@@ -107,8 +105,7 @@ impl Replica for CentroidsReplica {
         Ok(results)
     }
 
-    /// Step 3, say what you saw: sums and counts over examples. `correct` is
-    /// what accuracy is computed from.
+    /// Step 3, report results: sums and counts over examples. Accuracy is computed from `correct`.
     fn evaluate_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
         let DataShape { features, classes } = self.shape;
         let fits = batch.features.ncols() == features
@@ -136,7 +133,7 @@ impl Replica for CentroidsReplica {
 }
 
 impl CentroidsReplica {
-    /// The class whose centroid is nearest; 0 before any example was seen.
+    /// The class with the nearest centroid; 0 before the first example.
     fn nearest(&self, features: ArrayView1<'_, f32>) -> Result<usize, ModelError> {
         let sums = self.state.f32("sums")?.view().into_dimensionality::<Ix2>();
         let sums = sums.map_err(|error| ModelError::Other(error.to_string()))?;

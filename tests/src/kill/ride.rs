@@ -31,7 +31,7 @@ const RUN: u64 = 1;
 
 /// How a run fails whose workers were killed three times in one shard, as if it
 /// had killed them.
-const BLAME: &str = "is taken to be what kills";
+const BLAME: &str = "probably kills";
 
 /// Workers that must have been killed for that.
 const CRASH_LIMIT: u64 = 3;

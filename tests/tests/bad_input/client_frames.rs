@@ -92,8 +92,8 @@ fn frames() {
             .bytes([0xff; 4])
             .ends_closed(&["a frame of 4294967295 bytes", "at most 1114112"]),
         Stranger::client("a flood of noise").bytes(noise(1 << 20)).ends_closed(&["a frame of"]),
-        Stranger::client("noise in a frame").frame(&noise(1000)).ends_closed(&["no FromClient"]),
-        Stranger::client("an empty frame").frame(&[]).ends_closed(&["no FromClient"]),
+        Stranger::client("noise in a frame").frame(&noise(1000)).ends_closed(&["not a FromClient"]),
+        Stranger::client("an empty frame").frame(&[]).ends_closed(&["not a FromClient"]),
         Stranger::client("half a frame, then silence")
             .bytes([0, 0, 1, 0, 0x81])
             .ends_closed(&["silent for 10"]),
@@ -104,10 +104,10 @@ fn frames() {
         Stranger::client("silence").ends_closed(&["silent for 10"]),
         Stranger::client("a worker's message")
             .message(FromWorker::Draining)
-            .ends_closed(&["no FromClient", "Draining"]),
+            .ends_closed(&["not a FromClient", "Draining"]),
         Stranger::client("a second introduction")
             .message(handshake::hello(Role::Client))
-            .ends_closed(&["no FromClient"]),
+            .ends_closed(&["not a FromClient"]),
         Stranger::client("a chunk without a submission")
             .message(chunk(0, vec![1]))
             .ends_closed(&["out of turn: a chunk without a submission"]),
@@ -116,7 +116,7 @@ fn frames() {
             .ends_closed(&["out of turn: state segment 0"]),
         Stranger::client("a chunk too long")
             .message(chunk(0, vec![0; (1 << 20) + 1]))
-            .ends_closed(&["no FromClient", "at most 1048576 bytes"]),
+            .ends_closed(&["not a FromClient", "at most 1048576 bytes"]),
     ]);
 }
 
@@ -146,7 +146,7 @@ fn submissions() {
     let with_state = |name: &str| submits(name, |parts| parts.state = Some(layout()));
     meet(vec![
         submits("a spec that is no TOML", |parts| parts.spec = "model".into())
-            .ends_rejected(&["the spec cannot be read"]),
+            .ends_rejected(&["the spec is not valid"]),
         submits("a spec of no replicas", |parts| {
             parts.spec = SPEC.replace("replicas = 2", "replicas = 0");
         })

@@ -38,8 +38,9 @@ fn commands_and_flags() {
             .says(&["'--local <N>'", "'--detach'"]),
         Case::coordinator("keys of no use", "run --local 1 --keys DIR/none.pem")
             .says(&["--keys DIR/none.pem cannot be used with --local"]),
-        Case::coordinator("no worker's binary", "run --local 1 --worker-binary DIR/worker")
-            .says(&["no worker binary at DIR/worker", "cargo build", "--worker-binary"]),
+        Case::coordinator("no worker's binary", "run --local 1 --worker-binary DIR/worker").says(
+            &["expected the worker's binary at DIR/worker", "cargo build", "--worker-binary"],
+        ),
         Case::coordinator(
             "a worker's binary that cannot run",
             "run --local 1 --worker-binary DIR/w",
@@ -102,7 +103,7 @@ fn addresses_to_listen_on() {
     check(vec![
         Case::coordinator("a port that is taken", format!("serve --listen {taken_address}"))
             .exits(FAILED)
-            .says(&["cannot listen on 127.0.0.1:", "is another coordinator running there?"]),
+            .says(&["cannot listen on 127.0.0.1:", "If another program uses this port"]),
         Case::coordinator("an address that is none", "serve --listen nonsense").says(&[
             "setting `listen`",
             "HOST:PORT",

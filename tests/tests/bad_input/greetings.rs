@@ -50,9 +50,9 @@ fn what_is_no_introduction() {
         Stranger::new("a length just past the limit")
             .bytes(16385u32.to_be_bytes())
             .ends_refused(&["a frame of 16385 bytes", "at most 16384"]),
-        Stranger::new("an empty frame").frame(&[]).ends_refused(&["no Hello"]),
+        Stranger::new("an empty frame").frame(&[]).ends_refused(&["not a Hello"]),
         Stranger::new("a flood of noise").bytes(noise(1 << 20)).ends_closed(&["a frame of"]),
-        Stranger::new("noise in a frame").frame(&noise(1000)).ends_refused(&["no Hello"]),
+        Stranger::new("noise in a frame").frame(&noise(1000)).ends_refused(&["not a Hello"]),
         Stranger::new("a web browser")
             .bytes(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             .ends_refused(&["a frame of 1195725856 bytes"]),
@@ -69,23 +69,23 @@ fn what_is_no_introduction() {
         Stranger::new("the end at once").finish().ends_refused(&["closed the connection"]),
         Stranger::new("a worker's message before it")
             .message(FromWorker::Draining)
-            .ends_refused(&["no Hello"]),
+            .ends_refused(&["not a Hello"]),
         Stranger::new("a client's message before it")
             .message(FromClient::Status)
-            .ends_refused(&["no Hello"]),
+            .ends_refused(&["not a Hello"]),
         Stranger::new("bytes after it")
             .frame(&[&hello()[..], &[0xc0]].concat())
             .ends_refused(&["bytes follow the Hello"]),
         Stranger::new("an unknown field")
             .frame(&unknown_field)
-            .ends_refused(&["no Hello", "extra"]),
-        Stranger::new("lists in lists").frame(&lists_in_lists).ends_refused(&["no Hello"]),
+            .ends_refused(&["not a Hello", "extra"]),
+        Stranger::new("lists in lists").frame(&lists_in_lists).ends_refused(&["not a Hello"]),
         Stranger::new("a list of 4 billion")
             .frame(&[0xdd, 0xff, 0xff, 0xff, 0xff])
-            .ends_refused(&["no Hello"]),
+            .ends_refused(&["not a Hello"]),
         Stranger::new("a text of 4 GiB")
             .frame(b"\x86\xa5magic\xdb\xff\xff\xff\xff")
-            .ends_refused(&["no Hello"]),
+            .ends_refused(&["not a Hello"]),
     ];
     let idle = Stranger::new("silence").ends_refused(&["no handshake within 5 s"]);
     strangers.extend(std::iter::repeat_n(idle, IDLE));

@@ -79,10 +79,10 @@ fn for_a_client() {
             "127.0.0.1:",
             "a frame of 1213486160 bytes",
             "at most 16384",
-            "does another program listen there?",
+            "another program may be listening there",
         ]),
         says("noise", noise(10_000)).says(&["127.0.0.1:", "a frame of"]),
-        says("no welcome", encoded(ToClient::Heartbeat)).says(&["127.0.0.1:", "no Welcome"]),
+        says("no welcome", encoded(ToClient::Heartbeat)).says(&["127.0.0.1:", "not a Welcome"]),
         says("silence", Vec::new()).says(&["127.0.0.1:", "no handshake within 5 s"]),
         says("silence after a welcome", welcome_and(&[])).says(&["127.0.0.1:", "silent for 1 s"]),
         says("a refusal", refusal())
@@ -94,7 +94,7 @@ fn for_a_client() {
             .says(&["127.0.0.1:", "a frame of 4294967295 bytes"]),
         says("a worker's message", welcome_and(&encoded(ToWorker::CloseRun { run: RunId(1) })))
             .exits(FAILED)
-            .says(&["127.0.0.1:", "no ToClient"]),
+            .says(&["127.0.0.1:", "not a ToClient"]),
         says("an answer to another question", {
             let (layout, digest) = (Layout::default(), Digest::of(b""));
             welcome_and(&encoded(ToClient::State {
@@ -106,7 +106,7 @@ fn for_a_client() {
             }))
         })
         .exits(FAILED)
-        .says(&["127.0.0.1:", "something unexpected", "State"]),
+        .says(&["127.0.0.1:", "sent an unexpected message", "State"]),
     ]);
 }
 
@@ -127,8 +127,12 @@ fn for_a_worker() {
         ("one that closes", closing(), "closed the connection"),
         ("a web server", impostor(WEB_SERVER.to_vec()), "a frame of 1213486160 bytes"),
         ("noise", impostor(noise(10_000)), "a frame of"),
-        ("no welcome", impostor(encoded(ToWorker::Heartbeat)), "no Welcome"),
-        ("silence", impostor(Vec::new()), "within 5 s; does another program listen there?"),
+        ("no welcome", impostor(encoded(ToWorker::Heartbeat)), "not a Welcome"),
+        (
+            "silence",
+            impostor(Vec::new()),
+            "within 5 s: check the address, as another program may be listening there",
+        ),
         ("silence after a welcome", impostor(welcome_and(&[])), "silent"),
         ("a length of 4 GiB", impostor(welcome_and(&[0xff; 4])), "a frame of 4294967295 bytes"),
         (
@@ -137,11 +141,11 @@ fn for_a_worker() {
                 run: RunId(1),
                 passed_over: None,
             }))),
-            "no ToWorker",
+            "not a ToWorker",
         ),
-        ("work of no run", impostor(welcome_and(&assign(plan))), "makes no sense"),
+        ("work of no run", impostor(welcome_and(&assign(plan))), "sent an invalid message"),
         ("positions that fall", impostor(welcome_and(&assign(unsorted))), "field `plan.positions`"),
-        ("a state of no run", impostor(welcome_and(&encoded(segment))), "makes no sense"),
+        ("a state of no run", impostor(welcome_and(&encoded(segment))), "sent an invalid message"),
         ("a pull of nothing", impostor(welcome_and(&encoded(pull))), "field `count`"),
     ];
     std::thread::scope(|scope| {

@@ -25,7 +25,7 @@ fn files() {
         with_file("not text", "\u{0}\u{1}").says(&["DIR/settings.toml", "line 1"]),
         with_file("an unknown key", "heartbeat = 3").says(&[
             "DIR/settings.toml",
-            "`heartbeat` is unknown",
+            "unknown key `heartbeat`",
             "heartbeat_timeout",
         ]),
         with_file("a wrong type", "crash_limit = \"three\"").says(&[
@@ -57,7 +57,7 @@ fn files() {
         with_file("a table", "[listen]\nport = 7700").says(&["`listen`", "DIR/settings.toml"]),
         Case::worker("of a worker", "--config DIR/settings.toml")
             .file("settings.toml", "slot = 2")
-            .says(&["DIR/settings.toml", "`slot` is unknown", "slots"]),
+            .says(&["DIR/settings.toml", "unknown key `slot`", "slots"]),
     ]);
 }
 

@@ -64,7 +64,7 @@ fn files_to_evaluate() {
         Case::coordinator("no such file", "evaluate DIR/none").says(&["DIR/none", "No such file"]),
         Case::coordinator("a folder", "evaluate DIR").says(&["DIR"]),
         evaluate("empty", Vec::new()).says(&["DIR/state", "at least 8 bytes", "found 0"]),
-        evaluate("noise", noise(1000)).says(&["DIR/state", "not safetensors, or truncated"]),
+        evaluate("noise", noise(1000)).says(&["DIR/state", "another format, or is truncated"]),
         evaluate("a header without end", u64::MAX.to_le_bytes().to_vec())
             .says(&["DIR/state", "18446744073709551615"]),
         evaluate("a header that is no JSON", with_header("tensors!", &[]))
@@ -87,7 +87,7 @@ fn files_to_evaluate() {
         evaluate("another shape", plain(&[("weights", &[2], &[1.0, 2.0])])).says(&["does not fit"]),
         Case::coordinator("of whatever model", "evaluate DIR/state")
             .file("state", right())
-            .says(&["DIR/state does not say its model", "--model"]),
+            .says(&["DIR/state does not name its model", "--model"]),
         Case::coordinator("of another model", "evaluate DIR/state --model mlp --dataset digits")
             .file("state", right())
             .says(&["does not fit the model", "layer2"]),
@@ -112,7 +112,7 @@ fn files_to_start_from_and_to_write() {
         from("no such file to start from", "none").says(&["DIR/none", "No such file"]),
         from("noise to start from", "state")
             .file("state", noise(100))
-            .says(&["DIR/state", "not safetensors"]),
+            .says(&["DIR/state", "expected a safetensors file"]),
         from("another model's state to start from", "state")
             .file("state", right())
             .says(&["does not fit the model"]),

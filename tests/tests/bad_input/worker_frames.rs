@@ -51,8 +51,8 @@ fn frames() {
             .bytes(1_114_113u32.to_be_bytes())
             .ends_closed(&["a frame of 1114113 bytes"]),
         Stranger::worker("a flood of noise").bytes(noise(1 << 20)).ends_closed(&["a frame of"]),
-        Stranger::worker("noise in a frame").frame(&noise(1000)).ends_closed(&["no FromWorker"]),
-        Stranger::worker("an empty frame").frame(&[]).ends_closed(&["no FromWorker"]),
+        Stranger::worker("noise in a frame").frame(&noise(1000)).ends_closed(&["not a FromWorker"]),
+        Stranger::worker("an empty frame").frame(&[]).ends_closed(&["not a FromWorker"]),
         Stranger::worker("half a frame, then silence")
             .bytes([0, 0, 1, 0, 0x81])
             .ends_closed(&["silent for 10"]),
@@ -66,7 +66,7 @@ fn frames() {
             .ends_closed(&["it hung up: it was all noise"]),
         Stranger::worker("a client's message")
             .message(FromClient::Status)
-            .ends_closed(&["no FromWorker", "Status"]),
+            .ends_closed(&["not a FromWorker", "Status"]),
     ]);
 }
 
@@ -110,7 +110,7 @@ fn messages_out_of_turn_or_out_of_bounds() {
         worker("a segment nobody asked for", piece(NO_STEP, vec![0; 4]))
             .ends_closed(&["out of turn: segment 7", "was not asked for"]),
         worker("a segment too long", piece(NO_STEP, vec![0; (1 << 20) + 1])).ends_closed(&[
-            "no FromWorker",
+            "not a FromWorker",
             "at most 1048576 bytes",
             "1048577",
         ]),

@@ -99,7 +99,7 @@ fn attacks(keys: &Keys, old: &Keys, files: &KeyFiles) -> Vec<Attack> {
             "no certificate",
             under_tls(None, worker("w")),
             "received fatal alert: CertificateRequired",
-            "it showed no certificate: it needs the cluster's keys, --keys FILE",
+            "it has no certificate: give it the cluster's keys with --keys FILE",
         ),
         attack(
             "a worker of another cluster",
@@ -129,19 +129,19 @@ fn attacks(keys: &Keys, old: &Keys, files: &KeyFiles) -> Vec<Attack> {
         attack(
             "a worker that gives orders",
             under_tls(ours(Member::Worker), Role::Client),
-            "give it keys of a client",
-            "its certificate is of a worker, and it says that it is a client",
+            "give it keys for a client",
+            "its certificate is for a worker, but it connects as a client",
         ),
         attack(
             "a client that works",
             under_tls(ours(Member::Client), worker("w")),
-            "give it keys of a worker",
-            "its certificate is of a client, and it says that it is a worker",
+            "give it keys for a worker",
+            "its certificate is for a client, but it connects as a worker",
         ),
         attack("TLS 1.2", in_plain(TLS_1_2_HELLO), "\u{15}\u{3}", "expected TLS 1.3"),
         attack("plain text", in_plain(plain_hello()), "give --keys FILE", "asks for the cluster's"),
         attack("a browser", in_plain(b"GET / HTTP/1.1\r\n\r\n"), "--keys FILE", "asks for the"),
-        attack("noise after TLS", in_plain(b"\x16\x03\x01\xff\xff"), "", "what is none"),
+        attack("noise after TLS", in_plain(b"\x16\x03\x01\xff\xff"), "", "sent other bytes"),
         attack(
             "an oversized hello",
             {
@@ -282,7 +282,7 @@ fn a_handshake_that_is_played_back_is_worth_nothing() {
     // A server's first flight, then the alert `bad_record_mac`.
     assert!(heard.starts_with(&[0x16, 3, 3]), "{heard:x?}");
     let said = refusal(&coordinator.log, &peer);
-    assert!(said.contains("not of this connection"), "{said}");
+    assert!(said.contains("do not belong to this connection"), "{said}");
     let status = status(&address, Some(keys.path()));
     assert_eq!(status["workers"].as_array().map(Vec::len), Some(0), "{status}");
     coordinator.leave();

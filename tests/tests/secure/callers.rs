@@ -73,7 +73,7 @@ fn with_keys_where_the_coordinator_has_none() {
     let files = KeyFiles::new();
     let keys = files.new_cluster("cluster.pem");
     let (mut coordinator, address) = Logged::coordinator(&[]);
-    let words = "it does not speak TLS, so that it has no keys";
+    let words = "it does not speak TLS, as it runs without keys";
     assert_client(&address, Some(keys.path()), FAILED, words);
     assert_worker(&address, Some(keys.path()), words);
     assert_logged(&coordinator, "this coordinator has no keys");
@@ -96,9 +96,9 @@ fn a_file_for_a_worker_is_of_no_use_to_a_client_and_the_other_way_round() {
     let mut worker = Logged::worker("w", &address, &["--keys", text(for_worker.path())]);
     let submit = ["--coordinator", &address, "--keys", text(for_client.path())];
     assert_eq!(Client::start(SOFTMAX, &submit).finish(), expected::digest(SOFTMAX));
-    assert_client(&address, Some(for_worker.path()), BAD_INPUT, "no identity of a client");
+    assert_client(&address, Some(for_worker.path()), BAD_INPUT, "expected an identity of a client");
     let error = bad_keys(&binaries().worker, &["--coordinator", &address], &for_client);
-    assert!(error.contains("no identity of a worker, only of: client"), "{error}");
+    assert!(error.contains("an identity of a worker, found only: client"), "{error}");
     worker.leave();
     coordinator.leave();
 }
@@ -166,7 +166,7 @@ fn whoever_is_no_coordinator_is_not_believed() {
     let [old, keys] = expired(&files);
     for member in [Member::Worker, Member::Client] {
         let address = impostor(proof_of(&keys, member));
-        let words = "who answers there is no coordinator";
+        let words = "the peer is not a coordinator";
         assert_client(&address, Some(keys.path()), FAILED, words);
         assert_worker(&address, Some(keys.path()), words);
     }
@@ -198,7 +198,7 @@ fn keys_are_made_shown_renewed_and_exported() {
     assert_eq!(fs::metadata(&path).expect("it is there").permissions().mode() & 0o777, 0o600);
     let fingerprint = Keys::load(&path).expect("keys").fingerprint().to_string();
     let (code, said) = keys(&["new", file]);
-    assert!(code == Some(BAD_INPUT) && said.contains("is there already"), "{said}");
+    assert!(code == Some(BAD_INPUT) && said.contains("exists already"), "{said}");
     let (code, said) = keys(&["new", file, "--if-missing"]);
     assert!(code == Some(0) && said.contains(&fingerprint), "{said}");
     let (code, said) = keys(&["show", file]);

@@ -182,7 +182,7 @@ fn a_merge_that_went_wrong_is_found_later_and_no_worker_named_for_it() {
     // All checkpoints, and the one at the end alone.
     for (every, words) in [
         ("1", "the state after step 0 (round 1) is not as recorded"),
-        ("1000000", "or of a merge before it: that of step 0 (round 1)."),
+        ("1000000", "or an earlier merge was wrong: that of step 0 (round 1)."),
     ] {
         let files = KeyFiles::new();
         let keys = files.new_cluster("cluster.pem");

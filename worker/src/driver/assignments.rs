@@ -94,7 +94,7 @@ impl Engine {
     pub(super) fn run_shard(&mut self, id: AssignmentId, step: StepId, replica: u32) {
         let (Some(assignment), Some(base)) = (self.assignments.get(&id), self.bases.get(step))
         else {
-            let error = format!("the base state of {step} is not here");
+            let error = format!("the base state of {step} is missing");
             let event = Event::ShardFailed { assignment: id, replica, fatal: false, error };
             self.pending.push_back(event);
             return;

@@ -61,7 +61,7 @@ impl Bases {
         let expected = self.incoming.as_ref().map(|incoming| (incoming.step, incoming.next));
         let (Some(incoming), Some(place)) = (&mut self.incoming, run.state_segments.get(index))
         else {
-            return Err(format!("state segment {segment} of {step}: there is no such segment"));
+            return Err(format!("state segment {segment} of {step} does not exist"));
         };
         if expected != Some((step, index)) {
             return Err(format!(
@@ -85,7 +85,9 @@ impl Bases {
     pub(super) fn same(&mut self, step: StepId, as_of: StepId) -> Result<(), String> {
         let base = self.whole.get(&as_of);
         let state = base.map(|base| base.state.clone()).ok_or_else(|| {
-            format!("the state of {step} is said to be that of {as_of}, which is not here")
+            format!(
+                "the state of {step} refers to that of {as_of}, which this worker does not have"
+            )
         })?;
         self.whole.insert(step, Base { state, dropped: false });
         Ok(())

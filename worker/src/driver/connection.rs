@@ -180,7 +180,7 @@ impl Connection {
             let _ = tokio::io::copy(self.reader.stream_mut(), &mut tokio::io::sink()).await;
         };
         if timeout(CLOSE_TIMEOUT, closing).await.is_err() {
-            tracing::debug!("the coordinator did not take the last words in time");
+            tracing::debug!("the coordinator did not read the last message in time");
         }
     }
 }

@@ -71,7 +71,7 @@ impl Engine {
             }
             ToWorker::StepDone { step } => self.tell(Event::StepDone { step }),
             ToWorker::Goodbye { reason } => {
-                self.lost(&format!("the coordinator closes the connection: {reason}"));
+                self.lost(&format!("the coordinator closed the connection: {reason}"));
             }
         }
         Ok(())
@@ -144,7 +144,7 @@ impl Engine {
             }
             (Err(reason), _) => {
                 opened.awaited = false;
-                tracing::warn!("run {id} cannot be worked on here: {reason}");
+                tracing::warn!("this worker cannot work on run {id}: {reason}");
                 let reason = reason.clone();
                 self.send(FromWorker::Cannot { run: id, reason });
             }
@@ -199,7 +199,10 @@ impl Engine {
         // The coordinator was told when the run was opened, and has taken it back.
         let Ok(run) = opened.run.clone() else { return Ok(()) };
         let Some(plan_step) = run.plan.step(step.index) else {
-            return Err(format!("{assignment} is of {step}: the run has {}", run.plan.steps()));
+            return Err(format!(
+                "{assignment} is of {step}: expected a step below {}",
+                run.plan.steps()
+            ));
         };
         let replicas = plan_step.replicas;
         let root = plan_step.root();
@@ -240,7 +243,7 @@ impl Engine {
     fn on_chunk(&mut self, chunk: Wanted, payload: Bytes) {
         if !self.requests.received(chunk) {
             let (run, _, place) = chunk;
-            tracing::debug!("chunk {place} of run {run} came without being asked for");
+            tracing::debug!("chunk {place} of run {run} was not requested");
             return;
         }
         match self.runs.get(&chunk.0) {
@@ -303,7 +306,7 @@ impl Engine {
             segments: first..first + count,
         };
         if connection.send_segments(pull).is_err() {
-            self.hang_up("more pulls than can wait");
+            self.hang_up("the coordinator sent more pulls than the queue holds");
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::session::Event;
 impl Engine {
     /// The coordinator has said what it may not.
     pub(super) fn makes_no_sense(&mut self, wrong: &str) {
-        self.hang_up(&format!("the coordinator sent what makes no sense: {wrong}"));
+        self.hang_up(&format!("the coordinator sent an invalid message: {wrong}"));
     }
 
     /// The connection is of no use any more, and the coordinator may be there to hear

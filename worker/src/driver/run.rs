@@ -140,7 +140,7 @@ impl OpenRun {
 fn lacking(error: &ModelError) -> String {
     match error {
         ModelError::Unknown { .. } => {
-            format!("{error}; this worker's build lacks it: start your own worker binary")
+            format!("{error}: this worker's build lacks the model; start your own worker binary")
         }
         ModelError::Version { .. } => {
             format!("{error}: start your own worker binary, of the coordinator's build")

@@ -313,8 +313,11 @@ async fn a_run_that_cannot_be_opened_is_said_to_be_so() {
     let step = StepId { run, index: 0 };
     let block = toy.run.plan.step(0).unwrap().root();
     for (open, words) in [
-        (opening(spec.replace("\"toy\"", "\"joy\""), 1), "`joy` is unknown; known are: toy"),
-        (opening(spec, 2), "`toy` has version 1 here, and version 2 in the run"),
+        (
+            opening(spec.replace("\"toy\"", "\"joy\""), 1),
+            "unknown model `joy`: expected one of toy",
+        ),
+        (opening(spec, 2), "`toy`: expected version 2, which the run has, found version 1"),
     ] {
         peer.say(open).await;
         peer.send_base(&toy, step).await;
@@ -403,7 +406,7 @@ async fn a_chunk_that_is_another_one_ends_the_connection() {
     payload[0] ^= 1;
     let payload = Bytes::from(payload);
     peer.say(ToWorker::Chunk { run, split, chunk: chunks[0], payload }).await;
-    peer.hears_why("makes no sense").await;
+    peer.hears_why("an invalid message").await;
     stage.accept().await;
 }
 
@@ -431,7 +434,7 @@ async fn nonsense_ends_the_connection_and_not_the_worker() {
         let mut peer = stage.accept().await;
         peer.open_run(&toy).await;
         peer.say(nonsense).await;
-        peer.hears_why("the coordinator sent what makes no sense: ").await;
+        peer.hears_why("the coordinator sent an invalid message: ").await;
     }
     stage.accept().await;
 }
@@ -449,7 +452,7 @@ async fn a_damaged_frame_is_told_of_while_the_worker_goes_on() {
     next.open_run(&toy).await;
     // More than fits between the two: unread, it would take the last words back.
     peer.writer.write_all(&vec![0; 32 << 20]).await.unwrap();
-    peer.hears_why("came with the checksum").await;
+    peer.hears_why("expected the checksum").await;
 }
 
 #[tokio::test]
@@ -469,7 +472,7 @@ async fn a_worker_that_leaves_sees_its_last_words_out() {
     let (assignment, beyond) = (AssignmentId(2), StepId { index: u64::MAX, ..step });
     let plan = toy.run.plan.block(&toy.run.plan.step(0).unwrap(), block);
     peer.say(ToWorker::Assign { assignment, step: beyond, block, plan, confirm: false }).await;
-    peer.hears_why("makes no sense").await;
+    peer.hears_why("an invalid message").await;
     assert!(!stage.worker.is_finished());
     drop(peer);
     assert_eq!(stage.end().await, End::Left);

@@ -1,9 +1,9 @@
-//! What always holds.
+//! The invariants of the session.
 
 use super::Session;
 use super::work::Use;
 
-/// Checks everything; the message says what is broken.
+/// Checks all invariants; the error names the violated one.
 pub(super) fn check(session: &Session) -> Result<(), String> {
     let running: usize = session.works.values().map(|work| work.running.len()).sum();
     let slots = session.config.slots.max(1) as usize;
@@ -31,7 +31,7 @@ pub(super) fn check(session: &Session) -> Result<(), String> {
     })?;
     ensure(
         session.is_over() || session.poll_timeout().is_some() || session.link.is_connecting(),
-        || "nothing is planned: the session would sleep for ever".into(),
+        || "nothing is planned: the session would sleep forever".into(),
     )
 }
 

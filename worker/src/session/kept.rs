@@ -1,5 +1,5 @@
-//! Partials of finished blocks, kept until their step is merged: to be
-//! pulled, and to be offered again on a new connection.
+//! Partials of finished blocks, kept until their step is merged, so that they can be pulled, and
+//! offered again on a new connection.
 
 use std::collections::BTreeSet;
 
@@ -24,12 +24,12 @@ impl Kept {
         self.blocks.iter().copied()
     }
 
-    /// How many are of other steps than the current one.
+    /// Number of partials of steps other than the current one.
     pub(super) fn of_other_steps(&self) -> usize {
         self.iter().filter(|(step, _)| Some(*step) != self.current).count()
     }
 
-    /// The kept partial that has this block, or one around it.
+    /// The kept partial of this block, or of one that contains it.
     pub(super) fn around(&self, step: StepId, block: Block) -> Option<Block> {
         let range = self.blocks.range((step, Block { level: 0, index: 0 })..);
         let of_step = range.take_while(|(at, _)| *at == step).map(|(_, kept)| *kept);
@@ -38,9 +38,8 @@ impl Kept {
 }
 
 impl Session {
-    /// Keeps a partial, and drops those of other steps where there are too
-    /// many: the oldest first, then, in a run that went back to before them,
-    /// the furthest.
+    /// Keeps a partial. If there are too many of other steps, drops the oldest first, then, in a
+    /// run that was restored to before them, the latest.
     pub(super) fn keep(&mut self, step: StepId, block: Block) {
         self.kept.current = Some(step);
         self.kept.blocks.insert((step, block));
@@ -64,9 +63,8 @@ impl Session {
         });
     }
 
-    /// Offers the partials of a run that was opened again: as many as its
-    /// coordinator takes at once. Where one step had more, the others are offered
-    /// when they are asked for.
+    /// Offers the partials of a run that was opened again, as many as its coordinator accepts at
+    /// once. If one step has more, the others are offered on request.
     pub(super) fn offer_kept(&mut self, run: RunId) {
         let of_run = self.kept.iter().filter(|(step, _)| step.run == run);
         for (step, block) in of_run.take(self.config.kept_blocks) {

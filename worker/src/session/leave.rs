@@ -1,5 +1,4 @@
-//! Leaving: take no more work, end what is begun, and go when nothing is
-//! lost by it.
+//! Leaving in order: take no more work, finish running shards, deliver partials, and exit.
 
 use std::time::Instant;
 
@@ -7,14 +6,13 @@ use common::id::AssignmentId;
 
 use super::{Action, Session};
 
-/// A session that is about to end.
+/// A session that is leaving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leaving {
-    /// Shards still run, or partials wait to be merged: until this time. If the
-    /// worker leaves earlier, others run the blocks again, and nothing but time
-    /// is lost.
+    /// Shards are running, or partials are waiting to be merged; the worker leaves at this time at
+    /// the latest. Other workers then repeat the blocks, which costs only time.
     Draining(Instant),
-    /// The last action is said.
+    /// The last action was emitted.
     Over,
 }
 
@@ -33,13 +31,13 @@ impl Session {
         }
     }
 
-    /// The coordinator wants nothing of this worker.
+    /// The coordinator refuses this worker.
     pub(super) fn give_up(&mut self) {
         self.leaving = Some(Leaving::Over);
         self.actions.push_back(Action::GiveUp);
     }
 
-    /// Leaves, if it is time to.
+    /// Leaves, if nothing is left to do or the time is over.
     pub(super) fn leave_when_done(&mut self, now: Instant) {
         let Some(Leaving::Draining(until)) = self.leaving else { return };
         if until <= now || (self.works.is_empty() && self.kept.is_empty()) {
@@ -54,7 +52,7 @@ impl Session {
         }
     }
 
-    /// Whether nothing is to be done any more.
+    /// Whether nothing is left to do.
     pub(super) fn is_over(&self) -> bool {
         self.leaving == Some(Leaving::Over)
     }

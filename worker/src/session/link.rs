@@ -1,15 +1,15 @@
-//! The connection to the coordinator: when to try, when to give it up.
+//! The connection to the coordinator: when to connect, and when to close it.
 
 use std::time::{Duration, Instant};
 
 use common::limits::{RECONNECT_MAX, RECONNECT_MIN};
 
-/// Where the connection stands.
+/// The state of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// To be tried at this time.
+    /// Closed; the next attempt is at this time.
     Waiting(Instant),
-    /// Under way; the driver bounds how long.
+    /// Connecting; the driver limits the time.
     Connecting,
     /// Open, and last heard at `heard`.
     Open { heard: Instant, timeout: Duration },
@@ -19,13 +19,13 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Link {
     state: State,
-    /// Tries since the coordinator last said something.
+    /// Attempts since the coordinator last sent bytes.
     tries: u32,
     /// State of the jitter's generator.
     random: u64,
 }
 
-/// Whether the coordinator is silent for too long.
+/// Whether the coordinator has been silent for too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Silence {
     No,
@@ -33,12 +33,12 @@ pub(super) enum Silence {
 }
 
 impl Link {
-    /// A connection whose first try is under way.
+    /// A connection whose first attempt is due.
     pub(super) fn new(seed: u64) -> Self {
         Self { state: State::Connecting, tries: 0, random: seed }
     }
 
-    /// Whether it is time to connect. Says so once.
+    /// Whether it is time to connect. Returns true once.
     pub(super) fn is_due(&mut self, now: Instant) -> bool {
         let is_due = match self.state {
             State::Waiting(at) => at <= now,
@@ -54,8 +54,8 @@ impl Link {
         self.state = State::Open { heard: now, timeout };
     }
 
-    /// Bytes after the handshake: the coordinator means it, so that the next
-    /// loss begins with short waits again.
+    /// Records bytes after the handshake: the connection works, so the waits after the next loss
+    /// start short again.
     pub(super) fn heard(&mut self, now: Instant) {
         if let State::Open { heard, .. } = &mut self.state {
             *heard = now;
@@ -63,7 +63,7 @@ impl Link {
         }
     }
 
-    /// Plans the next try, unless one is planned.
+    /// Plans the next attempt, unless one is planned.
     pub(super) fn lost(&mut self, now: Instant) {
         if matches!(self.state, State::Connecting | State::Open { .. }) {
             let longest = RECONNECT_MIN * 2_u32.saturating_pow(self.tries.min(16));

@@ -1,4 +1,4 @@
-//! Assignments, from being handed out to a kept partial.
+//! Assignments, from their arrival to a kept partial.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use super::{Action, Session};
 pub(super) struct Work {
     pub(super) step: StepId,
     pub(super) block: Block,
-    /// Shards that were not begun yet.
+    /// Shards that have not started.
     pub(super) to_run: std::ops::Range<u32>,
     /// Replicas that are running.
     pub(super) running: BTreeSet<u32>,
@@ -24,27 +24,26 @@ pub(super) struct Work {
     pub(super) use_of: Use,
 }
 
-/// Whether an assignment's shards may begin. Of one that may kill this process the
-/// coordinator hears first.
+/// Whether an assignment's shards may start. The start of one that may kill this process is
+/// announced to the coordinator first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Start {
     /// They may.
     Free,
-    /// The coordinator is to be told before.
+    /// The start must be announced first.
     ToSay,
-    /// It is being told.
+    /// The announcement is being sent.
     Saying,
 }
 
-/// What the outcome of an assignment is good for.
+/// Whether the result of an assignment is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
     /// The coordinator waits for it.
     Wanted,
-    /// The connection that it came over is gone, and its id with it. The
-    /// block's result is as right as ever.
+    /// Its connection is gone, and so is its id. The block's result is still valid.
     Orphan,
-    /// None: its shards were told to stop.
+    /// Not needed: its shards were told to stop.
     Nothing,
 }
 
@@ -58,12 +57,12 @@ pub(super) struct Run {
 }
 
 impl Work {
-    /// Whether any of its shards was begun.
+    /// Whether any of its shards has started.
     pub(super) fn is_begun(&self) -> bool {
         self.done > 0 || !self.running.is_empty()
     }
 
-    /// Whether the coordinator knows it.
+    /// Whether it is assigned on this connection.
     pub(super) fn is_wanted(&self) -> bool {
         self.use_of == Use::Wanted
     }
@@ -71,8 +70,8 @@ impl Work {
 
 impl Session {
     pub(super) fn run_opened(&mut self, run: RunId, parallel: u32) {
-        // One run is active at a time: others than those open on this
-        // connection are over, only that this worker was not there to hear it.
+        // One run is active at a time: runs that are not open on this connection have ended
+        // while this worker was disconnected.
         let others = self.runs.iter().filter(|(other, it)| !it.is_open && **other != run);
         let over: Vec<RunId> = others.map(|(other, _)| *other).collect();
         for other in over {
@@ -106,10 +105,10 @@ impl Session {
         }
         let is_known = self.works.contains_key(&assignment);
         if is_known || block.level > 32 || self.works.len() >= REPLICAS as usize {
-            // The coordinator was restarted and numbers from the beginning,
-            // while a shard from before still runs under this number: come
-            // back when it has ended. Or it gives what no coordinator gives:
-            // only who leaves may hand work back.
+            // The coordinator was restarted and numbers from the beginning, while an
+            // earlier shard still runs under this number: reconnect when it has ended.
+            // Otherwise the coordinator is faulty. Only a leaving worker may hand back
+            // work, so this disconnects instead.
             if !is_known {
                 self.actions.push_back(Action::DropAssignment { assignment });
             }
@@ -183,7 +182,7 @@ impl Session {
     pub(super) fn shard_stopped(&mut self, assignment: AssignmentId, replica: u32) {
         let Some(work) = self.works.get_mut(&assignment) else { return };
         if work.use_of != Use::Nothing {
-            let error = "it was stopped, and nobody had asked for that".to_owned();
+            let error = "it stopped without a request".to_owned();
             self.shard_failed(assignment, replica, false, error);
         } else if work.running.remove(&replica) {
             self.drop_if_stopped(assignment);
@@ -209,8 +208,8 @@ impl Session {
         self.stop(assignment);
     }
 
-    /// Gives an assignment up: its running shards are told to stop, and it is
-    /// dropped when they have.
+    /// Gives up an assignment: its running shards are told to stop, and it is dropped when they
+    /// have stopped.
     pub(super) fn stop(&mut self, assignment: AssignmentId) {
         let Some(work) = self.works.get_mut(&assignment) else { return };
         let was_told = std::mem::replace(&mut work.use_of, Use::Nothing) == Use::Nothing;
@@ -220,7 +219,7 @@ impl Session {
         self.drop_if_stopped(assignment);
     }
 
-    /// Gives an assignment that is not begun back to the coordinator.
+    /// Hands an assignment that has not started back to the coordinator.
     pub(super) fn hand_back(&mut self, assignment: AssignmentId) {
         if let Some(work) = self.works.remove(&assignment) {
             if work.is_wanted() {
@@ -230,8 +229,8 @@ impl Session {
         }
     }
 
-    /// The connection is gone. What was begun goes on, because its result
-    /// will be right whenever it comes; the rest will be handed out anew.
+    /// Called when the connection is lost. Started assignments continue, as their results stay
+    /// valid; the others will be handed out again.
     pub(super) fn disconnected(&mut self, now: Instant) {
         self.link.lost(now);
         for run in self.runs.values_mut() {
@@ -256,8 +255,7 @@ impl Session {
         }
     }
 
-    /// Begins as many shards as there is room for, of the oldest assignments
-    /// first.
+    /// Starts as many shards as there is room for, of the oldest assignments first.
     pub(super) fn run_shards(&mut self) {
         let running: usize = self.works.values().map(|work| work.running.len()).sum();
         let mut room = (self.config.slots.max(1) as usize).saturating_sub(running);
@@ -270,8 +268,7 @@ impl Session {
         }
     }
 
-    /// Begins up to `room` shards of one assignment, and says how much room
-    /// is left.
+    /// Starts up to `room` shards of one assignment, and returns the remaining room.
     fn run_shards_of(&mut self, assignment: AssignmentId, mut room: usize) -> usize {
         let Some(work) = self.works.get(&assignment) else { return room };
         let is_ready = work.has_data && self.states.contains(&work.step);
@@ -300,8 +297,8 @@ impl Session {
         room
     }
 
-    /// Whether the result of an older assignment, or one that is kept, has
-    /// this assignment's block: then the coordinator will soon revoke it.
+    /// Whether an older assignment, or a kept partial, contains this assignment's block: then the
+    /// coordinator will soon revoke it.
     fn is_superseded(&self, assignment: AssignmentId, work: &Work) -> bool {
         let has_it = |other: &Work| {
             other.use_of != Use::Nothing
@@ -325,7 +322,7 @@ impl Session {
         self.forget(|other| other.run == step.run && other.index < step.index);
     }
 
-    /// Forgets all of some steps.
+    /// Drops everything of some steps.
     fn forget(&mut self, is_over: impl Fn(StepId) -> bool) {
         let works = self.works.iter().filter(|(_, work)| is_over(work.step));
         let works: Vec<AssignmentId> = works.map(|(id, _)| *id).collect();
@@ -336,7 +333,7 @@ impl Session {
         self.drop_states(is_over);
     }
 
-    /// Drops base states, except those that a begun assignment still needs.
+    /// Drops base states, except those that a started assignment still needs.
     fn drop_states(&mut self, is_over: impl Fn(StepId) -> bool) {
         let needs = |step: StepId| {
             let mut works = self.works.values();

@@ -1,5 +1,5 @@
-//! CSV files: an example a line, its features and then its label, separated by
-//! commas. The first line may be a header, which is one without any number.
+//! CSV files: one example per line, its features and then its label, separated by commas.
+//! The first line may be a header, which is a line without any number.
 
 use super::Part;
 use super::file::{SPLIT_BYTES, SourceFile};
@@ -42,7 +42,7 @@ pub(super) fn read(mut file: SourceFile<'_>, label_bound: u32) -> Result<Part, D
     Ok(Part { features: Features::F32(features), labels, width: columns as u32 - 1 })
 }
 
-/// A line as text, without the mark that some editors put before the first.
+/// A line as text, without the byte-order mark that some editors add.
 fn text<'a>(file: &SourceFile<'_>, line: &'a [u8]) -> Result<&'a str, DatasetError> {
     let text = std::str::from_utf8(line);
     let text = text.map_err(|error| file.wrong_line("text in UTF-8", error))?;

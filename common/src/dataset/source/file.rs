@@ -1,4 +1,4 @@
-//! A file of a dataset, unpacked as it is read.
+//! A file of a dataset, decompressed as it is read.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -9,20 +9,19 @@ use flate2::bufread::MultiGzDecoder;
 use crate::dataset::DatasetError;
 use crate::limits;
 
-/// Most bytes that the examples of one file may take: those that fit the
-/// chunks of one split. However little a packed file takes on disk, no more
-/// than this is unpacked.
+/// Limit of bytes of the examples of one file: those that fit into the chunks of one split.
+/// No more than this is decompressed, however small a compressed file is.
 pub(super) const SPLIT_BYTES: u64 = limits::DATASET_CHUNKS as u64 * limits::PAYLOAD_BYTES as u64;
 
-/// Longest line of a CSV file, in bytes: enough for the most features that an
-/// example can have, with 40 characters each.
+/// Limit of a line of a CSV file, in bytes: enough for the maximum number of features, with
+/// 40 characters each.
 const LINE_BYTES: u64 = 40 * limits::FEATURES as u64;
 
 /// First bytes of a gzip file.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// A file, read front to back. Gzip is told by its first bytes, whatever the
-/// file's name; offsets and lines are those of what it unpacks to.
+/// A file, read from front to back. Gzip is recognised by its first bytes, whatever the
+/// file's name; offsets and lines are those of the decompressed content.
 pub(super) struct SourceFile<'a> {
     name: String,
     reader: BufReader<Box<dyn Read + 'a>>,
@@ -38,7 +37,7 @@ impl SourceFile<'static> {
     pub(super) fn open(path: &Path) -> Result<Self, DatasetError> {
         let name = path.display().to_string();
         let io = |error| DatasetError::Io { path: name.clone(), error };
-        // Before opening, which would wait on a pipe that nobody writes.
+        // Checked before opening, which would wait on a pipe without a writer.
         if !std::fs::metadata(path).map_err(io)?.is_file() {
             return Err(io(std::io::Error::other("expected a file, found something else")));
         }
@@ -59,7 +58,7 @@ impl<'a> SourceFile<'a> {
         Ok(Self { name, reader: BufReader::new(reader), packed, offset: 0, lines: 0 })
     }
 
-    /// The next `bytes` bytes, which are `what`. Memory is taken as they come.
+    /// The next `bytes` bytes, which are `what`. Memory is allocated as they arrive.
     pub(super) fn take(&mut self, bytes: u64, what: &str) -> Result<Vec<u8>, DatasetError> {
         let mut taken = Vec::new();
         let result = self.reader.by_ref().take(bytes).read_to_end(&mut taken);
@@ -80,7 +79,7 @@ impl<'a> SourceFile<'a> {
         Ok(bytes.iter().fold(0, |word, byte| word << 8 | u32::from(*byte)))
     }
 
-    /// Makes sure that nothing follows.
+    /// Checks that nothing follows.
     pub(super) fn end(&mut self) -> Result<(), DatasetError> {
         let rest = self.reader.fill_buf().map(|rest| rest.len());
         match rest.map_err(|error| self.broken(error))? {
@@ -113,7 +112,7 @@ impl<'a> SourceFile<'a> {
         self.lines
     }
 
-    /// Says what is wrong at a byte.
+    /// The error for a byte.
     pub(super) fn wrong_byte(
         &self,
         byte: u64,
@@ -123,7 +122,7 @@ impl<'a> SourceFile<'a> {
         self.wrong(format!("byte {byte}"), expected.to_string(), found.to_string())
     }
 
-    /// Says what is wrong in the last line.
+    /// The error for the last line.
     pub(super) fn wrong_line(&self, expected: impl ToString, found: impl ToString) -> DatasetError {
         let line = format!("line {}", self.lines.max(1));
         self.wrong(line, expected.to_string(), found.to_string())
@@ -133,7 +132,7 @@ impl<'a> SourceFile<'a> {
         DatasetError::Content { path: self.name.clone(), place, expected, found }
     }
 
-    /// Reading failed: the system's fault, or damaged gzip data.
+    /// The error of a failed read: of the system, or damaged gzip data.
     fn broken(&self, error: std::io::Error) -> DatasetError {
         if self.packed && error.raw_os_error().is_none() {
             let found = format!("damage ({error})");

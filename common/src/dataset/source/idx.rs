@@ -1,5 +1,5 @@
-//! `idx` folders, as MNIST and Fashion-MNIST come: per split a file of images
-//! and a file of labels, big-endian.
+//! `idx` folders, the format of MNIST and Fashion-MNIST: for each split a file of images and
+//! a file of labels, big-endian.
 //!
 //! ```text
 //! images   00 00 08 03   count   rows   columns   a byte per pixel …
@@ -41,7 +41,7 @@ fn split(
             path: folder.display().to_string(),
             error: io::Error::new(
                 io::ErrorKind::NotFound,
-                format!("expected a file {}; found none of them", names.join(" or ")),
+                format!("expected a file {}, found none of them", names.join(" or ")),
             ),
         })?;
         SourceFile::open(&path)

@@ -1,4 +1,4 @@
-//! `npy` folders: a NumPy array of features and one of labels per split.
+//! `npy` folders: a NumPy array of features and one of labels for each split.
 //!
 //! ```text
 //! 93 'NUMPY' major minor   header length (u16, from version 2 on u32; little-endian)
@@ -15,7 +15,7 @@ use crate::limits;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// Longest header that is read. NumPy's own are 128 bytes.
+/// Limit of a header. NumPy's own headers have 128 bytes.
 const HEADER_BYTES: u32 = 4096;
 
 /// Loads both splits; the test split may be missing.
@@ -137,7 +137,7 @@ fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     bytes.try_into().expect("a chunk has the size it was cut to")
 }
 
-/// What a file says of its values.
+/// The header of a file.
 struct Header {
     /// NumPy's name of the type, as in `<f4`.
     element: String,

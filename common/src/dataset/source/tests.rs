@@ -228,11 +228,14 @@ fn csv_files_split_where_the_spec_says() {
     assert_eq!((data.train.len(), data.test.len()), (0, 3));
     let error = split(Some(4)).unwrap_err().to_string();
     assert!(
-        error.contains("`test_examples` of at most 3, all there are to train on, found 4"),
+        error.contains("`test_examples` of at most 3, the number of training examples, found 4"),
         "{error}"
     );
     let digits = DatasetSpec { source: "digits".into(), test_examples: Some(1439), ..spec };
-    check_error(&digits, "`test_examples` of at most 1438, all there are to train on, found 1439");
+    check_error(
+        &digits,
+        "`test_examples` of at most 1438, the number of training examples, found 1439",
+    );
 }
 
 #[test]

@@ -5,8 +5,8 @@ use ndarray::{ArrayView2, Axis, s};
 /// Columns that are packed at a time, at most: bounds the memory.
 pub(super) const BLOCK: usize = 128;
 
-/// Panels start at a multiple of so many values: a cache line, so that no
-/// vector load crosses one.
+/// Panels start at a multiple of this number of values: a cache line, so that no vector load
+/// crosses one.
 pub(super) const ALIGNMENT: usize = 16;
 
 /// The side of the squares that a transposed panel is copied in: one vector

@@ -39,10 +39,9 @@ pub(super) struct Shape {
 pub(super) const MAX_WIDTH: usize = 16;
 
 impl Shape {
-    /// Tiles that fill the registers. AVX-512 multiplies by a value from
-    /// memory in one instruction, so that more rows of one vector serve best;
-    /// elsewhere that value takes an instruction of its own, which two vectors
-    /// share.
+    /// Tiles that fill the registers. AVX-512 multiplies by a value from memory in one
+    /// instruction, so many rows of one vector are best; other sets need a separate load, which
+    /// two vectors share.
     pub(super) fn of(isa: Isa) -> Self {
         match isa {
             Isa::Portable => Self { width: 2 * 4, rows: 6 },

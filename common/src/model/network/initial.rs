@@ -1,10 +1,10 @@
-//! The weights before the first round: a function of the seed alone.
+//! The initial weights: a function of the seed only.
 
 use ndarray::ArrayD;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// How weights start. Biases start at zero.
+/// The initial values of weights. Biases start at zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Initial {
     /// At zero.
@@ -14,7 +14,7 @@ pub(super) enum Initial {
     Uniform,
 }
 
-/// The purpose of the random stream, beside the seed and the layer's place.
+/// The purpose of the random stream, which is keyed by it, the seed and the layer's index.
 const PURPOSE: [u8; 16] = *b"initial weights\0";
 
 /// The weights `[inputs, outputs]` of the layer at `place`.

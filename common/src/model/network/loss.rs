@@ -6,11 +6,11 @@ use ndarray::ArrayViewMut2;
 
 use crate::results::{CONFUSION, CORRECT, LOSS, Results};
 
-/// Most classes of which a confusion matrix is reported: it has their square
-/// of counts, and must fit a message.
+/// Most classes for which a confusion matrix is reported: it has that number squared of counts, and
+/// must fit into a message.
 const CONFUSION_CLASSES: usize = 128;
 
-/// What a batch's examples add up to, in their order.
+/// Sums over a batch's examples, in their order.
 #[derive(Debug)]
 pub(super) struct Tally {
     loss: f64,
@@ -26,8 +26,8 @@ impl Tally {
         Self { loss: 0.0, correct: 0, confusion: vec![0; matrix], classes, examples: 0 }
     }
 
-    /// Takes in the last layer's outputs `[examples, classes]`, and leaves in
-    /// their place how each example's loss changes by them.
+    /// Adds the last layer's outputs `[examples, classes]`, and replaces them with the gradient of
+    /// each example's loss.
     pub(super) fn add(&mut self, outputs: &mut ArrayViewMut2<'_, f32>, labels: &[u32]) {
         for (mut outputs, label) in outputs.rows_mut().into_iter().zip(labels) {
             let outputs = outputs.as_slice_mut().expect("outputs are in standard layout");

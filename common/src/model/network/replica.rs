@@ -1,4 +1,4 @@
-//! One network at work.
+//! One replica of a network.
 
 use std::sync::Arc;
 
@@ -11,9 +11,8 @@ use crate::model::{Batch, ModelError, Replica};
 use crate::results::Results;
 use crate::state::{NetworkState, StateError};
 
-/// Examples that go through the layers at a time: bounds the memory of a
-/// replica at any batch size. Sums over a batch go on from chunk to chunk, so
-/// that it does not show.
+/// Examples that go through the layers at a time: it limits the memory of a replica for any batch
+/// size. Sums over a batch continue from chunk to chunk, so it does not influence the result.
 pub(super) const CHUNK: usize = 256;
 
 /// See [`super::Network`]. All memory is allocated once.
@@ -30,10 +29,9 @@ pub(super) struct NetworkReplica {
 struct Work {
     /// `[CHUNK, outputs]`.
     outputs: Array2<f32>,
-    /// How the loss changes by the outputs. The last layer keeps it in
-    /// `outputs` itself.
+    /// The gradient by the outputs. The last layer stores it in `outputs` itself.
     delta: Array2<f32>,
-    /// How the loss changes by the weights, summed over a batch.
+    /// The gradient by the weights, summed over a batch.
     weights_gradient: Array2<f32>,
     /// The same of the bias.
     bias_gradient: Array1<f32>,
@@ -114,8 +112,7 @@ impl NetworkReplica {
         self.design.layers.last().map_or(0, |layer| layer.outputs)
     }
 
-    /// Takes a chunk of features through the layers; the outputs stay in
-    /// `work`.
+    /// Computes the outputs of all layers for a chunk of features; they stay in `work`.
     fn forward(&mut self, features: ArrayView2<'_, f32>) -> Result<(), ModelError> {
         let examples = features.nrows();
         let last = self.work.len() - 1;
@@ -134,8 +131,8 @@ impl NetworkReplica {
         Ok(())
     }
 
-    /// Adds a chunk to the gradients, from the last layer to the first. The
-    /// last layer's outputs hold how the loss changes by them.
+    /// Adds a chunk to the gradients, from the last layer to the first. The last layer's outputs
+    /// hold the gradient by them.
     fn backward(&mut self, features: ArrayView2<'_, f32>) -> Result<(), ModelError> {
         let examples = features.nrows();
         let last = self.work.len() - 1;
@@ -164,7 +161,7 @@ impl NetworkReplica {
         Ok(())
     }
 
-    /// Moves the weights by the gradients of a batch.
+    /// Updates the weights with the gradients of a batch.
     fn update(&mut self, examples: usize) -> Result<(), ModelError> {
         let optimiser = &self.design.optimiser;
         for (layer, work) in self.design.layers.iter().zip(&mut self.work) {
@@ -241,7 +238,7 @@ impl Replica for NetworkReplica {
 }
 
 impl Optimiser {
-    /// Moves one tensor by its gradient, summed over `examples`.
+    /// Updates one tensor with its gradient, summed over `examples`.
     fn step(
         &self,
         state: &mut NetworkState,
@@ -287,12 +284,12 @@ fn last_outputs(work: &mut [Work], examples: usize) -> ArrayViewMut2<'_, f32> {
     work.outputs.slice_mut(s![..examples, ..])
 }
 
-/// Adds the bias, and applies ReLU where the layer has it.
+/// Adds the bias, and applies ReLU if the layer has it.
 fn finish_outputs(mut outputs: ArrayViewMut2<'_, f32>, bias: ArrayView1<'_, f32>, relu: bool) {
     for mut outputs in outputs.rows_mut() {
         outputs += &bias;
         if relu {
-            // Written so that NaN stays, to be found.
+            // Written so that NaN is kept, and found later.
             outputs.mapv_inplace(|output| if output < 0.0 { 0.0 } else { output });
         }
     }

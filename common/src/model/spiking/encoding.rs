@@ -28,8 +28,8 @@ pub(super) enum Purpose {
 /// Brightness levels that pixels are rounded to.
 pub(super) const LEVELS: usize = 256;
 
-/// Highest probability of a spike in a step. Brighter pixels are taken for
-/// this bright: at 1, the mean would be infinite.
+/// Highest probability of a spike in a step, at which brighter pixels are clipped: at 1, the mean
+/// would be infinite.
 const PROBABILITY_MAX: f64 = 0.6;
 
 /// Buckets of a level's guide.
@@ -114,8 +114,8 @@ pub(super) struct Encoder {
 }
 
 impl Encoder {
-    /// An encoder for presentations of so many steps. `probabilities` are those
-    /// of a spike in a step, at the highest level, one for each attempt.
+    /// An encoder for presentations of `steps` steps. `probabilities` are those of a spike in a
+    /// step, at the highest level, one for each attempt.
     pub(super) fn new(seed: u64, steps: usize, probabilities: Vec<f64>) -> Self {
         let tables = probabilities.iter().map(|_| OnceLock::new()).collect();
         Self { seed, steps, probabilities, tables }

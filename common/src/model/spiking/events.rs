@@ -57,7 +57,7 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// No spikes, of so many inputs in so many steps with and without input.
+    /// No spikes, with these numbers of inputs and of steps with and without input.
     pub(super) fn new(inputs: usize, (lit_steps, silent_steps): (usize, usize)) -> Self {
         let steps = lit_steps + silent_steps;
         assert!(inputs <= INPUTS && steps <= STEPS, "a spike is packed in 32 bits");
@@ -115,8 +115,8 @@ impl Events {
         &self.spikes[self.starts[steps.start] as usize..self.starts[steps.end] as usize]
     }
 
-    /// Draws anew which inputs spike when. `draw` says how many times one of
-    /// this brightness does, before those that fall on one step are made one.
+    /// Draws new spikes. `draw` returns the number of spikes of an input with this brightness,
+    /// before spikes on the same step are merged.
     pub(super) fn draw(
         &mut self,
         levels: &[u8],
@@ -134,12 +134,12 @@ impl Events {
         self.sort();
     }
 
-    /// Throws the spikes on steps.
+    /// Assigns the spikes to random steps.
     fn throw(&mut self, random: &mut Random) {
         const MASK: u64 = (1 << STEP_BITS) - 1;
         let steps = self.lit_steps as u64;
         let all: u32 = self.counts.iter().sum();
-        // A word throws three spikes; those too many are written over.
+        // A word assigns three spikes; surplus ones are overwritten.
         self.thrown.resize(all as usize + 2, Spike::NONE);
         let mut first = 0;
         for (input, count) in self.lit.iter().zip(&self.counts) {
@@ -162,8 +162,7 @@ impl Events {
         self.thrown.truncate(first);
     }
 
-    /// Puts the spikes in the order of their steps; those of one input on one
-    /// step become one.
+    /// Sorts the spikes by step; several spikes of one input on one step become one.
     fn sort(&mut self) {
         let (thrown, spikes) = (&self.thrown[..], &mut self.spikes);
         let (starts, ends) = (&mut self.starts[..], &mut self.ends[..]);
@@ -185,10 +184,10 @@ impl Events {
             let end = &mut ends[spike.time() as usize - 1];
             let place = *end as usize;
             places[place] = *spike;
-            // One that repeats the last of its step is written over.
+            // A spike that repeats the last one of its step is overwritten.
             *end += u32::from(places[place - 1] != *spike);
         }
-        // Where there were such, spikes close up.
+        // The remaining spikes are moved together.
         let (mut first, mut gap) = (1, 0);
         for (end, next) in ends.iter().zip(&mut starts[1..]) {
             if end != next {

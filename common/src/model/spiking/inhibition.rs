@@ -1,16 +1,15 @@
-//! Inhibition of quiet neurons: the same for all of them, so that it is planned
-//! for the steps of a run before any neuron is looked at.
+//! Inhibition of quiet neurons: it is the same for all of them, so it is computed for the steps of a
+//! run in advance.
 
 use std::ops::Range;
 
 use super::kernel::{FLUSH_BELOW, FLUSH_STEPS};
 use super::parameters::Dynamics;
 
-/// Most steps of a run: after so many, what a tile reads of the weights is
-/// read again by the next run.
+/// Most steps of a run. After this number, the next run reads the weights of a tile again.
 pub(super) const RUN_STEPS: usize = 32;
 
-/// What quiet neurons see in each step of a run.
+/// The inhibition of quiet neurons in each step of a run.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Inhibition {
     /// [`super::kernel::Rates::membrane_keep`].

@@ -1,8 +1,8 @@
 //! The inner loops of a presentation, over groups of neurons, and the pages that
 //! their weights lie on.
 //!
-//! Lanes are neurons, and no lane knows of another: the width of the vectors
-//! does not show. Two kinds of groups are worked differently:
+//! Lanes are neurons, and lanes are independent, so the width of the vectors does not influence the
+//! result. Two kinds of groups are processed differently:
 //! - In a **quiet** group no neuron has spiked since it was at rest. All of its
 //!   neurons see the same inhibition, so that it is a number of the step, and
 //!   none has a trace, so that its weights stand still. [`quiet`] takes as many

@@ -1,9 +1,8 @@
-//! Labels and votes: how neurons that learnt without classes tell classes.
+//! Labels and votes: how neurons that learnt without classes classify examples.
 //!
-//! A neuron is given the class whose examples it answers with the most spikes
-//! on average; an example is found to be of the class whose neurons spike most
-//! on average (Diehl & Cook 2015, section 2.6). All of it is counted in whole
-//! numbers and compared by cross-multiplication, so that no rounding decides.
+//! A neuron gets the class whose examples it answers with the most spikes on average; an example is
+//! assigned to the class whose neurons spike most on average (Diehl & Cook 2015, section 2.6). All
+//! counts are integers and are compared by cross-multiplication, so rounding has no influence.
 
 use crate::model::ModelError;
 
@@ -47,7 +46,7 @@ pub(super) struct Electorate {
 }
 
 impl Electorate {
-    /// Takes over labels, each a class below `classes` or [`NO_LABEL`].
+    /// Reads labels, each a class below `classes` or [`NO_LABEL`].
     pub(super) fn load(&mut self, labels: &[u64], classes: usize) -> Result<(), ModelError> {
         self.labels.clear();
         self.labels.extend_from_slice(labels);

@@ -13,7 +13,7 @@ impl Line {
     pub(super) const ZERO: Self = Self([0.0; GROUP]);
 }
 
-/// Lines for so many neurons.
+/// Number of lines for this number of neurons.
 pub(super) fn lines(neurons: usize, value: f32) -> Vec<Line> {
     vec![Line([value; GROUP]); neurons.div_ceil(GROUP)]
 }

@@ -9,8 +9,8 @@ use crate::model::{DataShape, ModelError, Parameters};
 
 /// Inputs of the published network. With fewer, rates rise and the sum of a
 /// neuron's weights falls with the square root of their number, so that the
-/// product, which drives a neuron, stays: if the sum alone fell, a neuron would
-/// learn but a few of the inputs that an example has.
+/// product, which drives a neuron, stays: if only the sum fell, a neuron would
+/// learn only a few of the inputs of an example.
 const PUBLISHED_INPUTS: f64 = 784.0;
 
 /// Neurons under which thresholds rise by less: in equilibrium a network makes
@@ -38,7 +38,7 @@ pub(super) enum SpikesPerStep {
 }
 
 /// The settings as a user gives them: times in ms, potentials in mV, rates in
-/// Hz. docs/SPIKING.md tells what each of them does.
+/// Hz. docs/SPIKING.md describes them.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Settings {
     pub(super) inputs: usize,
@@ -294,7 +294,7 @@ impl Settings {
         libm::round(self.presentation / self.dt) as usize
     }
 
-    /// Steps of the rest behind it, where there is something to carry through it.
+    /// Steps of the rest after it, if state is carried through it.
     pub(super) fn rest_steps(&self) -> usize {
         if self.clean_start { 0 } else { libm::round(self.rest / self.dt) as usize }
     }
@@ -310,8 +310,7 @@ impl Settings {
             .collect()
     }
 
-    /// What is left of thresholds after a presentation and its rest, at a theta
-    /// step.
+    /// Decay factor of thresholds for a presentation and its rest, at a theta step.
     pub(super) fn theta_decay(&self, step: f64) -> f32 {
         libm::exp(-step * (self.presentation + self.rest) / self.theta_time) as f32
     }
@@ -331,7 +330,7 @@ fn most_neurons(shape: DataShape) -> usize {
     state.min(counts.saturating_sub(1)).max(1)
 }
 
-/// The settings as the steps need them.
+/// The settings in the form that the steps use.
 #[derive(Clone, Debug)]
 pub(super) struct Dynamics {
     /// Rates of a step.
@@ -349,7 +348,7 @@ pub(super) struct Dynamics {
     pub(super) inhibition: f32,
     /// What a spike adds to the neuron's threshold [mV].
     pub(super) theta_plus: f32,
-    /// What is left of thresholds after a presentation.
+    /// Decay factor of thresholds per presentation.
     pub(super) theta_decay: f32,
     /// Learning rate on an output spike.
     pub(super) post_rate: f32,
@@ -357,8 +356,7 @@ pub(super) struct Dynamics {
     pub(super) weight_max: f32,
     /// How many neurons may spike in a step.
     pub(super) spikes_per_step: SpikesPerStep,
-    /// What is left of the pre-synaptic trace after so many steps. Nothing after
-    /// more.
+    /// The pre-synaptic trace by the number of steps since the spike; zero after the last entry.
     pub(super) pre: Vec<f32>,
     /// The same of the post-synaptic trace 2.
     pub(super) post2: Vec<f32>,

@@ -40,20 +40,20 @@ impl Traces {
         Self { neurons: vec![NEVER; neurons], inputs: vec![NEVER; inputs] }
     }
 
-    /// Forgets all spikes.
+    /// Clears all spikes.
     pub(super) fn clear(&mut self) {
         self.neurons.fill(NEVER);
         self.inputs.fill(NEVER);
     }
 
-    /// Another presentation starts, so many steps after the last one did.
+    /// Starts another presentation, `steps` steps after the start of the last one.
     pub(super) fn carry(&mut self, steps: usize) {
         for last in self.neurons.iter_mut().chain(&mut self.inputs) {
             *last = last.saturating_sub(steps as i32);
         }
     }
 
-    /// Takes in the input spikes of steps.
+    /// Records the input spikes of steps.
     pub(super) fn hear(&mut self, events: &Events, steps: Range<usize>) {
         for spike in events.of_steps(steps) {
             self.inputs[spike.input()] = spike.time() as i32;

@@ -1,5 +1,5 @@
-//! One presentation: an example's spikes go through the network, which spikes,
-//! and learns if it is to.
+//! One presentation: the network processes an example's input spikes, spikes itself, and optionally
+//! learns.
 //!
 //! In every step of `dt`, in this order (`gi` counts in units of the leak's
 //! conductance, as `ge` does):
@@ -16,10 +16,9 @@
 //!
 //! The steps are taken in *runs* that end with the first spike. Neurons of
 //! active groups (see [`super::kernel`]) go first, step by step; then the quiet
-//! groups, tile by tile, through the whole run. Where a quiet neuron spikes
-//! before the run's end, the run ends there, and what went further is done
-//! again: a group starts from where it stood before the run, and a log has the
-//! weights that the active ones changed.
+//! groups, tile by tile, through the whole run. If a quiet neuron spikes before the run's end, the
+//! run ends there, and groups that went further are repeated: a group restarts from its state before
+//! the run, and a log has the weights that active groups changed.
 
 use super::events::Events;
 use super::inhibition::{Inhibition, RUN_STEPS};
@@ -48,8 +47,8 @@ pub(super) struct Task<'a> {
     pub(super) dynamics: &'a Dynamics,
     /// Whether it learns.
     pub(super) learns: bool,
-    /// Whether it goes on from where the last one ended, and through the rest
-    /// behind it. If not, it starts from a network at rest.
+    /// Whether it continues from the end of the last one, and through the rest after it. If not,
+    /// it starts from a network at rest.
     pub(super) carries: bool,
 }
 
@@ -172,7 +171,7 @@ impl Presenter {
         self.traces.clear();
     }
 
-    /// Counts steps from the end of a presentation, of so many steps, on.
+    /// Counts steps from the end of a presentation of `steps` steps.
     fn carry(&mut self, steps: usize) {
         for until in self.until.iter_mut().flat_map(|line| &mut line.0) {
             *until -= steps as f32;

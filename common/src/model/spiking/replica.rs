@@ -1,4 +1,4 @@
-//! One network at work, and what it contributes to a merge.
+//! One replica of the network, and its contribution to a merge.
 //!
 //! A replica keeps, for every neuron that spikes in a shard, the product of the
 //! factors its column was rescaled by. The shard's effect on column `j` is then
@@ -85,7 +85,7 @@ impl SpikingReplica {
         }
     }
 
-    /// Takes over the brightness of an example's inputs.
+    /// Reads the brightness of an example's inputs.
     fn load_levels(&mut self, batch: &Batch<'_>, row: usize) -> Result<(), ModelError> {
         let features: ArrayView1<'_, f32> = batch.features.row(row);
         if features.len() != self.levels.len() {
@@ -361,7 +361,7 @@ impl Replica for SpikingReplica {
     }
 }
 
-/// Counts of one element, those that are warnings only where there is reason.
+/// Counts of one element; warnings only if they are not zero.
 fn named<const N: usize>(counts: [(&str, u64); N]) -> std::collections::BTreeMap<String, Vec<u64>> {
     let worth = |(name, count): &(&str, u64)| *count > 0 || !name.starts_with("warning.");
     counts.into_iter().filter(worth).map(|(name, count)| (name.into(), vec![count])).collect()

@@ -36,7 +36,7 @@ impl Weights {
         Self { inputs, neurons, loaded: lines(), lines: lines(), is_touched: vec![false; groups] }
     }
 
-    /// Bytes that the weights of so many neurons take.
+    /// Bytes of the weights of this number of neurons.
     pub(super) fn bytes(inputs: usize, neurons: usize) -> u64 {
         2 * (neurons.div_ceil(GROUP) as u64) * (inputs * size_of::<Line>()) as u64
     }

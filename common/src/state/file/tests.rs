@@ -96,7 +96,7 @@ fn a_bad_file_is_refused_with_what_was_expected_and_found() {
         (one("F32", "[]", 4, ""), &[0; 4], "1 to 8 axes"),
         (one("F32", "[0]", 0, ""), &[], "length 1 or more"),
         (one("F32", "[1]", 4, rule), &[0; 4], r#"found "median""#),
-        (one("U64", "[1]", 8, by_unit), &[0; 8], "`fold` does not work on u64"),
+        (one("U64", "[1]", 8, by_unit), &[0; 8], "`fold` does not support u64"),
         (one("F32", "[1]", 4, digest), &[0; 4], "digest"),
         (one("F32", "[4611686018427387903]", 18446744073709551612, ""), &[], "found"),
         ("{".into(), &[], "safetensors header"),

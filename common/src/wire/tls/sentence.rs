@@ -1,4 +1,4 @@
-//! What is wrong with a handshake, in a sentence that says what to change.
+//! Turns an error of the TLS handshake into a sentence with what to change.
 
 use std::io;
 
@@ -6,34 +6,33 @@ use rustls::{AlertDescription, CertificateError, Error};
 
 use crate::keys::date;
 
-/// Why the two sides do not come together.
+/// Why the handshake failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
-    /// What to change, in a sentence.
+    /// A sentence with what to change.
     pub sentence: String,
-    /// Whether trying again may help with nothing changed on this side: the
-    /// other side's certificate has to be renewed.
+    /// Whether a retry may help without a change on this side, as the other side's
+    /// certificate has to be renewed.
     pub passes: bool,
 }
 
-/// What a worker or client says of the coordinator that it did not come together
-/// with, its own keys file being at `path`; nothing where the network is to
-/// blame.
+/// The sentence for a worker or client about its coordinator. `path` is its own keys file.
+/// `None` for errors of the network.
 pub(super) fn of_caller(error: &io::Error, path: &str) -> Option<Trouble> {
     let lasting = |sentence: String| Some(Trouble { sentence, passes: false });
     match tls_error(error)? {
         Error::InvalidCertificate(wrong) => match wrong {
             CertificateError::ExpiredContext { not_after, .. } => Some(Trouble {
                 sentence: format!(
-                    "its certificate expired on {}: `coordinator keys renew` there, \
-                     and start it again",
+                    "its certificate expired on {}: run `coordinator keys renew` on its host, and \
+                     restart it",
                     date(not_after.as_secs())
                 ),
                 passes: true,
             }),
             CertificateError::NotValidYetContext { not_before, .. } => Some(Trouble {
                 sentence: format!(
-                    "its certificate is valid from {} on: are both hosts' clocks right?",
+                    "its certificate is valid from {} on: check the clocks of both hosts",
                     date(not_before.as_secs())
                 ),
                 passes: true,
@@ -44,57 +43,64 @@ pub(super) fn of_caller(error: &io::Error, path: &str) -> Option<Trouble> {
             )),
             CertificateError::NotValidForNameContext { .. }
             | CertificateError::InvalidPurposeContext { .. } => lasting(
-                "who answers there is no coordinator, but shows the certificate of a worker \
-                     or client: check the address, and who has got hold of the cluster's keys"
+                "the peer is not a coordinator: it has the certificate of a worker or client. \
+                     Check the address, and whether the cluster's keys were stolen"
                     .into(),
             ),
             other => lasting(format!("its certificate is wrong: {other}")),
         },
         Error::AlertReceived(alert) => lasting(match alert {
             AlertDescription::CertificateExpired => format!(
-                "it says that the certificate of the keys file {path} is not valid now: \
-                 `coordinator keys renew {path}`, or set the clock of one of the hosts"
+                "it reports that the certificate in the keys file {path} is not valid now: run \
+                 `coordinator keys renew {path}`, or correct the clocks of the hosts"
             ),
             AlertDescription::UnknownCA | AlertDescription::DecryptError => format!(
-                "it says that the certificate of the keys file {path} is not of its cluster: \
+                "it reports that the certificate in the keys file {path} is of another cluster: \
                  copy the keys file of its host to this one"
             ),
             AlertDescription::ProtocolVersion => {
-                "it does not speak TLS 1.3: is it a coordinator of this version?".into()
+                "it does not speak TLS 1.3: check the address, and that it is a coordinator of this \
+                 version"
+                    .into()
             }
             other => format!("it does not accept the keys file {path} ({other:?})"),
         }),
         Error::PeerIncompatible(_) => {
-            lasting("it does not speak TLS 1.3: is it a coordinator of this version?".into())
+            lasting(
+                "it does not speak TLS 1.3: check the address, and that it is a coordinator of this \
+                 version"
+                    .into(),
+            )
         }
         Error::InvalidMessage(_) => lasting(
-            "it does not speak TLS, so that it has no keys: start it with --keys FILE too, \
-             or this side without"
+            "it does not speak TLS, as it runs without keys: start it with --keys FILE, or this side \
+             without"
                 .into(),
         ),
         _ => None,
     }
 }
 
-/// What a coordinator says of somebody who did not get in.
+/// The sentence for a coordinator about a peer that it refused.
 pub fn of_coordinator(error: &io::Error) -> String {
     let Some(wrong) = tls_error(error) else { return error.to_string() };
     match wrong {
         Error::NoCertificatesPresented => {
-            "it showed no certificate: it needs the cluster's keys, --keys FILE".into()
+            "it has no certificate: give it the cluster's keys with --keys FILE".into()
         }
         Error::InvalidCertificate(wrong) => match wrong {
             CertificateError::ExpiredContext { not_after, .. } => format!(
-                "its certificate expired on {}: `coordinator keys renew` for its host",
+                "its certificate expired on {}: run `coordinator keys renew`, and copy the file to \
+                 its host",
                 date(not_after.as_secs())
             ),
             CertificateError::NotValidYetContext { not_before, .. } => format!(
-                "its certificate is valid from {} on: are both hosts' clocks right?",
+                "its certificate is valid from {} on: check the clocks of both hosts",
                 date(not_before.as_secs())
             ),
             CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                "its certificate is not signed by this cluster's authority: it made that itself, \
-                 or has it from another cluster"
+                "its certificate is not signed by this cluster's authority: it is self-made, or of \
+                 another cluster"
                     .into()
             }
             CertificateError::InvalidPurposeContext { .. } => {
@@ -107,17 +113,17 @@ pub fn of_coordinator(error: &io::Error) -> String {
                 "it belongs to another cluster: its keys file has another authority".into()
             }
             AlertDescription::CertificateExpired => {
-                "it says that this coordinator's certificate is not valid now: \
-                 `coordinator keys renew`, or set the clock of one of the hosts"
+                "it reports that this coordinator's certificate is not valid now: run \
+                 `coordinator keys renew`, or correct the clocks of the hosts"
                     .into()
             }
             other => format!("it does not accept this coordinator's certificate ({other:?})"),
         },
         Error::PeerIncompatible(_) => "it speaks an older TLS: expected TLS 1.3".into(),
-        Error::InvalidMessage(_) => "it began with TLS, and then sent what is none".into(),
+        Error::InvalidMessage(_) => "it began with TLS, and then sent other bytes".into(),
         Error::DecryptError => {
-            "what it sent is not of this connection: somebody plays back what another one said, \
-             or changes it on the way"
+            "its bytes do not belong to this connection: they were replayed from another one, or \
+             changed on the way"
                 .into()
         }
         other => format!("TLS: {other}"),

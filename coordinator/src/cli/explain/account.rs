@@ -1,4 +1,4 @@
-//! What the rows of a run add up to: of bounded size, however many there are.
+//! Sums over the rows of a run, of bounded size for any number of rows.
 
 use std::collections::BTreeMap;
 
@@ -6,29 +6,29 @@ use crate::ledger::{
     CheckpointRow, EventKind, EventRow, StepName, StoredRun, StoredShard, StoredStep,
 };
 
-/// Workers that are told apart; what more of them computed counts for the run
-/// alone.
+/// Limit of workers that are counted separately; the work of further workers counts only
+/// for the run.
 const WORKERS: usize = 4096;
 
-/// Events of one kind that are kept, the first ones.
+/// Limit of events of one kind that are kept, the first ones.
 pub(super) const KEPT_EVENTS: usize = 5;
 
-/// What the rows of a run add up to.
+/// Sums over the rows of a run.
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) run: StoredRun,
-    /// What other commands need to find it, behind its number.
+    /// The flag that other commands need to find the run, after its number.
     pub(super) flag: String,
     /// Training rounds, and their times together, in ms.
     pub(super) rounds: u64,
     pub(super) compute_ms: f64,
     pub(super) synchronisation_ms: f64,
-    /// Bytes of what was merged in them.
+    /// Bytes merged in them.
     pub(super) bytes: u64,
     /// When the last step was merged.
     pub(super) last_ms: Option<u64>,
-    /// Shards of all steps, those that were handed out more than once, and how
-    /// often one was at most.
+    /// Shards of all steps; shards that were handed out more than once; the largest number
+    /// of times for one shard.
     pub(super) shards: u64,
     pub(super) repeated: u64,
     pub(super) attempts: u32,
@@ -36,11 +36,11 @@ pub(super) struct Account {
     pub(super) workers: BTreeMap<String, Work>,
     pub(super) events: BTreeMap<EventKind, Events>,
     pub(super) checkpoints: u64,
-    /// Time that they took to write, in ms.
+    /// Time to write them, in ms.
     pub(super) checkpoint_ms: f64,
 }
 
-/// What a worker computed.
+/// The work of one worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Work {
     pub(super) shards: u64,
@@ -63,7 +63,7 @@ impl Work {
 #[derive(Debug, Default)]
 pub(super) struct Events {
     pub(super) count: u64,
-    /// Shards that they are about.
+    /// Number of shards in them.
     pub(super) shards: u64,
     pub(super) first: Vec<EventRow>,
     pub(super) last: Option<EventRow>,
@@ -104,7 +104,7 @@ impl Account {
         self.shards += 1;
         self.repeated += u64::from(shard.attempt > 1);
         self.attempts = self.attempts.max(shard.attempt);
-        // Those of evaluations are of another size.
+        // Shards of evaluations have another size.
         if round.is_none() {
             return;
         }
@@ -147,7 +147,7 @@ impl Account {
     }
 }
 
-/// The number at a detail's beginning; one where there is none.
+/// The number at the beginning of a detail; 1 if there is none.
 fn shards_of(detail: &str) -> u64 {
     let digits = detail.split(|c: char| !c.is_ascii_digit()).next();
     digits.and_then(|digits| digits.parse().ok()).unwrap_or(1)

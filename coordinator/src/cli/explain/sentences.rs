@@ -1,4 +1,4 @@
-//! An account in sentences. Pure.
+//! Turns an account of a run into sentences. Pure.
 
 use super::account::{Account, KEPT_EVENTS, Work};
 use crate::cli::listing::{on_one_line, short, utc};
@@ -6,20 +6,19 @@ use crate::cli::report::{bytes, plural};
 use crate::ledger::{EventKind, EventRow, KILLED_FOR_MEMORY};
 use common::run_state::RunEnd;
 
-/// Share of synchronisation in rounds from which on it is what a run waits
-/// for.
+/// Share of synchronisation in rounds from which on it counts as the bottleneck.
 const MUCH_SYNCHRONISATION: f64 = 0.5;
 
-/// A worker is slow that takes so many times as long as the others.
+/// A worker is slow if it takes this many times as long as the others.
 const SLOW: f64 = 1.5;
 
-/// Time outside of rounds is told where it is a larger share than this.
+/// Time outside of rounds is mentioned if its share is larger than this.
 const MUCH_ELSEWHERE: f64 = 0.3;
 
-/// How the command begins that a reason names.
+/// The beginning of the command that a failure's reason may contain.
 const REPLAY: &str = "coordinator replay ";
 
-/// How a run went, a sentence or two a line.
+/// An account of a run, one or two sentences per line.
 pub(super) fn explain(account: &Account) -> String {
     let mut story = Story { account, lines: Vec::new(), is_smooth: true };
     story.outcome();
@@ -35,7 +34,7 @@ pub(super) fn explain(account: &Account) -> String {
     story.checkpoints();
     story.audits();
     if story.is_smooth && account.run.state == Some(RunEnd::Finished) {
-        story.tell("Nothing held it up.".into());
+        story.tell("Nothing delayed it.".into());
     }
     story.lines.concat()
 }
@@ -43,7 +42,7 @@ pub(super) fn explain(account: &Account) -> String {
 struct Story<'a> {
     account: &'a Account,
     lines: Vec<String>,
-    /// Nothing was told so far that cost time, or was wrong.
+    /// No problem has been reported so far.
     is_smooth: bool,
 }
 
@@ -52,7 +51,7 @@ impl Story<'_> {
         self.lines.push(line + "\n");
     }
 
-    /// Tells of something that cost time, or was wrong.
+    /// Reports a problem, or something that cost time.
     fn complain(&mut self, line: String) {
         self.is_smooth = false;
         self.tell(line);
@@ -77,8 +76,7 @@ impl Story<'_> {
                 self.tell(format!("{name} failed {done}: {}", on_one_line(reason)));
                 if let Some(command) = replay_command(reason) {
                     self.tell(format!(
-                        "To see the shard fail again, alone and with all that it logs: \
-                         {command}{}",
+                        "To run the shard alone, with its complete log: {command}{}",
                         self.account.flag
                     ));
                 }
@@ -98,17 +96,17 @@ impl Story<'_> {
         let run = &self.account.run;
         if run.missing > 0 {
             self.complain(format!(
-                "{} of {} are missing here: the history could not be written then, or was lost. \
-                 What follows is about the others.",
+                "{} of {} are missing in the history: it could not be written, or was lost. The \
+                 figures below cover the others.",
                 run.missing,
                 plural(run.steps, "step")
             ));
         }
         if run.thinned > 0 {
             self.tell(format!(
-                "Of {} the shards are not recorded any more: they made room when the history grew \
-                 to its bound (--history-size of `coordinator serve`). What follows about workers \
-                 and shards is about the other steps.",
+                "The history has dropped the shards of {} to make room (--history-size of \
+                 `coordinator serve`). The figures below about workers and shards cover the other \
+                 steps.",
                 plural(run.thinned, "step")
             ));
         }
@@ -118,7 +116,7 @@ impl Story<'_> {
         let account = self.account;
         let whole = account.rounds_ms();
         if account.rounds == 0 || whole <= 0.0 {
-            return self.tell("No round of it is recorded.".into());
+            return self.tell("It has no recorded rounds.".into());
         }
         let share = account.synchronisation_ms / whole;
         let (computing, synchronising) = (100.0 * (1.0 - share), 100.0 * share);
@@ -132,9 +130,9 @@ impl Story<'_> {
             self.tell(text);
         } else {
             self.complain(format!(
-                "Synchronisation held it up. {text} Each round merged {} of partials. A larger \
-                 `update_interval` gives the workers more to compute between two merges, but is \
-                 another run, with other bits; a faster network keeps the bits.",
+                "Synchronisation was the bottleneck. {text} Each round merged {} of partials. A \
+                 larger `update_interval` gives the workers more to compute between two merges, but \
+                 changes the bits; a faster network does not.",
                 bytes(account.bytes / account.rounds)
             ));
         }
@@ -142,8 +140,8 @@ impl Story<'_> {
         let all = end.saturating_sub(account.run.at_ms) as f64;
         if all - whole > MUCH_ELSEWHERE * all {
             self.complain(format!(
-                "Besides its rounds, {} went by: in the queue, waiting for workers, in \
-                 evaluations, or while no coordinator ran.",
+                "Outside of its rounds it took {}: in the queue, waiting for workers, in \
+                 evaluations, or while no coordinator was running.",
                 seconds((all - whole) as u64)
             ));
         }
@@ -165,10 +163,12 @@ impl Story<'_> {
         let (name, ms) = (on_one_line(slowest.0), slowest.1.ms());
         if workers.len() == 1 {
             let shards = plural(slowest.1.shards, "shard");
-            self.tell(format!("One worker, {name}, computed {shards} of rounds, {ms:.1} ms each."));
+            self.tell(format!(
+                "One worker, {name}, computed {shards} of rounds in {ms:.1} ms each."
+            ));
         } else if ms >= SLOW * others.ms() {
             self.complain(format!(
-                "Worker {name} was slow: {ms:.1} ms a shard, {:.1} times as long as the others' \
+                "Worker {name} was slow: {ms:.1} ms per shard, {:.1} times as long as the others' \
                  {:.1} ms. It computed {} of {} of rounds.",
                 ms / others.ms().max(1e-9),
                 others.ms(),
@@ -177,7 +177,7 @@ impl Story<'_> {
             ));
         } else {
             self.tell(format!(
-                "{} workers were about equally fast: {:.1} ({}) to {ms:.1} ms ({name}) a shard.",
+                "{} workers were about equally fast: {:.1} ({}) to {ms:.1} ms ({name}) per shard.",
                 workers.len(),
                 fastest.1.ms(),
                 on_one_line(fastest.0)
@@ -208,7 +208,7 @@ impl Story<'_> {
             let on_record = if causes.is_empty() {
                 String::new()
             } else {
-                format!(" On record: {}.", causes.join(", "))
+                format!(" Recorded causes: {}.", causes.join(", "))
             };
             self.complain(format!(
                 "{} of {} {} handed out more than once, at most {} times.{on_record}",
@@ -222,7 +222,7 @@ impl Story<'_> {
         }
         let duplicates = account.shards(EventKind::Duplicate);
         if duplicates > 0 {
-            self.tell(format!("{} came in twice, and counted once.", plural(duplicates, "shard")));
+            self.tell(format!("{} arrived twice and counted once.", plural(duplicates, "shard")));
         }
         let last = account.events.get(&EventKind::Error).and_then(|errors| errors.last.as_ref());
         if let Some(error) = last {
@@ -235,9 +235,9 @@ impl Story<'_> {
         let Some(lost) = self.account.events.get(&EventKind::Lost) else { return };
         for event in &lost.first {
             let memory = if event.detail.contains(KILLED_FOR_MEMORY) {
-                " Give it more memory, or a lower --memory-limit: then it runs fewer shards at \
-                 once, and the bits stay the same. A model of your own has to declare all that \
-                 an instance takes (`replica_bytes`)."
+                " Give it more memory, or lower its --memory-limit so that it runs fewer shards at \
+                 once, which does not change the bits. If the model is your own, check that it \
+                 declares all memory of an instance (`replica_bytes`)."
             } else {
                 ""
             };
@@ -245,7 +245,7 @@ impl Story<'_> {
         }
         if lost.count > KEPT_EVENTS as u64 {
             self.complain(format!(
-                "Workers were lost {} more: `coordinator show {run}{} --events`.",
+                "Workers were lost {} more: see `coordinator show {run}{} --events`.",
                 plural(lost.count - KEPT_EVENTS as u64, "time"),
                 self.account.flag
             ));
@@ -256,9 +256,9 @@ impl Story<'_> {
         let Some(small) = self.account.events.get(&EventKind::SmallCache) else { return };
         for event in &small.first {
             self.complain(format!(
-                "Small cache: {}. So it fetches the same chunks again and again: a larger \
-                 --cache-limit (or --memory-limit) of the worker keeps them, and the bits; a \
-                 smaller `dataset.shuffle_window` needs fewer, but is another run.",
+                "Small cache: {}. It fetches the same chunks repeatedly. A larger --cache-limit (or \
+                 --memory-limit) of the worker avoids that and does not change the bits; a smaller \
+                 `dataset.shuffle_window` needs fewer chunks, but changes the bits.",
                 about(event)
             ));
         }
@@ -269,7 +269,7 @@ impl Story<'_> {
         let offered = plural(self.account.shards(EventKind::Offered), "finished shard");
         let offered = match self.account.count(EventKind::Offered) {
             0 => None,
-            _ => Some(format!("{offered} were offered again and not computed anew")),
+            _ => Some(format!("{offered} were delivered and not computed again")),
         };
         match (resumed, offered) {
             (0, None) => {}
@@ -278,7 +278,7 @@ impl Story<'_> {
             }
             (_, offered) => {
                 let offered = offered.map(|offered| format!("; {offered}")).unwrap_or_default();
-                self.complain(format!("It was taken up again {}{offered}.", times(resumed)));
+                self.complain(format!("It was resumed {}{offered}.", times(resumed)));
             }
         }
     }
@@ -288,13 +288,13 @@ impl Story<'_> {
         if account.checkpoints > 0 {
             let share = 100.0 * account.checkpoint_ms / account.rounds_ms().max(1e-9);
             self.tell(format!(
-                "{} took {:.1} ms on average to write, beside the work: {share:.1} % of the time \
-                 of its rounds.",
+                "{} took {:.1} ms on average to write, in parallel to the rounds: {share:.1} % of \
+                 their time.",
                 plural(account.checkpoints, "checkpoint"),
                 account.checkpoint_ms / account.checkpoints as f64
             ));
         } else if account.rounds > 0 {
-            self.tell("No checkpoint of it is recorded.".into());
+            self.tell("It has no recorded checkpoints.".into());
         }
         let failed = account.events.get(&EventKind::CheckpointFailed);
         if let Some((failed, last)) =
@@ -311,7 +311,7 @@ impl Story<'_> {
     fn passed_over(&mut self) {
         let events = self.account.events.get(&EventKind::PassedOver);
         for event in events.into_iter().flat_map(|events| &events.first) {
-            self.complain(format!("A damaged checkpoint was passed over: {}.", about(event)));
+            self.complain(format!("A damaged checkpoint was skipped: {}.", about(event)));
         }
     }
 
@@ -320,7 +320,7 @@ impl Story<'_> {
         for event in account.events.get(&EventKind::Audit).into_iter().flat_map(|it| &it.first) {
             self.complain(format!("Two workers computed differently: {}.", about(event)));
         }
-        // The last one counts all that were before it, too.
+        // The last event includes the counts of the earlier ones.
         let last = |kind| account.events.get(&kind).and_then(|events| events.last.as_ref());
         if let Some(event) = last(EventKind::Audited) {
             self.tell(format!("Audited: {}.", on_one_line(&event.detail)));
@@ -331,7 +331,7 @@ impl Story<'_> {
     }
 }
 
-/// An event: of whom, when, and what.
+/// An event: its worker, time and detail.
 fn about(event: &EventRow) -> String {
     let worker = event.worker.as_deref().map(|name| format!("{}, ", on_one_line(name)));
     let step = event.step.map(|step| format!(" at step {step}")).unwrap_or_default();
@@ -340,7 +340,7 @@ fn about(event: &EventRow) -> String {
     format!("{}{} UTC{step}{detail}", worker.unwrap_or_default(), utc(event.at_ms))
 }
 
-/// The command that a reason says, up to what ends it there.
+/// The command in a reason, up to its end.
 fn replay_command(reason: &str) -> Option<&str> {
     let command = &reason[reason.find(REPLAY)?..];
     let end = command.find(['`', '"', '\'', ';', ',', '\n', ')']).unwrap_or(command.len());

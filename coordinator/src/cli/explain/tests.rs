@@ -118,10 +118,10 @@ fn a_healthy_run() {
     let text = "\
 Run 3 (mlp) finished: 120 rounds, 10.0 s from queued to ended, digest ba7816bf8f01….
 Its 120 rounds took 9.6 s: 90 % computing, 10 % synchronisation (sending, merging, waiting).
-3 workers were about equally fast: 12.0 (one) to 14.0 ms (three) a shard.
+3 workers were about equally fast: 12.0 (one) to 14.0 ms (three) per shard.
 No shard was handed out more than once.
-4 checkpoints took 12.0 ms on average to write, beside the work: 0.5 % of the time of its rounds.
-Nothing held it up.
+4 checkpoints took 12.0 ms on average to write, in parallel to the rounds: 0.5 % of their time.
+Nothing delayed it.
 ";
     assert_eq!(explain(&healthy().0), text);
 }
@@ -129,16 +129,18 @@ Nothing held it up.
 #[test]
 fn a_run_that_synchronisation_held_up() {
     let case = Case::new().rounds(20.0, 60.0).shards(&EQUAL, |_| 1);
-    case.says(&["Synchronisation held it up. Its 120 rounds took 9.6 s: 25 % computing, 75 %"]);
+    case.says(&[
+        "Synchronisation was the bottleneck. Its 120 rounds took 9.6 s: 25 % computing, 75 %",
+    ]);
     let text = explain(&case.0);
     assert!(text.contains("Each round merged 2.0 MiB") && text.contains("`update_interval`"));
-    case.never_says(&["Nothing held it up"]);
+    case.never_says(&["Nothing delayed it"]);
 }
 
 #[test]
 fn a_run_that_waited() {
     let case = Case::new().rounds(20.0, 5.0);
-    case.says(&["Besides its rounds, 7.0 s went by: in the queue, waiting for workers"]);
+    case.says(&["Outside of its rounds it took 7.0 s: in the queue, waiting for workers"]);
 }
 
 #[test]
@@ -151,15 +153,15 @@ fn one_slow_worker() {
         .event(EventKind::Slow, Some("three"), "4 shards of step 18 went to one too")
         .event(EventKind::Duplicate, Some("three"), "4 shards of step 17");
     case.says(&[
-        "Worker three was slow: 39.0 ms a shard, 3.0 times as long as the others' 13.0 ms. It \
+        "Worker three was slow: 39.0 ms per shard, 3.0 times as long as the others' 13.0 ms. It \
          computed 120 of 360 shards of rounds.",
-        "12 of 360 shards were handed out more than once, at most 2 times. On record: 12 slow \
+        "12 of 360 shards were handed out more than once, at most 2 times. Recorded causes: 12 slow \
          shards.",
-        "4 shards came in twice, and counted once.",
+        "4 shards arrived twice and counted once.",
     ]);
-    case.never_says(&["equally", "Nothing held it up"]);
+    case.never_says(&["equally", "Nothing delayed it"]);
     let alone = Case::new().rounds(72.0, 8.0).shards(&slow[2..], |_| 1);
-    alone.says(&["One worker, three, computed 120 shards of rounds, 39.0 ms each."]);
+    alone.says(&["One worker, three, computed 120 shards of rounds in 39.0 ms each."]);
 }
 
 #[test]
@@ -170,7 +172,7 @@ fn a_worker_of_a_build_without_the_model() {
         "A worker could not work on it: two, 2000-02-29 00:00:05 UTC at step 17: model `x` is \
          unknown: start your own worker binary.",
     ]);
-    case.never_says(&["Nothing held it up"]);
+    case.never_says(&["Nothing delayed it"]);
 }
 
 #[test]
@@ -185,16 +187,15 @@ fn lost_workers() {
         .event(EventKind::Offered, Some("one"), "9 shards of step 17")
         .event(EventKind::Offered, Some("two"), "3 shards of step 17");
     case.says(&[
-        "3 of 720 shards were handed out more than once, at most 3 times. On record: 7 lost \
+        "3 of 720 shards were handed out more than once, at most 3 times. Recorded causes: 7 lost \
          workers.",
         "Lost: two, 2000-02-29 00:00:05 UTC at step 17: it was silent for 10.0 s.",
-        "Workers were lost 2 times more: `coordinator show 3 --events`.",
-        "It was taken up again 2 times; 12 finished shards were offered again and not computed \
-         anew.",
+        "Workers were lost 2 times more: see `coordinator show 3 --events`.",
+        "It was resumed 2 times; 12 finished shards were delivered and not computed again.",
     ]);
-    case.never_says(&["memory", "Nothing held it up"]);
+    case.never_says(&["memory", "Nothing delayed it"]);
     let offered = healthy().event(EventKind::Offered, Some("one"), "2 shards of step 3");
-    offered.says(&["After workers had lost their connection, 2 finished shards were offered"]);
+    offered.says(&["After workers had lost their connection, 2 finished shards were delivered"]);
 }
 
 #[test]
@@ -203,12 +204,12 @@ fn a_worker_that_may_have_been_killed_for_memory() {
     let detail = format!("{used} and {KILLED_FOR_MEMORY}");
     healthy().event(EventKind::Lost, Some("two"), &detail).says(&[
         "Lost: two, 2000-02-29 00:00:05 UTC at step 17: closed by the peer; it had used 250 \
-         of 256 MiB of memory and may have been killed for that. Give it more memory, or a lower \
+         of 256 MiB of memory and may have been killed for that. Give it more memory, or lower its \
          --memory-limit",
     ]);
     let other = healthy().event(EventKind::Lost, Some("two"), used);
     other.says(&["Lost: two, 2000-02-29 00:00:05 UTC at step 17: closed by the peer; it had"]);
-    other.never_says(&["Give it more memory", "Nothing held it up"]);
+    other.never_says(&["Give it more memory", "Nothing delayed it"]);
 }
 
 #[test]
@@ -221,19 +222,21 @@ fn a_run_that_failed() {
         .event(EventKind::Error, Some("two"), "replica 5: loss is\nNaN");
     case.says(&[
         "Run 3 (mlp) failed after 7 of 120 rounds: run 3 step 6: replica 5 failed 2 times",
-        "To see the shard fail again, alone and with all that it logs: coordinator replay 3 \
+        "To run the shard alone, with its complete log: coordinator replay 3 \
          --round 7 --replica 5",
         "The last error: two, 2000-02-29 00:00:05 UTC at step 17: replica 5: loss is NaN.",
     ]);
     let mut elsewhere = case;
     elsewhere.0.flag = " --runs /srv/runs".into();
-    elsewhere.says(&[
-        "To see the shard fail again, alone and with all that it logs: coordinator replay 3 \
-         --round 7 --replica 5 --runs /srv/runs",
-    ]);
+    elsewhere
+        .says(&["To run the shard alone, with its complete log: coordinator replay 3 --round 7 \
+         --replica 5 --runs /srv/runs"]);
     let case = Case::new().state(Some(RunEnd::Failed), Some("no worker is left"));
-    case.says(&["Run 3 (mlp) failed after 7 of 120 rounds: no worker is left", "No round"]);
-    case.never_says(&["To see", "Nothing held it up", "checkpoint"]);
+    case.says(&[
+        "Run 3 (mlp) failed after 7 of 120 rounds: no worker is left",
+        "It has no recorded rounds",
+    ]);
+    case.never_says(&["To run the shard", "Nothing delayed it", "checkpoint"]);
 }
 
 #[test]
@@ -251,7 +254,7 @@ fn other_ends_and_other_troubles() {
         .event(EventKind::PassedOver, None, "round-9.safetensors: bits")
         .event(EventKind::Audit, Some("one"), "replica 2 of step 17 differs from two's");
     case.says(&[
-        "A damaged checkpoint was passed over: 2000-02-29 00:00:05 UTC at step 17: round-9",
+        "A damaged checkpoint was skipped: 2000-02-29 00:00:05 UTC at step 17: round-9",
         "1 checkpoint could not be written; the last time: 2000-02-29 00:00:05 UTC at step 17: no \
          space left on the device.",
         "Two workers computed differently: one, 2000-02-29 00:00:05 UTC at step 17: replica 2",
@@ -273,11 +276,11 @@ fn what_was_thinned_is_told_apart_from_what_is_missing() {
         case.0.run = StoredRun { missing, thinned, ..case.0.run };
         case
     };
-    let thinned = "Of 40 steps the shards are not recorded any more";
-    case(0, 40).says(&["Run 3 (mlp) finished", thinned, "Nothing held it up"]);
-    case(0, 40).never_says(&["missing here"]);
-    case(5, 40).says(&["5 of 125 steps are missing here", thinned]);
-    case(5, 0).never_says(&["not recorded any more"]);
+    let thinned = "The history has dropped the shards of 40 steps";
+    case(0, 40).says(&["Run 3 (mlp) finished", thinned, "Nothing delayed it"]);
+    case(0, 40).never_says(&["missing in the history"]);
+    case(5, 40).says(&["5 of 125 steps are missing in the history", thinned]);
+    case(5, 0).never_says(&["has dropped the shards"]);
 }
 
 #[test]
@@ -287,5 +290,5 @@ fn a_cache_that_is_smaller_than_the_window_is_named() {
     case.says(&["Small cache: one, "]);
     let text = explain(&case.0);
     assert!(text.contains("8 MiB of examples") && text.contains("--cache-limit"), "{text}");
-    case.never_says(&["Nothing held it up"]);
+    case.never_says(&["Nothing delayed it"]);
 }

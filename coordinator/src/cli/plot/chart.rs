@@ -1,4 +1,4 @@
-//! What a history looks like as lines.
+//! Turns a history into the lines of a chart.
 
 use super::draw::{Chart, Color, Panel, Series};
 use crate::cli::report::split_name;
@@ -6,7 +6,7 @@ use crate::client::History;
 
 /// Many points, in the background.
 const TRAINING: Color = [122, 162, 196];
-/// Few points, which matter.
+/// Few, important points.
 const EVALUATION: Color = [214, 93, 14];
 
 /// Accuracy and loss, of training and evaluations, over rounds and epochs.
@@ -35,14 +35,14 @@ pub(super) fn of_history(model: &str, history: &History) -> Chart {
     }
 }
 
-/// The values that were reported, over their rounds.
+/// The reported values by round.
 fn line(name: &str, marked: bool, values: impl Iterator<Item = (u64, Option<f64>)>) -> Series {
     let points = values.filter_map(|(round, value)| Some((round as f64, value?))).collect();
     let color = if marked { EVALUATION } else { TRAINING };
     Series { name: name.to_owned(), color, marked, points }
 }
 
-/// After which rounds so many epochs were done, as far as evaluations say.
+/// The rounds after which each epoch ended, as far as evaluations report them.
 fn epochs(history: &History) -> Vec<(f64, u64)> {
     let evaluations = history.evaluations.iter().filter(|evaluation| evaluation.epochs > 0);
     let mut marks: Vec<(f64, u64)> =

@@ -1,14 +1,14 @@
 //! Pictures of a state. Pure: numbers in, pixels out, the same ones every time.
 //!
 //! ```text
-//! fields   confusion   histogram   curve       what there is to see
+//! fields   confusion   histogram   curve       the kinds of pictures
 //!     │         │          └── axes ──┘         scales, ticks, frames
 //!     └─────────┴────── canvas ───────┘         pixels, lines, text
 //!                          │
 //!                       Picture ── preview      half blocks for a terminal
 //! ```
 //!
-//! Nothing here calls the host's libm, as nothing of a run does.
+//! Nothing here calls the host's libm, so pictures are the same on every host.
 
 mod axes;
 mod canvas;
@@ -31,13 +31,13 @@ pub(super) const PICTURE_PIXELS: u64 = 1 << 26;
 /// Red, green and blue.
 pub(super) type Color = [u8; 3];
 
-/// What is drawn on.
+/// The background.
 const PAPER: Color = [255, 255, 255];
 /// Text and axes.
 const INK: Color = [38, 40, 48];
-/// Text that explains.
+/// Captions.
 const FAINT: Color = [88, 92, 102];
-/// Lines that guide the eye.
+/// Grid lines.
 const GRID: Color = [228, 230, 234];
 
 /// A part of a canvas, in pixels.
@@ -53,14 +53,14 @@ pub(super) struct Area {
     pub(super) height: i32,
 }
 
-/// A drawing, and what a small version of it shows.
+/// A drawing, and the part for its small version.
 #[derive(Clone, Debug)]
 pub(in crate::cli) struct Picture {
     /// The drawing.
     pub(super) canvas: Canvas,
     /// The part without margins and labels.
     pub(super) focus: Area,
-    /// What there is to see, in a line.
+    /// The caption, one line.
     pub(super) caption: String,
 }
 
@@ -70,7 +70,7 @@ pub(super) enum DrawError {
     /// The picture would take too much memory.
     #[error(
         "expected a picture of at most {PICTURE_PIXELS} pixels, found {width} × {height}: \
-         draw a tensor of fewer values"
+         draw a smaller tensor"
     )]
     Large {
         /// Columns.
@@ -79,18 +79,18 @@ pub(super) enum DrawError {
         height: u64,
     },
     /// Rows of the fields would be longer than the fields.
-    #[error("expected a width from 1 to {inputs}, the inputs of a neuron, found {width}")]
+    #[error("--width: expected 1 to {inputs}, the inputs of a neuron, found {width}")]
     Width {
         /// Values of a field.
         inputs: usize,
-        /// What was asked for.
+        /// The requested width.
         width: usize,
     },
-    /// A confusion matrix has not as many rows as columns.
+    /// A confusion matrix is not square.
     #[error("expected a square confusion matrix, found {0} counts")]
     Matrix(usize),
     /// There are no numbers to draw.
-    #[error("expected {0}, found none: the model reports none")]
+    #[error("expected {0}, found none: the model does not report it")]
     Nothing(&'static str),
 }
 

@@ -66,12 +66,12 @@ fn what_cannot_be_drawn_is_bad_input() {
         (&["--out", out, "--tensor", "layer1.weights"], "found the tensors `labels`, `theta`"),
         (&["--out", out, "--tensor", "theta"], "two dimensions [inputs, neurons], found shape [3]"),
         (&["--out", out, "--tensor", "labels"], "an f32 tensor `labels`"),
-        (&["--out", out, "--width", "5"], "a width from 1 to 4"),
+        (&["--out", out, "--width", "5"], "--width: expected 1 to 4"),
         (&["--out", out, "--what", "theta", "--width", "2"], "belong to --what fields"),
         (&["--out", out, "--what", "curve"], "`coordinator run --output`"),
         (&["--out", out, "--what", "confusion"], "the history of a run, found none"),
         (&["--out", "missing/out.png"], "missing/out.png: cannot be written"),
-        (&["--out", state.to_str().unwrap()], "a file for the picture alone"),
+        (&["--out", state.to_str().unwrap()], "another flag names the same file"),
     ] {
         let failure = plot_with(folder.path(), more).unwrap_err();
         assert_eq!(failure.exit(), Exit::BadInput, "{more:?}");
@@ -89,7 +89,7 @@ fn the_picture_of_a_run_fails_on_its_own() {
     assert!(path.exists());
     let failure = draw_final(&NetworkState::default(), &path).unwrap_err();
     assert_eq!(failure.exit(), Exit::BadInput);
-    assert!(format!("{failure:?}").contains("the run has ended well"), "{failure:?}");
+    assert!(format!("{failure:?}").contains("the run itself has succeeded"), "{failure:?}");
     assert!(check_plot(None, &[None]).is_ok());
     assert!(check_plot(Some(&path), &[None, Some(&path)]).is_err());
 }

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use super::draw::Canvas;
 use crate::client::destination::{self, is_standard_output};
 
-/// Columns of a terminal that does not say how wide it is.
+/// Columns assumed if a terminal does not report its width.
 const COLUMNS: u16 = 80;
 
-/// Writes a PNG file. A regular one is never there by half.
+/// Writes a PNG file. A regular file is replaced atomically.
 pub(super) fn png(path: &Path, canvas: &Canvas) -> Result<(), String> {
     let written =
         encode(canvas).and_then(|bytes| destination::write(path, |out| out.write_all(&bytes)));
@@ -30,14 +30,14 @@ fn encode(canvas: &Canvas) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether both names are of one file, be it there or not.
+/// Whether both names mean the same file, which need not exist.
 pub(super) fn same_file(one: &Path, other: &Path) -> bool {
     (is_standard_output(one) && is_standard_output(other))
         || one == other
         || resolved(one).is_some_and(|one| resolved(other) == Some(one))
 }
 
-/// The path without links and detours.
+/// The path without links and `..`.
 fn resolved(path: &Path) -> Option<PathBuf> {
     fs::canonicalize(path).ok().or_else(|| {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -46,7 +46,7 @@ fn resolved(path: &Path) -> Option<PathBuf> {
     })
 }
 
-/// Whether standard output is a terminal that says that it shows colors.
+/// Whether standard output is a terminal that reports colors.
 pub(super) fn terminal_shows_colors() -> bool {
     io::stdout().is_terminal() && says_colors(|name| std::env::var(name).ok())
 }

@@ -1,4 +1,4 @@
-//! What a replay gives, against what is recorded. Pure: sentences for people.
+//! Compares a replay with the history, and words the result for people. Pure.
 
 use std::collections::BTreeMap;
 
@@ -9,71 +9,69 @@ use common::plan::{RunPlan, StepKind};
 use crate::cli::report::plural;
 use crate::ledger::{ShardRow, step_digest};
 
-/// Compares what comes of a replay, in its order: of each step the shards, and
-/// then the state.
+/// Compares the results of a replay in order: for each step its shards, then the state.
 ///
-/// The replay goes on from states of its own. Where the recorded run went on from
-/// another one, because a merge went wrong, all shards after it differ, whoever
-/// computed them: so a shard tells of its worker only while the state that it
-/// began from is known to be as recorded.
+/// The replay continues from its own states. If the recorded run continued from another
+/// state, because a merge went wrong, all later shards differ, whichever worker computed
+/// them. So a differing shard is blamed on its worker only if its initial state is known to
+/// be as recorded.
 #[derive(Debug)]
 pub(super) struct Check<'a> {
     run: RunId,
     plan: &'a RunPlan,
     /// Recorded states, by the step that begins from them.
     states: BTreeMap<u64, Digest>,
-    /// The last step that is known to begin from the recorded state.
+    /// The last step known to begin from the recorded state.
     known: u64,
-    /// Of the step at hand: its shards so far, those that differ, and the first
-    /// of these.
+    /// For the current step: its shards so far, the differing ones, and the first of these.
     shards: u64,
     differing: u64,
     first: Option<Difference>,
-    /// Of a step whose shards made room in the history: its recorded digest, and
-    /// what its shards give now.
+    /// For a step whose shards the history has dropped: its recorded digest, and the digests
+    /// of its shards now.
     whole: Option<(Digest, Vec<Digest>)>,
-    /// Steps, shards and states that are as recorded.
+    /// Numbers of steps, shards and states that match.
     pub(super) same: Same,
-    /// What `coordinator replay` needs to find the run.
+    /// The flag that `coordinator replay` needs to find the run.
     flags: String,
 }
 
-/// What was compared and is as recorded.
+/// Counts of what was compared and matches.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Same {
     pub(super) steps: u64,
     pub(super) shards: u64,
     pub(super) states: u64,
-    /// Steps of which only the digest of all shards together is recorded.
+    /// Steps for which only the digest of all shards together is recorded.
     pub(super) whole_steps: u64,
-    /// Steps of which nothing is recorded.
+    /// Steps without any record.
     pub(super) gaps: u64,
-    /// Replays that ended in a state that is not recorded.
+    /// Replays that ended in a state without a record.
     pub(super) open: u64,
 }
 
 impl Same {
-    /// What was compared, as people read it.
+    /// The counts as a sentence.
     pub(super) fn sentence(&self) -> String {
         let open = match self.open {
             0 => String::new(),
-            1 => "; the last state is not recorded, so its merge is not checked".into(),
+            1 => "; the last state is not recorded, so its merge was not checked".into(),
             open => format!(
-                "; {open} stretches end in states that are not recorded, so their last merges are \
-                 not checked"
+                "; {open} ranges of steps end in states that are not recorded, so their last merges \
+                 were not checked"
             ),
         };
         let gaps = match self.gaps {
             0 => String::new(),
-            gaps => format!("; of {} more nothing is recorded", plural(gaps, "step")),
+            gaps => format!("; {} more without any record", plural(gaps, "step")),
         };
         let whole = match self.whole_steps {
             0 => String::new(),
             whole => format!(
-                "; {} more could be compared as a whole only, as the history was thinned, and so \
-                 {} as recorded",
+                "; {} more could only be compared as a whole, as the history was thinned, and {} as \
+                 recorded",
                 plural(whole, "step"),
-                if whole == 1 { "is it" } else { "are they" }
+                if whole == 1 { "is" } else { "are" }
             ),
         };
         format!(
@@ -99,7 +97,7 @@ impl<'a> Check<'a> {
         mut states: BTreeMap<u64, Digest>,
         flags: String,
     ) -> Self {
-        // An evaluation leaves the state as it is: either end tells of both.
+        // An evaluation does not change the state: a record of one end is valid for both.
         let is_evaluation = |step: &u64| {
             matches!(plan.step(*step).map(|step| step.kind), Some(StepKind::Evaluate { .. }))
         };
@@ -131,7 +129,7 @@ impl<'a> Check<'a> {
         (self.shards, self.differing, self.first, self.whole) = (0, 0, None, None);
     }
 
-    /// Takes in a shard of a step.
+    /// Adds a shard of a step.
     pub(super) fn shard(&mut self, recorded: &ShardRow, found: Digest) {
         self.shards += 1;
         if recorded.digest != found {
@@ -141,8 +139,8 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Takes in shards of a step, in the order of replicas, of which only the
-    /// digest of all is recorded.
+    /// Adds shards of a step, in the order of replicas, of which only the common digest is
+    /// recorded.
     pub(super) fn part_of_step(
         &mut self,
         recorded: Digest,
@@ -151,7 +149,7 @@ impl<'a> Check<'a> {
         self.whole.get_or_insert_with(|| (recorded, Vec::new())).1.extend(shards);
     }
 
-    /// All shards of a step are in: says what is wrong with them.
+    /// Called when all shards of a step are added. Returns the difference, if any.
     pub(super) fn shards_are_in(&mut self, step: u64) -> Result<(), String> {
         if let Some((recorded, shards)) = self.whole.take() {
             return self.step_is_in(step, recorded, step_digest(&shards));
@@ -174,30 +172,30 @@ impl<'a> Check<'a> {
             self.flags
         );
         let what = format!(
-            "{}, replica {replica}: worker {worker} gave {}, this cluster {found}",
+            "{}, replica {replica}: worker {worker} computed {}, this cluster {found}",
             self.name(step),
             recorded.digest
         );
         if self.known == step {
             return Err(format!(
-                "{what}; {replay}: on a host that gives the first, look for bad memory, another \
-                 build or a model that reads a clock, a thread count or the environment"
+                "{what}; {replay}: on a host that computes the first digest, look for faulty memory, \
+                 another build, or a model that reads a clock, a thread count or the environment"
             ));
         }
         let differing = match self.differing == self.shards {
-            true => "so do all shards of the step, as they do once a state is wrong".to_owned(),
+            true => "all shards of the step differ, as they do after a wrong state".to_owned(),
             false => format!("{} of {} differ", self.differing, plural(self.shards, "shard")),
         };
         Err(format!(
-            "{what} ({differing}). That is the fault of worker {worker}, or of a merge before it: \
-             that of {}. No state after the one that {} began from is recorded to tell which; \
+            "{what} ({differing}). Either worker {worker} or an earlier merge was wrong: that of {}. \
+             No state after the initial state of {} is recorded to tell which; \
              `--checkpoint-every 1` of `run` and `serve` records more. {replay}",
             self.since(step - 1),
             self.name(self.known)
         ))
     }
 
-    /// Takes in the state after a step, whose shards are as recorded.
+    /// Adds the state after a step whose shards are as recorded.
     pub(super) fn state(&mut self, step: u64, found: Digest) -> Result<(), String> {
         let Some(recorded) = self.states.get(&(step + 1)) else { return Ok(()) };
         if self.known > step {
@@ -210,10 +208,10 @@ impl<'a> Check<'a> {
         }
         Err(format!(
             "the state after {} is not as recorded: expected {recorded}, found {found}. Every \
-             shard is, so a merge went wrong, that of {}: a worker sent other values than it \
-             said, or the coordinator did not add them up right. `coordinator show {}{} --shards` \
-             lists the workers; look for bad memory on their hosts and the coordinator's, and for \
-             another build",
+             shard is as recorded, so a merge went wrong, that of {}: a worker sent values that do \
+             not match its digests, or the coordinator added them wrongly. `coordinator show {}{} \
+             --shards` lists the workers; look for faulty memory on their hosts and the \
+             coordinator's, and for another build",
             self.name(step),
             self.since(step),
             self.run,
@@ -221,7 +219,7 @@ impl<'a> Check<'a> {
         ))
     }
 
-    /// All shards of a step together, where no more is recorded.
+    /// Compares all shards of a step together, if no more is recorded.
     fn step_is_in(&mut self, step: u64, recorded: Digest, found: Digest) -> Result<(), String> {
         if recorded == found {
             self.same.whole_steps += 1;
@@ -232,12 +230,12 @@ impl<'a> Check<'a> {
         }
         let since = match self.known == step {
             true => String::new(),
-            false => format!(", or of a merge before it: that of {}", self.since(step - 1)),
+            false => format!(", or by an earlier merge: that of {}", self.since(step - 1)),
         };
         Err(format!(
-            "{}: its shards together were {recorded}, on this cluster {found}. That is the fault \
-             of a worker that computed one of them{since}; which one cannot be told, as the \
-             history was thinned and has no shards of this step any more. A larger \
+            "{}: the digest of its shards was {recorded}, on this cluster {found}. The difference \
+             was caused by a worker that computed one of them{since}; the history was thinned and \
+             no longer has the shards of this step, so the worker cannot be named. A larger \
              `--history-size` of `serve` keeps more",
             self.name(step)
         ))
@@ -252,7 +250,7 @@ impl<'a> Check<'a> {
         matches!(self.plan.step(step).map(|step| step.kind), Some(StepKind::Evaluate { .. }))
     }
 
-    /// The steps whose merges were not checked yet, up to this one.
+    /// The steps whose merges have not been checked yet, up to this one.
     fn since(&self, last: u64) -> String {
         match self.known == last {
             true => self.name(last),
@@ -260,7 +258,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// A step as people know it.
+    /// A step's name for people.
     fn name(&self, step: u64) -> String {
         match self.plan.step(step).map(|step| step.kind) {
             Some(StepKind::Train { round, .. }) => format!("step {step} (round {})", round + 1),

@@ -1,28 +1,27 @@
-//! Which rounds `--sample` does again. Pure.
+//! Draws the rounds that `--sample` repeats. Pure.
 //!
-//! A round is reached from the last state on disk before it, by the rounds in
-//! between. These are compared as well, and count: so the share that is asked
-//! for is the share that is done, wherever the states are.
+//! A round is reached from the last state on disk before it, through the rounds in between.
+//! These are compared as well, and count: so the requested share of rounds is repeated,
+//! wherever the states are.
 
 use std::ops::Range;
 
 use common::digest::Digest;
 
-/// Stretches that are named to people, the first ones.
+/// Number of ranges that are named in the output, the first ones.
 const NAMED_STRETCHES: usize = 16;
 
-/// Rounds that were drawn. Places are those among the recorded rounds, from 0.
+/// The drawn rounds, as indexes among the recorded rounds, from 0.
 #[derive(Debug, PartialEq)]
 pub(super) struct Sample {
-    /// Stretches of rounds, in order.
+    /// Ranges of rounds, in order.
     pub(super) stretches: Vec<Range<usize>>,
-    /// Rounds that lie so far behind a state on disk that they are never drawn.
+    /// Number of rounds too far behind a state on disk to be drawn.
     pub(super) out_of_reach: usize,
 }
 
 impl Sample {
-    /// What was drawn, in rounds, as people read it. `rounds` are step and number
-    /// of each.
+    /// The drawn rounds as a sentence. `rounds` are the step and number of each.
     pub(super) fn sentence(&self, rounds: &[(u64, u64)]) -> String {
         let drawn = self.stretches.iter().map(ExactSizeIterator::len).sum::<usize>();
         let all = rounds.len();
@@ -32,13 +31,13 @@ impl Sample {
         });
         let more = if self.stretches.len() > NAMED_STRETCHES { ", …" } else { "" };
         let named = named.collect::<Vec<_>>().join(", ");
-        let mut text = format!("draws {drawn} of {all} rounds: {named}{more}\n");
+        let mut text = format!("repeating {drawn} of {all} rounds: {named}{more}\n");
         if self.out_of_reach > 0 {
             text += &format!(
                 "{} of them could not be drawn: a round is reached from the last state on disk \
-                 before it, and those on the way count. A larger --sample reaches more; so do \
+                 before it, and the rounds in between count. A larger --sample reaches more; so do \
                  more states on disk (`coordinator run --checkpoint-every 10 --keep-checkpoints \
-                 1000`), and --rounds does any\n",
+                 1000`); --rounds repeats any rounds\n",
                 self.out_of_reach
             );
         }
@@ -46,8 +45,8 @@ impl Sample {
     }
 }
 
-/// Draws `count` of so many rounds, by a seed. `bases` are the rounds that begin
-/// from states on disk, in order; the first round always does.
+/// Draws `count` of `rounds` rounds, by a seed. `bases` are the rounds that begin from states
+/// on disk, in order, including the first round.
 pub(super) fn draw(bases: &[usize], rounds: usize, count: usize, seed: u128) -> Sample {
     let mut bases: Vec<usize> = std::iter::once(0).chain(bases.iter().copied()).collect();
     bases.retain(|base| *base < rounds);
@@ -59,8 +58,8 @@ pub(super) fn draw(bases: &[usize], rounds: usize, count: usize, seed: u128) -> 
         let base = before(round);
         let way = round - bases[base] + 1;
         out_of_reach += usize::from(way > count);
-        // Once no round fits, all that were asked for are taken: the first one
-        // that is not taken in a stretch always costs one.
+        // If no round fits, `count` rounds are taken already: the next round of a range
+        // always costs one.
         let cost = way.saturating_sub(done[base]);
         if cost <= left {
             done[base] += cost;
@@ -133,12 +132,12 @@ mod tests {
         let sample = Sample { stretches: vec![0..1, 49..60], out_of_reach: 80 };
         let text = sample.sentence(&rounds);
         assert!(
-            text.starts_with("draws 12 of 100 rounds: 1, 50 to 60\n80 of them could"),
+            text.starts_with("repeating 12 of 100 rounds: 1, 50 to 60\n80 of them could"),
             "{text}"
         );
         assert!(text.contains("--keep-checkpoints"), "{text}");
         let near = Sample { out_of_reach: 0, ..sample };
-        assert_eq!(near.sentence(&rounds), "draws 12 of 100 rounds: 1, 50 to 60\n");
+        assert_eq!(near.sentence(&rounds), "repeating 12 of 100 rounds: 1, 50 to 60\n");
     }
 
     #[test]

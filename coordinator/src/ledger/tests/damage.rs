@@ -28,7 +28,7 @@ fn assert_replaced(folder: &Path) {
     let before = fs::read(folder.join(FILE)).unwrap();
     let (mut ledger, notice) = Ledger::open(folder).unwrap();
     let notice = notice.expect("a notice");
-    assert!(notice.contains("damaged") && notice.contains("unharmed"), "{notice}");
+    assert!(notice.contains("damaged") && notice.contains("not affected"), "{notice}");
     let mut names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let is_kept = |path: &PathBuf| {
         path.to_str()

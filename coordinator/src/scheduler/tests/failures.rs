@@ -87,7 +87,7 @@ fn what_came_altered_goes_to_others_and_fails_the_run_when_it_comes_again() {
     assert!(env.failure().is_none());
     altered(&mut env, 1, block(0, 3));
     let reason = env.failure().expect("twice is too often");
-    assert!(reason.contains("a bit flipped; that was so 2 times"), "{reason}");
+    assert!(reason.contains("a bit flipped; this happened 2 times"), "{reason}");
 }
 
 #[test]
@@ -286,7 +286,7 @@ fn losses_without_end_fail_the_run_and_say_so() {
         env.join(worker);
     }
     let reason = env.failure().expect("it must end at some time");
-    assert!(reason.contains("workers were lost 30 times in this one step"), "{reason}");
+    assert!(reason.contains("workers were lost 30 times in this step"), "{reason}");
     assert_eq!(worker, 31);
 }
 
@@ -403,7 +403,7 @@ fn one_innocent_death_spares_a_deadly_shard_for_a_moment_only() {
         env.pass(TOGETHER / 10, &[]);
     }
     let reason = env.failure().expect("the shard is found all the same");
-    assert!(reason.contains("3 workers died while replica 0 was running there"), "{reason}");
+    assert!(reason.contains("3 workers died while running replica 0"), "{reason}");
 }
 
 #[test]
@@ -426,7 +426,7 @@ fn deaths_of_others_do_not_delay_the_end_of_a_run_whose_shard_is_deadly() {
         env.crash(other);
     }
     let reason = env.failure().expect("a second is over");
-    assert!(reason.contains("3 workers died while replica 0 was running there"), "{reason}");
+    assert!(reason.contains("3 workers died while running replica 0"), "{reason}");
 }
 
 #[test]
@@ -440,7 +440,7 @@ fn a_fatal_error_fails_the_run_once_another_worker_has_confirmed_it() {
     };
     let mut alone = TestEnv::new(1, 1);
     fatal(&mut alone, 1);
-    assert!(alone.failure().unwrap().contains("in a way that trying again cannot help"));
+    assert!(alone.failure().unwrap().contains("with an error that a retry cannot help"));
     let mut env = TestEnv::new(2, 2);
     fatal(&mut env, 1);
     assert!(env.failure().is_none(), "the worker may be what is wrong");

@@ -72,7 +72,7 @@ async fn a_run_that_cannot_be_restored_is_set_aside_and_its_number_stays_its_own
     let mut client = server.client().await;
     let told = client.follow(RunId(1)).await;
     let Some(RunEvent::Failed { reason, .. }) = told.last() else { panic!("{told:?}") };
-    assert!(reason.contains("run.json: expected a whole record"), "{reason}");
+    assert!(reason.contains("run.json: expected an intact record"), "{reason}");
     client.submit(&toy::spec(""), None).await;
     let events = client.follow(RunId(2)).await;
     assert!(matches!(events.last(), Some(RunEvent::Finished { .. })), "{events:?}");

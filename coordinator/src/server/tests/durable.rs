@@ -136,7 +136,7 @@ async fn a_run_of_another_version_of_its_model_does_not_go_on() {
     let mut client = server.client().await;
     let told = client.follow(run).await;
     let Some(RunEvent::Failed { reason, .. }) = told.last() else { panic!("{told:?}") };
-    assert!(reason.contains("began with version 2 of model `toy`"), "{reason}");
+    assert!(reason.contains("expected version 2 of model `toy`"), "{reason}");
     server.shut_down().await;
 }
 

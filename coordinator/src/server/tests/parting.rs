@@ -80,7 +80,7 @@ async fn who_is_sent_away_for_what_it_said_has_died_of_nothing() {
         frame
     };
     let out_of_turn = encode(FromWorker::Cannot { run: RunId(9), reason: "".into() }).head.to_vec();
-    for (bytes, words) in [(damaged, "came with the checksum"), (out_of_turn, "out of turn")] {
+    for (bytes, words) in [(damaged, "expected the checksum"), (out_of_turn, "out of turn")] {
         let (server, mut worker) = beginning_a_suspect().await;
         worker.writer.write_all(&bytes).await.unwrap();
         let told = told_of_second(server).await;

@@ -30,8 +30,7 @@ async fn of_another_profile(folder: &Path) {
 }
 
 fn is_named(reason: &str) -> bool {
-    reason.contains("has the bits of numeric profile \"another\"")
-        && reason.contains(NUMERIC_PROFILE)
+    reason.contains("expected numeric profile \"another\"") && reason.contains(NUMERIC_PROFILE)
 }
 
 #[tokio::test]

@@ -19,10 +19,10 @@ async fn who_was_not_understood_may_pass_where_that_was_no_fault_of_its_own() {
     };
     let cut = hello()[..9].to_vec();
     let cases = [
-        (damaged, true, "came with the checksum"),
+        (damaged, true, "expected the checksum"),
         (cut, true, "the connection ended inside a frame"),
-        (encode(FromClient::Status).head.to_vec(), false, "a frame that is no Hello"),
-        (frame_of(&[0xc1; 4]).head.to_vec(), false, "a frame that is no Hello"),
+        (encode(FromClient::Status).head.to_vec(), false, "a frame that is not a Hello"),
+        (frame_of(&[0xc1; 4]).head.to_vec(), false, "a frame that is not a Hello"),
     ];
     for (bytes, is_to_try_again, words) in cases {
         let mut peer = server.connect();

@@ -1,4 +1,4 @@
-//! A model that has a state of a given size, and does nothing else.
+//! A model with a state of a given size that computes nothing.
 
 use common::merge::MergeRule;
 use common::model::{Batch, DataShape, Model, ModelError, Registry, Replica};

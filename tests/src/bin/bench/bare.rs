@@ -1,7 +1,6 @@
-//! The same bytes through bare TCP sockets: what no exchange can beat.
+//! The same bytes through bare TCP sockets, as the baseline.
 //!
-//! As in a round, every peer receives a whole state into memory of its size,
-//! and sends one from such memory back.
+//! As in a round, every peer receives a whole state into memory, and sends one back from memory.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! What checkpoints cost the rounds beside which they are written.
+//! Measures how much checkpoints slow down rounds.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use crate::measure::{Run, ms};
 /// Bytes of the state.
 const STATE: u64 = 400_000_000;
 
-/// When checkpoints are written, by turns: never within a run, as the default
-/// has it, and as often as one is done.
+/// When checkpoints are written, alternating: never within a run, at the default interval, and as
+/// often as possible.
 const TURNS: [(&str, &str); 3] = [("none", "604800s"), ("every 30 s", "30s"), ("every round", "1")];
 
-/// Time that each run should take at least: some checkpoints of the default.
+/// Minimum time of each run: several checkpoints at the default interval.
 const RUN: Duration = Duration::from_secs(60);
 
 /// Mean times of rounds with a state of 400 MB and two workers.

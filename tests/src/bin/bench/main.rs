@@ -1,8 +1,8 @@
-//! What the exchange costs: `cargo run --release -p tests --bin bench`.
+//! Measures the exchange of states: `cargo run --release -p tests --bin bench`.
 //!
-//! Prints the tables of `docs/PERFORMANCE.md`. Every figure of the cluster
-//! stands beside the same bytes through bare TCP sockets in the same run,
-//! because machines differ and are noisy.
+//! Prints the tables of `docs/PERFORMANCE.md`. Every figure of the cluster is printed beside that
+//! of the same bytes through bare TCP sockets in the same run, because machines differ and are
+//! noisy.
 //!
 //! This program is its own coordinator and worker (`bench coordinator …`,
 //! `bench worker …`), with the standard models
@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Measures what the exchange costs.
+/// Measures the exchange of states.
 #[derive(Debug, Parser)]
 #[command(
     name = "bench",
@@ -29,24 +29,24 @@ Examples:
   bench --sizes 1 --small-rounds 0 --secure-turns 0 --checkpoint-turns 3"
 )]
 struct Options {
-    /// Sizes of the state, in MB.
+    /// Sizes of the state, in MB
     #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 100, 400])]
     sizes: Vec<u64>,
-    /// Numbers of workers.
+    /// Numbers of workers
     #[arg(long, value_delimiter = ',', default_values_t = [2, 4])]
     workers: Vec<u32>,
-    /// Rounds of each measurement; the median counts.
+    /// Rounds of each measurement, of which the median is printed
     #[arg(long, default_value_t = 9)]
     rounds: u64,
-    /// Rounds of the measurement with a state of 1 KiB; 0 leaves it out, and
-    /// that of a launch.
+    /// Rounds of the measurement with a state of 1 KiB; 0 leaves it and the
+    /// measurement of the start out
     #[arg(long, default_value_t = 20_000)]
     small_rounds: u64,
-    /// Turns of the measurement of TLS, and of that of a crowd at the door; 0
-    /// leaves both out.
+    /// Turns of the measurements of TLS and of unfinished handshakes; 0 leaves
+    /// both out
     #[arg(long, default_value_t = 3)]
     secure_turns: u64,
-    /// Turns of the measurement of checkpoints; 0 leaves it out.
+    /// Turns of the measurement of checkpoints; 0 leaves it out
     #[arg(long, default_value_t = 2)]
     checkpoint_turns: u64,
 }

@@ -13,7 +13,7 @@ use crate::{Options, bare};
 /// Repetitions of the measurement of a launch.
 const LAUNCHES: usize = 9;
 
-/// Launch to the first merged round, and what an idle worker holds.
+/// Time from the start to the first merged round, and memory of an idle worker.
 pub(crate) fn start() {
     let mut times = (0..LAUNCHES).map(|_| first_round()).collect::<Vec<_>>();
     times.sort_unstable();
@@ -30,7 +30,7 @@ pub(crate) fn small(rounds: u64) {
     println!("state of 1 KiB, 2 workers: {rate:.0} rounds/s over {} rounds\n", times.len());
 }
 
-/// Seconds a round beside bare TCP, and the coordinator's memory.
+/// Time of a round compared with bare TCP, and the coordinator's memory.
 pub(crate) fn sizes(options: &Options) {
     println!("| state MB | workers | round ms | bare TCP ms | ratio | coordinator peak / state |");
     println!("|---|---|---|---|---|---|");
@@ -58,7 +58,7 @@ pub(crate) fn ms(time: Duration) -> String {
     format!("{:.1}", time.as_secs_f64() * 1e3)
 }
 
-/// A cluster of this very program that runs something.
+/// A cluster of this program with a run.
 pub(crate) struct Run {
     /// Where the coordinator listens.
     pub(crate) address: String,
@@ -142,7 +142,7 @@ impl Drop for Run {
     }
 }
 
-/// A run of `rounds` rounds with one replica a worker.
+/// A run of `rounds` rounds with one replica per worker.
 fn ballast(elements: u64, workers: u32, rounds: u64) -> String {
     format!(
         "model = \"ballast\"\nreplicas = {workers}\nbatch_size = 1\nrounds = {rounds}\n\

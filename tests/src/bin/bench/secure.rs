@@ -1,4 +1,4 @@
-//! What keys cost, and what those who have none do.
+//! Measures the cost of keys, and of connections without keys.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,8 +18,8 @@ const CROWD: usize = 2_000;
 /// Rounds of one run beside a crowd, with a state of 1 KiB.
 const CROWD_ROUNDS: u64 = 10_000;
 
-/// Rounds with a state of 100 MB and two workers, plain and under TLS by turns:
-/// such that only exchange states, and such that train, too.
+/// Rounds with a state of 100 MB and two workers, alternating between plain TCP and TLS: rounds that
+/// only exchange states, and rounds that also train.
 pub(crate) fn tls(options: &Options) {
     let rounds = options.rounds + 1;
     println!("\nstate of 100 MB, 2 workers, {} turns:", options.secure_turns);
@@ -52,8 +52,8 @@ fn training(rounds: u64) -> String {
     )
 }
 
-/// Rounds a second under TLS with a state of 1 KiB, alone and with a crowd at the
-/// door, by turns.
+/// Rounds per second under TLS with a state of 1 KiB, alternating between alone and beside
+/// unfinished handshakes.
 pub(crate) fn crowd(options: &Options) {
     let (_folder, keys) = keys();
     let (mut alone, mut beside, mut opened) = (Vec::new(), Vec::new(), 0);

@@ -1,5 +1,5 @@
-//! Kills coordinators and workers at random, and compares what comes of it:
-//! `target/debug/kill_test --runs 50`, once `cargo test --workspace` has built it.
+//! Kills coordinators and workers at random, and compares the results:
+//! `target/debug/kill_test --runs 50`, after `cargo test --workspace` has built it.
 //!
 //! Every run must end in the digest of the one-process reference, with each
 //! of its shards recorded once.
@@ -16,16 +16,16 @@ use clap::Parser;
 use tests::kill::{Fault, Report, Scenario, Tally, ride};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// From so many runs on, each kind of fault must have struck.
+/// From this number of runs on, each kind of fault must have occurred.
 const ENOUGH_RUNS: u64 = 20;
 
-/// Runs that may go wrong before no more are begun.
+/// Number of failed runs after which no more are started.
 const FAILURES: usize = 3;
 
-/// Lines of a log that are shown of a run that went wrong.
+/// Lines of a log that are printed for a failed run.
 const LOG_LINES: usize = 15;
 
-/// Kills coordinators and workers at random, and compares what comes of it.
+/// Kills coordinators and workers at random, and compares the results.
 #[derive(Debug, Parser)]
 #[command(
     name = "kill_test",
@@ -35,16 +35,16 @@ Examples:
   kill_test --seed 7 --only 12"
 )]
 struct Options {
-    /// Runs, each with its own faults
+    /// Number of runs, each with its own faults
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
     runs: u64,
-    /// Seed of the runs and faults [default: another one each time]
+    /// Seed of the runs and faults [default: a random one]
     #[arg(long)]
     seed: Option<u64>,
-    /// Only the run of this number, as printed
+    /// Do only the run with this printed number
     #[arg(long)]
     only: Option<u64>,
-    /// Runs at the same time
+    /// Number of runs at the same time
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=64))]
     parallel: u64,
 }
@@ -59,8 +59,8 @@ fn main() -> ExitCode {
     let totals = perform(seed, numbers.clone(), options.parallel, stop);
     let all = numbers.end - numbers.start;
     println!(
-        "{} of {all} runs ended well in {:.0} s; {} shards were not computed twice, {} runs were \
-         resumed that blamed a shard, {} faults came too late\nfaults that struck:",
+        "{} of {all} runs succeeded in {:.0} s; {} shards were delivered after a reconnect, {} failed \
+         runs that blamed a shard were resumed, {} faults came too late\nfaults that occurred:",
         totals.ended,
         started.elapsed().as_secs_f64(),
         totals.offered,
@@ -76,7 +76,7 @@ fn main() -> ExitCode {
     }
     if all >= ENOUGH_RUNS && (missing.is_some() || totals.offered == 0) {
         let what = missing.map_or("offered shards".into(), |fault| format!("\"{fault}\""));
-        println!("there were no {what}: nothing is shown of them");
+        println!("there were no {what}, so they were not tested");
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS

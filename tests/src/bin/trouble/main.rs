@@ -1,4 +1,4 @@
-//! A coordinator and a worker that know models which make trouble, and no others:
+//! A coordinator and a worker that have only models which break the rules:
 //! `trouble coordinator …`, `trouble worker …`.
 
 use std::process::ExitCode;

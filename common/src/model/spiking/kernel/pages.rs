@@ -6,9 +6,8 @@ use super::super::lanes::Line;
 #[cfg(target_os = "linux")]
 const LARGE_PAGE: usize = 2 << 20;
 
-/// So many lines of zeros, on large pages where the system has some. A
-/// presentation reads a few lines of every group: on small pages, most groups of
-/// a large network would be on pages whose address is not at hand.
+/// Lines of zeros, on large pages if the system has some. A presentation reads a few lines of every
+/// group: on small pages, most groups of a large network would miss in the TLB.
 pub(in super::super) fn zeroed_lines(count: usize) -> Vec<Line> {
     let mut lines = Vec::with_capacity(count);
     #[cfg(target_os = "linux")]

@@ -1,23 +1,23 @@
-//! What the neurons are between two steps, and the rates by which a step changes it.
+//! The variables of the neurons, and the rates by which a step changes them.
 
 use super::super::lanes::{Line, lines};
 
-/// What is the same for all neurons and steps.
+/// The constants of all neurons and steps.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Rates {
     /// `1 − dt/τ` of the membrane.
     pub(in super::super) keep: f32,
     /// `dt/τ` of the membrane.
     pub(in super::super) leak: f32,
-    /// How the membrane is drawn to rest in a step [mV].
+    /// The pull of the membrane to rest in a step [mV].
     pub(in super::super) rest: f32,
     /// The same to the inhibitory reversal potential, per unit of `gi` [mV].
     pub(in super::super) inhibitory: f32,
-    /// What is left of `ge` after a step.
+    /// Decay factor of `ge` per step.
     pub(in super::super) excitatory_decay: f32,
-    /// What is left of `gi` after a step.
+    /// Decay factor of `gi` per step.
     pub(in super::super) inhibitory_decay: f32,
-    /// What is left of the post-synaptic trace 1 after a step.
+    /// Decay factor of the post-synaptic trace 1 per step.
     pub(in super::super) post1_decay: f32,
     /// Learning rate on an input spike.
     pub(in super::super) pre_rate: f32,
@@ -29,7 +29,7 @@ impl Rates {
         self.keep - self.leak * gi
     }
 
-    /// What the membrane is drawn by in a step [mV].
+    /// The pull of the membrane in a step [mV].
     pub(in super::super) fn membrane_pull(&self, gi: f32) -> f32 {
         self.rest + self.inhibitory * gi
     }
@@ -55,7 +55,7 @@ impl Variables {
         Self { v: zeros(), ge: zeros(), gi: zeros(), post1: zeros() }
     }
 
-    /// Takes over one group.
+    /// Copies one group.
     pub(in super::super) fn copy_group(&mut self, from: &Self, group: usize) {
         self.v[group] = from.v[group];
         self.ge[group] = from.ge[group];
@@ -63,7 +63,7 @@ impl Variables {
         self.post1[group] = from.post1[group];
     }
 
-    /// Whether there are lines for so many groups.
+    /// Whether there are lines for this number of groups.
     pub(super) fn has(&self, groups: usize) -> bool {
         [&self.v, &self.ge, &self.gi, &self.post1].iter().all(|lines| lines.len() == groups)
     }

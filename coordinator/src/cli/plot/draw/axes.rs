@@ -20,8 +20,8 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// An axis over `low..=high`, with at most so many steps between ticks.
-    /// Its ends stay, if they are `tight`; else they move out to the next ticks.
+    /// An axis over `low..=high`, with at most `steps` steps between ticks. Its ends stay if they
+    /// are `tight`; otherwise they move out to the next ticks.
     pub(super) fn new(low: f64, high: f64, most: u32, tight: bool) -> Self {
         let (low, high) = widened(low, high);
         let (step, decimals) = round_step((high - low) / f64::from(most));
@@ -31,8 +31,8 @@ impl Axis {
         } else {
             ((low / step + 1e-9).floor(), (high / step - 1e-9).ceil())
         };
-        // Most of all ticks of a sane axis; a bound where numbers are too
-        // large to be told apart.
+        // More than the ticks of any reasonable axis; a limit for numbers that are
+        // too large to be distinguished.
         let count = (last - first).clamp(0.0, f64::from(most) + 2.0) as u32;
         let ticks: Vec<f64> = (0..=count).map(|tick| (first + f64::from(tick)) * step).collect();
         if tight {
@@ -97,7 +97,7 @@ pub(super) fn number(value: f64, decimals: usize) -> String {
 /// Two axes around an area.
 #[derive(Clone, Debug)]
 pub(super) struct Frame {
-    /// Where the values are.
+    /// The area of the values.
     pub(super) area: Area,
     /// From left to right.
     pub(super) across: Axis,

@@ -1,4 +1,4 @@
-//! Pixels in memory, and how shapes and letters get there.
+//! Pixels in memory, with functions to draw shapes and letters.
 
 use std::convert::Infallible;
 
@@ -27,7 +27,7 @@ pub(in super::super) struct Canvas {
     bytes: Vec<u8>,
 }
 
-/// Where a text's place is, seen from the text.
+/// The part of a text that is at its given position.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Side {
     /// The text begins there.
@@ -38,7 +38,7 @@ pub(super) enum Side {
     Right,
 }
 
-/// How a text looks.
+/// The style of a text.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Letters {
     /// Small and plain.
@@ -87,13 +87,13 @@ impl Canvas {
         inside.then(|| (y as usize * self.width as usize + x as usize) * 3)
     }
 
-    /// The color of a pixel; `None` beside the picture.
+    /// The color of a pixel; `None` outside of the picture.
     pub(super) fn get(&self, x: i32, y: i32) -> Option<Color> {
         let place = self.place(x, y)?;
         Some([self.bytes[place], self.bytes[place + 1], self.bytes[place + 2]])
     }
 
-    /// Colors a pixel. Beside the picture nothing happens.
+    /// Colors a pixel. Does nothing outside of the picture.
     pub(super) fn set(&mut self, x: i32, y: i32, color: Color) {
         if let Some(place) = self.place(x, y) {
             self.bytes[place..place + 3].copy_from_slice(&color);
@@ -144,7 +144,7 @@ impl Canvas {
         }
     }
 
-    /// Notes how much of each pixel a piece of a line covers.
+    /// Records how much of each pixel a piece of a line covers.
     fn cover(&self, covered: &mut [f32], from: (f32, f32), to: (f32, f32), radius: f32) {
         let reach = radius + 1.0;
         let rows = (from.1.min(to.1) - reach) as i32..=(from.1.max(to.1) + reach) as i32;
@@ -170,7 +170,7 @@ impl Canvas {
         write(&mut Upright(self), text, (x, y), side, letters, color);
     }
 
-    /// Writes a label from below to above, its middle at `y`, its left edge at `x`.
+    /// Writes a label upwards, with its middle at `y` and its left edge at `x`.
     pub(super) fn text_upwards(&mut self, text: &str, (x, y): (i32, i32), color: Color) {
         write(&mut Upwards(self, x, y), text, (0, 0), Side::Middle, Letters::Label, color);
     }
@@ -211,13 +211,13 @@ fn write<T>(
     let Ok(_) = Text::with_text_style(text, Point::new(x, y), character, style).draw(target);
 }
 
-/// Letters as they come.
+/// Horizontal letters.
 struct Upright<'a>(&'a mut Canvas);
 
 /// Letters turned by a quarter, around a place.
 struct Upwards<'a>(&'a mut Canvas, i32, i32);
 
-/// Where letters may be put: anywhere, what lies beside the picture is lost.
+/// Letters may be anywhere; parts outside of the picture are dropped.
 const ANYWHERE: Rectangle =
     Rectangle::new(Point::new(i32::MIN / 4, i32::MIN / 4), Size::new(u32::MAX / 4, u32::MAX / 4));
 

@@ -1,4 +1,4 @@
-//! Which classes were taken for which.
+//! The confusion matrix.
 
 use super::canvas::{Canvas, LABEL_HEIGHT, LETTER_WIDTH, Letters, Side};
 use super::{Area, DrawError, FAINT, INK, PAPER, Picture, readable_on, shade};
@@ -24,9 +24,9 @@ pub(in super::super) struct Confusion<'a> {
 }
 
 impl Confusion<'_> {
-    /// Draws a cell for each pair of classes. Its color is the root of its share
-    /// of the true class's examples: classes of few examples are as plain as
-    /// others, and a few examples in a wrong cell are seen.
+    /// Draws a cell for each pair of classes. Its color is the square root of its share of the
+    /// true class's examples: classes with few examples are as visible as others, and so are a
+    /// few examples in a wrong cell.
     pub(in super::super) fn draw(&self) -> Result<Picture, DrawError> {
         let classes = self.counts.len().isqrt();
         if classes == 0 {
@@ -66,7 +66,7 @@ fn sum<'a>(counts: impl Iterator<Item = &'a u64>) -> u128 {
     counts.map(|count| u128::from(*count)).sum()
 }
 
-/// Draws the cells of a true class, with their counts where all have room.
+/// Draws the cells of a true class, with their counts if all of them fit.
 fn draw_row(
     canvas: &mut Canvas,
     focus: Area,
@@ -100,7 +100,7 @@ fn draw_row(
     }
 }
 
-/// The numbers of the classes, as many as have room.
+/// The numbers of the classes, as many as fit.
 fn draw_classes(canvas: &mut Canvas, focus: Area, cell: i32, classes: usize) {
     let letters = (classes - 1).to_string().len() as i32;
     let room = (letters * LETTER_WIDTH + 6).max(LABEL_HEIGHT + 2);

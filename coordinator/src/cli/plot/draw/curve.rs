@@ -1,4 +1,4 @@
-//! How quantities went over a run.
+//! The course of quantities over a run.
 
 use super::axes::{Axis, Frame};
 use super::canvas::{Canvas, LABEL_HEIGHT, LETTER_WIDTH, Letters, Side};
@@ -10,7 +10,7 @@ const LEFT: i32 = 104;
 const RIGHT: i32 = WIDTH - 40;
 /// Rows above the first diagram: title, legend, upper axis.
 const HEADER: i32 = 138;
-/// Rows of a diagram where there is one, and where there are more.
+/// Rows of a diagram if there is one, and if there are more.
 const HEIGHTS: (i32, i32) = (520, 330);
 /// Rows between diagrams.
 const BETWEEN: i32 = 48;
@@ -24,7 +24,7 @@ const DISCS: usize = 64;
 /// Diagrams over one lower axis.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Chart {
-    /// What there is to see.
+    /// The title.
     pub(in super::super) title: String,
     /// What the lower axis counts.
     pub(in super::super) across: &'static str,
@@ -57,7 +57,7 @@ pub(in super::super) struct Series {
 }
 
 impl Chart {
-    /// Draws all that has points.
+    /// Draws all diagrams with points.
     pub(in super::super) fn draw(&self) -> Result<Picture, DrawError> {
         let panels: Vec<Panel> = self.panels.iter().filter_map(Panel::with_points).collect();
         let all = || panels.iter().flat_map(|panel| &panel.series).flat_map(|line| &line.points);
@@ -86,7 +86,7 @@ impl Chart {
         Ok(Picture { canvas, focus, caption: self.title.clone() })
     }
 
-    /// The upper axis: marks that are too near to the one before go without.
+    /// The upper axis. Marks that are too close to the previous one have no number.
     fn draw_marks(&self, canvas: &mut Canvas, area: Area, across: &Axis) {
         let (name, marks) = &self.above;
         let x = |mark: &(f64, u64)| {

@@ -1,10 +1,9 @@
-//! Receptive fields: what each neuron listens to, as a small picture of its
-//! inputs.
+//! Receptive fields: the weights of each neuron, as a small picture of its inputs.
 
 use super::canvas::{Canvas, LABEL_HEIGHT, Letters, Side};
 use super::{Area, DrawError, FAINT, INK, PAPER, Picture, axes, shade};
 
-/// Columns, and rows, that the fields together may take where they need not take more.
+/// Columns, and rows, of all fields together, unless they need more.
 const GRID_SIZE: u64 = 1200;
 /// Least columns of a picture, so that its title has room.
 const LEAST_WIDTH: u64 = 640;
@@ -19,7 +18,7 @@ const SCALE: u64 = 116;
 /// Most rows of the scale of colors.
 const SCALE_HEIGHT: i32 = 420;
 
-/// A label that is none.
+/// The label of a neuron without a class.
 const UNLABELLED: u64 = u64::MAX;
 
 /// The columns of a matrix, each as a picture.
@@ -37,7 +36,7 @@ pub(in super::super) struct Fields<'a> {
     pub(in super::super) width: Option<usize>,
 }
 
-/// How the fields lie, in pixels where nothing else is said.
+/// The layout of the fields, in pixels unless stated otherwise.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Grid {
     /// Columns and rows of a field, in values.
@@ -51,7 +50,7 @@ struct Grid {
 }
 
 impl Grid {
-    /// The grid of so many fields that is nearest to a square.
+    /// The grid of this number of fields that is closest to a square.
     fn new(inputs: usize, neurons: usize, width: Option<usize>) -> Result<Self, DrawError> {
         let width = width.unwrap_or_else(|| ceiling_root(inputs as u64) as usize);
         if width == 0 || width > inputs {
@@ -62,7 +61,7 @@ impl Grid {
         let columns = (ceiling_root(squares) as usize).clamp(1, neurons);
         let fields = (columns, neurons.div_ceil(columns));
         let mut grid = Self { field, fields, scale: 1, gap: 1 };
-        // Twice the gap where there is room for it.
+        // Twice the gap if there is room for it.
         let fits = |scale| {
             let (width, height) = Self { scale, gap: 2, ..grid }.size();
             width <= GRID_SIZE && height <= GRID_SIZE
@@ -215,7 +214,7 @@ fn decimals_for(size: f64) -> usize {
 fn draw_classes(canvas: &mut Canvas, grid: &Grid, focus: Area, order: &[usize], labels: &[u64]) {
     let (_, pitch) = grid.pitch();
     let right = focus.x - 14;
-    // Rows may be thinner than letters: then some of them go without.
+    // Rows may be lower than letters: then some of them have no class.
     let every = (LABEL_HEIGHT as u64 + 1).div_ceil(pitch) as usize;
     for (row, neurons) in order.chunks(grid.fields.0).enumerate().step_by(every) {
         let label = |neuron: Option<&usize>| {

@@ -1,4 +1,4 @@
-//! How often values occur.
+//! A histogram of values.
 
 use super::axes::{Axis, Frame, number};
 use super::canvas::{Canvas, Letters, Side};
@@ -72,7 +72,7 @@ fn draw_bars(canvas: &mut Canvas, frame: &Frame, counts: &[u64]) {
     }
 }
 
-/// What the values are like, in a line.
+/// A summary of the values, one line.
 fn summary(sorted: &[f64]) -> String {
     let mean = sorted.iter().sum::<f64>() / sorted.len() as f64;
     let at = |share: f64| sorted[((sorted.len() - 1) as f64 * share) as usize];

@@ -8,8 +8,8 @@ use super::{Area, Color, Picture};
 /// Most columns of a preview: a larger one is slow to print, and no clearer.
 const PREVIEW_COLUMNS: u16 = 120;
 
-/// The picture's focus in at most so many columns, two rows of pixels a line.
-/// Each pixel is the mean of those that it stands for.
+/// The picture's focus in at most `columns` columns, with two rows of pixels per line. Each pixel is
+/// the mean of the pixels that it represents.
 pub(in super::super) fn preview(picture: &Picture, columns: u16) -> String {
     let focus = picture.focus;
     let width = i32::from(columns.clamp(1, PREVIEW_COLUMNS)).min(focus.width);

@@ -47,7 +47,7 @@ fn a_shard_that_began_from_the_recorded_state_tells_of_its_worker() {
         (begin..last).for_each(|it| step(&mut check, it, [0, 0]).unwrap());
         let error = step(&mut check, last, [0, 1]).unwrap_err();
         let place =
-            format!("step {last} (round {}), replica 1: worker w1 gave", last - last / 3 + 1);
+            format!("step {last} (round {}), replica 1: worker w1 computed", last - last / 3 + 1);
         assert!(error.starts_with(&place), "{error}");
         assert!(!error.contains("merge"), "{error}");
         let replay = format!("`coordinator replay 3 --runs /r --step {last} --replica 1` runs");
@@ -63,9 +63,9 @@ fn a_shard_after_a_state_that_nobody_recorded_accuses_no_one_alone() {
     (0..6).for_each(|it| step(&mut check, it, [0, 0]).unwrap());
     let error = step(&mut check, 6, [1, 1]).unwrap_err();
     for part in [
-        "step 6 (round 5), replica 0: worker w0 gave",
-        "(so do all shards of the step",
-        "the fault of worker w0, or of a merge before it: that of one from step 4 (round 4) \
+        "step 6 (round 5), replica 0: worker w0 computed",
+        "(all shards of the step differ",
+        "Either worker w0 or an earlier merge was wrong: that of one from step 4 (round 4) \
          to step 5 (an evaluation).",
         "`--checkpoint-every 1`",
         "`coordinator replay 3 --runs /r --step 6 --replica 0`",
@@ -77,7 +77,7 @@ fn a_shard_after_a_state_that_nobody_recorded_accuses_no_one_alone() {
     step(&mut check, 0, [0, 0]).unwrap();
     let error = step(&mut check, 1, [0, 1]).unwrap_err();
     assert!(error.contains("(1 of 2 shards differ)"), "{error}");
-    assert!(error.contains("before it: that of step 0 (round 1)."), "{error}");
+    assert!(error.contains("merge was wrong: that of step 0 (round 1)."), "{error}");
 }
 
 #[test]
@@ -110,8 +110,8 @@ fn a_gap_is_told_and_the_state_after_it_compared() {
     check.state(3, digest(0)).unwrap();
     step(&mut check, 4, [0, 0]).unwrap();
     check.end(5);
-    let sentence = "2 shards of 1 step are as recorded, and 1 state; of 1 step more nothing is \
-                    recorded";
+    let sentence = "2 shards of 1 step are as recorded, and 1 state; 1 step more without any \
+                    record";
     assert_eq!(check.same.sentence(), sentence);
 }
 
@@ -129,8 +129,8 @@ fn where_shards_were_thinned_the_step_as_a_whole_is_compared() {
     thinned(0, 1).unwrap();
     let error = thinned(1, 2).unwrap_err();
     for part in [
-        "step 1 (round 2): its shards together were ",
-        "a merge before it: that of step 0 (round 1); which one cannot be told",
+        "step 1 (round 2): the digest of its shards was ",
+        "an earlier merge: that of step 0 (round 1); the history was thinned",
         "the history was thinned",
     ] {
         assert!(error.contains(part), "{error:?} lacks {part:?}");
@@ -142,9 +142,9 @@ fn where_shards_were_thinned_the_step_as_a_whole_is_compared() {
     let sentence = check.same.sentence();
     assert!(
         sentence.starts_with(
-            "2 shards of 1 step are as recorded, and 0 states; 1 step more could be compared \
-             as a whole only, as the history was thinned, and so is it as recorded; of 1 step \
-             more nothing is recorded"
+            "2 shards of 1 step are as recorded, and 0 states; 1 step more could only be \
+             compared as a whole, as the history was thinned, and is as recorded; 1 step more \
+             without any record"
         ),
         "{sentence}"
     );
@@ -152,7 +152,7 @@ fn where_shards_were_thinned_the_step_as_a_whole_is_compared() {
     check.begin(0);
     check.part_of_step(whole, [digest(0), digest(2)]);
     let error = check.shards_are_in(0).unwrap_err();
-    assert!(error.contains("computed one of them; which"), "{error}");
+    assert!(error.contains("computed one of them; the history"), "{error}");
 }
 
 #[test]
@@ -174,5 +174,5 @@ fn an_evaluation_leaves_the_state_known() {
     step(&mut check, 10, [0, 0]).unwrap();
     check.end(11);
     let sentence = check.same.sentence();
-    assert!(sentence.ends_with("the last state is not recorded, so its merge is not checked"));
+    assert!(sentence.ends_with("the last state is not recorded, so its merge was not checked"));
 }
