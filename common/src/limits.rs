@@ -68,7 +68,7 @@ pub const STATE_ELEMENTS: u64 = 1 << 32;
 pub const BLOCK_REPLICAS: u32 = 1 << 10;
 
 /// Most replicas of a run.
-pub const REPLICAS: u32 = 1 << 16;
+pub const MAX_REPLICAS: u32 = 1 << 16;
 
 /// Most examples in one split of a dataset.
 pub const EXAMPLES: u64 = 1 << 31;

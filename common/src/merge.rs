@@ -26,8 +26,8 @@ mod combine;
 mod encode;
 mod finish;
 mod partial;
+mod pool;
 mod replica;
-mod spare;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -40,7 +40,7 @@ pub use crate::merge_rule::MergeRule;
 pub use encode::segment_hash;
 pub use finish::{copy_kept, finish, finish_segment};
 pub use partial::Partial;
-pub use spare::Spare;
+pub use pool::BufferPool;
 pub use tree::MergeTree;
 pub use values::Values;
 

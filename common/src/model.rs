@@ -2,13 +2,13 @@
 //! name.
 
 mod batch;
+mod finalise;
 pub mod kernel;
 pub mod mlp;
 mod network;
 mod parameters;
 mod random;
 pub mod registry;
-mod settle;
 pub mod softmax;
 pub mod spiking;
 mod vector;
@@ -19,11 +19,11 @@ use crate::state::{Layout, NetworkState, StateError};
 
 pub use crate::dataset::DataShape;
 pub use batch::{Batch, Targets};
+pub use finalise::{finalise, label};
 pub use network::EXAMPLES;
 pub use parameters::{Parameter, Parameters};
 pub use random::Random;
 pub use registry::Registry;
-pub use settle::{label, settle};
 
 /// A network that can be trained by replicas.
 ///
@@ -80,7 +80,7 @@ pub trait Model: Send + Sync {
 
     /// Whether [`Model::finish_round`] does anything. It runs on a separate thread, as it
     /// may take long; if it does nothing, small states skip that thread.
-    fn settles(&self) -> bool {
+    fn has_finish_round(&self) -> bool {
         true
     }
 

@@ -123,7 +123,7 @@ impl Pass {
     /// A pass in shards of at least `shard` examples, or more if there would be too many
     /// shards.
     fn new(split: Split, examples: u64, shard: u32) -> Self {
-        let least = examples.div_ceil(u64::from(limits::REPLICAS));
+        let least = examples.div_ceil(u64::from(limits::MAX_REPLICAS));
         Self { split, examples, shard: u64::from(shard).max(least) }
     }
 

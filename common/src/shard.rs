@@ -6,7 +6,7 @@ use std::ops::{ControlFlow, Range};
 use ndarray::ArrayView2;
 
 use crate::dataset::{DatasetError, ExampleSource};
-use crate::merge::{MergeError, Partial, Spare};
+use crate::merge::{BufferPool, MergeError, Partial};
 use crate::model::{Batch, ModelError, Replica, Targets};
 use crate::plan::{EpochOrder, RunPlan, Step, StepKind};
 use crate::results::Results;
@@ -67,12 +67,12 @@ pub fn run(
     replica: &mut dyn Replica,
     after_batch: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<Option<Partial>, ShardError> {
-    run_in(&Spare::default(), input, index, replica, after_batch)
+    run_in(&BufferPool::default(), input, index, replica, after_batch)
 }
 
 /// [`run`], reusing the memory of earlier partials.
 pub fn run_in(
-    spare: &Spare,
+    spare: &BufferPool,
     input: &ShardInput<'_>,
     index: u32,
     replica: &mut dyn Replica,

@@ -11,11 +11,11 @@ pub(crate) mod examples;
 pub mod handshake;
 pub mod message;
 mod payload;
-mod spare;
+mod pool;
 pub mod stream;
 #[cfg(test)]
 mod tests;
 pub mod tls;
 
 pub use codec::{Frame, FrameError, Message};
-pub use spare::SpareFrames;
+pub use pool::FramePool;

@@ -13,24 +13,24 @@
 //! ```
 
 mod cluster_flags;
+mod deduplication;
 mod evaluate;
 mod exit;
 mod explain;
 mod follow;
-mod home;
 mod job;
 mod keys;
 mod listing;
 mod models;
-mod patience;
+mod output;
 mod plot;
 mod progress;
+mod reconnect;
 mod replay;
 mod report;
 mod resume;
 mod runs;
 mod screen;
-mod seen;
 mod serve;
 mod show;
 mod signals;

@@ -22,8 +22,6 @@
 //! of a run depends on it, and a run continues without it.
 
 mod batch;
-#[cfg(test)]
-pub(crate) mod befalls;
 mod damage;
 mod error;
 mod event;
@@ -33,6 +31,8 @@ mod reader;
 mod record;
 mod rows;
 mod schema;
+#[cfg(test)]
+pub(crate) mod test_faults;
 #[cfg(test)]
 mod tests;
 mod thin;

@@ -22,6 +22,6 @@ pub mod server;
 pub use cli::run;
 pub use reference::ParallelBatchProcessor;
 
-/// Whether bugs can be switched on in the scheduler (`scheduler::planted`): for tests
+/// Whether bugs can be switched on in the scheduler (`scheduler::injected_bugs`): for tests
 /// alone, and never in a program that is shipped.
-pub const PLANTED: bool = cfg!(feature = "planted");
+pub const PLANTED: bool = cfg!(feature = "injected_bugs");

@@ -33,7 +33,7 @@ pub struct WorkerProgram {
 
 /// Configuration of a local cluster.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct LocalConfig {
     /// Number of worker processes.
     pub workers: u32,
     /// Slots of each.
@@ -99,14 +99,14 @@ pub fn slots_for(workers: u32) -> u32 {
 
 impl LocalCluster {
     /// Starts the coordinator and the workers, without waiting for them to connect.
-    pub async fn start(registry: Registry, config: Config) -> Result<Self, LocalError> {
+    pub async fn start(registry: Registry, config: LocalConfig) -> Result<Self, LocalError> {
         let path = config.worker.path.display().to_string();
         if !config.worker.path.is_file() {
             return Err(LocalError::NoBinary { path });
         }
         let runs = config.runs.as_deref().map(RunsFolder::open).transpose()?;
         let server_config =
-            server::Config { runs: runs.map(server::RunsConfig::new), ..Default::default() };
+            server::ServerConfig { runs: runs.map(server::RunsConfig::new), ..Default::default() };
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let (stop_workers, stop) = watch::channel(false);

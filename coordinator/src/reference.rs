@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use common::dataset::{Dataset, DatasetError, ExampleSource, Examples, Features};
 use common::id::Block;
 use common::merge::{self, Merge, MergeRule, Partial};
-use common::model::{Batch, Model, ModelError, Registry, Replica, label, settle};
+use common::model::{Batch, Model, ModelError, Registry, Replica, finalise, label};
 use common::plan::{EpochOrder, RunPlan, Step, StepKind};
 use common::results::Results;
 use common::shard::{self, ShardError, ShardInput};
@@ -252,7 +252,7 @@ impl<'a> Steps<'a> {
         if let StepKind::Train { .. } = step.kind {
             let base = std::mem::take(state);
             *state = merge::finish(&base, partial.as_ref());
-            settle(model, &base, state)?;
+            finalise(model, &base, state)?;
         }
         let results = partial.map(|partial| partial.results).unwrap_or_default();
         if let StepKind::Label { .. } = step.kind {

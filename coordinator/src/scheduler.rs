@@ -11,68 +11,69 @@
 //! two processes have answered its audited shards, if there are two.
 //!
 //! ```text
-//! event           inputs and outputs: events and actions
-//! membership      workers that join, leave or are lost
-//! acquittal       lifts the suspicion that a shard killed a worker
-//! queue           which run is active
-//! work            a step's blocks: assignment, completion, release
-//! failure         failures of workers
-//! slow            duplicates of slow blocks
-//! audit           second results of shards, by another process
-//! share           how blocks are divided among workers
-//! aside           workers without work for a while, after repeated failures
-//! gather          the wait for kept blocks after a restart
-//! unfit           workers that cannot work on the active run
-//! state           the state that the files above share
-//! active          the active run, and the queued runs
-//! member          a connected worker
-//! standing        recent failures of processes
-//! step            the state of one step
-//! cover hands     its finished blocks, and its assignments
-//! trouble         failures of its replicas
-//! deaths          workers lost in it, and which were lost together
-//! second_answers  its shards that lack a second result
-//! pace            how long a shard takes on each worker
-//! check           the invariants
-//! planted         injected bugs for the simulation to catch
+//! event            inputs and outputs: events and actions
+//! membership       workers that join, leave or are lost
+//! suspicion        lifts the suspicion that a shard killed a worker
+//! queue            which run is active
+//! work             a step's blocks: assignment, completion, release
+//! failure          failures of workers
+//! slow             duplicates of slow blocks
+//! audit            second results of shards, by another process
+//! share            how blocks are divided among workers
+//! aside            workers without work for a while, after repeated failures
+//! rejoin           the wait for kept blocks after a restart
+//! unfit            workers that cannot work on the active run
+//! state            the state that the files above share
+//! active           the active run, and the queued runs
+//! member           a connected worker
+//! standing         recent failures of processes
+//! step             the state of one step
+//! completed_set    its finished blocks
+//! in_flight        its assignments
+//! failure_record   failures of its replicas
+//! deaths           workers lost in it, and which were lost together
+//! second_answers   its shards that lack a second result
+//! throughput       how long a shard takes on each worker
+//! check            the invariants
+//! injected_bugs    bugs for the simulation to catch
 //! ```
 
 use std::time::Instant;
 
 use common::id::WorkerId;
 
-mod acquittal;
 mod active;
 mod aside;
 mod audit;
 mod check;
-mod cover;
+mod completed_set;
 mod deaths;
 mod event;
 mod failure;
-mod gather;
-mod hands;
+mod failure_record;
+mod in_flight;
+#[doc(hidden)]
+pub mod injected_bugs;
 mod member;
 mod membership;
-mod pace;
-#[doc(hidden)]
-pub mod planted;
 mod queue;
+mod rejoin;
 mod second_answers;
 mod share;
 mod slow;
 mod standing;
 mod state;
 mod step;
+mod suspicion;
 #[cfg(test)]
 mod tests;
-mod trouble;
+mod throughput;
 mod unfit;
 mod work;
 
 use active::Queued;
-pub use event::{Action, BlockDone, Departure, Event, Gathering, Part, Verdict, WorkerNote};
-pub use state::{Config, Scheduler};
+pub use event::{Action, BlockDone, Departure, Event, PartialRef, RejoinWait, Verdict, WorkerNote};
+pub use state::{Scheduler, SchedulerConfig};
 
 impl Scheduler {
     /// Processes an event.
@@ -108,8 +109,8 @@ impl Scheduler {
                 self.handed_back(now, worker, assignment);
                 self.heard(now, worker);
             }
-            Event::RunSubmitted { run, min_workers, gathering } => {
-                self.run_submitted(Queued { run, min_workers, gathering });
+            Event::RunSubmitted { run, min_workers, rejoin_wait } => {
+                self.run_submitted(Queued { run, min_workers, rejoin_wait });
             }
             Event::RunCancelled { run } => self.run_cancelled(run),
             Event::RunOpened { worker, run } => {
@@ -153,7 +154,7 @@ impl Scheduler {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.lose_silent(now);
         self.fail_on_crashes(now);
-        self.end_gathering(now);
+        self.end_rejoin_wait(now);
         self.duplicate_slow(now);
         self.end_overdue_audits(now);
     }
@@ -168,7 +169,7 @@ impl Scheduler {
         let deadlines = [
             self.silence_deadline(),
             self.crashes_deadline(),
-            self.gathering_deadline(),
+            self.rejoin_deadline(),
             self.slow_deadline(),
             self.audit_deadline(),
         ];

@@ -34,7 +34,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-pub use config::{Config, KEEP_CHECKPOINTS, LogBy, OnCheckpointError, RunsConfig};
+pub use config::{KEEP_CHECKPOINTS, LogBy, OnCheckpointError, RunsConfig, ServerConfig};
 use engine::Engine;
 use net::{Admission, ConnectionLimits, Refusals};
 
@@ -58,7 +58,7 @@ const FLUSH_TIME: Duration = Duration::from_secs(2);
 pub async fn serve(
     listener: TcpListener,
     registry: Registry,
-    config: Config,
+    config: ServerConfig,
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
     let mut shutdown = pin!(shutdown);

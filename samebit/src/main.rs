@@ -6,7 +6,7 @@ use std::process::ExitCode;
 // that it builds at once.
 const _: () = assert!(
     !coordinator::PLANTED || cfg!(debug_assertions),
-    "a program for use has no bugs planted in it: build it without the package `tests`, as in \
+    "a program for use has no injected bugs: build it without the package `tests`, as in \
      `cargo build --release`"
 );
 

@@ -400,13 +400,13 @@ fn files_do_not_import_each_other_in_circles() {
 /// Cargo builds a package once for all who ask for it in one build, with all the
 /// features that any of them wants: only one that is never shipped may want this one.
 #[test]
-fn only_the_package_of_tests_wants_planted_bugs() {
+fn only_the_package_of_tests_wants_injected_bugs() {
     let manifests =
         ["", "common", "coordinator", "worker", "samebit", "tests", "examples/custom_model"];
     let wanting = manifests.into_iter().filter(|folder| {
         let path = workspace().join(folder).join("Cargo.toml");
         let text = fs::read_to_string(path).unwrap();
-        text.lines().any(|line| !line.starts_with('#') && line.contains("\"planted\""))
+        text.lines().any(|line| !line.starts_with('#') && line.contains("\"injected_bugs\""))
     });
     assert_eq!(wanting.collect::<Vec<_>>(), ["tests"]);
     let root: toml::Table =

@@ -9,8 +9,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ::coordinator::scheduler::Config;
-use ::coordinator::scheduler::planted::Plant;
+use ::coordinator::scheduler::SchedulerConfig;
+use ::coordinator::scheduler::injected_bugs::InjectedBug;
 use common::id::{RunId, StepId};
 use rayon::prelude::*;
 
@@ -34,10 +34,10 @@ const CLUSTERS: u64 = 5000;
 const PLANTED_CLUSTERS: u64 = 200;
 
 /// A cluster of the seed's making.
-fn setup(seed: u64, plant: Option<Plant>) -> Setup {
+fn setup(seed: u64, plant: Option<InjectedBug>) -> Setup {
     let mut random = Random::new(seed ^ 0x5a3e_b175);
     let heartbeat_timeout = Duration::from_secs(random.within(3..11));
-    let config = Config {
+    let config = SchedulerConfig {
         heartbeat_timeout,
         crash_limit: random.within(1..5) as u32,
         shard_error_limit: random.within(2..4) as u32,
@@ -112,7 +112,7 @@ fn wrongs(random: &mut Random, runs: &[(u32, Vec<u32>)]) -> Wrongs {
 }
 
 /// Runs a seed's cluster; a panic in it is a failure like any other.
-fn run(seed: u64, plant: Option<Plant>) -> Result<Report, String> {
+fn run(seed: u64, plant: Option<InjectedBug>) -> Result<Report, String> {
     let outcome = std::panic::catch_unwind(|| cluster::run(setup(seed, plant)));
     outcome.unwrap_or_else(|_| Err("a panic, see above".into()))
 }
@@ -159,22 +159,22 @@ fn any_cluster_keeps_its_promises() {
 }
 
 /// A seed among the first ones whose cluster catches the bug.
-fn caught(plant: Plant) -> Option<(u64, String)> {
+fn caught(plant: InjectedBug) -> Option<(u64, String)> {
     let catch = |seed: u64| run(seed, Some(plant)).err().map(|broken| (seed, broken));
     (0..PLANTED_CLUSTERS).into_par_iter().find_map_any(catch)
 }
 
 #[test]
-fn planted_bugs_are_caught() {
+fn injected_bugs_are_caught() {
     let plants = [
-        Plant::DuplicateTaken,
-        Plant::LostBlockForgotten,
-        Plant::MergeEarly,
-        Plant::SilenceForgiven,
-        Plant::UnstartedBlamed,
-        Plant::AuditSkipped,
-        Plant::AuditByOne,
-        Plant::UnfitServed,
+        InjectedBug::DuplicateTaken,
+        InjectedBug::LostBlockForgotten,
+        InjectedBug::MergeEarly,
+        InjectedBug::SilenceForgiven,
+        InjectedBug::UnstartedBlamed,
+        InjectedBug::AuditSkipped,
+        InjectedBug::AuditByOne,
+        InjectedBug::UnfitServed,
     ];
     for plant in plants {
         let (seed, broken) = caught(plant).unwrap_or_else(|| panic!("{plant:?} was not caught"));

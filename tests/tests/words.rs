@@ -69,7 +69,39 @@ struct Replaced {
 }
 
 /// Identifiers that were replaced, and what takes their place.
-const IDENTIFIERS: &[Replaced] = &[];
+const IDENTIFIERS: &[Replaced] = &[
+    Replaced { old: "Cover", better: "CompletedSet", paths: &["coordinator/src/scheduler"] },
+    Replaced { old: "Hands", better: "InFlight", paths: &["coordinator/src/scheduler"] },
+    Replaced { old: "Care", better: "Placement", paths: &["coordinator/src/scheduler"] },
+    Replaced {
+        old: "Trouble",
+        better: "FailureRecord",
+        paths: &["coordinator/src/scheduler", "common/src"],
+    },
+    Replaced { old: "acquit", better: "clear_suspicion", paths: &[] },
+    Replaced { old: "Gathering", better: "RejoinWait", paths: &[] },
+    Replaced { old: "Pace", better: "Throughput", paths: &["coordinator/src/scheduler"] },
+    Replaced { old: "Plant", better: "InjectedBug", paths: &[] },
+    Replaced { old: "Door", better: "Admission", paths: &[] },
+    Replaced { old: "Guest", better: "Accepted", paths: &["coordinator/src"] },
+    Replaced { old: "Greeted", better: "Identity", paths: &[] },
+    Replaced { old: "LAST_WORDS", better: "CLOSE_GRACE", paths: &[] },
+    Replaced { old: "Stamped", better: "ActivityReader", paths: &[] },
+    Replaced { old: "Introduction", better: "WorkerInfo", paths: &[] },
+    Replaced { old: "Seldom", better: "RateLimit", paths: &[] },
+    Replaced { old: "Recorder", better: "Writer", paths: &["coordinator/src/server"] },
+    Replaced { old: "Lent", better: "Pooled", paths: &[] },
+    Replaced { old: "SpareFrames", better: "FramePool", paths: &[] },
+    Replaced { old: "in_words", better: "format_shards", paths: &[] },
+    Replaced { old: "befalls", better: "test_faults", paths: &[] },
+    Replaced {
+        old: "toy",
+        better: "test_model",
+        paths: &["coordinator/src/server", "worker/src/driver"],
+    },
+    Replaced { old: "REPLICAS", better: "MAX_REPLICAS", paths: &[] },
+    Replaced { old: "supply", better: "offer", paths: &["common/src", "coordinator/src"] },
+];
 
 /// Modules and documents that are not checked, and why.
 const EXCEPT: &[(&str, &str)] = &[

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use crate::driver::{self, Config, End, memory};
+use crate::driver::{self, End, WorkerConfig, memory};
 
 /// A flag, a variable or a settings file is not valid.
 const EXIT_BAD_INPUT: u8 = 2;
@@ -230,9 +230,9 @@ impl Settings {
         ))
     }
 
-    fn into_config(self, tls: Option<CallerTls>) -> Config {
+    fn into_config(self, tls: Option<CallerTls>) -> WorkerConfig {
         let share = Bytes(self.memory_limit.0 / CACHE_SHARE);
-        Config {
+        WorkerConfig {
             // As it was checked.
             coordinator: host_and_port(&self.coordinator).unwrap_or(self.coordinator),
             tls,

@@ -26,9 +26,9 @@ mod panics;
 mod parting;
 mod run;
 #[cfg(test)]
-mod tests;
+mod test_model;
 #[cfg(test)]
-mod toy;
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -54,7 +54,7 @@ use cache::ChunkCache;
 use compute::{Compute, Report, WorkTable};
 use connection::{ConnectError, Connection, Stuck};
 use examples::Requests;
-use held::{Assignment, Kept};
+use held::{HeldAssignment, Kept};
 use run::{CurrentOrder, OpenRun, Opening};
 
 /// Finished blocks that are kept, to be pulled or offered again.
@@ -62,7 +62,7 @@ const KEPT_BLOCKS: usize = limits::OFFERS;
 
 /// Settings of a worker.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct WorkerConfig {
     /// Where the coordinator is, `HOST:PORT`.
     pub coordinator: String,
     /// What proves that it belongs to the cluster, where that has keys.
@@ -96,7 +96,7 @@ pub enum End {
 /// Works for a coordinator until it is refused or told to leave: the first
 /// message of `signals` says to leave when nothing is lost by it, the second
 /// one at once.
-pub async fn run(registry: Registry, config: Config, mut signals: mpsc::Receiver<()>) -> End {
+pub async fn run(registry: Registry, config: WorkerConfig, mut signals: mpsc::Receiver<()>) -> End {
     // Shards and orders report one by one; the pool waits when they are many.
     let (sender, mut reports) = mpsc::channel(limits::SLOTS as usize);
     let compute = Compute::new(config.slots, sender);
@@ -168,7 +168,7 @@ struct Opened {
 
 struct Engine {
     registry: Registry,
-    config: Config,
+    config: WorkerConfig,
     session: Session,
     /// Events that came up while actions were performed.
     pending: VecDeque<Event>,
@@ -186,14 +186,14 @@ struct Engine {
     bases: Bases,
     cache: ChunkCache,
     requests: Requests,
-    assignments: BTreeMap<AssignmentId, Assignment>,
+    assignments: BTreeMap<AssignmentId, HeldAssignment>,
     work: WorkTable,
     kept: BTreeMap<(StepId, Block), Kept>,
 }
 
 impl Engine {
-    fn new(registry: Registry, config: Config, compute: Compute) -> Self {
-        let session = Session::new(session::Config {
+    fn new(registry: Registry, config: WorkerConfig, compute: Compute) -> Self {
+        let session = Session::new(session::SessionConfig {
             slots: config.slots,
             seed: config.process.0,
             kept_blocks: KEPT_BLOCKS,

@@ -30,11 +30,11 @@ mod work;
 use kept::Kept;
 use leave::Leaving;
 use link::{Link, Silence};
-use work::{Run, Start, Work};
+use work::{Run, SessionBlock, Start};
 
 /// Settings of the session.
 #[derive(Clone, Copy, Debug)]
-pub struct Config {
+pub struct SessionConfig {
     /// Shards that may run at the same time, if memory allows.
     pub slots: u32,
     /// Seed of the jitter between attempts to connect.
@@ -251,13 +251,13 @@ pub enum Action {
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Session {
-    config: Config,
+    config: SessionConfig,
     link: Link,
     runs: BTreeMap<RunId, Run>,
     /// Steps whose base state has arrived.
     states: BTreeSet<StepId>,
     /// Assignments, the oldest first.
-    works: BTreeMap<AssignmentId, Work>,
+    works: BTreeMap<AssignmentId, SessionBlock>,
     kept: Kept,
     leaving: Option<Leaving>,
     actions: VecDeque<Action>,
@@ -266,7 +266,7 @@ pub struct Session {
 impl Session {
     /// A session that is about to connect: [`Action::Connect`] is the first action of
     /// [`Session::poll_action`], before any event.
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: SessionConfig) -> Self {
         Self {
             config,
             link: Link::new(config.seed),

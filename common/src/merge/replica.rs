@@ -1,6 +1,8 @@
 //! Computes the contribution of one replica.
 
-use super::{Contribution, MergeError, MergeRule, Partial, Spare, UnitCounts, UnitMaps, Values};
+use super::{
+    BufferPool, Contribution, MergeError, MergeRule, Partial, UnitCounts, UnitMaps, Values,
+};
 use crate::model::Replica;
 use crate::results::Results;
 use crate::state::values::{BLOCK_VALUES, first_not_finite};
@@ -20,12 +22,12 @@ impl Partial {
         base: &NetworkState,
         results: Results,
     ) -> Result<Self, MergeError> {
-        Self::of_replica_in(&Spare::default(), replica, index, base, results)
+        Self::of_replica_in(&BufferPool::default(), replica, index, base, results)
     }
 
     /// [`Partial::of_replica`], reusing the memory of earlier partials.
     pub fn of_replica_in(
-        spare: &Spare,
+        spare: &BufferPool,
         replica: &mut dyn Replica,
         index: u32,
         base: &NetworkState,
@@ -83,7 +85,7 @@ struct Source<'a> {
     base: &'a TensorData,
     state: &'a TensorData,
     weight: u64,
-    spare: &'a Spare,
+    spare: &'a BufferPool,
 }
 
 impl Source<'_> {

@@ -61,7 +61,7 @@ impl<T: Merge> MergeTree<T> {
     /// Inserts the result of `block` like [`MergeTree::insert`], but permits replicas that are
     /// present already. All copies of a result have the same bits, so it replaces its parts,
     /// or is dropped if all its replicas are present.
-    pub fn supply(&mut self, block: Block, value: Option<T>) {
+    pub fn offer(&mut self, block: Block, value: Option<T>) {
         if self.is_held(block) {
             return;
         }
@@ -195,10 +195,10 @@ mod tests {
         for (level, index) in [(0, 1), (0, 2), (0, 0), (1, 0), (2, 0), (0, 3), (0, 5), (1, 2)] {
             assert_eq!(tree.root(), None);
             let block = Block { level, index };
-            tree.supply(block, outcome(block));
+            tree.offer(block, outcome(block));
         }
         assert_eq!(tree.root().cloned(), once.into_root());
-        tree.supply(Block { level: 3, index: 0 }, None);
+        tree.offer(Block { level: 3, index: 0 }, None);
         assert!(tree.root().is_some());
     }
 

@@ -221,7 +221,7 @@ impl Model for Network {
         self.parameters.clone()
     }
 
-    fn settles(&self) -> bool {
+    fn has_finish_round(&self) -> bool {
         false
     }
 

@@ -77,7 +77,7 @@ const SHOWN: &str = "shown";
 const ROUND_EXAMPLES: i64 = 256;
 
 /// Default number of replicas.
-const REPLICAS: i64 = 16;
+const MAX_REPLICAS: i64 = 16;
 
 /// The purpose of the random stream, which is keyed by it and the seed.
 const PURPOSE: [u8; 24] = *b"spiking initial weights\0";
@@ -149,7 +149,8 @@ impl Spiking {
         let whole = |spec: &toml::Table, key: &str, default: i64| {
             spec.get(key).and_then(toml::Value::as_integer).unwrap_or(default).max(1)
         };
-        let (replicas, batch) = (whole(spec, "replicas", REPLICAS), whole(spec, "batch_size", 1));
+        let (replicas, batch) =
+            (whole(spec, "replicas", MAX_REPLICAS), whole(spec, "batch_size", 1));
         let interval = ROUND_EXAMPLES / replicas.saturating_mul(batch).max(1);
         spec.entry("replicas").or_insert(replicas.into());
         spec.entry("batch_size").or_insert(batch.into());

@@ -134,10 +134,10 @@ fn a_run_that_only_evaluates_has_one_step() {
 fn shards_of_an_evaluation_grow_when_there_would_be_too_many() {
     let mut spec = spec(1, 1, 1);
     spec.evaluation.shard_size = 1;
-    let test = u64::from(limits::REPLICAS) * 3 + 1;
+    let test = u64::from(limits::MAX_REPLICAS) * 3 + 1;
     let plan = RunPlan::new(&spec, 1, test).unwrap();
     let step = plan.step(1).unwrap();
-    assert!(step.replicas <= limits::REPLICAS);
+    assert!(step.replicas <= limits::MAX_REPLICAS);
     assert_eq!(plan.positions(&step, 1), 4..8);
     assert_eq!(plan.positions(&step, step.replicas - 1).end, test);
 }
@@ -173,7 +173,7 @@ fn the_largest_plans_do_not_overflow() {
     (largest.evaluation.every, largest.evaluation.labelling) = (1, true);
     let error = RunPlan::new(&largest, 1, 1).unwrap_err().to_string();
     assert!(error.contains("`rounds`"), "{error}");
-    let wide = spec(limits::REPLICAS, u32::MAX, 1 << 15);
+    let wide = spec(limits::MAX_REPLICAS, u32::MAX, 1 << 15);
     let plan = RunPlan::new(&wide, 10, 0).unwrap();
     let step = plan.step(0).unwrap();
     assert_eq!(plan.examples(&step), 10);

@@ -14,7 +14,7 @@ const INTEGER_MAX: u64 = i64::MAX as u64;
 pub(super) fn spec(spec: &RunSpec) -> Result<(), SpecError> {
     name("model", &spec.model, limits::NAME_BYTES)?;
     range("seed", spec.seed, 0, INTEGER_MAX)?;
-    range("replicas", spec.replicas, 1, limits::REPLICAS)?;
+    range("replicas", spec.replicas, 1, limits::MAX_REPLICAS)?;
     range("batch_size", spec.batch_size, 1, u32::MAX)?;
     range("update_interval", spec.update_interval, 1, u32::MAX)?;
     let round = [spec.replicas, spec.update_interval, spec.batch_size]

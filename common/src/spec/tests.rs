@@ -180,7 +180,7 @@ proptest! {
     #[test]
     fn writing_and_reading_lose_nothing(
         seed in 0..=i64::MAX as u64,
-        replicas in 1..=limits::REPLICAS,
+        replicas in 1..=limits::MAX_REPLICAS,
         rounds in prop::option::of(1..=i64::MAX as u64),
         scale in prop::option::of(1e-30f32..1e30),
         classes in prop::option::of(1..=limits::CLASSES),

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 use twox_hash::XxHash3_64;
 
-use crate::wire::{SpareFrames, payload};
+use crate::wire::{FramePool, payload};
 
 /// Bytes of the length that a frame begins with.
 const LENGTH_BYTES: usize = 4;
@@ -237,7 +237,7 @@ fn malformed<M: Message>(error: &rmp_serde::decode::Error) -> FrameError {
 pub struct FrameReader<R> {
     stream: R,
     codec: LengthDelimitedCodec,
-    spare: SpareFrames,
+    spare: FramePool,
     buffer: BytesMut,
     /// Length of the current message, once it has arrived.
     length: Option<u32>,
@@ -258,7 +258,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Self {
             stream,
             codec,
-            spare: SpareFrames::default(),
+            spare: FramePool::default(),
             buffer: BytesMut::new(),
             length: None,
             begun: None,
@@ -268,7 +268,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     /// Uses memory from `spare` for long frames, and returns it there.
-    pub fn with_spare(self, spare: SpareFrames) -> Self {
+    pub fn with_spare(self, spare: FramePool) -> Self {
         Self { spare, ..self }
     }
 

@@ -26,7 +26,7 @@ use crate::keys::{Identity, Keys, KeysError, Member, member_of, now};
 use crate::wire::stream::{self, Carrier, Reader, Watched, Writer};
 
 use sentence::of_caller;
-pub use sentence::{Trouble, of_coordinator};
+pub use sentence::{TlsFailure, of_coordinator};
 
 /// First byte of a TLS connection: a handshake record. A Samebit frame begins with 0, as no
 /// frame has 2^24 bytes.
@@ -73,7 +73,7 @@ impl CallerTls {
 
     /// The cause of an error of [`CallerTls::secure`] or of the first read after it; `None`
     /// for errors of the network.
-    pub fn trouble(&self, error: &io::Error) -> Option<Trouble> {
+    pub fn trouble(&self, error: &io::Error) -> Option<TlsFailure> {
         of_caller(error, &self.path)
     }
 

@@ -9,7 +9,7 @@ use common::settings::has_colour;
 use common::wire::event::TOLD;
 
 use super::exit::Failure;
-use super::patience::Patience;
+use super::reconnect::ReconnectTimeout;
 use super::screen;
 use super::{Address, Program};
 use crate::local::{self, LocalCluster, Relay, WorkerProgram};
@@ -43,7 +43,7 @@ pub(super) struct ClusterFlags {
           value_parser = clap::value_parser!(u32).range(..=limits::CONNECTIONS as i64))]
     pub(super) min_workers: u32,
     #[command(flatten)]
-    pub(super) patience: Patience,
+    pub(super) patience: ReconnectTimeout,
     /// What to log to standard error, including the workers of --local
     #[arg(long, value_name = "FILTER", default_value = "warn")]
     pub(super) log_level: String,
@@ -130,7 +130,7 @@ pub(super) async fn start_local(
     workers: u32,
     runs: Option<PathBuf>,
 ) -> Result<LocalCluster, Failure> {
-    let config = local::Config {
+    let config = local::LocalConfig {
         workers,
         slots: flags.slots.unwrap_or_else(|| local::slots_for(workers)),
         worker: flags.worker(program)?,

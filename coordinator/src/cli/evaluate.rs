@@ -10,8 +10,8 @@ use toml::{Table, Value};
 use super::Program;
 use super::cluster_flags::{ClusterFlags, KeepFlags};
 use super::exit::Failure;
-use super::home::{Home, Outcome};
 use super::job::{self, Job};
+use super::output::{JobOutcome, Output};
 use super::progress::Progress;
 use super::spec_flags::{apply_settings, set_model, set_source, to_spec};
 use crate::client::StateFile;
@@ -65,14 +65,14 @@ pub(super) fn evaluate(program: Program, flags: EvaluateFlags) -> Result<(), Fai
     let job = Job {
         spec,
         state: Some(file.state),
-        home: Home::default(),
+        home: Output::default(),
         keep: KeepFlags::default(),
         once: false,
         detach: false,
     };
     let mut progress = Progress::new(flags.json, true, false);
     let outcome = job::perform(program, job, &flags.cluster, &mut progress)?;
-    if let Outcome::Finished { summary, .. } = outcome
+    if let JobOutcome::Finished { summary, .. } = outcome
         && !progress.is_json()
     {
         progress.print(&summary.to_evaluation_text());

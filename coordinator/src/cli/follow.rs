@@ -4,9 +4,9 @@ use clap::Args;
 use common::id::RunId;
 
 use super::exit::Failure;
-use super::home::HomeFlags;
 use super::job;
-use super::patience::Patience;
+use super::output::HomeFlags;
+use super::reconnect::ReconnectTimeout;
 use super::{Address, run_number};
 
 #[derive(Debug, Args)]
@@ -25,7 +25,7 @@ pub(super) struct FollowFlags {
     #[command(flatten)]
     address: Address,
     #[command(flatten)]
-    patience: Patience,
+    patience: ReconnectTimeout,
     #[command(flatten)]
     home: HomeFlags,
 }

@@ -15,12 +15,14 @@ use common::wire::tls::CallerTls;
 use tokio::time::{Instant, sleep_until};
 
 use super::cluster_flags::{ClusterFlags, KeepFlags, start_local};
+use super::deduplication::Deduplication;
 use super::exit::Failure;
-use super::home::{Brought, Home, Otherwise, Outcome};
-use super::patience::{Patience, Wait, connect, fetch, follow_on, next_event, status, submit};
+use super::output::{Brought, JobOutcome, Otherwise, Output};
 use super::progress::Progress;
+use super::reconnect::{
+    ReconnectTimeout, Wait, connect, fetch, follow_on, next_event, status, submit,
+};
 use super::screen::start_logging;
-use super::seen::Seen;
 use super::signals::{Signals, signals};
 use super::summary::Summary;
 use super::{Address, Program};
@@ -38,7 +40,7 @@ pub(super) struct Job {
     /// The state to start from; `None`: the model makes one.
     pub(super) state: Option<NetworkState>,
     /// Outputs for the final state.
-    pub(super) home: Home,
+    pub(super) home: Output,
     /// Where and how often to save it.
     pub(super) keep: KeepFlags,
     /// Whether to follow an existing run of the same spec and data instead, if the
@@ -63,7 +65,7 @@ pub(super) fn perform(
     job: Job,
     cluster: &ClusterFlags,
     progress: &mut Progress,
-) -> Result<Outcome, Failure> {
+) -> Result<JobOutcome, Failure> {
     start_logging(&cluster.log_filter())?;
     cluster.check()?;
     let runtime = super::runtime()?;
@@ -114,7 +116,7 @@ struct Session<'a> {
     local: &'a mut Option<LocalCluster>,
     signals: &'a mut Signals,
     progress: &'a mut Progress,
-    patience: Patience,
+    patience: ReconnectTimeout,
 }
 
 impl Session<'_> {
@@ -128,7 +130,7 @@ impl Session<'_> {
         registry: Registry,
         job: Job,
         settings: RunSettings,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<JobOutcome, Failure> {
         let Job { spec, state, home, once, detach, .. } = job;
         let (address, tls) = (self.address.clone(), self.tls.clone());
         let patience = self.patience();
@@ -141,7 +143,7 @@ impl Session<'_> {
         };
         self.progress.submitted(run);
         if detach {
-            return Ok(Outcome::Detached(run));
+            return Ok(JobOutcome::Detached(run));
         }
         self.see_through(&mut client, (run, spec.model), Interrupt::Cancels, home).await
     }
@@ -152,8 +154,8 @@ impl Session<'_> {
         client: &mut Client,
         (run, model): (RunId, String),
         interrupt: Interrupt,
-        home: Home,
-    ) -> Result<Outcome, Failure> {
+        home: Output,
+    ) -> Result<JobOutcome, Failure> {
         // If nobody reads the output, a client that only follows has nothing left to do.
         let idle = interrupt == Interrupt::Leaves && !home.is_wanted();
         let followed = self.follow(client, (run, model), (interrupt, idle)).await;
@@ -167,7 +169,7 @@ impl Session<'_> {
             self.progress.saved(run, &path.display().to_string(), summary.digest);
             summary.output = Some(path.clone());
         }
-        Ok(Outcome::Finished { summary, brought })
+        Ok(JobOutcome::Finished { summary, brought })
     }
 
     /// Fetches the final state of a run that has succeeded, and writes it.
@@ -175,7 +177,7 @@ impl Session<'_> {
         &mut self,
         client: &mut Client,
         run: RunId,
-        home: Home,
+        home: Output,
     ) -> Result<Brought, Failure> {
         let patience = self.patience();
         let otherwise = if self.local.is_some() { Otherwise::Keep } else { Otherwise::Follow(run) };
@@ -201,7 +203,7 @@ impl Session<'_> {
         follow_on(client, run).await?;
         let (mut evaluation, mut last_round) = (None, (None, None));
         let mut deadline = None;
-        let mut seen = Seen::default();
+        let mut seen = Deduplication::default();
         let patience = self.patience();
         loop {
             let event = tokio::select! {
@@ -299,10 +301,10 @@ impl Session<'_> {
 pub(super) fn watch(
     address: &Address,
     run: RunId,
-    home: Home,
+    home: Output,
     progress: &mut Progress,
-    patience: Patience,
-) -> Result<Outcome, Failure> {
+    patience: ReconnectTimeout,
+) -> Result<JobOutcome, Failure> {
     let tls = address.tls()?;
     let address = address.coordinator.clone();
     let runtime = super::runtime()?;

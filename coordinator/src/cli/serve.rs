@@ -161,7 +161,7 @@ struct ServeSettings {
 
 impl Default for ServeSettings {
     fn default() -> Self {
-        let config = server::Config::default();
+        let config = server::ServerConfig::default();
         Self {
             listen: "127.0.0.1:7700".into(),
             keys: None,
@@ -184,7 +184,7 @@ impl Default for ServeSettings {
 
 impl ServeSettings {
     /// The configuration of the server.
-    fn to_config(&self) -> Result<server::Config, Failure> {
+    fn to_config(&self) -> Result<server::ServerConfig, Failure> {
         if !HEARTBEAT_TIMEOUTS.contains(&self.heartbeat_timeout) {
             return Err(Failure::bad_input(format!(
                 "setting `heartbeat_timeout`: expected {} to {} seconds, found {}",
@@ -215,7 +215,7 @@ impl ServeSettings {
                 self.history_size
             )));
         }
-        let mut config = server::Config {
+        let mut config = server::ServerConfig {
             merge_memory: self.merge_memory.0,
             data_memory: self.data_memory.0,
             ..Default::default()

@@ -7,8 +7,8 @@ use clap::Args;
 use super::Program;
 use super::cluster_flags::{ClusterFlags, KeepFlags};
 use super::exit::Failure;
-use super::home::HomeFlags;
 use super::job::{self, Job};
+use super::output::HomeFlags;
 use super::spec_flags::SpecFlags;
 use crate::client::StateFile;
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use common::id::{RunId, StepId, WorkerId};
 
-use super::event::Gathering;
+use super::event::RejoinWait;
 use super::step::Step;
 
 /// A queued run.
@@ -15,7 +15,7 @@ pub(super) struct Queued {
     /// Number of workers that it waits for.
     pub(super) min_workers: u32,
     /// The wait before its first step.
-    pub(super) gathering: Option<Gathering>,
+    pub(super) rejoin_wait: Option<RejoinWait>,
 }
 
 /// The active run.
@@ -27,7 +27,7 @@ pub(super) struct Active {
     /// The last step, current or merged.
     pub(super) last: Option<StepId>,
     /// Set while workers report which blocks of the first step they kept.
-    pub(super) gather: Option<Gather>,
+    pub(super) rejoin: Option<Rejoin>,
     /// Number of workers that its first step waits for, even if some connected workers turn out
     /// to be unable to work on it; 0 from the second step on.
     pub(super) min_workers: u32,
@@ -35,16 +35,16 @@ pub(super) struct Active {
 
 /// The wait for kept blocks of a restored run.
 #[derive(Debug)]
-pub(super) struct Gather {
-    pub(super) what: Gathering,
+pub(super) struct Rejoin {
+    pub(super) what: RejoinWait,
     /// Set when the step is ready.
     pub(super) until: Option<Instant>,
     /// Workers that have reported all their kept blocks.
     opened: BTreeSet<WorkerId>,
 }
 
-impl Gather {
-    pub(super) fn new(what: Gathering) -> Self {
+impl Rejoin {
+    pub(super) fn new(what: RejoinWait) -> Self {
         Self { what, until: None, opened: BTreeSet::new() }
     }
 

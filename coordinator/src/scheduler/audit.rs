@@ -12,13 +12,13 @@ use std::time::Instant;
 use common::id::{AssignmentId, Block, ProcessId, WorkerId};
 
 use super::event::{Action, WorkerNote};
-use super::hands::{Assignment, How};
-use super::planted::Plant;
-use super::second_answers::Open;
+use super::failure_record::FailureRecord;
+use super::in_flight::{Assignment, How};
+use super::injected_bugs::InjectedBug;
+use super::second_answers::OpenAudit;
 use super::share::Candidate;
 use super::state::Scheduler;
 use super::step::Step;
-use super::trouble::Trouble;
 
 /// Most second copies of one shard.
 const COPIES: u32 = 3;
@@ -49,7 +49,7 @@ impl Scheduler {
             return false;
         };
         // An injected bug: the process counts as another one.
-        let process = if self.has(Plant::AuditByOne) { ProcessId(worker.0) } else { process };
+        let process = if self.has(InjectedBug::AuditByOne) { ProcessId(worker.0) } else { process };
         let Some(step) = self.step_mut() else { return false };
         let id = step.id;
         let answered = step.audit.answer(block.replicas(step.replicas), process);
@@ -59,7 +59,7 @@ impl Scheduler {
         !answered.is_empty()
     }
 
-    /// Hands out the second copies that are due, and gives up those without a worker.
+    /// InFlight out the second copies that are due, and gives up those without a worker.
     pub(super) fn hand_out_audits(&mut self, now: Instant) {
         let Some(step) = self.step() else { return };
         let id = step.id;
@@ -101,19 +101,19 @@ impl Scheduler {
         let mut candidates: Vec<(Candidate, ProcessId)> =
             self.all_candidates(step).into_iter().filter_map(process_of).collect();
         candidates.retain(|(_, process)| room.get(process).is_some_and(|room| *room > 0));
-        let is_complete = step.cover.is_complete();
+        let is_complete = step.completed.is_complete();
         let mut next = Vec::new();
         for replica in &step.audit.due {
             // If the first result is gone, because its worker was lost, the shard is
             // first handed out like any other.
-            if !step.cover.covers(Block::of_replica(*replica)) {
+            if !step.completed.covers(Block::of_replica(*replica)) {
                 continue;
             }
-            if step.trouble.get(replica).is_some_and(Trouble::is_of_shard) {
+            if step.failures.get(replica).is_some_and(FailureRecord::is_of_shard) {
                 next.push((*replica, Next::GoWithout(TROUBLE)));
                 continue;
             }
-            let Some(Open { first, copies, tried }) = step.audit.open.get(replica) else {
+            let Some(OpenAudit { first, copies, tried }) = step.audit.open.get(replica) else {
                 continue;
             };
             let is_other = |process: &ProcessId| Some(*process) != *first;
@@ -159,7 +159,7 @@ impl Scheduler {
         let overdue = self.second_copies().filter(|(_, overdue_at)| *overdue_at <= now);
         let overdue: Vec<AssignmentId> = overdue.map(|(id, _)| id).collect();
         for assignment in &overdue {
-            let Some(worker) = self.step().and_then(|step| step.hands.get(*assignment)) else {
+            let Some(worker) = self.step().and_then(|step| step.in_flight.get(*assignment)) else {
                 continue;
             };
             let worker = worker.worker;
@@ -185,9 +185,11 @@ impl Scheduler {
     fn second_copies(&self) -> impl Iterator<Item = (AssignmentId, Instant)> {
         let step = self.step().filter(|step| !step.audit.is_over());
         let copies = step.map(|step| {
-            let paces = self.paces();
-            let copies = step.hands.iter().filter(|(_, it)| it.is_audit);
-            copies.map(move |(id, it)| (id, it.since + PATIENCE * self.patience(step, &paces, it)))
+            let throughputs = self.throughputs();
+            let copies = step.in_flight.iter().filter(|(_, it)| it.is_audit);
+            copies.map(move |(id, it)| {
+                (id, it.since + PATIENCE * self.patience(step, &throughputs, it))
+            })
         });
         copies.into_iter().flatten()
     }

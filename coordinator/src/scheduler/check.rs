@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::id::{Block, WorkerId};
 use common::limits::BLOCK_COPIES;
 
-use super::cover::{exists, size};
+use super::completed_set::{exists, size};
 use super::share::Candidate;
 use super::state::Scheduler;
-use super::step::{Care, Merge, Step};
+use super::step::{Merge, Placement, Step};
 
 /// Checks all invariants; the error names the violated one.
 pub(super) fn check(scheduler: &Scheduler) -> Result<(), String> {
@@ -41,7 +41,7 @@ fn queue(scheduler: &Scheduler) -> Result<(), String> {
 /// The parts are a partition of the replicas done.
 fn cover(step: &Step) -> Result<(), String> {
     let (mut end, mut covered) = (0, 0);
-    for part in step.cover.parts() {
+    for part in step.completed.parts() {
         ensure(exists(part.block, step.replicas), || {
             format!("{}: part {} is outside the step", step.id, part.block)
         })?;
@@ -51,7 +51,7 @@ fn cover(step: &Step) -> Result<(), String> {
         end = part.block.end();
         covered += part.block.replicas(step.replicas).len();
     }
-    ensure(covered == step.cover.covered() as usize, || {
+    ensure(covered == step.completed.covered() as usize, || {
         format!("{}: the count of replicas done is wrong", step.id)
     })
 }
@@ -59,8 +59,8 @@ fn cover(step: &Step) -> Result<(), String> {
 /// Every replica is either done, assigned, or waiting, except that another worker may have done
 /// parts of an assigned block.
 fn nothing_is_lost(step: &Step) -> Result<(), String> {
-    let done = step.cover.parts().map(|part| part.block);
-    let held = step.hands.iter().map(|(_, it)| it.block);
+    let done = step.completed.parts().map(|part| part.block);
+    let held = step.in_flight.iter().map(|(_, it)| it.block);
     let waiting = step.waiting.values().copied();
     let mut blocks: Vec<Block> = done.chain(held).chain(waiting).collect();
     blocks.sort_unstable_by_key(|block| block.start());
@@ -78,10 +78,10 @@ fn nothing_is_lost(step: &Step) -> Result<(), String> {
     for block in step.waiting.values() {
         ensure(block.start() >= end, || format!("{}: {block} waits twice", step.id))?;
         end = block.end();
-        ensure(step.cover.is_clear_of(*block), || {
+        ensure(step.completed.is_clear_of(*block), || {
             format!("{}: {block} waits though some of it is done", step.id)
         })?;
-        ensure(!step.hands.touch(*block), || {
+        ensure(!step.in_flight.touch(*block), || {
             format!("{}: {block} waits though it is assigned", step.id)
         })?;
     }
@@ -91,7 +91,7 @@ fn nothing_is_lost(step: &Step) -> Result<(), String> {
 /// No replica is assigned more often than allowed, or without need.
 fn copies(step: &Step) -> Result<(), String> {
     let mut edges: Vec<(u64, i32)> = Vec::new();
-    for (id, it) in step.hands.iter() {
+    for (id, it) in step.in_flight.iter() {
         if !it.is_audit {
             edges.extend([(it.block.start(), 1), (it.block.end(), -1)]);
         }
@@ -117,28 +117,28 @@ fn merge(step: &Step) -> Result<(), String> {
     ensure(is_under_way == step.is_complete(), || {
         format!("{}: complete is {}, merging {is_under_way}", step.id, !is_under_way)
     })?;
-    ensure(!is_under_way || (step.hands.is_empty() && step.waiting.is_empty()), || {
+    ensure(!is_under_way || (step.in_flight.is_empty() && step.waiting.is_empty()), || {
         format!("{}: work goes on during the merge", step.id)
     })
 }
 
 /// Only connected workers have blocks and partials.
 fn hands(scheduler: &Scheduler, step: &Step) -> Result<(), String> {
-    let holders = step.cover.parts().filter_map(|part| part.holder);
-    for worker in step.hands.iter().map(|(_, it)| it.worker).chain(holders) {
+    let holders = step.completed.parts().filter_map(|part| part.holder);
+    for worker in step.in_flight.iter().map(|(_, it)| it.worker).chain(holders) {
         ensure(scheduler.members.contains_key(&worker), || {
             format!("{}: {worker} is gone but counted on", step.id)
         })?;
     }
-    for (id, it) in step.hands.iter().filter(|(_, it)| it.alone) {
-        let others = step.hands.iter().filter(|(_, other)| other.worker == it.worker).count();
+    for (id, it) in step.in_flight.iter().filter(|(_, it)| it.alone) {
+        let others = step.in_flight.iter().filter(|(_, other)| other.worker == it.worker).count();
         let is_single = size(it.block, step.replicas) == 1;
         ensure(others == 1 && is_single, || {
             format!("{}: {id}, {}, should be alone on {}", step.id, it.block, it.worker)
         })?;
     }
     let mut held: BTreeMap<WorkerId, usize> = BTreeMap::new();
-    step.hands.iter().for_each(|(_, it)| *held.entry(it.worker).or_default() += 1);
+    step.in_flight.iter().for_each(|(_, it)| *held.entry(it.worker).or_default() += 1);
     let most = scheduler.config.assignments.max(1);
     for (worker, held) in held {
         ensure(held <= most, || format!("{}: {worker} has {held} blocks", step.id))?;
@@ -156,18 +156,21 @@ fn nothing_waits_in_vain(scheduler: &Scheduler, step: &Step) -> Result<(), Strin
     }
     let (candidates, limit) = (scheduler.candidates(step), scheduler.config.crash_limit);
     for block in step.waiting.values().filter(|block| !step.is_deadly(**block, limit)) {
-        let may_wait = match step.care(*block) {
-            Care::None => candidates.iter().all(|it| it.room == 0),
-            Care::Elsewhere => {
+        let may_wait = match step.placement(*block) {
+            Placement::Any => candidates.iter().all(|it| it.room == 0),
+            Placement::AvoidFailed => {
                 let has_failed = |it: &Candidate| step.has_failed_on(*block, it.worker);
                 let everywhere = candidates.iter().all(has_failed);
                 candidates.iter().all(|it| it.room == 0 || (has_failed(it) && !everywhere))
             }
-            Care::Alone => !step.hands.is_empty() || candidates.is_empty(),
+            Placement::Isolated => !step.in_flight.is_empty() || candidates.is_empty(),
         };
         ensure(may_wait, || {
-            let care = step.care(*block);
-            format!("{}: {block}, {care:?}, waits though a worker is free: {candidates:?}", step.id)
+            let placement = step.placement(*block);
+            format!(
+                "{}: {block}, {placement:?}, waits though a worker is free: {candidates:?}",
+                step.id
+            )
         })?;
     }
     Ok(())
@@ -177,7 +180,7 @@ fn nothing_waits_in_vain(scheduler: &Scheduler, step: &Step) -> Result<(), Strin
 /// process could take it.
 fn audits(scheduler: &Scheduler, step: &Step) -> Result<(), String> {
     let mut copies = BTreeSet::new();
-    for (id, it) in step.hands.iter().filter(|(_, it)| it.is_audit) {
+    for (id, it) in step.in_flight.iter().filter(|(_, it)| it.is_audit) {
         ensure(copies.insert(it.block), || {
             format!("{}: {id} is one more copy of {}, audited", step.id, it.block)
         })?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use common::id::ProcessId;
 
-use super::trouble::Trouble;
+use super::failure_record::FailureRecord;
 
 /// Processes that are lost within this time count as lost together.
 pub(super) const TOGETHER: Duration = Duration::from_secs(1);
@@ -96,8 +96,8 @@ impl Deaths {
 impl Group {
     /// Whether this shard may have killed the group's processes. A shard that kills immediately
     /// can go through all workers in less than a second, but then all of them had it.
-    pub(super) fn may_have_died_of(&self, trouble: &Trouble) -> bool {
-        let had_it = self.processes.iter().filter(|process| trouble.was_with(process)).count();
+    pub(super) fn may_have_died_of(&self, record: &FailureRecord) -> bool {
+        let had_it = self.processes.iter().filter(|process| record.was_with(process)).count();
         let all = self.processes.len();
         let least = match (self.are_all, all >= MANY) {
             (true, _) => all,

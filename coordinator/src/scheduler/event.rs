@@ -6,7 +6,7 @@ use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
 
 /// The wait of a restored run before its first step is handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gathering {
+pub struct RejoinWait {
     /// Number of workers it had: the wait ends when as many have reported their kept blocks.
     pub workers: u32,
     /// Longest wait, from when the step is ready.
@@ -106,7 +106,7 @@ pub enum Event {
         /// Workers to wait for before it starts.
         min_workers: u32,
         /// The wait before its first step, if workers may have finished blocks of it.
-        gathering: Option<Gathering>,
+        rejoin_wait: Option<RejoinWait>,
     },
     /// A run is cancelled.
     RunCancelled {
@@ -187,7 +187,7 @@ pub enum Event {
 
 /// A block of a complete step, and where its partial is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct PartialRef {
     /// The block.
     pub block: Block,
     /// The worker that keeps the partial; `None` if it was sent inline.
@@ -230,7 +230,7 @@ pub enum Action {
         /// The step.
         step: StepId,
         /// The parts.
-        parts: Vec<Part>,
+        parts: Vec<PartialRef>,
     },
     /// Stop merging this step: a worker with a partial was lost. [`Action::Merge`] follows when
     /// the step is complete again.

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use common::id::{AssignmentId, Block, StepId, WorkerId};
 
-use super::event::{Action, Departure, Part, WorkerNote};
-use super::hands::Assignment;
+use super::event::{Action, Departure, PartialRef, WorkerNote};
+use super::in_flight::Assignment;
 use super::state::Scheduler;
 
 /// Number of reported partials that a worker may lack in one step before it is disconnected: it
@@ -32,7 +32,7 @@ impl Scheduler {
         let replicas = self.step().map_or(0, |step| step.replicas);
         let is_its =
             |it: &Assignment| it.worker == worker && it.block.replicas(replicas).contains(&replica);
-        let assignment = self.step().and_then(|step| step.hands.get(id));
+        let assignment = self.step().and_then(|step| step.in_flight.get(id));
         if !assignment.is_some_and(is_its) {
             return;
         }
@@ -40,14 +40,14 @@ impl Scheduler {
         let limit = self.config.shard_error_limit;
         let has_judge = self.has_judge(worker);
         let Some(step) = self.step_mut() else { return };
-        let is_done = step.cover.covers(Block::of_replica(replica));
-        let trouble = step.trouble.entry(replica).or_default();
+        let is_done = step.completed.covers(Block::of_replica(replica));
+        let record = step.failures.entry(replica).or_default();
         if !is_done {
-            trouble.errors += 1;
-            trouble.failed_on.insert(worker);
+            record.errors += 1;
+            record.failed_on.insert(worker);
         }
-        let is_confirmed = !has_judge || trouble.failed_on.len() > 1;
-        let (step, errors, error) = (step.id, trouble.errors, shortened(error));
+        let is_confirmed = !has_judge || record.failed_on.len() > 1;
+        let (step, errors, error) = (step.id, record.errors, shortened(error));
         self.note(worker, WorkerNote::Failed, format!("replica {replica}: {error}"));
         if errors >= limit.max(1) || (fatal && is_confirmed) {
             let times = match (fatal, errors) {
@@ -88,20 +88,20 @@ impl Scheduler {
             return;
         }
         let limit = self.config.shard_error_limit.max(1);
-        let part = Part { block, holder: Some(worker) };
+        let part = PartialRef { block, holder: Some(worker) };
         let Some(step) = self.step_with(id, block) else { return };
-        if step.cover.get(block) == Some(part) {
-            step.cover.remove(block);
+        if step.completed.get(block) == Some(part) {
+            step.completed.remove(block);
         }
-        let ended = step.hands.take(worker, |it| it.block == block);
+        let ended = step.in_flight.take(worker, |it| it.block == block);
         step.audit.copies_ended(&ended);
         let mut times = 0;
         for replica in block.replicas(step.replicas) {
-            if !step.cover.covers(Block::of_replica(replica)) {
-                let trouble = step.trouble.entry(replica).or_default();
-                trouble.altered += 1;
-                trouble.failed_on.insert(worker);
-                times = times.max(trouble.altered);
+            if !step.completed.covers(Block::of_replica(replica)) {
+                let record = step.failures.entry(replica).or_default();
+                record.altered += 1;
+                record.failed_on.insert(worker);
+                times = times.max(record.altered);
             }
         }
         let error = shortened(error);
@@ -128,12 +128,12 @@ impl Scheduler {
         id: StepId,
         block: Block,
     ) {
-        let part = Part { block, holder: Some(worker) };
+        let part = PartialRef { block, holder: Some(worker) };
         let Some(step) = self.step_with(id, block) else { return };
-        if step.cover.get(block) != Some(part) {
+        if step.completed.get(block) != Some(part) {
             return;
         }
-        step.cover.remove(block);
+        step.completed.remove(block);
         step.lacked.insert(worker);
         self.release(block);
         self.pause_if_broken();

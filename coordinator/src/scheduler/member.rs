@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use common::id::ProcessId;
 
-use super::pace::Pace;
+use super::throughput::Throughput;
 
 /// A connected worker.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Member {
     pub(super) stalled: bool,
     /// Whether it cannot work on the active run.
     pub(super) unfit: bool,
-    pub(super) pace: Pace,
+    pub(super) throughput: Throughput,
     /// Partials of this step that it reported, and then lacked.
     pub(super) missing: u32,
 }

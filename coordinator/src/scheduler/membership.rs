@@ -4,16 +4,16 @@ use std::time::Instant;
 
 use common::id::{AssignmentId, Block, ProcessId, WorkerId};
 
-use super::cover::{in_words, size};
+use super::completed_set::{format_shards, size};
 use super::deaths::Death;
 use super::event::{Action, Departure, WorkerNote};
-use super::hands::Assignment;
+use super::failure_record::{FailureRecord, Ground};
+use super::in_flight::Assignment;
+use super::injected_bugs::InjectedBug;
 use super::member::Member;
-use super::pace::Pace;
-use super::planted::Plant;
 use super::state::Scheduler;
 use super::step::{Merge, Step};
-use super::trouble::{Ground, Trouble};
+use super::throughput::Throughput;
 
 /// Number of a lost worker's blocks that are named in a message.
 const NAMED_BLOCKS: usize = 16;
@@ -34,14 +34,14 @@ impl Scheduler {
             draining: false,
             stalled: false,
             unfit: false,
-            pace: Pace::default(),
+            throughput: Throughput::default(),
             missing: 0,
         };
         if self.members.contains_key(&worker) {
             return;
         }
         self.members.insert(worker, member);
-        self.acquit(process);
+        self.clear_suspicion(process);
         self.note(
             worker,
             WorkerNote::Joined,
@@ -78,7 +78,7 @@ impl Scheduler {
     ) {
         let Some(step) = self.step_mut() else { return };
         let replicas = step.replicas;
-        let Some(found) = step.hands.get_mut(assignment) else { return };
+        let Some(found) = step.in_flight.get_mut(assignment) else { return };
         // A report without running replicas does not tell which may be running by now.
         if found.worker == worker && (shards_done > 0 || !running.is_empty()) {
             let block = found.block.replicas(replicas);
@@ -90,7 +90,7 @@ impl Scheduler {
 
     /// Records that a worker announces the start of its only block.
     pub(super) fn started(&mut self, worker: WorkerId, assignment: AssignmentId) {
-        let found = self.step_mut().and_then(|step| step.hands.get_mut(assignment));
+        let found = self.step_mut().and_then(|step| step.in_flight.get_mut(assignment));
         if let Some(found) = found.filter(|it| it.worker == worker) {
             found.is_begun = true;
         }
@@ -98,7 +98,7 @@ impl Scheduler {
 
     /// When the next worker will have been silent for too long.
     pub(super) fn silence_deadline(&self) -> Option<Instant> {
-        if self.has(Plant::SilenceForgiven) {
+        if self.has(InjectedBug::SilenceForgiven) {
             return None;
         }
         self.members.values().map(|member| member.heard + self.config.heartbeat_timeout).min()
@@ -160,14 +160,14 @@ impl Scheduler {
         let Some(member) = self.members.remove(&worker) else { return };
         let what = if how == Departure::Left { WorkerNote::Left } else { WorkerNote::Lost };
         self.note(worker, what, reason.to_owned());
-        let forgets = self.has(Plant::LostBlockForgotten);
-        let blames_all = self.has(Plant::UnstartedBlamed);
+        let forgets = self.has(InjectedBug::LostBlockForgotten);
+        let blames_all = self.has(InjectedBug::UnstartedBlamed);
         // It may have reconnected before the end of its old connection was noticed.
         let is_back = self.members.values().any(|it| it.process == member.process);
         let Some(step) = self.step_mut() else { return };
         let mut lost: Vec<Block> = Vec::new();
         let replicas = step.replicas;
-        let held = step.hands.take(worker, |_| true);
+        let held = step.in_flight.take(worker, |_| true);
         step.audit.copies_ended(&held);
         let may_have_run = |it: &&Assignment| match how {
             Departure::Crashed => true,
@@ -181,8 +181,8 @@ impl Scheduler {
             suspect(step, &shared, &member);
             let is_guilty = |it: &&Assignment| it.is_begun || blames_all;
             for assignment in alone.into_iter().filter(is_guilty) {
-                for trouble in troubles_of(step, assignment.block) {
-                    trouble.died.insert(member.process);
+                for record in troubles_of(step, assignment.block) {
+                    record.died.insert(member.process);
                 }
             }
             let at = match how {
@@ -205,8 +205,8 @@ impl Scheduler {
                 _ => lost.push(assignment.block),
             }
         }
-        for block in step.cover.kept_by(worker) {
-            step.cover.remove(block);
+        for block in step.completed.kept_by(worker) {
+            step.completed.remove(block);
             lost.push(block);
         }
         if !forgets {
@@ -220,7 +220,7 @@ impl Scheduler {
         if !lost.is_empty() {
             let count: u32 = lost.iter().map(|block| size(*block, replicas)).sum();
             let named: Vec<String> = lost.iter().take(NAMED_BLOCKS).map(Block::to_string).collect();
-            let (count, named) = (in_words(count), named.join(", "));
+            let (count, named) = (format_shards(count), named.join(", "));
             let more = if lost.len() > NAMED_BLOCKS { ", …" } else { "" };
             let detail = format!("{count}, replicas {named}{more}, handed to other workers");
             self.note(worker, WorkerNote::Reassigned, detail);
@@ -230,7 +230,7 @@ impl Scheduler {
     /// Stops a merge whose parts are no longer complete.
     pub(super) fn pause_if_broken(&mut self) {
         let Some(step) = self.step_mut() else { return };
-        if step.merge == Merge::UnderWay && !step.cover.is_complete() {
+        if step.merge == Merge::UnderWay && !step.completed.is_complete() {
             step.merge = Merge::Paused;
             let step = step.id;
             self.actions.push_back(Action::PauseMerge { step });
@@ -242,7 +242,7 @@ impl Scheduler {
     /// case the replica is not suspected.
     pub(super) fn crashes_deadline(&self) -> Option<Instant> {
         let step = self.step()?;
-        let known = |(_, trouble): (u32, &Trouble)| step.deaths.known_at(&trouble.died);
+        let known = |(_, record): (u32, &FailureRecord)| step.deaths.known_at(&record.died);
         step.deadly(self.config.crash_limit).filter_map(known).min()
     }
 
@@ -251,8 +251,8 @@ impl Scheduler {
     pub(super) fn fail_on_crashes(&mut self, now: Instant) -> bool {
         let limit = self.config.crash_limit.max(1);
         let Some(step) = self.step() else { return false };
-        let is_known = |(_, trouble): &(u32, &Trouble)| {
-            step.deaths.known_at(&trouble.died).is_some_and(|known_at| known_at <= now)
+        let is_known = |(_, record): &(u32, &FailureRecord)| {
+            step.deaths.known_at(&record.died).is_some_and(|known_at| known_at <= now)
         };
         let guilty: Vec<u32> =
             step.deadly(limit).filter(is_known).map(|(replica, _)| replica).collect();
@@ -291,21 +291,21 @@ fn suspect(step: &mut Step, held: &[&Assignment], member: &Member) {
     let is_narrow = all_suspects.len() <= member.slots as usize;
     let ground = if is_narrow { Ground::Narrow } else { Ground::Wide };
     for replica in all_suspects {
-        for trouble in troubles_of(step, Block::of_replica(replica)) {
-            trouble.lost_with.insert(member.process, ground);
+        for record in troubles_of(step, Block::of_replica(replica)) {
+            record.lost_with.insert(member.process, ground);
         }
     }
 }
 
 /// The failure records of the replicas of a block that are not done.
-fn troubles_of(step: &mut Step, block: Block) -> impl Iterator<Item = &mut Trouble> {
+fn troubles_of(step: &mut Step, block: Block) -> impl Iterator<Item = &mut FailureRecord> {
     for replica in block.replicas(step.replicas) {
-        if !step.cover.covers(Block::of_replica(replica)) {
-            step.trouble.entry(replica).or_default();
+        if !step.completed.covers(Block::of_replica(replica)) {
+            step.failures.entry(replica).or_default();
         }
     }
-    let (cover, range) = (&step.cover, block.replicas(step.replicas));
-    let found = step.trouble.range_mut(range);
+    let (cover, range) = (&step.completed, block.replicas(step.replicas));
+    let found = step.failures.range_mut(range);
     let undone = found.filter(|(replica, _)| !cover.covers(Block::of_replica(**replica)));
-    undone.map(|(_, trouble)| trouble)
+    undone.map(|(_, record)| record)
 }

@@ -4,7 +4,7 @@
 use common::id::{RunId, StepId};
 use common::limits::RUNS;
 
-use super::active::{Active, Gather, Queued};
+use super::active::{Active, Queued, Rejoin};
 use super::event::Action;
 use super::state::Scheduler;
 use super::step::Step;
@@ -66,9 +66,9 @@ impl Scheduler {
     /// Makes the first run that may start the active one.
     pub(super) fn start_next(&mut self) {
         let next = self.next_run().and_then(|place| self.queue.remove(place));
-        if let Some(Queued { run, min_workers, gathering }) = next {
-            let gather = gathering.map(Gather::new);
-            self.active = Some(Active { run, step: None, last: None, gather, min_workers });
+        if let Some(Queued { run, min_workers, rejoin_wait }) = next {
+            let rejoin = rejoin_wait.map(Rejoin::new);
+            self.active = Some(Active { run, step: None, last: None, rejoin, min_workers });
             self.actions.push_back(Action::StartRun { run });
         }
     }

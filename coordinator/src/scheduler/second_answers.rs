@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::id::{Block, ProcessId};
 use common::limits::OFFERS;
 
-use super::hands::Assignment;
+use super::in_flight::Assignment;
 
 /// Most second copies that a process gets in one step. It keeps their results until the step is
 /// merged, and offers all of them after a reconnect: this number leaves room in the queues.
@@ -18,7 +18,7 @@ const _: () = assert!((COPIES_OF_PROCESS as usize) < OFFERS);
 #[derive(Debug)]
 pub(super) struct Audit {
     /// Those that lack a result.
-    pub(super) open: BTreeMap<u32, Open>,
+    pub(super) open: BTreeMap<u32, OpenAudit>,
     /// Those with one result, and without an assigned second copy.
     pub(super) due: BTreeSet<u32>,
     /// Number of second copies that each process got.
@@ -27,7 +27,7 @@ pub(super) struct Audit {
 
 /// A shard that lacks a result.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Open {
+pub(super) struct OpenAudit {
     /// The process of the first result.
     pub(super) first: Option<ProcessId>,
     /// Second copies handed out.
@@ -38,7 +38,7 @@ pub(super) struct Open {
 
 impl Audit {
     pub(super) fn new(audited: Vec<u32>) -> Self {
-        let open = audited.into_iter().map(|replica| (replica, Open::default())).collect();
+        let open = audited.into_iter().map(|replica| (replica, OpenAudit::default())).collect();
         Self { open, due: BTreeSet::new(), given: BTreeMap::new() }
     }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, BinaryHeap};
 use common::id::{Block, WorkerId};
 use common::limits::BLOCK_REPLICAS;
 
-use super::cover::size;
+use super::completed_set::size;
 
 /// A worker that may get blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

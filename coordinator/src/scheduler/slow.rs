@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use common::id::{Block, WorkerId};
 use common::limits::BLOCK_COPIES;
 
-use super::cover::size;
+use super::completed_set::size;
 use super::event::WorkerNote;
-use super::hands::{Assignment, How};
-use super::pace::Paces;
+use super::in_flight::{Assignment, How};
 use super::share::{Candidate, share};
 use super::state::Scheduler;
-use super::step::{Care, Step};
+use super::step::{Placement, Step};
+use super::throughput::Throughputs;
 
 /// No block counts as slow before this time: shorter delays come from the network.
 const SLOW_FLOOR: Duration = Duration::from_millis(250);
@@ -31,25 +31,27 @@ impl Scheduler {
         if idle.is_empty() {
             return None;
         }
-        let paces = self.paces();
-        let single = step.hands.iter().filter(|(_, it)| self.may_copy(step, it, &idle));
-        single.map(|(_, it)| it.since + self.patience(step, &paces, it)).min()
+        let throughputs = self.throughputs();
+        let single = step.in_flight.iter().filter(|(_, it)| self.may_copy(step, it, &idle));
+        single.map(|(_, it)| it.since + self.patience(step, &throughputs, it)).min()
     }
 
-    /// Hands copies of slow blocks to idle workers.
+    /// InFlight copies of slow blocks to idle workers.
     pub(super) fn duplicate_slow(&mut self, now: Instant) {
         let Some(step) = self.step() else { return };
-        let (mut idle, paces) = (self.idle(step), self.paces());
+        let (mut idle, throughputs) = (self.idle(step), self.throughputs());
         let mut slow: Vec<(WorkerId, Block, u32, Instant)> = Vec::new();
         let mut parts = Vec::new();
-        for (_, it) in step.hands.iter() {
-            if self.may_copy(step, it, &idle) && it.since + self.patience(step, &paces, it) <= now {
+        for (_, it) in step.in_flight.iter() {
+            if self.may_copy(step, it, &idle)
+                && it.since + self.patience(step, &throughputs, it) <= now
+            {
                 step.undone(it.block, &mut parts);
                 slow.push((it.worker, it.block, it.queued, it.since));
             }
         }
         let (plain, troubled): (Vec<Block>, Vec<Block>) =
-            parts.into_iter().partition(|block| step.care(*block) == Care::None);
+            parts.into_iter().partition(|block| step.placement(*block) == Placement::Any);
         let mut shared = Vec::new();
         for block in troubled {
             let fits = |it: &&mut Candidate| it.room > 0 && !step.has_failed_on(block, it.worker);
@@ -65,7 +67,7 @@ impl Scheduler {
         for (worker, block, queued, since) in slow {
             if let Some(member) = self.members.get_mut(&worker) {
                 member.stalled = true;
-                member.pace.is_at_least(queued, member.slots, now.duration_since(since));
+                member.throughput.is_at_least(queued, member.slots, now.duration_since(since));
             }
             let seconds = now.duration_since(since).as_secs_f64();
             let shards = self.shards_of(block);
@@ -94,18 +96,23 @@ impl Scheduler {
     /// are not duplicated, blocks that failed on a worker do not go to the same one again, and
     /// second copies are left to the audit.
     fn may_copy(&self, step: &Step, it: &Assignment, idle: &[Candidate]) -> bool {
-        !step.cover.covers(it.block)
-            && step.hands.overlapping(it.block).len() < BLOCK_COPIES
-            && step.care(it.block) != Care::Alone
+        !step.completed.covers(it.block)
+            && step.in_flight.overlapping(it.block).len() < BLOCK_COPIES
+            && step.placement(it.block) != Placement::Isolated
             && idle.iter().any(|candidate| !step.has_failed_on(it.block, candidate.worker))
     }
 
     /// How long an assignment may take before it is slow.
-    pub(super) fn patience(&self, step: &Step, paces: &Paces, it: &Assignment) -> Duration {
+    pub(super) fn patience(
+        &self,
+        step: &Step,
+        throughputs: &Throughputs,
+        it: &Assignment,
+    ) -> Duration {
         let member = self.members.get(&it.worker);
         let expected = member.and_then(|member| {
             let waves = u64::from(it.queued.div_ceil(member.slots));
-            Some(paces.expected(&member.pace, step.id)?.saturating_mul(waves))
+            Some(throughputs.expected(&member.throughput, step.id)?.saturating_mul(waves))
         });
         match expected {
             Some(nanos) => Duration::from_nanos(nanos.saturating_mul(SLOW_FACTOR)).max(SLOW_FLOOR),

@@ -7,13 +7,13 @@ use common::id::WorkerId;
 
 use super::active::{Active, Queued};
 use super::event::Action;
+use super::injected_bugs::InjectedBug;
 use super::member::Member;
-use super::planted::Plant;
 use super::standing::Standings;
 
 /// Settings of the scheduler.
 #[derive(Clone, Copy, Debug)]
-pub struct Config {
+pub struct SchedulerConfig {
     /// Silence after which a worker is lost.
     pub heartbeat_timeout: Duration,
     /// Number of workers that one shard may kill before it fails the run. Only workers count that
@@ -28,7 +28,7 @@ pub struct Config {
     pub last_assignment: u64,
 }
 
-impl Default for Config {
+impl Default for SchedulerConfig {
     fn default() -> Self {
         Self {
             heartbeat_timeout: common::limits::HEARTBEAT_TIMEOUT,
@@ -40,7 +40,7 @@ impl Default for Config {
     }
 }
 
-impl Config {
+impl SchedulerConfig {
     /// Number of further blocks for a worker that has this many. 0 until it has finished half of
     /// its maximum, so that blocks are handed out in batches.
     pub(super) fn room_beside(&self, blocks: usize) -> usize {
@@ -52,20 +52,20 @@ impl Config {
 /// See the [module](super).
 #[derive(Debug)]
 pub struct Scheduler {
-    pub(super) config: Config,
+    pub(super) config: SchedulerConfig,
     pub(super) members: BTreeMap<WorkerId, Member>,
     pub(super) queue: VecDeque<Queued>,
     pub(super) active: Option<Active>,
     pub(super) standings: Standings,
     pub(super) last_assignment: u64,
     pub(super) actions: VecDeque<Action>,
-    #[cfg(any(test, feature = "planted"))]
-    plant: Option<Plant>,
+    #[cfg(any(test, feature = "injected_bugs"))]
+    plant: Option<InjectedBug>,
 }
 
 impl Scheduler {
     /// A scheduler without workers or runs.
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: SchedulerConfig) -> Self {
         Self {
             config,
             members: BTreeMap::new(),
@@ -74,29 +74,29 @@ impl Scheduler {
             standings: Standings::default(),
             last_assignment: config.last_assignment,
             actions: VecDeque::new(),
-            #[cfg(any(test, feature = "planted"))]
+            #[cfg(any(test, feature = "injected_bugs"))]
             plant: None,
         }
     }
 }
 
-#[cfg(any(test, feature = "planted"))]
+#[cfg(any(test, feature = "injected_bugs"))]
 impl Scheduler {
     /// A scheduler with an injected bug.
-    pub fn planted(config: Config, plant: Plant) -> Self {
+    pub fn with_bug(config: SchedulerConfig, plant: InjectedBug) -> Self {
         Self { plant: Some(plant), ..Self::new(config) }
     }
 
     /// Whether this bug is enabled.
-    pub(super) fn has(&self, plant: Plant) -> bool {
+    pub(super) fn has(&self, plant: InjectedBug) -> bool {
         self.plant == Some(plant)
     }
 }
 
-#[cfg(not(any(test, feature = "planted")))]
+#[cfg(not(any(test, feature = "injected_bugs")))]
 impl Scheduler {
     /// No bug can be enabled.
-    pub(super) const fn has(&self, _: Plant) -> bool {
+    pub(super) const fn has(&self, _: InjectedBug) -> bool {
         false
     }
 }

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::id::{Block, StepId, WorkerId};
 
-use super::cover::{Cover, size};
+use super::completed_set::{CompletedSet, size};
 use super::deaths::Deaths;
-use super::hands::{Assignment, Hands};
+use super::failure_record::FailureRecord;
+use super::in_flight::{Assignment, InFlight};
 use super::second_answers::Audit;
-use super::trouble::Trouble;
 
 /// A step in progress.
 #[derive(Debug)]
@@ -16,13 +16,13 @@ pub(super) struct Step {
     pub(super) id: StepId,
     pub(super) replicas: u32,
     /// The finished blocks.
-    pub(super) cover: Cover,
+    pub(super) completed: CompletedSet,
     /// The assigned blocks.
-    pub(super) hands: Hands,
+    pub(super) in_flight: InFlight,
     /// The waiting blocks: disjoint, by their first replica.
     pub(super) waiting: BTreeMap<u64, Block>,
     /// The failure records of replicas in this step.
-    pub(super) trouble: BTreeMap<u32, Trouble>,
+    pub(super) failures: BTreeMap<u32, FailureRecord>,
     /// Processes that were lost in this step.
     pub(super) deaths: Deaths,
     /// The audited shards.
@@ -46,14 +46,14 @@ pub(super) enum Merge {
 
 /// How a waiting block is to be handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Care {
+pub(super) enum Placement {
     /// Together with others, to any worker.
-    None,
+    Any,
     /// If possible, not to a worker where it failed.
-    Elsewhere,
+    AvoidFailed,
     /// Alone, to a worker that announces the start: it may have killed a worker, and if it kills
     /// another one, that is certain.
-    Alone,
+    Isolated,
 }
 
 impl Step {
@@ -63,10 +63,10 @@ impl Step {
         Self {
             id,
             replicas,
-            cover: Cover::new(replicas),
-            hands: Hands::new(replicas),
+            completed: CompletedSet::new(replicas),
+            in_flight: InFlight::new(replicas),
             waiting: (replicas > 0).then_some((0, root)).into_iter().collect(),
-            trouble: BTreeMap::new(),
+            failures: BTreeMap::new(),
             deaths: Deaths::default(),
             audit: Audit::new(audited),
             lacked: BTreeSet::new(),
@@ -78,8 +78,8 @@ impl Step {
     /// or waiting already. Blocks with a suspected replica are split until it is alone.
     pub(super) fn release(&mut self, block: Block) {
         if size(block, self.replicas) == 0
-            || self.cover.covers(block)
-            || self.hands.hold(block)
+            || self.completed.covers(block)
+            || self.in_flight.hold(block)
             || self.waits(block)
         {
             return;
@@ -121,13 +121,13 @@ impl Step {
         };
         let parent = last.parent();
         let may_be = last.level < Block::root(self.replicas).level
-            && self.care(parent) == Care::None
+            && self.placement(parent) == Placement::Any
             && !self.is_suspect(parent);
         may_be.then_some((parent, parts))
     }
 
     /// Removes the replicas of a finished block from the waiting ones.
-    pub(super) fn settle(&mut self, block: Block) {
+    pub(super) fn finish_block(&mut self, block: Block) {
         // A containing block may begin with the same replica as a contained one.
         let before = self.waiting.range(..=block.start()).next_back();
         let around = before.map(|(_, around)| *around).filter(|it| it.contains(block));
@@ -144,11 +144,11 @@ impl Step {
 
     /// The parts of a block without finished replicas.
     pub(super) fn undone(&self, block: Block, found: &mut Vec<Block>) {
-        if size(block, self.replicas) == 0 || self.cover.covers(block) {
+        if size(block, self.replicas) == 0 || self.completed.covers(block) {
             return;
         }
         match block.halves() {
-            Some((left, right)) if !self.cover.is_clear_of(block) => {
+            Some((left, right)) if !self.completed.is_clear_of(block) => {
                 self.undone(left, found);
                 self.undone(right, found);
             }
@@ -157,30 +157,30 @@ impl Step {
     }
 
     /// How a block is to be handed out.
-    pub(super) fn care(&self, block: Block) -> Care {
-        let troubles = || self.trouble.range(block.replicas(self.replicas)).map(|(_, it)| it);
-        if troubles().any(Trouble::is_cornered) {
-            Care::Alone
-        } else if troubles().any(|it| !it.failed_on.is_empty()) {
-            Care::Elsewhere
+    pub(super) fn placement(&self, block: Block) -> Placement {
+        let records = || self.failures.range(block.replicas(self.replicas)).map(|(_, it)| it);
+        if records().any(FailureRecord::is_cornered) {
+            Placement::Isolated
+        } else if records().any(|it| !it.failed_on.is_empty()) {
+            Placement::AvoidFailed
         } else {
-            Care::None
+            Placement::Any
         }
     }
 
     /// Whether a replica of the block may have killed a worker.
     pub(super) fn is_suspect(&self, block: Block) -> bool {
-        let mut troubles = self.trouble.range(block.replicas(self.replicas));
-        troubles.any(|(_, trouble)| trouble.is_suspect())
+        let mut records = self.failures.range(block.replicas(self.replicas));
+        records.any(|(_, record)| record.is_suspect())
     }
 
     /// The unfinished replicas that are known to have killed this many workers.
-    pub(super) fn deadly(&self, crash_limit: u32) -> impl Iterator<Item = (u32, &Trouble)> {
-        let is_deadly = move |(replica, trouble): &(u32, &Trouble)| {
-            trouble.crashes() >= crash_limit.max(1)
-                && !self.cover.covers(Block::of_replica(*replica))
+    pub(super) fn deadly(&self, crash_limit: u32) -> impl Iterator<Item = (u32, &FailureRecord)> {
+        let is_deadly = move |(replica, record): &(u32, &FailureRecord)| {
+            record.crashes() >= crash_limit.max(1)
+                && !self.completed.covers(Block::of_replica(*replica))
         };
-        self.trouble.iter().map(|(replica, trouble)| (*replica, trouble)).filter(is_deadly)
+        self.failures.iter().map(|(replica, record)| (*replica, record)).filter(is_deadly)
     }
 
     /// Whether one of them is in the block.
@@ -190,19 +190,19 @@ impl Step {
 
     /// The workers on which a replica of the block failed, in this step.
     pub(super) fn failed_on(&self, block: Block) -> BTreeSet<WorkerId> {
-        let troubles = self.trouble.range(block.replicas(self.replicas));
-        troubles.flat_map(|(_, trouble)| &trouble.failed_on).copied().collect()
+        let records = self.failures.range(block.replicas(self.replicas));
+        records.flat_map(|(_, record)| &record.failed_on).copied().collect()
     }
 
     /// Whether a replica of the block failed on a worker, in this step.
     pub(super) fn has_failed_on(&self, block: Block, worker: WorkerId) -> bool {
-        let mut troubles = self.trouble.range(block.replicas(self.replicas));
-        troubles.any(|(_, trouble)| trouble.failed_on.contains(&worker))
+        let mut records = self.failures.range(block.replicas(self.replicas));
+        records.any(|(_, record)| record.failed_on.contains(&worker))
     }
 
     /// Whether an assignment is no longer needed.
     pub(super) fn is_needless(&self, it: &Assignment) -> bool {
-        self.cover.covers(it.block) && !self.is_audited_by(it)
+        self.completed.covers(it.block) && !self.is_audited_by(it)
     }
 
     /// Whether an assignment is the second copy that an audit waits for.
@@ -212,7 +212,7 @@ impl Step {
 
     /// Whether only the merge is left to do.
     pub(super) fn is_complete(&self) -> bool {
-        self.cover.is_complete() && self.audit.is_over()
+        self.completed.is_complete() && self.audit.is_over()
     }
 
     /// Whether one waiting block contains this one.
@@ -223,12 +223,12 @@ impl Step {
 
     /// Whether no replica of the block is done, assigned or waiting.
     fn is_free(&self, block: Block) -> bool {
-        self.cover.is_clear_of(block)
-            && !self.hands.touch(block)
+        self.completed.is_clear_of(block)
+            && !self.in_flight.touch(block)
             && self.waiting.range(block.start()..block.end()).next().is_none()
     }
 
     fn is_troubled(&self, block: Block) -> bool {
-        size(block, self.replicas) > 1 && self.care(block) != Care::None
+        size(block, self.replicas) > 1 && self.placement(block) != Placement::Any
     }
 }

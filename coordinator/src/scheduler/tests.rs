@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
 
-use super::planted::Plant;
+use super::injected_bugs::InjectedBug;
 use super::{
-    Action, BlockDone, Config, Departure, Event, Gathering, Part, Scheduler, Verdict, WorkerNote,
+    Action, BlockDone, Departure, Event, PartialRef, RejoinWait, Scheduler, SchedulerConfig,
+    Verdict, WorkerNote,
 };
 
 const RUN: RunId = RunId(1);
@@ -36,7 +37,7 @@ impl TestEnv {
     /// Run 1 is active on workers 1 to `workers`, each with one slot, and its
     /// first step has `replicas`.
     fn new(workers: u64, replicas: u32) -> Self {
-        Self::with(Scheduler::new(Config::default()), workers, replicas)
+        Self::with(Scheduler::new(SchedulerConfig::default()), workers, replicas)
     }
 
     fn with(scheduler: Scheduler, workers: u64, replicas: u32) -> Self {
@@ -45,7 +46,7 @@ impl TestEnv {
         for worker in 1..=workers {
             env.join(worker);
         }
-        env.tell(Event::RunSubmitted { run: RUN, min_workers: 0, gathering: None });
+        env.tell(Event::RunSubmitted { run: RUN, min_workers: 0, rejoin_wait: None });
         env.tell(Event::StepReady { step: STEP, replicas, audited: Vec::new() });
         env
     }
@@ -168,7 +169,7 @@ impl TestEnv {
         held.map(|(_, _, block)| *block).collect()
     }
 
-    fn merges(&self) -> Vec<Vec<Part>> {
+    fn merges(&self) -> Vec<Vec<PartialRef>> {
         let merge = |action: &Action| match action {
             Action::Merge { parts, .. } => Some(parts.clone()),
             _ => None,
@@ -199,9 +200,9 @@ fn a_step_is_shared_and_merged() {
 #[test]
 fn runs_wait_for_each_other_and_for_workers() {
     let mut env = TestEnv::new(1, 1);
-    env.tell(Event::RunSubmitted { run: RunId(2), min_workers: 2, gathering: None });
-    env.tell(Event::RunSubmitted { run: RunId(3), min_workers: 0, gathering: None });
-    env.tell(Event::RunSubmitted { run: RunId(4), min_workers: 0, gathering: None });
+    env.tell(Event::RunSubmitted { run: RunId(2), min_workers: 2, rejoin_wait: None });
+    env.tell(Event::RunSubmitted { run: RunId(3), min_workers: 0, rejoin_wait: None });
+    env.tell(Event::RunSubmitted { run: RunId(4), min_workers: 0, rejoin_wait: None });
     env.tell(Event::RunCancelled { run: RUN });
     assert_eq!(env.actions.last(), Some(&Action::StartRun { run: RunId(3) }), "it has enough");
     assert!(!env.actions.contains(&Action::StartRun { run: RunId(2) }));
@@ -220,7 +221,7 @@ fn a_larger_block_takes_the_place_of_its_parts() {
     env.done(1, block(0, 1), true);
     env.done(2, block(1, 1), true);
     assert_eq!(env.verdicts, [true, true, false, true]);
-    let part = |index| Part { block: block(1, index), holder: None };
+    let part = |index| PartialRef { block: block(1, index), holder: None };
     assert_eq!(env.merges(), [vec![part(0), part(1)]]);
 }
 
@@ -232,7 +233,7 @@ fn a_late_offer_of_another_connection_counts() {
     assert_eq!(env.held(2).len(), 2, "a block goes on in halves after a crash");
     env.done(2, block(3, 0), false);
     assert!(env.assigned.is_empty(), "the halves are revoked");
-    assert_eq!(env.merges(), [vec![Part { block: block(3, 0), holder: Some(WorkerId(2)) }]]);
+    assert_eq!(env.merges(), [vec![PartialRef { block: block(3, 0), holder: Some(WorkerId(2)) }]]);
 }
 
 #[test]
@@ -279,7 +280,7 @@ fn nonsense_changes_nothing() {
 #[test]
 fn the_silent_are_lost_exactly_in_time() {
     let mut env = TestEnv::new(1, 4);
-    let timeout = Config::default().heartbeat_timeout;
+    let timeout = SchedulerConfig::default().heartbeat_timeout;
     assert_eq!(env.scheduler.poll_timeout(), Some(env.now + timeout));
     env.pass(timeout - Duration::from_millis(100), &[1]);
     assert_eq!(env.workers().len(), 1);
@@ -345,8 +346,12 @@ fn who_hands_back_gets_nothing_more() {
 }
 
 #[test]
-fn check_finds_planted_bugs() {
-    let mut env = TestEnv::with(Scheduler::planted(Config::default(), Plant::MergeEarly), 2, 2);
+fn check_finds_injected_bugs() {
+    let mut env = TestEnv::with(
+        Scheduler::with_bug(SchedulerConfig::default(), InjectedBug::MergeEarly),
+        2,
+        2,
+    );
     let compute = Duration::from_millis(10);
     let (worker, block) = (WorkerId(1), block(0, 0));
     let done = BlockDone { worker, step: STEP, block, inline: true, compute };
@@ -358,10 +363,10 @@ fn check_finds_planted_bugs() {
 fn what_was_finished_before_a_restart_is_not_handed_out_again() {
     let wait = Duration::from_secs(5);
     let mut env = TestEnv::new(0, 0);
-    env.scheduler = Scheduler::new(Config::default());
+    env.scheduler = Scheduler::new(SchedulerConfig::default());
     env.join(1);
-    let gathering = Some(Gathering { workers: 2, wait });
-    env.tell(Event::RunSubmitted { run: RUN, min_workers: 0, gathering });
+    let rejoin_wait = Some(RejoinWait { workers: 2, wait });
+    env.tell(Event::RunSubmitted { run: RUN, min_workers: 0, rejoin_wait });
     env.tell(Event::StepReady { step: STEP, replicas: 4, audited: Vec::new() });
     env.done(1, block(1, 1), true);
     env.tell(Event::RunOpened { worker: WorkerId(1), run: RUN });
@@ -381,10 +386,10 @@ fn what_an_offer_leaves_undone_is_handed_out() {
     for offered in [block(0, 0), block(0, 3), block(1, 0), block(1, 1), block(2, 1)] {
         let wait = Duration::from_secs(5);
         let mut env = TestEnv::new(0, 0);
-        env.scheduler = Scheduler::new(Config::default());
+        env.scheduler = Scheduler::new(SchedulerConfig::default());
         env.join(1);
-        let gathering = Some(Gathering { workers: 1, wait });
-        env.tell(Event::RunSubmitted { run: RUN, min_workers: 0, gathering });
+        let rejoin_wait = Some(RejoinWait { workers: 1, wait });
+        env.tell(Event::RunSubmitted { run: RUN, min_workers: 0, rejoin_wait });
         env.tell(Event::StepReady { step: STEP, replicas: 8, audited: Vec::new() });
         env.done(1, offered, true);
         env.tell(Event::RunOpened { worker: WorkerId(1), run: RUN });
@@ -396,10 +401,10 @@ fn what_an_offer_leaves_undone_is_handed_out() {
 #[test]
 fn nobody_waits_for_ever_for_those_who_do_not_come_back() {
     let mut env = TestEnv::new(0, 0);
-    env.scheduler = Scheduler::new(Config::default());
+    env.scheduler = Scheduler::new(SchedulerConfig::default());
     env.join(1);
-    let gathering = Some(Gathering { workers: 2, wait: Duration::from_secs(5) });
-    env.tell(Event::RunSubmitted { run: RUN, min_workers: 0, gathering });
+    let rejoin_wait = Some(RejoinWait { workers: 2, wait: Duration::from_secs(5) });
+    env.tell(Event::RunSubmitted { run: RUN, min_workers: 0, rejoin_wait });
     env.tell(Event::StepReady { step: STEP, replicas: 4, audited: Vec::new() });
     env.tell(Event::RunOpened { worker: WorkerId(1), run: RUN });
     env.pass(Duration::from_millis(4900), &[]);
@@ -408,9 +413,9 @@ fn nobody_waits_for_ever_for_those_who_do_not_come_back() {
     assert_eq!(env.held(1), [block(2, 0)]);
     // All at once: nothing is left to hand out.
     let mut env = TestEnv::new(0, 0);
-    env.scheduler = Scheduler::new(Config::default());
+    env.scheduler = Scheduler::new(SchedulerConfig::default());
     env.join(1);
-    env.tell(Event::RunSubmitted { run: RUN, min_workers: 0, gathering });
+    env.tell(Event::RunSubmitted { run: RUN, min_workers: 0, rejoin_wait });
     env.tell(Event::StepReady { step: STEP, replicas: 4, audited: Vec::new() });
     env.done(1, block(2, 0), false);
     assert_eq!(env.merges().len(), 1);

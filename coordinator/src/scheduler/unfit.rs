@@ -6,7 +6,7 @@ use std::time::Instant;
 use common::id::{RunId, WorkerId};
 
 use super::event::WorkerNote;
-use super::planted::Plant;
+use super::injected_bugs::InjectedBug;
 use super::state::Scheduler;
 
 impl Scheduler {
@@ -19,7 +19,7 @@ impl Scheduler {
         reason: String,
     ) {
         // An injected bug: the message is ignored.
-        if self.has(Plant::UnfitServed) {
+        if self.has(InjectedBug::UnfitServed) {
             return;
         }
         let Some(active) = self.active.as_mut().filter(|active| active.run == run) else { return };
@@ -27,12 +27,12 @@ impl Scheduler {
         if std::mem::replace(&mut member.unfit, true) {
             return;
         }
-        if let Some(gather) = &mut active.gather {
+        if let Some(gather) = &mut active.rejoin {
             gather.answered(worker);
         }
         self.note(worker, WorkerNote::Cannot, reason);
         self.give_up_on(worker);
-        self.end_gathering(now);
+        self.end_rejoin_wait(now);
         self.hand_out(now);
     }
 
@@ -40,11 +40,11 @@ impl Scheduler {
     /// workers from now on.
     fn give_up_on(&mut self, worker: WorkerId) {
         let Some(step) = self.step_mut() else { return };
-        let held = step.hands.take(worker, |_| true);
+        let held = step.in_flight.take(worker, |_| true);
         step.audit.copies_ended(&held);
-        let kept = step.cover.kept_by(worker);
+        let kept = step.completed.kept_by(worker);
         for block in &kept {
-            step.cover.remove(*block);
+            step.completed.remove(*block);
         }
         for block in held.into_iter().map(|it| it.block).chain(kept) {
             step.release(block);

@@ -4,15 +4,15 @@ use std::time::Instant;
 
 use common::id::{AssignmentId, Block, StepId, WorkerId};
 
-use super::cover::{exists, in_words, size};
-use super::event::{Action, BlockDone, Part, Verdict, WorkerNote};
-use super::hands::{Assignment, How};
+use super::completed_set::{exists, format_shards, size};
+use super::event::{Action, BlockDone, PartialRef, Verdict, WorkerNote};
+use super::in_flight::{Assignment, How};
+use super::injected_bugs::InjectedBug;
 use super::member::Member;
-use super::pace::Paces;
-use super::planted::Plant;
 use super::share::{Candidate, share};
 use super::state::Scheduler;
-use super::step::{Care, Merge, Step};
+use super::step::{Merge, Placement, Step};
+use super::throughput::Throughputs;
 
 impl Scheduler {
     pub(super) fn step_ready(
@@ -33,13 +33,13 @@ impl Scheduler {
         self.standings.step_begins(now);
         self.members.values_mut().for_each(|member| member.missing = 0);
         if let Some(before) = before {
-            let mean = self.paces().mean();
+            let mean = self.throughputs().mean();
             for member in self.members.values_mut() {
-                member.pace.age(before, mean);
+                member.throughput.age(before, mean);
             }
         }
-        self.begin_gathering(now);
-        self.end_gathering(now);
+        self.begin_rejoin_wait(now);
+        self.end_rejoin_wait(now);
         self.hand_out(now);
     }
 
@@ -51,7 +51,7 @@ impl Scheduler {
             self.revoke_all();
             if let Some(active) = &mut self.active {
                 active.step = None;
-                active.gather = None;
+                active.rejoin = None;
                 active.min_workers = 0;
             }
         }
@@ -86,20 +86,20 @@ impl Scheduler {
 
     /// The number of shards of a block in the current step, in words.
     pub(super) fn shards_of(&self, block: Block) -> String {
-        in_words(self.step().map_or(0, |step| size(block, step.replicas)))
+        format_shards(self.step().map_or(0, |step| size(block, step.replicas)))
     }
 
     /// Adds a result to the finished blocks. Returns whether it was new.
     fn take_in(&mut self, done: &BlockDone) -> bool {
-        let twice = self.has(Plant::DuplicateTaken);
+        let twice = self.has(InjectedBug::DuplicateTaken);
         let Some(step) = self.step_with(done.step, done.block) else { return false };
         let holder = (!done.inline).then_some(done.worker);
-        let part = Part { block: done.block, holder };
-        let taken = step.cover.take(part);
+        let part = PartialRef { block: done.block, holder };
+        let taken = step.completed.take(part);
         if taken {
-            step.settle(done.block);
+            step.finish_block(done.block);
         } else if twice {
-            step.cover.count_twice(part.block);
+            step.completed.count_twice(part.block);
         }
         taken
     }
@@ -109,13 +109,13 @@ impl Scheduler {
     fn end_assignment(&mut self, done: &BlockDone) -> bool {
         let Some(step) = self.step_mut() else { return false };
         let (id, shards) = (step.id, size(done.block, step.replicas));
-        let ended = step.hands.take(done.worker, |it| it.block == done.block);
+        let ended = step.in_flight.take(done.worker, |it| it.block == done.block);
         if ended.is_empty() {
             return false;
         }
         step.audit.copies_ended(&ended);
         if let Some(member) = self.members.get_mut(&done.worker) {
-            member.pace.measure(id, shards, member.slots, done.compute);
+            member.throughput.measure(id, shards, member.slots, done.compute);
         }
         true
     }
@@ -129,7 +129,7 @@ impl Scheduler {
         self.hand_out(now);
     }
 
-    /// Hands out all waiting blocks, as far as there are workers for them. If no block is waiting
+    /// InFlight out all waiting blocks, as far as there are workers for them. If no block is waiting
     /// or assigned, starts the merge of the step.
     pub(super) fn hand_out(&mut self, now: Instant) {
         if !self.is_gathering() && !self.is_short() {
@@ -140,7 +140,7 @@ impl Scheduler {
         self.merge_if_complete();
     }
 
-    /// Hands out waiting blocks, as many as workers may hold. Returns whether it handed out any.
+    /// InFlight out waiting blocks, as many as workers may hold. Returns whether it handed out any.
     fn hand_out_waiting(&mut self, now: Instant) -> bool {
         let Some(step) = self.step().filter(|step| !step.waiting.is_empty()) else { return false };
         let mut candidates = self.candidates(step);
@@ -152,25 +152,25 @@ impl Scheduler {
         }
         let Some(step) = self.step() else { return false };
         let (careful, plain): (Vec<Block>, Vec<Block>) =
-            step.waiting.values().partition(|block| step.care(**block) != Care::None);
+            step.waiting.values().partition(|block| step.placement(**block) != Placement::Any);
         let replicas = step.replicas;
-        let mut handed: Vec<(WorkerId, Block, Care)> = Vec::new();
+        let mut handed: Vec<(WorkerId, Block, Placement)> = Vec::new();
         for block in careful {
             if step.is_deadly(block, self.config.crash_limit) {
                 continue;
             }
-            let care = step.care(block);
-            let Some(at) = pick(step, block, care, &candidates) else { continue };
+            let placement = step.placement(block);
+            let Some(at) = pick(step, block, placement, &candidates) else { continue };
             candidates[at].take(size(block, replicas));
-            handed.push((candidates[at].worker, block, care));
-            if care == Care::Alone {
+            handed.push((candidates[at].worker, block, placement));
+            if placement == Placement::Isolated {
                 candidates.remove(at);
             }
         }
         let mut settled: Vec<Block> = handed.iter().map(|(_, block, _)| *block).collect();
         settled.extend(&plain);
         let (shared, left) = share(plain.into_iter(), replicas, &candidates);
-        handed.extend(shared.into_iter().map(|(worker, block)| (worker, block, Care::None)));
+        handed.extend(shared.into_iter().map(|(worker, block)| (worker, block, Placement::Any)));
         if let Some(step) = self.step_mut() {
             for block in settled {
                 step.waiting.remove(&block.start());
@@ -178,8 +178,8 @@ impl Scheduler {
             step.waiting.extend(left.into_iter().map(|block| (block.start(), block)));
         }
         let has_handed = !handed.is_empty();
-        for (worker, block, care) in handed {
-            let how = if care == Care::Alone { How::Alone } else { How::Shared };
+        for (worker, block, placement) in handed {
+            let how = if placement == Placement::Isolated { How::Alone } else { How::Shared };
             self.assign(now, worker, block, how);
         }
         has_handed
@@ -196,10 +196,10 @@ impl Scheduler {
 
     /// The same, including workers that are set aside.
     pub(super) fn all_candidates(&self, step: &Step) -> Vec<Candidate> {
-        let mean = self.paces().mean();
+        let mean = self.throughputs().mean();
         let available = self.members.iter().filter(|(_, member)| member.is_available());
         let candidate = |(worker, member): (&WorkerId, &Member)| {
-            let load = step.hands.load(*worker);
+            let load = step.in_flight.load(*worker);
             (!load.is_reserved).then(|| Candidate {
                 worker: *worker,
                 slots: member.slots,
@@ -219,7 +219,7 @@ impl Scheduler {
     /// The expected time of a shard on a worker; a worker with failures counts as slower.
     fn nanos_of(&self, member: &Member, mean: u64) -> u64 {
         let strikes = u64::from(self.standings.strikes(member.process));
-        member.pace.nanos(mean).saturating_mul(1 + strikes)
+        member.throughput.nanos(mean).saturating_mul(1 + strikes)
     }
 
     /// Assigns a block to a worker.
@@ -227,7 +227,7 @@ impl Scheduler {
         self.last_assignment += 1;
         let id = AssignmentId(self.last_assignment);
         let Some(step) = self.step_mut() else { return };
-        let queued = step.hands.load(worker).replicas + size(block, step.replicas);
+        let queued = step.in_flight.load(worker).replicas + size(block, step.replicas);
         let (alone, is_audit) = (how == How::Alone, how == How::Audit);
         let assignment = Assignment {
             worker,
@@ -239,14 +239,14 @@ impl Scheduler {
             is_audit,
             running: None,
         };
-        step.hands.insert(id, assignment);
+        step.in_flight.insert(id, assignment);
         let (step, confirm) = (step.id, alone);
         self.actions.push_back(Action::Assign { worker, assignment: id, step, block, confirm });
     }
 
     /// Revokes all assignments.
     pub(super) fn revoke_all(&mut self) {
-        let all = self.step().into_iter().flat_map(|step| step.hands.iter());
+        let all = self.step().into_iter().flat_map(|step| step.in_flight.iter());
         let all: Vec<AssignmentId> = all.map(|(id, _)| id).collect();
         self.revoke(all);
     }
@@ -255,9 +255,9 @@ impl Scheduler {
     fn revoke_needless(&mut self, done: Block) {
         let Some(step) = self.step() else { return };
         let is_needless = |id: &AssignmentId| {
-            step.hands.get(*id).is_some_and(|assignment| step.is_needless(assignment))
+            step.in_flight.get(*id).is_some_and(|assignment| step.is_needless(assignment))
         };
-        let touched = step.hands.overlapping(done);
+        let touched = step.in_flight.overlapping(done);
         let needless: Vec<AssignmentId> = touched.into_iter().filter(is_needless).collect();
         self.revoke(needless);
     }
@@ -266,15 +266,18 @@ impl Scheduler {
         let Some(active) = &mut self.active else { return };
         let Some(step) = &mut active.step else { return };
         for assignment in needless {
-            if let Some(Assignment { worker, .. }) = step.hands.remove(assignment) {
+            if let Some(Assignment { worker, .. }) = step.in_flight.remove(assignment) {
                 self.actions.push_back(Action::Revoke { worker, assignment });
             }
         }
     }
 
     /// The combined measurements of all workers.
-    pub(super) fn paces(&self) -> Paces {
-        Paces::of(self.members.values().map(|it| &it.pace), self.step().map(|step| step.id))
+    pub(super) fn throughputs(&self) -> Throughputs {
+        Throughputs::of(
+            self.members.values().map(|it| &it.throughput),
+            self.step().map(|step| step.id),
+        )
     }
 
     pub(super) fn remove_assignment(
@@ -283,8 +286,8 @@ impl Scheduler {
         id: AssignmentId,
     ) -> Option<Assignment> {
         let step = self.step_mut()?;
-        step.hands.get(id).filter(|it| it.worker == worker)?;
-        let assignment = step.hands.remove(id)?;
+        step.in_flight.get(id).filter(|it| it.worker == worker)?;
+        let assignment = step.in_flight.remove(id)?;
         step.audit.copies_ended([&assignment]);
         Some(assignment)
     }
@@ -301,15 +304,15 @@ impl Scheduler {
     }
 
     fn merge_if_complete(&mut self) {
-        let early = self.has(Plant::MergeEarly);
-        let skips = self.has(Plant::AuditSkipped);
+        let early = self.has(InjectedBug::MergeEarly);
+        let skips = self.has(InjectedBug::AuditSkipped);
         let Some(step) = self.step_mut() else { return };
         let is_due = step.is_complete()
-            || (skips && step.cover.is_complete())
-            || (early && step.cover.parts().count() > 0);
+            || (skips && step.completed.is_complete())
+            || (early && step.completed.parts().count() > 0);
         if is_due && step.merge != Merge::UnderWay {
             step.merge = Merge::UnderWay;
-            let (id, parts) = (step.id, step.cover.parts().collect());
+            let (id, parts) = (step.id, step.completed.parts().collect());
             self.actions.push_back(Action::Merge { step: id, parts });
         }
     }
@@ -317,8 +320,14 @@ impl Scheduler {
 
 /// The worker for a block with failures: of the workers where it has not failed (or of all, if it
 /// has failed on each), the one that would finish it first.
-fn pick(step: &Step, block: Block, care: Care, candidates: &[Candidate]) -> Option<usize> {
-    let has_time = |it: &Candidate| it.room > 0 && (care != Care::Alone || it.load == 0);
+fn pick(
+    step: &Step,
+    block: Block,
+    placement: Placement,
+    candidates: &[Candidate],
+) -> Option<usize> {
+    let has_time =
+        |it: &Candidate| it.room > 0 && (placement != Placement::Isolated || it.load == 0);
     if !candidates.iter().any(has_time) {
         return None;
     }

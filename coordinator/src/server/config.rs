@@ -16,9 +16,9 @@ pub type LogBy = fn(Option<&str>) -> Result<(), String>;
 
 /// Settings of the server.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct ServerConfig {
     /// Settings of the scheduler.
-    pub scheduler: crate::scheduler::Config,
+    pub scheduler: crate::scheduler::SchedulerConfig,
     /// Most bytes of pulled segments in memory at one time; less for a state
     /// that is small itself.
     pub merge_memory: u64,
@@ -35,7 +35,7 @@ pub struct Config {
     pub insecure: bool,
 }
 
-impl Default for Config {
+impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             scheduler: Default::default(),

@@ -59,7 +59,7 @@ use self::status::FinalState;
 use self::step_log::StepLog;
 use self::submissions::Submitted;
 use self::turns::PutOff;
-use super::config::{Config, RunsConfig};
+use super::config::{RunsConfig, ServerConfig};
 use super::intake::{self, Intake};
 use super::jobs::{Incarnation, Jobs};
 use super::net::{self, ClientId, Peer, Peers, Refusals};
@@ -101,7 +101,7 @@ enum Written {
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Engine {
-    config: Config,
+    config: ServerConfig,
     inbox: Inbox,
     scheduler: Scheduler,
     /// What the scheduler is to be told once its actions are drained.
@@ -127,12 +127,12 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(config: Config, registry: Registry, refusals: Arc<Refusals>) -> Self {
+    pub(super) fn new(config: ServerConfig, registry: Registry, refusals: Arc<Refusals>) -> Self {
         let now = Instant::now();
         // Above every assignment that workers may have of a coordinator that
         // was here before: it made less than one in a microsecond.
         let last_assignment = now_ms() * 1000;
-        let scheduler = scheduler::Config { last_assignment, ..config.scheduler };
+        let scheduler = scheduler::SchedulerConfig { last_assignment, ..config.scheduler };
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         let (inbox, jobs) = Inbox::new();
         Self {

@@ -13,7 +13,7 @@ pub(super) use design::Design;
 pub(super) use final_event::{finished, not_kept, of_outcome, unkept_text};
 pub(super) use new_run::{NewRun, Started};
 pub(super) use run::Run;
-pub(super) use submission::{Provenance, Restart, Submission};
+pub(super) use submission::{Provenance, Restart, RunDefinition};
 pub(super) use table::{RUNS_WITH_EVENTS, RunTable};
 pub(super) use warnings::Warnings;
 

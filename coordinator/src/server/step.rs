@@ -15,12 +15,12 @@
 
 mod accept;
 mod active_run;
+mod block_outcome;
 mod effect;
 mod executor;
 mod finalise;
 mod merge;
 mod merging;
-mod outcome;
 mod shard_log;
 #[cfg(test)]
 mod tests;

@@ -21,7 +21,7 @@ mod room;
 mod standing;
 mod starts;
 mod submitted;
-mod toy;
+mod test_model;
 mod unfit;
 
 use std::collections::BTreeMap;
@@ -38,7 +38,7 @@ use tokio::io::AsyncWriteExt;
 
 use self::fake_worker::Lie;
 use self::peers::TestServer;
-use super::Config;
+use super::ServerConfig;
 use crate::reference::{ParallelBatchProcessor, StepResults};
 
 /// What the one-process reference ends with.
@@ -47,8 +47,8 @@ fn reference(spec: &RunSpec) -> NetworkState {
 }
 
 fn reference_steps(spec: &RunSpec) -> (NetworkState, Vec<StepResults>) {
-    let processor = ParallelBatchProcessor::new(1, 1).with_registry(toy::registry());
-    processor.run_spec(spec, &toy::dataset(), None).unwrap()
+    let processor = ParallelBatchProcessor::new(1, 1).with_registry(test_model::registry());
+    processor.run_spec(spec, &test_model::dataset(), None).unwrap()
 }
 
 /// The kinds of events that every run of a spec has in the same order.
@@ -66,7 +66,7 @@ fn kinds(events: &[RunEvent]) -> Vec<&'static str> {
 
 /// Runs a spec on a cluster of so many workers, and compares it with the
 /// reference in every bit.
-async fn check_run(spec: &RunSpec, mut config: Config, workers: usize, mortal: usize) {
+async fn check_run(spec: &RunSpec, mut config: ServerConfig, workers: usize, mortal: usize) {
     // These peers have no heart, and the machine may be busy.
     config.scheduler.heartbeat_timeout = Duration::from_secs(3600);
     let server = TestServer::start(config);
@@ -148,7 +148,7 @@ fn check_results(events: &[RunEvent], steps: &[StepResults]) {
 #[tokio::test]
 async fn inline_partials_give_the_bits_of_the_reference() {
     for workers in [1, 2, 3] {
-        check_run(&toy::spec(""), Config::default(), workers, 0).await;
+        check_run(&test_model::spec(""), ServerConfig::default(), workers, 0).await;
     }
 }
 
@@ -158,25 +158,25 @@ const BIG: &str = "size = 600000";
 #[tokio::test]
 async fn pulled_partials_give_the_bits_of_the_reference() {
     for (workers, merge_memory) in [(1, 1), (2, 64 << 20), (3, 2 << 20)] {
-        let config = Config { merge_memory, ..Config::default() };
-        check_run(&toy::spec(BIG), config, workers, 0).await;
+        let config = ServerConfig { merge_memory, ..ServerConfig::default() };
+        check_run(&test_model::spec(BIG), config, workers, 0).await;
     }
 }
 
 #[tokio::test]
 async fn lost_workers_change_no_bit() {
-    check_run(&toy::spec(""), Config::default(), 1, 2).await;
-    check_run(&toy::spec(BIG), Config::default(), 2, 2).await;
+    check_run(&test_model::spec(""), ServerConfig::default(), 1, 2).await;
+    check_run(&test_model::spec(BIG), ServerConfig::default(), 2, 2).await;
 }
 
 #[tokio::test]
 async fn a_bit_that_flips_on_its_way_reaches_no_result() {
     for size in ["", BIG] {
-        let server = TestServer::start(Config::default());
+        let server = TestServer::start(ServerConfig::default());
         let mut client = server.client().await;
         server.altered_worker("noisy").await;
         server.worker("other", usize::MAX).await;
-        let spec = toy::spec(size);
+        let spec = test_model::spec(size);
         client.submit(&spec, None).await;
         let events = client.follow(RunId(1)).await;
         let is_told = |event: &&RunEvent| match event {
@@ -197,11 +197,11 @@ async fn a_bit_that_flips_on_its_way_reaches_no_result() {
 
 #[tokio::test]
 async fn only_what_was_done_before_a_reconnect_is_said_to_be_so() {
-    let server = TestServer::start(Config::default());
+    let server = TestServer::start(ServerConfig::default());
     let mut client = server.client().await;
     let liar = server.liar(Lie::Failure).await;
     server.worker("other", usize::MAX).await;
-    client.submit(&toy::spec(""), None).await;
+    client.submit(&test_model::spec(""), None).await;
     let events = client.follow(RunId(1)).await;
     let Some(RunEvent::Finished { offered: 0, .. }) = events.last() else { panic!("{events:#?}") };
     let is_of = |kind: &str| {
@@ -216,10 +216,10 @@ async fn only_what_was_done_before_a_reconnect_is_said_to_be_so() {
 
 #[tokio::test]
 async fn a_worker_that_is_sent_away_is_told_the_words_of_the_event() {
-    let server = TestServer::start(Config::default());
+    let server = TestServer::start(ServerConfig::default());
     let mut client = server.client().await;
     let mut wrong = server.idle_worker("wrong").await;
-    client.submit(&toy::spec(""), None).await;
+    client.submit(&test_model::spec(""), None).await;
     let chunks = FromWorker::NeedChunks { run: RunId(9), split: Split::Train, chunks: vec![] };
     wrong.say(chunks).await;
     let reason = loop {
@@ -243,10 +243,10 @@ async fn a_worker_that_is_sent_away_is_told_the_words_of_the_event() {
 
 #[tokio::test]
 async fn who_hands_back_and_does_not_leave_is_sent_away() {
-    let server = TestServer::start(Config::default());
+    let server = TestServer::start(ServerConfig::default());
     let mut client = server.client().await;
     let mut wrong = server.idle_worker("wrong").await;
-    client.submit(&toy::spec(""), None).await;
+    client.submit(&test_model::spec(""), None).await;
     let reason = loop {
         match wrong.hear(&ToWorker::Heartbeat).await.expect("it is told why") {
             ToWorker::Assign { assignment, .. } => {
@@ -265,13 +265,13 @@ async fn who_hands_back_and_does_not_leave_is_sent_away() {
 
 #[tokio::test(start_paused = true)]
 async fn a_partial_that_does_not_come_is_told_of_and_done_by_others() {
-    let mut config = Config::default();
+    let mut config = ServerConfig::default();
     config.scheduler.heartbeat_timeout = Duration::from_secs(3600);
     let server = TestServer::start(config);
     let mut client = server.client().await;
     let mute = server.liar(Lie::Mute).await;
     server.worker("other", usize::MAX).await;
-    let spec = toy::spec(BIG);
+    let spec = test_model::spec(BIG);
     client.submit(&spec, None).await;
     let events = client.follow(RunId(1)).await;
     let Some(RunEvent::Finished { digest, .. }) = events.last() else { panic!("{events:#?}") };
@@ -296,10 +296,10 @@ async fn a_lone_worker_that_says_what_cannot_be_fails_its_run() {
         ("", Lie::Shards, "expected 1 shards, found 0"),
     ];
     for (size, lie, words) in cases {
-        let server = TestServer::start(Config::default());
+        let server = TestServer::start(ServerConfig::default());
         let mut client = server.client().await;
         let mut liar = server.liar(lie).await;
-        client.submit(&toy::spec(size), None).await;
+        client.submit(&test_model::spec(size), None).await;
         let events = tokio::select! {
             events = client.follow(RunId(1)) => events,
             _ = &mut liar => panic!("{lie:?}: it was sent away, and would be back at once"),
@@ -314,8 +314,8 @@ async fn a_lone_worker_that_says_what_cannot_be_fails_its_run() {
 #[tokio::test]
 async fn audits_change_no_bit() {
     for (size, workers, mortal) in [("", 1, 0), ("", 3, 2), (BIG, 2, 0), (BIG, 2, 2)] {
-        let spec = RunSpec { audit: 1.0, ..toy::labelling_spec(size) };
-        check_run(&spec, Config::default(), workers, mortal).await;
+        let spec = RunSpec { audit: 1.0, ..test_model::labelling_spec(size) };
+        check_run(&spec, ServerConfig::default(), workers, mortal).await;
     }
 }
 
@@ -323,18 +323,21 @@ async fn audits_change_no_bit() {
 async fn labels_are_those_of_the_reference() {
     for size in ["", BIG] {
         for (workers, mortal) in [(1, 0), (3, 0), (1, 2)] {
-            check_run(&toy::labelling_spec(size), Config::default(), workers, mortal).await;
+            check_run(&test_model::labelling_spec(size), ServerConfig::default(), workers, mortal)
+                .await;
         }
     }
 }
 
 #[tokio::test]
 async fn a_labelling_that_fails_fails_its_run() {
-    let server = TestServer::start(Config::default());
+    let server = TestServer::start(ServerConfig::default());
     let mut client = server.client().await;
     server.worker("worker", usize::MAX).await;
     for (run, size) in [(RunId(1), ""), (RunId(2), BIG)] {
-        client.submit(&toy::labelling_spec(&format!("panic_labels = 53\n{size}")), None).await;
+        client
+            .submit(&test_model::labelling_spec(&format!("panic_labels = 53\n{size}")), None)
+            .await;
         let events = client.follow(run).await;
         let Some(RunEvent::Failed { reason, .. }) = events.last() else { panic!("{events:?}") };
         let place = format!("the labelled state of run {run} step 3");
@@ -346,11 +349,11 @@ async fn a_labelling_that_fails_fails_its_run() {
 
 #[tokio::test]
 async fn a_state_that_does_not_fit_is_rejected_and_one_that_fits_is_taken() {
-    let server = TestServer::start(Config::default());
+    let server = TestServer::start(ServerConfig::default());
     let mut client = server.client().await;
-    let spec = toy::spec("");
-    let small = reference(&toy::spec(""));
-    let other = reference(&toy::spec("size = 4"));
+    let spec = test_model::spec("");
+    let small = reference(&test_model::spec(""));
+    let other = reference(&test_model::spec("size = 4"));
     let answer = client.submit(&spec, Some(&other)).await;
     let Some(ToClient::Rejected { bad_input: true, reason }) = answer else { panic!("{answer:?}") };
     assert!(reason.contains("`w`"), "{reason}");
@@ -358,8 +361,9 @@ async fn a_state_that_does_not_fit_is_rejected_and_one_that_fits_is_taken() {
     let answer = client.submit(&spec, Some(&small)).await;
     assert_eq!(answer, Some(ToClient::Accepted { run: RunId(1), passed_over: None }));
     let events = client.follow(RunId(1)).await;
-    let processor = ParallelBatchProcessor::new(1, 1).with_registry(toy::registry());
-    let expected = processor.run_spec(&spec, &toy::dataset(), Some(&small)).unwrap().0.digest();
+    let processor = ParallelBatchProcessor::new(1, 1).with_registry(test_model::registry());
+    let expected =
+        processor.run_spec(&spec, &test_model::dataset(), Some(&small)).unwrap().0.digest();
     assert!(
         matches!(events.last(), Some(RunEvent::Finished { digest, .. }) if *digest == expected)
     );
@@ -368,11 +372,11 @@ async fn a_state_that_does_not_fit_is_rejected_and_one_that_fits_is_taken() {
 
 #[tokio::test]
 async fn bad_submissions_are_rejected_with_the_cause() {
-    let server = TestServer::start(Config::default());
+    let server = TestServer::start(ServerConfig::default());
     let mut client = server.client().await;
-    let mut unknown = toy::spec("");
+    let mut unknown = test_model::spec("");
     unknown.model = "nothing".into();
-    let mut unmerged = toy::spec("");
+    let mut unmerged = test_model::spec("");
     unmerged.merge.insert("nothing".into(), common::merge::MergeRule::Max);
     for (spec, word) in
         [(unknown, "unknown model `nothing`: expected one of toy"), (unmerged, "nothing")]
@@ -392,10 +396,10 @@ async fn bad_submissions_are_rejected_with_the_cause() {
 
 #[tokio::test]
 async fn too_much_data_is_rejected_before_it_is_sent() {
-    let config = Config { data_memory: 100, ..Config::default() };
+    let config = ServerConfig { data_memory: 100, ..ServerConfig::default() };
     let server = TestServer::start(config);
     let mut client = server.client().await;
-    let answer = client.submit(&toy::spec(""), None).await;
+    let answer = client.submit(&test_model::spec(""), None).await;
     let Some(ToClient::Rejected { bad_input: false, reason }) = answer else {
         panic!("{answer:?}")
     };
@@ -405,27 +409,27 @@ async fn too_much_data_is_rejected_before_it_is_sent() {
 
 #[tokio::test]
 async fn a_state_that_there_is_no_room_for_is_never_made() {
-    let config = Config { data_memory: 1 << 20, ..Config::default() };
+    let config = ServerConfig { data_memory: 1 << 20, ..ServerConfig::default() };
     let server = TestServer::start(config);
     let mut client = server.client().await;
-    let answer = client.submit(&toy::spec("size = 600000\nunaffordable = true"), None).await;
+    let answer = client.submit(&test_model::spec("size = 600000\nunaffordable = true"), None).await;
     let Some(ToClient::Rejected { bad_input: false, reason }) = answer else {
         panic!("{answer:?}")
     };
     assert!(reason.contains("found 2400016; wait for other runs to end"), "{reason}");
     // All of it was given back.
-    let answer = client.submit(&toy::spec("size = 200000"), None).await;
+    let answer = client.submit(&test_model::spec("size = 200000"), None).await;
     assert_eq!(answer, Some(ToClient::Accepted { run: RunId(1), passed_over: None }));
     server.shut_down().await;
 }
 
 #[tokio::test]
 async fn a_model_that_changes_what_its_state_consists_of_fails_the_run() {
-    let server = TestServer::start(Config::default());
+    let server = TestServer::start(ServerConfig::default());
     let mut client = server.client().await;
     server.worker("worker", usize::MAX).await;
     for (run, size) in [(RunId(1), ""), (RunId(2), BIG)] {
-        client.submit(&toy::spec(&format!("grow_at = 20\n{size}")), None).await;
+        client.submit(&test_model::spec(&format!("grow_at = 20\n{size}")), None).await;
         let events = client.follow(run).await;
         let Some(RunEvent::Failed { reason, .. }) = events.last() else { panic!("{events:?}") };
         let place = format!("the merged state of run {run} step 0: the model's `finish_round`");
@@ -436,15 +440,15 @@ async fn a_model_that_changes_what_its_state_consists_of_fails_the_run() {
 
 #[tokio::test]
 async fn a_model_that_panics_fails_the_run_alone() {
-    let server = TestServer::start(Config::default());
+    let server = TestServer::start(ServerConfig::default());
     let mut client = server.client().await;
     server.worker("worker", usize::MAX).await;
     // A round has 20 examples.
-    client.submit(&toy::spec("panic_at = 40"), None).await;
+    client.submit(&test_model::spec("panic_at = 40"), None).await;
     let events = client.follow(RunId(1)).await;
     let Some(RunEvent::Failed { reason, .. }) = events.last() else { panic!("{events:?}") };
     assert!(reason.contains("run 1 step 1") && reason.contains("too many"), "{reason}");
-    client.submit(&toy::spec(""), None).await;
+    client.submit(&test_model::spec(""), None).await;
     let events = client.follow(RunId(2)).await;
     assert!(matches!(events.last(), Some(RunEvent::Finished { .. })), "{events:?}");
     server.shut_down().await;
@@ -452,9 +456,9 @@ async fn a_model_that_panics_fails_the_run_alone() {
 
 #[tokio::test]
 async fn a_waiting_run_can_be_cancelled() {
-    let server = TestServer::start(Config::default());
+    let server = TestServer::start(ServerConfig::default());
     let mut client = server.client().await;
-    client.submit(&toy::spec(""), None).await;
+    client.submit(&test_model::spec(""), None).await;
     client.say(FromClient::Cancel { run: RunId(1) }).await;
     assert_eq!(client.hear_client().await, Some(ToClient::Cancelled { run: RunId(1) }));
     let events = client.follow(RunId(1)).await;
@@ -467,7 +471,7 @@ async fn a_waiting_run_can_be_cancelled() {
 
 #[tokio::test]
 async fn unfit_peers_are_told_why() {
-    let server = TestServer::start(Config::default());
+    let server = TestServer::start(ServerConfig::default());
     let fit = || handshake::hello(Role::Client);
     let worker = |slots| Role::Worker {
         name: "w".into(),
@@ -493,7 +497,7 @@ async fn unfit_peers_are_told_why() {
 
 #[tokio::test]
 async fn floods_and_messages_out_of_turn_disturb_nobody_else() {
-    let server = TestServer::start(Config::default());
+    let server = TestServer::start(ServerConfig::default());
     let mut client = server.client().await;
     let step = StepId { run: RunId(3), index: 0 };
     let block = Block { level: 0, index: 0 };
@@ -535,7 +539,7 @@ async fn floods_and_messages_out_of_turn_disturb_nobody_else() {
 
 #[tokio::test(start_paused = true)]
 async fn half_a_frame_and_silence_end_a_connection() {
-    let server = TestServer::start(Config::default());
+    let server = TestServer::start(ServerConfig::default());
     let mut mute = server.connect();
     let mut half_hello = server.connect();
     half_hello.writer.write_all(&[0, 0]).await.unwrap();
@@ -565,7 +569,7 @@ async fn half_a_frame_and_silence_end_a_connection() {
 
 #[tokio::test]
 async fn a_shutdown_says_goodbye() {
-    let server = TestServer::start(Config::default());
+    let server = TestServer::start(ServerConfig::default());
     let mut worker = server.idle_worker("worker").await;
     let mut client = server.client().await;
     server.shut_down().await;

@@ -67,7 +67,7 @@ impl Model for Perceptron {
     }
 
     /// There is no `finish_round`.
-    fn settles(&self) -> bool {
+    fn has_finish_round(&self) -> bool {
         false
     }
 }

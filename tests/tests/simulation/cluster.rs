@@ -1,13 +1,13 @@
 //! One simulated cluster, from its seed to its end: a phase with faults, then
 //! healing, then everything must come to its end in bounded time.
 
-mod befall;
+mod inject;
 
 use std::time::Duration;
 
 use common::id::{RunId, StepId};
-use coordinator::scheduler::planted::Plant;
-use coordinator::scheduler::{Config, Gathering};
+use coordinator::scheduler::injected_bugs::InjectedBug;
+use coordinator::scheduler::{RejoinWait, SchedulerConfig};
 
 use super::context::{Context, Event};
 use super::coordinator::{Coordinator, Outcome};
@@ -28,7 +28,7 @@ const EVENTS: u64 = 3_000_000;
 pub(super) struct Setup {
     pub(super) seed: u64,
     pub(super) machines: Vec<Machine>,
-    pub(super) config: Config,
+    pub(super) config: SchedulerConfig,
     /// Workers to wait for, and the replicas of each step, of each run.
     pub(super) runs: Vec<(u32, Vec<u32>)>,
     pub(super) wrongs: Wrongs,
@@ -38,7 +38,7 @@ pub(super) struct Setup {
     pub(super) faults: Vec<(u64, Fault)>,
     pub(super) cancel: Option<(u64, RunId)>,
     pub(super) heal_at: u64,
-    pub(super) plant: Option<Plant>,
+    pub(super) plant: Option<InjectedBug>,
 }
 
 /// How a cluster ended.
@@ -173,8 +173,8 @@ impl Cluster {
                 let min_workers = self.min_workers[run.0 as usize - 1];
                 // Every other run is one that goes on.
                 let (workers, wait) = (min_workers + 1, Duration::from_secs(2));
-                let gathering = (run.0 % 2 == 0).then_some(Gathering { workers, wait });
-                self.coordinator.submit(context, run, min_workers, gathering);
+                let rejoin_wait = (run.0 % 2 == 0).then_some(RejoinWait { workers, wait });
+                self.coordinator.submit(context, run, min_workers, rejoin_wait);
             }
             Event::Cancel(run) => {
                 if !self.coordinator.outcomes.contains_key(&run) {

@@ -11,8 +11,8 @@ mod unfit;
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
-use coordinator::scheduler::planted::Plant;
-use coordinator::scheduler::{self, Action, Departure, Gathering, Part, Scheduler};
+use coordinator::scheduler::injected_bugs::InjectedBug;
+use coordinator::scheduler::{self, Action, Departure, PartialRef, RejoinWait, Scheduler};
 
 use super::context::{Context, Event, Random};
 use super::faults::Fault;
@@ -36,7 +36,7 @@ pub(super) enum Outcome {
 #[derive(Debug)]
 pub(super) struct Coordinator {
     pub(super) scheduler: Scheduler,
-    config: scheduler::Config,
+    config: scheduler::SchedulerConfig,
     connections: BTreeMap<WorkerId, ConnectionId>,
     workers: BTreeMap<ConnectionId, WorkerId>,
     heard: BTreeMap<WorkerId, u64>,
@@ -59,7 +59,7 @@ pub(super) struct Coordinator {
     unfit: BTreeSet<WorkerId>,
     /// So many in a thousand shards are audited.
     audit: u64,
-    plant: Option<Plant>,
+    plant: Option<InjectedBug>,
     /// Runs that were submitted, and the workers that they wait for.
     submitted: BTreeMap<RunId, u32>,
     /// Steps of each run that outlive this coordinator.
@@ -84,14 +84,18 @@ struct Active {
     stored: BTreeMap<Block, Partial>,
     /// Workers that have this step's state.
     stated: BTreeSet<WorkerId>,
-    merging: Option<Vec<Part>>,
+    merging: Option<Vec<PartialRef>>,
     segment: u32,
     gathered: BTreeMap<Block, Partial>,
     answers: Answers,
 }
 
 impl Coordinator {
-    pub(super) fn new(plant: Option<Plant>, config: scheduler::Config, audit: u64) -> Self {
+    pub(super) fn new(
+        plant: Option<InjectedBug>,
+        config: scheduler::SchedulerConfig,
+        audit: u64,
+    ) -> Self {
         Self {
             scheduler: restart::scheduler(plant, config),
             config,

@@ -95,7 +95,7 @@ impl Process {
         incarnation: u64,
         machine: Machine,
     ) -> Self {
-        let config = session::Config {
+        let config = session::SessionConfig {
             slots: machine.slots,
             seed: context.random.next(),
             kept_blocks: 4,

@@ -8,7 +8,7 @@ use common::wire::message::FromWorker;
 use super::Engine;
 use super::compute::Input;
 use super::examples::{CopiedExamples, needed_examples};
-use super::held::{Assignment, Fetching, Kept};
+use super::held::{Fetching, HeldAssignment, Kept};
 use super::run::Ordered;
 use crate::session::Event;
 
@@ -17,7 +17,7 @@ impl Engine {
     pub(super) fn assignments_of(
         &self,
         run: RunId,
-        such: fn(&Assignment) -> bool,
+        such: fn(&HeldAssignment) -> bool,
     ) -> Vec<AssignmentId> {
         let assignments = self.assignments.iter();
         let such = assignments.filter(|(_, it)| it.work.step.run == run && such(it));
@@ -62,7 +62,7 @@ impl Engine {
     /// What waits to be computed and what is kept to be merged takes its room from
     /// the cache, so that all of it stays within the limit of memory.
     pub(super) fn leave_room(&mut self) {
-        let examples: u64 = self.assignments.values().map(Assignment::bytes).sum();
+        let examples: u64 = self.assignments.values().map(HeldAssignment::bytes).sum();
         let kept: u64 = self.kept.values().map(Kept::bytes).sum();
         self.cache.leave_room(examples.saturating_add(kept));
     }

@@ -72,7 +72,7 @@ pub(super) struct Input {
 
 /// An assignment at work, shared by its shards and the heartbeat.
 #[derive(Debug)]
-pub(super) struct Work {
+pub(super) struct RunningBlock {
     /// The assignment.
     pub(super) assignment: AssignmentId,
     /// The step.
@@ -98,7 +98,7 @@ pub(super) struct Work {
     examples_done: AtomicU64,
 }
 
-impl Work {
+impl RunningBlock {
     /// An assignment none of whose shards has run.
     pub(super) fn new(
         assignment: AssignmentId,
@@ -150,15 +150,15 @@ impl Work {
 
 /// The assignments at hand, for the heartbeat to tell of.
 #[derive(Clone, Debug, Default)]
-pub(super) struct WorkTable(Arc<Mutex<BTreeMap<AssignmentId, Arc<Work>>>>);
+pub(super) struct WorkTable(Arc<Mutex<BTreeMap<AssignmentId, Arc<RunningBlock>>>>);
 
 impl WorkTable {
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<AssignmentId, Arc<Work>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<AssignmentId, Arc<RunningBlock>>> {
         self.0.lock().expect("no code panics under this lock")
     }
 
     /// Adds an assignment.
-    pub(super) fn insert(&self, work: Arc<Work>) {
+    pub(super) fn insert(&self, work: Arc<RunningBlock>) {
         self.lock().insert(work.assignment, work);
     }
 
@@ -219,7 +219,7 @@ impl Compute {
 
     /// Runs a shard. Everything that it borrowed is given back before its end
     /// is reported.
-    pub(super) fn run_shard(&self, work: Arc<Work>, base: Arc<NetworkState>, replica: u32) {
+    pub(super) fn run_shard(&self, work: Arc<RunningBlock>, base: Arc<NetworkState>, replica: u32) {
         work.running().insert(replica);
         self.spawn(move || {
             let event = run_shard(&work, &base, replica);
@@ -275,7 +275,7 @@ impl Compute {
     }
 }
 
-fn run_shard(work: &Work, base: &NetworkState, replica: u32) -> Event {
+fn run_shard(work: &RunningBlock, base: &NetworkState, replica: u32) -> Event {
     let assignment = work.assignment;
     work.first_start.get_or_init(Instant::now);
     let failed = |fatal, error| Event::ShardFailed { assignment, replica, fatal, error };
@@ -309,7 +309,11 @@ fn run_shard(work: &Work, base: &NetworkState, replica: u32) -> Event {
 }
 
 /// Runs the shard on an instance, which is kept unless something went wrong.
-fn learn(work: &Work, base: &NetworkState, replica: u32) -> Result<Option<Partial>, ShardError> {
+fn learn(
+    work: &RunningBlock,
+    base: &NetworkState,
+    replica: u32,
+) -> Result<Option<Partial>, ShardError> {
     if work.cancelled.load(Ordering::Relaxed) {
         return Err(ShardError::Stopped);
     }
@@ -350,7 +354,11 @@ fn learn(work: &Work, base: &NetworkState, replica: u32) -> Result<Option<Partia
 /// pool, so that a large digest holds up nobody. The error says why it cannot
 /// be told: the replicas overflow together, or the model's results pass what a
 /// message may hold.
-fn finish(work: &Work, root: Option<Partial>, hashes: Option<Vec<u128>>) -> Result<(), String> {
+fn finish(
+    work: &RunningBlock,
+    root: Option<Partial>,
+    hashes: Option<Vec<u128>>,
+) -> Result<(), String> {
     if let Some(partial) = root.as_ref().filter(|_| work.block.level > 0) {
         partial.check_finite(&work.run.layout, work.block).map_err(|error| error.to_string())?;
     }
@@ -373,10 +381,10 @@ fn finish(work: &Work, root: Option<Partial>, hashes: Option<Vec<u128>>) -> Resu
 
 #[cfg(test)]
 mod tests {
-    use super::super::toy::Toy;
+    use super::super::test_model::Toy;
     use super::*;
 
-    fn run_all(toy: &Toy, work: &Arc<Work>, slots: u32) -> Vec<Event> {
+    fn run_all(toy: &Toy, work: &Arc<RunningBlock>, slots: u32) -> Vec<Event> {
         let replicas: Vec<u32> = work.block.replicas(work.plan_step.replicas).collect();
         let (sender, mut reports) = mpsc::channel(1);
         let mut compute = Compute::new(slots, sender);

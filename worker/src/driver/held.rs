@@ -8,14 +8,14 @@ use common::merge::Partial;
 use common::plan::EpochOrder;
 use common::wire::message::FromWorker;
 
-use super::compute::Work;
+use super::compute::RunningBlock;
 use super::examples::CopiedExamples;
 use super::run::OpenRun;
 
 /// An assignment whose examples may still be on their way.
 #[derive(Debug)]
-pub(super) struct Assignment {
-    pub(super) work: Arc<Work>,
+pub(super) struct HeldAssignment {
+    pub(super) work: Arc<RunningBlock>,
     /// Whether the examples are known and wanted.
     pub(super) fetching: Option<Fetching>,
 }
@@ -30,7 +30,7 @@ pub(super) struct Fetching {
     pub(super) missing: BTreeSet<usize>,
 }
 
-impl Assignment {
+impl HeldAssignment {
     /// Bytes of its examples.
     pub(super) fn bytes(&self) -> u64 {
         let waiting = self.fetching.as_ref().and_then(|fetching| fetching.data.as_ref());

@@ -9,10 +9,10 @@ use common::id::{AssignmentId, Block, RunId, StepId};
 use common::plan::BlockPlan;
 use common::wire::message::{FromWorker, ToWorker};
 
-use super::compute::Work;
+use super::compute::RunningBlock;
 use super::connection::Pull;
 use super::examples::Wanted;
-use super::held::Assignment;
+use super::held::HeldAssignment;
 use super::memory::parallel_shards;
 use super::run::{CurrentOrder, OpenRun, Opening};
 use super::{Engine, Opened};
@@ -217,9 +217,9 @@ impl Engine {
         // A number that is taken is the session's to sort out; the shards that
         // run under it keep what they have.
         if let Entry::Vacant(vacant) = self.assignments.entry(assignment) {
-            let work = Arc::new(Work::new(assignment, step, plan_step, block, run));
+            let work = Arc::new(RunningBlock::new(assignment, step, plan_step, block, run));
             self.work.insert(work.clone());
-            vacant.insert(Assignment { work, fetching: None });
+            vacant.insert(HeldAssignment { work, fetching: None });
         }
         self.tell(Event::Assigned { assignment, step, block, replicas, confirm });
         Ok(())

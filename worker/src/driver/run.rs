@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use common::dataset::SplitManifest;
 use common::digest::Digest;
 use common::id::{RunId, RunIdentity};
-use common::merge::Spare;
+use common::merge::BufferPool;
 use common::model::{DataShape, Model, ModelError, Registry, Replica};
 use common::plan::{EpochOrder, RunPlan, Step, StepKind};
 use common::spec::{RunSpec, Split};
@@ -56,7 +56,7 @@ pub(super) struct OpenRun {
     /// Instances between two shards: never more than shards ran at once.
     idle: Mutex<Vec<Box<dyn Replica>>>,
     /// Memory for partials.
-    pub(super) spare: Spare,
+    pub(super) spare: BufferPool,
 }
 
 impl std::fmt::Debug for OpenRun {
@@ -88,7 +88,7 @@ impl OpenRun {
             model_version: opening.model_version,
             model: OnceLock::new(),
             idle: Mutex::default(),
-            spare: Spare::default(),
+            spare: BufferPool::default(),
         })
     }
 

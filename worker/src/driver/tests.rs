@@ -20,8 +20,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::run::Opening;
-use super::toy::{HELD, Toy};
-use super::{Config, End};
+use super::test_model::{HELD, Toy};
+use super::{End, WorkerConfig};
 
 /// A test that takes longer has hung.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,7 +36,7 @@ struct Stage {
 impl Stage {
     async fn new(toy: &Toy) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let config = Config {
+        let config = WorkerConfig {
             coordinator: listener.local_addr().unwrap().to_string(),
             tls: None,
             name: "test".into(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use common::id::{AssignmentId, Block, RunId, StepId};
 use common::limits::{RECONNECT_MAX, RECONNECT_MIN};
 
-use super::{Action, Config, Event, Session};
+use super::{Action, Event, Session, SessionConfig};
 
 const RUN: RunId = RunId(1);
 const STEP: StepId = StepId { run: RUN, index: 0 };
@@ -29,7 +29,7 @@ impl TestEnv {
     /// A session with two slots that has not connected yet.
     fn new() -> Self {
         let session =
-            Session::new(Config { slots: 2, seed: 1, kept_blocks: 2, drain_timeout: DRAIN });
+            Session::new(SessionConfig { slots: 2, seed: 1, kept_blocks: 2, drain_timeout: DRAIN });
         Self { session, now: Instant::now() }
     }
 

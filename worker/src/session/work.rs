@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use common::id::{AssignmentId, Block, RunId, StepId};
-use common::limits::REPLICAS;
+use common::limits::MAX_REPLICAS;
 
 use super::{Action, Session};
 
 /// An assignment.
 #[derive(Clone, Debug)]
-pub(super) struct Work {
+pub(super) struct SessionBlock {
     pub(super) step: StepId,
     pub(super) block: Block,
     /// Shards that have not started.
@@ -56,7 +56,7 @@ pub(super) struct Run {
     pub(super) is_open: bool,
 }
 
-impl Work {
+impl SessionBlock {
     /// Whether any of its shards has started.
     pub(super) fn is_begun(&self) -> bool {
         self.done > 0 || !self.running.is_empty()
@@ -104,7 +104,7 @@ impl Session {
             return;
         }
         let is_known = self.works.contains_key(&assignment);
-        if is_known || block.level > 32 || self.works.len() >= REPLICAS as usize {
+        if is_known || block.level > 32 || self.works.len() >= MAX_REPLICAS as usize {
             // The coordinator was restarted and numbers from the beginning, while an
             // earlier shard still runs under this number: reconnect when it has ended.
             // Otherwise the coordinator is faulty. Only a leaving worker may hand back
@@ -127,7 +127,7 @@ impl Session {
             self.actions.push_back(Action::Offer { step, block: kept });
             return;
         }
-        let work = Work {
+        let work = SessionBlock {
             step,
             block,
             to_run: block.replicas(replicas),
@@ -299,8 +299,8 @@ impl Session {
 
     /// Whether an older assignment, or a kept partial, contains this assignment's block: then the
     /// coordinator will soon revoke it.
-    fn is_superseded(&self, assignment: AssignmentId, work: &Work) -> bool {
-        let has_it = |other: &Work| {
+    fn is_superseded(&self, assignment: AssignmentId, work: &SessionBlock) -> bool {
+        let has_it = |other: &SessionBlock| {
             other.use_of != Use::Nothing
                 && other.step == work.step
                 && other.block.contains(work.block)
@@ -310,7 +310,8 @@ impl Session {
     }
 
     fn drop_if_stopped(&mut self, assignment: AssignmentId) {
-        let is_stopped = |work: &Work| work.use_of == Use::Nothing && work.running.is_empty();
+        let is_stopped =
+            |work: &SessionBlock| work.use_of == Use::Nothing && work.running.is_empty();
         if self.works.get(&assignment).is_some_and(is_stopped) {
             self.works.remove(&assignment);
             self.actions.push_back(Action::DropAssignment { assignment });

@@ -143,7 +143,7 @@ impl SpikingReplica {
 
     /// After a presentation that was learnt from: columns of neurons that
     /// spiked are rescaled, thresholds decay.
-    fn settle(&mut self) {
+    fn end_presentation(&mut self) {
         let design = Arc::clone(&self.design);
         let spikes = self.presenter.spikes();
         for group in self.presenter.active() {
@@ -263,7 +263,7 @@ impl Replica for SpikingReplica {
             let key = (Purpose::Train, batch.epoch, *example);
             let (enough, count) = self.present(key, |replica, more| {
                 spikes += u64::from(more);
-                replica.settle();
+                replica.end_presentation();
             });
             presentations += count;
             too_few += u64::from(!enough);

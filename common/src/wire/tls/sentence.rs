@@ -8,7 +8,7 @@ use crate::keys::date;
 
 /// Why the handshake failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct TlsFailure {
     /// A sentence with what to change.
     pub sentence: String,
     /// Whether a retry may help without a change on this side, as the other side's
@@ -18,11 +18,11 @@ pub struct Trouble {
 
 /// The sentence for a worker or client about its coordinator. `path` is its own keys file.
 /// `None` for errors of the network.
-pub(super) fn of_caller(error: &io::Error, path: &str) -> Option<Trouble> {
-    let lasting = |sentence: String| Some(Trouble { sentence, passes: false });
+pub(super) fn of_caller(error: &io::Error, path: &str) -> Option<TlsFailure> {
+    let lasting = |sentence: String| Some(TlsFailure { sentence, passes: false });
     match tls_error(error)? {
         Error::InvalidCertificate(wrong) => match wrong {
-            CertificateError::ExpiredContext { not_after, .. } => Some(Trouble {
+            CertificateError::ExpiredContext { not_after, .. } => Some(TlsFailure {
                 sentence: format!(
                     "its certificate expired on {}: run `coordinator keys renew` on its host, and \
                      restart it",
@@ -30,7 +30,7 @@ pub(super) fn of_caller(error: &io::Error, path: &str) -> Option<Trouble> {
                 ),
                 passes: true,
             }),
-            CertificateError::NotValidYetContext { not_before, .. } => Some(Trouble {
+            CertificateError::NotValidYetContext { not_before, .. } => Some(TlsFailure {
                 sentence: format!(
                     "its certificate is valid from {} on: check the clocks of both hosts",
                     date(not_before.as_secs())

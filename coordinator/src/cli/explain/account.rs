@@ -33,7 +33,7 @@ pub(super) struct Account {
     pub(super) repeated: u64,
     pub(super) attempts: u32,
     /// Of training rounds, by name.
-    pub(super) workers: BTreeMap<String, Work>,
+    pub(super) workers: BTreeMap<String, WorkerTime>,
     pub(super) events: BTreeMap<EventKind, Events>,
     pub(super) checkpoints: u64,
     /// Time to write them, in ms.
@@ -42,12 +42,12 @@ pub(super) struct Account {
 
 /// The work of one worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Work {
+pub(super) struct WorkerTime {
     pub(super) shards: u64,
     pub(super) us: u64,
 }
 
-impl Work {
+impl WorkerTime {
     /// Mean time of a shard, in ms.
     pub(super) fn ms(self) -> f64 {
         self.us as f64 / 1e3 / self.shards.max(1) as f64
@@ -108,7 +108,7 @@ impl Account {
         if round.is_none() {
             return;
         }
-        let work = Work { shards: 1, us: shard.compute_us };
+        let work = WorkerTime { shards: 1, us: shard.compute_us };
         if let Some(known) = self.workers.get_mut(&shard.worker) {
             known.add(work);
         } else if self.workers.len() < WORKERS {

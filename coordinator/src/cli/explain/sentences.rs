@@ -1,6 +1,6 @@
 //! Turns an account of a run into sentences. Pure.
 
-use super::account::{Account, KEPT_EVENTS, Work};
+use super::account::{Account, KEPT_EVENTS, WorkerTime};
 use crate::cli::listing::{on_one_line, short, utc};
 use crate::cli::report::{bytes, plural};
 use crate::ledger::{EventKind, EventRow, KILLED_FOR_MEMORY};
@@ -149,13 +149,14 @@ impl Story<'_> {
 
     fn workers(&mut self) {
         let workers = &self.account.workers;
-        let order = |a: &(&String, &Work), b: &(&String, &Work)| a.1.ms().total_cmp(&b.1.ms());
+        let order =
+            |a: &(&String, &WorkerTime), b: &(&String, &WorkerTime)| a.1.ms().total_cmp(&b.1.ms());
         let (Some(fastest), Some(slowest)) =
             (workers.iter().min_by(order), workers.iter().max_by(order))
         else {
             return;
         };
-        let mut others = Work::default();
+        let mut others = WorkerTime::default();
         workers
             .iter()
             .filter(|(name, _)| *name != slowest.0)

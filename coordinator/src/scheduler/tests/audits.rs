@@ -5,9 +5,9 @@ use super::*;
 /// A cluster whose first step has audited shards.
 fn audited(workers: u64, replicas: u32, audited: &[u32]) -> TestEnv {
     let mut env = TestEnv::new(0, 0);
-    env.scheduler = Scheduler::new(Config::default());
+    env.scheduler = Scheduler::new(SchedulerConfig::default());
     (1..=workers).for_each(|worker| env.join(worker));
-    env.tell(Event::RunSubmitted { run: RUN, min_workers: 0, gathering: None });
+    env.tell(Event::RunSubmitted { run: RUN, min_workers: 0, rejoin_wait: None });
     env.tell(Event::StepReady { step: STEP, replicas, audited: audited.to_vec() });
     env
 }
@@ -134,17 +134,17 @@ fn the_second_answer_is_merged_where_the_first_is_lost() {
     env.crash(1);
     assert_eq!(env.held(2), [block(0, 0)], "it is in hands, and not handed out again");
     env.done(2, block(0, 0), false);
-    assert_eq!(env.merges(), [vec![Part { block: block(0, 0), holder: Some(WorkerId(2)) }]]);
+    assert_eq!(env.merges(), [vec![PartialRef { block: block(0, 0), holder: Some(WorkerId(2)) }]]);
     assert_eq!(env.audits(), (vec![0], vec![]));
 }
 
 #[test]
 fn what_is_offered_after_a_restart_is_audited_too() {
     let mut env = TestEnv::new(0, 0);
-    env.scheduler = Scheduler::new(Config::default());
+    env.scheduler = Scheduler::new(SchedulerConfig::default());
     env.join(1);
-    let gathering = Some(Gathering { workers: 2, wait: Duration::from_secs(5) });
-    env.tell(Event::RunSubmitted { run: RUN, min_workers: 0, gathering });
+    let rejoin_wait = Some(RejoinWait { workers: 2, wait: Duration::from_secs(5) });
+    env.tell(Event::RunSubmitted { run: RUN, min_workers: 0, rejoin_wait });
     env.tell(Event::StepReady { step: STEP, replicas: 2, audited: vec![1] });
     env.done(1, block(1, 0), true);
     assert!(env.merges().is_empty() && env.assigned.is_empty(), "the other one may come back");

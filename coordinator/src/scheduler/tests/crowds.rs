@@ -18,9 +18,9 @@ impl TestEnv {
 #[test]
 fn who_survives_all_others_is_given_what_it_can_take_in() {
     const WORKERS: u64 = 121;
-    const REPLICAS: u32 = 3720;
+    const MAX_REPLICAS: u32 = 3720;
     for how in [Departure::Left, Departure::Crashed] {
-        let mut env = TestEnv::new(WORKERS, REPLICAS);
+        let mut env = TestEnv::new(WORKERS, MAX_REPLICAS);
         let room = CONTROL_QUEUE - PULLS - OTHER_CONTROL;
         let mut before = env.actions.len();
         for worker in 2..=WORKERS {
@@ -53,14 +53,14 @@ fn siblings_that_wait_are_joined_again() {
 
 #[test]
 fn what_cannot_be_joined_is_handed_out_bit_by_bit() {
-    const REPLICAS: u32 = 1024;
+    const MAX_REPLICAS: u32 = 1024;
     let mut env = TestEnv::new(0, 0);
-    env.scheduler = Scheduler::new(Config::default());
+    env.scheduler = Scheduler::new(SchedulerConfig::default());
     env.join(1);
-    let gathering = Some(Gathering { workers: 1, wait: Duration::from_secs(5) });
-    env.tell(Event::RunSubmitted { run: RUN, min_workers: 0, gathering });
-    env.tell(Event::StepReady { step: STEP, replicas: REPLICAS, audited: Vec::new() });
-    for replica in (0..REPLICAS).step_by(2) {
+    let rejoin_wait = Some(RejoinWait { workers: 1, wait: Duration::from_secs(5) });
+    env.tell(Event::RunSubmitted { run: RUN, min_workers: 0, rejoin_wait });
+    env.tell(Event::StepReady { step: STEP, replicas: MAX_REPLICAS, audited: Vec::new() });
+    for replica in (0..MAX_REPLICAS).step_by(2) {
         env.done(1, block(0, replica), true);
     }
     env.tell(Event::RunOpened { worker: WorkerId(1), run: RUN });

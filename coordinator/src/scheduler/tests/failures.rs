@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::scheduler::deaths::TOGETHER;
-use crate::scheduler::trouble::Trouble;
+use crate::scheduler::failure_record::FailureRecord;
 
 #[test]
 fn a_lost_holder_pauses_the_merge() {
@@ -36,7 +36,7 @@ fn who_does_not_give_its_partial_gets_no_more_of_the_step_while_others_can() {
 
 #[test]
 fn who_did_not_give_its_partial_works_on_while_the_others_are_alone_with_a_suspect() {
-    let config = Config { assignments: 1, ..Config::default() };
+    let config = SchedulerConfig { assignments: 1, ..SchedulerConfig::default() };
     let mut env = TestEnv::with(Scheduler::new(config), 3, 4);
     let [first, second] = [block(1, 0), block(0, 2)];
     env.done(1, first, false);
@@ -135,7 +135,7 @@ fn workers_that_fall_silent_together_fail_nothing() {
     let mut env = TestEnv::new(6, 6);
     env.pass(Duration::from_secs(1), &[]);
     let handed_out = env.assigned.len();
-    env.pass(Config::default().heartbeat_timeout, &[1, 2, 3, 4, 5, 6]);
+    env.pass(SchedulerConfig::default().heartbeat_timeout, &[1, 2, 3, 4, 5, 6]);
     assert!(env.workers().is_empty());
     assert_eq!(env.assigned.len(), handed_out, "none of it went to another silent one");
     assert_eq!(env.failure(), None);
@@ -147,7 +147,7 @@ fn workers_that_fall_silent_together_fail_nothing() {
 
 #[test]
 fn what_a_silent_worker_was_given_after_its_last_sign_of_life_is_not_suspected() {
-    let timeout = Config::default().heartbeat_timeout;
+    let timeout = SchedulerConfig::default().heartbeat_timeout;
     let mut env = TestEnv::new(1, 1);
     for worker in 1..8 {
         assert_eq!(env.held(worker), [block(0, 0)]);
@@ -194,7 +194,7 @@ fn deaths_of_one_shard_in_all_workers_count_however_fast_they_are() {
     }
     env.pass(TOGETHER, &[]);
     let reason = env.failure().expect("it may have killed all three");
-    assert!(reason.contains("3 workers died while replica 0 was running"), "{reason}");
+    assert!(reason.contains("3 workers died while running replica 0"), "{reason}");
 }
 
 #[test]
@@ -264,17 +264,17 @@ fn what_took_many_at_once_was_no_shard_of_one_of_them() {
     }
     assert_eq!(env.to_confirm(), []);
     let step = env.scheduler.step().unwrap();
-    assert!(!step.trouble.values().any(Trouble::is_suspect), "{:?}", step.trouble);
+    assert!(!step.failures.values().any(FailureRecord::is_suspect), "{:?}", step.failures);
     // Two may have died of something.
     let mut env = TestEnv::new(5, 10);
     env.crash(1);
     env.crash(2);
-    assert!(!env.scheduler.step().unwrap().trouble.is_empty());
+    assert!(!env.scheduler.step().unwrap().failures.is_empty());
 }
 
 #[test]
 fn losses_without_end_fail_the_run_and_say_so() {
-    let timeout = Config::default().heartbeat_timeout;
+    let timeout = SchedulerConfig::default().heartbeat_timeout;
     let mut env = TestEnv::new(1, 1);
     let mut worker = 1;
     // None is heard after it was given the shard, so that none is suspected to
@@ -292,7 +292,7 @@ fn losses_without_end_fail_the_run_and_say_so() {
 
 #[test]
 fn a_coordinator_that_was_away_loses_nobody() {
-    let timeout = Config::default().heartbeat_timeout;
+    let timeout = SchedulerConfig::default().heartbeat_timeout;
     let mut env = TestEnv::new(3, 3);
     env.now += 3 * timeout;
     env.tell(Event::WasAway);
@@ -366,7 +366,7 @@ fn the_last_of_too_many_deaths_waits_for_who_else_is_lost() {
     env.pass(TOGETHER - Duration::from_millis(100), &[]);
     assert_eq!(env.failure(), None);
     env.pass(Duration::from_millis(100), &[]);
-    assert!(env.failure().unwrap().contains("3 workers died while replica 0 was running"));
+    assert!(env.failure().unwrap().contains("3 workers died while running replica 0"));
     // Whoever comes back has not died of it.
     let mut env = ready();
     env.come_back(4, 7);
@@ -473,7 +473,7 @@ fn what_a_worker_cannot_do_is_done_by_others() {
     assert_eq!(env.merges().len(), 1);
     // The next run is another one.
     env.tell(Event::RunEnded { run: RUN });
-    env.tell(Event::RunSubmitted { run: RunId(2), min_workers: 0, gathering: None });
+    env.tell(Event::RunSubmitted { run: RunId(2), min_workers: 0, rejoin_wait: None });
     let step = StepId { run: RunId(2), index: 0 };
     env.tell(Event::StepReady { step, replicas: 3, audited: Vec::new() });
     assert_eq!([1, 2, 3].map(|worker| env.held(worker).len()), [1, 1, 1]);
@@ -485,7 +485,7 @@ fn who_cannot_work_on_a_run_does_not_count_for_its_start() {
     env.tell(Event::RunEnded { run: RUN });
     let run = RunId(2);
     env.assigned.clear();
-    env.tell(Event::RunSubmitted { run, min_workers: 2, gathering: None });
+    env.tell(Event::RunSubmitted { run, min_workers: 2, rejoin_wait: None });
     let step = StepId { run, index: 0 };
     env.tell(Event::StepReady { step, replicas: 2, audited: Vec::new() });
     env.assigned.retain(|(held_by, ..)| held_by.0 != 1);

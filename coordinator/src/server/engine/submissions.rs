@@ -8,10 +8,10 @@ use tracing::info;
 
 use super::{Engine, Found, Written};
 use crate::runs::SubmissionRecord;
-use crate::scheduler::{self, Gathering};
+use crate::scheduler::{self, RejoinWait};
 use crate::server::intake::{self, Complete, Effect, Request};
 use crate::server::net::ClientId;
-use crate::server::run_table::{Run, Submission};
+use crate::server::run_table::{Run, RunDefinition};
 use crate::server::wall_clock::now_ms;
 
 /// A complete submission that is durable, or cannot be.
@@ -205,15 +205,15 @@ impl Engine {
     pub(super) fn queue_run(&mut self, id: RunId) {
         let Some(run) = self.runs.get(id) else { return };
         let min_workers = run.min_workers();
-        let gathering = match (run.restart(), &self.journal) {
+        let rejoin_wait = match (run.restart(), &self.journal) {
             (Some(restart), Some(journal)) if !run.is_replay() => {
                 let (workers, wait) = (restart.workers, journal.config().resume_wait);
-                Some(Gathering { workers, wait })
+                Some(RejoinWait { workers, wait })
             }
             _ => None,
         };
         self.publish_waiting(id);
-        self.tell(scheduler::Event::RunSubmitted { run: id, min_workers, gathering });
+        self.tell(scheduler::Event::RunSubmitted { run: id, min_workers, rejoin_wait });
     }
 
     /// Gives back what a run holds of the store.
@@ -229,7 +229,7 @@ impl Engine {
 /// What is kept of a submission.
 fn record(
     run: &Run,
-    submission: &Submission,
+    submission: &RunDefinition,
     forked_from: Option<(RunId, u64)>,
 ) -> SubmissionRecord {
     SubmissionRecord {

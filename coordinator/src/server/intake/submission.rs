@@ -16,11 +16,11 @@ use common::wire::message::Replay;
 
 use super::chunk_store::StoreFull;
 use crate::runs::RunsError;
-use crate::server::run_table::{Design, NewRun, Restart, Run, Submission};
+use crate::server::run_table::{Design, NewRun, Restart, Run, RunDefinition};
 
 /// A submission under way.
 #[derive(Debug)]
-pub(super) struct Open {
+pub(super) struct PendingUpload {
     /// Tells what jobs find about it from what they find about others.
     pub(in crate::server) serial: u64,
     pub(in crate::server) key: SubmissionKey,
@@ -108,7 +108,7 @@ impl UploadError {
     }
 }
 
-impl Open {
+impl PendingUpload {
     pub(super) fn manifest(&self, split: Split) -> &SplitManifest {
         match split {
             Split::Train => &self.train,
@@ -145,7 +145,7 @@ impl Open {
 /// A submission of which all is here.
 #[derive(Debug)]
 pub(in crate::server) struct Complete {
-    pub(super) open: Box<Open>,
+    pub(super) open: Box<PendingUpload>,
     pub(super) design: Design,
     pub(super) state: NetworkState,
     /// Digests of the state's segments, where it came from the client.
@@ -170,7 +170,7 @@ impl Complete {
             |digests: &Vec<Digest>| Digest::of_digests(&self.state.layout().encode(), digests);
         let initial = self.digests.as_ref().map(encode);
         let identity = RunIdentity::draw().map_err(UploadError::Identity)?;
-        let submission = Submission {
+        let submission = RunDefinition {
             identity,
             text: open.text.clone(),
             complete: self.design.spec.clone(),

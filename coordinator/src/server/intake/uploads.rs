@@ -14,7 +14,7 @@ use common::state::{Layout, NetworkState};
 use common::wire::message::{Replay, ToClient};
 
 use super::chunk_store::ChunkStore;
-use super::submission::{Complete, Incoming, Open, Request, UploadError};
+use super::submission::{Complete, Incoming, PendingUpload, Request, UploadError};
 use crate::runs::RunsFolder;
 use crate::server::net::{ClientId, Permit};
 use crate::server::run_table::Design;
@@ -26,7 +26,7 @@ enum Upload {
     /// or known already, is dropped.
     Answered,
     /// A submission.
-    Open(Box<Open>),
+    Pending(Box<PendingUpload>),
 }
 
 /// Work for a submission, to be run on another thread.
@@ -130,7 +130,7 @@ impl Intake {
 
     /// Whether a client has a submission under way.
     pub(in crate::server) fn is_submitting(&self, client: ClientId) -> bool {
-        matches!(self.uploads.get(&client), Some(Upload::Open(_)))
+        matches!(self.uploads.get(&client), Some(Upload::Pending(_)))
     }
 
     /// What a client sends of its submission is dropped: the run is known already.
@@ -152,14 +152,14 @@ impl Intake {
         };
         let (serial, spec, registry) = (open.serial, open.spec.clone(), self.registry.clone());
         let shape = DataShape::of(&open.train, &open.test);
-        self.uploads.insert(client, Upload::Open(Box::new(open)));
+        self.uploads.insert(client, Upload::Pending(Box::new(open)));
         Effect::Run(Box::new(move || {
             let result = JobResult::Model(Design::new(&registry, &spec, shape));
             Done { client, serial, result }
         }))
     }
 
-    fn open(&mut self, request: Request, runs: usize) -> Result<Open, UploadError> {
+    fn open(&mut self, request: Request, runs: usize) -> Result<PendingUpload, UploadError> {
         if runs >= limits::RUNS {
             return Err(UploadError::Runs(runs));
         }
@@ -187,7 +187,7 @@ impl Intake {
         let incoming = incoming.inspect_err(|_| self.store.unreserve(reserved))?;
         self.store.refer_both(&train, &test).inspect_err(|_| self.store.unreserve(reserved))?;
         self.last_serial += 1;
-        Ok(Open {
+        Ok(PendingUpload {
             serial: self.last_serial,
             key,
             text,
@@ -299,7 +299,7 @@ impl Intake {
         permit: Permit,
     ) -> Result<Vec<Effect>, String> {
         let open = match self.uploads.get_mut(&client) {
-            Some(Upload::Open(open)) => open,
+            Some(Upload::Pending(open)) => open,
             Some(Upload::Answered) => return Ok(Vec::new()),
             None => return Err("out of turn: a chunk without a submission".into()),
         };
@@ -348,7 +348,7 @@ impl Intake {
         payload: &[u8],
     ) -> Result<Vec<Effect>, String> {
         let incoming = match self.uploads.get_mut(&client) {
-            Some(Upload::Open(open)) => open.incoming.as_mut(),
+            Some(Upload::Pending(open)) => open.incoming.as_mut(),
             Some(Upload::Answered) => return Ok(Vec::new()),
             None => None,
         };
@@ -371,15 +371,15 @@ impl Intake {
 
     /// Takes out a client's submission, if all of it is here.
     fn complete(&mut self, client: ClientId) -> Option<Effect> {
-        let Some(Upload::Open(open)) = self.uploads.get_mut(&client) else { return None };
+        let Some(Upload::Pending(open)) = self.uploads.get_mut(&client) else { return None };
         let (design, state, digests) = open.take_parts()?;
-        let Some(Upload::Open(open)) = self.uploads.remove(&client) else { return None };
+        let Some(Upload::Pending(open)) = self.uploads.remove(&client) else { return None };
         Some(Effect::Complete(Complete { open, design, state, digests }))
     }
 
     /// Rejects a client's submission; what still comes of it is dropped.
     pub(in crate::server) fn reject(&mut self, client: ClientId, error: UploadError) -> Effect {
-        if let Some(Upload::Open(open)) = self.uploads.insert(client, Upload::Answered) {
+        if let Some(Upload::Pending(open)) = self.uploads.insert(client, Upload::Answered) {
             self.release(&open);
         }
         Effect::Reject(error)
@@ -387,7 +387,7 @@ impl Intake {
 
     /// A client is gone, and its submission with it.
     pub(in crate::server) fn forget(&mut self, client: ClientId) {
-        if let Some(Upload::Open(open)) = self.uploads.remove(&client) {
+        if let Some(Upload::Pending(open)) = self.uploads.remove(&client) {
             self.release(&open);
         }
     }
@@ -397,7 +397,7 @@ impl Intake {
         self.release(&complete.open);
     }
 
-    fn release(&mut self, open: &Open) {
+    fn release(&mut self, open: &PendingUpload) {
         self.store.unreserve(open.reserved);
         self.store.release_both(&open.train, &open.test);
     }
@@ -408,9 +408,9 @@ fn find(
     uploads: &mut BTreeMap<ClientId, Upload>,
     client: ClientId,
     serial: u64,
-) -> Option<&mut Open> {
+) -> Option<&mut PendingUpload> {
     match uploads.get_mut(&client)? {
-        Upload::Open(open) if open.serial == serial => Some(open),
+        Upload::Pending(open) if open.serial == serial => Some(open),
         _ => None,
     }
 }

@@ -25,7 +25,7 @@ use std::time::Duration;
 use common::id::WorkerId;
 use common::keys::Member;
 use common::limits::{HANDSHAKE_FRAME_BYTES, HANDSHAKE_TIMEOUT};
-use common::wire::SpareFrames;
+use common::wire::FramePool;
 use common::wire::codec::{FrameReader, encode, write};
 use common::wire::handshake::{self, HandshakeError};
 use common::wire::message::{Hello, Role, Welcome};
@@ -62,7 +62,7 @@ pub(in crate::server) struct Admission {
     heartbeat_timeout: Duration,
     pub(in crate::server) started: Instant,
     /// Memory of frames, shared by all connections.
-    spare: SpareFrames,
+    spare: FramePool,
     next_id: AtomicU64,
     tls: Option<CoordinatorTls>,
     pending: Arc<PendingHandshakes>,
@@ -86,7 +86,7 @@ impl Admission {
             events,
             heartbeat_timeout,
             started: Instant::now(),
-            spare: SpareFrames::default(),
+            spare: FramePool::default(),
             next_id: AtomicU64::new(1),
             tls,
             pending: Arc::new(PendingHandshakes::new(limits.handshakes)),

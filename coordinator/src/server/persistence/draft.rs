@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::recovered::{RecoverError, recorded};
 use crate::runs::{RunsFolder, SubmissionRecord};
-use crate::server::run_table::{Design, NewRun, Restart, Submission};
+use crate::server::run_table::{Design, NewRun, Restart, RunDefinition};
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(in crate::server) struct Draft {
     record: SubmissionRecord,
     design: Design,
     /// Of the run that is to be; all but `initial` where that is a fork.
-    submission: Submission,
+    submission: RunDefinition,
     /// What a fork is: another spec over the same examples.
     fork: Option<SubmissionRecord>,
     /// Bytes taken from the store's bound for the state.
@@ -159,7 +159,7 @@ impl Draft {
 
     /// What is known of the run of a record: this one, or its fork.
     fn recorded(&self, record: &SubmissionRecord) -> NewRun {
-        let Submission { spec, plan, .. } = &self.submission;
+        let RunDefinition { spec, plan, .. } = &self.submission;
         recorded(record, spec.model.clone(), plan.rounds(), RunState::Queued)
     }
 
@@ -208,7 +208,7 @@ fn forked(
 fn prepare(
     registry: &Registry,
     record: &SubmissionRecord,
-) -> Result<(Submission, Design), RecoverError> {
+) -> Result<(RunDefinition, Design), RecoverError> {
     record.check_numeric_profile()?;
     let spec = RunSpec::from_toml(&record.spec)?;
     let (train, test) = (record.train.clone(), record.test.clone());
@@ -218,7 +218,7 @@ fn prepare(
     let design = Design::new(registry, &spec, shape).map_err(RecoverError::Model)?;
     record.check_model(&spec.model, design.model.version())?;
     let steps = 0..plan.steps();
-    let submission = Submission {
+    let submission = RunDefinition {
         identity: record.identity,
         text: record.spec.clone(),
         complete: design.spec.clone(),

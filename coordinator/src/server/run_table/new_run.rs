@@ -8,7 +8,7 @@ use common::run_settings::RunSettings;
 use common::run_state::RunState;
 use common::state::NetworkState;
 
-use super::submission::{Restart, Submission};
+use super::submission::{Restart, RunDefinition};
 use crate::runs::SubmissionRecord;
 use crate::server::net::ClientId;
 
@@ -28,7 +28,7 @@ pub(in crate::server) struct NewRun {
     /// Who sent it last.
     pub(in crate::server) submitter: Option<ClientId>,
     /// Until it is over; of a run in the runs folder, from its turn on.
-    pub(in crate::server) submission: Option<Arc<Submission>>,
+    pub(in crate::server) submission: Option<Arc<RunDefinition>>,
     pub(in crate::server) model_name: String,
     pub(in crate::server) rounds: u64,
     /// The state that it begins from, while it waits.
@@ -87,7 +87,7 @@ impl NewRun {
 /// A run that starts: what it held while it waited.
 #[derive(Debug)]
 pub(in crate::server) struct Started {
-    pub(in crate::server) submission: Arc<Submission>,
+    pub(in crate::server) submission: Arc<RunDefinition>,
     pub(in crate::server) state: Arc<NetworkState>,
     /// Bytes to give back to the store's bound.
     pub(in crate::server) reserved: u64,

@@ -14,7 +14,7 @@ use common::wire::message::{RunEvent, RunStatus, ToClient};
 
 use super::events::Events;
 use super::new_run::{NewRun, Started};
-use super::submission::{Provenance, Restart, Submission};
+use super::submission::{Provenance, Restart, RunDefinition};
 use crate::runs::{HistorySoFar, Outcome, SubmissionRecord};
 use crate::server::jobs::Incarnation;
 use crate::server::net::ClientId;
@@ -117,7 +117,7 @@ impl Run {
     }
 
     /// What it consists of, while it is not over, and in memory.
-    pub(in crate::server) fn submission(&self) -> Option<&Arc<Submission>> {
+    pub(in crate::server) fn submission(&self) -> Option<&Arc<RunDefinition>> {
         self.about.submission.as_ref()
     }
 
@@ -258,7 +258,7 @@ impl Run {
         end: RunEnd,
         event: RunEvent,
         history: Option<&HistorySoFar>,
-    ) -> Option<(Option<Arc<Submission>>, u64)> {
+    ) -> Option<(Option<Arc<RunDefinition>>, u64)> {
         if self.about.phase.is_over() {
             return None;
         }

@@ -18,7 +18,7 @@ use common::wire::message::ToWorker;
 use crate::runs::{HistorySoFar, Progress};
 
 /// A submitted run, all checked.
-pub(in crate::server) struct Submission {
+pub(in crate::server) struct RunDefinition {
     /// The run's identity.
     pub(in crate::server) identity: RunIdentity,
     /// The spec as the client wrote it.
@@ -40,13 +40,13 @@ pub(in crate::server) struct Submission {
     pub(in crate::server) is_replay: bool,
 }
 
-impl std::fmt::Debug for Submission {
+impl std::fmt::Debug for RunDefinition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Submission").field("model", &self.spec.model).finish_non_exhaustive()
+        f.debug_struct("RunDefinition").field("model", &self.spec.model).finish_non_exhaustive()
     }
 }
 
-impl Submission {
+impl RunDefinition {
     /// The message that tells a worker of the run; `layout` is that of its states.
     pub(in crate::server) fn open_run(&self, run: RunId, layout: Layout) -> Frame {
         encode(ToWorker::OpenRun {

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::active_run::ActiveRun;
+use super::block_outcome::BlockOutcome;
 use super::executor::StepExecutor;
 use super::merge::{DecodedPartial, Expected, PartialError, decode_partial, of_partial};
-use super::outcome::Outcome;
 use super::shard_log::Difference;
 use crate::server::net::Worker;
 
@@ -38,7 +38,7 @@ pub(in crate::server) enum Accepted {
 #[derive(Debug)]
 pub(in crate::server) struct FinishedBlock {
     block: Block,
-    outcome: Outcome,
+    outcome: BlockOutcome,
     results: Results,
     /// Whether the partial came along: the worker's loss cannot lose it.
     pub(in crate::server) is_inline: bool,
@@ -85,7 +85,7 @@ impl StepExecutor {
         Ok(Accepted::Block(Box::new(FinishedBlock {
             block,
             is_inline: matches!(partial, DecodedPartial::Inline(_)),
-            outcome: Outcome {
+            outcome: BlockOutcome {
                 weight: done.weight,
                 digest,
                 bytes: done.partial_bytes,
@@ -164,7 +164,7 @@ fn decode(active: &ActiveRun, done: &BlockDone) -> Result<DecodedPartial, Partia
     decode_partial(&active.cut, done, expected)
 }
 
-fn disagreement(first: &Outcome, second: &str, done: &BlockDone) -> String {
+fn disagreement(first: &BlockOutcome, second: &str, done: &BlockDone) -> String {
     let BlockDone { step, block, digest, .. } = done;
     format!(
         "replicas {block} of {step} gave {} on worker {}, but {digest} on worker {second}, of \

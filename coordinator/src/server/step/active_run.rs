@@ -16,8 +16,8 @@ use common::wire::codec::encode;
 use common::wire::message::{RunEvent, ShardDone, ToWorker};
 use tokio::time::Instant;
 
-use super::merge::{Cut, Piece, StepMerge};
-use super::outcome::Outcome;
+use super::block_outcome::BlockOutcome;
+use super::merge::{Cut, PartialSource, StepMerge};
 use super::shard_log::ShardLog;
 use super::timing::Timing;
 use crate::ledger::ShardRow;
@@ -25,7 +25,7 @@ use crate::runs::{HistorySoFar, Progress};
 use crate::scheduler;
 use crate::server::jobs::Incarnation;
 use crate::server::net::StateFrames;
-use crate::server::run_table::{Run, Submission, Warnings};
+use crate::server::run_table::{Run, RunDefinition, Warnings};
 
 /// What the current step waits for.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ struct Checkpoints {
 pub(in crate::server) struct ActiveRun {
     run: RunId,
     pub(super) incarnation: Incarnation,
-    pub(super) submission: Arc<Submission>,
+    pub(super) submission: Arc<RunDefinition>,
     pub(super) cut: Arc<Cut>,
     state_segments: Arc<[Segment]>,
     /// The message that tells a worker of the run.
@@ -78,12 +78,12 @@ pub(in crate::server) struct ActiveRun {
     pub(super) stage: Stage,
     /// The base state of the current step, as messages; made when first needed.
     frames: Option<Arc<StateFrames>>,
-    pub(super) outcomes: BTreeMap<Block, Outcome>,
+    pub(super) outcomes: BTreeMap<Block, BlockOutcome>,
     /// What the replicas of the current step observed, combined as it comes:
     /// results may be large, and blocks many.
     observed: MergeTree<Results>,
     /// The parts that are, or were, merged last.
-    pub(super) parts: Vec<Piece>,
+    pub(super) parts: Vec<PartialSource>,
     pub(super) timing: Timing,
     warnings: Warnings,
     /// What the run has reported.
@@ -106,7 +106,7 @@ impl ActiveRun {
     /// `None` if there is no such step. `restart` says whether it goes on from before.
     pub(super) fn new(
         (run, incarnation): (RunId, Incarnation),
-        submission: Arc<Submission>,
+        submission: Arc<RunDefinition>,
         state: Arc<NetworkState>,
         (start, goes_on): (u64, bool),
         progress: &Progress,
@@ -153,7 +153,7 @@ impl ActiveRun {
         self.run
     }
 
-    pub(in crate::server) fn submission(&self) -> &Arc<Submission> {
+    pub(in crate::server) fn submission(&self) -> &Arc<RunDefinition> {
         &self.submission
     }
 
@@ -248,7 +248,7 @@ impl ActiveRun {
     /// compared with what it gave before, and not audited.
     pub(in crate::server) fn step_ready(&self) -> scheduler::Event {
         let (step, replicas) = (self.step_id(), self.step.replicas);
-        let Submission { plan, is_replay, .. } = &*self.submission;
+        let RunDefinition { plan, is_replay, .. } = &*self.submission;
         let audited = if *is_replay { Vec::new() } else { plan.audited(&self.step) };
         scheduler::Event::StepReady { step, replicas, audited }
     }
@@ -329,14 +329,15 @@ impl ActiveRun {
 
     /// Bytes of the partials that the step is merged of.
     pub(super) fn partial_bytes(&self) -> u64 {
-        let bytes =
-            |part: &Piece| self.outcomes.get(&part.block).map_or(0, |outcome| outcome.bytes);
+        let bytes = |part: &PartialSource| {
+            self.outcomes.get(&part.block).map_or(0, |outcome| outcome.bytes)
+        };
         self.parts.iter().map(bytes).fold(0, u64::saturating_add)
     }
 
     /// Keeps what a block observed, and what else was said of it.
-    pub(super) fn keep(&mut self, block: Block, outcome: Outcome, results: Results) {
-        self.observed.supply(block, (outcome.weight > 0).then_some(results));
+    pub(super) fn keep(&mut self, block: Block, outcome: BlockOutcome, results: Results) {
+        self.observed.offer(block, (outcome.weight > 0).then_some(results));
         self.outcomes.insert(block, outcome);
     }
 

@@ -15,11 +15,11 @@ use tracing::debug;
 use super::active_run::{ActiveRun, Stage};
 use super::effect::{Done, Effect, JobResult};
 use super::finalise::{finalise, label};
-use super::merge::{Piece, StepMerge};
+use super::merge::{PartialSource, StepMerge};
 use crate::runs::Progress;
-use crate::scheduler::Part;
+use crate::scheduler::PartialRef;
 use crate::server::jobs::Incarnation;
-use crate::server::run_table::Submission;
+use crate::server::run_table::RunDefinition;
 
 /// States up to this many bytes are merged and checked in the engine's own
 /// task: handing them to another thread would take longer. What a model does with
@@ -31,7 +31,7 @@ pub(super) const SMALL_STATE: u64 = 256 << 10;
 pub(in crate::server) struct Start {
     pub(in crate::server) run: RunId,
     pub(in crate::server) incarnation: Incarnation,
-    pub(in crate::server) submission: Arc<Submission>,
+    pub(in crate::server) submission: Arc<RunDefinition>,
     pub(in crate::server) state: Arc<NetworkState>,
     /// The step that begins from the state.
     pub(in crate::server) step: u64,
@@ -118,14 +118,14 @@ impl StepExecutor {
         &mut self,
         now: Instant,
         step: StepId,
-        parts: &[Part],
+        parts: &[PartialRef],
     ) -> Vec<Effect> {
         let Some(active) = self.at_mut(step) else { return Vec::new() };
         if !matches!(active.stage, Stage::Working | Stage::Merging(_)) {
             return Vec::new();
         }
         let weight = |block: &Block| active.outcomes.get(block).map_or(0, |it| it.weight);
-        let piece = |part: &Part| Piece {
+        let piece = |part: &PartialRef| PartialSource {
             block: part.block,
             weight: weight(&part.block),
             holder: part.holder,
@@ -192,7 +192,7 @@ impl StepExecutor {
             Ok((state, digest))
         };
         let is_round = matches!(active.step.kind, StepKind::Train { .. });
-        if is_round && !model.settles() && active.state.bytes() <= SMALL_STATE {
+        if is_round && !model.has_finish_round() && active.state.bytes() <= SMALL_STATE {
             return self.on_finalised(step, work(&*model));
         }
         Some(Effect::Run(Box::new(move || Done {

@@ -69,7 +69,7 @@ impl Cut {
 
 /// A part of the cover: a block, its weight, and who keeps its partial.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::server) struct Piece {
+pub(in crate::server) struct PartialSource {
     pub(in crate::server) block: Block,
     pub(in crate::server) weight: u64,
     pub(in crate::server) holder: Option<WorkerId>,
@@ -83,7 +83,7 @@ pub(in crate::server) struct Fetch {
     /// Place among the parts.
     pub(in crate::server) part: usize,
     /// The part.
-    pub(in crate::server) piece: Piece,
+    pub(in crate::server) piece: PartialSource,
 }
 
 /// What came of a pulled segment.
@@ -111,7 +111,7 @@ pub(in crate::server) struct StepMerge {
 
     /// Counted up by every pause: tells results of jobs before it apart.
     generation: u64,
-    parts: Vec<Piece>,
+    parts: Vec<PartialSource>,
     finished: Vec<bool>,
     unfinished: usize,
     /// The next segment and part to fetch.
@@ -164,7 +164,7 @@ impl StepMerge {
 
     /// Goes on with these parts, which cover every replica once, in replica
     /// order. Finished segments stay: any cover gives the same bits.
-    pub(in crate::server) fn resume(&mut self, parts: Vec<Piece>) {
+    pub(in crate::server) fn resume(&mut self, parts: Vec<PartialSource>) {
         self.pause();
         self.parts = parts;
         self.cursor = (0, 0);

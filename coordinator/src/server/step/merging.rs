@@ -9,12 +9,12 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::active_run::{ActiveRun, Stage};
+use super::block_outcome::BlockOutcome;
 use super::effect::{Done, Effect, JobResult};
 use super::executor::{SMALL_STATE, StepExecutor};
 use super::merge::{
-    Arrival, Content, JobDone, Piece, StepMerge, merge_inline, next_state, of_partial,
+    Arrival, Content, JobDone, PartialSource, StepMerge, merge_inline, next_state, of_partial,
 };
-use super::outcome::Outcome;
 
 /// A merge's window is this part of the state: with the base and the next
 /// state it stays well under three states.
@@ -162,7 +162,7 @@ impl StepExecutor {
         let Some(merge) = self.merge_mut().filter(|merge| merge.is_current(done)) else {
             return Vec::new();
         };
-        let (step, Piece { block, holder, .. }) = (done.step, done.fetch.piece);
+        let (step, PartialSource { block, holder, .. }) = (done.step, done.fetch.piece);
         match &done.outcome {
             Ok(complete) => match merge.merged(done, *complete) {
                 Some(next) => self.finalise(next).into_iter().collect(),
@@ -211,9 +211,9 @@ impl StepExecutor {
 fn merge_here(active: &mut ActiveRun) -> NetworkState {
     let spare = active.take_spare();
     let mut next = next_state(&active.state, spare);
-    let taken = |part: &Piece| {
+    let taken = |part: &PartialSource| {
         let outcome = active.outcomes.get_mut(&part.block);
-        (part.block, outcome.map(Outcome::take_inline).unwrap_or_default())
+        (part.block, outcome.map(BlockOutcome::take_inline).unwrap_or_default())
     };
     let parts = active.parts.iter().map(taken).collect();
     merge_inline(active.step.replicas, &active.cut, &active.state, parts, &mut next);

@@ -11,11 +11,11 @@ use tokio::time::Instant;
 use super::effect::JobResult;
 use super::*;
 use crate::server::jobs::Incarnation;
-use crate::server::run_table::Submission;
+use crate::server::run_table::RunDefinition;
 
 /// A run of the smallest network that has so many classes: its state is large if they
 /// are many.
-fn submission(classes: u32) -> Submission {
+fn submission(classes: u32) -> RunDefinition {
     let text = "model = \"softmax\"\nreplicas = 2\nepochs = 1\nbatch_size = 1\n\
                 dataset = { source = \"digits\" }";
     let spec = RunSpec::from_toml(text).unwrap();
@@ -33,7 +33,7 @@ fn submission(classes: u32) -> Submission {
     let shape = DataShape::of(&train, &test);
     let model = Registry::standard().build("softmax", &spec.parameters, shape, 1).unwrap();
     let steps = 0..plan.steps();
-    Submission {
+    RunDefinition {
         identity: RunIdentity(7),
         text: text.into(),
         complete: text.into(),

@@ -7,17 +7,17 @@ use common::spec::RunSpec;
 use common::wire::message::{FromClient, FromWorker, RunEvent, ToClient};
 
 use super::peers::TestServer;
-use super::{reference, toy};
-use crate::server::Config;
+use super::{reference, test_model};
+use crate::server::ServerConfig;
 
 const WORKERS: usize = 200;
 
 /// So many that what each worker has is several blocks.
-const REPLICAS: u32 = 31 * WORKERS as u32;
+const MAX_REPLICAS: u32 = 31 * WORKERS as u32;
 
 #[tokio::test]
 async fn who_survives_all_others_can_take_in_what_it_is_given() {
-    let mut config = Config::default();
+    let mut config = ServerConfig::default();
     // These peers have no heart.
     config.scheduler.heartbeat_timeout = Duration::from_secs(3600);
     let server = TestServer::start(config);
@@ -26,7 +26,7 @@ async fn who_survives_all_others_can_take_in_what_it_is_given() {
     for _ in 1..WORKERS {
         others.push(server.idle_worker("other").await);
     }
-    let spec = RunSpec { replicas: REPLICAS, ..toy::spec("") };
+    let spec = RunSpec { replicas: MAX_REPLICAS, ..test_model::spec("") };
     let mut client = server.client().await;
     let accepted = ToClient::Accepted { run: RunId(1), passed_over: None };
     assert_eq!(client.submit(&spec, None).await, Some(accepted));

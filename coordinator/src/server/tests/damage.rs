@@ -8,9 +8,9 @@ use common::wire::message::{FromClient, RunEvent, ToClient};
 
 use super::durable::finished;
 use super::peers::TestServer;
-use super::toy;
+use super::test_model;
 use crate::runs::RunsFolder;
-use crate::server::Config;
+use crate::server::ServerConfig;
 
 /// Flips a bit in the middle of a file.
 fn damage(path: &Path) {
@@ -22,7 +22,7 @@ fn damage(path: &Path) {
 
 /// What is told of run 1 by a coordinator that starts on the folder, with a worker.
 async fn followed(folder: &Path) -> Vec<RunEvent> {
-    let server = TestServer::start_in(folder, Config::default());
+    let server = TestServer::start_in(folder, ServerConfig::default());
     server.worker("worker", usize::MAX).await;
     let events = server.client().await.follow(RunId(1)).await;
     server.shut_down().await;
@@ -67,13 +67,13 @@ async fn a_run_that_cannot_be_restored_is_set_aside_and_its_number_stays_its_own
     }
     damage(&run.join("run.json"));
     let before = fs::read(run.join("run.json")).unwrap();
-    let server = TestServer::start_in(folder, Config::default());
+    let server = TestServer::start_in(folder, ServerConfig::default());
     server.worker("worker", usize::MAX).await;
     let mut client = server.client().await;
     let told = client.follow(RunId(1)).await;
     let Some(RunEvent::Failed { reason, .. }) = told.last() else { panic!("{told:?}") };
     assert!(reason.contains("run.json: expected an intact record"), "{reason}");
-    client.submit(&toy::spec(""), None).await;
+    client.submit(&test_model::spec(""), None).await;
     let events = client.follow(RunId(2)).await;
     assert!(matches!(events.last(), Some(RunEvent::Finished { .. })), "{events:?}");
     server.shut_down().await;
@@ -85,8 +85,8 @@ async fn a_run_that_is_set_aside_can_be_cancelled_where_its_records_can_be_writt
     for is_readable in [true, false] {
         let scratch = tempfile::tempdir().unwrap();
         let folder = scratch.path();
-        let server = TestServer::start_in(folder, Config::default());
-        server.client().await.submit(&toy::spec(""), None).await;
+        let server = TestServer::start_in(folder, ServerConfig::default());
+        server.client().await.submit(&test_model::spec(""), None).await;
         server.shut_down().await;
         let data = folder.join("data");
         if is_readable {
@@ -94,7 +94,7 @@ async fn a_run_that_is_set_aside_can_be_cancelled_where_its_records_can_be_writt
         } else {
             damage(&folder.join("1/run.json"));
         }
-        let server = TestServer::start_in(folder, Config::default());
+        let server = TestServer::start_in(folder, ServerConfig::default());
         let mut client = server.client().await;
         client.say(FromClient::Cancel { run: RunId(1) }).await;
         let answer = client.hear_client().await;

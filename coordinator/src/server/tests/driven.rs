@@ -8,8 +8,8 @@ use common::wire::message::{FromClient, RunEvent, ToClient};
 
 use super::fake_worker::Lie;
 use super::harness::Harness;
-use super::{BIG, reference, toy};
-use crate::server::Config;
+use super::{BIG, reference, test_model};
+use crate::server::ServerConfig;
 
 const RUN: RunId = RunId(1);
 
@@ -28,8 +28,8 @@ fn digest_of(events: &[RunEvent]) -> common::digest::Digest {
 #[test]
 fn a_run_goes_from_its_submission_to_its_end() {
     for (size, workers) in [("", 1), ("", 3), (BIG, 1), (BIG, 3)] {
-        let spec = toy::spec(size);
-        let mut server = Harness::new(Config::default());
+        let spec = test_model::spec(size);
+        let mut server = Harness::new(ServerConfig::default());
         let client = server.client();
         assert_eq!(server.submit(client, &spec), accepted());
         for worker in 0..workers {
@@ -44,10 +44,10 @@ fn a_run_goes_from_its_submission_to_its_end() {
 #[test]
 fn whoever_is_lost_at_whatever_moment_the_bits_are_the_same() {
     for (size, moments) in [("", 0..12), (BIG, 1..6)] {
-        let spec = toy::spec(size);
+        let spec = test_model::spec(size);
         let expected = reference(&spec).digest();
         for moment in moments {
-            let mut server = Harness::new(Config::default());
+            let mut server = Harness::new(ServerConfig::default());
             let client = server.client();
             server.submit(client, &spec);
             let (mortal, other) = (server.worker("mortal"), server.worker("other"));
@@ -66,9 +66,9 @@ fn whoever_is_lost_at_whatever_moment_the_bits_are_the_same() {
 /// A run of a large state whose first life is cancelled while so many of its jobs
 /// wait, on a server that has taken it up again and has it at the same point.
 fn taken_up_with(folder: &std::path::Path) -> Harness {
-    let mut server = Harness::on(folder, Config::default());
+    let mut server = Harness::on(folder, ServerConfig::default());
     let client = server.client();
-    assert_eq!(server.submit(client, &toy::spec(BIG)), accepted());
+    assert_eq!(server.submit(client, &test_model::spec(BIG)), accepted());
     let worker = server.worker("worker");
     // Its pieces are here, and none of them is merged.
     while server.let_work(worker) {}
@@ -99,15 +99,15 @@ fn pieces_that_were_merged_before_a_cancel_are_in_no_state_of_the_resumed_run() 
     }
     assert!(ended > 0, "there were some");
     let events = server.events(RUN);
-    assert_eq!(digest_of(&events), reference(&toy::spec(BIG)).digest());
+    assert_eq!(digest_of(&events), reference(&test_model::spec(BIG)).digest());
     let firsts = events.iter().filter(|event| matches!(event, RunEvent::Round { round: 1, .. }));
     assert_eq!(firsts.count(), 1, "the work of the first life was cancelled");
 }
 
 #[test]
 fn a_holder_that_sends_nothing_is_done_without() {
-    let spec = toy::spec(BIG);
-    let mut server = Harness::new(Config::default());
+    let spec = test_model::spec(BIG);
+    let mut server = Harness::new(ServerConfig::default());
     let client = server.client();
     server.submit(client, &spec);
     let mute = server.liar("mute", Lie::Mute);
@@ -128,14 +128,14 @@ fn a_holder_that_sends_nothing_is_done_without() {
 
 #[test]
 fn a_worker_that_claims_what_it_was_not_given_is_sent_away() {
-    let mut server = Harness::new(Config::default());
+    let mut server = Harness::new(ServerConfig::default());
     let client = server.client();
-    server.submit(client, &toy::spec(""));
+    server.submit(client, &test_model::spec(""));
     let liar = server.liar("liar", Lie::Beside);
     let honest = server.worker("honest");
     server.settle();
     let reason = server.goodbye(liar).expect("it lied");
     assert!(reason.contains("which it was not given"), "{reason}");
     assert_eq!(server.goodbye(honest), None);
-    assert_eq!(digest_of(&server.events(RUN)), reference(&toy::spec("")).digest());
+    assert_eq!(digest_of(&server.events(RUN)), reference(&test_model::spec("")).digest());
 }

@@ -9,11 +9,11 @@ use common::run_state::RunEnd;
 use common::wire::message::{FromClient, RunEvent, ToClient};
 
 use super::peers::TestServer;
-use super::toy;
-use crate::ledger::befalls::forget_ends;
+use super::test_model;
+use crate::ledger::test_faults::forget_ends;
 use crate::ledger::{EventKind, LedgerReader};
 use crate::runs::{Outcome, RunsFolder, SubmissionRecord};
-use crate::server::{Config, RunsConfig, serve};
+use crate::server::{RunsConfig, ServerConfig, serve};
 
 /// Removes the history of a folder that nobody uses.
 fn lose_history(folder: &Path) {
@@ -26,10 +26,10 @@ fn lose_history(folder: &Path) {
 
 /// A folder with run 1, which has finished; what was told of it.
 pub(super) async fn finished(folder: &Path) -> Vec<RunEvent> {
-    let server = TestServer::start_in(folder, Config::default());
+    let server = TestServer::start_in(folder, ServerConfig::default());
     server.worker("worker", usize::MAX).await;
     let mut client = server.client().await;
-    client.submit(&toy::spec(""), None).await;
+    client.submit(&test_model::spec(""), None).await;
     let events = client.follow(RunId(1)).await;
     assert!(matches!(events.last(), Some(RunEvent::Finished { .. })), "{events:?}");
     server.shut_down().await;
@@ -41,15 +41,15 @@ async fn the_end_of_a_run_is_told_whatever_became_of_the_history() {
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path();
     let events = finished(folder).await;
-    let server = TestServer::start_in(folder, Config::default());
+    let server = TestServer::start_in(folder, ServerConfig::default());
     let mut client = server.client().await;
-    client.submit(&toy::spec(""), None).await;
+    client.submit(&test_model::spec(""), None).await;
     client.say(FromClient::Cancel { run: RunId(2) }).await;
     assert_eq!(client.hear_client().await, Some(ToClient::Cancelled { run: RunId(2) }));
     server.shut_down().await;
 
     lose_history(folder);
-    let server = TestServer::start_in(folder, Config::default());
+    let server = TestServer::start_in(folder, ServerConfig::default());
     let mut client = server.client().await;
     assert_eq!(client.follow(RunId(1)).await, events[events.len() - 1..]);
     assert_eq!(client.follow(RunId(2)).await, [RunEvent::Cancelled { run: RunId(2) }]);
@@ -71,7 +71,7 @@ async fn an_end_that_the_history_lacks_is_filled_in() {
     let folder = scratch.path();
     let events = finished(folder).await;
     forget_ends(folder);
-    let server = TestServer::start_in(folder, Config::default());
+    let server = TestServer::start_in(folder, ServerConfig::default());
     let told = server.client().await.follow(RunId(1)).await;
     assert_eq!(told.last(), events.last());
     server.shut_down().await;
@@ -86,7 +86,7 @@ async fn the_status_says_that_the_history_cannot_be_written() {
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path();
     fs::create_dir(folder.join("history.sqlite")).unwrap();
-    let server = TestServer::start_in(folder, Config::default());
+    let server = TestServer::start_in(folder, ServerConfig::default());
     let mut client = server.client().await;
     client.say(FromClient::Status).await;
     let Some(ToClient::Status(status)) = client.hear_client().await else { panic!("a status") };
@@ -111,7 +111,7 @@ async fn the_ends_of_runs_of_long_ago_are_told() {
         runs.write_outcome(run, &Outcome { run, identity, ..outcome.clone() }).unwrap();
     }
     drop(runs);
-    let server = TestServer::start_in(folder, Config::default());
+    let server = TestServer::start_in(folder, ServerConfig::default());
     let mut client = server.client().await;
     assert_eq!(client.follow(RunId(1)).await, events[events.len() - 1..]);
     let told = client.follow(RunId(2)).await;
@@ -131,7 +131,7 @@ async fn a_run_of_another_version_of_its_model_does_not_go_on() {
     let other = SubmissionRecord { run, identity, model_version: 2, ..submission };
     runs.write_submission(&other, None).unwrap();
     drop(runs);
-    let server = TestServer::start_in(folder, Config::default());
+    let server = TestServer::start_in(folder, ServerConfig::default());
     server.worker("worker", usize::MAX).await;
     let mut client = server.client().await;
     let told = client.follow(run).await;
@@ -148,7 +148,7 @@ async fn a_run_that_cannot_go_on_says_why_to_those_who_follow_it() {
     // As if it had not ended, and its examples were lost.
     fs::remove_file(folder.join("1/outcome.json")).unwrap();
     fs::remove_dir_all(folder.join("data")).unwrap();
-    let server = TestServer::start_in(folder, Config::default());
+    let server = TestServer::start_in(folder, ServerConfig::default());
     let mut client = server.client().await;
     let told = client.follow(RunId(1)).await;
     let Some(RunEvent::Failed { reason, .. }) = told.last() else { panic!("{told:?}") };
@@ -177,7 +177,7 @@ async fn a_damaged_checkpoint_is_told_of_where_a_run_goes_on() {
     // As if it had not ended.
     fs::remove_file(folder.join("1/outcome.json")).unwrap();
     damage(&folder.join("1").join(&last));
-    let server = TestServer::start_in(folder, Config::default());
+    let server = TestServer::start_in(folder, ServerConfig::default());
     server.worker("worker", usize::MAX).await;
     let mut client = server.client().await;
     let events = client.follow(RunId(1)).await;
@@ -221,8 +221,8 @@ async fn a_coordinator_that_reads_its_folder_can_be_stopped() {
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let runs = Some(RunsConfig::new(RunsFolder::open(folder).unwrap()));
-    let config = Config { runs, ..Config::default() };
-    serve(listener, toy::registry(), config, std::future::ready(())).await.unwrap();
+    let config = ServerConfig { runs, ..ServerConfig::default() };
+    serve(listener, test_model::registry(), config, std::future::ready(())).await.unwrap();
     // Or the test would wait for the thread that reads.
     fs::OpenOptions::new().write(true).open(&pipe).unwrap();
 }
@@ -232,10 +232,10 @@ async fn a_queue_on_disk_takes_memory_for_one_run_at_a_time() {
     const RUNS: u64 = 4;
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path();
-    let server = TestServer::start_in(folder, Config::default());
+    let server = TestServer::start_in(folder, ServerConfig::default());
     let mut client = server.client().await;
     for _ in 0..RUNS {
-        client.submit(&toy::spec(""), None).await;
+        client.submit(&test_model::spec(""), None).await;
     }
     server.shut_down().await;
     // Room for the examples, which are the same, and for less than another byte.
@@ -246,7 +246,8 @@ async fn a_queue_on_disk_takes_memory_for_one_run_at_a_time() {
         (0..split.chunks.len()).map(|index| split.chunk_bytes(index) as u64).sum::<u64>()
     };
     let data_memory = bytes(&submission.train) + bytes(&submission.test);
-    let server = TestServer::start_in(folder, Config { data_memory, ..Config::default() });
+    let server =
+        TestServer::start_in(folder, ServerConfig { data_memory, ..ServerConfig::default() });
     server.worker("worker", usize::MAX).await;
     let mut client = server.client().await;
     for run in 1..=RUNS {
@@ -260,14 +261,14 @@ async fn a_queue_on_disk_takes_memory_for_one_run_at_a_time() {
 async fn a_run_whose_examples_are_damaged_is_set_aside_and_the_next_one_starts() {
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path();
-    let server = TestServer::start_in(folder, Config::default());
+    let server = TestServer::start_in(folder, ServerConfig::default());
     let mut client = server.client().await;
-    client.submit(&toy::spec(""), None).await;
+    client.submit(&test_model::spec(""), None).await;
     server.shut_down().await;
     let chunk = fs::read_dir(folder.join("data")).unwrap().flatten().next().unwrap().path();
     let whole = fs::read(&chunk).unwrap();
     damage(&chunk);
-    let server = TestServer::start_in(folder, Config::default());
+    let server = TestServer::start_in(folder, ServerConfig::default());
     server.worker("worker", usize::MAX).await;
     let mut client = server.client().await;
     let told = client.follow(RunId(1)).await;
@@ -277,7 +278,7 @@ async fn a_run_whose_examples_are_damaged_is_set_aside_and_the_next_one_starts()
     server.shut_down().await;
     // Nothing says that it is over: it goes on once that is mended.
     fs::write(&chunk, whole).unwrap();
-    let server = TestServer::start_in(folder, Config::default());
+    let server = TestServer::start_in(folder, ServerConfig::default());
     server.worker("worker", usize::MAX).await;
     let told = server.client().await.follow(RunId(1)).await;
     assert!(matches!(told.last(), Some(RunEvent::Finished { .. })), "{told:?}");

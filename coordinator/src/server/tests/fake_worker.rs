@@ -17,7 +17,7 @@ use common::spec::{RunSpec, Split};
 use common::state::{ElementType, Layout, NetworkState, Segment};
 use common::wire::message::{BlockDone, FromWorker, ShardDone, ToWorker};
 
-use super::toy;
+use super::test_model;
 
 /// Chunks, as a source of examples.
 #[derive(Default)]
@@ -128,7 +128,7 @@ impl FakeWorker {
                 let spec = RunSpec::from_toml(&spec).unwrap();
                 let plan = RunPlan::new(&spec, train.size(), test.examples).unwrap();
                 let shape = DataShape { features: 1, classes: 1 };
-                let model = toy::registry().build("toy", &spec.parameters, shape, spec.seed);
+                let model = test_model::registry().build("toy", &spec.parameters, shape, spec.seed);
                 for (split, manifest) in [(Split::Train, train), (Split::Test, test)] {
                     let chunks = (0..manifest.chunks.len() as u32).collect();
                     self.said.push(FromWorker::NeedChunks { run, split, chunks });

@@ -13,10 +13,10 @@ use common::run_state::RunEnd;
 use common::wire::message::{FromClient, RunEvent, ToClient};
 
 use super::peers::{TestPeer, TestServer};
-use super::toy;
+use super::test_model;
 use crate::ledger::LedgerReader;
 use crate::runs::{Files, OsFiles, RunsFolder, WriteFile};
-use crate::server::Config;
+use crate::server::ServerConfig;
 
 const RUN: RunId = RunId(1);
 
@@ -80,7 +80,7 @@ impl Gated {
             Ok(())
         });
         let runs = RunsFolder::open_with(folder.path(), Arc::new(gate)).unwrap();
-        let server = TestServer::start_on(runs, Config::default());
+        let server = TestServer::start_on(runs, ServerConfig::default());
         Self { folder, server, reached, open }
     }
 
@@ -94,7 +94,7 @@ impl Gated {
         let gated = Self::new("outcome.json");
         let mut client = gated.server.client().await;
         let accepted = ToClient::Accepted { run: RUN, passed_over: None };
-        assert_eq!(client.submit(&toy::spec(parameters), None).await, Some(accepted));
+        assert_eq!(client.submit(&test_model::spec(parameters), None).await, Some(accepted));
         (gated, client)
     }
 
@@ -127,12 +127,13 @@ async fn a_submission_that_is_being_written_is_found_too() {
         let gated = Gated::new("run.json");
         let key = SubmissionKey(7);
         let mut first = gated.server.client().await;
-        let sent = tokio::spawn(async move { first.submit_as(key, &toy::spec(""), None).await });
+        let sent =
+            tokio::spawn(async move { first.submit_as(key, &test_model::spec(""), None).await });
         let gated = gated.reached().await;
         let mut second = gated.server.client().await;
-        let data = toy::dataset();
+        let data = test_model::dataset();
         let (train, test) = (data.train.manifest(), data.test.manifest());
-        let (spec, settings) = (toy::spec("").to_toml(), RunSettings::default());
+        let (spec, settings) = (test_model::spec("").to_toml(), RunSettings::default());
         let (state, replay) = (None, None);
         second.say(FromClient::Submit { key, spec, train, test, state, settings, replay }).await;
         second.say(FromClient::Status).await;
@@ -229,7 +230,7 @@ async fn a_fork_is_accepted_once_it_is_on_disk() {
     let gated = Gated::new("run.json");
     let mut client = gated.server.client().await;
     gated.open.send(Ok(())).unwrap();
-    client.submit(&toy::spec(""), None).await;
+    client.submit(&test_model::spec(""), None).await;
     let gated = gated.reached().await;
     let (settings, fork) = (RunSettings::default(), Some(Vec::new()));
     client.say(FromClient::Resume { run: RUN, settings, fork }).await;
@@ -332,9 +333,9 @@ async fn a_disk_that_stays_full_is_told_of_once() {
         }
     });
     let runs = RunsFolder::open_with(folder.path(), Arc::new(full)).unwrap();
-    let server = TestServer::start_on(runs, Config::default());
+    let server = TestServer::start_on(runs, ServerConfig::default());
     let mut client = server.client().await;
-    client.submit(&toy::spec(""), None).await;
+    client.submit(&test_model::spec(""), None).await;
     let mut follower = server.client().await;
     follower.say(FromClient::Follow { run: RUN }).await;
     server.worker("worker", usize::MAX).await;

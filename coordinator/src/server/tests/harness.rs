@@ -18,14 +18,14 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::fake_worker::{FakeWorker, Lie};
-use super::toy;
+use super::test_model;
 use crate::runs::RunsFolder;
 use crate::server::engine::Engine;
 use crate::server::net::{
     ClientId, Event, Handle, LastActivity, Outbox, Peer, Permit, Refusals, WorkerInfo,
 };
 use crate::server::persistence::recover;
-use crate::server::{Config, RunsConfig};
+use crate::server::{RunsConfig, ServerConfig};
 
 /// See the [module](self).
 pub(super) struct Harness {
@@ -43,17 +43,17 @@ pub(super) struct Harness {
 
 impl Harness {
     /// Keeps no runs.
-    pub(super) fn new(config: Config) -> Self {
+    pub(super) fn new(config: ServerConfig) -> Self {
         Self::with(config, None)
     }
 
     /// Keeps runs in a folder, with a checkpoint after each round.
-    pub(super) fn on(folder: &Path, config: Config) -> Self {
+    pub(super) fn on(folder: &Path, config: ServerConfig) -> Self {
         Self::with(config, Some(RunsFolder::open(folder).unwrap()))
     }
 
-    fn with(config: Config, folder: Option<RunsFolder>) -> Self {
-        let mut engine = Engine::new(config, toy::registry(), Arc::new(Refusals::default()));
+    fn with(config: ServerConfig, folder: Option<RunsFolder>) -> Self {
+        let mut engine = Engine::new(config, test_model::registry(), Arc::new(Refusals::default()));
         engine.hold_jobs();
         if let Some(folder) = folder {
             let runs = RunsConfig {
@@ -217,7 +217,7 @@ impl Harness {
     /// Submits a run over the toy's examples, and sends what is asked for. Gives the
     /// answer.
     pub(super) fn submit(&mut self, client: ClientId, spec: &RunSpec) -> ToClient {
-        let data = toy::dataset();
+        let data = test_model::dataset();
         let (train, test) = (data.train.manifest(), data.test.manifest());
         let (key, spec) = (SubmissionKey::draw().unwrap(), spec.to_toml());
         let settings = RunSettings::default();

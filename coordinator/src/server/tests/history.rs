@@ -11,9 +11,9 @@ use tokio::time::Instant;
 
 use super::durable::finished;
 use super::peers::{TestPeer, TestServer};
-use super::toy;
+use super::test_model;
 use crate::runs::{History, HistorySoFar, Progress, RunsFolder};
-use crate::server::Config;
+use crate::server::ServerConfig;
 use crate::server::jobs::Incarnation;
 use crate::server::persistence::Draft;
 use crate::server::run_table::{NewRun, Run};
@@ -54,9 +54,9 @@ async fn equal_runs_have_equal_histories_whatever_was_killed() {
     for blocks in [1, 3, 5, 7, 9, 11] {
         let scratch = tempfile::tempdir().unwrap();
         let folder = scratch.path();
-        let server = TestServer::start_in(folder, Config::default());
+        let server = TestServer::start_in(folder, ServerConfig::default());
         let mut client = server.client().await;
-        client.submit(&toy::spec(""), None).await;
+        client.submit(&test_model::spec(""), None).await;
         let mortal = server.worker("mortal", blocks).await;
         tokio::select! {
             ended = mortal => ended.unwrap(),
@@ -65,14 +65,14 @@ async fn equal_runs_have_equal_histories_whatever_was_killed() {
         }
         server.shut_down().await;
 
-        let server = TestServer::start_in(folder, Config::default());
+        let server = TestServer::start_in(folder, ServerConfig::default());
         server.worker("worker", usize::MAX).await;
         let mut client = server.client().await;
         client.follow(RUN).await;
         assert_eq!(history(&mut client).await, expected, "after {blocks} blocks, from memory");
         server.shut_down().await;
 
-        let server = TestServer::start_in(folder, Config::default());
+        let server = TestServer::start_in(folder, ServerConfig::default());
         let history = history(&mut server.client().await).await;
         assert_eq!(history, expected, "after {blocks} blocks, from disk");
         server.shut_down().await;
@@ -84,7 +84,7 @@ async fn a_checkpoint_is_followed_by_the_step_after_the_last_one_that_it_tells_o
     let scratch = tempfile::tempdir().unwrap();
     let events = finished(scratch.path()).await;
     let record = RunsFolder::read(scratch.path()).unwrap().submission(RUN).unwrap();
-    let draft = Draft::new(&toy::registry(), record).unwrap();
+    let draft = Draft::new(&test_model::registry(), record).unwrap();
     let run = draft.into_run(NewRun::queued(RUN)).0;
     let submission = run.submission.clone().unwrap();
     let (state, run) = (Arc::new(submission.model.initial_state().unwrap()), Run::new(run));

@@ -10,34 +10,34 @@ use common::wire::message::{FromClient, RunEvent, ToClient, ToWorker};
 
 use super::fake_worker::Lie;
 use super::peers::TestServer;
-use super::{BIG, reference, toy};
-use crate::server::Config;
+use super::{BIG, reference, test_model};
+use crate::server::ServerConfig;
 
 #[tokio::test]
 async fn a_coordinator_answers_while_a_model_settles_a_small_state() {
-    let server = TestServer::start(Config::default());
+    let server = TestServer::start(ServerConfig::default());
     let mut client = server.client().await;
     server.worker("worker", usize::MAX).await;
-    let spec = toy::spec("held_small = true");
+    let spec = test_model::spec("held_small = true");
     client.submit(&spec, None).await;
-    toy::HELD_SMALL.meet().await;
+    test_model::HELD_SMALL.meet().await;
     assert!(client.is_served().await);
-    toy::HELD_SMALL.meet().await;
+    test_model::HELD_SMALL.meet().await;
     let events = client.follow(RunId(1)).await;
     let Some(RunEvent::Finished { digest, .. }) = events.last() else { panic!("{events:#?}") };
-    assert_eq!(*digest, reference(&toy::spec("")).digest());
+    assert_eq!(*digest, reference(&test_model::spec("")).digest());
     server.shut_down().await;
 }
 
 #[tokio::test]
 async fn a_state_that_a_cancelled_run_left_behind_is_nothing_to_the_resumed_one() {
     let folder = tempfile::tempdir().unwrap();
-    let server = TestServer::start_in(folder.path(), Config::default());
+    let server = TestServer::start_in(folder.path(), ServerConfig::default());
     let mut client = server.client().await;
     let worker = server.worker("first", usize::MAX).await;
-    let (run, spec) = (RunId(1), toy::spec(&format!("{BIG}\nheld = true")));
+    let (run, spec) = (RunId(1), test_model::spec(&format!("{BIG}\nheld = true")));
     client.submit(&spec, None).await;
-    toy::HELD.meet().await;
+    test_model::HELD.meet().await;
     // Nobody is there to do the step again before the old state comes.
     worker.abort();
     client.say(FromClient::Cancel { run }).await;
@@ -50,13 +50,13 @@ async fn a_state_that_a_cancelled_run_left_behind_is_nothing_to_the_resumed_one(
     let mut idle = server.idle_worker("idle").await;
     let assigns = |message| matches!(message, ToWorker::Assign { .. });
     while !idle.hear(&ToWorker::Heartbeat).await.is_some_and(assigns) {}
-    toy::HELD.meet().await;
+    test_model::HELD.meet().await;
     assert!(client.is_served().await);
     drop(idle);
     server.worker("second", usize::MAX).await;
     let events = client.follow(run).await;
     let Some(RunEvent::Finished { digest, .. }) = events.last() else { panic!("{events:#?}") };
-    assert_eq!(*digest, reference(&toy::spec(BIG)).digest());
+    assert_eq!(*digest, reference(&test_model::spec(BIG)).digest());
     // The work of the first life was cancelled, not done.
     let rounds = events.iter().filter(|event| matches!(event, RunEvent::Round { round: 1, .. }));
     assert_eq!(rounds.count(), 1, "{events:#?}");
@@ -66,12 +66,12 @@ async fn a_state_that_a_cancelled_run_left_behind_is_nothing_to_the_resumed_one(
 /// Tells of blocks that only others were given, in a run that begins or that goes
 /// on; whether its connection ended, and the digest.
 async fn with_unasked_work(folder: &Path, is_new: bool) -> (bool, Option<Digest>) {
-    let server = TestServer::start_in(folder, Config::default());
+    let server = TestServer::start_in(folder, ServerConfig::default());
     let mut client = server.client().await;
     let liar = server.liar(Lie::Beside).await;
     server.worker("honest", usize::MAX).await;
     if is_new {
-        client.submit(&toy::spec(""), None).await;
+        client.submit(&test_model::spec(""), None).await;
     }
     let events = client.follow(RunId(1)).await;
     let digest = match events.last() {
@@ -87,7 +87,7 @@ async fn with_unasked_work(folder: &Path, is_new: bool) -> (bool, Option<Digest>
 async fn what_a_run_that_goes_on_did_not_ask_for_ends_no_connection() {
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path();
-    let expected = Some(reference(&toy::spec("")).digest());
+    let expected = Some(reference(&test_model::spec("")).digest());
     assert_eq!(with_unasked_work(folder, true).await, (true, expected));
     // A worker may have gone further with the coordinator before this one.
     for entry in std::fs::read_dir(folder.join("1")).unwrap().flatten() {

@@ -9,12 +9,12 @@ use tokio::time::{advance, pause};
 
 use super::fake_worker::Lie;
 use super::peers::{TestPeer, TestServer};
-use super::{BIG, toy};
-use crate::server::Config;
+use super::{BIG, test_model};
+use crate::server::ServerConfig;
 
 #[tokio::test(start_paused = true)]
 async fn a_coordinator_that_was_away_loses_nobody() {
-    let server = TestServer::start(Config::default());
+    let server = TestServer::start(ServerConfig::default());
     let mut client = server.client().await;
     let _silent = server.idle_worker("silent").await;
     advance(Duration::from_secs(3600)).await;
@@ -48,13 +48,13 @@ async fn told_by_now(follower: &mut TestPeer) -> Vec<RunEvent> {
 
 #[tokio::test]
 async fn who_keeps_a_partial_has_its_time_anew_after_its_coordinator_was_away() {
-    let mut config = Config::default();
+    let mut config = ServerConfig::default();
     // Longer than the coordinator is away: nobody is silent for too long.
     config.scheduler.heartbeat_timeout = Duration::from_secs(3600);
     let server = TestServer::start(config);
     let mut client = server.client().await;
     let mute = server.liar(Lie::Mute).await;
-    client.submit(&toy::spec(BIG), None).await;
+    client.submit(&test_model::spec(BIG), None).await;
     // All is done, and asked for.
     while client.workers().await[0].shards_done < 5 {}
     client.say(FromClient::Follow { run: RunId(1) }).await;

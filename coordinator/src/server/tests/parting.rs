@@ -8,14 +8,14 @@ use common::wire::codec::encode;
 use common::wire::message::{FromWorker, RunEvent, ToWorker};
 use tokio::io::AsyncWriteExt;
 
-use super::super::Config;
+use super::super::ServerConfig;
 use super::peers::{TestPeer, TestServer};
-use super::toy;
+use super::test_model;
 
 /// A server at which one death fails a run. There is one, and a worker that is given
 /// what the one before it may have died of, and begins it.
 async fn beginning_a_suspect() -> (TestServer, TestPeer) {
-    let mut config = Config::default();
+    let mut config = ServerConfig::default();
     config.scheduler.crash_limit = 1;
     // These peers have no heart.
     config.scheduler.heartbeat_timeout = Duration::from_secs(3600);
@@ -23,7 +23,7 @@ async fn beginning_a_suspect() -> (TestServer, TestPeer) {
     let mut first = server.idle_worker("first").await;
     let mut client = server.client().await;
     // So few that all of them are suspects at once.
-    client.submit(&RunSpec { replicas: 1, ..toy::spec("") }, None).await;
+    client.submit(&RunSpec { replicas: 1, ..test_model::spec("") }, None).await;
     assigned(&mut first, false).await;
     drop(first);
     while !client.workers().await.is_empty() {}

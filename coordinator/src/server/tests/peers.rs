@@ -20,12 +20,12 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::fake_worker::{FakeWorker, Lie};
-use super::toy;
+use super::test_model;
 use crate::runs::RunsFolder;
 use crate::server::engine::Engine;
 use crate::server::net::{Admission, ConnectionLimits, LastActivity, Refusals};
 use crate::server::persistence::recover;
-use crate::server::{Config, RunsConfig};
+use crate::server::{RunsConfig, ServerConfig};
 
 /// A server without sockets.
 pub(super) struct TestServer {
@@ -37,26 +37,26 @@ pub(super) struct TestServer {
 }
 
 impl TestServer {
-    pub(super) fn start(config: Config) -> Self {
+    pub(super) fn start(config: ServerConfig) -> Self {
         Self::start_with(config, None)
     }
 
     /// One that keeps its runs in a folder, and goes on with those that are there.
     /// These peers have no heart, and the machine may be busy.
-    pub(super) fn start_in(folder: &Path, config: Config) -> Self {
+    pub(super) fn start_in(folder: &Path, config: ServerConfig) -> Self {
         Self::start_on(RunsFolder::open(folder).unwrap(), config)
     }
 
     /// The same on a folder that is open, and may behave as a test wants.
-    pub(super) fn start_on(folder: RunsFolder, mut config: Config) -> Self {
+    pub(super) fn start_on(folder: RunsFolder, mut config: ServerConfig) -> Self {
         config.scheduler.heartbeat_timeout = Duration::from_secs(3600);
         Self::start_with(config, Some(folder))
     }
 
-    fn start_with(config: Config, folder: Option<RunsFolder>) -> Self {
+    fn start_with(config: ServerConfig, folder: Option<RunsFolder>) -> Self {
         let refusals = Arc::new(Refusals::default());
         let heartbeat_timeout = config.scheduler.heartbeat_timeout;
-        let mut engine = Engine::new(config, toy::registry(), refusals.clone());
+        let mut engine = Engine::new(config, test_model::registry(), refusals.clone());
         let limits = ConnectionLimits::of_this_process();
         let events = engine.net_events();
         let admission = Admission::new(events, heartbeat_timeout, None, limits, refusals);
@@ -232,7 +232,7 @@ impl TestPeer {
         spec: &RunSpec,
         state: Option<&NetworkState>,
     ) -> Option<ToClient> {
-        self.submit_over(key, spec, state, &toy::dataset()).await
+        self.submit_over(key, spec, state, &test_model::dataset()).await
     }
 
     /// The same over other data.

@@ -9,10 +9,10 @@ use common::wire::message::{FromClient, NUMERIC_PROFILE, RunEvent, ToClient};
 
 use super::durable::finished;
 use super::peers::TestServer;
-use super::toy;
+use super::test_model;
 use crate::rerun::Rerun;
 use crate::runs::{RunsFolder, SubmissionRecord};
-use crate::server::Config;
+use crate::server::ServerConfig;
 
 /// Run 1 has finished, run 2 has not begun.
 const RUNS: [RunId; 2] = [RunId(1), RunId(2)];
@@ -37,7 +37,7 @@ fn is_named(reason: &str) -> bool {
 async fn a_run_of_another_numeric_profile_is_set_aside() {
     let scratch = tempfile::tempdir().unwrap();
     of_another_profile(scratch.path()).await;
-    let server = TestServer::start_in(scratch.path(), Config::default());
+    let server = TestServer::start_in(scratch.path(), ServerConfig::default());
     let mut client = server.client().await;
     client.say(FromClient::Status).await;
     let Some(ToClient::Status(status)) = client.hear_client().await else { panic!("a status") };
@@ -54,7 +54,7 @@ async fn a_run_of_another_numeric_profile_is_set_aside() {
 async fn a_run_of_another_numeric_profile_is_not_taken_up() {
     let scratch = tempfile::tempdir().unwrap();
     of_another_profile(scratch.path()).await;
-    let server = TestServer::start_in(scratch.path(), Config::default());
+    let server = TestServer::start_in(scratch.path(), ServerConfig::default());
     let mut client = server.client().await;
     for (run, fork) in [(RUNS[0], Some(Vec::new())), (RUNS[1], None)] {
         let settings = RunSettings::default();
@@ -75,12 +75,12 @@ async fn a_run_of_another_numeric_profile_is_not_done_again() {
     finished(scratch.path()).await;
     let open = || {
         let folder = RunsFolder::read(scratch.path()).unwrap();
-        Rerun::open(folder, &toy::registry(), RUNS[0]).map_err(|error| error.to_string())
+        Rerun::open(folder, &test_model::registry(), RUNS[0]).map_err(|error| error.to_string())
     };
     open().unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
     of_another_profile(elsewhere.path()).await;
     let folder = RunsFolder::read(elsewhere.path()).unwrap();
-    let error = Rerun::open(folder, &toy::registry(), RUNS[0]).unwrap_err().to_string();
+    let error = Rerun::open(folder, &test_model::registry(), RUNS[0]).unwrap_err().to_string();
     assert!(is_named(&error), "{error}");
 }

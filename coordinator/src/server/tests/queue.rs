@@ -7,8 +7,8 @@ use common::wire::message::{FromClient, RunEvent, ToClient};
 use super::durable::finished;
 use super::gate::Gated;
 use super::peers::{TestPeer, TestServer};
-use super::{reference, toy};
-use crate::server::Config;
+use super::{reference, test_model};
+use crate::server::ServerConfig;
 
 /// Looks at what must not happen: more than it takes where nothing keeps it from
 /// happening.
@@ -37,14 +37,14 @@ async fn cancel(gated: Gated, client: &mut TestPeer, run: RunId) -> Gated {
 
 #[tokio::test]
 async fn what_clients_ask_of_the_folder_waits_for_what_is_being_written() {
-    let held = &toy::BUILDS[4];
+    let held = &test_model::BUILDS[4];
     let scratch = tempfile::tempdir().unwrap();
     finished(scratch.path()).await;
     let gated = Gated::on(scratch, GATE);
     let mut client = gated.server.client().await;
     for (run, parameters) in [(2, "held_build = 4"), (3, "")] {
         let accepted = ToClient::Accepted { run: RunId(run), passed_over: None };
-        assert_eq!(client.submit(&toy::spec(parameters), None).await, Some(accepted));
+        assert_eq!(client.submit(&test_model::spec(parameters), None).await, Some(accepted));
     }
     gated.open.send(Ok(())).unwrap();
     let gated = cancel(gated, &mut client, RunId(2)).await;
@@ -76,15 +76,15 @@ async fn what_clients_ask_of_the_folder_waits_for_what_is_being_written() {
 
 #[tokio::test]
 async fn a_run_whose_turn_comes_is_read_behind_what_is_being_written() {
-    let held = &toy::BUILDS[5];
+    let held = &test_model::BUILDS[5];
     let scratch = tempfile::tempdir().unwrap();
-    let server = TestServer::start_in(scratch.path(), Config::default());
-    server.client().await.submit(&toy::spec("held_build = 5"), None).await;
+    let server = TestServer::start_in(scratch.path(), ServerConfig::default());
+    server.client().await.submit(&test_model::spec("held_build = 5"), None).await;
     server.shut_down().await;
     held.close();
     let gated = Gated::on(scratch, GATE);
     let mut client = gated.server.client().await;
-    client.submit(&toy::spec(""), None).await;
+    client.submit(&test_model::spec(""), None).await;
     gated.server.worker("worker", usize::MAX).await;
     held.meet().await;
     let gated = cancel(gated, &mut client, RunId(2)).await;
@@ -100,6 +100,6 @@ async fn a_run_whose_turn_comes_is_read_behind_what_is_being_written() {
     (0..2).for_each(|_| gated.open.send(Ok(())).unwrap());
     let events = follows.follow(RunId(1)).await;
     let Some(RunEvent::Finished { digest, .. }) = events.last() else { panic!("{events:?}") };
-    assert_eq!(*digest, reference(&toy::spec("")).digest());
+    assert_eq!(*digest, reference(&test_model::spec("")).digest());
     gated.server.shut_down().await;
 }

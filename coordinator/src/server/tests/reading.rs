@@ -12,9 +12,9 @@ use common::run_settings::RunSettings;
 use common::wire::message::{FromClient, RunEvent, ToClient};
 
 use super::peers::{TestPeer, TestServer};
-use super::{BIG, reference, toy};
+use super::{BIG, reference, test_model};
 use crate::reference::ParallelBatchProcessor;
-use crate::server::Config;
+use crate::server::ServerConfig;
 
 const RUN: RunId = RunId(1);
 
@@ -67,7 +67,7 @@ async fn in_time<T>(answer: impl Future<Output = T>) -> Option<T> {
 async fn is_answered(server: &TestServer) -> bool {
     let mut client = server.client().await;
     let answered = in_time(async {
-        let answer = client.submit(&toy::spec(""), None).await;
+        let answer = client.submit(&test_model::spec(""), None).await;
         let Some(ToClient::Accepted { run, .. }) = answer else { panic!("{answer:?}") };
         cancel(&mut client, run).await;
     });
@@ -76,30 +76,30 @@ async fn is_answered(server: &TestServer) -> bool {
 
 #[tokio::test]
 async fn a_coordinator_answers_while_the_model_is_made_of_a_run_whose_turn_comes() {
-    let held = &toy::BUILDS[0];
+    let held = &test_model::BUILDS[0];
     let scratch = tempfile::tempdir().unwrap();
-    let server = TestServer::start_in(scratch.path(), Config::default());
-    server.client().await.submit(&toy::spec("held_build = 0"), None).await;
+    let server = TestServer::start_in(scratch.path(), ServerConfig::default());
+    server.client().await.submit(&test_model::spec("held_build = 0"), None).await;
     server.shut_down().await;
     held.close();
-    let server = TestServer::start_in(scratch.path(), Config::default());
+    let server = TestServer::start_in(scratch.path(), ServerConfig::default());
     server.worker("worker", usize::MAX).await;
     held.meet().await;
     let is_answered = is_answered(&server).await;
     held.meet().await;
     assert!(is_answered);
     let events = server.client().await.follow(RUN).await;
-    assert_eq!(digest(&events), Some(reference(&toy::spec("")).digest()), "{events:?}");
+    assert_eq!(digest(&events), Some(reference(&test_model::spec("")).digest()), "{events:?}");
     server.shut_down().await;
 }
 
 #[tokio::test]
 async fn a_coordinator_answers_while_the_model_is_made_of_a_run_that_is_taken_up() {
-    let held = &toy::BUILDS[1];
+    let held = &test_model::BUILDS[1];
     let scratch = tempfile::tempdir().unwrap();
-    let server = TestServer::start_in(scratch.path(), Config::default());
+    let server = TestServer::start_in(scratch.path(), ServerConfig::default());
     let mut client = server.client().await;
-    client.submit(&toy::spec("held_build = 1"), None).await;
+    client.submit(&test_model::spec("held_build = 1"), None).await;
     cancel(&mut client, RUN).await;
     for fork in [None, change("epochs", "1")] {
         held.close();
@@ -120,13 +120,13 @@ async fn a_coordinator_answers_while_the_model_is_made_of_a_run_that_is_taken_up
 
 #[tokio::test]
 async fn what_is_read_for_a_turn_that_is_over_is_nothing_to_the_run_that_goes_on() {
-    let held = &toy::BUILDS[2];
+    let held = &test_model::BUILDS[2];
     let scratch = tempfile::tempdir().unwrap();
-    let server = TestServer::start_in(scratch.path(), Config::default());
-    server.client().await.submit(&toy::spec("held_build = 2"), None).await;
+    let server = TestServer::start_in(scratch.path(), ServerConfig::default());
+    server.client().await.submit(&test_model::spec("held_build = 2"), None).await;
     server.shut_down().await;
     held.close();
-    let server = TestServer::start_in(scratch.path(), Config::default());
+    let server = TestServer::start_in(scratch.path(), ServerConfig::default());
     let worker = server.worker("first", usize::MAX).await;
     held.meet().await;
     // Nobody is there to begin it again before the old one comes.
@@ -149,14 +149,14 @@ async fn what_is_read_for_a_turn_that_is_over_is_nothing_to_the_run_that_goes_on
     assert_eq!(status.runs[0].state.name(), "queued");
     server.worker("second", usize::MAX).await;
     let events = client.follow(RUN).await;
-    assert_eq!(digest(&events), Some(reference(&toy::spec("")).digest()), "{events:?}");
+    assert_eq!(digest(&events), Some(reference(&test_model::spec("")).digest()), "{events:?}");
     server.shut_down().await;
 }
 
 /// A folder with a run that was cancelled as it waited, from a client's state.
 async fn cancelled(folder: &Path, parameters: &str) {
-    let spec = toy::spec(parameters);
-    let server = TestServer::start_in(folder, Config::default());
+    let spec = test_model::spec(parameters);
+    let server = TestServer::start_in(folder, ServerConfig::default());
     let mut client = server.client().await;
     client.submit(&spec, Some(&reference(&spec))).await;
     cancel(&mut client, RUN).await;
@@ -177,7 +177,7 @@ async fn a_state_that_there_is_no_room_for_is_not_read() {
     cancelled(folder, BIG).await;
     // Whoever reads it says so.
     flip(&folder.join("1/start.safetensors"));
-    let config = Config { data_memory: 1 << 20, ..Config::default() };
+    let config = ServerConfig { data_memory: 1 << 20, ..ServerConfig::default() };
     let server = TestServer::start_in(folder, config);
     let mut client = server.client().await;
     for fork in [None, change("epochs", "1")] {
@@ -193,13 +193,14 @@ async fn room_is_given_back_whatever_keeps_a_run_from_being_taken_up() {
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path();
     cancelled(folder, "").await;
-    let data = toy::dataset();
+    let data = test_model::dataset();
     let bytes = |split: SplitManifest| {
         (0..split.chunks.len()).map(|chunk| split.chunk_bytes(chunk) as u64).sum::<u64>()
     };
-    let state = reference(&toy::spec("")).bytes();
+    let state = reference(&test_model::spec("")).bytes();
     let data_memory = state + bytes(data.train.manifest()) + bytes(data.test.manifest());
-    let server = TestServer::start_in(folder, Config { data_memory, ..Config::default() });
+    let server =
+        TestServer::start_in(folder, ServerConfig { data_memory, ..ServerConfig::default() });
     let mut client = server.client().await;
     let start = folder.join("1/start.safetensors");
     let chunk = fs::read_dir(folder.join("data")).unwrap().flatten().next().unwrap().path();
@@ -227,9 +228,9 @@ async fn room_is_given_back_whatever_keeps_a_run_from_being_taken_up() {
 async fn a_run_from_a_state_of_its_own_goes_on_before_its_first_checkpoint() {
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path();
-    let spec = toy::spec("");
+    let spec = test_model::spec("");
     let start = reference(&spec);
-    let server = TestServer::start_in(folder, Config::default());
+    let server = TestServer::start_in(folder, ServerConfig::default());
     let mut client = server.client().await;
     client.submit(&spec, Some(&start)).await;
     cancel(&mut client, RUN).await;
@@ -238,14 +239,15 @@ async fn a_run_from_a_state_of_its_own_goes_on_before_its_first_checkpoint() {
     resume(&mut client, None).await;
     assert!(is_accepted(&mut client).await);
     server.shut_down().await;
-    let server = TestServer::start_in(folder, Config::default());
+    let server = TestServer::start_in(folder, ServerConfig::default());
     server.worker("worker", usize::MAX).await;
     let mut forked = spec.clone();
     forked.merge.insert("w".into(), MergeRule::Max);
-    let processor = ParallelBatchProcessor::new(1, 1).with_registry(toy::registry());
+    let processor = ParallelBatchProcessor::new(1, 1).with_registry(test_model::registry());
     for (run, spec) in [(RUN, spec), (RunId(2), forked)] {
         let events = server.client().await.follow(run).await;
-        let (expected, _) = processor.run_spec(&spec, &toy::dataset(), Some(&start)).unwrap();
+        let (expected, _) =
+            processor.run_spec(&spec, &test_model::dataset(), Some(&start)).unwrap();
         assert_eq!(digest(&events), Some(expected.digest()), "{events:?}");
     }
     server.shut_down().await;

@@ -6,11 +6,11 @@ use common::wire::message::{FromClient, Role, Welcome};
 use tokio::io::AsyncWriteExt;
 
 use super::peers::TestServer;
-use crate::server::Config;
+use crate::server::ServerConfig;
 
 #[tokio::test]
 async fn who_was_not_understood_may_pass_where_that_was_no_fault_of_its_own() {
-    let server = TestServer::start(Config::default());
+    let server = TestServer::start(ServerConfig::default());
     let hello = || encode(handshake::hello(Role::Client)).head.to_vec();
     let damaged = {
         let mut bytes = hello();

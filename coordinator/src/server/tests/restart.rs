@@ -8,10 +8,10 @@ use common::id::RunId;
 use common::wire::message::RunEvent;
 
 use super::peers::TestServer;
-use super::{BIG, reference, toy};
+use super::{BIG, reference, test_model};
 use crate::ledger::HISTORY_BYTES;
 use crate::runs::RunsFolder;
-use crate::server::Config;
+use crate::server::ServerConfig;
 use crate::server::persistence::recover;
 use common::run_state::RunState;
 
@@ -19,8 +19,8 @@ const RUN: RunId = RunId(1);
 
 /// A folder with a run in its queue.
 async fn queued(folder: &Path) {
-    let server = TestServer::start_in(folder, Config::default());
-    server.client().await.submit(&toy::spec(""), None).await;
+    let server = TestServer::start_in(folder, ServerConfig::default());
+    server.client().await.submit(&test_model::spec(""), None).await;
     server.shut_down().await;
 }
 
@@ -48,8 +48,8 @@ fn has_finished(events: &[RunEvent]) -> bool {
 async fn a_restart_reads_neither_states_nor_examples() {
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path();
-    let spec = toy::spec(BIG);
-    let server = TestServer::start_in(folder, Config::default());
+    let spec = test_model::spec(BIG);
+    let server = TestServer::start_in(folder, ServerConfig::default());
     let mut client = server.client().await;
     server.worker("worker", usize::MAX).await;
     client.submit(&spec, None).await;
@@ -57,7 +57,7 @@ async fn a_restart_reads_neither_states_nor_examples() {
     server.shut_down().await;
     // One that goes on from its last checkpoint, and one from a client's state.
     fs::remove_file(folder.join("1/outcome.json")).unwrap();
-    let server = TestServer::start_in(folder, Config::default());
+    let server = TestServer::start_in(folder, ServerConfig::default());
     let state = reference(&spec);
     server.client().await.submit(&spec, Some(&state)).await;
     server.shut_down().await;
@@ -78,10 +78,10 @@ async fn examples_that_are_in_memory_are_not_read_for_another_run() {
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path();
     queued(folder).await;
-    let server = TestServer::start_in(folder, Config::default());
+    let server = TestServer::start_in(folder, ServerConfig::default());
     let mut client = server.client().await;
     // Its client brings the same examples, which nobody has read so far.
-    client.submit(&toy::spec(""), None).await;
+    client.submit(&test_model::spec(""), None).await;
     damage_examples(folder);
     server.worker("worker", usize::MAX).await;
     for run in [RUN, RunId(2)] {
@@ -96,13 +96,15 @@ async fn a_run_from_disk_begins_only_where_there_is_room_for_its_examples() {
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path();
     queued(folder).await;
-    let data = toy::dataset();
+    let data = test_model::dataset();
     let bytes = |split: SplitManifest| {
         (0..split.chunks.len()).map(|chunk| split.chunk_bytes(chunk) as u64).sum::<u64>()
     };
     let bytes = bytes(data.train.manifest()) + bytes(data.test.manifest());
-    let server =
-        TestServer::start_in(folder, Config { data_memory: bytes - 1, ..Config::default() });
+    let server = TestServer::start_in(
+        folder,
+        ServerConfig { data_memory: bytes - 1, ..ServerConfig::default() },
+    );
     server.worker("worker", usize::MAX).await;
     let told = server.client().await.follow(RUN).await;
     let Some(RunEvent::Failed { reason, .. }) = told.last() else { panic!("{told:?}") };
@@ -110,7 +112,10 @@ async fn a_run_from_disk_begins_only_where_there_is_room_for_its_examples() {
     assert!(reason.contains(&named) && reason.contains("raise `data_memory`"), "{reason}");
     server.shut_down().await;
     // It goes on where there is.
-    let server = TestServer::start_in(folder, Config { data_memory: bytes, ..Config::default() });
+    let server = TestServer::start_in(
+        folder,
+        ServerConfig { data_memory: bytes, ..ServerConfig::default() },
+    );
     server.worker("worker", usize::MAX).await;
     let told = server.client().await.follow(RUN).await;
     assert!(has_finished(&told), "{told:?}");

@@ -7,8 +7,8 @@ use common::id::{RunId, SubmissionKey};
 use common::wire::message::{FromClient, RunEvent, ToClient, ToWorker};
 
 use super::peers::{TestPeer, TestServer};
-use super::toy;
-use crate::server::Config;
+use super::test_model;
+use crate::server::ServerConfig;
 
 /// Examples of the two runs.
 const SIZES: [usize; 2] = [53, 54];
@@ -21,20 +21,21 @@ fn bytes(data: &Dataset) -> u64 {
 }
 
 async fn submit(client: &mut TestPeer, examples: usize, run: u64) {
-    let (key, data) = (SubmissionKey::draw().unwrap(), toy::dataset_of(examples));
-    let answer = client.submit_over(key, &toy::spec(""), None, &data).await;
+    let (key, data) = (SubmissionKey::draw().unwrap(), test_model::dataset_of(examples));
+    let answer = client.submit_over(key, &test_model::spec(""), None, &data).await;
     assert_eq!(answer, Some(ToClient::Accepted { run: RunId(run), passed_over: None }));
 }
 
 /// A coordinator whose run 1 comes from the folder and whose run 2 has taken the room
 /// that it needs.
 async fn crowded(folder: &Path) -> TestServer {
-    let server = TestServer::start_in(folder, Config::default());
+    let server = TestServer::start_in(folder, ServerConfig::default());
     submit(&mut server.client().await, SIZES[0], 1).await;
     server.shut_down().await;
     // Room for one of them, and the state that run 2 begins with.
-    let data_memory = bytes(&toy::dataset_of(SIZES[1])) + 64;
-    let server = TestServer::start_in(folder, Config { data_memory, ..Config::default() });
+    let data_memory = bytes(&test_model::dataset_of(SIZES[1])) + 64;
+    let server =
+        TestServer::start_in(folder, ServerConfig { data_memory, ..ServerConfig::default() });
     submit(&mut server.client().await, SIZES[1], 2).await;
     server
 }

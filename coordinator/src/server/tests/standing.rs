@@ -8,12 +8,12 @@ use common::wire::message::RunEvent;
 
 use super::fake_worker::Lie;
 use super::peers::TestServer;
-use super::{reference, toy};
-use crate::server::Config;
+use super::{reference, test_model};
+use crate::server::ServerConfig;
 
 #[tokio::test]
 async fn the_status_says_who_is_set_aside() {
-    let mut config = Config::default();
+    let mut config = ServerConfig::default();
     // These peers have no heart.
     config.scheduler.heartbeat_timeout = Duration::from_secs(3600);
     let server = TestServer::start(config);
@@ -26,7 +26,7 @@ async fn the_status_says_who_is_set_aside() {
         batch_size: 1,
         update_interval: 1,
         epochs: Some(4),
-        ..toy::spec("")
+        ..test_model::spec("")
     };
     client.submit(&spec, None).await;
     let events = client.follow(RunId(1)).await;

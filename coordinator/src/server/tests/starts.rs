@@ -8,17 +8,17 @@ use common::run_settings::RunSettings;
 use common::wire::message::{FromClient, RunEvent, ToClient, ToWorker};
 
 use super::peers::{TestPeer, TestServer};
-use super::{reference, toy};
+use super::{reference, test_model};
 use crate::runs::RunsFolder;
-use crate::server::Config;
+use crate::server::ServerConfig;
 use crate::server::persistence::STARTS;
 
 const RUN: RunId = RunId(1);
 
 /// A folder with a run in its queue that was begun so many times in vain.
 async fn begun(folder: &Path, starts: u32) {
-    let server = TestServer::start_in(folder, Config::default());
-    server.client().await.submit(&toy::spec(""), None).await;
+    let server = TestServer::start_in(folder, ServerConfig::default());
+    server.client().await.submit(&test_model::spec(""), None).await;
     server.shut_down().await;
     let runs = RunsFolder::open(folder).unwrap();
     let submission = runs.submission(RUN).unwrap();
@@ -49,7 +49,7 @@ async fn a_run_that_no_coordinator_survives_is_set_aside_until_somebody_wants_it
     begun(folder, STARTS).await;
     // A second coordinator says the same, and the next run has its turn.
     for run in [RunId(2), RunId(3)] {
-        let server = TestServer::start_in(folder, Config::default());
+        let server = TestServer::start_in(folder, ServerConfig::default());
         server.worker("worker", usize::MAX).await;
         let mut client = server.client().await;
         assert_eq!(state(&mut client).await, "set aside");
@@ -57,18 +57,18 @@ async fn a_run_that_no_coordinator_survives_is_set_aside_until_somebody_wants_it
         let Some(RunEvent::Failed { reason, .. }) = told.last() else { panic!("{told:?}") };
         assert!(reason.contains("3 times it was begun after round 0"), "{reason}");
         assert!(reason.contains("`coordinator resume 1` tries it again"), "{reason}");
-        client.submit(&toy::spec(""), None).await;
+        client.submit(&test_model::spec(""), None).await;
         assert!(digest(&client.follow(run).await).is_some());
         server.shut_down().await;
     }
-    let server = TestServer::start_in(folder, Config::default());
+    let server = TestServer::start_in(folder, ServerConfig::default());
     server.worker("worker", usize::MAX).await;
     let mut client = server.client().await;
     let settings = RunSettings::default();
     client.say(FromClient::Resume { run: RUN, settings, fork: None }).await;
     let accepted = ToClient::Accepted { run: RUN, passed_over: None };
     assert_eq!(client.hear_client().await, Some(accepted));
-    let expected = Some(reference(&toy::spec("")).digest());
+    let expected = Some(reference(&test_model::spec("")).digest());
     assert_eq!(digest(&client.follow(RUN).await), expected);
     server.shut_down().await;
     assert!(!is_counted(folder));
@@ -79,7 +79,7 @@ async fn a_run_that_goes_on_is_counted_no_more() {
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path();
     begun(folder, STARTS - 1).await;
-    let server = TestServer::start_in(folder, Config::default());
+    let server = TestServer::start_in(folder, ServerConfig::default());
     server.worker("worker", usize::MAX).await;
     let events = server.client().await.follow(RUN).await;
     assert!(digest(&events).is_some(), "{events:?}");
@@ -92,10 +92,10 @@ async fn a_coordinator_that_leaves_in_order_was_not_killed_by_its_run() {
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path();
     for _ in 0..=STARTS {
-        let server = TestServer::start_in(folder, Config::default());
+        let server = TestServer::start_in(folder, ServerConfig::default());
         let mut client = server.client().await;
         if !folder.join("1").exists() {
-            client.submit(&toy::spec(""), None).await;
+            client.submit(&test_model::spec(""), None).await;
         }
         // It works for nobody: no step is ever done.
         let mut idle = server.idle_worker("idle").await;
@@ -108,7 +108,7 @@ async fn a_coordinator_that_leaves_in_order_was_not_killed_by_its_run() {
     let record = RunsFolder::open(folder).unwrap().submission(RUN).unwrap();
     RunsFolder::open(folder).unwrap().count_start(&record, 0).unwrap();
     fs::write(folder.join("1/starts.json"), "{").unwrap();
-    let server = TestServer::start_in(folder, Config::default());
+    let server = TestServer::start_in(folder, ServerConfig::default());
     server.worker("worker", usize::MAX).await;
     let events = server.client().await.follow(RUN).await;
     assert!(digest(&events).is_some(), "{events:?}");
@@ -117,14 +117,14 @@ async fn a_coordinator_that_leaves_in_order_was_not_killed_by_its_run() {
 
 #[tokio::test]
 async fn a_coordinator_that_leaves_as_a_model_is_made_was_not_killed_by_it() {
-    let held = &toy::BUILDS[3];
+    let held = &test_model::BUILDS[3];
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path();
-    let server = TestServer::start_in(folder, Config::default());
-    server.client().await.submit(&toy::spec("held_build = 3"), None).await;
+    let server = TestServer::start_in(folder, ServerConfig::default());
+    server.client().await.submit(&test_model::spec("held_build = 3"), None).await;
     server.shut_down().await;
     held.close();
-    let server = TestServer::start_in(folder, Config::default());
+    let server = TestServer::start_in(folder, ServerConfig::default());
     server.worker("worker", usize::MAX).await;
     held.meet().await;
     let was_counted = is_counted(folder);

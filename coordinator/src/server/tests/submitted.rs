@@ -8,9 +8,9 @@ use common::run_settings::RunSettings;
 use common::wire::message::{FromClient, RunEvent, ToClient, ToWorker};
 
 use super::peers::{TestPeer, TestServer};
-use super::toy;
+use super::test_model;
 use crate::runs::{LAST_NUMBER, RunsFolder};
-use crate::server::Config;
+use crate::server::ServerConfig;
 
 const KEY: SubmissionKey = SubmissionKey(0xbeef);
 
@@ -30,8 +30,8 @@ async fn runs(client: &mut TestPeer) -> usize {
 #[tokio::test]
 async fn a_submission_that_was_accepted_is_found_again() {
     let scratch = tempfile::tempdir().unwrap();
-    let server = TestServer::start_in(scratch.path(), Config::default());
-    let spec = toy::spec("");
+    let server = TestServer::start_in(scratch.path(), ServerConfig::default());
+    let spec = test_model::spec("");
     let mut client = server.client().await;
     assert_eq!(client.submit_as(KEY, &spec, None).await, accepted(1));
     assert_eq!(client.submit_as(KEY, &spec, None).await, accepted(1), "here");
@@ -41,7 +41,7 @@ async fn a_submission_that_was_accepted_is_found_again() {
     assert_eq!(client.submit(&spec, None).await, accepted(2), "another one is another run");
     server.shut_down().await;
 
-    let server = TestServer::start_in(scratch.path(), Config::default());
+    let server = TestServer::start_in(scratch.path(), ServerConfig::default());
     server.worker("worker", usize::MAX).await;
     let mut client = server.client().await;
     assert_eq!(client.submit_as(KEY, &spec, None).await, accepted(1), "by another coordinator");
@@ -53,7 +53,7 @@ async fn a_submission_that_was_accepted_is_found_again() {
     assert_eq!(client.hear_client().await, accepted(3));
     server.shut_down().await;
 
-    let server = TestServer::start_in(scratch.path(), Config::default());
+    let server = TestServer::start_in(scratch.path(), ServerConfig::default());
     let mut client = server.client().await;
     assert_eq!(client.submit_as(KEY, &spec, None).await, accepted(1), "after its end");
     assert_eq!(runs(&mut client).await, 3);
@@ -64,10 +64,10 @@ async fn a_submission_that_was_accepted_is_found_again() {
 
 #[tokio::test]
 async fn two_uploads_of_one_submission_are_one_run() {
-    let server = TestServer::start(Config::default());
-    let data = toy::dataset();
+    let server = TestServer::start(ServerConfig::default());
+    let data = test_model::dataset();
     let mut slow = server.client().await;
-    let (spec, settings) = (toy::spec("").to_toml(), RunSettings::default());
+    let (spec, settings) = (test_model::spec("").to_toml(), RunSettings::default());
     let (train, test) = (data.train.manifest(), data.test.manifest());
     let (state, replay) = (None, None);
     slow.say(FromClient::Submit { key: KEY, spec, train, test, state, settings, replay }).await;
@@ -81,7 +81,7 @@ async fn two_uploads_of_one_submission_are_one_run() {
         }
     }
     let mut quick = server.client().await;
-    assert_eq!(quick.submit_as(KEY, &toy::spec(""), None).await, accepted(1));
+    assert_eq!(quick.submit_as(KEY, &test_model::spec(""), None).await, accepted(1));
     for (split, chunk) in wanted {
         let payload = data.split(split).chunk(chunk as usize);
         slow.say(FromClient::Chunk { split, chunk, payload }).await;
@@ -98,10 +98,10 @@ async fn numbers_end_and_are_never_given_twice() {
     for name in [u64::MAX, LAST_NUMBER - 1] {
         std::fs::create_dir(scratch.path().join(name.to_string())).unwrap();
     }
-    let server = TestServer::start_in(scratch.path(), Config::default());
+    let server = TestServer::start_in(scratch.path(), ServerConfig::default());
     let mut client = server.client().await;
-    assert_eq!(client.submit(&toy::spec(""), None).await, accepted(LAST_NUMBER));
-    match client.submit(&toy::spec(""), None).await {
+    assert_eq!(client.submit(&test_model::spec(""), None).await, accepted(LAST_NUMBER));
+    match client.submit(&test_model::spec(""), None).await {
         Some(ToClient::Rejected { bad_input: false, reason }) => {
             assert!(reason.contains("no number is left for a run"), "{reason}");
         }
@@ -124,12 +124,12 @@ async fn opened(worker: &mut TestPeer) -> (RunId, RunIdentity) {
 #[tokio::test]
 async fn every_run_has_an_identity_of_its_own_by_which_workers_know_it() {
     let scratch = tempfile::tempdir().unwrap();
-    let server = TestServer::start_in(scratch.path(), Config::default());
+    let server = TestServer::start_in(scratch.path(), ServerConfig::default());
     let mut worker = server.idle_worker("worker").await;
     let mut client = server.client().await;
-    assert_eq!(client.submit(&toy::spec(""), None).await, accepted(1));
+    assert_eq!(client.submit(&test_model::spec(""), None).await, accepted(1));
     let mut told = vec![opened(&mut worker).await];
-    assert_eq!(client.submit(&toy::spec(""), None).await, accepted(2));
+    assert_eq!(client.submit(&test_model::spec(""), None).await, accepted(2));
     let (settings, fork) = (RunSettings::default(), Some(Vec::new()));
     client.say(FromClient::Resume { run: RunId(1), settings, fork }).await;
     assert_eq!(client.hear_client().await, accepted(3));
@@ -144,14 +144,14 @@ async fn every_run_has_an_identity_of_its_own_by_which_workers_know_it() {
     let kept = [1, 2, 3].map(|run| (RunId(run), runs.submission(RunId(run)).unwrap().identity));
     assert_eq!(told, kept);
     // What workers keep of a run is of use to the next coordinator.
-    let server = TestServer::start_in(scratch.path(), Config::default());
+    let server = TestServer::start_in(scratch.path(), ServerConfig::default());
     let mut worker = server.idle_worker("worker").await;
     assert_eq!(opened(&mut worker).await, kept[2]);
     server.shut_down().await;
 
-    let elsewhere = TestServer::start(Config::default());
+    let elsewhere = TestServer::start(ServerConfig::default());
     let mut worker = elsewhere.idle_worker("worker").await;
-    elsewhere.client().await.submit(&toy::spec(""), None).await;
+    elsewhere.client().await.submit(&test_model::spec(""), None).await;
     told.push(opened(&mut worker).await);
     elsewhere.shut_down().await;
     let identities: BTreeSet<RunIdentity> = told.iter().map(|(_, identity)| *identity).collect();

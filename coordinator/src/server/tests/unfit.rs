@@ -4,9 +4,9 @@ use common::id::RunId;
 use common::plan::Task;
 use common::wire::message::{FromClient, FromWorker, RunEvent, ToClient, ToWorker};
 
-use super::super::Config;
+use super::super::ServerConfig;
 use super::peers::{TestPeer, TestServer};
-use super::{reference, toy};
+use super::{reference, test_model};
 
 const REASON: &str = "model `toy` is unknown";
 
@@ -24,10 +24,10 @@ async fn told(client: &mut TestPeer) -> Vec<(String, Option<String>)> {
 
 #[tokio::test]
 async fn a_run_goes_on_without_a_worker_that_cannot_work_on_it() {
-    let server = TestServer::start(Config::default());
+    let server = TestServer::start(ServerConfig::default());
     let mut client = server.client().await;
     let mut stock = server.idle_worker("stock").await;
-    let spec = toy::spec("");
+    let spec = test_model::spec("");
     client.submit(&spec, None).await;
     refuse(&mut stock, RunId(1)).await;
     let mut watcher = server.client().await;
@@ -62,10 +62,10 @@ async fn a_run_goes_on_without_a_worker_that_cannot_work_on_it() {
 
 #[tokio::test]
 async fn a_worker_may_find_out_later_that_it_cannot() {
-    let server = TestServer::start(Config::default());
+    let server = TestServer::start(ServerConfig::default());
     let mut client = server.client().await;
     let mut late = server.idle_worker("late").await;
-    let (spec, run) = (toy::spec(""), RunId(1));
+    let (spec, run) = (test_model::spec(""), RunId(1));
     client.submit(&spec, None).await;
     loop {
         match late.hear(&ToWorker::Heartbeat).await.expect("it is not sent away") {
@@ -93,7 +93,7 @@ async fn a_worker_may_find_out_later_that_it_cannot() {
 
 #[tokio::test]
 async fn nobody_speaks_of_a_run_that_was_not_opened() {
-    let server = TestServer::start(Config::default());
+    let server = TestServer::start(ServerConfig::default());
     let mut wrong = server.idle_worker("wrong").await;
     wrong.say(FromWorker::Cannot { run: RunId(9), reason: REASON.into() }).await;
     let last = wrong.hear(&ToWorker::Heartbeat).await;

@@ -53,7 +53,7 @@ impl Model for Ballast {
         Ok(NetworkState::new([("values".to_owned(), tensor)])?)
     }
 
-    fn settles(&self) -> bool {
+    fn has_finish_round(&self) -> bool {
         false
     }
 

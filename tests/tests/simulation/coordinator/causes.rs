@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
-use coordinator::scheduler::Config;
+use coordinator::scheduler::SchedulerConfig;
 
 /// A run may fail when so many times the crash limit processes were lost in
 /// one step.
@@ -125,7 +125,12 @@ impl Causes {
 
     /// Whether a run may fail in this step: of this shard, or, where none is
     /// named, of what came altered, or of losses without end.
-    pub(super) fn excuse(&self, config: &Config, step: StepId, shard: Option<Shard>) -> bool {
+    pub(super) fn excuse(
+        &self,
+        config: &SchedulerConfig,
+        step: StepId,
+        shard: Option<Shard>,
+    ) -> bool {
         let Some(shard) = shard else {
             let altered = self.altered.get(&step).copied().unwrap_or(0);
             let deaths = self.deaths.get(&step).map_or(0, BTreeSet::len);

@@ -4,7 +4,7 @@ use super::*;
 
 impl Coordinator {
     /// Begins or goes on with a merge. The parts must be a partition.
-    pub(super) fn merge(&mut self, context: &mut Context, step: StepId, parts: Vec<Part>) {
+    pub(super) fn merge(&mut self, context: &mut Context, step: StepId, parts: Vec<PartialRef>) {
         let Some((current, replicas)) = self.current() else {
             context.ensure(false, || format!("{step} is merged, but none is open"));
             return;
@@ -56,7 +56,7 @@ impl Coordinator {
     ) {
         let Some((step, _)) = self.current() else { return };
         let Some(active) = &mut self.active else { return };
-        let part = Part { block, holder: Some(worker) };
+        let part = PartialRef { block, holder: Some(worker) };
         let is_wanted = active.merging.as_ref().is_some_and(|parts| parts.contains(&part));
         if is_wanted
             && segment == active.segment

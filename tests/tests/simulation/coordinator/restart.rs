@@ -3,9 +3,12 @@
 use super::*;
 
 /// A scheduler, with a bug if there is one to be caught.
-pub(super) fn scheduler(plant: Option<Plant>, config: scheduler::Config) -> Scheduler {
+pub(super) fn scheduler(
+    plant: Option<InjectedBug>,
+    config: scheduler::SchedulerConfig,
+) -> Scheduler {
     match plant {
-        Some(plant) => Scheduler::planted(config, plant),
+        Some(plant) => Scheduler::with_bug(config, plant),
         None => Scheduler::new(config),
     }
 }
@@ -17,10 +20,10 @@ impl Coordinator {
         context: &mut Context,
         run: RunId,
         min_workers: u32,
-        gathering: Option<Gathering>,
+        rejoin_wait: Option<RejoinWait>,
     ) {
         self.submitted.insert(run, min_workers);
-        self.tell(context, scheduler::Event::RunSubmitted { run, min_workers, gathering });
+        self.tell(context, scheduler::Event::RunSubmitted { run, min_workers, rejoin_wait });
     }
 
     /// Forgets all but what is durable: how runs ended, and of those that have
@@ -29,7 +32,7 @@ impl Coordinator {
     pub(in super::super) fn restart(&mut self, context: &mut Context) {
         let workers = self.connections.len() as u32;
         let last_assignment = self.last_assignment.0 + 1000;
-        let config = scheduler::Config { last_assignment, ..self.config };
+        let config = scheduler::SchedulerConfig { last_assignment, ..self.config };
         let runs = std::mem::take(&mut self.runs);
         *self = Self {
             runs,
@@ -46,8 +49,8 @@ impl Coordinator {
         for (run, min_workers) in submitted {
             if !self.outcomes.contains_key(&run) {
                 let wait = std::time::Duration::from_secs(2);
-                let gathering = Some(Gathering { workers, wait });
-                self.submit(context, run, min_workers, gathering);
+                let rejoin_wait = Some(RejoinWait { workers, wait });
+                self.submit(context, run, min_workers, rejoin_wait);
             }
         }
     }

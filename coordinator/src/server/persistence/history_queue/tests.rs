@@ -10,9 +10,9 @@ use std::path::Path;
 
 use super::*;
 use crate::client::{Client, Submission};
-use crate::ledger::befalls::hold;
+use crate::ledger::test_faults::hold;
 use crate::ledger::{EndRow, FILE, HISTORY_BYTES, LedgerReader, ShardRow, StepRow};
-use crate::server::{Config, RunsConfig, serve};
+use crate::server::{RunsConfig, ServerConfig, serve};
 
 const RUN: RunId = RunId(1);
 
@@ -222,7 +222,7 @@ async fn a_coordinator_holds_its_history_to_the_bound_that_it_was_given() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let config = Config { runs, ..Config::default() };
+    let config = ServerConfig { runs, ..ServerConfig::default() };
     let server = tokio::spawn(serve(listener, Registry::standard(), config, async {
         let _ = stopped.await;
     }));

@@ -7,7 +7,7 @@ use common::state::{Tensor, TensorData};
 use common::wire::message::{BlockDone, ShardDone};
 use proptest::prelude::*;
 
-const REPLICAS: u32 = 5;
+const MAX_REPLICAS: u32 = 5;
 const ELEMENTS: usize = 600_000;
 
 fn state(of: impl Fn(usize) -> f32) -> NetworkState {
@@ -26,19 +26,19 @@ fn partial(replica: u32) -> Partial {
 }
 
 fn block_partial(block: Block) -> Partial {
-    let mut tree = MergeTree::of_block(block, REPLICAS);
-    for replica in block.replicas(REPLICAS) {
+    let mut tree = MergeTree::of_block(block, MAX_REPLICAS);
+    for replica in block.replicas(MAX_REPLICAS) {
         tree.insert(Block::of_replica(replica), Some(partial(replica)));
     }
     tree.into_root().unwrap()
 }
 
 /// A cover, each part with another holder, or with none.
-fn parts(blocks: &[(u8, u32)], first_holder: u64) -> Vec<Piece> {
+fn parts(blocks: &[(u8, u32)], first_holder: u64) -> Vec<PartialSource> {
     let piece = |(at, (level, index)): (usize, &(u8, u32))| {
         let block = Block { level: *level, index: *index };
         let holder = (at != 1).then_some(WorkerId(first_holder + at as u64));
-        Piece { block, weight: block_partial(block).weight, holder }
+        PartialSource { block, weight: block_partial(block).weight, holder }
     };
     blocks.iter().enumerate().map(piece).collect()
 }
@@ -108,7 +108,7 @@ proptest! {
         let cut = Arc::new(Cut { layout: layout.clone(), segments });
         let step = StepId { run: RunId(1), index: 0 };
         let next = next_state(&base, None);
-        let merge = StepMerge::new(step, REPLICAS, cut, base.clone(), next, window);
+        let merge = StepMerge::new(step, MAX_REPLICAS, cut, base.clone(), next, window);
         let mut bench =
             Bench { merge, layout, jobs: Vec::new(), pulls: Vec::new(), most: 0 };
         bench.merge.resume(parts(&[(1, 0), (0, 2), (0, 3), (0, 4)], 10));
@@ -126,7 +126,7 @@ proptest! {
             }
         }
         prop_assert!(bench.most <= window.max(1 << 20));
-        let expected = finish(&base, Some(&block_partial(Block::root(REPLICAS))));
+        let expected = finish(&base, Some(&block_partial(Block::root(MAX_REPLICAS))));
         prop_assert_eq!(merged.map(|state| state.digest()), Some(expected.digest()));
     }
 }
@@ -138,7 +138,7 @@ fn merge_of_one_part() -> StepMerge {
     let cut = Arc::new(Cut { segments: layout.merge_segments(), layout });
     let step = StepId { run: RunId(1), index: 0 };
     let next = next_state(&base, None);
-    let mut merge = StepMerge::new(step, REPLICAS, cut, base, next, 1);
+    let mut merge = StepMerge::new(step, MAX_REPLICAS, cut, base, next, 1);
     merge.resume(parts(&[(3, 0)], 10));
     merge
 }

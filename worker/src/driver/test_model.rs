@@ -14,7 +14,7 @@ use common::spec::Split;
 use common::state::{Layout, NetworkState, Tensor, TensorData};
 use common::wire::message::ToWorker;
 
-use super::compute::{Input, Work};
+use super::compute::{Input, RunningBlock};
 use super::examples::{CopiedExamples, needed_examples};
 use super::run::{OpenRun, Opening};
 
@@ -132,7 +132,7 @@ impl Toy {
     }
 
     /// An assignment of a block, its examples at hand.
-    pub(super) fn work(&self, step: u64, block: Block) -> Arc<Work> {
+    pub(super) fn work(&self, step: u64, block: Block) -> Arc<RunningBlock> {
         let plan_step = self.run.plan.step(step).unwrap();
         let split = plan_step.split();
         let order = self.run.plan.order(&plan_step).map(Arc::new);
@@ -143,7 +143,7 @@ impl Toy {
             data.copy_from(place, &self.data.split(split).chunk(place));
         }
         let step = StepId { run: self.opening.run, index: step };
-        let mut work = Work::new(AssignmentId(1), step, plan_step, block, self.run.clone());
+        let mut work = RunningBlock::new(AssignmentId(1), step, plan_step, block, self.run.clone());
         work.input = OnceLock::from(Input { order, data });
         Arc::new(work)
     }

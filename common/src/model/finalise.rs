@@ -6,7 +6,7 @@ use crate::results::Results;
 use crate::state::{Layout, NetworkState};
 
 /// Lets the model finish a merged state of the round that began from `base`.
-pub fn settle(
+pub fn finalise(
     model: &dyn Model,
     base: &NetworkState,
     state: &mut NetworkState,
@@ -87,7 +87,7 @@ mod tests {
     fn the_last_word_is_on_values_and_not_on_what_a_state_consists_of() {
         let base = state(&[0.0]);
         let last_words = |model: &Leaves| {
-            let round = settle(model, &base, &mut base.clone());
+            let round = finalise(model, &base, &mut base.clone());
             [round, label(model, &mut base.clone(), &Results::default())]
         };
         for (word, function) in last_words(&Leaves(&[1.0, 2.0])).into_iter().zip(FUNCTIONS) {

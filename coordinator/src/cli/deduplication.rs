@@ -11,7 +11,7 @@ const TOLD: usize = 16 << 10;
 
 /// See the [module](self).
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct Deduplication {
     is_started: bool,
     round: u64,
     /// Epochs before the last labelling, and before the last evaluation.
@@ -24,7 +24,7 @@ pub(super) struct Seen {
     retold: BTreeMap<Digest, u64>,
 }
 
-impl Seen {
+impl Deduplication {
     /// The next events start at the run's beginning.
     pub(super) fn reconnected(&mut self) {
         self.retold.clear();
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn what_was_told_before_is_no_news() {
         let run = RunId(1);
-        let mut seen = Seen::default();
+        let mut seen = Deduplication::default();
         let labelled = |epochs| RunEvent::Labelled { run, epochs, examples: 1 };
         assert!(seen.is_news(&labelled(0)) && seen.is_news(&labelled(1)));
         assert!(!seen.is_news(&labelled(0)) && !seen.is_news(&labelled(0)));
@@ -113,7 +113,7 @@ mod tests {
                 ]
             })
             .collect();
-        let mut seen = Seen::default();
+        let mut seen = Deduplication::default();
         let mut shown = Vec::new();
         for heard in [7, 20, 41, 60] {
             seen.reconnected();

@@ -1,4 +1,4 @@
-//! [`Spare`]: memory of dropped partials, for reuse.
+//! [`BufferPool`]: memory of dropped partials, for reuse.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,9 +11,9 @@ const SPARE_VALUES: usize = 1 << 16;
 /// Memory of dropped partials, for those of the next round. It holds as many values as were in
 /// use at the same time.
 #[derive(Debug, Default)]
-pub struct Spare(Mutex<Vec<Vec<f32>>>);
+pub struct BufferPool(Mutex<Vec<Vec<f32>>>);
 
-impl Spare {
+impl BufferPool {
     /// Keeps the memory of a partial.
     pub fn keep(&self, partial: Partial) {
         for contribution in partial.tensors.into_iter().flatten() {
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn memory_of_the_same_length_is_used_again() {
-        let spare = Spare::default();
+        let spare = BufferPool::default();
         let values = vec![1.0; SPARE_VALUES];
         let memory = values.as_ptr();
         let tensors = vec![

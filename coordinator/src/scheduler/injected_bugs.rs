@@ -1,10 +1,10 @@
-//! Injected bugs, each of which the simulation must catch. Only `Scheduler::planted` can enable
-//! one; it exists only with the feature `planted`, for the package `tests`. Without the feature,
+//! Injected bugs, each of which the simulation must catch. Only `Scheduler::with_bug` can enable
+//! one; it exists only with the feature `injected_bugs`, for the package `tests`. Without the feature,
 //! the program contains none of them.
 
 /// An injected bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plant {
+pub enum InjectedBug {
     /// A duplicate result enters the merge a second time.
     DuplicateTaken,
     /// The blocks of a lost worker are not handed to other workers.

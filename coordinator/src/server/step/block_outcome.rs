@@ -8,7 +8,7 @@ use super::merge::DecodedPartial;
 /// What a worker said of a block that it finished. Its results are combined with
 /// those of the step as they come.
 #[derive(Debug)]
-pub(super) struct Outcome {
+pub(super) struct BlockOutcome {
     pub(super) weight: u64,
     pub(super) digest: Digest,
     /// Bytes of the partial.
@@ -19,7 +19,7 @@ pub(super) struct Outcome {
     pub(super) partial: DecodedPartial,
 }
 
-impl Outcome {
+impl BlockOutcome {
     /// What came inline, to be merged and forgotten.
     pub(super) fn take_inline(&mut self) -> Vec<Option<Contribution>> {
         match &mut self.partial {

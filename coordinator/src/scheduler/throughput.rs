@@ -13,13 +13,13 @@ const SMOOTHING: u64 = 4;
 
 /// The measured time of a shard on one worker.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct Throughput {
     smoothed: Option<u64>,
     /// The step and the value of the last measurement.
     last: Option<(StepId, u64)>,
 }
 
-impl Pace {
+impl Throughput {
     /// Records that a block of `shards` was done in `compute` on `slots` slots.
     pub(super) fn measure(&mut self, step: StepId, shards: u32, slots: u32, compute: Duration) {
         let nanos = per_shard(shards, slots, compute);
@@ -64,7 +64,7 @@ fn per_shard(shards: u32, slots: u32, elapsed: Duration) -> u64 {
 
 /// Sums over all workers, for means with or without one of them.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Paces {
+pub(super) struct Throughputs {
     smoothed: Sum,
     in_step: Sum,
 }
@@ -94,15 +94,18 @@ impl Sum {
     }
 }
 
-impl Paces {
+impl Throughputs {
     /// Sums up all workers' estimates; `step` is the current one, if any.
-    pub(super) fn of<'a>(paces: impl Iterator<Item = &'a Pace>, step: Option<StepId>) -> Self {
+    pub(super) fn of<'a>(
+        throughputs: impl Iterator<Item = &'a Throughput>,
+        step: Option<StepId>,
+    ) -> Self {
         let mut sums = Self::default();
-        for pace in paces {
-            if let Some(nanos) = pace.smoothed {
+        for throughput in throughputs {
+            if let Some(nanos) = throughput.smoothed {
                 sums.smoothed.add(nanos);
             }
-            if let Some(nanos) = pace.in_step(step) {
+            if let Some(nanos) = throughput.in_step(step) {
                 sums.in_step.add(nanos);
             }
         }
@@ -117,16 +120,16 @@ impl Paces {
     /// The expected time of a shard, from the other workers: in this step if one has finished a
     /// block, otherwise in earlier steps. For a worker that is alone, its own time. `None` before
     /// any measurement.
-    pub(super) fn expected(&self, pace: &Pace, step: StepId) -> Option<u64> {
+    pub(super) fn expected(&self, throughput: &Throughput, step: StepId) -> Option<u64> {
         self.in_step
-            .without(pace.in_step(Some(step)))
+            .without(throughput.in_step(Some(step)))
             .mean()
-            .or_else(|| self.smoothed.without(pace.smoothed).mean())
-            .or(pace.smoothed)
+            .or_else(|| self.smoothed.without(throughput.smoothed).mean())
+            .or(throughput.smoothed)
     }
 }
 
-impl Pace {
+impl Throughput {
     fn in_step(&self, step: Option<StepId>) -> Option<u64> {
         self.last.filter(|(at, _)| Some(*at) == step).map(|(_, nanos)| nanos)
     }

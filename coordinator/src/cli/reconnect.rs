@@ -10,7 +10,7 @@ use common::wire::message::{RunEvent, Status};
 use common::wire::tls::CallerTls;
 use tokio::time::{Instant, sleep};
 
-use super::seen::Seen;
+use super::deduplication::Deduplication;
 use crate::client::{Client, ClientError, Fetched, Submission};
 
 /// Longest time to retry an unreachable coordinator, in seconds.
@@ -18,14 +18,14 @@ const LONGEST_PATIENCE: u64 = 7 * 24 * 3600;
 
 /// How long to retry an unreachable coordinator.
 #[derive(Clone, Copy, Debug, Args)]
-pub(super) struct Patience {
+pub(super) struct ReconnectTimeout {
     /// How long to retry if the coordinator cannot be reached, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60,
           value_parser = clap::value_parser!(u64).range(..=LONGEST_PATIENCE))]
     patience: u64,
 }
 
-impl Patience {
+impl ReconnectTimeout {
     /// The time.
     pub(super) fn duration(self) -> Duration {
         Duration::from_secs(self.patience)
@@ -112,7 +112,7 @@ pub(super) async fn next_event(
     client: &mut Client,
     run: RunId,
     patience: Duration,
-    seen: &mut Seen,
+    seen: &mut Deduplication,
 ) -> Result<RunEvent, ClientError> {
     let mut wait = Wait::new(patience);
     loop {

@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 
 use common::id::{Block, WorkerId};
 
-use super::event::Part;
+use super::event::PartialRef;
 
 /// The partials so far: disjoint blocks, by their first replica.
 #[derive(Debug)]
-pub(super) struct Cover {
+pub(super) struct CompletedSet {
     replicas: u32,
-    parts: BTreeMap<u64, Part>,
+    parts: BTreeMap<u64, PartialRef>,
     covered: u32,
 }
 
@@ -30,20 +30,20 @@ pub(super) fn exists(block: Block, replicas: u32) -> bool {
 }
 
 /// A number of shards.
-pub(super) fn in_words(shards: u32) -> String {
+pub(super) fn format_shards(shards: u32) -> String {
     match shards {
         1 => "1 shard".into(),
         _ => format!("{shards} shards"),
     }
 }
 
-impl Cover {
+impl CompletedSet {
     pub(super) fn new(replicas: u32) -> Self {
         Self { replicas, parts: BTreeMap::new(), covered: 0 }
     }
 
     /// Adds a part, unless all its replicas are done already. Returns whether it was added.
-    pub(super) fn take(&mut self, part: Part) -> bool {
+    pub(super) fn take(&mut self, part: PartialRef) -> bool {
         if self.covers(part.block) {
             return false;
         }
@@ -62,7 +62,7 @@ impl Cover {
     }
 
     /// Removes exactly this block.
-    pub(super) fn remove(&mut self, block: Block) -> Option<Part> {
+    pub(super) fn remove(&mut self, block: Block) -> Option<PartialRef> {
         let part = self.get(block)?;
         self.parts.remove(&block.start());
         self.covered -= size(block, self.replicas);
@@ -70,7 +70,7 @@ impl Cover {
     }
 
     /// The part of exactly this block.
-    pub(super) fn get(&self, block: Block) -> Option<Part> {
+    pub(super) fn get(&self, block: Block) -> Option<PartialRef> {
         self.parts.get(&block.start()).copied().filter(|part| part.block == block)
     }
 
@@ -95,7 +95,7 @@ impl Cover {
     }
 
     /// All parts, in replica order.
-    pub(super) fn parts(&self) -> impl Iterator<Item = Part> + '_ {
+    pub(super) fn parts(&self) -> impl Iterator<Item = PartialRef> + '_ {
         self.parts.values().copied()
     }
 
@@ -111,7 +111,7 @@ impl Cover {
     }
 
     /// The parts inside the block.
-    fn within(&self, block: Block) -> impl Iterator<Item = Part> + '_ {
+    fn within(&self, block: Block) -> impl Iterator<Item = PartialRef> + '_ {
         let range = self.parts.range(block.start()..block.end());
         range.map(|(_, part)| *part).filter(move |part| block.contains(part.block))
     }

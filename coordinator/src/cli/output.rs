@@ -55,18 +55,18 @@ impl HomeFlags {
     }
 
     /// What to do with the final state.
-    pub(super) fn home(&self) -> Home {
-        Home { output: self.output.clone(), plot: self.plot.clone() }
+    pub(super) fn home(&self) -> Output {
+        Output { output: self.output.clone(), plot: self.plot.clone() }
     }
 
     /// Prints the summary, then returns the error of an output that could not be written.
-    pub(super) fn end(&self, outcome: Outcome, mut progress: Progress) -> Result<(), Failure> {
+    pub(super) fn end(&self, outcome: JobOutcome, mut progress: Progress) -> Result<(), Failure> {
         let (summary, brought) = match outcome {
-            Outcome::Detached(run) => {
+            JobOutcome::Detached(run) => {
                 progress.print(&format!("{run}\n"));
                 return progress.end();
             }
-            Outcome::Finished { summary, brought } => (summary, brought),
+            JobOutcome::Finished { summary, brought } => (summary, brought),
         };
         if !self.json {
             progress.print(&progress.summary(&summary));
@@ -89,7 +89,7 @@ impl HomeFlags {
 
 /// The result of a job.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(super) enum JobOutcome {
     /// The run continues without this client.
     Detached(RunId),
     /// The run has succeeded.
@@ -103,7 +103,7 @@ pub(super) enum Outcome {
 
 /// What to do with the final state.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Home {
+pub(super) struct Output {
     /// Where to write it.
     output: Option<PathBuf>,
     /// Where to write a picture of it.
@@ -130,7 +130,7 @@ pub(super) enum Otherwise {
     Keep,
 }
 
-impl Home {
+impl Output {
     /// Whether the final state is wanted.
     pub(super) fn is_wanted(&self) -> bool {
         self.output.is_some() || self.plot.is_some()

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use common::id::{AssignmentId, Block, WorkerId};
 
-use super::cover::size;
+use super::completed_set::size;
 
 /// An assigned block.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ pub(super) struct Load {
 
 /// All assignments of a step. Copies of a block, or of parts of it, overlap.
 #[derive(Debug)]
-pub(super) struct Hands {
+pub(super) struct InFlight {
     replicas: u32,
     assignments: BTreeMap<AssignmentId, Assignment>,
     /// The same by position: larger blocks before smaller ones that start at the same replica.
@@ -58,7 +58,7 @@ pub(super) struct Hands {
     by_worker: BTreeMap<WorkerId, (Load, BTreeSet<AssignmentId>)>,
 }
 
-impl Hands {
+impl InFlight {
     /// No assignments, in a step of `replicas`.
     pub(super) fn new(replicas: u32) -> Self {
         Self {

@@ -10,38 +10,38 @@ use super::step::Step;
 impl Step {
     /// Removes a process from the suspected deaths of all shards: it is alive.
     pub(super) fn acquit_living(&mut self, process: ProcessId) {
-        for trouble in self.trouble.values_mut() {
-            trouble.lost_with.remove(&process);
-            trouble.died.remove(&process);
-            trouble.spared.remove(&process);
+        for record in self.failures.values_mut() {
+            record.lost_with.remove(&process);
+            record.died.remove(&process);
+            record.spared.remove(&process);
         }
-        self.trouble.retain(|_, trouble| !trouble.is_over());
+        self.failures.retain(|_, record| !record.is_over());
     }
 
     /// Removes the processes of a group from the suspected deaths of shards that only some of
     /// the group had. Deaths during an announced shard are removed only if the group was all
     /// connected processes.
     fn acquit_group(&mut self, group: &Group) {
-        for trouble in self.trouble.values_mut() {
-            if !trouble.is_suspect() || group.may_have_died_of(trouble) {
+        for record in self.failures.values_mut() {
+            if !record.is_suspect() || group.may_have_died_of(record) {
                 continue;
             }
             for process in &group.processes {
-                let was_lost = trouble.lost_with.remove(process).is_some();
-                let had_begun = group.are_all && trouble.died.remove(process);
+                let was_lost = record.lost_with.remove(process).is_some();
+                let had_begun = group.are_all && record.died.remove(process);
                 if was_lost || had_begun {
-                    trouble.spared.insert(*process);
+                    record.spared.insert(*process);
                 }
             }
         }
-        self.trouble.retain(|_, trouble| !trouble.is_over());
+        self.failures.retain(|_, record| !record.is_over());
     }
 }
 
 impl Scheduler {
     /// Removes a process from the suspected deaths: it is back, so only its connection was
     /// lost.
-    pub(super) fn acquit(&mut self, process: ProcessId) {
+    pub(super) fn clear_suspicion(&mut self, process: ProcessId) {
         let Some(step) = self.step_mut() else { return };
         step.deaths.remove(process);
         step.acquit_living(process);

@@ -29,7 +29,7 @@ pub(super) static BUILDS: [Held; 6] = [const { Held::new(false) }; 6];
 /// features that are negative or above 50. `grow_at` is like `panic_at`, but
 /// `w` is another value longer then; `unaffordable` panics as its state is made.
 #[derive(Clone, Debug)]
-struct Toy {
+struct TestModel {
     state: NetworkState,
     grow_at: Option<u64>,
     unaffordable: bool,
@@ -74,7 +74,7 @@ impl Held {
     }
 }
 
-impl Model for Toy {
+impl Model for TestModel {
     fn layout(&self) -> Result<Layout, ModelError> {
         Ok(self.state.layout())
     }
@@ -118,13 +118,13 @@ impl Model for Toy {
     }
 }
 
-impl Toy {
+impl TestModel {
     fn first(&self) -> Result<f32, ModelError> {
         Ok(self.state.f32("w")?.first().copied().unwrap_or_default())
     }
 }
 
-impl Replica for Toy {
+impl Replica for TestModel {
     fn begin(&mut self, base: &NetworkState) -> Result<(), ModelError> {
         Ok(self.state.copy_from(base)?)
     }
@@ -178,7 +178,7 @@ fn build(
     let held = held.into_iter().find(|(name, _)| parameters.contains_key(*name));
     let held = held.map(|(_, held)| held);
     let (grow_at, unaffordable) = (count("grow_at"), parameters.contains_key("unaffordable"));
-    Ok(Box::new(Toy { state, grow_at, unaffordable, panic_at, panic_labels, held }))
+    Ok(Box::new(TestModel { state, grow_at, unaffordable, panic_at, panic_labels, held }))
 }
 
 /// The state before the first round, with so many values of `w`.

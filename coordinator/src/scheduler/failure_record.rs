@@ -6,7 +6,7 @@ use common::id::{ProcessId, WorkerId};
 
 /// The failures of a replica in this step. Processes that came back are removed.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Trouble {
+pub(super) struct FailureRecord {
     /// Processes that were lost while it may have been running.
     pub(super) lost_with: BTreeMap<ProcessId, Ground>,
     /// Processes that were lost after they had announced its start and had no other block: these
@@ -33,7 +33,7 @@ pub(super) enum Ground {
     Wide,
 }
 
-impl Trouble {
+impl FailureRecord {
     /// Number of workers that are known to have died while it was running.
     pub(super) fn crashes(&self) -> u32 {
         self.died.len() as u32

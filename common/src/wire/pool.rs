@@ -1,4 +1,4 @@
-//! [`SpareFrames`]: memory of long frames, for reuse.
+//! [`FramePool`]: memory of long frames, for reuse.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,15 +13,15 @@ const SPARE_FRAMES: usize = 8;
 
 /// Memory of long frames that are no longer used, for the next ones. Many readers may share it.
 #[derive(Clone, Debug, Default)]
-pub struct SpareFrames(Arc<Mutex<Vec<BytesMut>>>);
+pub struct FramePool(Arc<Mutex<Vec<BytesMut>>>);
 
-impl SpareFrames {
+impl FramePool {
     /// A frame whose memory is returned here once it is dropped.
     pub(super) fn lend(&self, frame: BytesMut) -> Bytes {
         if frame.len() < SPARE_BYTES {
             return frame.freeze();
         }
-        Bytes::from_owner(Lent { frame, home: self.clone() })
+        Bytes::from_owner(Pooled { frame, home: self.clone() })
     }
 
     /// Moves the content of `buffer` into spare memory of at least `bytes`, if there is any and the
@@ -47,18 +47,18 @@ impl SpareFrames {
 }
 
 /// A frame on loan.
-struct Lent {
+struct Pooled {
     frame: BytesMut,
-    home: SpareFrames,
+    home: FramePool,
 }
 
-impl AsRef<[u8]> for Lent {
+impl AsRef<[u8]> for Pooled {
     fn as_ref(&self) -> &[u8] {
         &self.frame
     }
 }
 
-impl Drop for Lent {
+impl Drop for Pooled {
     fn drop(&mut self) {
         let mut spare = self.home.lock();
         if spare.len() < SPARE_FRAMES {
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn memory_of_a_read_frame_is_used_again() {
-        let spare = SpareFrames::default();
+        let spare = FramePool::default();
         let frame = BytesMut::from(&vec![7; SPARE_BYTES][..]);
         let memory = frame.as_ptr();
         let lent = spare.lend(frame);
