@@ -67,7 +67,7 @@ fn a_run_that_judges_nothing_says_how_its_last_round_went() {
 }
 
 #[test]
-fn what_befalls_a_run_is_told_once() {
+fn what_happens_to_a_run_is_told_once() {
     let mut run = Command::new("sh");
     run.args(["-c", "exec \"$@\" 2>&1", "sh"]).arg(&binaries().coordinator);
     run.args(["run", "--local", "2", "--model", "softmax", "--epochs", "60"]);

@@ -149,7 +149,7 @@ impl Scheduler {
     /// Continues the step after workers were lost.
     fn go_on_without_lost(&mut self, now: Instant) {
         self.pause_if_broken();
-        self.acquit_lost_together();
+        self.clear_lost_together();
         if !self.fail_on_crashes(now) && !self.fail_on_deaths() {
             self.hand_out(now);
         }

@@ -9,7 +9,7 @@ use super::step::Step;
 
 impl Step {
     /// Removes a process from the suspected deaths of all shards: it is alive.
-    pub(super) fn acquit_living(&mut self, process: ProcessId) {
+    pub(super) fn clear_living(&mut self, process: ProcessId) {
         for record in self.failures.values_mut() {
             record.lost_with.remove(&process);
             record.died.remove(&process);
@@ -21,7 +21,7 @@ impl Step {
     /// Removes the processes of a group from the suspected deaths of shards that only some of
     /// the group had. Deaths during an announced shard are removed only if the group was all
     /// connected processes.
-    fn acquit_group(&mut self, group: &Group) {
+    fn clear_group(&mut self, group: &Group) {
         for record in self.failures.values_mut() {
             if !record.is_suspect() || group.may_have_died_of(record) {
                 continue;
@@ -44,16 +44,16 @@ impl Scheduler {
     pub(super) fn clear_suspicion(&mut self, process: ProcessId) {
         let Some(step) = self.step_mut() else { return };
         step.deaths.remove(process);
-        step.acquit_living(process);
+        step.clear_living(process);
     }
 
     /// Removes workers that were lost together from the suspected deaths of shards that only
     /// some of them had.
-    pub(super) fn acquit_lost_together(&mut self) {
+    pub(super) fn clear_lost_together(&mut self) {
         let oldest = self.members.values().map(|member| member.joined).min();
         let Some(step) = self.step_mut() else { return };
         for group in step.deaths.groups(oldest) {
-            step.acquit_group(&group);
+            step.clear_group(&group);
         }
     }
 }

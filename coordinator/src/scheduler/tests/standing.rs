@@ -107,9 +107,9 @@ fn partials_that_are_missing_now_and_then_send_nobody_away() {
     assert_eq!(env.workers().len(), 1);
 }
 
-/// Whether the second of two workers is set aside once the same has befallen it in
+/// Whether the second of two workers is set aside once the same happened to it in
 /// five steps, each time with the first of the blocks that it has.
-fn is_set_aside_by(befall: impl Fn(&mut TestEnv, StepId, WorkerId, Block)) -> bool {
+fn is_set_aside_by(injure: impl Fn(&mut TestEnv, StepId, WorkerId, Block)) -> bool {
     let mut env = two_workers();
     let second = |env: &TestEnv| *env.workers().last().expect("both are there");
     for index in 1..=5 {
@@ -118,7 +118,7 @@ fn is_set_aside_by(befall: impl Fn(&mut TestEnv, StepId, WorkerId, Block)) -> bo
         let step = StepId { index, ..STEP };
         env.tell(Event::StepReady { step, replicas: 8, audited: Vec::new() });
         let block = env.held(worker.0)[0];
-        befall(&mut env, step, worker, block);
+        injure(&mut env, step, worker, block);
         env.end(step);
     }
     env.scheduler.is_set_aside(second(&env))
