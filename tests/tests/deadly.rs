@@ -54,7 +54,7 @@ fn a_deadly_shard_fails_its_run_by_name_and_the_run_goes_on_once_it_is_mended() 
             _ => {}
         }
     };
-    assert!(reason.contains(": 3 workers died while replica "), "{reason}");
+    assert!(reason.contains(": 3 workers died while running replica "), "{reason}");
     assert!(reason.contains("then resume the run"), "{reason}");
     // It is that shard, and not one beside it.
     let replay = reason.split('`').find(|text| text.starts_with("coordinator replay 1 "));

@@ -126,7 +126,7 @@ fn a_poison_shard_is_cornered_and_fails_the_run() {
         assert!(worker < 8, "the poison is not found");
     }
     let reason = env.failure().unwrap();
-    assert!(reason.contains("run 1 step 0") && reason.contains("replica 5 "), "{reason}");
+    assert!(reason.contains("run 1 step 0") && reason.contains("replica 5,"), "{reason}");
     assert!(env.assigned.is_empty());
 }
 
