@@ -77,7 +77,7 @@ fn the_parameters_of_every_model_are_listed() {
     assert!(larger.contains("31.875"), "{larger}");
     let unknown = run(&binaries().samebit, &["models", "centroids"]);
     assert_eq!(unknown.status.code(), Some(2));
-    assert!(text(&unknown.stderr).contains("model `centroids` is unknown; known are: mlp"));
+    assert!(text(&unknown.stderr).contains("unknown model `centroids`: expected one of mlp"));
 }
 
 #[test]

@@ -168,7 +168,7 @@ fn collect(folder: &Path, found: &mut Vec<(String, Source)>) {
 #[test]
 fn documents_and_help_are_free_of_old_idioms() {
     let texts: Vec<_> = texts().into_iter().filter(|(place, _)| !is_excepted(place)).collect();
-    for place in ["README.md", "CHANGELOG.md", "docs/CLI.md", "worker --help"] {
+    for place in ["README.md", "CHANGELOG.md", "docs/CLI.md", "samebit worker --help"] {
         assert!(texts.iter().any(|(known, _)| known == place), "{place} is not read");
     }
     let found: Vec<String> = texts.iter().flat_map(|(place, text)| idioms(place, text)).collect();
