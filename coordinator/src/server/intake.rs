@@ -7,6 +7,8 @@
 
 mod chunk_store;
 mod submission;
+#[cfg(test)]
+mod tests;
 mod uploads;
 
 pub(super) use chunk_store::StoreFull;

@@ -13,6 +13,8 @@ mod event;
 mod outbox;
 mod peer;
 mod peers;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 pub(super) use self::worker::Worker;

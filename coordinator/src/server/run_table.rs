@@ -7,6 +7,8 @@ mod new_run;
 mod run;
 mod submission;
 mod table;
+#[cfg(test)]
+mod tests;
 mod warnings;
 
 pub(super) use design::Design;

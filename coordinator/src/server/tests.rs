@@ -21,7 +21,7 @@ mod room;
 mod standing;
 mod starts;
 mod submitted;
-mod test_model;
+pub(super) mod test_model;
 mod unfit;
 
 use std::collections::BTreeMap;

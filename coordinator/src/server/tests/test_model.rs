@@ -193,14 +193,14 @@ fn tensors(size: usize) -> Result<NetworkState, StateError> {
 }
 
 /// The toy model alone.
-pub(super) fn registry() -> Registry {
+pub(in crate::server) fn registry() -> Registry {
     let mut registry = Registry::empty();
     registry.register("toy", "for tests", build);
     registry
 }
 
 /// Five replicas, two epochs with a short last round, evaluations between.
-pub(super) fn spec(parameters: &str) -> RunSpec {
+pub(in crate::server) fn spec(parameters: &str) -> RunSpec {
     let text = format!(
         "model = \"toy\"\nreplicas = 5\nbatch_size = 2\nupdate_interval = 2\nepochs = 2\n\
          evaluation = {{ every = 1, shard_size = 3 }}\ndataset = {{ source = \"digits\" }}\n\
@@ -217,7 +217,7 @@ pub(super) fn labelling_spec(parameters: &str) -> RunSpec {
 }
 
 /// 53 examples to learn from, 7 to judge by.
-pub(super) fn dataset() -> Dataset {
+pub(in crate::server) fn dataset() -> Dataset {
     dataset_of(53)
 }
 
