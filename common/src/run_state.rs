@@ -12,11 +12,11 @@ pub enum RunState {
     Queued,
     /// Workers work on it.
     Running,
-    /// It is over on this coordinator, although nothing on disk says so: it cannot go on
+    /// It is over on this coordinator, although nothing on disk says so: it cannot continue
     /// now, or its coordinators did not survive it.
     #[serde(rename = "set aside")]
     SetAside,
-    /// It ended well.
+    /// It finished.
     Finished,
     /// It ended by an error.
     Failed,

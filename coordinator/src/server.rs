@@ -1,5 +1,5 @@
-//! The coordinator's sockets, timers and tensors, in rooms. Each room has fields of its
-//! own; only the engine knows more than one, and imports go down alone:
+//! The coordinator's sockets, timers and tensors, divided into rooms. Each room has private fields.
+//! Only the engine knows more than one room, and imports only go down:
 //!
 //! ```text
 //! engine        the one loop: what happens goes in, what is to be done comes out
@@ -38,23 +38,21 @@ pub use config::{KEEP_CHECKPOINTS, LogBy, OnCheckpointError, RunsConfig, ServerC
 use engine::Engine;
 use net::{Admission, ConnectionLimits, Refusals};
 
-/// First wait after a connection could not be accepted; doubled up to
+/// First wait after a connection could not be accepted; doubled with each failure up to
 /// [`ACCEPT_WAIT_MAX`].
 const ACCEPT_WAIT: Duration = Duration::from_millis(10);
 
-/// Longest wait after a connection could not be accepted (no file descriptor
-/// left, mostly).
+/// Longest wait after a connection could not be accepted (usually for lack of file descriptors).
 const ACCEPT_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// Time that connections have to take what was sent to them before a
-/// shutdown.
+/// Time for connections to send what is queued before a shutdown.
 const FLUSH_TIME: Duration = Duration::from_secs(2);
 
-/// Serves workers and clients on `listener` until `shutdown`, then says
-/// goodbye to all and returns.
+/// Serves workers and clients on `listener` until `shutdown`, then says goodbye to all peers and
+/// returns.
 ///
 /// # Errors
-/// The runs folder cannot be kept, or the system gives no thread.
+/// The runs folder cannot be used, or the system cannot start a thread.
 pub async fn serve(
     listener: TcpListener,
     registry: Registry,
@@ -95,7 +93,7 @@ pub async fn serve(
     let ended = match ended {
         Some(ended) => ended,
         None => {
-            // If the engine is gone by now, that comes out below.
+            // If the engine has ended already, awaiting its task below shows that.
             let _ = stop.send(());
             engine.await
         }
@@ -107,12 +105,12 @@ pub async fn serve(
     }
     let flushed = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(FLUSH_TIME, flushed).await.is_err() {
-        warn!("not all connections took their goodbye within {FLUSH_TIME:?}");
+        warn!("not all connections could be closed properly within {FLUSH_TIME:?}");
     }
     Ok(())
 }
 
-/// Accepts connections for ever, and waits for none of them.
+/// Accepts connections until the task is dropped, without waiting for any of them.
 async fn accept(listener: &TcpListener, admission: &Arc<Admission>, connections: &mut JoinSet<()>) {
     let mut wait = ACCEPT_WAIT;
     loop {

@@ -152,7 +152,7 @@ fn who_waits_for_workers_says_so_and_lets_others_go_first() {
     assert_eq!(said, "", "it is said once");
     let status = command(&cluster, &["status"]);
     let status = text(&status.stdout);
-    assert!(status.contains("\nrun 1 waits for workers: 1 of 3 are there\n"), "{status}");
+    assert!(status.contains("\nrun 1 waits for workers: 1 of 3 connected\n"), "{status}");
 }
 
 #[test]

@@ -204,7 +204,7 @@ mod tests {
                 id: RunId(3),
                 model: "mlp".into(),
                 state: RunState::Running,
-                waits_for: Some("workers: 1 of 3 are there".into()),
+                waits_for: Some("workers: 1 of 3 connected".into()),
                 round: 2,
                 rounds: 9,
                 loss: Some(0.25),
@@ -219,7 +219,7 @@ mod tests {
         assert!(lines[0].starts_with("worker   address "), "{text}");
         assert!(lines[1].contains("12.0 MiB of 2.0 GiB  busy   40"), "{text}");
         assert!(lines[1].ends_with("0.3 s ago"), "{text}");
-        assert_eq!(lines[5], "run 3 waits for workers: 1 of 3 are there");
+        assert_eq!(lines[5], "run 3 waits for workers: 1 of 3 connected");
         assert_eq!(lines[4], "3    mlp    running  2/9    1 (FAILING)  0.2500  –");
         let mut unfit = status.clone();
         unfit.workers[0].cannot = Some("model `x` is unknown".into());

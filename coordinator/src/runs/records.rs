@@ -168,7 +168,7 @@ pub struct Outcome {
     pub round: u64,
     /// Mean training loss of the last one.
     pub loss: Option<f64>,
-    /// Digest of the final state, if the run ended well.
+    /// Digest of the final state, if the run finished.
     pub digest: Option<Digest>,
     /// Why the run failed.
     pub reason: Option<String>,

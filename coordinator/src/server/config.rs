@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::ledger::HISTORY_BYTES;
 use crate::runs::RunsFolder;
 
-/// Changes what is logged while a run is active; `None` goes back.
+/// Changes the log filter while a run is active; `None` restores the server's own.
 pub type LogBy = fn(Option<&str>) -> Result<(), String>;
 
 /// Settings of the server.
@@ -19,19 +19,18 @@ pub type LogBy = fn(Option<&str>) -> Result<(), String>;
 pub struct ServerConfig {
     /// Settings of the scheduler.
     pub scheduler: crate::scheduler::SchedulerConfig,
-    /// Most bytes of pulled segments in memory at one time; less for a state
-    /// that is small itself.
+    /// Most bytes of pulled segments in memory at one time; a small state needs less.
     pub merge_memory: u64,
-    /// Most bytes of example data, and of states that wait with their runs.
+    /// Most bytes of example data, and of states of runs that are queued.
     pub data_memory: u64,
-    /// Where runs are kept; without it, they end with this coordinator.
+    /// The runs folder; without one, runs end with this coordinator.
     pub runs: Option<RunsConfig>,
-    /// Logs by a run's own filter; without it, runs have none.
+    /// Logs with a run's own filter; without it, runs cannot have one.
     pub log_by: Option<LogBy>,
-    /// What the coordinator proves itself by; without it, everybody is let in.
+    /// The coordinator's certificate and keys; without them, every peer is accepted.
     pub tls: Option<CoordinatorTls>,
-    /// Whether other hosts can reach it although it has no keys. Every status
-    /// says so.
+    /// Whether other hosts can reach the coordinator although it has no keys. Every status shows
+    /// this.
     pub insecure: bool,
 }
 
@@ -49,28 +48,29 @@ impl Default for ServerConfig {
     }
 }
 
-/// Checkpoints that are kept of a run, unless configured.
+/// Checkpoints kept per run, unless configured.
 pub const KEEP_CHECKPOINTS: u32 = 3;
 
-/// Where runs are kept, and how.
+/// The runs folder and its settings.
 #[derive(Clone, Debug)]
 pub struct RunsConfig {
     /// The folder.
     pub folder: RunsFolder,
-    /// When to write checkpoints, beside the one at a run's end.
+    /// Interval of checkpoints, in addition to the one at a run's end.
     pub checkpoint_every: CheckpointEvery,
-    /// Checkpoints to keep of a run, the last ones; at least 1.
+    /// Number of checkpoints to keep of a run, the latest ones; at least 1.
     pub keep_checkpoints: u32,
-    /// What a run does when a checkpoint cannot be written.
+    /// The reaction of a run to a checkpoint that cannot be written.
     pub on_checkpoint_error: OnCheckpointError,
-    /// Longest wait of a run that goes on for the workers that it had.
+    /// Longest wait of a continued run for the workers that it had.
     pub resume_wait: Duration,
-    /// Bytes that the history is held to, about: rows of shards make room.
+    /// Approximate bound on the bytes of the history: the oldest shard rows are removed to respect
+    /// it.
     pub history_bytes: u64,
 }
 
 impl RunsConfig {
-    /// What suits most.
+    /// The defaults.
     pub fn new(folder: RunsFolder) -> Self {
         Self {
             folder,
@@ -83,14 +83,14 @@ impl RunsConfig {
     }
 }
 
-/// What a run does when a checkpoint cannot be written.
+/// The reaction of a run to a checkpoint that cannot be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnCheckpointError {
-    /// It goes on, says so, and tries again when the next one is due.
+    /// The run continues, reports the failure, and tries again when the next checkpoint is due.
     #[default]
     Continue,
-    /// It fails.
+    /// The run fails.
     Stop,
 }
 

@@ -1,6 +1,6 @@
-//! The engine: one task that owns the scheduler and the rooms below it. What happens
-//! comes to it as messages of the connections, of jobs, and of the storage writer; it
-//! never waits for a peer, a thread or the disk.
+//! The engine: one task that owns the scheduler and the rooms below it. It receives messages from
+//! connections, from jobs, and from the storage writer. It never waits for a peer, a thread or the
+//! disk.
 //!
 //! ```text
 //! net ─────────┐             ┌─▶ scheduler ─▶ Action ──┐
@@ -10,15 +10,15 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `inbox` | the channels, and what a turn takes from them |
-//! | `worker_messages`, `client_messages` | what peers say |
-//! | `blocks`, `step_effects`, `step_end` | a step: its blocks come in, it is merged, the next one begins |
-//! | `run_lifecycle` | a run starts, and ends |
-//! | `submissions` | a run comes in, and is queued |
-//! | `turns`, `loading`, `resuming`, `starts` | runs of the runs folder: when they are read, how, on whose wish, and how often they may start |
-//! | `checkpointing`, `endings`, `recording` | what is written of a run: its state, its end, its history |
-//! | `liveness`, `parting` | who is heard; how connections end |
-//! | `followers`, `step_log` | what clients are told, and what is logged |
+//! | `inbox` | the channels, and the messages of one turn |
+//! | `worker_messages`, `client_messages` | messages of peers |
+//! | `blocks`, `step_effects`, `step_end` | a step: blocks arrive, are merged, and the next step begins |
+//! | `run_lifecycle` | start and end of a run |
+//! | `submissions` | a run is submitted and queued |
+//! | `turns`, `loading`, `resuming`, `starts` | runs of the runs folder: when they are read, how, for which client, and how often they may start |
+//! | `checkpointing`, `endings`, `recording` | the records of a run: its state, its end, its history |
+//! | `liveness`, `parting` | silence of peers; ends of connections |
+//! | `followers`, `step_log` | events for clients, and log lines |
 
 mod blocks;
 mod checkpointing;
@@ -69,17 +69,17 @@ use super::step::{self, StepExecutor};
 use super::wall_clock::now_ms;
 use crate::scheduler::{self, Action, Departure, Scheduler};
 
-/// What peers are told as the coordinator stops.
+/// Message to all peers when the coordinator stops.
 const GOING_AWAY: &str = "the coordinator is going away";
 
 /// The result of a job.
 #[derive(Debug)]
 enum Found {
-    /// Of a submission.
+    /// The result of a job of a submission.
     Intake(intake::Done),
-    /// Of a step.
+    /// The result of a job of a step.
     Step(step::Done),
-    /// A run is further on its way from the runs folder, or cannot be.
+    /// A run is further loaded from the runs folder, or cannot be.
     Loading(Box<Loading>),
 }
 
@@ -88,13 +88,13 @@ enum Found {
 enum Written {
     /// A complete submission is durable, or cannot be.
     Submitted(Submitted),
-    /// A start of a run is counted, or cannot be.
+    /// The start of a run is counted, or cannot be.
     Counted(Counted),
-    /// A run is further on its way from the runs folder, or cannot be.
+    /// A run is further loaded from the runs folder, or cannot be.
     Loading(Box<Loading>),
     /// A final state was read for a client, or cannot be.
     FinalState(FinalState),
-    /// How a run ended is durable, or cannot be.
+    /// The end of a run is durable, or cannot be.
     Ended(Ended),
 }
 
@@ -104,23 +104,23 @@ pub(super) struct Engine {
     config: ServerConfig,
     inbox: Inbox,
     scheduler: Scheduler,
-    /// What the scheduler is to be told once its actions are drained.
+    /// Events for the scheduler, sent once its actions are drained.
     pending: VecDeque<scheduler::Event>,
     now: Instant,
     peers: Peers,
     runs: RunTable,
     intake: Intake,
     step: StepExecutor,
-    /// Where runs are kept, if they are.
+    /// The runs folder, if there is one.
     journal: Option<Journal<Written>>,
     jobs: Jobs<Found>,
     put_off: PutOff,
-    /// Clients for which a run is being read, to be taken up.
+    /// Clients for which a run is being read in order to resume it.
     resuming: BTreeSet<ClientId>,
     step_log: StepLog,
-    /// Who was not let in, for the status.
+    /// Refused peers, for the status.
     refusals: Arc<Refusals>,
-    /// The last one that a run was given.
+    /// The last incarnation that a run was given.
     incarnation: Incarnation,
     next_sweep: Instant,
     next_heartbeat: Instant,
@@ -129,8 +129,8 @@ pub(super) struct Engine {
 impl Engine {
     pub(super) fn new(config: ServerConfig, registry: Registry, refusals: Arc<Refusals>) -> Self {
         let now = Instant::now();
-        // Above every assignment that workers may have of a coordinator that
-        // was here before: it made less than one in a microsecond.
+        // Higher than every assignment that workers may have from an earlier coordinator, which
+        // made less than one per microsecond.
         let last_assignment = now_ms() * 1000;
         let scheduler = scheduler::SchedulerConfig { last_assignment, ..config.scheduler };
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
@@ -157,22 +157,22 @@ impl Engine {
         }
     }
 
-    /// Where connections send what happens on them.
+    /// The channel for events of connections.
     pub(super) fn net_events(&self) -> mpsc::Sender<net::Event> {
         self.inbox.net_events()
     }
 
-    /// Keeps runs from now on, and takes in those that were kept.
+    /// Keeps runs in a folder from now on, and adds the recovered ones.
     ///
     /// # Errors
-    /// The folder cannot be read, or the system gives no thread.
+    /// The folder cannot be read, or the system cannot start a thread.
     pub(super) fn keep_runs(
         &mut self,
         config: RunsConfig,
         history: HistoryQueue,
         recovered: Vec<Recovered>,
     ) -> std::io::Result<()> {
-        // Whatever is in a run's folder, its number is taken.
+        // The number of every run's folder is taken, whatever the folder holds.
         let numbers = config.folder.numbers().map_err(std::io::Error::other)?;
         self.runs.set_last_number(numbers.last().map_or(0, |last| last.0));
         self.journal = Some(Journal::start(config, history, self.inbox.storage_events())?);
@@ -193,8 +193,8 @@ impl Engine {
         tokio::pin!(timer);
         loop {
             let deadline = self.deadline();
-            // Moved only to be earlier: a timer that fires too soon costs less
-            // than one that is set anew in every turn.
+            // The timer is only moved to an earlier time: a timer that fires too soon costs less
+            // than one that is reset in every turn.
             if deadline < timer.deadline() || timer.is_elapsed() {
                 timer.as_mut().reset(deadline);
             }
@@ -205,7 +205,7 @@ impl Engine {
                 _ = &mut shutdown => true,
             };
             if is_over {
-                // What came before is handled.
+                // Messages received before the shutdown are handled.
                 self.inbox.take_all(&mut turn);
             }
             self.now = Instant::now();
@@ -214,14 +214,14 @@ impl Engine {
             }
             self.take_turn(&mut turn);
             if is_over {
-                // The storage writer, which is waited for, waits for nobody.
+                // The storage writer is waited for, so it must not wait for the engine.
                 self.inbox.close();
                 return self.say_goodbye();
             }
         }
     }
 
-    /// Handles what came, and sends what that gives.
+    /// Handles the messages of a turn, and sends the results.
     fn take_turn(&mut self, turn: &mut Turn) {
         for event in turn.storage.drain(..) {
             self.on_storage(event);
@@ -238,7 +238,7 @@ impl Engine {
         if self.now >= self.deadline() {
             self.handle_time();
         }
-        // A peer that does not read is disconnected, which may queue more for others.
+        // A peer that does not read is disconnected, which may queue more messages for other peers.
         while let Some(peer) = self.peers.flush() {
             let cause = "it does not read what it is sent: its queue is full";
             self.close(peer, Departure::Crashed, cause);
@@ -291,7 +291,7 @@ impl Engine {
     fn on_storage(&mut self, event: super::persistence::Event<Written>) {
         use super::persistence::Event;
         match event {
-            // What waits for it is seen to after every event.
+            // `follow_up`, after every event, continues the work that waited for this.
             Event::Recorded => {}
             Event::Checkpointed(done) => self.on_checkpointed(done),
             Event::Done(Written::Submitted(submitted)) => self.on_submitted(submitted),
@@ -303,21 +303,21 @@ impl Engine {
         }
     }
 
-    /// Does what an event has made possible.
+    /// Does the work that an event has made possible.
     fn follow_up(&mut self) {
         self.queue_put_off();
         self.pump();
     }
 
-    /// Tells the scheduler something now. Only from where no action is being
-    /// performed; from there, use `pending`.
+    /// Sends the scheduler an event now. Must not be called while an action is performed; use
+    /// `pending` there.
     fn tell(&mut self, event: scheduler::Event) {
         self.scheduler.handle_event(self.now.into_std(), event);
         self.pump();
     }
 
-    /// Performs all that the scheduler wants, and tells it what that gives,
-    /// until both are done.
+    /// Performs all actions of the scheduler and sends it the resulting events, until there are no
+    /// more of either.
     fn pump(&mut self) {
         loop {
             while let Some(action) = self.scheduler.poll_action() {
@@ -365,10 +365,10 @@ impl Engine {
     fn say_goodbye(mut self) {
         self.save_before_going();
         self.peers.say_goodbye(GOING_AWAY);
-        // Connections end, once all is written, as the peers are dropped.
+        // Connections end when the peers are dropped, after everything is written.
     }
 
-    /// Ends a connection for a cause. How its peer went matters of workers alone.
+    /// Closes a connection for a cause. The kind of departure matters for workers only.
     fn close(&mut self, peer: Peer, how: Departure, cause: &str) {
         match peer {
             Peer::Worker(worker) => self.close_worker(worker, how, cause),

@@ -1,8 +1,8 @@
-//! Submissions on their way in, by client, and the chunks of examples that they and
-//! the runs refer to. A submission's spec is checked, its model made, its chunks and
-//! its state come, and then it is a run.
+//! Submissions in progress, by client, and the chunks of examples that submissions and runs refer
+//! to. The spec of a submission is checked, its model is made, its chunks and its state arrive, and
+//! then it becomes a run.
 //!
-//! The engine performs what [`Intake`] asks for (an [`Effect`]), and gives it the
+//! The engine performs the effects that [`Intake`] returns (see [`Effect`]), and passes it the
 //! results of the [`Job`]s.
 
 mod chunk_store;

@@ -1,21 +1,20 @@
-//! Work that may take long, on threads of its own. What it gives comes back to the
-//! engine as a message.
+//! Long work on separate threads. The result is sent to the engine as a message.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokio::sync::mpsc;
 
-/// Results of jobs that may wait for the engine: with more, the threads wait.
+/// Most results that may wait for the engine; beyond that, the threads wait.
 pub(super) const RESULTS: usize = 1024;
 
-/// One life of a run. A run that was over and is taken up again has another one: it may
-/// be at the same step, but work that was begun in the life before is none of its own.
+/// One life of a run. When a run that has ended is resumed, it gets a new incarnation: the run may
+/// be at the same step, but results of work that was started in the earlier life are dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Incarnation(u64);
 
 impl Incarnation {
-    /// One that nothing has had before.
+    /// An incarnation that was not used before.
     pub(super) fn next(self) -> Self {
         Self(self.0 + 1)
     }
@@ -24,9 +23,9 @@ impl Incarnation {
 /// The end of a job.
 #[derive(Debug)]
 pub(super) enum Done<T> {
-    /// What it gave.
+    /// The result.
     With(T),
-    /// It has panicked: a bug of ours, as panics of models are caught before.
+    /// The job panicked: a bug of ours, as panics of models are caught earlier.
     Panicked(Box<dyn Any + Send>),
 }
 
@@ -34,13 +33,13 @@ pub(super) enum Done<T> {
 #[derive(Debug)]
 pub(super) struct Jobs<T> {
     done: mpsc::Sender<Done<T>>,
-    /// For tests that run jobs when they want to.
+    /// For tests that choose when jobs run.
     #[cfg(test)]
     held: held::Held<T>,
 }
 
 impl<T: Send + 'static> Jobs<T> {
-    /// Those whose results go to this channel.
+    /// Jobs that send their results to this channel.
     pub(super) fn new(done: mpsc::Sender<Done<T>>) -> Self {
         Self {
             done,
@@ -57,7 +56,7 @@ impl<T: Send + 'static> Jobs<T> {
         tokio::task::spawn_blocking(move || {
             let result =
                 catch_unwind(AssertUnwindSafe(work)).map_or_else(Done::Panicked, Done::With);
-            // If the engine has gone before, nobody asks.
+            // If the engine has ended, the result is not needed.
             let _ = done.blocking_send(result);
         });
     }
@@ -75,7 +74,7 @@ pub(super) mod held {
 
     type Job<T> = Box<dyn FnOnce() -> T + Send>;
 
-    /// Nothing, unless a test holds jobs.
+    /// Empty unless a test holds jobs.
     pub(super) struct Held<T>(Mutex<Option<VecDeque<Job<T>>>>);
 
     impl<T> Default for Held<T> {
@@ -91,7 +90,7 @@ pub(super) mod held {
     }
 
     impl<T> Held<T> {
-        /// Gives the work back if it is not held.
+        /// Returns the work if it is not held.
         pub(super) fn take_up<W>(&self, work: W) -> Option<W>
         where
             W: FnOnce() -> T + Send + 'static,
@@ -110,7 +109,7 @@ pub(super) mod held {
             *self.held.0.lock().unwrap() = Some(VecDeque::new());
         }
 
-        /// Runs the job that was held first, and gives its result.
+        /// Runs the oldest held job, and returns its result.
         pub(in crate::server) fn run_held(&self) -> Option<T> {
             let job = self.held.0.lock().unwrap().as_mut()?.pop_front()?;
             Some(job())

@@ -1,5 +1,5 @@
-//! Connections: who is let in, what is read and written, who is connected. This room
-//! sends what it is given to whom it is told; it decides nothing about runs.
+//! Connections: which peers are accepted, what is read and written, which peers are connected. This
+//! room delivers messages to peers; it decides nothing about runs.
 //!
 //! ```text
 //! admission ─▶ connection (reads, checks) ─▶ event ─▶ the engine

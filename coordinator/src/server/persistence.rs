@@ -1,6 +1,6 @@
-//! The runs folder and its history: what is written there, in which order, and what a
-//! coordinator finds there as it starts. All that reads or writes the records of runs
-//! goes through the queue of the storage writer.
+//! The runs folder and its history: what is written there and in which order, and how a starting
+//! coordinator reads it. Everything that reads or writes the records of runs goes through the queue
+//! of the storage writer.
 
 mod backfill;
 mod draft;

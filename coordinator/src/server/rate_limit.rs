@@ -10,15 +10,15 @@ pub(in crate::server) const INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(in crate::server) struct RateLimit {
     said: Option<Instant>,
-    /// How often it happened since, unsaid.
+    /// Occurrences since the last log line.
     unsaid: u64,
-    /// How often in all.
+    /// Occurrences in total.
     count: u64,
 }
 
 impl RateLimit {
-    /// It happened. Whether to say so; if so, how many times before it were not
-    /// said.
+    /// Notes an occurrence. Returns the number of occurrences since the last log line if this one
+    /// is to be logged, otherwise `None`.
     pub(in crate::server) fn note(&mut self, now: Instant) -> Option<u64> {
         self.count += 1;
         if self.is_recent(now) {
@@ -29,12 +29,13 @@ impl RateLimit {
         Some(std::mem::take(&mut self.unsaid))
     }
 
-    /// Whether it was said so lately that it is not to be said again.
+    /// Whether the last log line is so recent that the next occurrence is not logged.
     pub(in crate::server) fn is_recent(&self, now: Instant) -> bool {
         self.said.is_some_and(|said| said + INTERVAL > now)
     }
 
-    /// It is over: how often it happened, if it did. The next time is a first one.
+    /// The events are over. Returns the number of occurrences, if any. The next one is a first one
+    /// again.
     pub(in crate::server) fn end(&mut self) -> Option<u64> {
         let count = std::mem::take(self).count;
         (count > 0).then_some(count)

@@ -1,4 +1,4 @@
-//! The runs: what is known of each, their numbers, their events and who follows them.
+//! The table of runs: their data, numbers, events and followers.
 
 mod design;
 mod events;
@@ -19,5 +19,5 @@ pub(super) use submission::{Provenance, Restart, RunDefinition};
 pub(super) use table::{RUNS_WITH_EVENTS, RunTable};
 pub(super) use warnings::Warnings;
 
-/// All that is kept of the events of a few runs may wait for one client.
+/// Bound on the events that may wait for one client: all kept events of a few runs fit.
 const _: () = assert!(super::net::WAITING_EVENT_BYTES >= 4 * events::EVENT_BYTES);

@@ -1,17 +1,17 @@
-//! The step that workers work on: from its base to the next state. This room takes in
-//! finished blocks and pulled segments, and merges them; what is to be done outside it
-//! is an [`Effect`].
+//! The step that workers compute, from its base state to the next state. This room receives
+//! finished blocks and pulled segments, and merges them. Everything that must be done outside the
+//! room is an [`Effect`].
 //!
 //! | file | what |
 //! |---|---|
-//! | `active_run` | the run that is worked on, and the stage of its step |
-//! | `accept` | whether a finished block can be what it claims to be |
-//! | `executor` | what happens in each stage, and what the next one is |
-//! | `merging` | how a complete round is merged |
-//! | `merge` | partials too large to come inline: pulled, decoded, merged |
+//! | `active_run` | the active run, and the stage of its step |
+//! | `accept` | checks whether a finished block can be valid |
+//! | `executor` | the work of each stage, and the order of stages |
+//! | `merging` | the merge of a complete round |
+//! | `merge` | partials too large to be sent inline: pulled, decoded, merged |
 //! | `finalise` | the model's part after a merge, and after a labelling |
-//! | `shard_log` | which worker was given which shards, and what they gave |
-//! | `timing` | how long things take |
+//! | `shard_log` | which worker was given which shards, and their results |
+//! | `timing` | durations |
 
 mod accept;
 mod active_run;

@@ -256,7 +256,7 @@ async fn who_hands_back_and_does_not_leave_is_sent_away() {
             _ => {}
         }
     };
-    assert!(reason.contains("has not said that it drains"), "{reason}");
+    assert!(reason.contains("did not announce that it drains"), "{reason}");
     server.worker("other", usize::MAX).await;
     let events = client.follow(RunId(1)).await;
     assert!(matches!(events.last(), Some(RunEvent::Finished { .. })), "{events:#?}");

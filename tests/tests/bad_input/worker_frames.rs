@@ -131,7 +131,7 @@ fn messages_out_of_turn_or_out_of_bounds() {
         worker("work handed back that it never had", {
             FromWorker::HandedBack { assignment: NO_ASSIGNMENT }
         })
-        .ends_closed(&["out of turn", "has not said that it drains"]),
+        .ends_closed(&["out of turn", "did not announce that it drains"]),
         worker("the lack of what nobody asked for", {
             FromWorker::PartialMissing { step: NO_STEP, block: BLOCK }
         })

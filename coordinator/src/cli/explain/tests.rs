@@ -285,10 +285,10 @@ fn what_was_thinned_is_told_apart_from_what_is_missing() {
 
 #[test]
 fn a_cache_that_is_smaller_than_the_window_is_named() {
-    let detail = "it keeps 8 MiB of examples, and those of a round lie in 64 MiB of chunks";
+    let detail = "its cache holds 8 MiB, but the examples of a round span 64 MiB of chunks";
     let case = Case::new().rounds(70.0, 10.0).event(EventKind::SmallCache, Some("one"), detail);
     case.says(&["Small cache: one, "]);
     let text = explain(&case.0);
-    assert!(text.contains("8 MiB of examples") && text.contains("--cache-limit"), "{text}");
+    assert!(text.contains("its cache holds 8 MiB") && text.contains("--cache-limit"), "{text}");
     case.never_says(&["Nothing delayed it"]);
 }

@@ -1,4 +1,4 @@
-//! Blocks that workers have finished, and what two answers of a shard come to.
+//! Blocks that workers have finished, and the comparison of two answers of a shard.
 
 use common::id::{Block, RunId, StepId, WorkerId};
 use common::wire::message::{BlockDone, RunEvent, ToWorker};
@@ -11,10 +11,10 @@ use crate::server::step::{Accepted, Difference, FinishedBlock};
 use crate::server::text::shards;
 
 impl Engine {
-    /// Takes in a finished block.
+    /// Handles a finished block.
     ///
     /// # Errors
-    /// Why its worker's connection ends.
+    /// The reason to close the worker's connection.
     pub(super) fn on_block_done(
         &mut self,
         worker: WorkerId,
@@ -36,7 +36,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Tells the scheduler of a block, and keeps it if it is wanted.
+    /// Reports a block to the scheduler, and keeps it if the scheduler says so.
     fn take_block(
         &mut self,
         worker: WorkerId,
@@ -53,9 +53,9 @@ impl Engine {
         self.pump();
     }
 
-    /// Takes in that a finished block is not what its shards gave: bytes changed
-    /// on their way, or the worker made what cannot be. The worker stays: if it were
-    /// sent away, it would be back at once with the same.
+    /// Handles a finished block that does not match the results of its shards: bytes changed on the
+    /// way, or the worker computed an impossible result. The worker stays connected: if it were
+    /// disconnected, it would return at once with the same block.
     pub(super) fn on_altered(
         &mut self,
         worker: WorkerId,
@@ -68,11 +68,11 @@ impl Engine {
         self.tell(scheduler::Event::PartialAltered { worker, step, block, error });
     }
 
-    /// Takes in that shards need not be computed again.
+    /// Handles shards that need not be computed again.
     pub(super) fn on_offered(&mut self, run: RunId, worker: WorkerId, block: Block) {
         let Some(active) = self.step.active_run_mut(run) else { return };
         if self.peers.worker(worker).is_some_and(|about| about.was_given(block)) {
-            // It was taken back from it on this connection, and is done nevertheless.
+            // The block was revoked on this connection, but the worker finished it.
             debug!("worker {worker} has finished replicas {block}, which were taken back from it");
             return;
         }
@@ -80,28 +80,28 @@ impl Engine {
         let step = active.step_id();
         let name = self.peers.worker(worker).map(|about| about.name().to_owned());
         let name = name.unwrap_or_default();
-        info!("{count} of {step} taken from worker {name}, which had done them before");
+        info!("{count} of {step} taken from worker {name}, which had computed them before");
         let detail = format!("{count}, replicas {block}, were done before it reconnected");
         self.record_event(run, EventKind::Offered, Some(name.clone()), detail.clone());
         let what = "offered".into();
         self.publish(run, RunEvent::Worker { run, worker: name, what, detail });
     }
 
-    /// Takes in that two processes have answered a shard, with the same bits.
+    /// Handles two matching answers of a shard from two processes.
     pub(super) fn on_audited(&mut self, step: StepId) {
         if let Some(active) = self.step.at_mut(step) {
             active.count_audited();
         }
     }
 
-    /// Takes in that a shard was to be audited, and was not. Logged when it
-    /// happens for the first time, and counted at the run's end.
+    /// Handles a shard that should have been audited but was not. The first one is logged, and all
+    /// are counted at the run's end.
     pub(super) fn on_unaudited(&mut self, step: StepId, replica: u32, reason: &str) {
         let Some(active) = self.step.at_mut(step) else { return };
         if active.count_unaudited() {
             warn!(
-                "replica {replica} of {step} is not audited: {reason}; the run goes on, and \
-                 `coordinator explain` says at its end how many were not"
+                "replica {replica} of {step} is not audited: {reason}; the run continues, and \
+                 `coordinator explain` shows at its end how many were not"
             );
         }
     }
@@ -124,12 +124,13 @@ impl Engine {
     fn on_difference(&mut self, step: StepId, difference: &Difference, second: &str) {
         let Difference { replica, first, second: digest } = difference;
         let what = format!(
-            "replica {replica} of {step} gave {} on worker {}, but {digest} on worker {second}",
+            "replica {replica} of {step} had digest {} on worker {}, but {digest} on worker \
+             {second}",
             first.done.digest, first.worker
         );
         self.record_event(step.run, EventKind::Audit, Some(second.to_owned()), what.clone());
         let reason = format!(
-            "{what}: the outcome of a shard must be the same everywhere; look for a faulty \
+            "{what}: the result of a shard must be the same everywhere; look for a faulty \
              machine, for two builds, or for a model that reads a clock, a thread count or the \
              environment"
         );

@@ -1,4 +1,4 @@
-//! Checkpoints: when the active run's state is written, and what that gave.
+//! Checkpoints: when the active run's state is written, and the result of writing it.
 
 use common::digest::Digest;
 use common::id::{RunId, StepId};
@@ -16,7 +16,7 @@ use crate::server::step::ActiveRun;
 use crate::server::wall_clock::now_ms;
 
 impl Engine {
-    /// Has a checkpoint written if it is time for one.
+    /// Starts a checkpoint if one is due.
     pub(super) fn checkpoint_if_due(&mut self) {
         let Some(journal) = &self.journal else { return };
         let Some(active) = self.step.active() else { return };
@@ -27,8 +27,7 @@ impl Engine {
         }
     }
 
-    /// Has the active run's state written; `digest` is that of the state, if it is
-    /// known.
+    /// Starts writing the active run's state; `digest` is the digest of the state, if known.
     pub(super) fn begin_checkpoint(&mut self, digest: Option<Digest>) {
         let Some(journal) = &self.journal else { return };
         let Some(active) = self.step.active_mut() else { return };
@@ -51,15 +50,14 @@ impl Engine {
         journal.checkpoint(Checkpoint { record, digest, state, keep });
     }
 
-    /// Has written what the active run would lose, before it ends without a
-    /// final state.
+    /// Saves the progress that the active run would lose, before it ends without a final state.
     pub(super) fn save_what_is_there(&mut self) {
         if self.step.active().is_some_and(ActiveRun::is_unsaved) {
             self.begin_checkpoint(None);
         }
     }
 
-    /// Takes in that a checkpoint is durable, or cannot be.
+    /// Handles a checkpoint that is durable, or could not be written.
     pub(super) fn on_checkpointed(&mut self, done: Checkpointed) {
         let Checkpointed { run, round, step, outcome } = done;
         let is_told = self.log_checkpoint(run, round, &outcome);
@@ -82,8 +80,8 @@ impl Engine {
             let detail = format!("round {round}: {error}");
             self.record_event(run, EventKind::CheckpointFailed, None, detail);
         }
-        // If the run is over, its last event is told. A checkpoint of the life of the
-        // run before this one was written before this one was read from the folder.
+        // If the run is over, its last event has been sent. A checkpoint of the run's previous life
+        // was written before the run was read from the folder.
         let Some(active) = self.step.active_run_mut(run) else { return };
         active.end_checkpoint();
         let (saving, is_last) = (active.saving(), active.is_last_base(step));
@@ -91,12 +89,12 @@ impl Engine {
             self.publish(run, event);
         }
         match (saving, outcome) {
-            // What was written may be of a round before the last one.
+            // The written checkpoint may be of an earlier round than the last.
             (Some(digest), _) if !is_last => self.begin_checkpoint(Some(digest)),
             (_, Err(error)) if self.stops_on_checkpoint_errors() => {
                 self.give_up(&format!(
-                    "the checkpoint of round {round} cannot be written: {error}; make room or \
-                     mend the runs folder, then `coordinator resume {run}`"
+                    "the checkpoint of round {round} cannot be written: {error}; free disk space \
+                     or repair the runs folder, then `coordinator resume {run}`"
                 ));
             }
             (Some(digest), _) => self.finish_run(run, digest),
@@ -108,8 +106,8 @@ impl Engine {
         self.journal.as_ref().is_some_and(|journal| journal.stops_on_checkpoint_errors())
     }
 
-    /// Logs the result of a checkpoint; of those that fail one after another, few.
-    /// Whether it was one of these, or did not fail.
+    /// Logs the result of a checkpoint. Repeated failures are rate-limited. Returns whether the
+    /// result is to be reported: a success, or a failure that was logged.
     fn log_checkpoint(&mut self, run: RunId, round: u64, outcome: &Result<Saved, String>) -> bool {
         let Some(journal) = &mut self.journal else { return true };
         let error = match outcome {
@@ -134,7 +132,7 @@ impl Engine {
         noted.is_some()
     }
 
-    /// The command that runs a failed shard again, to follow the reason of the failure.
+    /// The command that runs a failed shard again, to append to the reason of a failure.
     pub(super) fn replay_hint(&self, (step, replica): (StepId, u32)) -> String {
         let StepId { run, index } = step;
         if self.journal.is_none() {
@@ -148,12 +146,14 @@ impl Engine {
         format!("; `coordinator replay {run} {place} --replica {replica}` runs that shard alone")
     }
 
-    /// Saves what an active run has come to before this coordinator goes. What it has
-    /// begun, or was about to, did not kill it.
+    /// Saves the progress of the active run before this coordinator stops. Runs that were started,
+    /// or were about to start, did not kill the coordinator, so their starts are forgotten.
     pub(super) fn save_before_going(&mut self) {
         match (self.step.active().map(ActiveRun::run), &self.journal) {
             (Some(run), Some(_)) => {
-                info!("run {run} goes on when a coordinator is started on this runs folder again");
+                info!(
+                    "run {run} continues when a coordinator is started on this runs folder again"
+                );
                 self.save_what_is_there();
             }
             (Some(run), None) => warn!("run {run} ends with this coordinator"),

@@ -1,4 +1,4 @@
-//! Clients: they join, and ask for things.
+//! Clients: they join, and send requests.
 
 use common::id::RunId;
 use common::run_state::RunEnd;
@@ -11,16 +11,16 @@ use crate::server::intake::Request;
 use crate::server::net::{ClientId, Handle, Permit};
 
 impl Engine {
-    /// Lets a client in.
+    /// Adds a client.
     pub(super) fn join_client(&mut self, client: ClientId, handle: Handle) {
         debug!(peer = %handle.address(), "client {client} joined");
         self.peers.add_client(client, handle);
     }
 
-    /// Takes in a client's message.
+    /// Handles a client's message.
     ///
     /// # Errors
-    /// Why its connection ends.
+    /// The reason to close its connection.
     pub(super) fn on_client_message(
         &mut self,
         client: ClientId,
@@ -61,7 +61,7 @@ impl Engine {
     }
 
     pub(super) fn reject_unknown(&mut self, client: ClientId, run: RunId) {
-        let reason = format!("run {run} is unknown: `coordinator status` names the runs");
+        let reason = format!("run {run} is unknown: `coordinator status` lists the runs");
         self.reject(client, true, reason);
     }
 
@@ -70,8 +70,8 @@ impl Engine {
             return self.reject_unknown(client, run);
         };
         if cancelled.is_rereading() {
-            // What is on disk of its end is about to go.
-            let reason = format!("run {run} is being taken up: cancel it once it is queued");
+            // The records of its end are about to be removed from disk.
+            let reason = format!("run {run} is being resumed: cancel it once it is queued");
             return self.reject(client, false, reason);
         }
         if cancelled.is_aside() {
@@ -80,23 +80,23 @@ impl Engine {
         if cancelled.phase().is_over() {
             self.keep_outcome_again(run);
         } else {
-            // One that was put off is unknown to the scheduler.
+            // The scheduler does not know a run that was put off.
             self.queue_all_put_off();
             self.tell(scheduler::Event::RunCancelled { run });
         }
-        // The client is told once that is on disk.
+        // The client is told once the end is on disk.
         if !self.runs.get_mut(run).is_some_and(|run| run.wait_for_ending(client)) {
             self.peers.send_client(client, ToClient::Cancelled { run });
         }
     }
 
-    /// Ends a run that is set aside: it does not go on once what is wrong is mended.
+    /// Ends a run that is set aside: it does not continue when the cause is repaired.
     fn cancel_aside(&mut self, client: ClientId, run: RunId) {
         let Some(aside) = self.runs.get_mut(run) else { return };
         if aside.submission_record().is_none() {
             let reason = format!(
-                "run {run} is set aside, and its records cannot be read: nothing can be written \
-                 to them either; mend or remove its folder"
+                "run {run} is set aside, and its records cannot be read: they cannot \
+                 be changed either; repair or remove its folder"
             );
             return self.reject(client, false, reason);
         }

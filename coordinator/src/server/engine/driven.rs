@@ -1,5 +1,4 @@
-//! An engine that a test drives by hand, event by event, without a task, a socket or a
-//! clock of its own.
+//! An engine that a test drives event by event, without a task, a socket or a clock of its own.
 
 use std::time::Duration;
 
@@ -11,25 +10,25 @@ use crate::server::jobs::Done;
 use crate::server::net;
 
 impl Engine {
-    /// From now on jobs run when [`Engine::finish_job`] says so.
+    /// From now on, jobs run when [`Engine::finish_job`] is called.
     pub(in crate::server) fn hold_jobs(&mut self) {
         self.jobs.hold();
         self.now = Instant::now();
     }
 
-    /// Handles what happens on a connection, and checks the scheduler's invariants.
+    /// Handles an event of a connection, and checks the scheduler's invariants.
     pub(in crate::server) fn drive(&mut self, event: net::Event) {
         self.take(Turn { net: vec![event], ..Turn::default() });
     }
 
-    /// Runs the job that has waited longest, if there is one, and handles its result.
+    /// Runs the oldest waiting job, if there is one, and handles its result.
     pub(in crate::server) fn finish_job(&mut self) -> bool {
         let Some(found) = self.jobs.run_held() else { return false };
         self.take(Turn { jobs: vec![Done::With(found)], ..Turn::default() });
         true
     }
 
-    /// Waits for the storage writer, and handles what it has done.
+    /// Waits for the storage writer, and handles its events.
     pub(in crate::server) fn await_storage(&mut self) {
         let event = self.inbox.next_storage_event();
         self.take(Turn { storage: vec![event], ..Turn::default() });

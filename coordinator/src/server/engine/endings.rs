@@ -1,4 +1,4 @@
-//! The end of a run: written first, then told.
+//! The end of a run: written first, then reported.
 
 use std::sync::mpsc;
 
@@ -12,16 +12,16 @@ use crate::runs::Outcome;
 use crate::server::run_table::{not_kept, of_outcome, unkept_text};
 use crate::server::wall_clock::now_ms;
 
-/// A run whose end is durable, or cannot be.
+/// A run whose end is durable, or could not be written.
 #[derive(Debug)]
 pub(super) struct Ended {
     run: RunId,
-    /// What could not be written, and why.
+    /// The record that could not be written, and the error.
     unkept: Option<(Box<Outcome>, String)>,
 }
 
 impl Engine {
-    /// Has written how a run ended, if it is kept.
+    /// Writes how a run ended, if the run is kept.
     pub(super) fn keep_outcome(&mut self, run: RunId, state: RunEnd, event: &RunEvent) {
         let reason = match event {
             RunEvent::Failed { reason, .. } => Some(reason.clone()),
@@ -39,7 +39,7 @@ impl Engine {
         }
     }
 
-    /// What is kept of the end of a run; nothing of one that is not kept.
+    /// The record of the end of a run; `None` for a run that is not kept.
     fn outcome(&self, run: RunId, state: RunEnd, reason: Option<String>) -> Option<Outcome> {
         let ended = self.runs.get(run).filter(|it| self.journal.is_some() && !it.is_replay())?;
         Some(Outcome {
@@ -56,16 +56,16 @@ impl Engine {
         })
     }
 
-    /// Writes the end of a run, has it recorded, and only then tells of it: a client
-    /// that hears that a run is over finds it so in the history as well.
+    /// Writes the end of a run, records it in the history, and only then reports it: a client that
+    /// learns that a run is over finds the same in the history.
     fn write_outcome(&self, run: RunId, outcome: Box<Outcome>, record: impl FnOnce(&Self)) {
         let Some(journal) = &self.journal else { return };
         let (result, written) = mpsc::sync_channel(1);
         journal.perform(move |folder| {
             let error = folder.write_outcome(run, &outcome).err();
-            // It is over: what is counted of it means nothing any more.
+            // The run is over: its counted starts no longer matter.
             let _ = folder.forget_starts(run);
-            // It is received below.
+            // The result is handled below.
             let _ = result.send(error.map(|error| (outcome, error.to_string())));
         });
         record(self);
@@ -75,8 +75,8 @@ impl Engine {
         });
     }
 
-    /// Tries once more to write the end of a run that could not be written, for
-    /// a client that wants it to be over.
+    /// Tries again to write the end of a run, for a client that cancels a run whose end could not
+    /// be written.
     pub(super) fn keep_outcome_again(&mut self, run: RunId) {
         let Some(of) = self.runs.get_mut(run) else { return };
         let event = |rounds: u64, outcome: &Outcome| of_outcome(run, rounds, outcome);
@@ -85,7 +85,7 @@ impl Engine {
         }
     }
 
-    /// Tells how a run ended: it is on disk, or cannot be.
+    /// Reports how a run ended, when this is on disk or cannot be written.
     pub(super) fn on_ended(&mut self, ended: Ended) {
         let Ended { run, unkept } = ended;
         let Some(of) = self.runs.get_mut(run) else { return };
@@ -93,7 +93,7 @@ impl Engine {
         let mut event = ending.event;
         let mut lost = None;
         if let Some((outcome, error)) = unkept {
-            error!("how run {run} ended cannot be kept: {error}");
+            error!("the end of run {run} cannot be written: {error}");
             event = not_kept(event, &error);
             lost = Some(unkept_text(&error));
             of.keep_unwritten(outcome, error);

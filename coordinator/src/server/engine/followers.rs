@@ -1,4 +1,4 @@
-//! What those who follow a run are told.
+//! Events for the clients that follow a run.
 
 use common::id::{RunId, WorkerId};
 use common::run_state::RunState;
@@ -12,7 +12,7 @@ use crate::server::net::{ClientId, Worker};
 use crate::server::run_table::Run;
 
 impl Engine {
-    /// Sends a run's events from its beginning, and those to come.
+    /// Sends a run's events from its beginning, and all later ones.
     pub(super) fn follow(&mut self, client: ClientId, run: RunId) {
         let Some(followed) = self.runs.get_mut(run) else {
             return self.reject_unknown(client, run);
@@ -20,7 +20,7 @@ impl Engine {
         self.peers.send_events(client, followed.follow(client));
     }
 
-    /// A client is gone. What is only done again is of use to nobody else.
+    /// Handles the loss of a client. A replay is cancelled when nobody follows it any more.
     pub(super) fn stop_following(&mut self, client: ClientId) {
         for run in self.runs.unfollow(client) {
             info!("run {run} is cancelled: nobody follows the replay any more");
@@ -28,7 +28,7 @@ impl Engine {
         }
     }
 
-    /// Keeps an event of a run, and sends it to all who follow the run.
+    /// Keeps an event of a run, and sends it to all followers.
     pub(super) fn publish(&mut self, run: RunId, event: RunEvent) {
         let Some((frame, followers)) = self.runs.record(run, event) else { return };
         for client in followers {
@@ -55,7 +55,7 @@ impl Engine {
         self.publish(run, RunEvent::Queued { run, ahead, workers, min_workers });
     }
 
-    /// Records, logs and tells followers what happened to a worker.
+    /// Records, logs and publishes an event of a worker.
     pub(super) fn publish_note(
         &mut self,
         run: RunId,
@@ -79,14 +79,14 @@ impl Engine {
             WorkerNote::Failed => "failed",
             WorkerNote::Cannot => "cannot",
             WorkerNote::Reassigned => "reassigned",
-            // Nobody loses by it.
+            // Nothing is lost by it.
             WorkerNote::Duplicate => return,
         };
         match what {
             "slow" | "failed" | "cannot" => {
                 warn!(target: TOLD, "run {run}: worker {worker} {what}: {detail}")
             }
-            // Logged already when its connection began or ended.
+            // This was logged when the connection began or ended.
             _ => debug!("run {run}: worker {worker} {what}: {detail}"),
         }
         self.publish(run, RunEvent::Worker { run, worker, what: what.into(), detail });

@@ -1,4 +1,4 @@
-//! The channels on which the engine hears of what happens.
+//! The channels on which the engine receives messages.
 
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
@@ -6,11 +6,10 @@ use super::{Found, Written};
 use crate::server::jobs::{self, Done, Jobs};
 use crate::server::{net, persistence};
 
-/// Most messages of one channel that are handled in one turn, before what they gave is
-/// sent.
+/// Most messages of one channel that are handled in one turn, before the results are sent.
 const TURN: usize = 256;
 
-/// What one turn handles.
+/// The messages of one turn.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
     pub(super) net: Vec<net::Event>,
@@ -18,7 +17,7 @@ pub(super) struct Turn {
     pub(super) storage: Vec<persistence::Event<Written>>,
 }
 
-/// The ends of the channels. Each has a sender here, so that none ever closes by itself.
+/// The channels' receivers. A sender of each is kept here, so that no channel closes by itself.
 #[derive(Debug)]
 pub(super) struct Inbox {
     net: (Sender<net::Event>, Receiver<net::Event>),
@@ -27,7 +26,7 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// Channels, and the jobs whose results come on one of them.
+    /// Creates the channels, and the jobs that send their results to one of them.
     pub(super) fn new() -> (Self, Jobs<Found>) {
         let (results, jobs) = mpsc::channel(jobs::RESULTS);
         let net = mpsc::channel(net::EVENTS);
@@ -42,8 +41,8 @@ impl Inbox {
         self.storage.0.clone()
     }
 
-    /// Waits until something comes on a channel, and takes it with what is behind it.
-    /// Peers wait while the others have something. Cancel-safe.
+    /// Waits for a message on any channel, and takes it with those queued behind it. Messages of
+    /// peers are taken last. Cancel-safe.
     pub(super) async fn wait(&mut self, turn: &mut Turn) {
         tokio::select! {
             biased;
@@ -53,7 +52,7 @@ impl Inbox {
         }
     }
 
-    /// Takes all that is there, of each channel no more than it can hold.
+    /// Takes all waiting messages, from each channel at most its capacity.
     pub(super) fn take_all(&mut self, turn: &mut Turn) {
         take(&mut self.storage.1, &mut turn.storage, persistence::EVENTS);
         take(&mut self.jobs, &mut turn.jobs, jobs::RESULTS);
@@ -66,7 +65,7 @@ impl Inbox {
         self.storage.1.blocking_recv().expect("the inbox has a sender itself")
     }
 
-    /// Takes nothing more: whoever sends finds the channel closed.
+    /// Stops receiving: senders find the channel closed.
     pub(super) fn close(&mut self) {
         self.storage.1.close();
         self.jobs.close();

@@ -1,5 +1,5 @@
-//! Signs of life: who is heard, who has been silent for too long, and what
-//! tells others that this coordinator is there.
+//! Signs of life: which peers were active, which were silent for too long, and the heartbeats of
+//! this coordinator.
 
 use std::time::Duration;
 
@@ -10,30 +10,27 @@ use super::Engine;
 use crate::scheduler::{self, WorkerNote};
 use crate::server::step::Stalled;
 
-/// The engine was away itself when it wakes later than it asked for by this
-/// part of the silence after which a peer is lost: its process was stopped, or
-/// got no time. It wakes more often than that (see
-/// [`Engine::sweep_interval`]), so that no more than this part of anybody's
-/// time passes unnoticed.
+/// Fraction of the silence timeout. If the engine wakes later than planned by more than this, it
+/// was suspended itself: its process was stopped, or got no CPU time. It wakes more often than that
+/// (see [`Engine::sweep_interval`]), so at most this fraction of a peer's timeout passes unnoticed.
 const AWAY_PART: u32 = 4;
 
 impl Engine {
-    /// Whether this turn comes much later than it was asked for.
+    /// Whether this turn starts much later than planned.
     pub(super) fn was_away(&self, asked_for: Instant) -> bool {
         let late = self.now.saturating_duration_since(asked_for);
         late > self.config.scheduler.heartbeat_timeout / AWAY_PART
     }
 
-    /// Restarts everybody's silence: what came while this process was away
-    /// may not even have been read.
+    /// Restarts the silence of all peers: messages that came while this process was suspended may
+    /// be unread.
     pub(super) fn restart_silences(&mut self) {
         self.peers.restart_silences();
         self.step.restart_waits(self.now);
         self.tell(scheduler::Event::WasAway);
     }
 
-    /// Whatever is due: signs of life in both directions, and the scheduler's
-    /// own time.
+    /// Does what is due: checks silence, sends heartbeats, and runs the scheduler's timers.
     pub(super) fn handle_time(&mut self) {
         let heard = self.peers.heard_workers().into_iter();
         self.pending.extend(heard.map(|worker| scheduler::Event::WorkerHeard { worker }));
@@ -52,7 +49,7 @@ impl Engine {
         self.pump();
     }
 
-    /// How often silence is looked for.
+    /// Interval of the checks for silence.
     fn sweep_interval(&self) -> Duration {
         (self.config.scheduler.heartbeat_timeout / 8)
             .clamp(Duration::from_millis(10), limits::HEARTBEAT_INTERVAL)
@@ -65,15 +62,14 @@ impl Engine {
         }
     }
 
-    /// Tells the scheduler of partials that were asked for long ago and do
-    /// not come.
+    /// Tells the scheduler of partials that were requested long ago and have not arrived.
     fn drop_stalled_pulls(&mut self) {
         let Some(Stalled { step, wait, partials }) = self.step.stalled(self.now) else { return };
         let seconds = wait.as_secs_f64();
         for (worker, block) in partials {
             let detail = format!(
-                "it was asked for its partial of replicas {block} of {step}, and sent nothing of \
-                 it for {seconds:.1} s: others do that again"
+                "its partial of replicas {block} of {step} was requested, and it sent nothing of it for \
+                 {seconds:.1} s: others compute it again"
             );
             self.publish_note(step.run, worker, WorkerNote::Failed, detail);
             self.pending.push_back(scheduler::Event::PartialMissing { worker, step, block });

@@ -1,9 +1,8 @@
-//! A run on its way from the runs folder into memory. Each part of it is done where
-//! it holds up nobody: the model is made on a thread of its own, as that may take
-//! long; the engine takes room for the state and the examples; only then the storage
-//! writer reads them, in order with what it writes; and a state that is not on disk is
-//! made by the model, on a thread of its own again. Whatever goes wrong, the room is
-//! given back.
+//! Loading of a run from the runs folder. Each part is done where it delays nobody: the model is
+//! made on a separate thread, as that may take long; the engine reserves memory for the state and
+//! the examples; only then does the storage writer read them, in order with its writes; and a state
+//! that is not on disk is made by the model, on a separate thread again. If anything fails, the
+//! reserved memory is released.
 
 use common::id::RunId;
 
@@ -15,15 +14,15 @@ use crate::server::net::ClientId;
 use crate::server::persistence::{Contents, Draft};
 use crate::server::run_table::Run;
 
-/// Why a run is read.
+/// The reason to read a run.
 #[derive(Debug)]
 pub(super) enum Purpose {
-    /// Its turn has come, in this life of it.
+    /// Its turn has come, in this incarnation of it.
     Turn(Incarnation),
-    /// It is over, and a client wants it to go on.
+    /// The run is over, and a client wants to resume it.
     Resume(ClientId),
-    /// A client wants a new run of this number to start from its state, with these
-    /// changes of the spec.
+    /// A client wants a new run of this number that starts from its state, with these changes of
+    /// the spec.
     Fork(ClientId, RunId, Vec<(String, String)>),
 }
 
@@ -35,19 +34,19 @@ pub(super) struct Loading {
     pub(super) stage: Stage,
 }
 
-/// How far it is.
+/// The stages of loading.
 #[derive(Debug)]
 pub(super) enum Stage {
-    /// Its submission is read, or cannot be.
+    /// Its submission was read, or could not be.
     Found(Result<Box<SubmissionRecord>, String>),
-    /// Its model is made, or cannot be.
+    /// Its model was made, or could not be.
     Drafted(Result<Box<Draft>, String>),
-    /// Room is taken, and what it goes on from is there, or cannot be.
+    /// Memory is reserved, and the state to continue from is available, or cannot be.
     Read(Box<Draft>, Result<Box<Contents>, String>),
 }
 
 impl Purpose {
-    /// An error, as it is told to whoever waits for the run.
+    /// An error, as it is reported to the client that waits for the run.
     fn text(&self, run: RunId, error: &dyn std::fmt::Display) -> String {
         match self {
             Self::Turn(_) => error.to_string(),
@@ -55,7 +54,7 @@ impl Purpose {
         }
     }
 
-    /// The client that waits for it.
+    /// The client that waits for the run.
     fn client(&self) -> Option<ClientId> {
         match self {
             Self::Turn(_) => None,
@@ -64,13 +63,13 @@ impl Purpose {
     }
 }
 
-/// That a run cannot go on as a client wants it to.
+/// Tells a client that a run cannot be resumed.
 pub(super) fn cannot_be_taken_up(run: RunId, error: &dyn std::fmt::Display) -> String {
-    format!("run {run} cannot be taken up: {error}")
+    format!("run {run} cannot be resumed: {error}")
 }
 
 impl Engine {
-    /// Goes on with a run that is read.
+    /// Continues loading a run.
     pub(super) fn on_loading(&mut self, loading: Loading) {
         let Loading { run, purpose, stage } = loading;
         let is_wanted = self.is_wanted(run, &purpose);
@@ -93,8 +92,7 @@ impl Engine {
         }
     }
 
-    /// Whether a run is to be read still: not where its turn is over, whatever has
-    /// become of it since.
+    /// Whether the run is still to be loaded: not if its turn has ended in the meantime.
     fn is_wanted(&self, run: RunId, purpose: &Purpose) -> bool {
         match purpose {
             Purpose::Turn(life) => self.runs.get(run).is_some_and(|run| run.is_loading(*life)),
@@ -102,7 +100,7 @@ impl Engine {
         }
     }
 
-    /// Has the model of a run made, and that of its fork.
+    /// Makes the model of a run, and of its fork, on another thread.
     pub(super) fn draft(&self, purpose: Purpose, record: SubmissionRecord) {
         let registry = self.intake.registry().clone();
         self.jobs.spawn(move || {
@@ -119,7 +117,7 @@ impl Engine {
         });
     }
 
-    /// Takes room for a run's state and examples, and has them read.
+    /// Reserves memory for a run's state and examples, and has them read.
     fn read(&mut self, run: RunId, purpose: Purpose, mut draft: Box<Draft>) {
         if let Err(error) = self.take_room(&purpose, &mut draft) {
             return match purpose {
@@ -138,8 +136,8 @@ impl Engine {
         });
     }
 
-    /// Takes what a run needs of the store's bound. The state of a run that begins is
-    /// beside it.
+    /// Reserves a run's memory under the store's bound. For a run that begins, this includes the
+    /// state that its model makes.
     fn take_room(&mut self, purpose: &Purpose, draft: &mut Draft) -> Result<(), StoreFull> {
         let bytes = if matches!(purpose, Purpose::Turn(_)) { 0 } else { draft.state_bytes() };
         let store = self.intake.store_mut();
@@ -157,7 +155,7 @@ impl Engine {
         store.release_both(train, test);
     }
 
-    /// Has the model make the state to begin from.
+    /// Has the model make the initial state.
     fn make_first_state(
         &self,
         run: RunId,
@@ -173,7 +171,7 @@ impl Engine {
         });
     }
 
-    /// Takes in a run that is whole.
+    /// Handles a completely loaded run.
     fn take_in(&mut self, of: RunId, purpose: Purpose, draft: Draft, contents: Contents) {
         let (read, chunks) = contents.into_parts();
         for (digest, content) in chunks {

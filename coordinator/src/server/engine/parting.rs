@@ -1,5 +1,4 @@
-//! The ends of connections: what a peer is told of its own, and what the scheduler
-//! and the log are.
+//! Ends of connections: the message to the peer, the event for the scheduler, and the log line.
 
 use common::id::WorkerId;
 use common::wire::event::TOLD;
@@ -9,17 +8,17 @@ use super::Engine;
 use crate::scheduler::{self, Departure};
 use crate::server::net::{CLOSED_BY_PEER, ClientId, Farewell, Peer};
 
-/// What the end of a connection means.
+/// Severity of the end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Loss {
-    /// Nothing is lost by it.
+    /// Nothing is lost.
     Harmless,
     /// Something went wrong.
     Lost,
 }
 
 impl Engine {
-    /// Ends a worker's connection for a cause, and tells the scheduler.
+    /// Closes a worker's connection for a cause, and tells the scheduler.
     pub(super) fn close_worker(&mut self, worker: WorkerId, how: Departure, cause: &str) {
         let farewell = match how {
             Departure::Left => Farewell::None,
@@ -37,14 +36,14 @@ impl Engine {
         self.publish_queued();
     }
 
-    /// Ends the connection of a worker that the scheduler has given up.
+    /// Closes the connection of a worker that the scheduler has given up.
     pub(super) fn disconnect(&mut self, worker: WorkerId, reason: &str) {
         let Some(ended) = self.peers.end_worker(worker, Farewell::Lost, reason) else { return };
         log_closed(Peer::Worker(worker), ended.name(), ended.address(), Loss::Lost, reason);
         self.step.forget(worker);
     }
 
-    /// Ends a client's connection for a cause.
+    /// Closes a client's connection for a cause.
     pub(super) fn close_client(&mut self, client: ClientId, cause: &str) {
         let Some(address) = self.peers.end_client(client, cause) else { return };
         let loss = if cause == CLOSED_BY_PEER { Loss::Harmless } else { Loss::Lost };

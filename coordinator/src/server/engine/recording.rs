@@ -1,4 +1,4 @@
-//! What is recorded in the history of runs.
+//! Records in the history of runs.
 
 use common::id::RunId;
 use common::run_state::RunEnd;
@@ -11,12 +11,12 @@ use crate::server::persistence::run_row;
 use crate::server::wall_clock::now_ms;
 
 impl Engine {
-    /// Whether the next step is to wait until more of the history is written.
+    /// Whether the next step must wait until more of the history is written.
     pub(super) fn is_journal_full(&self) -> bool {
         self.journal.as_ref().is_some_and(|journal| journal.is_full())
     }
 
-    /// Records something of a run that is kept.
+    /// Records an event of a run that is kept.
     fn record(&self, run: RunId, record: impl FnOnce() -> Record) {
         let is_kept = self.runs.get(run).is_some_and(|run| !run.is_replay());
         if let Some(journal) = self.journal.as_ref().filter(|_| is_kept) {
@@ -36,13 +36,13 @@ impl Engine {
         }
     }
 
-    /// Records that a run goes on from a step.
+    /// Records that a run continues from a step.
     pub(super) fn record_resumed(&self, run: RunId, step: u64, round: u64) {
         self.record(run, || Record::Rewind { run, step });
         self.record_event(run, EventKind::Resumed, None, format!("after round {round}"));
     }
 
-    /// Records the active run's merged step, of which clients are told this.
+    /// Records the active run's merged step; `event` was sent to clients.
     pub(super) fn record_step(&self, event: &RunEvent) {
         let Some(active) = self.step.active() else { return };
         let (run, step) = (active.run(), active.step_id().index);
@@ -53,7 +53,7 @@ impl Engine {
         });
     }
 
-    /// Records what happened to a worker.
+    /// Records an event of a worker.
     pub(super) fn record_note(&self, run: RunId, worker: &str, what: WorkerNote, detail: &str) {
         let kind = match what {
             WorkerNote::Joined => EventKind::Joined,

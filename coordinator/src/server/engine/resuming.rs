@@ -1,4 +1,4 @@
-//! A client's wish to take a run up again that is over, or to fork it.
+//! Requests of clients to resume a run that has ended, or to fork one.
 
 use common::id::RunId;
 use common::run_settings::RunSettings;
@@ -9,8 +9,7 @@ use super::{Engine, Written};
 use crate::server::net::ClientId;
 
 impl Engine {
-    /// Reads a run from the folder to take it up again, one at a time for each
-    /// connection.
+    /// Reads a run from the folder to resume it, one at a time for each connection.
     pub(super) fn resume(
         &mut self,
         client: ClientId,
@@ -28,7 +27,7 @@ impl Engine {
             },
             None => {
                 if let Some(of) = self.runs.get_mut(run) {
-                    // Nobody else is to take it up meanwhile.
+                    // No other client may resume the run in the meantime.
                     of.set_rereading(true);
                 }
                 Purpose::Resume(client)
@@ -36,7 +35,7 @@ impl Engine {
         };
         self.resuming.insert(client);
         let Some(journal) = &self.journal else { return };
-        // Behind the end of the run, which may not be written yet.
+        // Queued behind the end of the run, which may not be written yet.
         journal.enqueue(move |folder| {
             let record = folder.submission(run).map(|mut record| {
                 record.settings = settings.or(record.settings);
@@ -52,19 +51,19 @@ impl Engine {
             return Err("this coordinator keeps no runs: start it with --runs".into());
         }
         if self.resuming.contains(&client) {
-            return Err("a run is being taken up for this client already: wait for that".into());
+            return Err("a run is being resumed for this client already: wait for that".into());
         }
         let Some(run) = self.runs.get(of) else {
-            return Err(format!("run {of} is unknown: `coordinator status` names the runs"));
+            return Err(format!("run {of} is unknown: `coordinator status` lists the runs"));
         };
         let state = run.told_phase().name();
         match run.phase() {
-            _ if run.is_rereading() => Err(format!("run {of} is being taken up already")),
+            _ if run.is_rereading() => Err(format!("run {of} is being resumed already")),
             RunState::Finished if !is_fork => Err(format!(
                 "run {of} is finished: nothing is left to do; --fork makes a new run from its state"
             )),
             RunState::Queued | RunState::Running if !is_fork => Err(format!(
-                "run {of} is {state} and goes on by itself: `coordinator follow {of}` shows it"
+                "run {of} is {state} and continues by itself: `coordinator follow {of}` shows it"
             )),
             _ => Ok(()),
         }

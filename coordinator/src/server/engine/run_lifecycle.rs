@@ -1,4 +1,4 @@
-//! The life of a run: it starts, and ends.
+//! The start and the end of a run.
 
 use common::id::RunId;
 use common::run_state::RunEnd;
@@ -44,8 +44,8 @@ impl Engine {
             }
             Some(active) => {
                 let (is_resumed, ready) = (active.is_resumed_step(), active.step_ready());
-                // Workers that cannot work on it do not count among those that it
-                // waits for: all are asked.
+                // Workers that cannot work on the run do not count among those that it waits for:
+                // all are asked.
                 if is_resumed || min_workers > 1 {
                     self.open_everywhere();
                 }
@@ -58,7 +58,7 @@ impl Engine {
         }
     }
 
-    /// Logs, records and tells followers that a run starts, or goes on after `round`.
+    /// Logs, records and publishes that a run starts, or continues after `round`.
     fn publish_start(&mut self, run: RunId, (round, rounds): (u64, u64), started: &Started) {
         let Started { submission, state, restart, passed_over, was_told, .. } = started;
         info!("run {run} starts: model {}, {rounds} rounds", submission.spec.model);
@@ -77,7 +77,7 @@ impl Engine {
         }
     }
 
-    /// Logs by a run's own filter, if it has one; without one, as before.
+    /// Logs with a run's own filter, if it has one; otherwise restores the server's filter.
     fn log_by(&self, run: RunId, filter: Option<&str>) {
         if let Some(log_by) = self.config.log_by
             && let Err(error) = log_by(filter)
@@ -105,8 +105,8 @@ impl Engine {
         self.end_run(run, RunEnd::Cancelled, RunEvent::Cancelled { run });
     }
 
-    /// Ends a run with its last event, and lets go of all that it held. Its
-    /// followers are told once its end is on disk.
+    /// Ends a run with its last event, and releases all its resources. Its followers are told once
+    /// its end is on disk.
     pub(super) fn end_run(&mut self, run: RunId, end: RunEnd, event: RunEvent) {
         if self.runs.get(run).is_none_or(|run| run.phase().is_over()) {
             return;

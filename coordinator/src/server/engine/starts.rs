@@ -1,4 +1,4 @@
-//! Starts of a run that are counted on disk before it starts, as its coordinator may not
+//! The starts of a run are counted on disk before the run starts, as its coordinator may not
 //! survive it.
 
 use common::id::RunId;
@@ -6,7 +6,7 @@ use tracing::warn;
 
 use super::{Engine, Written};
 
-/// A start that is counted, or cannot be.
+/// A start that is counted, or could not be.
 #[derive(Debug)]
 pub(super) struct Counted {
     run: RunId,
@@ -14,8 +14,8 @@ pub(super) struct Counted {
 }
 
 impl Engine {
-    /// Whether a run may start now. If its start is to be counted first, it starts
-    /// once that is on disk.
+    /// Whether a run may start now. If its start must be counted first, it starts once the count is
+    /// on disk.
     pub(super) fn is_start_counted(&mut self, run: RunId) -> bool {
         let Some(of) = self.runs.get(run) else { return true };
         let must_count = !of.is_replay() && !of.is_counted();
@@ -29,19 +29,19 @@ impl Engine {
         false
     }
 
-    /// Starts a run whose start is counted, unless it has ended meanwhile.
+    /// Starts a run whose start is counted, unless the run has ended in the meantime.
     pub(super) fn on_counted(&mut self, counted: Counted) {
         let Counted { run, unkept } = counted;
         if let Some(error) = unkept {
-            warn!("run {run} starts, and that is not on disk: {error}");
+            warn!("run {run} starts, but its start cannot be recorded on disk: {error}");
         }
         let Some(of) = self.runs.get_mut(run).filter(|of| !of.phase().is_over()) else { return };
         of.set_counted(true);
         self.start_run(run);
     }
 
-    /// Forgets the starts of a run that has gone on, or that this coordinator leaves in
-    /// order.
+    /// Forgets the counted starts of a run that has made progress, or that this coordinator leaves
+    /// in order.
     pub(super) fn forget_starts(&mut self, run: RunId) {
         let Some(of) = self.runs.get_mut(run).filter(|of| of.is_counted()) else { return };
         let Some(journal) = &self.journal else { return };

@@ -1,4 +1,4 @@
-//! What clients ask to see: the status, and final states.
+//! Requests of clients for the status and for final states.
 
 use std::sync::Arc;
 
@@ -16,8 +16,7 @@ use crate::server::net::{ClientId, Permit, StateFrames};
 use crate::server::persistence::final_state;
 use crate::server::run_table::{Provenance, Run};
 
-/// A final state that was read for a client, and where it comes from; nothing
-/// if it is not there any more.
+/// A final state that was read for a client, and its source; `None` if it is no longer kept.
 #[derive(Debug)]
 pub(super) struct FinalState {
     client: ClientId,
@@ -45,22 +44,22 @@ impl Engine {
         }
     }
 
-    /// Workers that a run may wait for: those that are not about to leave.
+    /// Number of workers that a run may wait for: those that are not leaving.
     fn workers_to_count_on(&self) -> usize {
         self.peers.workers().filter(|(_, worker)| !worker.is_draining()).count()
     }
 
-    /// Whether there are as many workers as a run waits for.
+    /// Whether as many workers are connected as a run waits for.
     pub(super) fn has_workers_for(&self, run: &Run) -> bool {
         self.workers_to_count_on() >= run.min_workers().max(1) as usize
     }
 
-    /// What a queued run waits for.
+    /// The condition that a queued run waits for.
     fn waits_for(&self, run: &Run) -> Option<String> {
         match (run.told_phase(), self.step.active()) {
             (RunState::Queued, _) if !self.has_workers_for(run) => {
                 let (there, wanted) = (self.workers_to_count_on(), run.min_workers().max(1));
-                Some(format!("workers: {there} of {wanted} are there"))
+                Some(format!("workers: {there} of {wanted} connected"))
             }
             (RunState::Queued, Some(active)) => Some(format!("run {}", active.run())),
             _ => None,
@@ -91,13 +90,13 @@ impl Engine {
 
     fn reject_forgotten(&mut self, client: ClientId, run: RunId) {
         let reason = format!(
-            "the final state of run {run} is not kept any more: run it again, it ends in the same \
+            "the final state of run {run} is no longer kept: run it again, it ends in the same \
              bits"
         );
         self.reject(client, false, reason);
     }
 
-    /// Takes in a final state that was read from the runs folder.
+    /// Handles a final state that was read from the runs folder.
     pub(super) fn on_final_state(&mut self, read: FinalState) {
         let FinalState { client, run, outcome } = read;
         match outcome {

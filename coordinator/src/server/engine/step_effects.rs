@@ -1,4 +1,4 @@
-//! What a step wants done.
+//! The effects of a step.
 
 use common::state::NetworkState;
 
@@ -6,7 +6,7 @@ use super::{Engine, Found};
 use crate::server::step::Effect;
 
 impl Engine {
-    /// Performs what a step wants.
+    /// Performs the effects of a step.
     pub(super) fn perform_step(&mut self, effects: impl IntoIterator<Item = Effect>) {
         for effect in effects {
             match effect {

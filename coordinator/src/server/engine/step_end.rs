@@ -1,5 +1,5 @@
-//! From one step to the next: what a step's end is reported as, who is told,
-//! and how the last one ends the run.
+//! From one step to the next: the report of a step's end, and the end of the run after the last
+//! step.
 
 use common::digest::Digest;
 use common::id::RunId;
@@ -18,8 +18,8 @@ use crate::server::step::StepOutcome;
 use crate::server::text::rounded;
 
 impl Engine {
-    /// Reports a merged step. The next one begins when the scheduler knows. `digest` is
-    /// that of the step's state, where clients compare it.
+    /// Reports a merged step. The next step begins when the scheduler knows of the merge. `digest`
+    /// is the digest of the step's state, if clients compare it.
     pub(super) fn step_merged(&mut self, next: Option<NetworkState>, digest: Option<Digest>) {
         let workers = self.peers.worker_count();
         let Some(outcome) = self.step.outcome(Instant::now(), workers) else { return };
@@ -51,7 +51,7 @@ impl Engine {
         }
     }
 
-    /// Goes on to the next step, after the scheduler was told of the merge.
+    /// Continues with the next step, after the scheduler was told of the merge.
     pub(super) fn next_step(&mut self) {
         let Some(active) = self.step.active_mut() else { return };
         let (done, kind) = (active.step_id(), active.kind());
@@ -67,8 +67,8 @@ impl Engine {
         }
     }
 
-    /// Takes in the final state's digest. The run has ended well once that
-    /// state is on disk, where there is one to write to.
+    /// Handles the final state's digest. The run has finished once that state is on disk, if there
+    /// is a runs folder.
     pub(super) fn on_digested(&mut self, digest: Digest) {
         let Some(active) = self.step.active_mut() else { return };
         let run = active.run();
@@ -81,7 +81,7 @@ impl Engine {
         }
     }
 
-    /// Ends a run well.
+    /// Ends a run that finished.
     pub(super) fn finish_run(&mut self, run: RunId, digest: Digest) {
         let Some(active) = self.step.active_run(run) else { return };
         let Some(of) = self.runs.get_mut(run) else { return };

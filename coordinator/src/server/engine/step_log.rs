@@ -1,5 +1,4 @@
-//! What is logged of the steps of a run: how it goes, once a second at most. Every
-//! step is there for those who log at `debug`.
+//! Log lines about the steps of a run: at most one per second at `info`, and every step at `debug`.
 
 use std::time::Duration;
 
@@ -10,20 +9,20 @@ use tracing::{debug, info};
 use super::Engine;
 use crate::server::text::rounded;
 
-/// Shortest time between two lines about steps, of whatever run.
+/// Shortest time between two log lines about steps, of any run.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Workers whose memory a round's log line names.
+/// Most workers whose memory a round's log line lists.
 const LOGGED_WORKERS: usize = 16;
 
-/// When a step was logged last. Pure.
+/// The time of the last log line about a step. Pure.
 #[derive(Debug, Default)]
 pub(super) struct StepLog {
     last: Option<Instant>,
 }
 
 impl StepLog {
-    /// Whether a step is to be logged for everybody.
+    /// Whether a step is to be logged at `info`.
     fn is_due(&mut self, now: Instant) -> bool {
         let due = self.last.is_none_or(|last| now.duration_since(last) >= INTERVAL);
         if due {
@@ -33,7 +32,7 @@ impl StepLog {
     }
 }
 
-/// Logs at `info` what is due, and else at `debug`.
+/// Logs at `info` if that is due, otherwise at `debug`.
 macro_rules! log {
     ($due:expr, $($line:tt)*) => {
         if $due { info!($($line)*) } else { debug!($($line)*) }
@@ -41,7 +40,7 @@ macro_rules! log {
 }
 
 impl Engine {
-    /// Logs a step that is done.
+    /// Logs a finished step.
     pub(super) fn log_step(&mut self, event: &RunEvent) {
         let due = self.step_log.is_due(self.now);
         match event {

@@ -1,5 +1,5 @@
-//! From a client's submission to a queued run: made durable first, where
-//! there is a runs folder, so that no run is accepted that could be lost.
+//! From a client's submission to a queued run. If there is a runs folder, the submission is made
+//! durable first, so that no accepted run can be lost.
 
 use common::id::{RunId, SubmissionKey};
 use common::state::NetworkState;
@@ -14,32 +14,32 @@ use crate::server::net::ClientId;
 use crate::server::run_table::{Run, RunDefinition};
 use crate::server::wall_clock::now_ms;
 
-/// A complete submission that is durable, or cannot be.
+/// A complete submission that is durable, or could not be written.
 #[derive(Debug)]
 pub(super) struct Submitted {
-    /// Who sent it.
+    /// The client that sent it.
     client: ClientId,
     run: Box<Run>,
     origin: Origin,
     outcome: Result<(), String>,
 }
 
-/// Where a queued run comes from.
+/// The origin of a queued run.
 #[derive(Clone, Copy, Debug)]
 enum Origin {
     /// A client sent it.
     Sent,
-    /// It starts from the state of another run, after so many rounds.
+    /// It starts from the state of another run, after this number of rounds.
     Forked(RunId, u64),
-    /// It was over, and goes on.
+    /// It had ended, and continues.
     Resumed,
 }
 
 impl Engine {
-    /// Begins a submission.
+    /// Starts a submission.
     ///
     /// # Errors
-    /// Why its client's connection ends.
+    /// The reason to close the client's connection.
     pub(super) fn submit(&mut self, client: ClientId, request: Request) -> Result<(), String> {
         if self.intake.is_submitting(client) {
             return Err("out of turn: a submission while another is under way".into());
@@ -54,13 +54,13 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes in the result of a submission's job.
+    /// Handles the result of a submission's job.
     pub(super) fn on_intake_done(&mut self, done: intake::Done) {
         let (client, effects) = self.intake.on_done(done);
         self.perform_intake(client, effects);
     }
 
-    /// Performs what a client's submission wants.
+    /// Performs the effects of a client's submission.
     pub(super) fn perform_intake(
         &mut self,
         client: ClientId,
@@ -78,9 +78,9 @@ impl Engine {
         }
     }
 
-    /// Makes a run of a submission that is complete.
+    /// Makes a run from a complete submission.
     fn accept(&mut self, client: ClientId, mut complete: Complete) {
-        // Its client may have sent it on another connection meanwhile.
+        // The client may have sent it on another connection in the meantime.
         if self.answer_known(client, complete.key()) {
             return self.intake.drop_complete(&complete);
         }
@@ -104,8 +104,8 @@ impl Engine {
         }
     }
 
-    /// Whether a submission is known by its key: then its client is answered by the
-    /// run that it became, once that is durable.
+    /// Whether a submission with this key is known. If so, the client is told the number of its run
+    /// once that run is durable.
     fn answer_known(&mut self, client: ClientId, key: SubmissionKey) -> bool {
         if self.intake.joins_writing(key, client) {
             return true;
@@ -118,7 +118,7 @@ impl Engine {
         true
     }
 
-    /// Keeps a complete submission, then queues it.
+    /// Writes a complete submission, then queues it.
     pub(super) fn keep_submission(
         &mut self,
         client: ClientId,
@@ -136,10 +136,9 @@ impl Engine {
         let Some(submission) = run.submission().cloned() else { return };
         let record = record(&run, &submission, forked_from);
         run.set_submission_record(record.clone());
-        // Where the model makes the state, it will again.
+        // A state that the model made is not written: the model makes it again.
         let start = run.state().cloned().filter(|_| submission.initial.is_some());
-        // Those that were here before may have come with a run that is not
-        // kept.
+        // Chunks that were in the store before may have come with a run that is not kept.
         let chunks = self.intake.store().contents([&submission.train, &submission.test]);
         journal.enqueue(move |folder| {
             let start = start.as_deref() as Option<&NetworkState>;
@@ -152,8 +151,8 @@ impl Engine {
         });
     }
 
-    /// Keeps that a run which was over goes on, then queues it. It is over until
-    /// all of that is on disk.
+    /// Writes that an ended run continues, then queues it. The run counts as over until all of that
+    /// is on disk.
     pub(super) fn keep_resumed(&mut self, client: ClientId, run: Run, record: SubmissionRecord) {
         let (run, origin) = (Box::new(run), Origin::Resumed);
         let Some(journal) = &self.journal else { return };
@@ -176,13 +175,13 @@ impl Engine {
         }
         let others = run.key().map(|key| self.intake.end_writing(key)).unwrap_or_default();
         if let Some(last) = others.last() {
-            // The others may be gone.
+            // The other clients may be gone.
             run.set_submitter(*last);
         }
         let clients = std::iter::once(client).chain(others);
         if let Err(error) = outcome {
             self.let_go(&run);
-            let reason = format!("the run cannot be kept: {error}; mend the runs folder");
+            let reason = format!("the run cannot be kept: {error}; repair the runs folder");
             clients.for_each(|client| self.reject(client, false, reason.clone()));
             return;
         }
@@ -201,7 +200,7 @@ impl Engine {
         self.queue_run(id);
     }
 
-    /// Has a known run wait for its turn.
+    /// Puts a known run into the queue.
     pub(super) fn queue_run(&mut self, id: RunId) {
         let Some(run) = self.runs.get(id) else { return };
         let min_workers = run.min_workers();
@@ -216,7 +215,7 @@ impl Engine {
         self.tell(scheduler::Event::RunSubmitted { run: id, min_workers, rejoin_wait });
     }
 
-    /// Gives back what a run holds of the store.
+    /// Releases a run's share of the store.
     fn let_go(&mut self, run: &Run) {
         let store = self.intake.store_mut();
         store.unreserve(run.reserved());
@@ -226,7 +225,7 @@ impl Engine {
     }
 }
 
-/// What is kept of a submission.
+/// The record of a submission.
 fn record(
     run: &Run,
     submission: &RunDefinition,

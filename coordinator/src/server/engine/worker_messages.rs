@@ -1,4 +1,4 @@
-//! Workers: they join, say what they have done, and are given more.
+//! Workers: they join, report, and get assignments.
 
 use common::id::{AssignmentId, Block, RunId, StepId, WorkerId};
 use common::spec::Split;
@@ -11,8 +11,8 @@ use crate::scheduler::{self, Departure};
 use crate::server::net::{Handle, WorkerInfo};
 
 impl Engine {
-    /// Lets a worker in. If a run is active it is told at once, for it may
-    /// have finished blocks of it before it lost its last connection.
+    /// Adds a worker. If a run is active, the worker is told at once: it may have finished blocks
+    /// of the run before it lost its last connection.
     pub(super) fn join(&mut self, worker: WorkerId, info: WorkerInfo, handle: Handle) {
         let joined = self.peers.add_worker(worker, info, handle);
         info!(peer = %joined.address(), "worker {worker} ({}) joined", joined.name());
@@ -25,8 +25,8 @@ impl Engine {
         self.publish_queued();
     }
 
-    /// Opens the active run at all workers: they may have kept some of it, or lack
-    /// what it needs.
+    /// Opens the active run at all workers: they may have kept some of it, or lack something that
+    /// it needs.
     pub(super) fn open_everywhere(&mut self) {
         let Some(active) = self.step.active() else { return };
         let (run, open) = (active.run(), active.open().clone());
@@ -37,8 +37,7 @@ impl Engine {
         }
     }
 
-    /// Records that a worker fetches the chunks of the active run again and again,
-    /// if it does.
+    /// Records that a worker fetches the chunks of the active run repeatedly, if it does.
     fn note_small_cache(&self, worker: WorkerId) {
         let (Some(active), Some(about)) = (self.step.active(), self.peers.worker(worker)) else {
             return;
@@ -50,7 +49,7 @@ impl Engine {
         }
     }
 
-    /// Hands a block to a worker, with all that it lacks to begin.
+    /// Hands a block to a worker, with everything that it lacks to start.
     pub(super) fn assign(
         &mut self,
         worker: WorkerId,
@@ -74,10 +73,10 @@ impl Engine {
         }
     }
 
-    /// Takes in a worker's message.
+    /// Handles a worker's message.
     ///
     /// # Errors
-    /// Why its connection ends.
+    /// The reason to close its connection.
     pub(super) fn on_worker_message(
         &mut self,
         worker: WorkerId,
@@ -163,10 +162,10 @@ impl Engine {
     }
 
     fn on_handed_back(&mut self, worker: WorkerId, assignment: AssignmentId) -> Result<(), String> {
-        // If it were given the work again, it would only give that back, too.
+        // A worker that is leaving would only hand new work back, too.
         if !self.peers.worker(worker).is_some_and(|about| about.is_draining()) {
             return Err(format!(
-                "out of turn: it hands {assignment} back, and has not said that it drains"
+                "out of turn: it hands {assignment} back, but did not announce that it drains"
             ));
         }
         if self.take_assignment(worker, assignment).is_some() {
@@ -183,7 +182,7 @@ impl Engine {
         self.peers.worker_mut(worker)?.take_assignment(assignment)
     }
 
-    /// Takes in that a worker cannot work on a run: it gets nothing more of it.
+    /// Handles a worker that cannot work on a run: it gets no more work of the run.
     fn on_cannot(&mut self, worker: WorkerId, run: RunId, reason: String) -> Result<(), String> {
         let Some(about) = self.peers.worker_mut(worker) else { return Ok(()) };
         if !about.knows(run) {
@@ -194,7 +193,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Queues the chunks that a worker lacks.
+    /// Queues the chunks that a worker requests.
     fn send_chunks(
         &mut self,
         worker: WorkerId,
@@ -222,7 +221,7 @@ impl Engine {
         Ok(())
     }
 
-    /// What comes of a run that is over is of no interest; there must have been one.
+    /// Messages about a run that is over are ignored, but the worker must have been told of a run.
     fn must_be_over(&self, run: RunId) -> Result<(), String> {
         if self.runs.was_given(run) {
             return Ok(());
@@ -233,12 +232,14 @@ impl Engine {
 
 const MIB: u64 = 1 << 20;
 
-/// What is to be said of a cache of so many bytes where the examples of a round lie
-/// in `window` bytes of chunks, if anything is.
+/// A note on a cache of this many bytes if the examples of a round span `window` bytes of chunks
+/// and do not fit.
 fn describe_cache(cache: u64, window: u64) -> Option<String> {
-    let (keeps, lie) = (cache / MIB, window.div_ceil(MIB));
+    let (holds, spans) = (cache / MIB, window.div_ceil(MIB));
     let text = || {
-        format!("it keeps {keeps} MiB of examples, and those of a round lie in {lie} MiB of chunks")
+        format!(
+            "its cache holds {holds} MiB, but the examples of a round span {spans} MiB of chunks"
+        )
     };
     (cache < window).then(text)
 }
@@ -251,7 +252,7 @@ mod tests {
     fn a_cache_is_named_that_is_smaller_than_the_window() {
         assert_eq!(describe_cache(64 << 20, 64 << 20), None);
         assert_eq!(describe_cache(0, 0), None, "nothing is learnt");
-        let text = "it keeps 8 MiB of examples, and those of a round lie in 64 MiB of chunks";
+        let text = "its cache holds 8 MiB, but the examples of a round span 64 MiB of chunks";
         assert_eq!(describe_cache(8 << 20, (64 << 20) - 5).as_deref(), Some(text));
     }
 }

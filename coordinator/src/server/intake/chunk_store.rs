@@ -6,8 +6,8 @@ use bytes::Bytes;
 use common::dataset::SplitManifest;
 use common::digest::Digest;
 
-/// Chunks that runs and submissions refer to, under a bound on their bytes.
-/// A chunk goes when nothing refers to it any more.
+/// Chunks that runs and submissions refer to, with a bound on their bytes. A chunk is removed when
+/// nothing refers to it any more.
 #[derive(Debug)]
 pub(in crate::server) struct ChunkStore {
     chunks: BTreeMap<Digest, Entry>,
@@ -19,11 +19,11 @@ pub(in crate::server) struct ChunkStore {
 struct Entry {
     references: u64,
     size: u64,
-    /// `None` until the chunk has come.
+    /// `None` until the chunk has arrived.
     content: Option<Bytes>,
 }
 
-/// The store would pass its bound.
+/// The store would exceed its bound.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the coordinator has {limit} bytes for the data of all runs: expected at most {free} more, found {found}; wait for other runs to end, or raise `data_memory`"
@@ -40,12 +40,12 @@ impl ChunkStore {
         Self { chunks: BTreeMap::new(), bytes: 0, limit }
     }
 
-    /// Bytes of the bound that are taken.
+    /// Bytes in use.
     pub(in crate::server) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Takes `bytes` of the bound for something that is kept elsewhere.
+    /// Reserves `bytes` for data that is kept elsewhere.
     pub(in crate::server) fn reserve(&mut self, bytes: u64) -> Result<(), StoreFull> {
         let free = self.limit.saturating_sub(self.bytes);
         if bytes > free {
@@ -55,13 +55,13 @@ impl ChunkStore {
         Ok(())
     }
 
-    /// Gives back what [`ChunkStore::reserve`] took.
+    /// Releases a reservation of [`ChunkStore::reserve`].
     pub(in crate::server) fn unreserve(&mut self, bytes: u64) {
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
-    /// Refers to all chunks of a split. Room for those that are not here yet
-    /// is taken now, before any of their bytes come.
+    /// Adds references to all chunks of a split. Memory for missing chunks is reserved now, before
+    /// any of their bytes arrive.
     fn refer(&mut self, manifest: &SplitManifest) -> Result<(), StoreFull> {
         let mut fresh = BTreeMap::new();
         for (index, digest) in manifest.chunks.iter().enumerate() {
@@ -81,7 +81,7 @@ impl ChunkStore {
         Ok(())
     }
 
-    /// Takes back one [`ChunkStore::refer`].
+    /// Removes the references of one [`ChunkStore::refer`].
     fn release(&mut self, manifest: &SplitManifest) {
         for digest in &manifest.chunks {
             let Some(entry) = self.chunks.get_mut(digest) else { continue };
@@ -104,14 +104,13 @@ impl ChunkStore {
         self.refer(test).inspect_err(|_| self.release(train))
     }
 
-    /// Takes back one [`ChunkStore::refer_both`].
+    /// Removes the references of one [`ChunkStore::refer_both`].
     pub(in crate::server) fn release_both(&mut self, train: &SplitManifest, test: &SplitManifest) {
         self.release(train);
         self.release(test);
     }
 
-    /// Places in the manifest of the chunks that have not come, each digest
-    /// once.
+    /// Indexes in the manifest of the missing chunks, each digest once.
     pub(in crate::server) fn missing(&self, manifest: &SplitManifest) -> Vec<u32> {
         let mut seen = std::collections::BTreeSet::new();
         let lacks = |digest: &Digest| self.get(digest).is_none();
@@ -122,15 +121,14 @@ impl ChunkStore {
             .collect()
     }
 
-    /// Puts in a chunk that was checked. One that nothing refers to is
-    /// dropped.
+    /// Inserts a checked chunk. A chunk that nothing refers to is dropped.
     pub(in crate::server) fn insert(&mut self, digest: Digest, content: Bytes) {
         if let Some(entry) = self.chunks.get_mut(&digest) {
             entry.content = Some(content);
         }
     }
 
-    /// The chunks of splits that have come, each once.
+    /// The available chunks of splits, each once.
     pub(in crate::server) fn contents(
         &self,
         manifests: [&SplitManifest; 2],

@@ -1,4 +1,4 @@
-//! One submission on its way in, the run that it becomes, and why one is rejected.
+//! One submission in progress, the run that it becomes, and the reasons to reject one.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -18,10 +18,10 @@ use super::chunk_store::StoreFull;
 use crate::runs::RunsError;
 use crate::server::run_table::{Design, NewRun, Restart, Run, RunDefinition};
 
-/// A submission under way.
+/// A submission in progress.
 #[derive(Debug)]
 pub(super) struct PendingUpload {
-    /// Tells what jobs find about it from what they find about others.
+    /// Distinguishes the jobs of this submission from those of others.
     pub(in crate::server) serial: u64,
     pub(in crate::server) key: SubmissionKey,
     pub(in crate::server) text: String,
@@ -31,31 +31,31 @@ pub(super) struct PendingUpload {
     pub(in crate::server) test: SplitManifest,
     pub(in crate::server) settings: RunSettings,
     pub(in crate::server) replay: Option<Replay>,
-    /// The state that comes from the client.
+    /// The state that the client sends.
     pub(in crate::server) incoming: Option<Incoming>,
     /// The model, once made.
     pub(in crate::server) design: Option<Design>,
-    /// The state that the model makes, where none comes from the client.
+    /// The model's initial state, if the client sends none.
     pub(in crate::server) own: Option<NetworkState>,
-    /// Chunks that were asked for and have not come.
+    /// Chunks that were requested and have not arrived.
     pub(in crate::server) needed: BTreeSet<(Split, u32)>,
-    /// Chunks that came and are being checked.
+    /// Chunks that arrived and are being checked.
     pub(in crate::server) checking: usize,
-    /// Bytes taken from the store's bound for the state.
+    /// Bytes reserved in the store for the state.
     pub(in crate::server) reserved: u64,
 }
 
-/// A state that comes from a client.
+/// A state that the client sends.
 #[derive(Debug)]
 pub(in crate::server) struct Incoming {
     pub(in crate::server) state: NetworkState,
     pub(in crate::server) segments: Vec<Segment>,
     pub(in crate::server) next: usize,
-    /// Of the segments so far.
+    /// Digests of the segments received so far.
     pub(in crate::server) digests: Vec<Digest>,
 }
 
-/// What a client asks for as it begins a submission.
+/// The content of a client's request.
 #[derive(Debug)]
 pub(in crate::server) struct Request {
     pub(in crate::server) key: SubmissionKey,
@@ -63,13 +63,13 @@ pub(in crate::server) struct Request {
     pub(in crate::server) spec: String,
     pub(in crate::server) train: SplitManifest,
     pub(in crate::server) test: SplitManifest,
-    /// The layout of the state that the client sends, if it sends one.
+    /// The layout of the state that the client sends, if any.
     pub(in crate::server) state: Option<Layout>,
     pub(in crate::server) settings: RunSettings,
     pub(in crate::server) replay: Option<Replay>,
 }
 
-/// Why a submission is rejected.
+/// The reason why a submission is rejected.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::server) enum UploadError {
     #[error(transparent)]
@@ -97,12 +97,12 @@ pub(in crate::server) enum UploadError {
     Replay { steps: u64, end: u64 },
     #[error("the system gives no random numbers for the run's identity: {0}")]
     Identity(std::io::Error),
-    #[error("{0} runs wait already: try again when some have ended")]
+    #[error("{0} runs are queued already: try again when some have ended")]
     Runs(usize),
 }
 
 impl UploadError {
-    /// Whether the submission itself is wrong.
+    /// Whether the submission itself is wrong, so that a retry cannot help.
     pub(in crate::server) fn is_bad_input(&self) -> bool {
         !matches!(self, Self::Full(_) | Self::Runs(_) | Self::Folder(_) | Self::Identity(_))
     }
@@ -116,7 +116,7 @@ impl PendingUpload {
         }
     }
 
-    /// The steps to do.
+    /// The steps to compute.
     fn steps(&self) -> Range<u64> {
         match self.replay {
             Some(Replay { first, steps }) => first..first + steps,
@@ -124,7 +124,7 @@ impl PendingUpload {
         }
     }
 
-    /// Its model and its state, once these and all chunks are here.
+    /// Its model and its state, once these and all chunks are available.
     pub(super) fn take_parts(&mut self) -> Option<(Design, NetworkState, Option<Vec<Digest>>)> {
         let is_here = self.needed.is_empty() && self.checking == 0;
         let has_state = match &self.incoming {
@@ -142,13 +142,13 @@ impl PendingUpload {
     }
 }
 
-/// A submission of which all is here.
+/// A complete submission.
 #[derive(Debug)]
 pub(in crate::server) struct Complete {
     pub(super) open: Box<PendingUpload>,
     pub(super) design: Design,
     pub(super) state: NetworkState,
-    /// Digests of the state's segments, where it came from the client.
+    /// Digests of the state's segments, if the client sent it.
     pub(super) digests: Option<Vec<Digest>>,
 }
 
@@ -158,14 +158,14 @@ impl Complete {
         self.open.key
     }
 
-    /// The run that it is, of this number. What it holds of the store goes to the run.
+    /// The run with this number. The run takes over the reservations in the store.
     ///
     /// # Errors
-    /// Why it cannot be one.
+    /// The reason why it cannot become a run.
     pub(in crate::server) fn make_run(&mut self, id: RunId) -> Result<Run, UploadError> {
         let open = &self.open;
         self.state.set_rules(&open.spec.merge)?;
-        // That of the state as it is kept: with the spec's rules.
+        // The digest of the state as it is kept: with the spec's merge rules.
         let encode =
             |digests: &Vec<Digest>| Digest::of_digests(&self.state.layout().encode(), digests);
         let initial = self.digests.as_ref().map(encode);

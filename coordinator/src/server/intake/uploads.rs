@@ -1,4 +1,4 @@
-//! The submissions under way, by client. See the [module above](super).
+//! Submissions in progress, by client. See the [module above](super).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,11 +19,10 @@ use crate::runs::RunsFolder;
 use crate::server::net::{ClientId, Permit};
 use crate::server::run_table::Design;
 
-/// What a client is submitting.
+/// The state of a client's submission.
 #[derive(Debug)]
 enum Upload {
-    /// Nothing any more: what is still on its way of a submission that was rejected,
-    /// or known already, is dropped.
+    /// No submission: messages of a rejected or already known submission are dropped.
     Answered,
     /// A submission.
     Pending(Box<PendingUpload>),
@@ -32,19 +31,19 @@ enum Upload {
 /// Work for a submission, to be run on another thread.
 pub(in crate::server) type Job = Box<dyn FnOnce() -> Done + Send>;
 
-/// What is to be done for a submission.
+/// An action for a submission.
 pub(in crate::server) enum Effect {
-    /// Run this, and give [`Intake::on_done`] its result.
+    /// Run this job, and pass its result to [`Intake::on_done`].
     Run(Job),
-    /// Send this to the client.
+    /// Send this message to the client.
     Send(ToClient),
-    /// All of it is here.
+    /// The submission is complete.
     Complete(Complete),
-    /// Tell the client that it is rejected.
+    /// Tell the client that its submission is rejected.
     Reject(UploadError),
 }
 
-/// The result of a [`Job`], for the submission of that number.
+/// The result of a [`Job`], for the submission with that number.
 #[derive(Debug)]
 pub(in crate::server) struct Done {
     client: ClientId,
@@ -54,12 +53,12 @@ pub(in crate::server) struct Done {
 
 #[derive(Debug)]
 enum JobResult {
-    /// The model is made, or cannot be.
+    /// The model is made, or could not be.
     Model(Result<Design, String>),
-    /// The state that the model makes is made, or cannot be; so many bytes were taken
-    /// from the store's bound for it.
+    /// The model's initial state is made, or could not be; this many bytes were reserved in the
+    /// store for it.
     State(u64, Result<NetworkState, String>),
-    /// A chunk was checked, and is on disk where it is to be kept.
+    /// A chunk is checked, and is on disk if its run is kept.
     Chunk(Split, u32, Result<Bytes, UploadError>),
 }
 
@@ -70,13 +69,13 @@ pub(in crate::server) struct Intake {
     uploads: BTreeMap<ClientId, Upload>,
     store: ChunkStore,
     last_serial: u64,
-    /// Submissions that are being written, by their keys, and which other clients have
-    /// sent them since.
+    /// Keys of the submissions that are being written, and the other clients that have sent the
+    /// same submission since.
     writing: BTreeMap<SubmissionKey, BTreeSet<ClientId>>,
 }
 
 impl Intake {
-    /// Holds at most `data_memory` bytes of examples, and of states that wait.
+    /// Holds at most `data_memory` bytes of examples and of waiting states.
     pub(in crate::server) fn new(registry: Registry, data_memory: u64) -> Self {
         Self {
             registry,
@@ -87,12 +86,12 @@ impl Intake {
         }
     }
 
-    /// The models that there are.
+    /// The registered models.
     pub(in crate::server) fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// Chunks of examples, and the bound on their bytes and those of waiting states.
+    /// Chunks of examples, and the bound on their bytes and the bytes of waiting states.
     pub(in crate::server) fn store(&self) -> &ChunkStore {
         &self.store
     }
@@ -102,8 +101,8 @@ impl Intake {
         &mut self.store
     }
 
-    /// Whether a submission of this key is being written. If so, the client is told of
-    /// it as well once it is.
+    /// Whether a submission with this key is being written. If so, this client is told the result
+    /// as well.
     pub(in crate::server) fn joins_writing(
         &mut self,
         key: SubmissionKey,
@@ -118,28 +117,29 @@ impl Intake {
         }
     }
 
-    /// A submission of this key is being written.
+    /// Notes that a submission with this key is being written.
     pub(in crate::server) fn begin_writing(&mut self, key: SubmissionKey) {
         self.writing.entry(key).or_default();
     }
 
-    /// It is written, or cannot be. Gives the other clients who sent it meanwhile.
+    /// The submission is written, or could not be. Returns the other clients that have sent it
+    /// since.
     pub(in crate::server) fn end_writing(&mut self, key: SubmissionKey) -> BTreeSet<ClientId> {
         self.writing.remove(&key).unwrap_or_default()
     }
 
-    /// Whether a client has a submission under way.
+    /// Whether a client has a submission in progress.
     pub(in crate::server) fn is_submitting(&self, client: ClientId) -> bool {
         matches!(self.uploads.get(&client), Some(Upload::Pending(_)))
     }
 
-    /// What a client sends of its submission is dropped: the run is known already.
+    /// Drops the rest of a client's submission: the run is known already.
     pub(in crate::server) fn skip(&mut self, client: ClientId) {
         self.uploads.insert(client, Upload::Answered);
     }
 
-    /// Begins a submission, beside so many runs that are not over. Its model is made
-    /// on another thread: that may take long.
+    /// Starts a submission, with this many unfinished runs besides it. Its model is made on another
+    /// thread, as that may take long.
     pub(in crate::server) fn begin(
         &mut self,
         client: ClientId,
@@ -206,7 +206,7 @@ impl Intake {
         })
     }
 
-    /// Takes in the result of a job.
+    /// Handles the result of a job.
     pub(in crate::server) fn on_done(&mut self, done: Done) -> (ClientId, Vec<Effect>) {
         let Done { client, serial, result } = done;
         let effects = match result {
@@ -219,8 +219,8 @@ impl Intake {
         (client, effects)
     }
 
-    /// Takes in the model, has its state made where there is room, and asks for the
-    /// chunks that are not here.
+    /// Handles the model: has its initial state made if there is memory, and requests the missing
+    /// chunks.
     fn on_model(
         &mut self,
         client: ClientId,
@@ -238,7 +238,7 @@ impl Intake {
             Some(incoming) => {
                 design.layout.check_same_tensors(&incoming.state.layout()).map_err(Into::into)
             }
-            // The model's own state, once there is room for it.
+            // The model's initial state is made once there is memory for it.
             None => self.store.reserve(design.layout.bytes()).map_err(Into::into).map(|()| {
                 let bytes = design.layout.bytes();
                 effects.push(Effect::Run(Box::new(move || {
@@ -261,8 +261,8 @@ impl Intake {
         effects
     }
 
-    /// Takes in the model's own state. Its bytes are taken from the store's bound,
-    /// whatever has become of its submission.
+    /// Handles the model's initial state. Its bytes are reserved in the store, even if the
+    /// submission no longer exists.
     fn on_state(
         &mut self,
         client: ClientId,
@@ -284,12 +284,12 @@ impl Intake {
         }
     }
 
-    /// Takes in a chunk from a client, and has it checked. It is written to `folder`
-    /// where the run is kept: what is to outlive this coordinator is on disk before it
-    /// counts as here.
+    /// Handles a chunk from a client, and has it checked. If the run is kept, the chunk is written
+    /// to `folder`: data that must survive this coordinator is on disk before it counts as
+    /// received.
     ///
     /// # Errors
-    /// Why the client's connection ends.
+    /// The reason to close the client's connection.
     pub(in crate::server) fn on_chunk(
         &mut self,
         client: ClientId,
@@ -337,10 +337,10 @@ impl Intake {
         }
     }
 
-    /// Takes in a segment of the state that a client starts from.
+    /// Handles a segment of the initial state that a client sends.
     ///
     /// # Errors
-    /// Why the client's connection ends.
+    /// The reason to close the client's connection.
     pub(in crate::server) fn on_state_segment(
         &mut self,
         client: ClientId,
@@ -369,7 +369,7 @@ impl Intake {
         })
     }
 
-    /// Takes out a client's submission, if all of it is here.
+    /// Takes a client's submission if it is complete.
     fn complete(&mut self, client: ClientId) -> Option<Effect> {
         let Some(Upload::Pending(open)) = self.uploads.get_mut(&client) else { return None };
         let (design, state, digests) = open.take_parts()?;
@@ -377,7 +377,7 @@ impl Intake {
         Some(Effect::Complete(Complete { open, design, state, digests }))
     }
 
-    /// Rejects a client's submission; what still comes of it is dropped.
+    /// Rejects a client's submission; later messages of it are dropped.
     pub(in crate::server) fn reject(&mut self, client: ClientId, error: UploadError) -> Effect {
         if let Some(Upload::Pending(open)) = self.uploads.insert(client, Upload::Answered) {
             self.release(&open);
@@ -385,14 +385,14 @@ impl Intake {
         Effect::Reject(error)
     }
 
-    /// A client is gone, and its submission with it.
+    /// A client is gone; drops its submission.
     pub(in crate::server) fn forget(&mut self, client: ClientId) {
         if let Some(Upload::Pending(open)) = self.uploads.remove(&client) {
             self.release(&open);
         }
     }
 
-    /// Gives back what a complete submission holds that becomes no run.
+    /// Releases the resources of a complete submission that does not become a run.
     pub(in crate::server) fn drop_complete(&mut self, complete: &Complete) {
         self.release(&complete.open);
     }
@@ -403,7 +403,7 @@ impl Intake {
     }
 }
 
-/// The submission of a client that has this number, if it is still under way.
+/// A client's submission with this number, if it is still in progress.
 fn find(
     uploads: &mut BTreeMap<ClientId, Upload>,
     client: ClientId,
@@ -415,7 +415,7 @@ fn find(
     }
 }
 
-/// Checks a chunk, and writes it where it is to be kept.
+/// Checks a chunk, and writes it if the run is kept.
 fn keep_chunk(
     manifest: &SplitManifest,
     (split, chunk): (Split, u32),

@@ -1,9 +1,9 @@
-//! Admission: which peers are let in, how long a handshake may take, and what is
-//! logged of refused peers.
+//! Admission: which peers are accepted, how long a handshake may take, and how refused peers are
+//! logged.
 //!
 //! ```text
 //! accept ─▶ pending ─▶ first byte ─▶ TLS, with keys ─▶ hello ─▶ connection
-//!            │            └──────────────┴────────────────┴─▶ turned away
+//!            │            └──────────────┴────────────────┴─▶ refused
 //!            └─▶ when full, the oldest is evicted
 //! ```
 //!
@@ -11,7 +11,7 @@
 //! |---|---|
 //! | `limits` | how many connections the system allows |
 //! | `pending` | connections that have not finished the handshake |
-//! | `refusals` | refused peers: counted, and logged now and then |
+//! | `refusals` | refused peers: counted, and logged at a limited rate |
 
 mod limits;
 mod pending;
@@ -44,18 +44,18 @@ use super::event::Event;
 use super::outbox::CLOSE_GRACE;
 use super::peer::{ActivityReader, ClientId, LastActivity, WorkerInfo};
 
-/// What somebody without keys is told by a coordinator that has some.
+/// The answer to a peer without keys if the coordinator has keys.
 const NEEDS_KEYS: &str =
     "this coordinator asks for the cluster's keys: give --keys FILE (`coordinator keys` made it)";
 
-/// What somebody with keys is told by a coordinator that has none.
+/// The answer to a peer with keys if the coordinator has none.
 const HAS_NO_KEYS: &str = "it speaks TLS, and this coordinator has no keys: \
                            start `coordinator serve` with --keys FILE too, or this peer without";
 
-/// Bytes that are heard of somebody who was turned away.
+/// Bytes that are read from a refused peer before its connection is closed.
 const PARTING_BYTES: u64 = 64 << 10;
 
-/// What all connections share.
+/// Data that all connections share.
 #[derive(Debug)]
 pub(in crate::server) struct Admission {
     events: mpsc::Sender<Event>,
@@ -66,7 +66,7 @@ pub(in crate::server) struct Admission {
     next_id: AtomicU64,
     tls: Option<CoordinatorTls>,
     pending: Arc<PendingHandshakes>,
-    /// Room for those who are known, and how much of it workers may take.
+    /// Connection slots of authenticated peers, and the number that workers may take.
     known: Arc<Semaphore>,
     workers: Arc<Semaphore>,
     limits: ConnectionLimits,
@@ -74,7 +74,7 @@ pub(in crate::server) struct Admission {
 }
 
 impl Admission {
-    /// `heartbeat_timeout` is told to workers; without `tls`, everybody is let in.
+    /// `heartbeat_timeout` is sent to workers; without `tls`, every peer is accepted.
     pub(in crate::server) fn new(
         events: mpsc::Sender<Event>,
         heartbeat_timeout: Duration,
@@ -97,13 +97,12 @@ impl Admission {
         }
     }
 
-    /// A handshake for somebody who has just come; where there is none, the oldest
-    /// one goes.
+    /// A handshake for a new connection; if all slots are taken, the oldest connection is dropped.
     pub(in crate::server) fn enter(&self) -> PendingHandshake {
         self.pending.enter()
     }
 
-    /// Serves one connection to its end.
+    /// Serves one connection until it ends.
     pub(in crate::server) async fn receive(
         &self,
         stream: TcpStream,
@@ -112,7 +111,9 @@ impl Admission {
     ) {
         let admitted = tokio::select! {
             admitted = self.admit(stream) => admitted,
-            () = handshake.evicted() => Err("it had not said who it is when others came".into()),
+            () = handshake.evicted() => {
+                Err("it had not finished its handshake when others connected".into())
+            },
         };
         drop(handshake);
         match admitted {
@@ -121,7 +122,7 @@ impl Admission {
         }
     }
 
-    /// Serves a peer that was let in, to the end of its connection.
+    /// Serves an accepted peer until its connection ends.
     pub(in crate::server) async fn serve<R, W>(&self, accepted: Accepted<R, W>, address: SocketAddr)
     where
         R: AsyncRead + Unpin,
@@ -130,7 +131,7 @@ impl Admission {
         serve(&self.events, accepted, address).await;
     }
 
-    /// Lets a peer of the cluster in, or says why not.
+    /// Accepts a peer of the cluster, or returns the reason for refusing it.
     async fn admit(&self, stream: TcpStream) -> Result<Accepted<Reader, Writer>, String> {
         let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
         let first = timeout_at(deadline, first_byte(&stream)).await;
@@ -156,8 +157,8 @@ impl Admission {
         Err(refusal.reason)
     }
 
-    /// Shakes hands with a peer whose certificate is of `member`; where there
-    /// are no keys, of nobody. One that is refused is told why.
+    /// Does the handshake with a peer whose certificate is for `member`, or with an anonymous peer
+    /// if there are no keys. A refused peer is told the reason.
     pub(in crate::server) async fn greet<R, W>(
         &self,
         (reader, activity): (R, Arc<LastActivity>),
@@ -198,7 +199,7 @@ impl Admission {
         }
     }
 
-    /// A peer's introduction, and room for it, if it is to be let in.
+    /// Reads a peer's hello, and takes a slot for the peer if it is to be accepted.
     async fn judge<R: AsyncRead + Unpin>(
         &self,
         frames: &mut FrameReader<R>,
@@ -219,7 +220,7 @@ impl Admission {
 }
 
 impl Admission {
-    /// A seat for a peer that is known.
+    /// A connection slot for an authenticated peer.
     fn seat(&self, is_worker: bool) -> Result<Seat, String> {
         let take = |room: &Arc<Semaphore>, most: usize, what: &str| {
             room.clone().try_acquire_owned().map_err(|_| {
@@ -237,15 +238,15 @@ impl Admission {
     }
 }
 
-/// Why a peer is not let in.
+/// The reason for refusing a peer.
 #[derive(Clone)]
 struct Refusal {
     reason: String,
-    /// Whether trying again as it is may help.
+    /// Whether the peer may succeed if it tries again unchanged.
     may_pass: bool,
 }
 
-/// The first byte of a connection, which stays to be read.
+/// Peeks at the first byte of a connection.
 async fn first_byte(stream: &TcpStream) -> Result<u8, HandshakeError> {
     let mut byte = [0];
     match stream.peek(&mut byte).await {
@@ -254,14 +255,14 @@ async fn first_byte(stream: &TcpStream) -> Result<u8, HandshakeError> {
     }
 }
 
-/// TLS around a connection, with a member of the cluster at its other end.
+/// Starts TLS on a connection, with a member of the cluster as the peer.
 async fn secure(
     tls: &CoordinatorTls,
     stream: TcpStream,
     deadline: Instant,
     activity: Arc<LastActivity>,
 ) -> Result<(Member, Reader, Writer), String> {
-    // A record that comes slowly is a sign of life before it is whole.
+    // Bytes of an incomplete TLS record are a sign of life as well.
     let shaken = timeout_at(deadline, tls.shake_hands(stream, move || activity.touch())).await;
     match shaken.map_err(|_| HandshakeError::Timeout.to_string())? {
         Ok(handshake) => {
@@ -276,14 +277,14 @@ async fn secure(
     }
 }
 
-/// Tells a peer why it is not let in.
+/// Tells a peer why it is refused.
 async fn turn_away<R, W>(reader: &mut R, writer: &mut W, refusal: &Refusal)
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     let told = async {
-        // It may be gone, or may not understand: the log has it.
+        // The peer may be gone, or may not understand the message; the log has the reason.
         let Refusal { reason, may_pass } = refusal.clone();
         let _ = write(writer, &encode(Welcome::Refused { reason, may_pass })).await;
         let _ = writer.shutdown().await;
@@ -292,7 +293,7 @@ where
     let _ = timeout(CLOSE_GRACE, told).await;
 }
 
-/// Ends a connection whose peer has been told why.
+/// Closes a connection after its peer was told the reason.
 async fn part(stream: &mut TcpStream) {
     let parted = async {
         let _ = stream.shutdown().await;
@@ -301,8 +302,8 @@ async fn part(stream: &mut TcpStream) {
     let _ = timeout(CLOSE_GRACE, parted).await;
 }
 
-/// Hears a peer until it closes. A socket that is closed with bytes unread
-/// takes back what was written to it.
+/// Reads from a peer until it closes. Closing a socket with unread bytes would discard bytes
+/// already written to it.
 async fn drain<R: AsyncRead + Unpin>(reader: &mut R) {
     let mut rest = [0; 1024];
     let mut reader = reader.take(PARTING_BYTES);

@@ -1,4 +1,4 @@
-//! One connection after the handshake: a task that reads and one that writes.
+//! One connection after the handshake: one task reads and one writes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,17 +18,17 @@ use super::peer::{ActivityReader, ClientId, Handle, LastActivity, Peer, Permit, 
 /// Bytes of one connection's messages that may wait for the engine.
 const UNHANDLED_BYTES: usize = 2 * limits::FRAME_BYTES;
 
-/// Cause of the end of a connection that the peer ended, between two frames.
+/// The cause if the peer closed the connection, between two frames.
 pub(in crate::server) const CLOSED_BY_PEER: &str = "closed by the peer";
 
-/// Cause of the end of a connection that was ended here.
+/// The cause if the connection was closed here.
 const CLOSED_BY_US: &str = "closed by this side";
 
-/// Why nothing more is read of a peer.
+/// The reason to stop reading from a peer.
 #[derive(Debug)]
 struct End {
     cause: String,
-    /// Whether it is there to hear the cause, as that lies in what it said.
+    /// Whether the peer can still receive the reason, because it lies in the peer's own message.
     is_fault: bool,
 }
 
@@ -43,32 +43,32 @@ impl End {
     }
 }
 
-/// A peer that was let in, with its connection.
+/// An accepted peer, with its connection.
 #[derive(Debug)]
 pub(in crate::server) struct Accepted<R, W> {
     pub(super) identity: Identity,
     pub(super) frames: FrameReader<ActivityReader<R>>,
     pub(super) writer: W,
     pub(super) activity: Arc<LastActivity>,
-    /// Its seat among the connections, for as long as it is here.
+    /// Its share of the connection limits, held while it is connected.
     pub(super) seat: Seat,
 }
 
-/// A seat among the connections, and among those that workers may have.
+/// A share of the connection limits, and of the limit for workers.
 #[derive(Debug)]
 pub(super) struct Seat {
     pub(super) _connection: OwnedSemaphorePermit,
     pub(super) _worker: Option<OwnedSemaphorePermit>,
 }
 
-/// Who a peer is, after the handshake.
+/// The identity of a peer, known from the handshake.
 #[derive(Debug)]
 pub(super) enum Identity {
     Worker(WorkerId, WorkerInfo),
     Client(ClientId),
 }
 
-/// Serves one connection to its end.
+/// Serves one connection until it ends.
 pub(in crate::server) async fn serve<R, W>(
     events: &mpsc::Sender<Event>,
     accepted: Accepted<R, W>,
@@ -102,8 +102,8 @@ pub(in crate::server) async fn serve<R, W>(
         }
         written = &mut writing => match written {
             Ok(Err(error)) => {
-                // What the peer said before it closed is still to be read:
-                // it may be a goodbye.
+                // Messages that the peer sent before it closed are still read: one may be a
+                // goodbye.
                 let rest = read(events, peer, &mut frames);
                 let _ = tokio::time::timeout(CLOSE_GRACE, rest).await;
                 (format!("writing failed: {error}"), false)
@@ -111,22 +111,20 @@ pub(in crate::server) async fn serve<R, W>(
             _ => (CLOSED_BY_US.to_owned(), true),
         },
     };
-    // The engine may have gone before: then nobody asks.
+    // If the engine has ended, the event is not needed.
     let _ = events.send(Event::Closed { peer, cause, by_us }).await;
     if by_us {
         if !writing.is_finished() {
             let _ = writing.await;
         }
-        // A socket that is closed with bytes unread takes back what was
-        // written to it.
+        // Closing a socket with unread bytes would discard bytes already written to it.
         let mut nowhere = tokio::io::sink();
         let rest = tokio::io::copy(frames.stream_mut(), &mut nowhere);
         let _ = tokio::time::timeout(CLOSE_GRACE, rest).await;
     }
 }
 
-/// Reads the peer's messages for as long as they are right, and says why
-/// there are no more.
+/// Reads the peer's messages as long as they are valid, and returns the reason to stop.
 async fn read<R: AsyncRead + Unpin>(
     events: &mpsc::Sender<Event>,
     peer: Peer,
@@ -154,7 +152,7 @@ async fn read<R: AsyncRead + Unpin>(
     }
 }
 
-/// A frame's content as the message that `peer` may send.
+/// Decodes a frame as a message that `peer` may send.
 fn message(peer: Peer, content: &Bytes, permit: Permit) -> Result<Event, FrameError> {
     Ok(match peer {
         Peer::Worker(worker) => Event::FromWorker { worker, message: decode(content)?, permit },

@@ -1,25 +1,25 @@
-//! What the connections tell the engine.
+//! Events that connections send to the engine.
 
 use common::id::WorkerId;
 use common::wire::message::{FromClient, FromWorker};
 
 use super::peer::{ClientId, Handle, Peer, Permit, WorkerInfo};
 
-/// Events that may wait for the engine. What one connection may have among
-/// them is bounded by itself (its [`Permit`]).
+/// Most events that may wait for the engine. Each connection's share is bounded separately (by its
+/// [`Permit`]).
 pub(in crate::server) const EVENTS: usize = 4096;
 
-/// What happens on a connection.
+/// An event of a connection.
 #[derive(Debug)]
 pub(in crate::server) enum Event {
-    /// A worker has shaken hands.
+    /// A worker has finished its handshake.
     WorkerJoined { worker: WorkerId, info: WorkerInfo, handle: Handle },
-    /// A client has shaken hands.
+    /// A client has finished its handshake.
     ClientJoined { client: ClientId, handle: Handle },
     /// A worker's message.
     FromWorker { worker: WorkerId, message: FromWorker, permit: Permit },
     /// A client's message.
     FromClient { client: ClientId, message: FromClient, permit: Permit },
-    /// A connection has ended. If `by_us`, its peer was alive, and is told the cause.
+    /// A connection has ended. If `by_us`, its peer was alive and is told the cause.
     Closed { peer: Peer, cause: String, by_us: bool },
 }

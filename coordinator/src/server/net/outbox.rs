@@ -1,4 +1,4 @@
-//! What waits to be sent on one connection.
+//! The queue of messages to be sent on one connection.
 //!
 //! Two lanes: *control* (small messages) always goes first; *data* is a queue
 //! of [`Transfer`]s, each of which is expanded into frames only as they are
@@ -25,12 +25,12 @@ use tokio::time::timeout;
 
 pub(in crate::server) use frames::StateFrames;
 
-/// How long a peer's last message is waited for once nothing can be written to
-/// it, and how long it may take the last one that it is sent.
+/// How long a peer's final message may wait when nothing can be written to the peer, and how long
+/// writing it may take.
 pub(super) const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
-/// Bytes of data frames that go out in one write, unless a single frame has
-/// more: small enough that control is not kept waiting.
+/// Bytes of data frames in one write, unless a single frame is larger: small enough not to delay
+/// control messages.
 const WRITE_BYTES: usize = 256 << 10;
 
 /// Most pieces of memory in one vectored write.
@@ -39,7 +39,7 @@ const WRITE_PIECES: usize = 64;
 /// Most events of followed runs that may wait for one client.
 const WAITING_EVENTS: usize = 32 << 10;
 
-/// Most bytes of them: all that is kept of a few runs fits.
+/// Most bytes of these events: all kept events of a few runs fit.
 pub(in crate::server) const WAITING_EVENT_BYTES: usize = 32 << 20;
 
 /// Several frames that are sent one after another, as one item of the data
@@ -59,14 +59,14 @@ pub(in crate::server) enum Transfer {
     Chunks(BTreeMap<(RunId, Split, u32), Bytes>),
     /// Events of a followed run.
     Events(VecDeque<Frame>),
-    /// The base of `step` is that of the step before it, which is over. Stays
+    /// The base of `step` is the same as the base of the step before it, which is over. Stays
     /// behind that step's state.
     Same {
         /// The step.
         step: StepId,
-        /// Says both, the equal base first; empty once sent.
+        /// Sends both messages, the equal base first; empty once sent.
         both: Bytes,
-        /// Says only that the step before is over.
+        /// Sends only that the step before is over.
         done: Frame,
     },
 }
@@ -93,14 +93,14 @@ impl Transfer {
     }
 }
 
-/// How the lanes end.
+/// How the connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     /// Not yet.
     Open,
-    /// When what waits is written.
+    /// After everything queued is written.
     WhenEmpty,
-    /// When the peer was told why, and in no more than [`CLOSE_GRACE`].
+    /// After the final message to the peer, but after [`CLOSE_GRACE`] at the latest.
     Parting,
     /// At once.
     Now,
@@ -111,14 +111,14 @@ enum Ending {
 struct Lanes {
     control: VecDeque<Frame>,
     data: VecDeque<Transfer>,
-    /// Bytes of all events that wait.
+    /// Bytes of all waiting events.
     event_bytes: usize,
     ending: Ending,
-    /// A lane was full when something more was to wait in it.
+    /// A lane was full when another message was queued.
     overflowed: bool,
-    /// The step whose state the writer's pieces show.
+    /// The step whose state is in the writer's pieces.
     writing: Option<StepId>,
-    /// The writer must copy what is left of its pieces and let go of the state.
+    /// The writer must copy the rest of its pieces and release the state.
     detach: bool,
 }
 
@@ -163,7 +163,7 @@ impl Outbox {
         }
     }
 
-    /// Queues a heartbeat, unless other control messages wait anyway.
+    /// Queues a heartbeat, unless other control messages are waiting.
     pub(in crate::server) fn heartbeat(&self, frame: &Frame) {
         let mut lanes = self.lanes();
         if lanes.control.is_empty() {
@@ -171,7 +171,7 @@ impl Outbox {
         }
     }
 
-    /// Queues a transfer behind those that wait.
+    /// Queues a transfer behind the waiting ones.
     pub(in crate::server) fn data(&self, transfer: Transfer) {
         let mut lanes = self.lanes();
         if lanes.data.len() < limits::DATA_QUEUE {
@@ -181,7 +181,7 @@ impl Outbox {
         }
     }
 
-    /// Queues chunks, together with those that wait already.
+    /// Queues chunks, merged with waiting ones.
     pub(in crate::server) fn chunks(
         &self,
         chunks: impl Iterator<Item = ((RunId, Split, u32), Bytes)>,
@@ -199,7 +199,7 @@ impl Outbox {
         self.data(Transfer::Chunks(chunks.collect()));
     }
 
-    /// Queues events of a followed run, behind those that wait already.
+    /// Queues events of a followed run, behind the waiting ones.
     pub(in crate::server) fn events(&self, events: impl Iterator<Item = Frame>) {
         let events: VecDeque<Frame> = events.collect();
         let mut lanes = self.lanes();
@@ -216,16 +216,16 @@ impl Outbox {
         self.data(Transfer::Events(events));
     }
 
-    /// Forgets what waits of the states of a run's steps up to `of`, so that a
-    /// slow connection keeps no old state in memory.
+    /// Removes waiting states of a run's steps up to `of`, so that a slow connection keeps no old
+    /// state in memory.
     pub(in crate::server) fn drop_states(&self, of: StepId) {
         let old = |step: &StepId| step.run == of.run && step.index <= of.index;
         let mut lanes = self.lanes();
         for transfer in std::mem::take(&mut lanes.data) {
             match transfer {
                 Transfer::State { step: Some(step), .. } if old(&step) => {}
-                // Without the state that it refers to, it means nothing; that
-                // the step is over must be said all the same.
+                // Without the state that it refers to, the equal base is meaningless; the end of
+                // the step must still be sent.
                 Transfer::Same { step, both, done } if old(&step) => {
                     if !both.is_empty() {
                         lanes.control.push_back(done);
@@ -240,7 +240,7 @@ impl Outbox {
         }
     }
 
-    /// Forgets what waits of a run's states and chunks.
+    /// Removes a run's waiting states and chunks.
     pub(in crate::server) fn drop_run(&self, of: RunId) {
         let mut lanes = self.lanes();
         for transfer in &mut lanes.data {
@@ -261,8 +261,8 @@ impl Outbox {
         }
     }
 
-    /// Lets the writer see what was queued. Called once per turn of the
-    /// engine, so that all of a turn goes out in one write.
+    /// Lets the writer see the queued messages. Called once per turn of the engine, so that all
+    /// messages of a turn go out in one write.
     pub(in crate::server) fn flush(&self) -> Result<(), Overflow> {
         let overflowed = self.lanes().overflowed;
         self.wake.notify_one();
@@ -279,8 +279,7 @@ impl Outbox {
         self.end(Ending::Now);
     }
 
-    /// Ends the connection with these last words, behind nothing but the frame
-    /// that is being written.
+    /// Ends the connection with this final message, behind only the frame that is being written.
     pub(in crate::server) fn part(&self, last: Frame) {
         let mut lanes = self.lanes();
         if matches!(lanes.ending, Ending::Open | Ending::WhenEmpty) {
@@ -308,7 +307,7 @@ impl Outbox {
         self.wake.notify_one();
     }
 
-    /// Writes what waits until the connection ends or fails.
+    /// Writes queued messages until the connection ends or fails.
     pub(in crate::server) async fn write_to<W: AsyncWrite + Unpin>(
         &self,
         stream: W,
@@ -320,7 +319,7 @@ impl Outbox {
             done = &mut writing => return done,
             () = self.parting.notified() => {}
         }
-        // Somebody who does not read takes no last words either.
+        // A peer that does not read does not get the final message either.
         timeout(CLOSE_GRACE, writing).await.unwrap_or(Ok(()))
     }
 
@@ -330,11 +329,11 @@ impl Outbox {
         loop {
             match self.fill(&mut pieces) {
                 Fill::End => {
-                    // Somebody who does not read takes no last words either.
+                    // A peer that does not read does not get the final message either.
                     let end = timeout(CLOSE_GRACE, stream.shutdown()).await;
                     return end.unwrap_or(Ok(()));
                 }
-                // What TLS has encrypted may wait for the socket itself.
+                // Encrypted bytes may still wait in TLS for the socket.
                 Fill::Wait => tokio::select! {
                     biased;
                     done = stream.flush(), if !flushed => {
@@ -355,8 +354,8 @@ impl Outbox {
                         written = stream.write_vectored(&slices[..count]) => {
                             advance(&mut pieces, written?)?;
                         }
-                        // An ending, or a state to let go of; anything else
-                        // waits until these pieces are out.
+                        // Wakes for an end or a state to release; everything else waits until these
+                        // pieces are written.
                         () = self.wake.notified() => {}
                     }
                 }
@@ -364,7 +363,7 @@ impl Outbox {
         }
     }
 
-    /// Takes the next frames to write, once all taken before are out.
+    /// Takes the next frames to write, once all earlier ones are written.
     fn fill(&self, pieces: &mut VecDeque<Bytes>) -> Fill {
         let mut lanes = self.lanes();
         if lanes.ending == Ending::Now {
@@ -406,7 +405,7 @@ impl Outbox {
 
 #[cfg(test)]
 impl Outbox {
-    /// All that waits, as it would be written.
+    /// All waiting frames, in the order in which they would be written.
     pub(in crate::server) fn take_bytes(&self) -> Vec<u8> {
         let (mut bytes, mut pieces) = (Vec::new(), VecDeque::new());
         while matches!(self.fill(&mut pieces), Fill::Write) {
@@ -432,7 +431,7 @@ impl Lanes {
     }
 }
 
-/// What the writer does next.
+/// The writer's next action.
 enum Fill {
     Write,
     Wait,

@@ -1,5 +1,4 @@
-//! One peer: its identity, when it was last heard, and the engine's side of its
-//! connection.
+//! One peer: its identity, the time of its last bytes, and the engine's side of its connection.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,7 +26,7 @@ impl std::fmt::Display for ClientId {
     }
 }
 
-/// The other end of a connection.
+/// A connected peer: a worker or a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::server) enum Peer {
     Worker(WorkerId),
@@ -35,7 +34,7 @@ pub(in crate::server) enum Peer {
 }
 
 impl Peer {
-    /// The last message that it is sent, with the reason.
+    /// The last message to the peer, with the reason for closing.
     pub(in crate::server) fn goodbye(self, reason: &str) -> Frame {
         let reason = reason.to_owned();
         match self {
@@ -54,7 +53,7 @@ impl std::fmt::Display for Peer {
     }
 }
 
-/// What a worker says of itself.
+/// A worker's own description from the handshake.
 #[derive(Clone, Debug)]
 pub(in crate::server) struct WorkerInfo {
     pub(in crate::server) name: String,
@@ -67,12 +66,11 @@ pub(in crate::server) struct WorkerInfo {
     pub(in crate::server) cache_limit: u64,
 }
 
-/// A message's share of the bytes that its connection may have waiting for the engine;
-/// given back when the message is handled. This is what holds up a peer that sends
-/// faster than it is served.
+/// A message's share of the bytes that its connection may have waiting for the engine; released
+/// when the message is handled. A peer that sends faster than it is served is held up by this.
 pub(in crate::server) type Permit = OwnedSemaphorePermit;
 
-/// When bytes last came from a peer, in ms since the server's start.
+/// The time at which bytes last came from a peer, in ms since the server's start.
 #[derive(Debug)]
 pub(in crate::server) struct LastActivity {
     since: Instant,
@@ -91,7 +89,7 @@ impl LastActivity {
         self.at.store(self.since.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// Bytes came so many milliseconds after the server's start.
+    /// Notes bytes that came this many milliseconds after the server's start.
     #[cfg(test)]
     pub(in crate::server) fn set(&self, at: u64) {
         self.at.store(at, Ordering::Relaxed);
@@ -108,7 +106,7 @@ impl LastActivity {
     }
 }
 
-/// A stream that notes when bytes come: half a frame is a sign of life as well.
+/// A stream that notes when bytes arrive: half a frame is a sign of life as well.
 #[derive(Debug)]
 pub(in crate::server) struct ActivityReader<R> {
     pub(in crate::server) inner: R,
@@ -135,7 +133,7 @@ pub(in crate::server) struct Handle {
     outbox: Arc<Outbox>,
     activity: Arc<LastActivity>,
     address: String,
-    /// Whether something was queued in this turn of the engine.
+    /// Whether a message was queued in this turn of the engine.
     pub(super) is_dirty: bool,
 }
 
@@ -148,17 +146,17 @@ impl Handle {
         Self { outbox, activity, address, is_dirty: false }
     }
 
-    /// What waits to be sent.
+    /// The queue of the connection.
     pub(in crate::server) fn outbox(&self) -> &Outbox {
         &self.outbox
     }
 
-    /// When bytes last came.
+    /// The time at which bytes last came.
     pub(in crate::server) fn activity(&self) -> &LastActivity {
         &self.activity
     }
 
-    /// Where the peer connected from.
+    /// The address that the peer connected from.
     pub(in crate::server) fn address(&self) -> &str {
         &self.address
     }

@@ -1,5 +1,5 @@
-//! All peers that are connected: what each worker was told and given on its
-//! connection, who was heard, and who has something new to send.
+//! All connected peers: what each worker was sent on its connection, which peers were active, and
+//! which have new messages to send.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use super::outbox::{StateFrames, Transfer};
 use super::peer::{ClientId, Handle, Peer, WorkerInfo};
 use super::worker::Worker;
 
-/// How a worker's connection is ended by this side.
+/// How this side ends a worker's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) enum Farewell {
-    /// Without a word: it has said goodbye itself.
+    /// Without a message: the worker said goodbye itself.
     None,
-    /// It is told the reason, and is thought to be alive.
+    /// The worker is told the reason, and is assumed to be alive.
     Alive,
-    /// It is told the reason, if it can still hear it.
+    /// The worker is told the reason if it can still receive it.
     Lost,
 }
 
@@ -32,9 +32,9 @@ pub(in crate::server) enum Farewell {
 pub(in crate::server) struct Peers {
     workers: BTreeMap<WorkerId, Worker>,
     clients: BTreeMap<ClientId, Handle>,
-    /// Workers that left in this turn, for messages about it.
+    /// Workers that left in this turn, for messages about them.
     departed: BTreeMap<WorkerId, Worker>,
-    /// Connections with something new to send.
+    /// Connections with new messages to send.
     dirty: Vec<Peer>,
     worker_heartbeat: Frame,
     client_heartbeat: Frame,
@@ -53,8 +53,7 @@ impl Default for Peers {
     }
 }
 
-/// The name of a worker whose own name another one has, in as many bytes as a name may
-/// have.
+/// The name of a worker if another worker has its own name, within the limit on the bytes of names.
 fn distinct_name(name: &str, worker: WorkerId) -> String {
     let number = format!(" ({worker})");
     let room = limits::NAME_BYTES - number.len();
@@ -62,7 +61,7 @@ fn distinct_name(name: &str, worker: WorkerId) -> String {
 }
 
 impl Peers {
-    /// Adds a worker. If another process has its name, it gets a name of its own.
+    /// Adds a worker. If another process has its name, the worker gets a new name.
     pub(in crate::server) fn add_worker(
         &mut self,
         worker: WorkerId,
@@ -86,22 +85,22 @@ impl Peers {
         self.workers.iter().map(|(id, worker)| (*id, worker))
     }
 
-    /// How many workers are connected.
+    /// The number of connected workers.
     pub(in crate::server) fn worker_count(&self) -> usize {
         self.workers.len()
     }
 
-    /// A worker that is connected.
+    /// A connected worker.
     pub(in crate::server) fn worker(&self, worker: WorkerId) -> Option<&Worker> {
         self.workers.get(&worker)
     }
 
-    /// The same, to change what is known of it.
+    /// The same, mutable.
     pub(in crate::server) fn worker_mut(&mut self, worker: WorkerId) -> Option<&mut Worker> {
         self.workers.get_mut(&worker)
     }
 
-    /// A worker that is connected, or left in this turn.
+    /// A worker that is connected or left in this turn.
     pub(in crate::server) fn known_worker(&self, worker: WorkerId) -> Option<&Worker> {
         self.workers.get(&worker).or_else(|| self.departed.get(&worker))
     }
@@ -167,8 +166,8 @@ impl Peers {
         }
     }
 
-    /// Hands a block to a worker that has the run open, behind the base of its step if
-    /// it was not sent that yet.
+    /// Hands a block to a worker that has opened the run, after the base of its step if that was
+    /// not sent yet.
     pub(in crate::server) fn assign(
         &mut self,
         worker: WorkerId,
@@ -191,9 +190,8 @@ impl Peers {
         }
     }
 
-    /// Tells all workers of its run that a step is over. If the next one has the same
-    /// base, those that have it are told so first, and behind the state that may still
-    /// be on its way to them.
+    /// Tells all workers of the run that a step is over. If the next step has the same base, the
+    /// workers that have it are told so first, behind the state if that is still waiting.
     pub(in crate::server) fn end_step(&mut self, done: StepId, same_as: Option<StepId>) {
         let frame = encode(ToWorker::StepDone { step: done });
         let told: Vec<WorkerId> = (self.workers.iter_mut())
@@ -202,7 +200,7 @@ impl Peers {
         told.into_iter().for_each(|worker| self.mark(Peer::Worker(worker)));
     }
 
-    /// Tells all workers that know of a run that it is over.
+    /// Tells all workers that were told of a run that it is over.
     pub(in crate::server) fn close_run(&mut self, run: RunId) {
         let frame = encode(ToWorker::CloseRun { run });
         let told: Vec<WorkerId> = (self.workers.iter_mut())
@@ -211,7 +209,7 @@ impl Peers {
         told.into_iter().for_each(|worker| self.mark(Peer::Worker(worker)));
     }
 
-    /// Ends a worker's connection. Gives what was known of it.
+    /// Ends a worker's connection, and returns its record.
     pub(in crate::server) fn end_worker(
         &mut self,
         worker: WorkerId,
@@ -229,7 +227,7 @@ impl Peers {
         Some(self.departed.entry(worker).or_insert(ended))
     }
 
-    /// Ends a client's connection. Gives the address that it connected from.
+    /// Ends a client's connection, and returns its address.
     pub(in crate::server) fn end_client(
         &mut self,
         client: ClientId,
@@ -240,8 +238,8 @@ impl Peers {
         Some(ended.address().to_owned())
     }
 
-    /// Sends everybody a last message, behind what clients are still to be told.
-    /// Connections end, once all is written, as they are dropped.
+    /// Sends all peers a last message, behind the messages that wait for clients. Connections end
+    /// when they are dropped, after everything is written.
     pub(in crate::server) fn say_goodbye(&self, reason: &str) {
         for (worker, to) in &self.workers {
             to.outbox().control(Peer::Worker(*worker).goodbye(reason));
@@ -251,8 +249,8 @@ impl Peers {
         }
     }
 
-    /// Workers whose bytes came since the last call: half a state segment on a slow
-    /// link is a sign of life as well.
+    /// Workers whose bytes came since the last call: half a state segment on a slow link is a sign
+    /// of life as well.
     pub(in crate::server) fn heard_workers(&mut self) -> Vec<WorkerId> {
         let heard = self.workers.iter_mut().filter_map(|(id, it)| it.was_heard().then_some(*id));
         heard.collect()
@@ -269,7 +267,7 @@ impl Peers {
         self.clients.values().for_each(|client| client.activity().touch());
     }
 
-    /// Queues a sign of life to everybody to whom nothing else is sent.
+    /// Queues a heartbeat to all peers for which nothing else is waiting.
     pub(in crate::server) fn send_heartbeats(&mut self) {
         for worker in self.workers.values() {
             worker.outbox().heartbeat(&self.worker_heartbeat);
@@ -283,7 +281,7 @@ impl Peers {
         peers.into_iter().for_each(|peer| self.mark(peer));
     }
 
-    /// Notes that a connection has something new to send.
+    /// Notes that a connection has new messages to send.
     fn mark(&mut self, peer: Peer) {
         if let Some(handle) = self.handle(peer)
             && !std::mem::replace(&mut handle.is_dirty, true)
@@ -299,8 +297,8 @@ impl Peers {
         }
     }
 
-    /// Lets a writer see what this turn queued; gives a peer whose queue is full, as it
-    /// does not read. To be called until it gives nothing.
+    /// Lets a writer see the messages of this turn. Returns a peer whose queue is full because it
+    /// does not read. To be called until it returns `None`.
     pub(in crate::server) fn flush(&mut self) -> Option<Peer> {
         while let Some(peer) = self.dirty.pop() {
             let Some(handle) = self.handle(peer) else { continue };

@@ -1,5 +1,4 @@
-//! A connected worker: what it said of itself, and what it was told and given on this
-//! connection.
+//! A connected worker: its own description, and what it was sent on this connection.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,8 +13,8 @@ use super::outbox::{Outbox, StateFrames, Transfer};
 use super::peer::{Handle, WorkerInfo};
 use crate::ledger::KILLED_FOR_MEMORY;
 
-/// Memory in use, in percent of the limit, from which on a worker that is lost may
-/// have been killed for it.
+/// Memory in use, in percent of the limit, from which a lost worker may have been killed for its
+/// memory.
 const NEAR_LIMIT: u64 = 90;
 
 const MIB: u64 = 1 << 20;
@@ -24,21 +23,21 @@ const MIB: u64 = 1 << 20;
 #[derive(Debug)]
 pub(in crate::server) struct Worker {
     info: WorkerInfo,
-    /// Resident memory, as its last heartbeat said.
+    /// Resident memory, from its last heartbeat.
     memory: u64,
     handle: Handle,
-    /// When bytes had come by the time that was last asked for.
+    /// The time of its last bytes when that was last read.
     heard_at: u64,
-    /// The run that it knows of.
+    /// The run that it was told of.
     run: Option<RunId>,
-    /// The last step whose base it was sent.
+    /// The last step whose base was sent to it.
     base: Option<StepId>,
-    /// Blocks that it was handed and has not finished.
+    /// Blocks that were handed to it and are not finished.
     assignments: BTreeMap<AssignmentId, (StepId, Block)>,
-    /// All that it was handed of the current step, on this connection.
+    /// All blocks of the current step that were handed to it on this connection.
     given: BTreeSet<Block>,
     shards_done: u64,
-    /// Why it cannot work on the run that it knows of.
+    /// The reason why it cannot work on the run that it was told of.
     cannot: Option<String>,
     is_draining: bool,
     /// Whether its connection was ended while it was alive.
@@ -76,17 +75,17 @@ impl Worker {
         self.info.slots
     }
 
-    /// Bytes of examples that it keeps.
+    /// Bytes of examples that its cache holds.
     pub(in crate::server) fn cache_limit(&self) -> u64 {
         self.info.cache_limit
     }
 
-    /// Resident memory in bytes, as its last heartbeat said.
+    /// Resident memory in bytes, from its last heartbeat.
     pub(in crate::server) fn memory(&self) -> u64 {
         self.memory
     }
 
-    /// Where it connected from.
+    /// The address that it connected from.
     pub(in crate::server) fn address(&self) -> &str {
         self.handle.address()
     }
@@ -96,43 +95,43 @@ impl Worker {
         self.run == Some(run)
     }
 
-    /// Whether it was handed this block of the current step, on this connection.
+    /// Whether this block of the current step was handed to it on this connection.
     pub(in crate::server) fn was_given(&self, block: Block) -> bool {
         self.given.contains(&block)
     }
 
-    /// Whether an assignment is its own, and not finished.
+    /// Whether an assignment is one of its unfinished ones.
     pub(in crate::server) fn has(&self, assignment: AssignmentId) -> bool {
         self.assignments.contains_key(&assignment)
     }
 
-    /// Whether it takes no more work.
+    /// Whether it is leaving and takes no more work.
     pub(in crate::server) fn is_draining(&self) -> bool {
         self.is_draining
     }
 
-    /// It takes no more work.
+    /// Notes that it takes no more work.
     pub(in crate::server) fn drain(&mut self) {
         self.is_draining = true;
     }
 
-    /// Takes in the memory that it uses, in bytes.
+    /// Notes the memory that it uses, in bytes.
     pub(in crate::server) fn set_memory(&mut self, memory: u64) {
         self.memory = memory;
     }
 
-    /// It has finished a block of so many shards, or offers it.
+    /// Notes a block that it has finished or offers.
     pub(in crate::server) fn finish(&mut self, step: StepId, block: Block) {
         self.assignments.retain(|_, assigned| *assigned != (step, block));
     }
 
-    /// So many of its shards count.
+    /// Counts shards of its blocks that were accepted.
     pub(in crate::server) fn count_shards(&mut self, count: u64) {
         self.shards_done += count;
     }
 
-    /// Takes an assignment from those that it has. What comes after the assignment was
-    /// revoked, or from before a reconnect, is of no interest.
+    /// Removes an assignment from its unfinished ones; `None` if the assignment was revoked, or is
+    /// from before a reconnect.
     pub(in crate::server) fn take_assignment(
         &mut self,
         assignment: AssignmentId,
@@ -140,7 +139,7 @@ impl Worker {
         self.assignments.remove(&assignment)
     }
 
-    /// It cannot work on the run that it knows of: it gets nothing more of it.
+    /// Notes that it cannot work on the run that it was told of: it gets no more work of the run.
     pub(in crate::server) fn cannot_work(&mut self, run: RunId, reason: &str) {
         self.assignments.clear();
         self.outbox().drop_run(run);
@@ -159,7 +158,7 @@ impl Worker {
         self.has_parted = true;
     }
 
-    /// Whether bytes came since the last call.
+    /// Whether bytes have come since the last call.
     pub(super) fn was_heard(&mut self) -> bool {
         let at = self.handle.activity().at();
         at != std::mem::replace(&mut self.heard_at, at)
@@ -187,7 +186,7 @@ impl Worker {
         self.given.insert(block);
     }
 
-    /// See [`Peers::end_step`](super::peers::Peers::end_step); whether it was told.
+    /// See [`Peers::end_step`](super::peers::Peers::end_step). Returns whether the worker was told.
     pub(super) fn end_step(
         &mut self,
         done: StepId,
@@ -214,7 +213,8 @@ impl Worker {
         true
     }
 
-    /// See [`Peers::close_run`](super::peers::Peers::close_run); whether it was told.
+    /// See [`Peers::close_run`](super::peers::Peers::close_run). Returns whether the worker was
+    /// told.
     pub(super) fn close_run(&mut self, run: RunId, frame: &Frame) -> bool {
         self.assignments.retain(|_, (step, _)| step.run != run);
         self.given.clear();
@@ -227,7 +227,7 @@ impl Worker {
         knows
     }
 
-    /// What `coordinator status` says of it.
+    /// Its row in `coordinator status`.
     pub(in crate::server) fn status(&self, id: WorkerId, is_set_aside: bool) -> WorkerStatus {
         let state = match (self.is_draining, is_set_aside, self.assignments.is_empty()) {
             (true, ..) => "draining",
@@ -249,16 +249,15 @@ impl Worker {
         }
     }
 
-    /// What its last heartbeat said of its memory, for an account of what it may have
-    /// died of.
+    /// Its memory at the last heartbeat, as a hint at why it was lost.
     pub(in crate::server) fn memory_at_last(&self) -> Option<String> {
         (self.memory > 0 && !self.has_parted)
             .then(|| describe_memory(self.memory, self.info.memory_limit))
     }
 }
 
-/// How many bytes a worker used of how many. Close to its limit, it may have been
-/// killed for that: the kernel tells nobody but the worker's own host.
+/// The memory used and the limit. Close to its limit, the worker may have been killed for it: only
+/// the worker's own host learns this from its kernel.
 fn describe_memory(used: u64, limit: u64) -> String {
     let is_near = used >= limit / 100 * NEAR_LIMIT;
     let guess = if is_near { format!(" and {KILLED_FOR_MEMORY}") } else { String::new() };

@@ -1,5 +1,5 @@
-//! The history of runs as a coordinator starts: what it lacks of the folder's
-//! runs is added to it, and runs get from it what their followers were told.
+//! Completes the history when a coordinator starts: missing runs of the folder are added to the
+//! history, and recovered runs get their events from it.
 
 use std::time::Instant;
 
@@ -12,8 +12,8 @@ use crate::ledger::{LedgerError, LedgerReader, Record};
 use crate::runs::RunsFolder;
 use crate::server::run_table::RUNS_WITH_EVENTS;
 
-/// Opens the history of the folder's runs, which is held to so many bytes, and brings it
-/// up to what the folder has; gives runs the events that their followers were told.
+/// Opens the history of the folder's runs, bounded to this many bytes, and completes it from the
+/// folder. Gives runs the events that were published before.
 pub(super) fn backfill(folder: &RunsFolder, bytes: u64, runs: &mut [Recovered]) -> HistoryQueue {
     let mut history = HistoryQueue::open(folder, bytes);
     let known = LedgerReader::open(folder.path());
@@ -21,7 +21,7 @@ pub(super) fn backfill(folder: &RunsFolder, bytes: u64, runs: &mut [Recovered]) 
     history.write(records, Instant::now());
     let told = known.and_then(|known| tell(&known, &history, runs));
     if let Err(error) = told {
-        warn!("those who follow a run are not told what was before: {error}");
+        warn!("followers of runs do not get earlier events: {error}");
     }
     for Recovered { run, end, .. } in runs {
         if let Some(end) = end.take() {
@@ -31,8 +31,8 @@ pub(super) fn backfill(folder: &RunsFolder, bytes: u64, runs: &mut [Recovered]) 
     history
 }
 
-/// What the history is to say of a run: that it goes on, and from where; or how
-/// it ended, where it lacks that.
+/// The missing record of a run: that the run continues, and from where; or how it ended, if the
+/// history lacks that.
 fn of_run(recovered: &Recovered, known: Option<&LedgerReader>) -> Vec<Record> {
     let Recovered { run, row, ended, .. } = recovered;
     let Some(row) = row.clone().map(Record::Run) else { return Vec::new() };
@@ -44,15 +44,15 @@ fn of_run(recovered: &Recovered, known: Option<&LedgerReader>) -> Vec<Record> {
         };
     }
     if run.phase().is_over() {
-        // It cannot go on, and keeps what is recorded.
+        // The run cannot continue, and keeps its records.
         return vec![row];
     }
     let step = run.restart().map_or(0, |restart| restart.step);
     vec![row, Record::Rewind { run: run.id(), step }]
 }
 
-/// Gives runs the events that their followers were told, without the last one:
-/// a history may lack that, or be lost.
+/// Gives runs the events that were published before, except the last one: the history may lack
+/// that, or be lost.
 fn tell(
     known: &LedgerReader,
     history: &HistoryQueue,
@@ -63,7 +63,7 @@ fn tell(
         if is_over && age >= RUNS_WITH_EVENTS {
             continue;
         }
-        // What comes after the step that it goes on from is not taken out yet.
+        // Later events than the step from which the run continues are not removed yet.
         if !is_over && history.is_failing() {
             continue;
         }

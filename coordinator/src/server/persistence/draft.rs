@@ -1,5 +1,5 @@
-//! What is known of a run that is read before its state is: by its submission, and
-//! by its model. And the reading itself.
+//! A run whose submission and model are known, before its state is read; and the code that reads
+//! the state.
 
 use std::sync::Arc;
 
@@ -21,23 +21,23 @@ use crate::server::run_table::{Design, NewRun, Restart, RunDefinition};
 /// See the [module](self).
 #[derive(Debug)]
 pub(in crate::server) struct Draft {
-    /// The run as it was submitted, with the settings that it is to go on with.
+    /// The run as it was submitted, with the settings with which it continues.
     record: SubmissionRecord,
     design: Design,
-    /// Of the run that is to be; all but `initial` where that is a fork.
+    /// The submission of the new run; for a fork, it is used without `initial`.
     submission: RunDefinition,
-    /// What a fork is: another spec over the same examples.
+    /// The submission of a fork: a changed spec with the same examples.
     fork: Option<SubmissionRecord>,
-    /// Bytes taken from the store's bound for the state.
+    /// Bytes reserved in the store for the state.
     reserved: u64,
 }
 
-/// What a run goes on from.
+/// The data from which a run continues.
 #[derive(Debug)]
 pub(in crate::server) struct Contents {
-    /// The run; without a state where its model is to make that.
+    /// The run; it has no state yet if the model is to make it.
     run: NewRun,
-    /// Those of its chunks of examples that were missing.
+    /// Its missing chunks of examples.
     chunks: Vec<(Digest, Bytes)>,
 }
 
@@ -51,8 +51,8 @@ impl Draft {
         Ok(Self { record, design, submission, fork: None, reserved: 0 })
     }
 
-    /// The same for a new run of this number, which starts from the state of this one
-    /// with these changes of the spec.
+    /// The same for a new run of this number, which starts from this run's state with these changes
+    /// of the spec.
     pub(in crate::server) fn fork(
         self,
         registry: &Registry,
@@ -74,12 +74,12 @@ impl Draft {
         (&self.record.train, &self.record.test)
     }
 
-    /// Bytes that it holds of the store's bound for its state.
+    /// Bytes reserved in the store for its state.
     pub(in crate::server) fn reserved(&self) -> u64 {
         self.reserved
     }
 
-    /// It holds so many bytes of the store's bound for its state.
+    /// Notes that this many bytes are reserved in the store for its state.
     pub(in crate::server) fn set_reserved(&mut self, bytes: u64) {
         self.reserved = bytes;
     }
@@ -89,8 +89,7 @@ impl Draft {
         self.design.layout.bytes()
     }
 
-    /// Reads what it goes on from, and those of its chunks that are missing, by split
-    /// and place.
+    /// Reads the state from which the run continues, and its missing chunks, by split and index.
     pub(in crate::server) fn read(
         &mut self,
         folder: &RunsFolder,
@@ -107,18 +106,18 @@ impl Draft {
         Ok(Contents { run, chunks })
     }
 
-    /// The run as it stands at its last checkpoint that is whole.
+    /// The run at its last intact checkpoint.
     fn read_run(&mut self, folder: &RunsFolder) -> Result<NewRun, RecoverError> {
         let found = folder.restart(&self.record, u64::MAX)?;
         let mut run = self.recorded(&self.record);
         run.passed_over = found.passed_over();
         if let Some(what) = &run.passed_over {
-            warn!("run {}: a damaged checkpoint is passed over: {what}", run.id);
+            warn!("run {}: a damaged checkpoint is skipped: {what}", run.id);
         }
         let state = match found.checkpoint {
             Some(checkpoint) => {
                 let record = checkpoint.record;
-                info!("run {} goes on after round {} of {}", run.id, record.round, run.rounds);
+                info!("run {} continues after round {} of {}", run.id, record.round, run.rounds);
                 (run.round, run.loss) = (record.round, record.progress.loss);
                 run.checkpoint = Some(record.round);
                 let (step, workers, progress) = (record.step, record.workers, record.progress);
@@ -136,7 +135,7 @@ impl Draft {
         Ok(run)
     }
 
-    /// Has the model make the state to begin from, where none was read.
+    /// Has the model make the initial state, if none was read.
     pub(in crate::server) fn make_first_state(
         &mut self,
         contents: &mut Contents,
@@ -146,8 +145,8 @@ impl Draft {
         Ok(())
     }
 
-    /// Checks a state, and gives it the rules of the run that begins from it. A fork
-    /// is known by it.
+    /// Checks a state, and sets the merge rules of the run that begins from it. Also sets the
+    /// identity of a fork.
     fn begin_from(&mut self, mut state: NetworkState) -> Result<NetworkState, RecoverError> {
         self.design.layout.check_same_tensors(&state.layout())?;
         state.set_rules(&self.submission.spec.merge)?;
@@ -157,13 +156,13 @@ impl Draft {
         Ok(state)
     }
 
-    /// What is known of the run of a record: this one, or its fork.
+    /// The data of a record's run: this run, or its fork.
     fn recorded(&self, record: &SubmissionRecord) -> NewRun {
         let RunDefinition { spec, plan, .. } = &self.submission;
         recorded(record, spec.model.clone(), plan.rounds(), RunState::Queued)
     }
 
-    /// The run that is to be, of what was read, and its submission on disk.
+    /// The resulting run, and its submission record on disk.
     pub(in crate::server) fn into_run(self, read: NewRun) -> (NewRun, SubmissionRecord) {
         let run = match &self.fork {
             Some(fork) => {
@@ -178,18 +177,18 @@ impl Draft {
 }
 
 impl Contents {
-    /// Whether the state to begin from is there.
+    /// Whether the initial state is available.
     pub(in crate::server) fn has_state(&self) -> bool {
         self.run.state.is_some()
     }
 
-    /// The run, and those of its chunks of examples that were missing.
+    /// The run, and its chunks of examples that were missing.
     pub(in crate::server) fn into_parts(self) -> (NewRun, Vec<(Digest, Bytes)>) {
         (self.run, self.chunks)
     }
 }
 
-/// A new run of a changed spec, in all but its number.
+/// A new run with a changed spec, without a number.
 fn forked(
     record: &SubmissionRecord,
     changes: &[(String, String)],

@@ -1,4 +1,4 @@
-//! The final state of a run that is over, read from the runs folder.
+//! The final state of a run that has finished, read from the runs folder.
 
 use common::digest::Digest;
 use common::id::RunId;
@@ -7,11 +7,10 @@ use common::state::NetworkState;
 use crate::runs::{Restart, RunsError, RunsFolder};
 use crate::server::run_table::Provenance;
 
-/// The final state of a run, where it comes from, and its digest; nothing if it is not
-/// there any more.
+/// The final state of a run, its source, and its digest; `None` if it is no longer kept.
 ///
 /// # Errors
-/// What cannot be read, or is damaged.
+/// A file cannot be read, or is damaged.
 pub(in crate::server) fn final_state(
     folder: &RunsFolder,
     run: RunId,
@@ -25,7 +24,7 @@ pub(in crate::server) fn final_state(
             let provenance = Provenance::new(&submission.spec, &found.record.progress.history);
             Ok(Some((provenance, found.state, digest)))
         }
-        // It was kept, and something has happened to it.
+        // The state was kept, so its absence is damage.
         None => damaged.into_iter().next().map_or(Ok(None), Err),
     }
 }

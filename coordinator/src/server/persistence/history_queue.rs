@@ -1,5 +1,5 @@
-//! The history of runs as the storage writer writes it. Whatever is wrong with it,
-//! runs go on: what cannot be written is kept, up to a bound, and tried again.
+//! The history of runs, as the storage writer writes it. Runs continue whatever fails here: records
+//! that cannot be written are buffered, up to a bound, and retried.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,49 +15,48 @@ use crate::runs::RunsFolder;
 /// Most records that are written together.
 pub(in crate::server) const BATCH: usize = 1024;
 
-/// Most bytes of records that wait for a history that cannot be written, about;
-/// of more, the oldest records are lost.
+/// Approximate bound on the bytes of records that wait for a history that cannot be written; beyond
+/// it, the oldest records are lost.
 const KEPT_BYTES: usize = 64 << 20;
 
-/// Bytes that a row is reckoned with, beside what it has of any length.
+/// Bytes counted for a row, in addition to its variable-length fields.
 const ROW_BYTES: usize = 256;
 
-/// Time from a write that failed to the next try. That one waits for nobody who
-/// holds the file: checkpoints are behind it.
+/// Time from a failed write to the next try. A retry does not wait for a process that holds the
+/// file, as checkpoints are queued behind it.
 pub(in crate::server) const RETRY: Duration = Duration::from_secs(5);
 
-/// How the history is, for those who ask.
+/// The state of the history, for the status.
 #[derive(Clone, Debug, Default)]
 pub(in crate::server) struct Condition {
-    /// Why it cannot be written; nothing while it can.
+    /// The reason why it cannot be written; `None` while it can.
     pub(in crate::server) unrecorded: Option<String>,
-    /// Whether rows of it had to make room for others.
+    /// Whether shard rows were removed to respect the bound.
     pub(in crate::server) is_thinned: bool,
 }
 
-/// The same, as it is now.
+/// The same, updated by the writer.
 pub(in crate::server) type Watched = Arc<Mutex<Condition>>;
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(in crate::server) struct HistoryQueue {
-    /// Where it lies: nothing is written once that is another coordinator's.
+    /// The folder's lock: nothing is written once another coordinator owns the folder.
     folder: RunsFolder,
     ledger: Ledger,
-    /// Runs that it knows, and that are not over: to be recorded again in a new
-    /// one.
+    /// Unfinished runs in the history, which must be recorded again in a new file.
     runs: BTreeMap<RunId, RunRow>,
-    /// Those are to be recorded before anything else.
+    /// The records of those runs must be written before anything else.
     forgot_runs: bool,
     backlog: Backlog,
-    /// When it was last tried in vain; nothing while it can be written.
+    /// The time of the last failed try; `None` while the history can be written.
     failed: Option<Instant>,
     condition: Watched,
 }
 
 impl HistoryQueue {
-    /// Opens the history of a folder, or begins one: of so many bytes, about,
-    /// before rows of it make room for others.
+    /// Opens the history of a folder, or creates one. Beyond about this many bytes, shard rows are
+    /// removed.
     pub(in crate::server) fn open(folder: &RunsFolder, bytes: u64) -> Self {
         let mut history = Self {
             folder: folder.clone(),
@@ -73,7 +72,7 @@ impl HistoryQueue {
         history
     }
 
-    /// Where it says how it is.
+    /// The state of the history, for the status.
     pub(in crate::server) fn condition(&self) -> Watched {
         self.condition.clone()
     }
@@ -83,8 +82,8 @@ impl HistoryQueue {
         self.failed.is_some()
     }
 
-    /// Records in this order. While it cannot be written, that is tried only now
-    /// and then, and at the end of a run.
+    /// Writes records in this order. While that fails, it is only retried at intervals, and at the
+    /// end of a run.
     pub(in crate::server) fn write(
         &mut self,
         records: impl IntoIterator<Item = Record>,
@@ -103,7 +102,7 @@ impl HistoryQueue {
         }
     }
 
-    /// The last try, for which there is time.
+    /// The last try, which may take its time.
     pub(in crate::server) fn close(&mut self) {
         if self.is_failing() {
             self.ledger.set_patience(BUSY_TIMEOUT);
@@ -125,9 +124,11 @@ impl HistoryQueue {
                 if was_failing {
                     self.ledger.set_patience(BUSY_TIMEOUT);
                     match lost {
-                        0 => warn!("the history of runs is recorded again, and lacks nothing"),
+                        0 => warn!("the history of runs can be written again; it is complete"),
                         _ => {
-                            warn!("the history of runs is recorded again; it lacks {lost} records")
+                            warn!(
+                                "the history of runs can be written again; it lacks {lost} records"
+                            )
                         }
                     }
                 }
@@ -137,8 +138,8 @@ impl HistoryQueue {
                 if !was_failing {
                     self.ledger.set_patience(Duration::ZERO);
                     error!(
-                        "the history of runs cannot be recorded, runs go on: {error}; it is tried \
-                         again every {RETRY:?}"
+                        "the history of runs cannot be written, runs continue: {error}; next try \
+                         in {RETRY:?}"
                     );
                 }
                 self.failed = Some(now);
@@ -156,7 +157,7 @@ impl HistoryQueue {
         *condition = Condition { unrecorded, is_thinned };
     }
 
-    /// Writes all that waits.
+    /// Writes all waiting records.
     fn flush(&mut self) -> Result<(), LedgerError> {
         self.forgot_runs |= said(self.ledger.begin())?;
         while self.forgot_runs || !self.backlog.records.is_empty() {
@@ -181,7 +182,7 @@ impl HistoryQueue {
         Ok(())
     }
 
-    /// Notes a record that waits no more.
+    /// Removes a record from the waiting ones.
     fn note(&mut self, record: Record) {
         match record {
             Record::Run(row) => drop(self.runs.insert(row.run, row)),
@@ -191,7 +192,7 @@ impl HistoryQueue {
     }
 }
 
-/// Says that a new history has begun; gives whether one has.
+/// Notes that a new history file was created; returns whether one was.
 fn said(notice: Result<Option<String>, LedgerError>) -> Result<bool, LedgerError> {
     let notice = notice?;
     if let Some(notice) = &notice {
@@ -200,18 +201,18 @@ fn said(notice: Result<Option<String>, LedgerError>) -> Result<bool, LedgerError
     Ok(notice.is_some())
 }
 
-/// Records that wait to be written, the oldest first.
+/// Records that wait to be written, oldest first.
 #[derive(Debug, Default)]
 struct Backlog {
     records: VecDeque<Record>,
-    /// Bytes that they take, about.
+    /// Their approximate size in bytes.
     bytes: usize,
-    /// Records that were lost since the history was last written.
+    /// Number of records lost since the last successful write.
     lost: u64,
 }
 
 impl Backlog {
-    /// Has a record wait; gives those that are lost for it.
+    /// Adds a record; returns the number of records lost for it.
     fn push(&mut self, record: Record) -> Vec<Record> {
         self.bytes += bytes(&record);
         self.records.push_back(record);
@@ -235,14 +236,14 @@ impl Backlog {
         &self.records.make_contiguous()[..count]
     }
 
-    /// Takes those out.
+    /// Removes these records.
     fn take_batch(&mut self) -> Vec<Record> {
         let count = self.records.len().min(BATCH);
         (0..count).filter_map(|_| self.pop()).collect()
     }
 }
 
-/// Bytes that a record takes, about.
+/// Approximate size of a record in bytes.
 pub(in crate::server) fn bytes(record: &Record) -> usize {
     let more = match record {
         Record::Step(row) => {

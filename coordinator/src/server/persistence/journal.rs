@@ -1,4 +1,4 @@
-//! The runs folder that is kept: its settings, and who writes there.
+//! The runs folder in use: its settings, and its storage writer.
 
 use common::id::RunId;
 use tokio::sync::mpsc;
@@ -15,15 +15,15 @@ use crate::server::rate_limit::RateLimit;
 pub(in crate::server) struct Journal<T> {
     config: RunsConfig,
     writer: Writer<T>,
-    /// Checkpoints that could not be written, since the last one that could.
+    /// Checkpoint failures since the last successful one, for rate-limited log lines.
     failures: RateLimit,
 }
 
 impl<T: Send + 'static> Journal<T> {
-    /// Starts writing.
+    /// Starts the writer.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The system cannot start a thread.
     pub(in crate::server) fn start(
         config: RunsConfig,
         history: HistoryQueue,
@@ -38,12 +38,12 @@ impl<T: Send + 'static> Journal<T> {
         &self.config
     }
 
-    /// Whether a run fails if a checkpoint of it cannot be written.
+    /// Whether a run fails if its checkpoint cannot be written.
     pub(in crate::server) fn stops_on_checkpoint_errors(&self) -> bool {
         self.config.on_checkpoint_error == OnCheckpointError::Stop
     }
 
-    /// How the history is now.
+    /// The present state of the history.
     pub(in crate::server) fn condition(&self) -> Condition {
         self.writer.condition()
     }
@@ -77,12 +77,12 @@ impl<T: Send + 'static> Journal<T> {
     pub(in crate::server) fn forget_starts(&self, run: RunId) {
         self.writer.perform(move |folder| {
             if let Err(error) = folder.forget_starts(run) {
-                tracing::warn!("that run {run} has gone on cannot be noted: {error}");
+                tracing::warn!("the progress of run {run} cannot be recorded: {error}");
             }
         });
     }
 
-    /// Checkpoints that cannot be written, for the log.
+    /// Checkpoint failures, for the log.
     pub(in crate::server) fn failures(&mut self) -> &mut RateLimit {
         &mut self.failures
     }

@@ -1,5 +1,5 @@
-//! What a coordinator finds in the runs folder as it starts: runs that have
-//! ended, to be told of, and runs that have not, which go on.
+//! Recovery of the runs folder when a coordinator starts: runs that have ended stay visible, and
+//! unfinished runs continue.
 
 use common::id::RunId;
 use common::limits;
@@ -17,18 +17,17 @@ use crate::ledger::{EndRow, RunRow};
 use crate::runs::{Outcome, RunsFolder, SubmissionRecord};
 use crate::server::run_table::{NewRun, Restart, of_outcome};
 
-/// All runs of a folder that are remembered, in order, and their history. What is
-/// wrong with one keeps none of the others from going on. The history is held to
-/// `history_bytes`, about.
+/// All remembered runs of a folder, in order, and their history. A damaged run does not keep others
+/// from continuing. The history is bounded to about `history_bytes`.
 pub(in crate::server) fn recover(
     folder: &RunsFolder,
     history_bytes: u64,
 ) -> (Vec<Recovered>, HistoryQueue) {
     if let Err(error) = folder.clean() {
-        warn!("the runs folder is not tidied: {error}");
+        warn!("the runs folder cannot be cleaned up: {error}");
     }
     let runs = folder.runs().unwrap_or_else(|error| {
-        error!("no run is taken up: {error}");
+        error!("no run is recovered: {error}");
         Vec::new()
     });
     let old = runs.len().saturating_sub(limits::RUNS);
@@ -45,15 +44,15 @@ fn recover_run(folder: &RunsFolder, id: RunId) -> Recovered {
     };
     let (outcome, damaged) = match folder.outcome(&record) {
         Ok(outcome) => (outcome, None),
-        // The run does its last steps again, to the same end.
+        // The run repeats its last steps, with the same result.
         Err(error) if error.is_damage() => (None, Some(error)),
         Err(error) => return set_aside(id, Some(&record), &error.to_string()),
     };
     let restored = restored.map(|error| format!("{error}; it is restored from a checkpoint"));
-    let damaged = damaged.map(|error| format!("{error}; the run goes on from its checkpoints"));
+    let damaged = damaged.map(|error| format!("{error}; the run continues from its checkpoints"));
     let named: Vec<String> = restored.into_iter().chain(damaged).collect();
     for what in &named {
-        warn!("run {id}: a damaged record is passed over: {what}");
+        warn!("run {id}: a damaged record is skipped: {what}");
     }
     let Some(outcome) = outcome else {
         let recovered = recover_unfinished(folder, &record, named);
@@ -74,8 +73,8 @@ fn recover_run(folder: &RunsFolder, id: RunId) -> Recovered {
     Recovered { ended, end, ..Recovered::new(run, row) }
 }
 
-/// A run that waits for its turn, and of which this was passed over; or its last
-/// event, where it is set aside.
+/// A run that is queued again, and the damaged files that were skipped for it; or its last event,
+/// if it is set aside.
 fn recover_unfinished(
     folder: &RunsFolder,
     record: &SubmissionRecord,
@@ -88,7 +87,7 @@ fn recover_unfinished(
         Ok(None) => {}
         Ok(Some(end)) => return Err(Box::new(end)),
         Err(error) if error.is_damage() => {
-            warn!("run {}: a damaged record is passed over: {error}", run.id);
+            warn!("run {}: a damaged record is skipped: {error}", run.id);
             named.push(error.to_string());
         }
         Err(error) => return Err(stuck(error.into())),
@@ -98,12 +97,12 @@ fn recover_unfinished(
     Ok(Recovered { state_bytes, ..Recovered::new(run, Some(row)) })
 }
 
-/// A run that cannot go on here and now.
+/// A run that cannot continue now.
 fn set_aside(id: RunId, record: Option<&SubmissionRecord>, error: &str) -> Recovered {
     aside(id, record, cannot_go_on(id, error))
 }
 
-/// A run that is set aside: it keeps what is on disk, and clients are told why.
+/// A run that is set aside: its files are kept, and clients are told the reason.
 fn aside(id: RunId, record: Option<&SubmissionRecord>, end: RunEvent) -> Recovered {
     let reason = match &end {
         RunEvent::Failed { reason, .. } => reason.clone(),
@@ -119,8 +118,8 @@ fn aside(id: RunId, record: Option<&SubmissionRecord>, end: RunEvent) -> Recover
     Recovered { end: Some(end), ..Recovered::new(run, known.map(|known| known.row())) }
 }
 
-/// A run that waits for its turn, by its manifests, the bytes of the state that it goes
-/// on from, and its row: its state and its examples are read when its turn comes.
+/// A queued run, known by its manifests, the bytes of the state from which it continues, and its
+/// row: state and examples are read when its turn comes.
 fn waiting(
     folder: &RunsFolder,
     record: &SubmissionRecord,

@@ -1,4 +1,4 @@
-//! What is found of a run in the runs folder, before it is read.
+//! A run as it is found in the runs folder, before its state is read.
 
 use common::id::RunId;
 use common::plan::RunPlan;
@@ -10,28 +10,28 @@ use crate::ledger::{EndRow, RunRow};
 use crate::runs::{RunsError, SubmissionRecord, dataset_digest};
 use crate::server::run_table::{NewRun, Run};
 
-/// A run of the folder, whole.
+/// A run of the folder whose records are intact.
 #[derive(Debug)]
 pub(in crate::server) struct Recovered {
     pub(in crate::server) run: Run,
-    /// Bytes of the state that it goes on from, by the checkpoint's manifest.
+    /// Bytes of the state from which it continues, by the checkpoint's manifest.
     pub(in crate::server) state_bytes: Option<u64>,
-    /// The run, as the history has it; nothing where its records are damaged.
+    /// The run for the history; `None` if its records are damaged.
     pub(in crate::server) row: Option<RunRow>,
-    /// How it ended, as the history has it, if it has.
+    /// The end of the run for the history, if it has ended.
     pub(in crate::server) ended: Option<EndRow>,
-    /// What its followers are told last, if it is over.
+    /// The last event for its followers, if it is over.
     pub(in crate::server) end: Option<RunEvent>,
 }
 
 impl Recovered {
-    /// A run of which nothing but its submission is read.
+    /// A run of which only the submission is read.
     pub(super) fn new(run: NewRun, row: Option<RunRow>) -> Self {
         Self { run: Run::new(run), state_bytes: None, row, ended: None, end: None }
     }
 }
 
-/// Why a run cannot go on.
+/// The reason why a run cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::server) enum RecoverError {
     #[error(transparent)]
@@ -59,21 +59,21 @@ impl<'a> Known<'a> {
         Self { record, spec, plan }
     }
 
-    /// What the history has of the run.
+    /// The run for the history.
     pub(super) fn row(&self) -> RunRow {
         let steps = self.plan.as_ref().map_or(0, RunPlan::steps);
         let model = self.spec.as_ref().map(|spec| spec.model.clone()).unwrap_or_default();
         run_row(self.record, model, self.plan.as_ref().map_or(0, RunPlan::rounds), steps)
     }
 
-    /// What is known of the run.
+    /// The run for the run table.
     pub(super) fn run(&self, phase: RunState) -> NewRun {
         let model = self.spec.as_ref().map(|spec| spec.model.clone()).unwrap_or_default();
         recorded(self.record, model, self.plan.as_ref().map_or(0, RunPlan::rounds), phase)
     }
 }
 
-/// What the history has of a run of so many rounds and steps.
+/// The run for the history, with this many rounds and steps.
 pub(in crate::server) fn run_row(
     record: &SubmissionRecord,
     model: String,
@@ -82,7 +82,7 @@ pub(in crate::server) fn run_row(
 ) -> RunRow {
     RunRow {
         run: record.run,
-        // Which tells it from another one that had its number.
+        // This distinguishes the run from another one that had its number.
         at_ms: record.at_ms,
         model,
         spec: record.spec.clone(),
@@ -93,7 +93,7 @@ pub(in crate::server) fn run_row(
     }
 }
 
-/// What is known of a run of so many rounds by its submission.
+/// The run for the run table, with this many rounds, from its submission.
 pub(super) fn recorded(
     record: &SubmissionRecord,
     model_name: String,
@@ -111,10 +111,10 @@ pub(super) fn recorded(
     }
 }
 
-/// The last event of a run that is not over, but cannot go on here and now.
+/// The last event of a run that is not over, but cannot continue now.
 pub(in crate::server) fn cannot_go_on(run: RunId, error: &str) -> RunEvent {
     let reason = format!(
-        "it cannot go on: {error}; once that is mended, start the coordinator again, or \
+        "it cannot continue: {error}; repair this and start the coordinator again, or run \
          `coordinator resume {run}`"
     );
     RunEvent::Failed { run, reason }

@@ -1,18 +1,18 @@
-//! Runs that their coordinator does not survive: a model that ends the process, or takes
-//! all its memory, would do so again at every restart. Each start of a run is counted on
-//! disk before it, and forgotten once a checkpoint is there, the run is over, or the
-//! coordinator stops in order.
+//! Protection against runs that kill their coordinator: a model that ends the process, or uses all
+//! its memory, would do so again after every restart. Each start of a run is counted on disk
+//! beforehand, and forgotten when a checkpoint is written, the run ends, or the coordinator stops
+//! in order.
 
 use common::wire::message::RunEvent;
 
 use crate::runs::{RunsError, RunsFolder, SubmissionRecord};
 
-/// Starts from one checkpoint after which a run is set aside, if its coordinator was
-/// there no more before the next one.
+/// Starts from one checkpoint after which a run is set aside, if its coordinator died after each of
+/// them.
 pub(in crate::server) const STARTS: u32 = 3;
 
-/// Why a run is set aside that its coordinators did not survive; nothing where it may
-/// start at this step.
+/// The reason why a run that killed its coordinators is set aside; `None` if it may start at this
+/// step.
 pub(super) fn not_survived(
     folder: &RunsFolder,
     record: &SubmissionRecord,
@@ -24,9 +24,9 @@ pub(super) fn not_survived(
     }
     let run = record.run;
     let reason = format!(
-        "it is set aside: {starts} times it was begun after round {round}, and each time its \
-         coordinator died before the next checkpoint; the coordinator's log, or the system's, says \
-         of what; once that is mended, `coordinator resume {run}` tries it again"
+        "it is set aside: it was started {starts} times after round {round}, and each time its \
+         coordinator died before the next checkpoint; look for the cause in the log of the \
+         coordinator or of the system, repair it, then `coordinator resume {run}`"
     );
     Ok(Some(RunEvent::Failed { run, reason }))
 }

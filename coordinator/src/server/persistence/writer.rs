@@ -1,13 +1,12 @@
-//! The storage writer: a thread that reads and writes the records of the runs folder,
-//! beside the work and in order. Tasks run one after another, and the result of each
-//! comes back as an [`Event`]. Clients hear that a run is accepted, over or taken up
-//! again only after the event has come: then it is on disk.
+//! The storage writer: a thread that reads and writes the records of the runs folder, in order, in
+//! parallel to the computation. Tasks run one after another, and the result of each is returned as
+//! an [`Event`]. Clients learn that a run is accepted, over or resumed only after this event, when
+//! it is on disk.
 //!
-//! Records of the history wait a moment for others, to be written together; nothing
-//! that clients are told depends on them. The steps before a checkpoint are recorded
-//! before the checkpoint is written: a run that goes on from a checkpoint finds them
-//! recorded, and records all later ones again. Steps are missing only if the history
-//! could not be written, and the history says so.
+//! Records of the history wait a moment for others, to be written together; no message to clients
+//! depends on them. The steps before a checkpoint are recorded before the checkpoint is written. A
+//! run that continues from a checkpoint therefore finds them recorded, and records all later ones
+//! again. Steps are missing only if the history could not be written, and the history then says so.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,35 +27,34 @@ use crate::ledger::{CheckpointRow, Record};
 use crate::runs::{CheckpointRecord, RunsFolder};
 use crate::server::wall_clock::now_ms;
 
-/// Bytes of records that may wait to be written, about: with more, the next step
-/// waits. One step of 65,536 replicas takes as many; nothing is lost at the bound.
+/// Approximate bound on the bytes of waiting records: beyond it, the next step waits. One step of
+/// 65,536 replicas has about as many; nothing is lost at the bound.
 const WAITING_BYTES: usize = 16 << 20;
 
-/// How long a record waits for others to be written together with, unless something
-/// else is to be done: each write of the history waits for the disk, and there may be
-/// thousands of short steps a second.
+/// How long a record waits for others to be written with it, unless there is other work: each write
+/// of the history waits for the disk, and there may be thousands of short steps per second.
 const GATHERING: Duration = Duration::from_millis(50);
 
-/// Events that may wait for the engine: with more, the writer waits.
+/// Most events that may wait for the engine; beyond that, the writer waits.
 pub(in crate::server) const EVENTS: usize = 256;
 
-/// What the writer tells the engine. `T` is the result of its tasks.
+/// Events of the writer for the engine. `T` is the result of its tasks.
 #[derive(Debug)]
 pub(in crate::server) enum Event<T> {
-    /// Some of the records that waited are written.
+    /// Some of the waiting records are written.
     Recorded,
-    /// A checkpoint is durable, or cannot be.
+    /// A checkpoint is durable, or could not be written.
     Checkpointed(Checkpointed),
     /// A task is done.
     Done(T),
-    /// The writer has panicked: a bug of ours.
+    /// The writer panicked: a bug of ours.
     Panicked(Box<dyn Any + Send>),
 }
 
-/// Work on the folder, and its result where the engine is to be told.
+/// Work on the folder; returns a result if the engine needs one.
 type Task<T> = Box<dyn FnOnce(&RunsFolder) -> Option<T> + Send>;
 
-/// What is to be done.
+/// A job of the writer.
 enum Job<T> {
     Record(Box<Record>),
     Checkpoint(Box<Checkpoint>),
@@ -66,7 +64,7 @@ enum Job<T> {
 /// A checkpoint to write.
 #[derive(Debug)]
 pub(in crate::server) struct Checkpoint {
-    /// Its manifest; the digest is made here unless it is known.
+    /// Its manifest; the digest is computed here unless it is known.
     pub(in crate::server) record: CheckpointRecord,
     /// Digest of the state, if it is known.
     pub(in crate::server) digest: Option<Digest>,
@@ -76,13 +74,13 @@ pub(in crate::server) struct Checkpoint {
     pub(in crate::server) keep: u32,
 }
 
-/// What came of a checkpoint.
+/// The result of a checkpoint.
 #[derive(Debug)]
 pub(in crate::server) struct Checkpointed {
     pub(in crate::server) run: RunId,
-    /// Rounds behind it.
+    /// Rounds that are complete in it.
     pub(in crate::server) round: u64,
-    /// The step that begins from it.
+    /// The step that starts from it.
     pub(in crate::server) step: u64,
     pub(in crate::server) outcome: Result<Saved, String>,
 }
@@ -95,12 +93,12 @@ pub(in crate::server) struct Saved {
     pub(in crate::server) ms: f64,
 }
 
-/// See the [module](self). Dropping it waits until all is written.
+/// See the [module](self). Dropping it waits until everything is written.
 #[derive(Debug)]
 pub(in crate::server) struct Writer<T> {
-    /// Until it is dropped.
+    /// `Some` until it is dropped.
     jobs: Option<queue::Sender<Job<T>>>,
-    /// Bytes of records that are not written.
+    /// Bytes of records that are not written yet.
     waiting: Arc<AtomicUsize>,
     condition: Watched,
     thread: Option<JoinHandle<()>>,
@@ -123,30 +121,30 @@ impl<T: Send + 'static> Writer<T> {
         Ok(Self { jobs: Some(jobs), waiting, condition, thread: Some(thread) })
     }
 
-    /// How the history is now.
+    /// The present state of the history.
     pub(in crate::server) fn condition(&self) -> Condition {
         self.condition.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Has something recorded.
+    /// Queues a record.
     pub(in crate::server) fn record(&self, record: Record) {
         self.waiting.fetch_add(bytes(&record), Ordering::Relaxed);
         self.send(Job::Record(Box::new(record)));
     }
 
-    /// Whether so much waits to be recorded that the work should wait, too.
-    /// [`Event::Recorded`] says when some of it is written.
+    /// Whether so many records wait that the computation must wait, too. [`Event::Recorded`] is
+    /// sent when some are written.
     pub(in crate::server) fn is_full(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) >= WAITING_BYTES
     }
 
-    /// Has a checkpoint written. [`Event::Checkpointed`] says when it is. The
-    /// engine has one of a run under way at a time.
+    /// Queues a checkpoint. [`Event::Checkpointed`] is sent when it is written. The engine has at
+    /// most one checkpoint in progress.
     pub(in crate::server) fn checkpoint(&self, checkpoint: Checkpoint) {
         self.send(Job::Checkpoint(Box::new(checkpoint)));
     }
 
-    /// Runs a task, after all that was sent before. [`Event::Done`] has its result.
+    /// Queues a task, behind all earlier jobs. [`Event::Done`] has its result.
     pub(in crate::server) fn enqueue(&self, task: impl FnOnce(&RunsFolder) -> T + Send + 'static) {
         self.send(Job::Task(Box::new(move |folder| Some(task(folder)))));
     }
@@ -172,7 +170,7 @@ impl<T> Drop for Writer<T> {
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
-            // Its panics were caught, and told to the engine.
+            // Panics of the thread were caught and sent to the engine.
             let _ = thread.join();
         }
     }
@@ -182,14 +180,14 @@ struct WriterThread<T> {
     folder: RunsFolder,
     history: HistoryQueue,
     events: mpsc::Sender<Event<T>>,
-    /// Bytes of records that were sent and not taken up.
+    /// Bytes of records that were sent but not received.
     waiting: Arc<AtomicUsize>,
 }
 
 impl<T> WriterThread<T> {
     fn run(mut self, inbox: &queue::Receiver<Job<T>>) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.work(inbox))) {
-            // The engine may have gone before: then nobody asks.
+            // If the engine has ended, the event is not needed.
             let _ = self.events.blocking_send(Event::Panicked(panic));
         }
     }
@@ -213,8 +211,8 @@ impl<T> WriterThread<T> {
         self.history.close();
     }
 
-    /// The next job; nothing once there will be none. While the history cannot
-    /// be written, that is tried again meanwhile.
+    /// The next job; `None` when there will be none. While the history cannot be written, writing
+    /// is retried in the meantime.
     fn receive(&mut self, inbox: &queue::Receiver<Job<T>>) -> Option<Job<T>> {
         while self.history.is_failing() {
             match inbox.recv_timeout(RETRY) {
@@ -226,12 +224,11 @@ impl<T> WriterThread<T> {
         inbox.recv().ok()
     }
 
-    /// Adds the records that come, as far as they go together; gives the job behind
-    /// them.
+    /// Takes the records that belong together; returns the job behind them.
     fn gather(&self, inbox: &queue::Receiver<Job<T>>, records: &mut Vec<Record>) -> Option<Job<T>> {
         let until = Instant::now() + GATHERING;
         while records.len() < BATCH {
-            // Whoever waits for room is not to wait for more records.
+            // If the engine waits for the bound, the records are written at once.
             let wait = if self.waiting.load(Ordering::Relaxed) < WAITING_BYTES {
                 until.saturating_duration_since(Instant::now())
             } else {
@@ -246,7 +243,7 @@ impl<T> WriterThread<T> {
         None
     }
 
-    /// Hands records to the history; says whether the engine may wait for it.
+    /// Writes records to the history; returns whether the engine may be waiting for this.
     fn take_up(&mut self, records: &mut Vec<Record>) -> bool {
         if records.is_empty() {
             return false;

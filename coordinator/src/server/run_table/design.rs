@@ -1,5 +1,4 @@
-//! A run's model, and what its states consist of: known before any memory is taken
-//! for one.
+//! A run's model, and the layout of its states: known before memory is reserved for a state.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,10 +15,10 @@ use crate::server::text::panic_text;
 #[derive(Clone)]
 pub(in crate::server) struct Design {
     pub(in crate::server) model: Arc<dyn Model>,
-    /// Of all states, with the spec's merge rules.
+    /// The layout of all states, with the spec's merge rules.
     pub(in crate::server) layout: Layout,
     rules: BTreeMap<String, MergeRule>,
-    /// The spec as workers get it: with every default.
+    /// The spec as it is sent to workers: with all defaults.
     pub(in crate::server) spec: String,
 }
 
@@ -30,7 +29,7 @@ impl std::fmt::Debug for Design {
 }
 
 impl Design {
-    /// Makes the model of a spec. Whatever that does, the coordinator lives on.
+    /// Makes the model of a spec. Panics of the model are caught.
     pub(in crate::server) fn new(
         registry: &Registry,
         spec: &RunSpec,
@@ -49,8 +48,7 @@ impl Design {
         })
     }
 
-    /// The model's own state to start from, with the spec's merge rules. It takes as
-    /// many bytes as the layout has.
+    /// The model's initial state, with the spec's merge rules. It has as many bytes as the layout.
     pub(in crate::server) fn initial_state(&self) -> Result<NetworkState, String> {
         caught(|| {
             let mut state = self.model.initial_state()?;

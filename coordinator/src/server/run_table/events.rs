@@ -1,5 +1,5 @@
-//! The events of a run that are kept for those who follow it later: the first ones go
-//! first.
+//! The events of a run, kept for clients that follow it later. At the bound, the oldest ones are
+//! dropped.
 
 use std::collections::VecDeque;
 
@@ -8,14 +8,14 @@ use common::wire::Frame;
 /// Most events of a run that are kept.
 const EVENTS: usize = 16 << 10;
 
-/// Most bytes of them, unless one alone has more: an evaluation may have a million
+/// Most bytes of these events, unless a single one is larger: an evaluation may have a million
 /// bytes of counts.
 pub(in crate::server) const EVENT_BYTES: usize = 8 << 20;
 
-/// Most events of a run that ended long ago that are kept.
+/// Most kept events of a run that ended long ago.
 const OLD_EVENTS: usize = 16;
 
-/// Most bytes of those, unless the last one alone has more.
+/// Most bytes of these events, unless the last one is larger.
 const OLD_EVENT_BYTES: usize = 64 << 10;
 
 /// See the [module](self).
@@ -26,31 +26,31 @@ pub(in crate::server) struct Events {
 }
 
 impl Events {
-    /// Keeps one more.
+    /// Adds an event.
     pub(in crate::server) fn push(&mut self, event: Frame) {
         self.bytes += event.size();
         self.frames.push_back(event);
         self.keep(EVENTS, EVENT_BYTES);
     }
 
-    /// Takes back the last one.
+    /// Removes the last event.
     pub(in crate::server) fn pop(&mut self) {
         if let Some(event) = self.frames.pop_back() {
             self.bytes -= event.size();
         }
     }
 
-    /// Those that are kept, in order.
+    /// The kept events, in order.
     pub(in crate::server) fn iter(&self) -> impl Iterator<Item = &Frame> {
         self.frames.iter()
     }
 
-    /// Keeps the last few of a run that ended long ago.
+    /// Keeps only the last few events of a run that ended long ago.
     pub(in crate::server) fn age(&mut self) {
         self.keep(OLD_EVENTS, OLD_EVENT_BYTES);
     }
 
-    /// The last one stays, whatever its size: how the run ended, mostly.
+    /// The last event is kept, whatever its size: usually it tells how the run ended.
     fn keep(&mut self, count: usize, bytes: usize) {
         while self.frames.len() > count || (self.bytes > bytes && self.frames.len() > 1) {
             if let Some(event) = self.frames.pop_front() {
@@ -84,7 +84,7 @@ mod tests {
         events.push(event(EVENT_BYTES - 5));
         assert_eq!((events.frames.len(), events.bytes), (6, EVENT_BYTES));
         events.push(event(EVENT_BYTES + 1));
-        assert_eq!(sizes(&events), [EVENT_BYTES + 1], "one stays, whatever its size");
+        assert_eq!(sizes(&events), [EVENT_BYTES + 1], "one is kept, whatever its size");
         events.push(event(2));
         assert_eq!(sizes(&events), [2]);
     }

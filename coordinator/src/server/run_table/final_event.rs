@@ -1,5 +1,4 @@
-//! The last event of a run: the same from the run itself, as it ends, and from
-//! what is on disk of its end.
+//! The last event of a run: the same when the run ends, and when its end is read from disk.
 
 use common::digest::Digest;
 use common::id::RunId;
@@ -9,7 +8,7 @@ use common::wire::message::RunEvent;
 use super::warnings::Warnings;
 use crate::runs::{Outcome, Progress};
 
-/// The event of a run that has ended well.
+/// The event of a run that finished.
 pub(in crate::server) fn finished(
     run: RunId,
     rounds: u64,
@@ -35,7 +34,7 @@ pub(in crate::server) fn finished(
     }
 }
 
-/// The last event of a run of so many rounds, by its outcome.
+/// The last event of a run with this many rounds, by its outcome.
 pub(in crate::server) fn of_outcome(run: RunId, rounds: u64, outcome: &Outcome) -> RunEvent {
     match (outcome.state, outcome.digest) {
         (RunEnd::Finished, Some(digest)) => {
@@ -43,13 +42,13 @@ pub(in crate::server) fn of_outcome(run: RunId, rounds: u64, outcome: &Outcome) 
             finished(run, rounds, digest, &progress, outcome.unsaved.clone())
         }
         (RunEnd::Finished, None) => {
-            let reason = "it ended well, but what is on disk of its end lacks the digest of its \
-                          final state: run it again, it ends in the same bits";
+            let reason = "it finished, but its record on disk lacks the digest of the final state: \
+                          run it again, the result has the same bits";
             RunEvent::Failed { run, reason: reason.into() }
         }
         (RunEnd::Failed, _) => {
             let reason = outcome.reason.clone();
-            let reason = reason.unwrap_or_else(|| "no reason is on disk".into());
+            let reason = reason.unwrap_or_else(|| "the record on disk has no reason".into());
             RunEvent::Failed { run, reason }
         }
         (RunEnd::Cancelled, _) => RunEvent::Cancelled { run },
@@ -78,11 +77,12 @@ fn with_unsaved(mut event: RunEvent, error: &str) -> RunEvent {
     event
 }
 
-/// What an end that cannot be written means, and what to do.
+/// The consequence of an end that cannot be written, and the remedy.
 pub(in crate::server) fn unkept_text(error: &str) -> String {
     format!(
-        "that it is over cannot be kept: {error}; a coordinator that is started on this runs \
-         folder again goes on with the run: make room or mend the folder, then cancel the run again"
+        "the end of the run cannot be written: {error}; a coordinator that is started on this runs \
+         folder again continues the run: free disk space or repair the folder, then cancel the run \
+         again"
     )
 }
 

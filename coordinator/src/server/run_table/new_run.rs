@@ -1,4 +1,4 @@
-//! A run as it comes into the table, and as it starts.
+//! The data with which a run enters the table, and with which it starts.
 
 use std::sync::Arc;
 
@@ -12,37 +12,37 @@ use super::submission::{Restart, RunDefinition};
 use crate::runs::SubmissionRecord;
 use crate::server::net::ClientId;
 
-/// A run as it comes into the table.
+/// A run as it enters the table.
 #[derive(Debug)]
 pub(in crate::server) struct NewRun {
     pub(in crate::server) id: RunId,
     pub(in crate::server) phase: RunState,
     pub(in crate::server) settings: RunSettings,
-    /// From where it goes on, if it does.
+    /// The point from which it continues, if it does.
     pub(in crate::server) restart: Option<Restart>,
-    /// Whether its steps were done before and are only compared: nothing of it is kept.
+    /// Whether its steps were computed before and are only compared: nothing of it is kept.
     pub(in crate::server) is_replay: bool,
     pub(in crate::server) key: Option<SubmissionKey>,
-    /// Its submission as it is on disk.
+    /// Its submission record on disk.
     pub(in crate::server) record: Option<SubmissionRecord>,
-    /// Who sent it last.
+    /// The client that sent it last.
     pub(in crate::server) submitter: Option<ClientId>,
-    /// Until it is over; of a run in the runs folder, from its turn on.
+    /// Set until it is over; for a run in the runs folder, from its turn on.
     pub(in crate::server) submission: Option<Arc<RunDefinition>>,
     pub(in crate::server) model_name: String,
     pub(in crate::server) rounds: u64,
-    /// The state that it begins from, while it waits.
+    /// The initial state, while the run is queued.
     pub(in crate::server) state: Option<Arc<NetworkState>>,
-    /// Bytes of the waiting state, as taken from the store's bound.
+    /// Bytes of that state, as reserved in the store.
     pub(in crate::server) reserved: u64,
     pub(in crate::server) round: u64,
     pub(in crate::server) loss: Option<f64>,
     pub(in crate::server) digest: Option<Digest>,
     /// The last round that is on disk.
     pub(in crate::server) checkpoint: Option<u64>,
-    /// Checkpoints that it does not go on from, as they are damaged, until it is told.
+    /// Damaged checkpoints that were skipped, until this is reported.
     pub(in crate::server) passed_over: Option<String>,
-    /// Why its last checkpoint, or its end, is not on disk.
+    /// The reason why its last checkpoint, or its end, is not on disk.
     pub(in crate::server) unsaved: Option<String>,
 }
 
@@ -77,19 +77,19 @@ impl NewRun {
         self.settings.min_workers.unwrap_or(1)
     }
 
-    /// Notes damage that is passed over, behind what was noted before.
+    /// Notes damage that was skipped, after earlier notes.
     pub(in crate::server) fn pass_over(&mut self, what: impl IntoIterator<Item = String>) {
         let all = self.passed_over.take().into_iter().chain(what);
         self.passed_over = all.reduce(|all, one| format!("{all}; {one}"));
     }
 }
 
-/// A run that starts: what it held while it waited.
+/// A run that starts: the data that it held while it was queued.
 #[derive(Debug)]
 pub(in crate::server) struct Started {
     pub(in crate::server) submission: Arc<RunDefinition>,
     pub(in crate::server) state: Arc<NetworkState>,
-    /// Bytes to give back to the store's bound.
+    /// Bytes to release in the store.
     pub(in crate::server) reserved: u64,
     pub(in crate::server) restart: Option<Restart>,
     pub(in crate::server) passed_over: Option<String>,

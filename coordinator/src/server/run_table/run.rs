@@ -1,4 +1,4 @@
-//! What is known of one run.
+//! The record of one run.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,34 +19,34 @@ use crate::runs::{HistorySoFar, Outcome, SubmissionRecord};
 use crate::server::jobs::Incarnation;
 use crate::server::net::ClientId;
 
-/// The end of a run on its way to disk: clients are told once it is there.
+/// The end of a run while it is being written: clients are told once it is on disk.
 #[derive(Debug)]
 pub(in crate::server) struct Ending {
-    /// What the run is until then, as far as anyone is told.
+    /// The state that is reported for the run until then.
     was: RunState,
-    /// The last event that its followers are sent.
+    /// The last event for its followers.
     pub(in crate::server) event: RunEvent,
-    /// Clients who wait to hear that it is cancelled.
+    /// Clients that wait for the cancellation.
     pub(in crate::server) waiting: BTreeSet<ClientId>,
 }
 
-/// What is known of a run.
+/// The record of one run.
 #[derive(Debug)]
 pub(in crate::server) struct Run {
     about: NewRun,
-    /// Its end, while that is not on disk.
+    /// Its end, while that is being written.
     ending: Option<Ending>,
     /// Its end, if that could not be written.
     unkept: Option<Box<Outcome>>,
     /// Whether its followers were told that it started.
     is_told_of: bool,
-    /// Whether it is being read from the folder, to be taken up again.
+    /// Whether it is being read from the folder in order to resume it.
     is_rereading: bool,
-    /// The life in which it is being read for its turn.
+    /// The incarnation in which it is being read for its turn.
     loading: Option<Incarnation>,
-    /// Of its final state.
+    /// Provenance of its final state.
     provenance: Option<Provenance>,
-    /// Whether its start is counted on disk, and not forgotten.
+    /// Whether its start is counted on disk, and was not forgotten.
     is_counted: bool,
     events: Events,
     followers: BTreeSet<ClientId>,
@@ -72,12 +72,12 @@ impl Run {
         self.about.id
     }
 
-    /// Where it stands, whether that is on disk or not.
+    /// Its state, whether that is on disk or not.
     pub(in crate::server) fn phase(&self) -> RunState {
         self.about.phase
     }
 
-    /// Where it stands, as far as anyone may be told.
+    /// Its state, as it may be reported.
     pub(in crate::server) fn told_phase(&self) -> RunState {
         self.ending.as_ref().map_or(self.about.phase, |ending| ending.was)
     }
@@ -106,17 +106,17 @@ impl Run {
         self.about.record.as_ref()
     }
 
-    /// Its submission on disk is this one.
+    /// Sets its submission on disk.
     pub(in crate::server) fn set_submission_record(&mut self, record: SubmissionRecord) {
         self.about.record = Some(record);
     }
 
-    /// This client sent it last.
+    /// Notes the client that last submitted it.
     pub(in crate::server) fn set_submitter(&mut self, client: ClientId) {
         self.about.submitter = Some(client);
     }
 
-    /// What it consists of, while it is not over, and in memory.
+    /// Its definition, while the run is not over, and in memory.
     pub(in crate::server) fn submission(&self) -> Option<&Arc<RunDefinition>> {
         self.about.submission.as_ref()
     }
@@ -125,12 +125,12 @@ impl Run {
         &self.about.model_name
     }
 
-    /// Rounds that are to be done.
+    /// Number of rounds.
     pub(in crate::server) fn rounds(&self) -> u64 {
         self.about.rounds
     }
 
-    /// Rounds that are done.
+    /// Rounds that are complete.
     pub(in crate::server) fn round(&self) -> u64 {
         self.about.round
     }
@@ -145,7 +145,7 @@ impl Run {
         self.about.digest
     }
 
-    /// From where it goes on when its turn comes.
+    /// The point from which it continues when its turn comes.
     pub(in crate::server) fn restart(&self) -> Option<&Restart> {
         self.about.restart.as_ref()
     }
@@ -155,27 +155,27 @@ impl Run {
         self.about.passed_over.as_ref()
     }
 
-    /// The state that it begins from, while it waits; its final state, once it is over.
+    /// The initial state, while the run is queued; the final state, once it is over.
     pub(in crate::server) fn state(&self) -> Option<&Arc<NetworkState>> {
         self.about.state.as_ref()
     }
 
-    /// Bytes that it holds of the store's bound.
+    /// Bytes reserved for it in the store.
     pub(in crate::server) fn reserved(&self) -> u64 {
         self.about.reserved
     }
 
-    /// Why its last checkpoint, or its end, is not on disk.
+    /// The reason why its last checkpoint, or its end, is not on disk.
     pub(in crate::server) fn unsaved(&self) -> Option<&String> {
         self.about.unsaved.as_ref()
     }
 
-    /// Its final state and where that comes from, while it is in memory.
+    /// Its final state and provenance, while they are in memory.
     pub(in crate::server) fn final_state(&self) -> Option<(Arc<NetworkState>, Provenance)> {
         self.about.state.clone().zip(self.provenance.clone())
     }
 
-    /// What `coordinator status` says of it, and of what it waits for.
+    /// Its row in `coordinator status`, and what it waits for.
     pub(in crate::server) fn status(&self, waits_for: Option<String>) -> RunStatus {
         let about = &self.about;
         RunStatus {
@@ -194,29 +194,29 @@ impl Run {
     }
 }
 
-/// Its way: it is read, starts, goes on, and ends.
+/// Loading, start, progress and end.
 impl Run {
-    /// Whether it is to be read from the runs folder before it can start.
+    /// Whether it must be read from the runs folder before it can start.
     pub(in crate::server) fn needs_loading(&self) -> bool {
         self.about.submission.is_none() && !self.about.phase.is_over()
     }
 
-    /// It is being read, in this life.
+    /// Notes that it is being read, in this incarnation.
     pub(in crate::server) fn begin_loading(&mut self, life: Incarnation) {
         self.loading = Some(life);
     }
 
-    /// Whether it is being read in this life, for a turn that has not ended.
+    /// Whether it is being read in this incarnation, for a turn that has not ended.
     pub(in crate::server) fn is_loading(&self, life: Incarnation) -> bool {
         self.loading == Some(life) && !self.about.phase.is_over()
     }
 
-    /// It is not read any more: its turn comes again.
+    /// Its reading has ended: its turn comes again.
     pub(in crate::server) fn stop_loading(&mut self) {
         self.loading = None;
     }
 
-    /// Takes in what was read of it.
+    /// Sets the data that was read.
     pub(in crate::server) fn load(&mut self, read: NewRun) {
         self.about.pass_over(read.passed_over);
         let about = &mut self.about;
@@ -225,7 +225,8 @@ impl Run {
         (about.round, about.loss) = (read.round, read.loss);
     }
 
-    /// Starts it. Gives what it held while it waited; nothing if it lacks anything.
+    /// Starts the run. Returns the data that it held while it was queued; `None` if anything is
+    /// missing.
     pub(in crate::server) fn start(&mut self) -> Option<Started> {
         let about = &mut self.about;
         let (submission, state) = (about.submission.clone()?, about.state.take()?);
@@ -240,19 +241,19 @@ impl Run {
         })
     }
 
-    /// A round is done.
+    /// Notes a complete round.
     pub(in crate::server) fn advance(&mut self, round: u64, loss: Option<f64>) {
         (self.about.round, self.about.loss) = (round, loss);
     }
 
-    /// It has ended well, with this state; that is all there is to say of it yet.
+    /// The run finished with this state; the end is not reported yet.
     pub(in crate::server) fn set_final(&mut self, state: Arc<NetworkState>, digest: Digest) {
         (self.about.state, self.about.digest) = (Some(state), Some(digest));
     }
 
-    /// Ends it; clients are told once that is on disk. `history` is what it has
-    /// reported, where its final state is kept. Gives what it held: its submission, and
-    /// bytes of the store's bound. Nothing if it is over already.
+    /// Ends the run; clients are told once the end is on disk. `history` are its reports, if its
+    /// final state is kept. Returns what the run held: its submission, and bytes of the store.
+    /// `None` if it is over already.
     pub(in crate::server) fn end(
         &mut self,
         end: RunEnd,
@@ -275,13 +276,13 @@ impl Run {
         Some((submission, std::mem::take(&mut self.about.reserved)))
     }
 
-    /// Its end is on disk, or cannot be: it is to be told now.
+    /// The end is on disk, or cannot be written: it is to be reported now.
     pub(in crate::server) fn take_ending(&mut self) -> Option<Ending> {
         self.ending.take()
     }
 
-    /// The end that is on its way to disk is told to this client as well. `false` if
-    /// there is none.
+    /// Adds a client that waits for the end that is being written. `false` if none is being
+    /// written.
     pub(in crate::server) fn wait_for_ending(&mut self, client: ClientId) -> bool {
         self.ending.as_mut().is_some_and(|ending| {
             ending.waiting.insert(client);
@@ -289,14 +290,13 @@ impl Run {
         })
     }
 
-    /// Its end could not be written.
+    /// Notes that its end could not be written.
     pub(in crate::server) fn keep_unwritten(&mut self, outcome: Box<Outcome>, error: String) {
         (self.unkept, self.about.unsaved) = (Some(outcome), Some(error));
     }
 
-    /// An end that could not be written is tried again; `event` makes the last event
-    /// of it, of a run of so many rounds. Gives what is to be written, if there is such
-    /// an end.
+    /// Retries an end that could not be written; `event` makes its last event from the number of
+    /// rounds. Returns the outcome to write, if there is such an end.
     pub(in crate::server) fn retry_end(
         &mut self,
         event: impl FnOnce(u64, &Outcome) -> RunEvent,
@@ -310,35 +310,34 @@ impl Run {
         Some(outcome)
     }
 
-    /// Its last checkpoint is that of this round.
+    /// Notes that its last checkpoint is the one of this round.
     pub(in crate::server) fn set_checkpoint(&mut self, round: u64) {
         (self.about.checkpoint, self.about.unsaved) = (Some(round), None);
     }
 
-    /// A checkpoint could not be written.
+    /// Notes that a checkpoint could not be written.
     pub(in crate::server) fn set_unsaved(&mut self, error: String) {
         self.about.unsaved = Some(error);
     }
 
-    /// Whether it is over here, and not on disk: it cannot go on, or its coordinators
-    /// did not survive it.
+    /// Whether it is over here, but not on disk: it cannot continue, or it killed its coordinators.
     pub(in crate::server) fn is_aside(&self) -> bool {
         self.about.phase == RunState::SetAside
     }
 
-    /// Sets it aside: nothing on disk says that it is over.
+    /// Sets the run aside: nothing on disk says that it is over.
     pub(in crate::server) fn set_aside(&mut self, reason: String) {
         (self.about.phase, self.about.unsaved) = (RunState::SetAside, Some(reason));
     }
 
-    /// It is not set aside any more, and can be ended.
+    /// Undoes setting it aside, so that it can be ended.
     pub(in crate::server) fn end_aside(&mut self) {
-        // The last event said that it cannot go on.
+        // The last event said that it cannot continue.
         self.events.pop();
         (self.about.phase, self.about.unsaved) = (RunState::Queued, None);
     }
 
-    /// Whether it is being read from the folder, to be taken up again.
+    /// Whether it is being read from the folder in order to resume it.
     pub(in crate::server) fn is_rereading(&self) -> bool {
         self.is_rereading
     }
@@ -347,7 +346,7 @@ impl Run {
         self.is_rereading = is_rereading;
     }
 
-    /// Whether its start is counted on disk, and not forgotten.
+    /// Whether its start is counted on disk, and was not forgotten.
     pub(in crate::server) fn is_counted(&self) -> bool {
         self.is_counted
     }
@@ -357,29 +356,29 @@ impl Run {
     }
 }
 
-/// Its events, and those who follow them.
+/// Its events, and its followers.
 impl Run {
-    /// Keeps an event, and gives it encoded.
+    /// Keeps an event, and returns it encoded.
     pub(in crate::server) fn record(&mut self, event: RunEvent) -> Frame {
         let frame = encode(ToClient::Event(event));
         self.events.push(frame.clone());
         frame
     }
 
-    /// Its followers were told of its start by a coordinator that is gone.
+    /// Notes that an earlier coordinator told the followers of its start.
     pub(in crate::server) fn set_told_of(&mut self) {
         self.is_told_of = true;
     }
 
-    /// Takes over what followers were told before it was taken up again.
+    /// Restores the events from before the run was resumed.
     pub(super) fn succeed(&mut self, before: Self) {
         self.events = before.events;
-        // The last event said that it was over.
+        // The last event said that the run was over.
         self.events.pop();
         self.is_told_of = before.is_told_of;
     }
 
-    /// Its events so far; those to come go to this client as well, unless it is over.
+    /// Its events so far. Later ones are sent to this client as well, unless the run is over.
     pub(in crate::server) fn follow(&mut self, client: ClientId) -> impl Iterator<Item = Frame> {
         if !self.told_phase().is_over() {
             self.followers.insert(client);
@@ -391,24 +390,24 @@ impl Run {
         &self.followers
     }
 
-    /// Nobody follows it any more: it is over.
+    /// Removes all followers: the run is over.
     pub(in crate::server) fn clear_followers(&mut self) {
         self.followers.clear();
     }
 
-    /// A client is gone. Whether it was the last one to whom a replay is of use.
+    /// Removes a client. Returns whether it was the last follower of a replay.
     pub(super) fn unfollow(&mut self, client: ClientId) -> bool {
         let was_followed = self.followers.remove(&client) || self.about.submitter == Some(client);
         let is_abandoned = was_followed && self.followers.is_empty();
         is_abandoned && self.about.is_replay && !self.about.phase.is_over()
     }
 
-    /// Only its last few events are kept: it ended long ago.
+    /// Keeps only its last few events: it ended long ago.
     pub(super) fn age_events(&mut self) {
         self.events.age();
     }
 
-    /// Its final state is not kept in memory any more.
+    /// Removes its final state from memory.
     pub(super) fn drop_state(&mut self) {
         (self.about.state, self.provenance) = (None, None);
     }

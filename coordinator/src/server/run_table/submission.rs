@@ -1,4 +1,4 @@
-//! What a run consists of, and where final states come from.
+//! The definition of a run, and the provenance of final states.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,26 +17,25 @@ use common::wire::message::ToWorker;
 
 use crate::runs::{HistorySoFar, Progress};
 
-/// A submitted run, all checked.
+/// A submitted run, validated.
 pub(in crate::server) struct RunDefinition {
     /// The run's identity.
     pub(in crate::server) identity: RunIdentity,
     /// The spec as the client wrote it.
     pub(in crate::server) text: String,
-    /// The same with every default, as workers get it.
+    /// The same with all defaults, as it is sent to workers.
     pub(in crate::server) complete: String,
-    /// The same, read.
+    /// The same, parsed.
     pub(in crate::server) spec: RunSpec,
     pub(in crate::server) model: Arc<dyn Model>,
     pub(in crate::server) plan: RunPlan,
     pub(in crate::server) train: SplitManifest,
     pub(in crate::server) test: SplitManifest,
-    /// Identity of the state to start from, where it came from the client.
+    /// Identity of the initial state, if the client sent it.
     pub(in crate::server) initial: Option<Digest>,
-    /// The steps to do: all of them, unless it is a replay.
+    /// The steps to compute: all of them, unless it is a replay.
     pub(in crate::server) steps: Range<u64>,
-    /// Whether the steps were done before and are only compared: nothing of
-    /// the run is kept.
+    /// Whether the steps were computed before and are only compared: nothing of the run is kept.
     pub(in crate::server) is_replay: bool,
 }
 
@@ -47,7 +46,7 @@ impl std::fmt::Debug for RunDefinition {
 }
 
 impl RunDefinition {
-    /// The message that tells a worker of the run; `layout` is that of its states.
+    /// The message that opens the run at a worker; `layout` is the layout of its states.
     pub(in crate::server) fn open_run(&self, run: RunId, layout: Layout) -> Frame {
         encode(ToWorker::OpenRun {
             run,
@@ -62,12 +61,12 @@ impl RunDefinition {
     }
 }
 
-/// Where a final state comes from: what is in its file beside it.
+/// The provenance of a final state, which is stored in its file.
 #[derive(Clone, Debug)]
 pub(in crate::server) struct Provenance {
     /// The run's spec.
     pub(in crate::server) spec: String,
-    /// What the run reported on its way, as JSON.
+    /// The run's reports, as JSON.
     pub(in crate::server) history: Bytes,
 }
 
@@ -77,13 +76,13 @@ impl Provenance {
     }
 }
 
-/// From where a run goes on.
+/// The point from which a run continues.
 #[derive(Clone, Debug, Default)]
 pub(in crate::server) struct Restart {
-    /// The step that begins from its state.
+    /// The step that starts from its state.
     pub(in crate::server) step: u64,
-    /// Workers that it had.
+    /// The number of workers that it had.
     pub(in crate::server) workers: u32,
-    /// What it had come to.
+    /// Its progress.
     pub(in crate::server) progress: Progress,
 }

@@ -1,4 +1,4 @@
-//! All runs that are known, and their numbers.
+//! All known runs, and their numbers.
 
 use std::collections::BTreeMap;
 
@@ -12,31 +12,28 @@ use super::run::Run;
 use crate::runs::LAST_NUMBER;
 use crate::server::net::ClientId;
 
-/// Final states of ended runs that are kept in memory to be fetched.
+/// Most final states of ended runs that are kept in memory.
 const KEPT_STATES: usize = 8;
 
-/// Bytes of kept final states together; the last one is kept whatever its
-/// size.
+/// Most bytes of these states together; the latest one is kept whatever its size.
 const KEPT_STATE_BYTES: u64 = 1 << 30;
 
-/// Ended runs whose events are all kept; of those that ended before, only the
-/// last few.
+/// Ended runs that keep all their events; runs that ended earlier keep only the last few.
 pub(in crate::server) const RUNS_WITH_EVENTS: usize = 16;
 
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(in crate::server) struct RunTable {
     runs: BTreeMap<RunId, Run>,
-    /// The last number that was given to a run.
+    /// The last number given to a run.
     last_number: u64,
 }
 
 impl RunTable {
-    /// The number of the next run. It is never given again, whatever becomes of the
-    /// run.
+    /// The number of the next run. A number is never used twice.
     ///
     /// # Errors
-    /// Why there is none.
+    /// No number is left.
     pub(in crate::server) fn next_number(&mut self) -> Result<RunId, String> {
         if self.last_number >= LAST_NUMBER {
             return Err(format!(
@@ -48,7 +45,7 @@ impl RunTable {
         Ok(RunId(self.last_number))
     }
 
-    /// Numbers up to this one were given.
+    /// Notes that numbers up to this one are taken.
     pub(in crate::server) fn set_last_number(&mut self, last: u64) {
         self.last_number = last;
     }
@@ -63,7 +60,7 @@ impl RunTable {
         self.runs.get(&run)
     }
 
-    /// A run, to change what is known of it.
+    /// A run, mutable.
     pub(in crate::server) fn get_mut(&mut self, run: RunId) -> Option<&mut Run> {
         self.runs.get_mut(&run)
     }
@@ -73,12 +70,12 @@ impl RunTable {
         self.runs.values()
     }
 
-    /// The runs before this one.
+    /// Number of runs before this one.
     pub(in crate::server) fn before(&self, run: RunId) -> impl Iterator<Item = &Run> {
         self.runs.range(..run).map(|(_, run)| run)
     }
 
-    /// Adds a run. One of its number that was over has its events go on.
+    /// Adds a run. If a run of this number had ended, its events are continued.
     pub(in crate::server) fn insert(&mut self, mut run: Run) {
         if let Some(before) = self.runs.remove(&run.id()) {
             run.succeed(before);
@@ -86,21 +83,21 @@ impl RunTable {
         self.runs.insert(run.id(), run);
     }
 
-    /// The run that a submission became. A replay ends with its last follower; once it
-    /// is over, its submission is a new one.
+    /// The run of a submission. A replay ends with its last follower; once it is over, its
+    /// submission counts as new.
     pub(in crate::server) fn find(&mut self, key: SubmissionKey) -> Option<&mut Run> {
         let is_it =
             |run: &&mut Run| run.key() == Some(key) && !(run.is_replay() && run.phase().is_over());
         self.runs.values_mut().find(is_it)
     }
 
-    /// The first run that waits for its turn.
+    /// The first queued run.
     pub(in crate::server) fn first_queued(&self) -> Option<RunId> {
         let queued = self.runs.values().find(|run| run.phase() == RunState::Queued);
         queued.map(Run::id)
     }
 
-    /// Keeps an event of a run. Gives it encoded, and those to send it to.
+    /// Keeps an event of a run. Returns it encoded, with the clients to send it to.
     pub(in crate::server) fn record(
         &mut self,
         run: RunId,
@@ -111,7 +108,7 @@ impl RunTable {
         Some((frame, run.followers().iter().copied().collect()))
     }
 
-    /// A client is gone. Gives the replays that are of use to nobody else.
+    /// Removes a client. Returns the replays that nobody follows any more.
     pub(in crate::server) fn unfollow(&mut self, client: ClientId) -> Vec<RunId> {
         let abandoned = self.runs.values_mut().filter_map(|run| {
             let is_abandoned = run.unfollow(client);
@@ -120,7 +117,7 @@ impl RunTable {
         abandoned.collect()
     }
 
-    /// Bounds what is kept of runs that are over.
+    /// Bounds the data kept of ended runs.
     pub(in crate::server) fn forget_old(&mut self) {
         let mut bytes = 0;
         let over = self.runs.values_mut().rev().filter(|run| run.told_phase().is_over());

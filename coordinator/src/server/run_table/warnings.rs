@@ -1,4 +1,4 @@
-//! What the model of a run warns of.
+//! Warnings of a run's model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use common::results::Results;
 
 use crate::runs::Progress;
 
-/// Warnings of a run so far: examples, by warning.
+/// Warnings of a run so far: number of examples, by warning.
 #[derive(Debug, Default)]
 pub(in crate::server) struct Warnings {
     /// Of all training rounds.
@@ -17,13 +17,13 @@ pub(in crate::server) struct Warnings {
     labelling: BTreeMap<String, u64>,
     /// Of the last evaluation.
     evaluation: BTreeMap<String, u64>,
-    /// Those that were logged: each once, as most come again every round.
+    /// Warnings that were logged: each once, as most are repeated every round.
     logged: BTreeSet<String>,
 }
 
 impl Warnings {
-    /// Takes in what a step warns of, and gives what is new. Beyond
-    /// [`limits::RESULT_NAMES`] different warnings, more are passed over.
+    /// Adds the warnings of a step, and returns the new ones. Beyond [`limits::RESULT_NAMES`]
+    /// different warnings, further ones are dropped.
     pub(in crate::server) fn take(
         &mut self,
         kind: StepKind,
@@ -51,13 +51,12 @@ impl Warnings {
         new
     }
 
-    /// Those of training rounds, of the last labelling, and of the last
-    /// evaluation.
+    /// The warnings of training rounds, of the last labelling, and of the last evaluation.
     pub(in crate::server) fn parts(&self) -> [&BTreeMap<String, u64>; 3] {
         [&self.training, &self.labelling, &self.evaluation]
     }
 
-    /// Those that a run had come to: its [`Warnings::parts`].
+    /// The warnings of a run that continues: its [`Warnings::parts`].
     pub(in crate::server) fn of_progress(progress: &Progress) -> Self {
         let Progress { training_warnings, labelling_warnings, evaluation_warnings, .. } = progress;
         let (training, labelling) = (training_warnings.clone(), labelling_warnings.clone());
@@ -66,7 +65,7 @@ impl Warnings {
         Self { logged: logged.cloned().collect(), training, labelling, evaluation }
     }
 
-    /// All of them together.
+    /// All warnings, added up.
     pub(in crate::server) fn total(&self) -> BTreeMap<String, u64> {
         let mut total = self.training.clone();
         for (name, count) in self.labelling.iter().chain(&self.evaluation) {

@@ -1,5 +1,5 @@
-//! Finished blocks as they come: whether each can be what it claims to be, and what
-//! others answered for the same shards.
+//! Finished blocks as they are reported: whether each can be valid, and whether it matches other
+//! answers for the same shards.
 
 use std::time::Duration;
 
@@ -17,43 +17,42 @@ use super::merge::{DecodedPartial, Expected, PartialError, decode_partial, of_pa
 use super::shard_log::Difference;
 use crate::server::net::Worker;
 
-/// What a finished block turns out to be.
+/// The classification of a finished block.
 #[derive(Debug)]
 pub(in crate::server) enum Accepted {
-    /// Of no use: it came early, or nobody asked for it.
+    /// Ignored: it came early, or was not requested.
     Ignored,
     /// Its step is over: its worker may forget it.
     Late,
-    /// Not what its shards gave; the sentence says so.
+    /// It does not match the results of its shards; the string says why.
     Altered(String),
-    /// A shard gave two workers different bits.
+    /// Two workers computed different bits for a shard.
     Differs(Box<Difference>),
-    /// Two workers merged equal shards to different bits; the sentence says so.
+    /// Two workers merged equal shards into different bits; the string is the message.
     Disagrees(String),
     /// A block of the current step.
     Block(Box<FinishedBlock>),
 }
 
-/// A block of the current step, until the scheduler has said whether to keep it.
+/// A block of the current step, until the scheduler has decided whether to keep it.
 #[derive(Debug)]
 pub(in crate::server) struct FinishedBlock {
     block: Block,
     outcome: BlockOutcome,
     results: Results,
-    /// Whether the partial came along: the worker's loss cannot lose it.
+    /// Whether the partial was sent inline, so that losing the worker cannot lose it.
     pub(in crate::server) is_inline: bool,
-    /// Time that it took.
+    /// Time to compute it.
     pub(in crate::server) compute: Duration,
     /// Its shards.
     pub(in crate::server) shards: u64,
 }
 
 impl StepExecutor {
-    /// Takes in a finished block. `was_run` tells whether the number of its run was
-    /// given to one.
+    /// Handles a finished block. `was_run` tells whether the number of its run was given to a run.
     ///
     /// # Errors
-    /// Why the worker's connection ends: it claims what cannot be.
+    /// The reason to close the worker's connection: its message is impossible.
     pub(in crate::server) fn accept(
         &mut self,
         now: Instant,
@@ -75,7 +74,7 @@ impl StepExecutor {
         if let Err(difference) = active.shards.take(worker.name(), block, &done.shards) {
             return Ok(Accepted::Differs(difference));
         }
-        // Of equal shards, a block is merged the same way everywhere.
+        // Equal shards merge into the same bits everywhere.
         let other = active.outcomes.get(&block).filter(|first| first.digest != digest);
         if let Some(first) = other {
             return Ok(Accepted::Disagrees(disagreement(first, worker.name(), &done)));
@@ -98,8 +97,8 @@ impl StepExecutor {
         })))
     }
 
-    /// Keeps a finished block of the current step, if the scheduler took it. A partial
-    /// that its worker keeps may be of use later, taken or not.
+    /// Keeps a finished block of the current step if the scheduler accepted it. A partial that
+    /// stays on its worker may be needed later, so its record is kept in any case.
     pub(in crate::server) fn keep(&mut self, finished: FinishedBlock, is_taken: bool) {
         let FinishedBlock { block, outcome, results, is_inline, .. } = finished;
         let Some(active) = self.active_mut() else { return };
@@ -110,8 +109,8 @@ impl StepExecutor {
     }
 }
 
-/// Why a block is of no use, if it is not one of the current step that its worker was
-/// given. What comes early or late is of no use.
+/// Classifies a block that is ignored or late; `None` for a block of the current step that its
+/// worker was given.
 fn classify(
     active: &ActiveRun,
     id: WorkerId,
@@ -123,12 +122,12 @@ fn classify(
         return Err(not_begun(step));
     }
     if !worker.knows(step.run) {
-        // Its partials may be of another coordinator's run of this number.
+        // The worker's partials may be from another coordinator's run of this number.
         return Err(format!("out of turn: run {} was not opened here", step.run));
     }
     if step.index > active.step.index {
-        // The run went back to before it: what the worker keeps of it will
-        // be as right when the run is there again.
+        // The run went back to an earlier step: the partial that the worker keeps can be used when
+        // the run reaches this step again.
         debug!("early: replicas {block} of {step} from worker {id}");
         return Ok(Some(Accepted::Ignored));
     }
@@ -139,12 +138,12 @@ fn classify(
     if !active.step.root().contains(block) || block.replicas(active.step.replicas).is_empty() {
         return Err(format!("{step} has {} replicas, not {block}", active.step.replicas));
     }
-    // What was begun for a coordinator that is gone is as right as ever, and
-    // mostly of the step that its run goes on with. That one may have been
-    // further, and there nobody waits for it.
+    // Work that was started for an earlier coordinator is just as valid, and usually belongs to the
+    // step from which the run continues. If the earlier coordinator had got further, no step waits
+    // for the block yet.
     if !active.is_resumed_step() && !active.shards.was_given(block, worker.process()) {
         if active.goes_on {
-            debug!("unasked: replicas {block} of {step} from worker {id}");
+            debug!("not requested: replicas {block} of {step} from worker {id}");
             return Ok(Some(Accepted::Ignored));
         }
         return Err(format!(
@@ -154,7 +153,7 @@ fn classify(
     Ok(None)
 }
 
-/// The partial of a block of the current step, if it can be what its shards gave.
+/// The partial of a block of the current step, if it matches the results of its shards.
 fn decode(active: &ActiveRun, done: &BlockDone) -> Result<DecodedPartial, PartialError> {
     let expected = Expected {
         weight: active.weight(done.block),
@@ -167,8 +166,8 @@ fn decode(active: &ActiveRun, done: &BlockDone) -> Result<DecodedPartial, Partia
 fn disagreement(first: &BlockOutcome, second: &str, done: &BlockDone) -> String {
     let BlockDone { step, block, digest, .. } = done;
     format!(
-        "replicas {block} of {step} gave {} on worker {}, but {digest} on worker {second}, of \
-         equal shards: what a worker merges must be the same everywhere; look for two builds, or \
+        "replicas {block} of {step} had digest {} on worker {}, but {digest} on worker {second}, \
+         from equal shards: merging must give the same bits everywhere; look for two builds, or \
          for a faulty machine",
         first.digest, first.worker_name
     )

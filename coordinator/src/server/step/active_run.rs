@@ -1,4 +1,4 @@
-//! The run that workers work on: its current step, and all that it gave so far.
+//! The active run: its current step, and its results so far.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -27,32 +27,32 @@ use crate::server::jobs::Incarnation;
 use crate::server::net::StateFrames;
 use crate::server::run_table::{Run, RunDefinition, Warnings};
 
-/// What the current step waits for.
+/// The stage of the current step.
 #[derive(Debug)]
 pub(super) enum Stage {
-    /// Its blocks are handed out, and come in.
+    /// Its blocks are being computed.
     Working,
-    /// It is complete, and its partials are merged. A merge that waits for a block to be
-    /// done again keeps what it has.
+    /// It is complete, and its partials are being merged. A merge that waits for a repeated block
+    /// keeps its finished segments.
     Merging(Box<StepMerge>),
-    /// The model has the merged state, or writes labels.
+    /// The model finalises the merged state, or writes labels.
     Finalising,
-    /// It is over. The next one begins once the scheduler knows.
+    /// It is over. The next one begins once the scheduler knows of the merge.
     Merged,
-    /// It was the last one: the final state's digest is made.
+    /// It was the last one: the digest of the final state is being computed.
     Digesting,
-    /// The final state, of this digest, is written.
+    /// The final state, with this digest, is being written.
     Saving(Digest),
 }
 
-/// Where the checkpoints of the run stand.
+/// The progress of the run's checkpoints.
 #[derive(Debug)]
 struct Checkpoints {
-    /// When the last one was begun, and of which round.
+    /// Time and round of the last checkpoint that was started.
     begun: (Instant, u64),
-    /// Whether one is being written.
+    /// Whether a checkpoint is being written.
     is_under_way: bool,
-    /// The step that begins from the last one that was begun.
+    /// The step that starts from the last checkpoint that was started.
     step: u64,
 }
 
@@ -64,46 +64,45 @@ pub(in crate::server) struct ActiveRun {
     pub(super) submission: Arc<RunDefinition>,
     pub(super) cut: Arc<Cut>,
     state_segments: Arc<[Segment]>,
-    /// The message that tells a worker of the run.
+    /// The message that opens the run at a worker.
     open: Frame,
     /// The base state of the current step; between two steps, of the next.
     pub(super) state: Arc<NetworkState>,
-    /// The step that begins from `state`.
+    /// The step that starts from `state`.
     base_step: u64,
-    /// The steps that the run is to do.
+    /// The steps that the run is to compute.
     steps: Range<u64>,
-    /// The base before it, whose memory the next state is made in.
+    /// The base before it, whose memory is reused for the next state.
     spare: Option<Arc<NetworkState>>,
     pub(super) step: Step,
     pub(super) stage: Stage,
     /// The base state of the current step, as messages; made when first needed.
     frames: Option<Arc<StateFrames>>,
     pub(super) outcomes: BTreeMap<Block, BlockOutcome>,
-    /// What the replicas of the current step observed, combined as it comes:
-    /// results may be large, and blocks many.
+    /// Results of the current step's replicas, combined as they arrive: results may be large, and
+    /// blocks many.
     observed: MergeTree<Results>,
-    /// The parts that are, or were, merged last.
+    /// The parts of the current or last merge.
     pub(super) parts: Vec<PartialSource>,
     pub(super) timing: Timing,
     warnings: Warnings,
-    /// What the run has reported.
+    /// The run's reports.
     history: HistorySoFar,
-    /// Who did what in the current step.
+    /// The shards of the current step.
     pub(super) shards: ShardLog,
-    /// Whether workers may have worked on it for a coordinator that was here before.
+    /// Whether workers may have worked on it for an earlier coordinator.
     pub(super) goes_on: bool,
-    /// Shards that were taken from workers instead of computed again.
+    /// Shards that were taken from workers instead of being computed again.
     offered: u64,
-    /// Shards that two workers computed for an audit, and those that were to be, and
-    /// were not.
+    /// Shards that two workers computed for an audit, and shards whose audit failed to take place.
     audited: u64,
     unaudited: u64,
     checkpoints: Checkpoints,
 }
 
 impl ActiveRun {
-    /// A run at the step that begins from `state`, which is not past its last one;
-    /// `None` if there is no such step. `restart` says whether it goes on from before.
+    /// A run at the step that starts from `state`; `None` if there is no such step. `restart` says
+    /// whether it continues.
     pub(super) fn new(
         (run, incarnation): (RunId, Incarnation),
         submission: Arc<RunDefinition>,
@@ -157,7 +156,7 @@ impl ActiveRun {
         &self.submission
     }
 
-    /// The message that tells a worker of the run.
+    /// The message that opens the run at a worker.
     pub(in crate::server) fn open(&self) -> &Frame {
         &self.open
     }
@@ -167,7 +166,7 @@ impl ActiveRun {
         &self.state
     }
 
-    /// The step that begins from [`ActiveRun::state`].
+    /// The step that starts from [`ActiveRun::state`].
     pub(in crate::server) fn base_step(&self) -> u64 {
         self.base_step
     }
@@ -177,18 +176,18 @@ impl ActiveRun {
         StepId { run: self.run, index: self.step.index }
     }
 
-    /// What the current step does.
+    /// The kind of the current step.
     pub(in crate::server) fn kind(&self) -> StepKind {
         self.step.kind
     }
 
-    /// What the run has reported.
+    /// The run's reports.
     pub(in crate::server) fn history(&self) -> &HistorySoFar {
         &self.history
     }
 
-    /// Whether it goes on from what a coordinator before this one left, at its first
-    /// step: workers may have finished some of that already.
+    /// Whether it continues after an earlier coordinator, and is at its first step: workers may
+    /// have finished some of that step already.
     pub(in crate::server) fn is_resumed_step(&self) -> bool {
         self.goes_on && self.step.index == self.steps.start
     }
@@ -198,12 +197,12 @@ impl ActiveRun {
         !self.submission.is_replay
     }
 
-    /// Whether all its steps are done.
+    /// Whether all its steps are complete.
     pub(in crate::server) fn is_done(&self) -> bool {
         self.base_step >= self.steps.end
     }
 
-    /// Whether a checkpoint of which this step begins is that of the final state.
+    /// Whether a checkpoint at this step has the final state.
     pub(in crate::server) fn is_last_base(&self, step: u64) -> bool {
         step >= self.steps.end
     }
@@ -221,12 +220,12 @@ impl ActiveRun {
         }
     }
 
-    /// The final state, of this digest, is to be written.
+    /// The final state, with this digest, is to be written.
     pub(in crate::server) fn begin_saving(&mut self, digest: Digest) {
         self.stage = Stage::Saving(digest);
     }
 
-    /// What the run has come to.
+    /// The run's progress.
     pub(in crate::server) fn progress(&self, run: &Run, now: Instant) -> Progress {
         let [training_warnings, labelling_warnings, evaluation_warnings] =
             self.warnings.parts().map(Clone::clone);
@@ -244,8 +243,8 @@ impl ActiveRun {
         }
     }
 
-    /// That the current step is ready, for the scheduler. What is replayed is
-    /// compared with what it gave before, and not audited.
+    /// The event that tells the scheduler that the current step is ready. A replay is compared with
+    /// the earlier results, and not audited.
     pub(in crate::server) fn step_ready(&self) -> scheduler::Event {
         let (step, replicas) = (self.step_id(), self.step.replicas);
         let RunDefinition { plan, is_replay, .. } = &*self.submission;
@@ -267,45 +266,46 @@ impl ActiveRun {
         frames.clone()
     }
 
-    /// What the replicas of a block do in the current step.
+    /// The work of a block's replicas in the current step.
     pub(in crate::server) fn block_plan(&self, block: Block) -> BlockPlan {
         self.submission.plan.block(&self.step, block)
     }
 
-    /// A block of the current step is handed to a process.
+    /// Notes that a block of the current step is handed to a process.
     pub(in crate::server) fn give(&mut self, block: Block, process: ProcessId) {
         self.shards.give(block, process);
     }
 
-    /// A block was done before its worker reconnected. Gives the number of its shards.
+    /// Counts a block that was done before its worker reconnected. Returns the number of its
+    /// shards.
     pub(in crate::server) fn count_offered(&mut self, block: Block) -> u64 {
         let shards = block.replicas(self.step.replicas).len() as u64;
         self.offered += shards;
         shards
     }
 
-    /// Two processes have answered a shard with the same bits.
+    /// Counts a shard for which two processes have the same bits.
     pub(in crate::server) fn count_audited(&mut self) {
         self.audited += 1;
     }
 
-    /// A shard was to be audited, and was not. Whether it is the run's first one.
+    /// Counts a shard whose audit did not take place. Returns whether it is the run's first one.
     pub(in crate::server) fn count_unaudited(&mut self) -> bool {
         self.unaudited += 1;
         self.unaudited == 1
     }
 
-    /// Shards that were audited, and those that were to be, and were not.
+    /// Number of audited shards, and of shards whose audit did not take place.
     pub(in crate::server) fn audits(&self) -> (u64, u64) {
         (self.audited, self.unaudited)
     }
 
-    /// What the shards of the current step gave, in replica order.
+    /// The results of the current step's shards, in replica order.
     pub(in crate::server) fn shards_done(&self) -> Vec<ShardDone> {
         self.shards.all().map(|(_, shard)| shard.done).collect()
     }
 
-    /// The same for the history, and the digest of all of it.
+    /// The same for the history, and the digest of all shards.
     pub(in crate::server) fn shard_rows(&self) -> (Digest, Vec<ShardRow>) {
         let rows = self.shards.all().map(|(replica, shard)| ShardRow {
             replica,
@@ -317,7 +317,7 @@ impl ActiveRun {
         (self.shards.digest(), rows.collect())
     }
 
-    /// The examples that a block holds in the current step.
+    /// Number of examples in a block of the current step.
     pub(super) fn weight(&self, block: Block) -> u64 {
         let plan = &self.submission.plan;
         let examples = |replica| {
@@ -327,7 +327,7 @@ impl ActiveRun {
         block.replicas(self.step.replicas).map(examples).sum()
     }
 
-    /// Bytes of the partials that the step is merged of.
+    /// Bytes of the partials that are merged in the step.
     pub(super) fn partial_bytes(&self) -> u64 {
         let bytes = |part: &PartialSource| {
             self.outcomes.get(&part.block).map_or(0, |outcome| outcome.bytes)
@@ -335,29 +335,29 @@ impl ActiveRun {
         self.parts.iter().map(bytes).fold(0, u64::saturating_add)
     }
 
-    /// Keeps what a block observed, and what else was said of it.
+    /// Adds a block's results, and keeps the rest of its report.
     pub(super) fn keep(&mut self, block: Block, outcome: BlockOutcome, results: Results) {
         self.observed.offer(block, (outcome.weight > 0).then_some(results));
         self.outcomes.insert(block, outcome);
     }
 
-    /// What all replicas of the merged step observed.
+    /// The results of all replicas of the merged step.
     pub(super) fn results(&self) -> Results {
         self.observed.root().cloned().unwrap_or_default()
     }
 
-    /// What the merged step warns of for the first time: examples, by warning.
+    /// New warnings of the merged step: number of examples, by warning.
     pub(super) fn new_warnings(&mut self, results: &Results) -> Vec<(String, u64)> {
         self.warnings.take(self.step.kind, results)
     }
 
-    /// Memory of the state before the current one, if nobody else reads it.
+    /// The memory of the state before the current one, if nothing else refers to it.
     pub(super) fn take_spare(&mut self) -> Option<NetworkState> {
         Arc::try_unwrap(self.spare.take()?).ok()
     }
 
-    /// Takes what a step gave: an event, and a state where it made one. The next
-    /// step begins from there.
+    /// Adds the result of a step: an event, and a state if the step made one. The next step starts
+    /// from it.
     pub(in crate::server) fn take_outcome(&mut self, event: &RunEvent, next: Option<NetworkState>) {
         self.history.take(event);
         self.base_step = self.step.index + 1;
@@ -368,7 +368,7 @@ impl ActiveRun {
         }
     }
 
-    /// Goes on to the next step; `false` if there is none.
+    /// Advances to the next step; `false` if there is none.
     pub(in crate::server) fn next_step(&mut self, now: Instant) -> bool {
         self.outcomes.clear();
         self.parts.clear();
@@ -389,7 +389,7 @@ impl ActiveRun {
 
 /// Checkpoints.
 impl ActiveRun {
-    /// Whether it is time for one, after so many rounds.
+    /// Whether a checkpoint is due, after this many rounds.
     pub(in crate::server) fn is_checkpoint_due(
         &self,
         every: CheckpointEvery,
@@ -403,23 +403,23 @@ impl ActiveRun {
         every.is_due(rounds.saturating_sub(round), now - begun)
     }
 
-    /// Whether it has come to something that no checkpoint has.
+    /// Whether it has progress that is in no checkpoint.
     pub(in crate::server) fn is_unsaved(&self) -> bool {
         self.is_kept() && self.base_step > 0 && self.checkpoints.step != self.base_step
     }
 
-    /// Whether one is being written.
+    /// Whether a checkpoint is being written.
     pub(in crate::server) fn is_checkpoint_under_way(&self) -> bool {
         self.checkpoints.is_under_way
     }
 
-    /// One is begun, after so many rounds.
+    /// Notes that a checkpoint is started, after this many rounds.
     pub(in crate::server) fn begin_checkpoint(&mut self, rounds: u64, now: Instant) {
         self.checkpoints =
             Checkpoints { begun: (now, rounds), is_under_way: true, step: self.base_step };
     }
 
-    /// It is written, or cannot be.
+    /// Notes that the checkpoint is written, or could not be.
     pub(in crate::server) fn end_checkpoint(&mut self) {
         self.checkpoints.is_under_way = false;
     }

@@ -1,4 +1,4 @@
-//! What a step wants done outside, and the results of its jobs.
+//! Effects of a step outside this room, and the results of its jobs.
 
 use common::digest::Digest;
 use common::id::{Block, StepId, WorkerId};
@@ -11,25 +11,25 @@ use crate::server::jobs::Incarnation;
 /// Work for a step, to be run on another thread.
 pub(in crate::server) type Job = Box<dyn FnOnce() -> Done + Send>;
 
-/// What is to be done outside.
+/// An effect outside this room.
 pub(in crate::server) enum Effect {
-    /// Send this to a worker.
+    /// Send this message to a worker.
     Send(WorkerId, ToWorker),
-    /// Run this, and give its result to
+    /// Run this job, and pass its result to
     /// [`StepExecutor::on_done`](super::StepExecutor::on_done).
     Run(Job),
-    /// The step is over. `next` is its state, if it made one; the digest of that is
-    /// known if somebody compares it.
+    /// The step is over. `next` is its state, if it made one; its digest is known if it is compared
+    /// with others.
     Merged { next: Option<Box<NetworkState>>, digest: Option<Digest> },
     /// The final state has this digest.
     Digested(Digest),
-    /// A worker's partial is not what its shards gave; the sentence says so.
+    /// A worker's partial does not match the results of its shards; the string says why.
     Altered { worker: WorkerId, step: StepId, block: Block, error: String },
     /// The run fails for this reason, which the scheduler does not know.
     GiveUp(String),
 }
 
-/// The result of a [`Job`], for the life of the run that ordered it.
+/// The result of a [`Job`], with the incarnation of the run that ordered it.
 #[derive(Debug)]
 pub(in crate::server) struct Done {
     pub(super) of: Incarnation,
@@ -38,11 +38,10 @@ pub(in crate::server) struct Done {
 
 #[derive(Debug)]
 pub(super) enum JobResult {
-    /// A piece of a merge is done.
+    /// A piece is merged, or cannot be.
     Merged(JobDone),
-    /// The state after the step, and its digest where somebody compares it; or why
-    /// there is none.
+    /// The state after the step, and its digest if it is compared with others; or the error.
     Finalised(StepId, Result<(Box<NetworkState>, Option<Digest>), String>),
-    /// The final state has its digest.
+    /// The digest of the final state.
     Digested(Digest),
 }

@@ -1,4 +1,4 @@
-//! Takes the active run from stage to stage. See the [module above](super).
+//! Moves the active run from stage to stage. See the [module above](super).
 
 use std::sync::Arc;
 
@@ -21,32 +21,31 @@ use crate::scheduler::PartialRef;
 use crate::server::jobs::Incarnation;
 use crate::server::run_table::RunDefinition;
 
-/// States up to this many bytes are merged and checked in the engine's own
-/// task: handing them to another thread would take longer. What a model does with
-/// one is done elsewhere all the same.
+/// States up to this many bytes are merged and checked in the engine's own task: handing them to
+/// another thread would take longer. The model's own work still runs on another thread.
 pub(super) const SMALL_STATE: u64 = 256 << 10;
 
-/// A run that begins, or goes on.
+/// A run that begins or continues.
 #[derive(Debug)]
 pub(in crate::server) struct Start {
     pub(in crate::server) run: RunId,
     pub(in crate::server) incarnation: Incarnation,
     pub(in crate::server) submission: Arc<RunDefinition>,
     pub(in crate::server) state: Arc<NetworkState>,
-    /// The step that begins from the state.
+    /// The step that starts from the state.
     pub(in crate::server) step: u64,
-    /// Whether it goes on from before.
+    /// Whether it continues after an interruption.
     pub(in crate::server) goes_on: bool,
-    /// What it had come to.
+    /// Its progress so far.
     pub(in crate::server) progress: Progress,
 }
 
-/// What a merged step gave.
+/// The result of a merged step.
 #[derive(Debug)]
 pub(in crate::server) struct StepOutcome {
-    /// What clients are told of it.
+    /// The event for clients.
     pub(in crate::server) event: RunEvent,
-    /// What its model warns of for the first time: examples, by warning.
+    /// New warnings of the model: number of examples, by warning.
     pub(in crate::server) warnings: Vec<(String, u64)>,
 }
 
@@ -54,7 +53,7 @@ pub(in crate::server) struct StepOutcome {
 #[derive(Debug)]
 pub(in crate::server) struct StepExecutor {
     pub(super) active: Option<ActiveRun>,
-    /// Jobs of merges that are running, whoever they are for, and how many may.
+    /// Running merge jobs, of any run, and their maximum.
     pub(super) merging: usize,
     pub(super) cores: usize,
     /// Most bytes of pulled segments in memory at one time.
@@ -62,38 +61,38 @@ pub(in crate::server) struct StepExecutor {
 }
 
 impl StepExecutor {
-    /// Nothing is worked on. Merges take at most `merge_memory` bytes of pulled
-    /// segments at one time, and `cores` threads.
+    /// No active run. Merges take at most `merge_memory` bytes of pulled segments at one time, and
+    /// `cores` threads.
     pub(in crate::server) fn new(merge_memory: u64, cores: usize) -> Self {
         Self { active: None, merging: 0, cores, merge_memory }
     }
 
-    /// The run that is worked on.
+    /// The active run.
     pub(in crate::server) fn active(&self) -> Option<&ActiveRun> {
         self.active.as_ref()
     }
 
-    /// The same, to change what is known of it.
+    /// The same, mutable.
     pub(in crate::server) fn active_mut(&mut self) -> Option<&mut ActiveRun> {
         self.active.as_mut()
     }
 
-    /// This run, if it is the one that is worked on.
+    /// The active run, if it is this one.
     pub(in crate::server) fn active_run(&self, run: RunId) -> Option<&ActiveRun> {
         self.active.as_ref().filter(|active| active.run() == run)
     }
 
-    /// The same, to change what is known of it.
+    /// The same, mutable.
     pub(in crate::server) fn active_run_mut(&mut self, run: RunId) -> Option<&mut ActiveRun> {
         self.active.as_mut().filter(|active| active.run() == run)
     }
 
-    /// The run whose current step this is.
+    /// The active run, if its current step is this one.
     pub(in crate::server) fn at_mut(&mut self, step: StepId) -> Option<&mut ActiveRun> {
         self.active.as_mut().filter(|active| active.step_id() == step)
     }
 
-    /// Makes a run the active one; nothing if its plan has no such step.
+    /// Makes a run the active one; `None` if its plan has no such step.
     pub(in crate::server) fn start(&mut self, start: Start, now: Instant) -> Option<&ActiveRun> {
         let Start { run, incarnation, submission, state, step, goes_on, progress } = start;
         let of = (run, incarnation);
@@ -101,7 +100,7 @@ impl StepExecutor {
         self.active.as_ref()
     }
 
-    /// Nothing is worked on any more.
+    /// Ends the active run.
     pub(in crate::server) fn stop(&mut self) {
         self.active = None;
     }
@@ -113,7 +112,7 @@ impl StepExecutor {
         }
     }
 
-    /// Begins, or goes on with, the merge of a complete step.
+    /// Starts or continues the merge of a complete step.
     pub(in crate::server) fn merge(
         &mut self,
         now: Instant,
@@ -138,13 +137,13 @@ impl StepExecutor {
         }
     }
 
-    /// Takes in the result of a job. It counts only for the life of the run that
-    /// ordered it.
+    /// Handles the result of a job. It is dropped unless the run's incarnation is still the one
+    /// that ordered it.
     pub(in crate::server) fn on_done(&mut self, now: Instant, done: Done) -> Vec<Effect> {
         let Done { of, result } = done;
         let mut effects = Vec::new();
         if matches!(result, JobResult::Merged(_)) {
-            // Its thread is free again, whoever it was for.
+            // The job's thread is free again, whichever run it worked for.
             self.merging -= 1;
             self.run_jobs(&mut effects);
         }
@@ -162,7 +161,7 @@ impl StepExecutor {
         effects
     }
 
-    /// Lets the model finalise a merged state, and checks it.
+    /// Lets the model finalise a merged state, and checks the result.
     pub(super) fn finalise(&mut self, next: NetworkState) -> Option<Effect> {
         let base = self.active.as_ref()?.state.clone();
         self.finalise_by(move |model| finalise(model, &base, next))
@@ -175,9 +174,8 @@ impl StepExecutor {
         self.finalise_by(move |model| label(model, &base, spare, &results))
     }
 
-    /// Has the model make the state of the next step on another thread: it may take
-    /// long. Only where the model does nothing, and the state is small, it is done
-    /// here.
+    /// Has the model make the state of the next step on another thread, as that may take long. If
+    /// the model does nothing and the state is small, it is done here.
     fn finalise_by(
         &mut self,
         work: impl FnOnce(&dyn Model) -> Result<Box<NetworkState>, String> + Send + 'static,
@@ -201,7 +199,7 @@ impl StepExecutor {
         })))
     }
 
-    /// Takes in the state after the current step.
+    /// Handles the state after the current step.
     fn on_finalised(
         &mut self,
         step: StepId,
@@ -220,8 +218,8 @@ impl StepExecutor {
         })
     }
 
-    /// What the merged step gave. `now` is not that of an event before: time counts for
-    /// the round that it was spent in.
+    /// Reports the merged step. `now` is the present time, not the time of an earlier event, so
+    /// that durations count for the right round.
     pub(in crate::server) fn outcome(
         &mut self,
         now: Instant,
@@ -263,7 +261,7 @@ impl StepExecutor {
         Some(StepOutcome { event, warnings })
     }
 
-    /// What clients who compare them are told of the shards of the current step.
+    /// Digests of the current step's shards, for clients that compare them.
     pub(in crate::server) fn shard_events(&self) -> Vec<RunEvent> {
         let Some(active) = &self.active else { return Vec::new() };
         let (run, step, all) = (active.run(), active.step.index, active.shards_done());
@@ -274,7 +272,7 @@ impl StepExecutor {
         all.chunks(limits::BLOCK_REPLICAS as usize).enumerate().map(part).collect()
     }
 
-    /// Has the final state's digest made: the last step is over.
+    /// Computes the final state's digest: the last step is over.
     pub(in crate::server) fn digest(&mut self) -> Option<Effect> {
         let active = self.active.as_mut()?;
         active.stage = Stage::Digesting;

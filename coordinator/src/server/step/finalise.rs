@@ -9,10 +9,10 @@ use common::state::NetworkState;
 
 use crate::server::text::panic_text;
 
-/// The merged state as the model leaves it.
+/// The merged state after the model has finalised it.
 ///
 /// # Errors
-/// The model failed, or left a state that is not one of its own.
+/// The model failed, or made a state with a wrong layout.
 pub(super) fn finalise(
     model: &dyn Model,
     base: &NetworkState,
@@ -24,11 +24,11 @@ pub(super) fn finalise(
     Ok(Box::new(state))
 }
 
-/// The base with the labels that the model reads from a labelling's results.
-/// `spare` is the memory of a former state.
+/// The base with the labels that the model derives from a labelling's results. `spare` is the
+/// memory of an earlier state.
 ///
 /// # Errors
-/// As [`finalise`].
+/// As for [`finalise`].
 pub(super) fn label(
     model: &dyn Model,
     base: &NetworkState,

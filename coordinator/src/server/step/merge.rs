@@ -1,15 +1,13 @@
-//! The merge of one training round, when its partials are too big to come
-//! along with the news that they are done.
+//! The merge of one training round whose partials are too large to be sent inline.
 //!
-//! Segment by segment, in order, every part's piece is *fetched* (pulled from
-//! its holder, or taken from what came inline), decoded and put into the
-//! segment's [`MergeTree`] by a [`Job`] on another thread; a complete tree is
-//! finished into the next state and dropped. A window of bytes bounds what is
-//! asked for and not yet merged, so memory does not grow with the number of
+//! Segment by segment, in order, every part's piece is *fetched* (pulled from its worker, or taken
+//! from an inline partial), decoded and inserted into the segment's [`MergeTree`] by a [`Job`] on
+//! another thread. A complete tree is finished into the next state and dropped. A window of bytes
+//! bounds the data that is requested and not yet merged, so memory does not grow with the number of
 //! workers.
 //!
-//! [`StepMerge`] itself does no I/O: the engine sends what
-//! [`StepMerge::next_fetch`] asks for, and runs the jobs.
+//! [`StepMerge`] itself does no I/O: the engine performs the fetches of [`StepMerge::next_fetch`],
+//! and runs the jobs.
 
 mod job;
 mod partial;
@@ -32,20 +30,18 @@ pub(in crate::server) use partial::{
     DecodedPartial, Expected, PartialError, decode_partial, merge_inline, next_state,
 };
 
-/// Most fetches under way at one time, however small they are: each may be a
-/// message.
+/// Most fetches in progress at one time, however small they are: each may be a message.
 const FETCHES: usize = limits::PULLS;
 
-/// A holder that was asked and sends no piece for this long, and for the time
-/// that all that is asked for takes at [`PULL_RATE`], is treated as if it had
-/// lost the partial, however alive it is.
+/// If a worker sends no piece for this long, plus the time that the requested bytes take at
+/// [`PULL_RATE`], it is treated as if it had lost the partial, even if it is alive.
 const PULL_WAIT: Duration = Duration::from_secs(10);
 
-/// Bytes a second that come at least, from all holders together: a fifth of what
-/// 10 Mbit/s carry.
+/// Assumed minimum rate in bytes per second, from all workers together: a fifth of the rate of a 10
+/// Mbit/s link.
 const PULL_RATE: u64 = 256 << 10;
 
-/// What all steps of a run share.
+/// Data that all steps of a run share.
 #[derive(Debug)]
 pub(in crate::server) struct Cut {
     /// The layout of the run's states.
@@ -55,7 +51,7 @@ pub(in crate::server) struct Cut {
 }
 
 impl Cut {
-    /// Bytes that a part's piece of a segment is reckoned with.
+    /// Bytes that one part's piece of a segment counts for.
     fn piece_bytes(&self, segment: usize) -> u64 {
         let segment = &self.segments[segment];
         let tensor = &self.layout.tensors[segment.tensor];
@@ -67,7 +63,7 @@ impl Cut {
     }
 }
 
-/// A part of the cover: a block, its weight, and who keeps its partial.
+/// A part of the step: a block, its weight, and the worker that keeps its partial.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::server) struct PartialSource {
     pub(in crate::server) block: Block,
@@ -75,25 +71,25 @@ pub(in crate::server) struct PartialSource {
     pub(in crate::server) holder: Option<WorkerId>,
 }
 
-/// A piece to get.
+/// A piece to fetch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::server) struct Fetch {
-    /// Place among the merge segments.
+    /// Index of the merge segment.
     pub(in crate::server) segment: usize,
-    /// Place among the parts.
+    /// Index of the part.
     pub(in crate::server) part: usize,
     /// The part.
     pub(in crate::server) piece: PartialSource,
 }
 
-/// What came of a pulled segment.
+/// The classification of a pulled segment.
 #[derive(Debug)]
 pub(in crate::server) enum Arrival {
-    /// There is a job more.
+    /// It was accepted: there is one more job.
     Taken,
-    /// It was asked for before the merge was paused: drop it.
+    /// It was requested before the merge was paused: drop it.
     Late,
-    /// It was never asked for.
+    /// It was never requested.
     OutOfTurn,
 }
 
@@ -104,34 +100,34 @@ pub(in crate::server) struct StepMerge {
     replicas: u32,
     cut: Arc<Cut>,
     base: Arc<NetworkState>,
-    /// The state after the step. Taken out when every segment is in: a job of
-    /// a paused merge that comes later finds nothing to write to.
+    /// The state after the step. Taken out when every segment is finished: a later job of a paused
+    /// merge finds nothing to write to.
     next: Arc<Mutex<Option<NetworkState>>>,
     window: u64,
 
-    /// Counted up by every pause: tells results of jobs before it apart.
+    /// Increased by every pause: distinguishes results of jobs from before it.
     generation: u64,
     parts: Vec<PartialSource>,
     finished: Vec<bool>,
     unfinished: usize,
     /// The next segment and part to fetch.
     cursor: (usize, usize),
-    /// Bytes and number of fetches that are not merged.
+    /// Bytes and number of fetches that are not merged yet.
     in_flight: (u64, usize),
     trees: BTreeMap<usize, Tree>,
     /// Jobs that wait for a thread.
     jobs: VecDeque<Job>,
-    /// Pieces that the merge waits for: (segment, part).
+    /// Pieces that the merge waits for, by (segment, part).
     waiting: BTreeMap<(usize, Block), Fetch>,
-    /// How often each piece was asked for and has not come, pauses or not.
+    /// How many requests for each piece are unanswered, pauses or not.
     asked: BTreeMap<(WorkerId, Block, usize), u32>,
-    /// When each holder was first asked, or last sent a piece.
+    /// When each worker was first asked, or last sent a piece.
     moved: BTreeMap<WorkerId, Instant>,
 }
 
 impl StepMerge {
-    /// A merge of `base`'s segments into `next`, a state of the same layout.
-    /// Nothing is fetched until [`StepMerge::resume`].
+    /// A merge of `base`'s segments into `next`, a state of the same layout. Nothing is fetched
+    /// until [`StepMerge::resume`].
     pub(in crate::server) fn new(
         step: StepId,
         replicas: u32,
@@ -162,19 +158,18 @@ impl StepMerge {
         }
     }
 
-    /// Goes on with these parts, which cover every replica once, in replica
-    /// order. Finished segments stay: any cover gives the same bits.
+    /// Continues with these parts, which cover every replica once, in replica order. Finished
+    /// segments are kept: any division into parts gives the same bits.
     pub(in crate::server) fn resume(&mut self, parts: Vec<PartialSource>) {
         self.pause();
         self.parts = parts;
         self.cursor = (0, 0);
-        // Who still owes what was asked for before has no more time for what is
-        // asked for now.
+        // A worker that still owes an earlier piece gets no additional time for the new requests.
         let owing: BTreeSet<WorkerId> = self.asked.keys().map(|(holder, ..)| *holder).collect();
         self.moved.retain(|holder, _| owing.contains(holder));
     }
 
-    /// Stops: a holder is lost.
+    /// Pauses, because a worker that keeps a partial is lost.
     pub(in crate::server) fn pause(&mut self) {
         self.generation += 1;
         self.cursor = (self.finished.len(), 0);
@@ -184,20 +179,20 @@ impl StepMerge {
         self.waiting.clear();
     }
 
-    /// A worker is gone, and whatever was asked of it.
+    /// Drops a worker and all requests to it.
     pub(in crate::server) fn forget(&mut self, worker: WorkerId) {
         self.asked.retain(|(of, ..), _| *of != worker);
         self.moved.remove(&worker);
     }
 
-    /// A holder has answered that it does not have a partial.
+    /// Handles a worker's answer that it does not have a partial.
     pub(in crate::server) fn is_missing(&mut self, holder: WorkerId, block: Block) {
         self.asked.retain(|(of, at, _), _| (*of, *at) != (holder, block));
     }
 
-    /// The next piece to get, if the window has room. A piece without a
-    /// holder is to be given to [`StepMerge::take_in`] at once; one with a holder
-    /// is to be pulled, and comes to [`StepMerge::arrived`].
+    /// The next piece to fetch, if the window allows. An inline piece (without a holder) must be
+    /// passed to [`StepMerge::take_in`] at once; a piece with a holder must be pulled, and is
+    /// passed to [`StepMerge::arrived`] when it arrives.
     pub(in crate::server) fn next_fetch(&mut self, now: Instant) -> Option<Fetch> {
         while *self.finished.get(self.cursor.0)? {
             self.cursor = (self.cursor.0 + 1, 0);
@@ -223,7 +218,7 @@ impl StepMerge {
         Some(fetch)
     }
 
-    /// Takes in a pulled piece.
+    /// Handles a pulled piece.
     pub(in crate::server) fn arrived(
         &mut self,
         now: Instant,
@@ -272,8 +267,7 @@ impl StepMerge {
         self.jobs.pop_front()
     }
 
-    /// Takes in that a job has ended well. Gives the state once the last
-    /// segment is in.
+    /// Handles a successful job. Returns the state after the last segment.
     pub(in crate::server) fn merged(
         &mut self,
         done: &JobDone,
@@ -301,18 +295,17 @@ impl StepMerge {
         done.step == self.step && done.generation == self.generation
     }
 
-    /// Holders have their whole time again: it was this coordinator that was
-    /// away.
+    /// Restarts the time of all requests: this coordinator itself was suspended.
     pub(in crate::server) fn wait_anew(&mut self, now: Instant) {
         self.moved.values_mut().for_each(|moved| *moved = now);
     }
 
-    /// How long a holder that was asked may send nothing.
+    /// How long a worker that owes a piece may be silent.
     pub(in crate::server) fn patience(&self) -> Duration {
         PULL_WAIT + Duration::from_millis(self.in_flight.0.saturating_mul(1000) / PULL_RATE)
     }
 
-    /// Blocks whose holders were asked long ago and send nothing.
+    /// Blocks whose workers were asked long ago and send nothing.
     pub(in crate::server) fn stalled(&self, now: Instant) -> Vec<(WorkerId, Block)> {
         let patience = self.patience();
         let mut stalled: Vec<_> = self
@@ -329,7 +322,7 @@ impl StepMerge {
     }
 }
 
-/// A sentence about a partial.
+/// An error message about a partial.
 pub(in crate::server) fn of_partial(step: StepId, block: Block, error: &PartialError) -> String {
     format!("the partial of replicas {block} of {step}: {error}")
 }

@@ -1,4 +1,4 @@
-//! A complete round's merge: small partials right here, large ones segment by segment.
+//! The merge of a complete round: small partials are merged here, large ones segment by segment.
 
 use std::time::Duration;
 
@@ -16,22 +16,21 @@ use super::merge::{
     Arrival, Content, JobDone, PartialSource, StepMerge, merge_inline, next_state, of_partial,
 };
 
-/// A merge's window is this part of the state: with the base and the next
-/// state it stays well under three states.
+/// A merge's window is this fraction of the state: together with the base and the next state it
+/// stays well under three states.
 const WINDOW_SHARE: u64 = 4;
 
-/// The smallest window, whatever the state, in bytes: enough to keep a few
-/// connections busy.
+/// The smallest window in bytes, for any state: enough to keep a few connections busy.
 const SMALL_WINDOW: u64 = 4 << 20;
 
-/// Inline parts up to this number are merged in the engine's own task.
+/// Up to this number, inline partials are merged in the engine's own task.
 const FEW_PARTS: usize = 256;
 
-/// Partials that were asked for and do not come.
+/// Partials that were requested and have not arrived.
 #[derive(Debug)]
 pub(in crate::server) struct Stalled {
     pub(in crate::server) step: StepId,
-    /// How long they were waited for.
+    /// How long the coordinator waited for them.
     pub(in crate::server) wait: Duration,
     /// The workers that keep them, and their blocks.
     pub(in crate::server) partials: Vec<(WorkerId, Block)>,
@@ -64,15 +63,15 @@ impl StepExecutor {
         self.fetch_pieces(now)
     }
 
-    /// Stops the merge: a holder is lost.
+    /// Pauses the merge because a worker that keeps a partial is lost.
     pub(in crate::server) fn pause(&mut self, step: StepId) {
         if let Some(merge) = self.merge_mut().filter(|merge| merge.step == step) {
             merge.pause();
         }
     }
 
-    /// Asks for as many pieces as the window has room for: those of one partial that
-    /// follow each other in one message.
+    /// Requests as many pieces as the window allows: consecutive pieces of one partial in one
+    /// message.
     fn fetch_pieces(&mut self, now: Instant) -> Vec<Effect> {
         let mut effects = Vec::new();
         let mut pulls: Vec<(WorkerId, Block, u32, u32)> = Vec::new();
@@ -117,11 +116,11 @@ impl StepExecutor {
         }
     }
 
-    /// Takes in a pulled segment of a partial. `was_run` tells whether the number of
-    /// its run was given to one.
+    /// Handles a pulled segment of a partial. `was_run` tells whether the number of its run was
+    /// given to a run.
     ///
     /// # Errors
-    /// Why the worker's connection ends: it was not asked for that.
+    /// The reason to close the worker's connection: the segment was not requested.
     pub(in crate::server) fn on_segment(
         &mut self,
         now: Instant,
@@ -141,12 +140,12 @@ impl StepExecutor {
         let index = segment as usize;
         let known = active.outcomes.get(&block).and_then(|outcome| outcome.hash(index));
         let Stage::Merging(merge) = &mut active.stage else {
-            // It may be on its way still once the step is merged.
+            // The segment may arrive after the step is merged.
             let is_over =
                 step.index == active.step.index && !matches!(active.stage, Stage::Working);
             return if is_over { Ok(Vec::new()) } else { Err(out_of_turn()) };
         };
-        // A piece without a hash was never asked for.
+        // A piece without a hash was never requested.
         let content = Content::Encoded(payload, known.unwrap_or_default());
         let mut effects = Vec::new();
         match merge.arrived(now, worker, block, index, content) {
@@ -157,7 +156,7 @@ impl StepExecutor {
         Ok(effects)
     }
 
-    /// Takes in the end of a merge job.
+    /// Handles the end of a merge job.
     pub(super) fn on_merged(&mut self, now: Instant, done: &JobDone) -> Vec<Effect> {
         let Some(merge) = self.merge_mut().filter(|merge| merge.is_current(done)) else {
             return Vec::new();
@@ -178,36 +177,35 @@ impl StepExecutor {
         }
     }
 
-    /// A worker has answered that it does not have a partial that it was asked for.
+    /// Handles a worker's answer that it does not have a requested partial.
     pub(in crate::server) fn is_missing(&mut self, worker: WorkerId, step: StepId, block: Block) {
         if let Some(merge) = self.merge_mut().filter(|merge| merge.step == step) {
             merge.is_missing(worker, block);
         }
     }
 
-    /// A worker is gone, and whatever it was asked for.
+    /// Handles the loss of a worker, and of all requests to it.
     pub(in crate::server) fn forget(&mut self, worker: WorkerId) {
         if let Some(merge) = self.merge_mut() {
             merge.forget(worker);
         }
     }
 
-    /// Workers that were asked for partials have their whole time again: it was this
-    /// coordinator that was away.
+    /// Restarts the time of all requests: this coordinator itself was suspended.
     pub(in crate::server) fn restart_waits(&mut self, now: Instant) {
         if let Some(merge) = self.merge_mut() {
             merge.wait_anew(now);
         }
     }
 
-    /// Partials that were asked for long ago and do not come.
+    /// Partials that were requested long ago and have not arrived.
     pub(in crate::server) fn stalled(&mut self, now: Instant) -> Option<Stalled> {
         let merge = self.merge_mut()?;
         Some(Stalled { step: merge.step, wait: merge.patience(), partials: merge.stalled(now) })
     }
 }
 
-/// Merges a step whose partials all came inline, and are small, right here.
+/// Merges, in this task, a step whose partials are all inline and small.
 fn merge_here(active: &mut ActiveRun) -> NetworkState {
     let spare = active.take_spare();
     let mut next = next_state(&active.state, spare);

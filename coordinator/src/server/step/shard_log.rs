@@ -1,5 +1,5 @@
-//! The shards of the current step: who was given them, how often, and what
-//! they gave. Two answers of one shard must be equal, whoever gave them.
+//! The shards of the current step: which processes they were given to, how often, and their
+//! results. Two answers of one shard must be equal, from whichever process.
 
 use std::collections::BTreeSet;
 
@@ -9,23 +9,23 @@ use common::wire::message::ShardDone;
 
 use crate::ledger::step_digest;
 
-/// What a shard gave, and where.
+/// The result of a shard, and its origin.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::server) struct Shard {
     /// Name of the worker.
     pub(in crate::server) worker: String,
-    /// How often the shard had been handed out by then, at least 1.
+    /// How often the shard had been handed out before this answer, at least 1.
     pub(in crate::server) attempt: u32,
     pub(in crate::server) done: ShardDone,
 }
 
-/// Two answers of a shard that differ.
+/// Two different answers of a shard.
 #[derive(Debug, PartialEq)]
 pub(in crate::server) struct Difference {
     pub(in crate::server) replica: u32,
     /// The first answer.
     pub(in crate::server) first: Shard,
-    /// The second one's digest.
+    /// The digest of the second answer.
     pub(in crate::server) second: Digest,
 }
 
@@ -33,22 +33,22 @@ pub(in crate::server) struct Difference {
 #[derive(Debug, Default)]
 pub(in crate::server) struct ShardLog {
     replicas: u32,
-    /// By replica; empty until the first one is handed out or done.
+    /// By replica; empty until the first shard is handed out or done.
     attempts: Vec<u32>,
     done: Vec<Option<Shard>>,
-    /// Who was given what: by the block's first replica, and then its level, so
-    /// that what lies within a block is one range.
+    /// Blocks given to processes, by the block's first replica and level, so that everything within
+    /// a block is one range.
     given: BTreeSet<(ProcessId, u64, u8)>,
 }
 
 impl ShardLog {
-    /// Those of a step of so many.
+    /// The shards of a step with this many.
     pub(in crate::server) fn new(replicas: u32) -> Self {
         let count = replicas as usize;
         Self { replicas, attempts: vec![0; count], done: vec![None; count], given: BTreeSet::new() }
     }
 
-    /// A block is handed out.
+    /// Notes that a block is handed out.
     pub(in crate::server) fn give(&mut self, block: Block, process: ProcessId) {
         for replica in block.replicas(self.replicas) {
             self.attempts[replica as usize] += 1;
@@ -56,7 +56,7 @@ impl ShardLog {
         self.given.insert((process, block.start(), block.level));
     }
 
-    /// Whether a process was given all of a block, in one or in several.
+    /// Whether a process was given all of a block, in one part or in several.
     pub(in crate::server) fn was_given(&self, block: Block, process: ProcessId) -> bool {
         let highest = Block::root(self.replicas).level;
         let around = (block.level..=highest).any(|level| {
@@ -66,7 +66,7 @@ impl ShardLog {
         around || self.gave_parts(block, process)
     }
 
-    /// Whether parts of a block that a process was given cover its replicas.
+    /// Whether the parts of a block that a process was given cover its replicas.
     fn gave_parts(&self, block: Block, process: ProcessId) -> bool {
         let end = block.end().min(u64::from(self.replicas));
         let mut covered = block.start();
@@ -83,8 +83,8 @@ impl ShardLog {
         covered >= end
     }
 
-    /// Compares a block's shards with what is known of them, and keeps those
-    /// that are new: one for each replica of the block.
+    /// Compares a block's shards with earlier answers, and adds the new ones: one for each replica
+    /// of the block.
     pub(in crate::server) fn take(
         &mut self,
         worker: &str,
@@ -106,7 +106,7 @@ impl ShardLog {
         Ok(())
     }
 
-    /// The first shards of a complete step, in replica order.
+    /// The first answers of a complete step, in replica order.
     pub(in crate::server) fn all(&self) -> impl Iterator<Item = (u32, &Shard)> {
         let numbered = (0..).zip(&self.done);
         numbered.filter_map(|(replica, shard)| Some((replica, shard.as_ref()?)))
@@ -153,12 +153,12 @@ mod tests {
         assert!(given(&shards, 0, 1, 7) && given(&shards, 1, 0, 7));
         assert!(!given(&shards, 0, 2, 7));
         assert!(!given(&shards, 0, 1, 8));
-        // Of half of a block, nothing follows for the other half.
+        // A process that was given one half was not given the other.
         assert!(!given(&shards, 2, 0, 7));
         shards.give(Block::of_replica(3), ProcessId(7));
         assert!(!given(&shards, 2, 0, 7));
         shards.give(Block::of_replica(2), ProcessId(8));
-        assert!(!given(&shards, 2, 0, 7), "another one has the rest");
+        assert!(!given(&shards, 2, 0, 7), "another process has the rest");
         shards.give(Block::of_replica(2), ProcessId(7));
         assert!(given(&shards, 2, 0, 7) && given(&shards, 1, 1, 7));
         assert!(!given(&shards, 3, 0, 7));

@@ -1,4 +1,4 @@
-//! How long a run takes.
+//! Durations of a run.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use tokio::time::Instant;
 
 use crate::runs::Progress;
 
-/// How long things take. Figures for people: no decision hangs on them.
+/// Durations, for people only: no decision depends on them.
 #[derive(Debug)]
 pub(super) struct Timing {
     started: Instant,
-    /// Time that the run took before, with a coordinator that is gone.
+    /// Time that the run took with earlier coordinators.
     before: Duration,
     step_started: Instant,
-    /// Per worker: time that it computed in this step, and until when.
+    /// Per worker: its compute time in this step, and the end of its last block.
     busy: BTreeMap<WorkerId, (Duration, Instant)>,
     training: Duration,
     computing: Duration,
@@ -26,7 +26,7 @@ pub(super) struct Timing {
 }
 
 impl Timing {
-    /// A clock that goes on from where a run stood.
+    /// A clock that continues from a run's earlier progress.
     pub(super) fn resume(progress: &Progress, now: Instant) -> Self {
         let seconds = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
         Self {
@@ -39,7 +39,7 @@ impl Timing {
         }
     }
 
-    /// Where it stands, to be resumed.
+    /// The progress, to continue from later.
     pub(super) fn progress(&self, now: Instant) -> Progress {
         let (evaluation_loss, evaluation_accuracy) = self.evaluated;
         Progress {
@@ -66,15 +66,14 @@ impl Timing {
         }
     }
 
-    /// Begins a step, where the one before it ended: `now` may be that of an
-    /// event that was handled before it did.
+    /// Begins a step at the end of the one before: `now` may be the time of an event that was
+    /// handled before that.
     pub(super) fn begin_step(&mut self, now: Instant) {
         self.step_started = now.max(self.step_started);
         self.busy.clear();
     }
 
-    /// A worker has finished a block that it computed for so long. Blocks
-    /// that overlapped count once.
+    /// Adds a block with this compute time. Overlapping blocks of a worker count once.
     pub(super) fn computed(&mut self, now: Instant, worker: WorkerId, compute: Duration) {
         let (busy, until) = self.busy.entry(worker).or_insert((Duration::ZERO, self.step_started));
         let begun = now.checked_sub(compute).unwrap_or(*until).max(*until);
@@ -82,8 +81,8 @@ impl Timing {
         *until = now.max(*until);
     }
 
-    /// Ends a training round: the longest compute time of a worker, and the
-    /// time of the whole round.
+    /// Ends a training round: returns the longest compute time of a worker, and the time of the
+    /// whole round.
     pub(super) fn end_round(&mut self, now: Instant, examples: u64) -> (Duration, Duration) {
         let round = now - self.step_started;
         let compute = self.busy.values().map(|(busy, _)| *busy).max().unwrap_or_default();
@@ -91,13 +90,12 @@ impl Timing {
         self.training += round;
         self.computing += compute;
         self.examples += examples;
-        // What comes next is not counted again.
+        // Later blocks of this round are not counted again.
         self.step_started = now;
         (compute, round)
     }
 
-    /// Seconds that the run has taken, without those between two
-    /// coordinators.
+    /// Seconds that the run has taken, without the time between two coordinators.
     pub(super) fn seconds(&self, now: Instant) -> f64 {
         (self.before + (now - self.started)).as_secs_f64()
     }
@@ -107,8 +105,8 @@ impl Timing {
 mod tests {
     use super::*;
 
-    /// The engine merges a small round within the event that completes it, and
-    /// then begins the next one at the time of that event.
+    /// The engine merges a small round within the event that completes it, and then begins the next
+    /// one at the time of that event.
     #[test]
     fn no_time_counts_for_two_rounds() {
         let start = Instant::now();

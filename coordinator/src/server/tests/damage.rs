@@ -45,7 +45,7 @@ async fn a_run_with_damaged_records_ends_as_it_would_and_says_what_was_passed_ov
                 RunEvent::Resumed { passed_over, .. } => passed_over.clone(),
                 _ => None,
             });
-            let told = told.expect("what was passed over");
+            let told = told.expect("what was skipped");
             assert!(files.iter().all(|file| told.contains(file)), "{told}");
         }
         let runs = RunsFolder::read(folder).unwrap();

@@ -152,7 +152,7 @@ async fn a_run_that_cannot_go_on_says_why_to_those_who_follow_it() {
     let mut client = server.client().await;
     let told = client.follow(RunId(1)).await;
     let Some(RunEvent::Failed { reason, .. }) = told.last() else { panic!("{told:?}") };
-    assert!(reason.contains("it cannot go on: ") && reason.contains("resume 1"), "{reason}");
+    assert!(reason.contains("it cannot continue: ") && reason.contains("resume 1"), "{reason}");
     server.shut_down().await;
 }
 
@@ -274,7 +274,7 @@ async fn a_run_whose_examples_are_damaged_is_set_aside_and_the_next_one_starts()
     let told = client.follow(RunId(1)).await;
     let Some(RunEvent::Failed { reason, .. }) = told.last() else { panic!("{told:?}") };
     let name = chunk.file_name().unwrap().to_str().unwrap();
-    assert!(reason.contains(name) && reason.contains("it cannot go on"), "{reason}");
+    assert!(reason.contains(name) && reason.contains("it cannot continue"), "{reason}");
     server.shut_down().await;
     // Nothing says that it is over: it goes on once that is mended.
     fs::write(&chunk, whole).unwrap();

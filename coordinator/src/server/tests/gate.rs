@@ -312,7 +312,7 @@ async fn a_run_that_is_cancelled_and_resumed_goes_on_whatever_happens_then() {
     let Some(ToClient::Rejected { bad_input: false, reason }) = answer else {
         panic!("nobody may be told that it stays cancelled: {answer:?}")
     };
-    assert!(reason.contains("is being taken up"), "{reason}");
+    assert!(reason.contains("is being resumed"), "{reason}");
     // It ends, and then that is taken back.
     (0..2).for_each(|_| open.send(Ok(())).unwrap());
     let accepted = ToClient::Accepted { run: RUN, passed_over: None };

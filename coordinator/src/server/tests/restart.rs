@@ -108,7 +108,7 @@ async fn a_run_from_disk_begins_only_where_there_is_room_for_its_examples() {
     server.worker("worker", usize::MAX).await;
     let told = server.client().await.follow(RUN).await;
     let Some(RunEvent::Failed { reason, .. }) = told.last() else { panic!("{told:?}") };
-    let named = format!("it cannot go on: the coordinator has {} bytes for the data", bytes - 1);
+    let named = format!("it cannot continue: the coordinator has {} bytes for the data", bytes - 1);
     assert!(reason.contains(&named) && reason.contains("raise `data_memory`"), "{reason}");
     server.shut_down().await;
     // It goes on where there is.

@@ -1,32 +1,31 @@
-//! How many connections there may be at one time.
+//! The limits on the number of connections at one time.
 
 use common::limits as most;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::warn;
 
-/// Open files that are no connections: the runs' own, the standard streams, the
-/// listener, and connections that are about to close.
+/// Open files that are not connections: files of runs, the standard streams, the listener, and
+/// connections that are about to close.
 const OTHER_FILES: u64 = 128;
 
-/// Most connections that are kept free of workers.
+/// Most connections that are reserved for clients.
 const CLIENTS: usize = 64;
 
-/// ConnectionLimits of connections.
+/// Limits on connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) struct ConnectionLimits {
-    /// Those who have not said who they are.
+    /// Connections that have not finished the handshake.
     pub(in crate::server) handshakes: usize,
-    /// Those who have.
+    /// Connections of accepted peers.
     pub(in crate::server) connections: usize,
 }
 
 impl ConnectionLimits {
-    /// What this process may have. Asks the system for as many files as it
-    /// gives to anybody.
+    /// The limits of this process. Raises the limit on open files to the system's maximum.
     pub(in crate::server) fn of_this_process() -> Self {
         let files = Resource::RLIMIT_NOFILE;
         let allowed = getrlimit(files).map(|(soft, hard)| {
-            // Where it is not given, what there is has to do.
+            // If the limit cannot be raised, the present one is used.
             let raised = soft < hard && setrlimit(files, hard, hard).is_ok();
             if raised { hard } else { soft }
         });
@@ -34,21 +33,21 @@ impl ConnectionLimits {
         let limits = Self::of(allowed);
         if limits != Self::of(u64::MAX) {
             warn!(
-                "the system allows {allowed} open files: at most {} workers and clients, and {} \
-                 that have not said who they are; `ulimit -n` raises it",
+                "the system allows {allowed} open files: at most {} workers and clients, and {} in the \
+                 handshake; `ulimit -n` raises it",
                 limits.connections, limits.handshakes
             );
         }
         limits
     }
 
-    /// How many of those who are known may be workers: however many there are, somebody
-    /// can still look.
+    /// How many accepted peers may be workers: with any number of workers, clients can still
+    /// connect.
     pub(in crate::server) fn workers(&self) -> usize {
         self.connections - (self.connections / 8).clamp(1, CLIENTS)
     }
 
-    /// What so many open files allow: a quarter for those who are not known.
+    /// The limits for this many open files: a quarter is for pending connections.
     fn of(files: u64) -> Self {
         let room = usize::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX).max(8);
         let handshakes = (room / 4).min(most::HANDSHAKES);

@@ -15,12 +15,12 @@ pub(super) struct PendingHandshakes {
 
 #[derive(Debug, Default)]
 struct Slots {
-    /// In the order they came. What is dropped tells its place that it is evicted.
+    /// In the order in which they connected. Dropping a sender tells its slot that it is evicted.
     taken: BTreeMap<u64, oneshot::Sender<()>>,
     next: u64,
 }
 
-/// A place on the pending, given back when it is dropped.
+/// A slot of a pending connection, released when it is dropped.
 #[derive(Debug)]
 pub(in crate::server) struct PendingHandshake {
     pending: Arc<PendingHandshakes>,
@@ -29,7 +29,7 @@ pub(in crate::server) struct PendingHandshake {
 }
 
 impl PendingHandshakes {
-    /// With so many slots.
+    /// With this many slots.
     pub(super) fn new(most: usize) -> Self {
         Self { most, slots: Mutex::default() }
     }
@@ -38,7 +38,7 @@ impl PendingHandshakes {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place, if need be that of the oldest one.
+    /// Takes a slot, that of the oldest connection if all are taken.
     pub(super) fn enter(self: &Arc<Self>) -> PendingHandshake {
         let (sender, evicted) = oneshot::channel();
         let mut slots = self.slots();
@@ -53,9 +53,9 @@ impl PendingHandshakes {
 }
 
 impl PendingHandshake {
-    /// Waits until somebody else has it. Cancel-safe.
+    /// Waits until the slot is given to another connection. Cancel-safe.
     pub(super) async fn evicted(&mut self) {
-        // Nothing is ever sent: the other end is dropped.
+        // Nothing is ever sent: this ends when the sender is dropped.
         let _ = (&mut self.evicted).await;
     }
 }

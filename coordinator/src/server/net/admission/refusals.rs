@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 
 use crate::server::rate_limit::RateLimit;
 
-/// Addresses that are told apart. Those beyond share their lines.
+/// Most addresses that are distinguished. All others share one rate limit.
 const ADDRESSES: usize = 1024;
 
 /// See the [module](self).
@@ -22,7 +22,7 @@ pub(in crate::server) struct Refusals {
 }
 
 impl Refusals {
-    /// Somebody at this address was turned away for this reason.
+    /// Counts a refused connection from this address, and logs the reason.
     pub(super) fn note(&self, address: SocketAddr, reason: &str) {
         self.count.fetch_add(1, Ordering::Relaxed);
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
@@ -37,22 +37,22 @@ impl Refusals {
         }
     }
 
-    /// How many were turned away so far.
+    /// The number of refused connections so far.
     pub(in crate::server) fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
 }
 
-/// What is said of whom.
+/// The rate limits of log lines.
 #[derive(Debug, Default)]
 struct Log {
     addresses: BTreeMap<IpAddr, RateLimit>,
-    /// Of all addresses that are not told apart.
+    /// The shared limit of all addresses beyond [`ADDRESSES`].
     others: RateLimit,
 }
 
 impl Log {
-    /// Whether to say this one; if so, how many before it were not said.
+    /// Whether to log this refusal; if so, the number of unlogged ones before it.
     fn note(&mut self, now: Instant, address: IpAddr) -> Option<u64> {
         let is_new = !self.addresses.contains_key(&address);
         if is_new && self.addresses.len() >= ADDRESSES {
@@ -96,7 +96,7 @@ mod tests {
         let said = (0..10 * most).filter(|number| log.note(start, address(*number)).is_some());
         assert_eq!(said.count(), ADDRESSES + 1);
         assert_eq!(log.addresses.len(), ADDRESSES);
-        assert_eq!(log.note(start + INTERVAL / 2, address(1)), None, "one that is told apart");
+        assert_eq!(log.note(start + INTERVAL / 2, address(1)), None, "a distinguished address");
         // The others' line is due, and one of them is told apart from now on.
         assert_eq!(log.note(start + INTERVAL, address(20 * most)), Some(0));
         assert_eq!(log.addresses.len(), 1);

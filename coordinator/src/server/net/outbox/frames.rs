@@ -1,20 +1,20 @@
-//! [`StateFrames`]: the messages of a whole state, for all who are sent it.
+//! [`StateFrames`]: the messages of a whole state, shared by all connections.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use common::wire::Frame;
 
-/// The frames of a whole state. Each is made when the first connection sends it,
-/// while the processor's cache is about to hold it anyway, and shared by all
-/// others: a checksum reads every byte, and the engine has no time for that.
+/// The frames of a whole state. Each frame is made when the first connection sends it, when its
+/// bytes enter the processor's cache anyway, and is shared with all others: its checksum reads
+/// every byte, and the engine has no time for that.
 pub(in crate::server) struct StateFrames {
     made: Box<[OnceLock<Frame>]>,
     make: Box<dyn Fn(usize) -> Frame + Send + Sync>,
 }
 
 impl StateFrames {
-    /// So many frames, which `make` makes by their places.
+    /// This many frames; `make` makes the frame of an index.
     pub(in crate::server) fn new(
         count: usize,
         make: impl Fn(usize) -> Frame + Send + Sync + 'static,
@@ -23,7 +23,7 @@ impl StateFrames {
         Arc::new(Self { made, make: Box::new(make) })
     }
 
-    /// The frame at a place, if there are so many.
+    /// The frame of an index; `None` behind the last one.
     pub(super) fn get(&self, place: usize) -> Option<Frame> {
         let frame = self.made.get(place)?;
         Some(frame.get_or_init(|| (self.make)(place)).clone())

@@ -203,7 +203,7 @@ fn a_history_that_grows_to_its_bound_says_so() {
     assert!(history.condition().lock().unwrap().is_thinned);
     drop(history);
     let later = HistoryQueue::open(&folder, 1 << 30);
-    assert!(later.condition().lock().unwrap().is_thinned, "it lacks shards all the same");
+    assert!(later.condition().lock().unwrap().is_thinned, "it still lacks shards");
 }
 
 #[tokio::test]

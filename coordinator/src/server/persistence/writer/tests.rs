@@ -7,7 +7,7 @@ use crate::ledger::{HISTORY_BYTES, LedgerReader, RunRow, ShardRow, StepRow};
 
 const RUN: RunId = RunId(1);
 
-/// Shards of a step that is reckoned with 2 MiB, and a little.
+/// Shards of a step that counts as a little more than 2 MiB.
 const SHARDS: u32 = 8192;
 
 fn run() -> Record {
@@ -38,7 +38,7 @@ async fn what_waits_is_bounded_in_bytes_and_nothing_of_it_is_lost() {
     });
     writer.record(run());
     (0..7).for_each(|index| writer.record(step(index)));
-    assert!(!writer.is_full(), "it is not their number that counts");
+    assert!(!writer.is_full(), "the number of records does not matter");
     writer.record(step(7));
     assert!(writer.is_full());
     go_on.send(()).unwrap();

@@ -1,5 +1,4 @@
-//! One piece's way into its segment's tree, and a complete tree's into the next
-//! state.
+//! Merging one piece into its segment's tree, and a complete tree into the next state.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,19 +13,18 @@ use super::{Cut, Fetch};
 /// The tree of one segment, until it is complete.
 pub(super) type Tree = Arc<Mutex<Option<MergeTree<Contribution>>>>;
 
-/// A part's piece of one segment.
+/// A piece: one part's share of one segment.
 #[derive(Debug)]
 pub(in crate::server) enum Content {
-    /// As it came over the wire, and the [`segment_hash`] that it must have.
+    /// As received, and the [`segment_hash`] that it must have.
     Encoded(Bytes, u128),
-    /// As it was decoded when it came inline.
+    /// As decoded from an inline partial.
     Decoded(Option<Contribution>),
 }
 
-/// Merges one piece; to be run on a thread of its own. Not on the rayon pool:
-/// merging is itself parallel there, and a pool thread that waits for that
-/// takes up other work, which must not be another job that wants the same
-/// locks.
+/// Merges one piece; runs on a thread of its own, not on the rayon pool. Merging uses that pool
+/// itself, and a pool thread that waits for it may take other work, which must not be another job
+/// that needs the same locks.
 #[derive(Debug)]
 pub(in crate::server) struct Job {
     pub(super) step: StepId,
@@ -39,7 +37,7 @@ pub(in crate::server) struct Job {
     pub(super) next: Arc<Mutex<Option<NetworkState>>>,
 }
 
-/// A job's end.
+/// The result of a job.
 #[derive(Debug)]
 pub(in crate::server) struct JobDone {
     /// The step.
@@ -47,13 +45,13 @@ pub(in crate::server) struct JobDone {
     pub(super) generation: u64,
     /// The piece.
     pub(in crate::server) fetch: Fetch,
-    /// Whether its segment is finished now, or what is wrong with the piece.
+    /// Whether its segment is finished now, or the error in the piece.
     pub(in crate::server) outcome: Result<bool, PartialError>,
 }
 
 impl Job {
-    /// Checks and decodes the piece, puts it into its segment's tree, and finishes the
-    /// segment if it was the last one.
+    /// Checks and decodes the piece, inserts it into its segment's tree, and finishes the segment
+    /// after the last piece.
     pub(in crate::server) fn run(self) -> JobDone {
         let segment = &self.cut.segments[self.fetch.segment];
         let contribution = match self.content {

@@ -1,5 +1,4 @@
-//! What comes of a partial with the news that its block is done: all of it, or
-//! what its segments are to be known by.
+//! The partial in a block's message: the whole partial, or the hashes of its segments.
 
 use bytes::Bytes;
 use common::id::Block;
@@ -12,7 +11,7 @@ use common::wire::message::BlockDone;
 
 use super::Cut;
 
-/// Merges a step whose partials all came inline, and are small, right here.
+/// Merges a step whose partials are all inline and small, without other threads.
 pub(in crate::server) fn merge_inline(
     replicas: u32,
     cut: &Cut,
@@ -29,8 +28,8 @@ pub(in crate::server) fn merge_inline(
     }
 }
 
-/// A state to merge into: `spare` if there is one, and all that the merge
-/// does not write (tensors under `keep`) as in `base`.
+/// A state to merge into: `spare` if given. Tensors that the merge does not write (rule `keep`) are
+/// copied from `base`.
 pub(in crate::server) fn next_state(
     base: &NetworkState,
     spare: Option<NetworkState>,
@@ -43,24 +42,23 @@ pub(in crate::server) fn next_state(
     next
 }
 
-/// What came of a finished block's partial with the news of it.
+/// The partial in the message of a finished block.
 #[derive(Debug, PartialEq)]
 pub(in crate::server) enum DecodedPartial {
     /// The contributions, by merge segment.
     Inline(Vec<Option<Contribution>>),
-    /// The [`segment_hash`] of each merge segment: the worker keeps the rest.
+    /// The [`segment_hash`] of each merge segment: the worker keeps the partial.
     Kept(Vec<u128>),
 }
 
-/// What a finished block must be, whoever computed it.
+/// Properties that a finished block must have, whichever worker computed it.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::server) struct Expected {
-    /// Examples of the block.
+    /// Number of examples of the block.
     pub(in crate::server) weight: u64,
-    /// Its replicas.
+    /// Number of its replicas.
     pub(in crate::server) shards: usize,
-    /// Whether its step changes the state. Only then there may be more than
-    /// results.
+    /// Whether its step changes the state. Otherwise a block has results only.
     pub(in crate::server) learns: bool,
 }
 
@@ -84,8 +82,8 @@ impl Expected {
     }
 }
 
-/// Opens the payload of a finished block. Where its digest is right, what that
-/// covers is as the worker meant it to be.
+/// Decodes the payload of a finished block. If its digest is correct, the digested bytes are as the
+/// worker made them.
 pub(in crate::server) fn decode_partial(
     cut: &Cut,
     done: &BlockDone,
@@ -119,8 +117,7 @@ pub(in crate::server) fn decode_partial(
     Ok(DecodedPartial::Inline(contributions))
 }
 
-/// Decodes a piece of a partial of so many examples, of a step that changes the
-/// state.
+/// Decodes a piece of a partial with this many examples, of a step that changes the state.
 pub(super) fn decode(
     cut: &Cut,
     index: usize,
@@ -129,7 +126,7 @@ pub(super) fn decode(
 ) -> Result<Option<Contribution>, PartialError> {
     let segment = &cut.segments[index];
     let tensor = &cut.layout.tensors[segment.tensor];
-    // Only units may be left as they were.
+    // Only units may be left unchanged.
     if piece.is_empty() && weight > 0 && !tensor.rule.by_unit() {
         let (rule, tensor) = (tensor.rule, tensor.name.clone());
         return Err(PartialError::Empty { segment: index, tensor, rule, weight });
@@ -137,7 +134,7 @@ pub(super) fn decode(
     Ok(Contribution::decode(&cut.layout, index, segment, weight, piece)?)
 }
 
-/// A block of one shard is what that shard gave.
+/// The digest of a block of one shard must be the digest of that shard.
 fn check_shard(done: &BlockDone, hashes: &[u128]) -> Result<(), PartialError> {
     let [shard] = done.shards[..] else { return Ok(()) };
     let partial = Partial::digest_of(done.weight, hashes.iter().copied());
@@ -154,7 +151,7 @@ fn check(done: &BlockDone, hashes: &[u128]) -> Result<(), PartialError> {
     }
 }
 
-/// Cuts an inline partial into its segments.
+/// Splits an inline partial into its segments.
 fn split(segments: usize, mut inline: Bytes) -> Result<Vec<Bytes>, PartialError> {
     let mut pieces = Vec::with_capacity(segments);
     for segment in 0..segments {
@@ -172,69 +169,71 @@ fn split(segments: usize, mut inline: Bytes) -> Result<Vec<Bytes>, PartialError>
     }
 }
 
-/// What is wrong with a partial: its bytes changed on their way, or its worker
-/// made what no worker can have made. Either is a failure of the block's shards.
+/// An invalid partial: its bytes changed on the way, or its worker made something that no correct
+/// worker makes. Either is a failure of the block's shards.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::server) enum PartialError {
-    /// It ends too early.
+    /// It is too short.
     #[error("an inline partial ends inside merge segment {segment} of {segments}")]
     Short {
-        /// The segment.
+        /// Index of the segment.
         segment: usize,
-        /// Segments of the layout.
+        /// Number of segments in the layout.
         segments: usize,
     },
-    /// It does not end.
+    /// It is too long.
     #[error("{0} bytes follow the last merge segment of an inline partial")]
     Long(usize),
-    /// It does not say what each segment is known by.
+    /// It has the wrong number of segment hashes.
     #[error("expected 16 bytes for each of {segments} merge segments, found {found} bytes")]
     Hashes {
-        /// Segments of the layout.
+        /// Number of segments in the layout.
         segments: usize,
-        /// Bytes that came.
+        /// Number of bytes received.
         found: usize,
     },
-    /// Its bytes are not those that its worker made.
+    /// Its bytes do not match its digest.
     #[error(
         "it does not have the digest that came with it: its bytes changed in the memory of a \
          machine or, without keys, on the network"
     )]
     Altered,
-    /// It is of more or fewer examples than its block.
+    /// Its number of examples is not that of its block.
     #[error("expected a weight of {expected} examples, found {found}")]
     Weight {
-        /// Examples of the block.
+        /// Number of examples of the block.
         expected: u64,
-        /// The weight that came.
+        /// The weight received.
         found: u64,
     },
-    /// It is of more or fewer shards than its block.
+    /// Its number of shards is not that of its block.
     #[error("expected {expected} shards, found {found}")]
     Shards {
-        /// Replicas of the block.
+        /// Number of replicas of the block.
         expected: usize,
-        /// Shards that came.
+        /// Number of shards received.
         found: usize,
     },
-    /// Its results are of more or fewer examples than its block.
+    /// Its results are for a different number of examples than its block.
     #[error("expected results of {expected} examples, found {found}")]
     Examples {
-        /// Examples of the block.
+        /// Number of examples of the block.
         expected: u64,
-        /// Those of the results.
+        /// Number of examples of the results.
         found: u64,
     },
-    /// It is of one shard, and not what that one is said to have given.
-    #[error("expected the digest of its only shard to be that of what came, found another")]
+    /// It is from one shard, but differs from that shard's digest.
+    #[error(
+        "expected the digest of its only shard to equal the digest of the block, found another"
+    )]
     ShardDigest,
-    /// A tensor is left out.
+    /// A tensor is missing.
     #[error(
         "merge segment {segment} of tensor `{tensor}`: expected values under the rule `{rule}` of \
          {weight} examples, found nothing"
     )]
     Empty {
-        /// The segment.
+        /// Index of the segment.
         segment: usize,
         /// Name of the tensor.
         tensor: String,
@@ -243,16 +242,16 @@ pub(in crate::server) enum PartialError {
         /// The partial's weight.
         weight: u64,
     },
-    /// Its step changes nothing, and it has something to merge.
-    #[error("merge segment {segment}: expected results alone, found something to merge")]
+    /// Its step does not change the state, but it has values to merge.
+    #[error("merge segment {segment}: expected results only, found values to merge")]
     NotEmpty {
-        /// The segment.
+        /// Index of the segment.
         segment: usize,
     },
-    /// It is to be pulled, and there is nothing to pull.
-    #[error("expected results alone, which come inline, found a partial to be pulled")]
+    /// It is to be pulled, but its step does not change the state.
+    #[error("expected results only, which are sent inline, found a partial to be pulled")]
     NotInline,
-    /// A segment is wrong, as its worker made it.
+    /// A segment has invalid content.
     #[error(transparent)]
     Segment(#[from] MergeError),
 }
