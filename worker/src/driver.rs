@@ -1,5 +1,5 @@
-//! The worker's driver: turns frames, ended shards, timers and signals into
-//! events of the [`Session`], and the session's actions into I/O.
+//! The worker's driver: turns frames, ended shards, timers and signals into events of the
+//! [`Session`], and the session's actions into I/O.
 //!
 //! ```text
 //!  coordinator ─▶ reader ─┐                    ┌─▶ writer ─▶ coordinator
@@ -8,9 +8,9 @@
 //!  timer ─────────────────┘                    └─▶ pool (slots threads)
 //! ```
 //!
-//! One task, the engine, owns all that is not shared. It never computes: what
-//! may take long (shards, merges, digests, orders of epochs) runs on the pool, or
-//! beside it (making a model, checking chunks).
+//! One task, the engine, owns all data that is not shared. It never computes: long work (shards,
+//! merges, digests, orders of epochs) runs on the pool, or on other threads (making a model,
+//! checking chunks).
 
 mod assignments;
 mod bases;
@@ -57,15 +57,15 @@ use examples::Requests;
 use held::{HeldAssignment, Kept};
 use run::{CurrentOrder, OpenRun, Opening};
 
-/// Finished blocks that are kept, to be pulled or offered again.
+/// Finished blocks, kept to be pulled or offered again.
 const KEPT_BLOCKS: usize = limits::OFFERS;
 
 /// Settings of a worker.
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {
-    /// Where the coordinator is, `HOST:PORT`.
+    /// The coordinator's address, `HOST:PORT`.
     pub coordinator: String,
-    /// What proves that it belongs to the cluster, where that has keys.
+    /// The worker's certificate and keys, if the cluster has keys.
     pub tls: Option<CallerTls>,
     /// The worker's name, for people.
     pub name: String,
@@ -75,29 +75,28 @@ pub struct WorkerConfig {
     pub memory_limit: u64,
     /// Bytes of example data to keep.
     pub cache_limit: u64,
-    /// Tells this process from any other one. Also the seed of the jitter
-    /// between tries to connect.
+    /// Distinguishes this process from any other. Also the seed of the jitter between connection
+    /// attempts.
     pub process: ProcessId,
-    /// Longest time to leave in order.
+    /// Longest time for leaving in order.
     pub drain_timeout: Duration,
 }
 
 /// How a worker ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// It was told to leave, and lost nothing by it.
+    /// It was told to leave, and no work was lost.
     Left,
     /// It was told to leave at once.
     Cancelled,
-    /// The coordinator refuses it, or their keys do not fit, for this reason.
+    /// The coordinator refuses it, or their keys do not match, for this reason.
     Refused(String),
 }
 
-/// Works for a coordinator until it is refused or told to leave: the first
-/// message of `signals` says to leave when nothing is lost by it, the second
-/// one at once.
+/// Works for a coordinator until it is refused or told to leave: the first message of `signals`
+/// asks it to leave without losing work, the second one to leave at once.
 pub async fn run(registry: Registry, config: WorkerConfig, mut signals: mpsc::Receiver<()>) -> End {
-    // Shards and orders report one by one; the pool waits when they are many.
+    // Shards and orders report one by one; the pool waits if there are many.
     let (sender, mut reports) = mpsc::channel(limits::SLOTS as usize);
     let compute = Compute::new(config.slots, sender);
     let mut engine = Engine::new(registry, config, compute);
@@ -154,14 +153,14 @@ async fn next_connection(
     }
 }
 
-/// A run that is open, or why it cannot be.
+/// A run that is open, or the reason why it cannot be.
 #[derive(Debug)]
 struct Opened {
     opening: Opening,
     run: Result<Arc<OpenRun>, String>,
-    /// Shards that fit in memory at once; nothing until the model is made.
+    /// Shards that fit in memory at once; `None` until the model is made.
     parallel: Option<u32>,
-    /// Whether this connection has opened it, and the session has not heard of that.
+    /// Whether this connection has opened it, and the session was not told yet.
     awaited: bool,
     order: CurrentOrder,
 }
@@ -170,15 +169,15 @@ struct Engine {
     registry: Registry,
     config: WorkerConfig,
     session: Session,
-    /// Events that came up while actions were performed.
+    /// Events that arose while actions were performed.
     pending: VecDeque<Event>,
     connecting: Option<Connecting>,
     connection: Option<Connection>,
-    /// The last connection that was ended with a reason, until that is out.
+    /// The last connection that was closed with a reason, until the reason is sent.
     parting: Option<JoinHandle<()>>,
-    /// Bytes of the connection that the session has heard of.
+    /// Received bytes of the connection that the session was told of.
     heard: u64,
-    /// What was wrong when connecting failed last: said once.
+    /// The last connection error, which is logged only once.
     last_trouble: Option<String>,
     refusal: Option<String>,
     compute: Compute,
@@ -246,7 +245,7 @@ impl Engine {
     }
 
     fn on_timeout(&mut self) {
-        // A long frame on a slow link is no silence.
+        // A long frame on a slow link does not count as silence.
         let received = self.connection.as_ref().map_or(0, Connection::received);
         if received != self.heard {
             self.heard = received;
@@ -316,7 +315,7 @@ impl Engine {
         }
     }
 
-    /// Does all that the session wants done. `Some` says how the worker ends.
+    /// Performs all actions of the session. `Some` is the way in which the worker ends.
     fn perform_actions(&mut self) -> Option<End> {
         loop {
             while let Some(action) = self.session.poll_action() {
@@ -372,7 +371,7 @@ impl Engine {
             }
             Action::DropAssignment { assignment } => self.forget_assignment(assignment),
             Action::DropPartial { step, block } => {
-                // A segment that is still on its way out keeps the partial.
+                // A segment that is being sent keeps the partial in memory.
                 if let Some(kept) = self.kept.remove(&(step, block))
                     && let Ok(partial) = Arc::try_unwrap(kept.partial)
                 {

@@ -13,7 +13,7 @@ use super::run::Ordered;
 use crate::session::Event;
 
 impl Engine {
-    /// The assignments of a run that are `such`.
+    /// The assignments of a run that match a condition.
     pub(super) fn assignments_of(
         &self,
         run: RunId,
@@ -24,8 +24,8 @@ impl Engine {
         such.map(|(id, _)| *id).collect()
     }
 
-    /// Gets the examples of an assignment together: at once if the order of
-    /// its epoch is known, else as soon as it is.
+    /// Collects the examples of an assignment: at once if the order of its epoch is known,
+    /// otherwise as soon as it is.
     pub(super) fn fetch_data(&mut self, id: AssignmentId) {
         let Some(assignment) = self.assignments.get_mut(&id) else { return };
         let work = &assignment.work;
@@ -59,15 +59,15 @@ impl Engine {
         self.request_chunks();
     }
 
-    /// What waits to be computed and what is kept to be merged takes its room from
-    /// the cache, so that all of it stays within the limit of memory.
+    /// Reduces the cache by the memory of waiting examples and kept partials, so that all of it
+    /// stays within the memory limit.
     pub(super) fn leave_room(&mut self) {
         let examples: u64 = self.assignments.values().map(HeldAssignment::bytes).sum();
         let kept: u64 = self.kept.values().map(Kept::bytes).sum();
         self.cache.leave_room(examples.saturating_add(kept));
     }
 
-    /// Tells the session if the assignment's examples are all here.
+    /// Tells the session if all of the assignment's examples are available.
     pub(super) fn data_ready(&mut self, id: AssignmentId) {
         let Some(assignment) = self.assignments.get_mut(&id) else { return };
         let here = assignment.fetching.as_ref().is_some_and(|fetching| fetching.missing.is_empty());
@@ -76,7 +76,7 @@ impl Engine {
             && let Some(data) = fetching.data.take()
         {
             let input = Input { order: fetching.order.take(), data };
-            // Told once only: a second set of the same examples changes nothing.
+            // Set only once: a second set of the same examples changes nothing.
             if assignment.work.input.set(input).is_ok() {
                 self.pending.push_back(Event::DataReady { assignment: id });
             }

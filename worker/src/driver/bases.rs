@@ -1,5 +1,5 @@
-//! Base states of steps: received segment by segment straight into their
-//! tensors, shared by the shards, and their memory used again.
+//! Base states of steps: received segment by segment directly into their tensors, shared by the
+//! shards, with reuse of their memory.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use common::state::NetworkState;
 
 use super::run::OpenRun;
 
-/// A state that is whole.
+/// A complete state.
 #[derive(Debug)]
 struct Base {
     state: Arc<NetworkState>,
-    /// No shard will ask for it. It stays until the run's next state comes, as
-    /// an evaluation may name it as its own, and for its memory.
+    /// No shard will use it. It is kept until the run's next state arrives: an evaluation may refer
+    /// to it, and its memory is reused.
     dropped: bool,
 }
 
-/// A state on its way in.
+/// A state that is being received.
 #[derive(Debug)]
 struct Incoming {
     step: StepId,
@@ -34,13 +34,13 @@ pub(super) struct Bases {
 }
 
 impl Bases {
-    /// The base of a step, if it is whole.
+    /// The base of a step, if it is complete.
     pub(super) fn get(&self, step: StepId) -> Option<Arc<NetworkState>> {
         Some(self.whole.get(&step)?.state.clone())
     }
 
-    /// Takes in a segment. `Ok(true)` once the state is whole; an error says
-    /// what is wrong with what the coordinator sent.
+    /// Stores a segment. `Ok(true)` once the state is complete; an error describes what is wrong
+    /// with the coordinator's message.
     pub(super) fn segment(
         &mut self,
         run: &OpenRun,
@@ -49,7 +49,7 @@ impl Bases {
         payload: &[u8],
     ) -> Result<bool, String> {
         if segment == 0 {
-            // Before the buffer is chosen, an unfinished state's memory goes.
+            // The memory of an unfinished state is released before the buffer is chosen.
             self.incoming = None;
             let state = match self.take_spare(step.run) {
                 Some(spare) => spare,
@@ -81,7 +81,7 @@ impl Bases {
         Ok(true)
     }
 
-    /// Takes in that `step` has the same base as `as_of`.
+    /// Notes that `step` has the same base as `as_of`.
     pub(super) fn same(&mut self, step: StepId, as_of: StepId) -> Result<(), String> {
         let base = self.whole.get(&as_of);
         let state = base.map(|base| base.state.clone()).ok_or_else(|| {
@@ -93,26 +93,25 @@ impl Bases {
         Ok(())
     }
 
-    /// No shard of `step` will run any more.
+    /// Notes that no shard of `step` will run any more.
     pub(super) fn drop_state(&mut self, step: StepId) {
         if let Some(base) = self.whole.get_mut(&step) {
             base.dropped = true;
         }
     }
 
-    /// Forgets the state that was on its way: the connection is gone.
+    /// Drops the state that was being received: the connection is gone.
     pub(super) fn disconnected(&mut self) {
         self.incoming = None;
     }
 
-    /// Forgets a run.
+    /// Drops the states of a run.
     pub(super) fn forget(&mut self, run: RunId) {
         self.whole.retain(|step, _| step.run != run);
         self.incoming.take_if(|incoming| incoming.step.run == run);
     }
 
-    /// Lets go of the run's dropped states, and gives the memory of one that
-    /// nobody reads any more.
+    /// Drops the run's unused states, and returns the memory of one that nothing refers to.
     fn take_spare(&mut self, run: RunId) -> Option<NetworkState> {
         let all = self.whole.iter();
         let dropped = all.filter(|(step, base)| step.run == run && base.dropped);

@@ -1,11 +1,10 @@
-//! A block's merge, by the threads that run its shards.
+//! Merging of a block, by the threads that run its shards.
 //!
-//! [`common::merge::MergeTree`] combines inside `insert`. Here that would mean
-//! combining under a lock, on a thread pool whose threads pick up other shards
-//! while they wait for a parallel combine: such a shard would then wait for
-//! the lock that its own thread holds. So a shard's thread takes its sibling's
-//! outcome out of the lock, combines without it, and climbs: the same tree,
-//! the same order, and siblings in different halves combine side by side.
+//! [`common::merge::MergeTree`] combines inside `insert`. Here that would mean combining under a
+//! lock, on a thread pool whose threads take other shards while they wait for a parallel combine:
+//! such a shard would then wait for the lock that its own thread holds. So a shard's thread takes
+//! its sibling's outcome out of the lock, combines without it, and moves up the tree. Tree and
+//! order are the same, and siblings in different halves are combined in parallel.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -27,14 +26,14 @@ pub(super) struct BlockMerge<T> {
 }
 
 impl<T: Merge> BlockMerge<T> {
-    /// Nothing yet of `root`, in a step of `replicas`.
+    /// An empty tree for `root`, in a step of `replicas`.
     pub(super) fn new(root: Block, replicas: u32) -> Self {
         Self { root, replicas, waiting: Mutex::default() }
     }
 
-    /// Puts in what `replica` contributes (`None` if it had no examples) and
-    /// combines as far up as it goes. Gives the block's outcome to the caller
-    /// that completes it. Each replica is to be put in once.
+    /// Inserts the contribution of `replica` (`None` if it had no examples) and combines as far up
+    /// as possible. Returns the block's outcome to the caller that completes it. Each replica must
+    /// be inserted exactly once.
     pub(super) fn insert(&self, replica: u32, mut value: Option<T>) -> Option<Option<T>> {
         let mut block = Block::of_replica(replica);
         while block != self.root {
@@ -61,12 +60,10 @@ fn join<T: Merge>(left: Option<T>, right: Option<T>) -> Option<T> {
     }
 }
 
-/// What is said of a finished block, and the partial to be kept with it,
-/// without its results.
-/// `root` is `None` where no replica of the block had an example; `hashes` are those of
-/// its segments, where they are known: to hash a large one takes as long as to send it.
-/// `learnt` is false for a step that leaves the state alone, whose partials
-/// hold results only.
+/// The report of a finished block without its results, and the partial to be kept with it. `root`
+/// is `None` if no replica of the block had an example. `hashes` are the hashes of its segments, if
+/// known: hashing a large partial takes as long as sending it. `learnt` is false for a step that
+/// does not change the state; its partials hold results only.
 pub(super) fn finish(
     step: StepId,
     block: Block,
@@ -82,7 +79,7 @@ pub(super) fn finish(
         partial.tensors = vec![None; layout.tensors.len()];
     }
     let partial_bytes = if has_tensors { partial.encoded_bytes(layout) } else { 0 };
-    // Results may be large, and nobody pulls them: the message alone has them.
+    // Results may be large, and are never pulled: only the message contains them.
     let results = std::mem::take(&mut partial.results);
     let is_inline = partial_bytes <= limits::INLINE_PARTIAL_BYTES;
     let hashes = hashes.unwrap_or_else(|| partial.segment_hashes(layout));
@@ -105,7 +102,7 @@ pub(super) fn finish(
     (done, partial)
 }
 
-/// All segments in order, each with its length in 4 bytes before it.
+/// All segments in order, each after its length in 4 bytes.
 fn inline(partial: &Partial, layout: &Layout, segments: &[Segment]) -> Bytes {
     let mut out = BytesMut::new();
     for segment in segments {
@@ -135,7 +132,7 @@ mod tests {
         }
     }
 
-    /// The subtree of `block`, written down recursively.
+    /// The subtree of `block`, written recursively.
     fn expected(block: Block, replicas: u32, idle: &[u32]) -> Option<Shape> {
         if block.replicas(replicas).is_empty() {
             return None;

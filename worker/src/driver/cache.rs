@@ -1,10 +1,9 @@
-//! The cache of example chunks: by content, bounded in bytes, the least
-//! recently used goes first. Runs that share data share chunks.
+//! The cache of example chunks: by content, bounded in bytes, evicting the least recently used
+//! first. Runs that share data share chunks.
 //!
-//! Assignments copy the examples that they read, so what the cache drops is
-//! never missed by a running shard: its size decides how much crosses the wire
-//! again, and never a result. It is what is left of its limit beside what else
-//! the worker holds.
+//! Assignments copy the examples that they read, so running shards never miss an evicted chunk: the
+//! size of the cache determines how often chunks are sent again, but never a result. Its effective
+//! limit is what the worker's other data leaves of the configured one.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +14,7 @@ use common::digest::Digest;
 #[derive(Debug)]
 pub(super) struct ChunkCache {
     limit: u64,
-    /// Bytes of the limit that something else takes.
+    /// Bytes of the limit that other data uses.
     taken: u64,
     used: u64,
     clock: u64,
@@ -46,8 +45,7 @@ impl ChunkCache {
         Some(bytes.clone())
     }
 
-    /// Keeps a chunk whose digest has been checked. One that is larger than
-    /// the whole cache is not kept.
+    /// Keeps a chunk whose digest was checked. A chunk larger than the whole cache is not kept.
     pub(super) fn insert(&mut self, digest: Digest, bytes: Bytes) {
         let size = bytes.len() as u64;
         if size > self.room() || self.get(&digest).is_some() {
@@ -60,8 +58,7 @@ impl ChunkCache {
         self.shrink();
     }
 
-    /// Keeps within what is left of the limit beside `taken` bytes of something
-    /// else.
+    /// Evicts chunks until they fit into the limit minus `taken` bytes of other data.
     pub(super) fn leave_room(&mut self, taken: u64) {
         self.taken = taken;
         self.shrink();
@@ -101,7 +98,7 @@ mod tests {
         }
         assert!(cache.get(&chunks[0].0).is_some());
         cache.insert(chunks[3].0, chunks[3].1.clone());
-        assert!(cache.get(&chunks[1].0).is_none(), "1 was used longest ago");
+        assert!(cache.get(&chunks[1].0).is_none(), "1 is the least recently used");
         for at in [0, 2, 3] {
             assert_eq!(cache.get(&chunks[at].0).as_ref(), Some(&chunks[at].1));
         }
@@ -114,7 +111,7 @@ mod tests {
         chunks.iter().for_each(|(digest, bytes)| cache.insert(*digest, bytes.clone()));
         cache.leave_room(15);
         assert_eq!(cache.used, 10);
-        assert!(cache.get(&chunks[2].0).is_some(), "the last one was used last");
+        assert!(cache.get(&chunks[2].0).is_some(), "the last one was used most recently");
         cache.leave_room(100);
         assert_eq!(cache.used, 0);
         cache.insert(chunks[0].0, chunks[0].1.clone());

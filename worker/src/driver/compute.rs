@@ -1,4 +1,4 @@
-//! The pool of threads, and the shards that run on it.
+//! The thread pool, and the shards that run on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -25,14 +25,14 @@ use super::panics::panic_text;
 use super::run::OpenRun;
 use crate::session::Event;
 
-/// What the pool has to say, and the task that writes.
+/// Reports of the pool and of the writing task.
 #[derive(Debug)]
 pub(super) enum Report {
-    /// What was said of the beginning of an assignment is written to the socket.
+    /// The message that an assignment begins was written to the socket.
     StartSaid(AssignmentId),
-    /// A shard has ended, one way or another.
+    /// A shard has ended, successfully or not.
     Shard(Event),
-    /// The order of an epoch is there.
+    /// The order of an epoch is computed.
     Order {
         /// The run.
         run: RunId,
@@ -41,27 +41,27 @@ pub(super) enum Report {
         /// The order.
         order: Arc<EpochOrder>,
     },
-    /// The model of a run is made, or cannot be.
+    /// The model of a run is made, or could not be.
     Built {
         /// The run.
         run: Arc<OpenRun>,
-        /// Its number.
+        /// Identifies this opening of the run.
         id: RunId,
-        /// Bytes of one instance at work.
+        /// Bytes of one running instance.
         outcome: Result<u64, String>,
     },
     /// A chunk of examples was checked.
     Checked {
         /// The chunk.
         chunk: Wanted,
-        /// Its digest, and its bytes if these have it.
+        /// The digest that it should have, and its bytes if they match.
         digest: Digest,
-        /// Why they have not.
+        /// The mismatch, otherwise.
         outcome: Result<Bytes, String>,
     },
 }
 
-/// What shards read besides the base state.
+/// The input of shards besides the base state.
 #[derive(Debug)]
 pub(super) struct Input {
     /// The epoch's order, for a training round.
@@ -70,27 +70,26 @@ pub(super) struct Input {
     pub(super) data: CopiedExamples,
 }
 
-/// An assignment at work, shared by its shards and the heartbeat.
+/// A running assignment, shared by its shards and the heartbeat.
 #[derive(Debug)]
 pub(super) struct RunningBlock {
     /// The assignment.
     pub(super) assignment: AssignmentId,
     /// The step.
     pub(super) step: StepId,
-    /// The step, as the plan has it.
+    /// The step in the plan.
     pub(super) plan_step: Step,
     /// The block.
     pub(super) block: Block,
     /// The run.
     pub(super) run: Arc<OpenRun>,
-    /// Set once the examples are at hand, before the first shard.
+    /// Set once the examples are available, before the first shard.
     pub(super) input: OnceLock<Input>,
-    /// The news of the finished block and its partial: set by the shard that
-    /// completes it.
+    /// The report of the finished block and its partial: set by the shard that completes it.
     pub(super) finished: OnceLock<(FromWorker, Arc<Partial>)>,
     cancelled: AtomicBool,
     merge: BlockMerge<Partial>,
-    /// What there is to say of each shard that is done.
+    /// The reports of the finished shards.
     shards: Mutex<BTreeMap<u32, ShardDone>>,
     first_start: OnceLock<Instant>,
     running: Mutex<BTreeSet<u32>>,
@@ -99,7 +98,7 @@ pub(super) struct RunningBlock {
 }
 
 impl RunningBlock {
-    /// An assignment none of whose shards has run.
+    /// An assignment of which no shard has run.
     pub(super) fn new(
         assignment: AssignmentId,
         step: StepId,
@@ -148,7 +147,7 @@ impl RunningBlock {
     }
 }
 
-/// The assignments at hand, for the heartbeat to tell of.
+/// The running assignments, for the heartbeat.
 #[derive(Clone, Debug, Default)]
 pub(super) struct WorkTable(Arc<Mutex<BTreeMap<AssignmentId, Arc<RunningBlock>>>>);
 
@@ -167,14 +166,13 @@ impl WorkTable {
         self.lock().remove(&assignment);
     }
 
-    /// Where each assignment stands.
+    /// The progress of each assignment.
     pub(super) fn progress(&self) -> Vec<Progress> {
         self.lock().values().map(|work| work.progress()).collect()
     }
 }
 
-/// The pool. Its threads start with the first run, so that an idle worker is
-/// small.
+/// The pool. Its threads start with the first run, so that an idle worker uses little memory.
 #[derive(Debug)]
 pub(super) struct Compute {
     slots: u32,
@@ -188,7 +186,7 @@ impl Compute {
         Self { slots, pool: None, reports }
     }
 
-    /// Where reports go.
+    /// The channel for reports.
     pub(super) fn reports(&self) -> mpsc::Sender<Report> {
         self.reports.clone()
     }
@@ -211,14 +209,13 @@ impl Compute {
         let pool = self.pool.as_ref().expect("the pool starts with the first run");
         pool.spawn(move || {
             if let Some(report) = job() {
-                // Nobody listens any more once the worker is leaving.
+                // If the worker is leaving, nothing receives reports any more.
                 let _ = reports.blocking_send(report);
             }
         });
     }
 
-    /// Runs a shard. Everything that it borrowed is given back before its end
-    /// is reported.
+    /// Runs a shard. All that it borrowed is returned before its end is reported.
     pub(super) fn run_shard(&self, work: Arc<RunningBlock>, base: Arc<NetworkState>, replica: u32) {
         work.running().insert(replica);
         self.spawn(move || {
@@ -231,8 +228,8 @@ impl Compute {
         });
     }
 
-    /// Makes the model of a run, on a thread of its own: the slots may be busy for
-    /// long, and a model may take as long as it likes.
+    /// Makes the model of a run on a separate thread: the slots may be busy for long, and a model
+    /// may take any time.
     pub(super) fn build(&self, registry: Registry, id: RunId, run: Arc<OpenRun>) {
         self.beside(move || {
             let outcome = run.build(&registry);
@@ -240,27 +237,27 @@ impl Compute {
         });
     }
 
-    /// Checks a chunk of examples, beside the slots.
+    /// Checks a chunk of examples, without using a slot.
     pub(super) fn check_chunk(&self, chunk: Wanted, run: &OpenRun, payload: Bytes) {
         let manifest = run.manifest(chunk.1).clone();
         let place = chunk.2 as usize;
-        // A place that is none has no digest to be told by.
+        // An index out of range has no digest to compare with.
         let digest = manifest.chunks.get(place).copied().unwrap_or_else(|| Digest::of(b""));
         self.beside(move || {
             let checked = manifest.check_chunk(place, &payload);
-            // A copy of its own: the frame's memory may be larger than the chunk,
-            // and the cache counts what it keeps.
+            // A separate copy: the frame's memory may be larger than the chunk, and the cache
+            // counts only the bytes it keeps.
             let outcome = checked.map(|()| Bytes::copy_from_slice(&payload));
             let outcome = outcome.map_err(|error| error.to_string());
             Report::Checked { chunk, digest, outcome }
         });
     }
 
-    /// Does what no slot is for on another thread.
+    /// Runs work that needs no slot on another thread.
     fn beside(&self, job: impl FnOnce() -> Report + Send + 'static) {
         let reports = self.reports.clone();
         tokio::task::spawn_blocking(move || {
-            // Nobody listens any more once the worker is leaving.
+            // If the worker is leaving, nothing receives reports any more.
             let _ = reports.blocking_send(job());
         });
     }
@@ -290,7 +287,7 @@ fn run_shard(work: &RunningBlock, base: &NetworkState, replica: u32) -> Event {
             _ => Partial::shard_digest(None, layout),
         };
         work.shards().insert(replica, ShardDone { digest, compute_us });
-        // Of a single shard they are the block's own.
+        // The results of a single shard are the block's own.
         let hashes = hashes.filter(|_| work.block.level == 0);
         Ok(match work.merge.insert(replica, partial) {
             Some(root) => finish(work, root, hashes),
@@ -301,14 +298,14 @@ fn run_shard(work: &RunningBlock, base: &NetworkState, replica: u32) -> Event {
         Ok(Ok(Ok(()))) => Event::ShardDone { assignment, replica },
         Ok(Ok(Err(error))) => failed(true, error),
         Ok(Err(ShardError::Stopped)) => Event::ShardStopped { assignment, replica },
-        // The same values would come of it on any other worker.
+        // A retry on another worker would compute the same values.
         Ok(Err(error @ ShardError::Merge(_))) => failed(true, error.to_string()),
         Ok(Err(error)) => failed(false, error.to_string()),
         Err(panic) => failed(false, format!("the model panicked: {}", panic_text(&*panic))),
     }
 }
 
-/// Runs the shard on an instance, which is kept unless something went wrong.
+/// Runs the shard on an instance, which is kept unless something failed.
 fn learn(
     work: &RunningBlock,
     base: &NetworkState,
@@ -317,7 +314,7 @@ fn learn(
     if work.cancelled.load(Ordering::Relaxed) {
         return Err(ShardError::Stopped);
     }
-    let shard = work.input.get().expect("shards run once their examples are at hand");
+    let shard = work.input.get().expect("shards run once their examples are available");
     let input = ShardInput {
         plan: &work.run.plan,
         step: &work.plan_step,
@@ -325,7 +322,7 @@ fn learn(
         base,
         data: &shard.data,
     };
-    // The clock is read only for those who look at it.
+    // The clock is only read if the log line is enabled.
     let mut since = tracing::enabled!(tracing::Level::DEBUG).then(Instant::now);
     let mut instance = work.run.take_replica()?;
     let spare = &work.run.spare;
@@ -350,10 +347,9 @@ fn learn(
     outcome
 }
 
-/// The block is complete: what there is to say of it is made here, on the
-/// pool, so that a large digest holds up nobody. The error says why it cannot
-/// be told: the replicas overflow together, or the model's results pass what a
-/// message may hold.
+/// The block is complete: its report is made here, on the pool, so that computing a large digest
+/// does not delay anything else. The error is the reason why it cannot be reported: the sum of the
+/// replicas overflows, or the model's results exceed the limit of a message.
 fn finish(
     work: &RunningBlock,
     root: Option<Partial>,
@@ -374,7 +370,7 @@ fn finish(
     );
     let message = FromWorker::BlockDone(done);
     message.validate().map_err(|error| error.to_string())?;
-    // Each replica is inserted once, so this is the only one to finish.
+    // Each replica is inserted once, so this is the only one that finishes.
     let _ = work.finished.set((message, Arc::new(partial)));
     Ok(())
 }
@@ -466,7 +462,7 @@ mod tests {
             assert_eq!(was_fatal, fatal);
             assert!(work.finished.get().is_none());
             let done = events.iter().filter(|event| matches!(event, Event::ShardDone { .. }));
-            assert_eq!(done.count(), events.len() - 1, "the pool goes on after a failure");
+            assert_eq!(done.count(), events.len() - 1, "the pool continues after a failure");
         }
     }
 

@@ -1,5 +1,5 @@
-//! One connection to the coordinator: the handshake, the task that writes and
-//! the task that says that the worker lives.
+//! One connection to the coordinator: the handshake, the task that writes, and the task that sends
+//! heartbeats.
 //!
 //! ```text
 //! engine ──── control ───▶ ┌────────┐
@@ -29,14 +29,14 @@ use super::compute::{Report, WorkTable};
 use super::memory;
 use super::run::OpenRun;
 
-/// Pulls that may wait. A pull is a few bytes; the coordinator may ask for one
-/// segment of very many blocks at a time.
+/// Most waiting pulls. A pull is a few bytes; the coordinator may request one segment of very many
+/// blocks at a time.
 const PULL_QUEUE: usize = 4096;
 
-// A merge that is paused and goes on asks anew for what it was waiting for.
+// A merge that is paused and continued requests its missing segments again.
 const _: () = assert!(4 * PULLS <= PULL_QUEUE);
 
-/// How long the last words may take on their way out.
+/// How long sending the final message may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Merge segments of a kept partial, to be sent.
@@ -50,33 +50,33 @@ pub(super) struct Pull {
     pub(super) partial: Arc<Partial>,
     /// Its run, for the layout.
     pub(super) run: Arc<OpenRun>,
-    /// Places of the segments, all in range.
+    /// Indexes of the segments, all in range.
     pub(super) segments: std::ops::Range<u32>,
 }
 
-/// Why there is no connection.
+/// The reason why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
-    /// The coordinator does not want this worker, or this worker does not
-    /// want it: trying again as both are has no use.
+    /// The coordinator refuses this worker, or this worker refuses the coordinator: a retry without
+    /// a change cannot help.
     #[error("{0}")]
     Refused(String),
-    /// It cannot be reached, now.
+    /// The coordinator cannot be reached now.
     #[error("cannot reach the coordinator at {address}: {error}")]
     Unreachable {
-        /// Where it should be.
+        /// Its configured address.
         address: String,
-        /// What went wrong.
+        /// The error.
         error: String,
     },
 }
 
-/// See the [module](self). Dropped, it closes at once.
+/// See the [module](self). Dropping it closes the connection at once.
 #[derive(Debug)]
 pub(super) struct Connection {
     /// Frames from the coordinator.
     pub(super) reader: FrameReader<Reader>,
-    /// Bytes that have come, as they come, where the reader sees them only later.
+    /// Count of received bytes, including those that the reader sees only later.
     beneath: Option<Arc<AtomicU64>>,
     control: mpsc::Sender<Control>,
     pulls: mpsc::Sender<Pull>,
@@ -88,7 +88,7 @@ pub(super) struct Connection {
 #[derive(Debug)]
 struct Control {
     frame: Frame,
-    /// The assignment that may begin once this is written.
+    /// The assignment that may begin once this message is written.
     starts: Option<AssignmentId>,
 }
 
@@ -98,12 +98,12 @@ impl Control {
     }
 }
 
-/// The queue is full or the socket is gone: the connection is of no use.
+/// The queue is full or the socket is closed: the connection cannot be used any more.
 #[derive(Debug)]
 pub(super) struct Stuck;
 
 impl Connection {
-    /// Connects and shakes hands.
+    /// Connects and does the handshake.
     pub(super) async fn open(
         address: String,
         tls: Option<CallerTls>,
@@ -140,7 +140,7 @@ impl Connection {
         Ok((Self { reader, beneath, control, pulls, writer, heartbeat }, accepted))
     }
 
-    /// Bytes that have come so far: the sign of life that silence is measured from.
+    /// Bytes received so far; any of them is a sign of life.
     pub(super) fn received(&self) -> u64 {
         match &self.beneath {
             Some(received) => received.load(Ordering::Relaxed),
@@ -153,8 +153,8 @@ impl Connection {
         self.control.try_send(Control::new(message)).map_err(|_| Stuck)
     }
 
-    /// Queues the news that an assignment begins; [`Report::StartSaid`] comes once
-    /// it is written.
+    /// Queues the message that an assignment begins; [`Report::StartSaid`] is sent once it is
+    /// written.
     pub(super) fn send_started(&self, assignment: AssignmentId) -> Result<(), Stuck> {
         let news = Control::new(FromWorker::Started { assignment });
         let news = Control { starts: Some(assignment), ..news };
@@ -166,10 +166,9 @@ impl Connection {
         self.pulls.try_send(pull).map_err(|_| Stuck)
     }
 
-    /// Writes what control messages are queued and the last words behind them, and
-    /// closes once the coordinator has: were it earlier, what the coordinator still
-    /// sends would meet a closed socket, and the last words might be lost with the
-    /// connection. What it still sends is not looked at.
+    /// Writes the queued control messages and the final message, and closes after the coordinator
+    /// has closed: otherwise the coordinator's remaining messages would reach a closed socket, and
+    /// the final message might be lost with the connection. The remaining messages are ignored.
     pub(super) async fn close(mut self, last: FromWorker) {
         self.heartbeat.abort();
         let closing = async {
@@ -192,8 +191,8 @@ impl Drop for Connection {
     }
 }
 
-/// Says every second that the worker lives and how far it is, whatever else
-/// goes on. Ends with the connection.
+/// Sends a heartbeat with the worker's progress every second, independently of everything else.
+/// Ends with the connection.
 async fn say_that_we_live(control: mpsc::Sender<Control>, work: WorkTable) {
     let mut ticks = interval(HEARTBEAT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -207,8 +206,8 @@ async fn say_that_we_live(control: mpsc::Sender<Control>, work: WorkTable) {
     }
 }
 
-/// Writes control messages as they come and segments between them, until
-/// nobody can send control messages any more.
+/// Writes control messages, and segments between them, until there is no sender of control messages
+/// any more.
 async fn write_frames(
     mut stream: Writer,
     mut control: mpsc::Receiver<Control>,
@@ -227,19 +226,19 @@ async fn write_frames(
         };
         codec::write(&mut stream, &frame).await?;
         if let Some(assignment) = starts {
-            // Nobody listens any more once the worker is leaving.
+            // If the worker is leaving, nothing receives reports any more.
             let _ = reports.send(Report::StartSaid(assignment)).await;
         }
     }
 }
 
-/// The next segment of the pull at hand or of the next one.
+/// The next segment of the current pull or of the next one.
 async fn segment(pull: &mut Option<Pull>, pulls: &mut mpsc::Receiver<Pull>) -> Frame {
     loop {
         if let Some(frame) = pull.as_mut().and_then(Pull::encode_next) {
             return frame;
         }
-        // It refers to a partial, whose memory may be wanted.
+        // It refers to a partial, whose memory may be needed.
         *pull = None;
         match pulls.recv().await {
             Some(next) => *pull = Some(next),
@@ -249,8 +248,7 @@ async fn segment(pull: &mut Option<Pull>, pulls: &mut mpsc::Receiver<Pull>) -> F
 }
 
 impl Pull {
-    /// The next segment: mostly the partial's own memory, and else a copy of
-    /// at most one payload.
+    /// The next segment: usually the partial's own memory, otherwise a copy of at most one payload.
     fn encode_next(&mut self) -> Option<Frame> {
         let segment = self.segments.next()?;
         let (step, block) = (self.step, self.block);
@@ -268,8 +266,8 @@ mod tests {
 
     use super::*;
 
-    /// Whether it could be written that an assignment begins, on a connection that is
-    /// open or closed, and what the engine was told of that.
+    /// Whether the message that an assignment begins could be written, on an open or closed
+    /// connection, and the reports that the engine received.
     async fn write_started(is_open: bool) -> (bool, Option<Report>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -293,6 +291,6 @@ mod tests {
         let (is_written, told) = write_started(true).await;
         assert!(is_written && matches!(told, Some(Report::StartSaid(AssignmentId(1)))));
         let (is_written, told) = write_started(false).await;
-        assert!(!is_written && told.is_none(), "nobody may know that it begins: {told:?}");
+        assert!(!is_written && told.is_none(), "the start must not be reported: {told:?}");
     }
 }

@@ -1,5 +1,5 @@
-//! The examples of assignments: which chunks they need, which of them must be
-//! asked for, and what is copied out of them.
+//! The examples of assignments: the chunks that they need, the requests for missing chunks, and the
+//! copies of the examples.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,31 +13,31 @@ use common::spec::Split;
 /// Chunks in one request.
 pub(super) const CHUNKS_PER_REQUEST: usize = 16;
 
-/// Chunks asked for and not yet received, at most: enough to keep the link
-/// busy, few enough that they do not delay the states behind them.
+/// Most chunks that are requested and not yet received: enough to keep the link busy, few enough
+/// not to delay the states behind them.
 const CHUNKS_IN_FLIGHT: usize = 2 * CHUNKS_PER_REQUEST;
 
-/// The examples that one assignment reads, copied out of their chunks: however
-/// many chunks a step's examples lie in, this takes what they take alone.
+/// The examples that one assignment reads, copied out of their chunks: this takes only the memory
+/// of the examples, however many chunks they are spread over.
 #[derive(Debug)]
 pub(super) struct CopiedExamples {
     split: Split,
     manifest: Arc<SplitManifest>,
-    /// Which ones, ascending.
+    /// Their numbers, ascending.
     examples: Vec<u64>,
-    /// The bytes of each, in that order; zeros of those whose chunk has not come.
+    /// The bytes of each, in that order; zeros until the chunk has arrived.
     copies: Vec<u8>,
 }
 
 impl CopiedExamples {
-    /// Room for these examples, in any order. None is copied yet.
+    /// Memory for these examples, in any order. None is copied yet.
     pub(super) fn new(split: Split, manifest: Arc<SplitManifest>, mut examples: Vec<u64>) -> Self {
         examples.sort_unstable();
         let copies = vec![0; examples.len() * manifest.example_bytes()];
         Self { split, manifest, examples, copies }
     }
 
-    /// Places of the chunks that hold them, ascending.
+    /// Indexes of the chunks that contain them, ascending.
     pub(super) fn chunks(&self) -> Vec<usize> {
         let mut places: Vec<usize> =
             self.examples.iter().map(|example| self.manifest.chunk_of(*example)).collect();
@@ -45,7 +45,7 @@ impl CopiedExamples {
         places
     }
 
-    /// Copies what lies in a chunk, which was checked before.
+    /// Copies the examples of a chunk, which was checked before.
     pub(super) fn copy_from(&mut self, place: usize, chunk: &[u8]) {
         let manifest = &self.manifest;
         let first = self.examples.partition_point(|example| manifest.chunk_of(*example) < place);
@@ -57,7 +57,7 @@ impl CopiedExamples {
         }
     }
 
-    /// Bytes that it takes.
+    /// Its size in bytes.
     pub(super) fn bytes(&self) -> u64 {
         (self.copies.len() + size_of_val(&self.examples[..])) as u64
     }
@@ -101,26 +101,26 @@ pub(super) fn needed_examples(
     examples
 }
 
-/// A chunk on its way: run, split, place.
+/// A requested chunk: run, split, index.
 pub(super) type Wanted = (RunId, Split, u32);
 
-/// Shares of the room for examples of which the chunks on their way take one: each is
-/// there twice while it is checked.
+/// The chunks on their way may take one part in this many of the memory for examples: each is in
+/// memory twice while it is checked.
 const SHARES: u64 = 4;
 
-/// Asks for chunks, each once, a bounded number at a time.
+/// Requests chunks, each once, a bounded number at a time.
 #[derive(Debug)]
 pub(super) struct Requests {
-    /// Chunks on their way, at most.
+    /// Most chunks on their way.
     most: usize,
     waiting: BTreeSet<Wanted>,
     in_flight: BTreeSet<Wanted>,
-    /// Those that have come and are being checked: they count as being on their way.
+    /// Chunks that have arrived and are being checked: they count as on their way.
     checking: BTreeSet<Wanted>,
 }
 
 impl Requests {
-    /// None yet, for a worker with so many bytes of room for examples.
+    /// No requests yet, for a worker with this many bytes of memory for examples.
     pub(super) fn new(room: u64) -> Self {
         let chunks = room / SHARES / limits::PAYLOAD_BYTES as u64;
         Self {
@@ -131,14 +131,14 @@ impl Requests {
         }
     }
 
-    /// Wants a chunk, unless it is wanted already.
+    /// Requests a chunk, unless it is requested already.
     pub(super) fn want(&mut self, chunk: Wanted) {
         if !self.in_flight.contains(&chunk) && !self.checking.contains(&chunk) {
             self.waiting.insert(chunk);
         }
     }
 
-    /// Takes in that a chunk has come, to be checked. Whether it was asked for.
+    /// Notes that a chunk has arrived, and is being checked. Returns whether it was requested.
     pub(super) fn received(&mut self, chunk: Wanted) -> bool {
         let is_wanted = self.in_flight.remove(&chunk);
         if is_wanted {
@@ -147,7 +147,7 @@ impl Requests {
         is_wanted
     }
 
-    /// Takes in that a chunk is checked.
+    /// Notes that a chunk was checked.
     pub(super) fn checked(&mut self, chunk: &Wanted) {
         self.checking.remove(chunk);
     }
@@ -173,14 +173,14 @@ impl Requests {
         Some((run, split, chunks))
     }
 
-    /// Forgets all but what is here: the connection is gone. Who still needs a chunk
-    /// wants it anew once its run is open again.
+    /// Drops all requests of chunks that have not arrived: the connection is gone. The assignments
+    /// request them again once their run is open again.
     pub(super) fn disconnected(&mut self) {
         self.waiting.clear();
         self.in_flight.clear();
     }
 
-    /// Forgets a run.
+    /// Drops the requests of a run.
     pub(super) fn forget(&mut self, run: RunId) {
         self.waiting.retain(|chunk| chunk.0 != run);
         self.in_flight.retain(|chunk| chunk.0 != run);
@@ -203,7 +203,7 @@ mod tests {
     fn examples_outlive_the_chunks_that_they_were_copied_out_of() {
         let split = split();
         let manifest = Arc::new(SplitManifest { chunk_examples: 3, ..split.manifest() });
-        // As they lie in a chunk: all features, then all labels.
+        // The layout of a chunk: all features, then all labels.
         let chunk = |place: usize| {
             let range = place * 3..(place * 3 + 3).min(10);
             let values = range.clone().flat_map(|at| [2 * at, 2 * at + 1]);

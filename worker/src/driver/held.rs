@@ -1,5 +1,4 @@
-//! What the engine holds of each assignment and of each finished block, and how many
-//! bytes that takes.
+//! Data that the engine holds for each assignment and each finished block, and its size.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,21 +11,21 @@ use super::compute::RunningBlock;
 use super::examples::CopiedExamples;
 use super::run::OpenRun;
 
-/// An assignment whose examples may still be on their way.
+/// An assignment whose examples may not have arrived yet.
 #[derive(Debug)]
 pub(super) struct HeldAssignment {
     pub(super) work: Arc<RunningBlock>,
-    /// Whether the examples are known and wanted.
+    /// Whether the examples are known and requested.
     pub(super) fetching: Option<Fetching>,
 }
 
-/// The examples of an assignment, as far as they are here.
+/// The examples of an assignment that have arrived.
 #[derive(Debug)]
 pub(super) struct Fetching {
     pub(super) order: Option<Arc<EpochOrder>>,
-    /// Until they are all here.
+    /// Set until all have arrived.
     pub(super) data: Option<CopiedExamples>,
-    /// Chunks that they lie in and that have not come.
+    /// Chunks that contain its examples and have not arrived.
     pub(super) missing: BTreeSet<usize>,
 }
 
@@ -48,7 +47,7 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Bytes of its partial, about.
+    /// Approximate size of its partial in bytes.
     pub(super) fn bytes(&self) -> u64 {
         let has_tensors = self.partial.tensors.iter().any(Option::is_some);
         if has_tensors { self.run.layout.bytes() } else { 0 }

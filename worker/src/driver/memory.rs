@@ -1,21 +1,19 @@
-//! Memory: how much there is, how much is used, and how many shards fit.
+//! Memory: the limit, the memory in use, and the number of shards that fit.
 
 use std::path::{Path, PathBuf};
 
-/// Assumed where the system does not say how much memory it has.
+/// Assumed if the system does not report its memory.
 const UNKNOWN_MEMORY: u64 = 2 << 30;
 
-/// Shards that may run at the same time within `limit` bytes, from 1 to
-/// `slots`.
+/// Number of shards that may run at the same time within `limit` bytes, from 1 to `slots`.
 ///
-/// Set aside first are the cache of examples, and two states: the base of the
-/// step at hand, and that of the next one on its way in. Each running shard
-/// then costs its instance (`replica_bytes`, as the model declares) and, when
-/// it ends, a contribution as large as the state.
+/// The cache of examples and two states are subtracted first: the base of the current step, and the
+/// next base while it arrives. Each running shard then needs its instance (`replica_bytes`, as
+/// declared by the model) and, at its end, a contribution as large as the state.
 ///
-/// One shard always runs, even where it does not fit: refusing would leave the
-/// run without hope, and the limit is an estimate. Fewer at once never changes
-/// a batch, so bits do not depend on it.
+/// At least one shard runs, even if it does not fit: otherwise the run could never finish, and the
+/// limit is an estimate. The number of parallel shards never changes a batch, so the bits do not
+/// depend on it.
 pub(super) fn parallel_shards(
     limit: u64,
     cache: u64,
@@ -28,7 +26,7 @@ pub(super) fn parallel_shards(
     u32::try_from(fit).unwrap_or(u32::MAX).clamp(1, slots.max(1))
 }
 
-/// Resident memory of this process in bytes; 0 where the system does not say.
+/// Resident memory of this process in bytes; 0 if the system does not report it.
 pub(super) fn resident() -> u64 {
     std::fs::read_to_string("/proc/self/status")
         .ok()
@@ -36,15 +34,14 @@ pub(super) fn resident() -> u64 {
         .unwrap_or(0)
 }
 
-/// Memory that this process may use unless told otherwise, in bytes: the limit
-/// of its control group or 80 % of the machine's memory, whichever is less.
+/// Memory that this process may use by default, in bytes: the limit of its control group or 80 % of
+/// the machine's memory, whichever is less.
 pub(crate) fn default_limit() -> u64 {
     let share = machine().unwrap_or(UNKNOWN_MEMORY) / 5 * 4;
     group().map_or(share, |limit| limit.min(share))
 }
 
-/// Memory past which the system would kill this process, in bytes, as far as it
-/// says so.
+/// Memory at which the system would kill this process, in bytes, if the system reports it.
 pub(crate) fn hard_limit() -> u64 {
     [machine(), group()].into_iter().flatten().min().unwrap_or(u64::MAX)
 }
@@ -54,7 +51,7 @@ fn machine() -> Option<u64> {
     kibibytes(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
 }
 
-/// What the control groups of this process allow, in bytes.
+/// The limit of this process's control groups, in bytes.
 fn group() -> Option<u64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     group_limit(Path::new("/sys/fs/cgroup"), &groups)
@@ -67,10 +64,9 @@ fn kibibytes(text: &str, field: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// The least limit of the process's control groups, of either version, and the
-/// groups above them. `groups` is the text of `/proc/self/cgroup`, a line
-/// `id:controllers:path` for each; inside a container the group's own directory
-/// may be the mount's root.
+/// The smallest limit of the process's control groups, of either version, and their parent groups.
+/// `groups` is the text of `/proc/self/cgroup`, with a line `id:controllers:path` for each; inside
+/// a container the group's own directory may be the mount's root.
 fn group_limit(mount: &Path, groups: &str) -> Option<u64> {
     let read = |file: PathBuf| std::fs::read_to_string(file).ok()?.trim().parse::<u64>().ok();
     let limit = |line: &str| {
@@ -97,7 +93,7 @@ mod tests {
 
     #[test]
     fn memory_caps_how_many_run_at_once() {
-        // 1000 − 100 of cache − 2 × 50 of state leaves 800, at 150 a shard.
+        // 1000 − 100 of cache − 2 × 50 of state leaves 800, with 150 per shard.
         assert_eq!(parallel_shards(1000 * MIB, 100 * MIB, 50 * MIB, 100 * MIB, 64), 5);
         assert_eq!(parallel_shards(1000 * MIB, 100 * MIB, 50 * MIB, 100 * MIB, 4), 4);
         assert_eq!(parallel_shards(MIB, 100 * MIB, 50 * MIB, 100 * MIB, 4), 1);

@@ -1,4 +1,4 @@
-//! What the engine does with each message of its coordinator.
+//! Handling of the coordinator's messages.
 
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::{Engine, Opened};
 use crate::session::Event;
 
 impl Engine {
-    /// Takes in a message. The error says why it makes no sense.
+    /// Handles a message. The error says why the message is invalid.
     pub(super) fn on_message(&mut self, message: ToWorker) -> Result<(), String> {
         match message {
             ToWorker::Heartbeat => {}
@@ -83,7 +83,7 @@ impl Engine {
         let known = self.runs.get(&id).is_some_and(is_same);
         if !known {
             if self.runs.contains_key(&id) {
-                // Another coordinator has taken this one's place and counts anew.
+                // Another coordinator has replaced this one, and starts its numbers again.
                 self.close_run(id);
             }
             let run =
@@ -101,11 +101,11 @@ impl Engine {
         self.want_missing_chunks(id);
     }
 
-    /// Takes in that a run's model is made, or cannot be.
+    /// Handles the model of a run, which is made or could not be.
     pub(super) fn on_built(&mut self, id: RunId, run: &OpenRun, outcome: Result<u64, String>) {
         let Some(opened) = self.runs.get_mut(&id) else { return };
         if !opened.run.as_ref().is_ok_and(|open| std::ptr::eq(&**open, run)) {
-            // It was closed, and another one of its number is open.
+            // The run was closed, and another run with its number is open.
             return;
         }
         match outcome {
@@ -129,9 +129,8 @@ impl Engine {
         self.say_opened(id);
     }
 
-    /// Tells the session that a run is open, once its model is made, or the
-    /// coordinator that it cannot be worked on here, if this connection has opened
-    /// it.
+    /// Once the model is made, tells the session that a run is open, or tells the coordinator that
+    /// this worker cannot work on it, provided that this connection has opened the run.
     fn say_opened(&mut self, id: RunId) {
         let Some(opened) = self.runs.get_mut(&id).filter(|opened| opened.awaited) else { return };
         match (&opened.run, opened.parallel) {
@@ -151,8 +150,8 @@ impl Engine {
         }
     }
 
-    /// Asks anew for what the assignments of a run still lack: the connection
-    /// that should have brought it is gone.
+    /// Requests again what the assignments of a run still lack: the connection that should have
+    /// delivered it is gone.
     fn want_missing_chunks(&mut self, run: RunId) {
         for assignment in self.assignments.values() {
             let work = &assignment.work;
@@ -168,13 +167,13 @@ impl Engine {
     }
 
     fn close_run(&mut self, run: RunId) {
-        // Here and now, not when the session says so: a run of the same number
-        // may follow at once.
+        // Closed immediately, before the session is told: a run of the same number may follow at
+        // once.
         self.drop_work_of(run);
         self.runs.remove(&run);
     }
 
-    /// Drops what is being done, and what is kept, of a run.
+    /// Drops the work and the kept partials of a run.
     fn drop_work_of(&mut self, run: RunId) {
         self.tell(Event::RunClosed { run });
         self.kept.retain(|(step, _), _| step.run != run);
@@ -196,7 +195,7 @@ impl Engine {
         let Some(opened) = self.runs.get(&step.run) else {
             return Err(format!("{assignment} is of {step}, which is not open"));
         };
-        // The coordinator was told when the run was opened, and has taken it back.
+        // The coordinator was told when the run was opened, and has revoked the assignment.
         let Ok(run) = opened.run.clone() else { return Ok(()) };
         let Some(plan_step) = run.plan.step(step.index) else {
             return Err(format!(
@@ -214,8 +213,8 @@ impl Engine {
             self.disagree(step, block, &difference);
             return Ok(());
         }
-        // A number that is taken is the session's to sort out; the shards that
-        // run under it keep what they have.
+        // The session handles a number that is in use; the shards that run under it keep their
+        // data.
         if let Entry::Vacant(vacant) = self.assignments.entry(assignment) {
             let work = Arc::new(RunningBlock::new(assignment, step, plan_step, block, run));
             self.work.insert(work.clone());
@@ -225,8 +224,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes in that the coordinator plans a block otherwise than this build does:
-    /// neither is believed, and the run cannot be worked on here.
+    /// Handles a plan of the coordinator that differs from this build's plan: neither can be
+    /// trusted, so the run cannot be worked on here.
     fn disagree(&mut self, step: StepId, block: Block, difference: &str) {
         self.drop_work_of(step.run);
         if let Some(opened) = self.runs.get_mut(&step.run) {
@@ -239,7 +238,7 @@ impl Engine {
         self.say_opened(step.run);
     }
 
-    /// Has a chunk of examples checked.
+    /// Starts checking a chunk of examples.
     fn on_chunk(&mut self, chunk: Wanted, payload: Bytes) {
         if !self.requests.received(chunk) {
             let (run, _, place) = chunk;
@@ -252,7 +251,7 @@ impl Engine {
         }
     }
 
-    /// Takes in a chunk that was checked.
+    /// Handles a checked chunk.
     pub(super) fn on_checked_chunk(
         &mut self,
         chunk: Wanted,

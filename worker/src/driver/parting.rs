@@ -1,4 +1,4 @@
-//! The end of a connection: what the coordinator is told of it, and what is forgotten.
+//! The end of a connection: the message to the coordinator, and the data that is dropped.
 
 use common::wire::message::FromWorker;
 
@@ -6,13 +6,13 @@ use super::Engine;
 use crate::session::Event;
 
 impl Engine {
-    /// The coordinator has said what it may not.
+    /// The coordinator has sent an invalid message.
     pub(super) fn makes_no_sense(&mut self, wrong: &str) {
         self.hang_up(&format!("the coordinator sent an invalid message: {wrong}"));
     }
 
-    /// The connection is of no use any more, and the coordinator may be there to hear
-    /// why.
+    /// The connection cannot be used any more, but the coordinator may be able to receive the
+    /// reason.
     pub(super) fn hang_up(&mut self, why: &str) {
         if self.connection.is_some() {
             self.part(why);
@@ -20,7 +20,7 @@ impl Engine {
         }
     }
 
-    /// The connection is gone.
+    /// The connection is lost.
     pub(super) fn lost(&mut self, why: &str) {
         if self.connection.is_some() {
             tracing::warn!("{why}; reconnecting");
@@ -29,8 +29,8 @@ impl Engine {
         }
     }
 
-    /// Ends the connection. The coordinator hears why, beside all that follows: only
-    /// the next connection that ends so takes its time from it.
+    /// Closes the connection. The coordinator is sent the reason while the worker continues: a
+    /// later connection that ends the same way replaces this one.
     pub(super) fn part(&mut self, why: &str) {
         if let Some(connection) = self.connection.take() {
             tracing::warn!("{why}; reconnecting");
@@ -51,7 +51,7 @@ impl Engine {
         self.requests.disconnected();
     }
 
-    /// Says goodbye, and sees out whatever is still to be said.
+    /// Says goodbye, and waits until all queued messages are sent.
     pub(super) async fn close(mut self) {
         if let Some(connection) = self.connection.take() {
             connection.close(FromWorker::Goodbye).await;

@@ -1,4 +1,4 @@
-//! An open run: its plan, its model and how its states are cut.
+//! An open run: its plan, its model, and the segments of its states.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -14,12 +14,12 @@ use common::state::{Layout, Segment};
 
 use super::panics::panic_text;
 
-/// What the coordinator says of a run when it opens it.
+/// The coordinator's message that opens a run.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Opening {
     /// The run.
     pub(super) run: RunId,
-    /// Its identity: what is kept of another run of this number is of no use.
+    /// Its identity: data kept of another run with this number is dropped.
     pub(super) identity: RunIdentity,
     /// Its spec, as TOML.
     pub(super) spec: String,
@@ -31,8 +31,7 @@ pub(super) struct Opening {
     pub(super) test: SplitManifest,
     /// Layout of its states.
     pub(super) layout: Layout,
-    /// Identity of the state that it starts from, where the model does not
-    /// make it.
+    /// Identity of its initial state, if the model does not make it.
     pub(super) initial: Option<Digest>,
 }
 
@@ -42,20 +41,20 @@ pub(super) struct OpenRun {
     pub(super) plan: RunPlan,
     /// Layout of its states.
     pub(super) layout: Layout,
-    /// How states are cut.
+    /// The segments of states.
     pub(super) state_segments: Vec<Segment>,
-    /// How partials are cut.
+    /// The segments of partials.
     pub(super) merge_segments: Vec<Segment>,
     train: Arc<SplitManifest>,
     test: Arc<SplitManifest>,
     spec: RunSpec,
-    /// Version of its model at the coordinator.
+    /// The coordinator's version of its model.
     model_version: u32,
     /// Set by [`OpenRun::build`], before the first shard.
     model: OnceLock<Box<dyn Model>>,
-    /// Instances between two shards: never more than shards ran at once.
+    /// Idle instances: never more than the most shards that ran at once.
     idle: Mutex<Vec<Box<dyn Replica>>>,
-    /// Memory for partials.
+    /// Reusable memory for partials.
     pub(super) spare: BufferPool,
 }
 
@@ -66,8 +65,7 @@ impl std::fmt::Debug for OpenRun {
 }
 
 impl OpenRun {
-    /// Checks what the coordinator said. The error says why the run
-    /// cannot be worked on here.
+    /// Checks the coordinator's message. The error says why the run cannot be worked on here.
     pub(super) fn new(opening: &Opening) -> Result<Self, String> {
         let spec = RunSpec::from_toml(&opening.spec).map_err(|error| error.to_string())?;
         opening.layout.validate().map_err(|error| error.to_string())?;
@@ -92,9 +90,8 @@ impl OpenRun {
         })
     }
 
-    /// Makes the model, which may take as long as it likes; gives the memory of one
-    /// instance at work, in bytes. The error says why the run cannot be worked on here,
-    /// and what to do.
+    /// Makes the model, which may take any time; returns the memory of one running instance, in
+    /// bytes. The error says why the run cannot be worked on here, and what to do.
     pub(super) fn build(&self, registry: &Registry) -> Result<u64, String> {
         let RunSpec { model: name, parameters, seed, .. } = &self.spec;
         let shape = DataShape::of(&self.train, &self.test);
@@ -110,7 +107,7 @@ impl OpenRun {
         let (model, replica_bytes) = built
             .map_err(|panic| format!("model `{name}` panicked: {}", panic_text(&*panic)))?
             .map_err(|error| lacking(&error))?;
-        // It is built once.
+        // It is built only once.
         let _ = self.model.set(model);
         Ok(replica_bytes)
     }
@@ -123,20 +120,20 @@ impl OpenRun {
         }
     }
 
-    /// An instance to run a shard on: an idle one, or a new one.
+    /// An instance for a shard: an idle one, or a new one.
     pub(super) fn take_replica(&self) -> Result<Box<dyn Replica>, ModelError> {
         let idle = self.idle.lock().expect("no code panics under this lock").pop();
         let model = || self.model.get().expect("shards run once their model is built");
         idle.map_or_else(|| model().replica(), Ok)
     }
 
-    /// Keeps an instance for the next shard.
+    /// Keeps an instance for a later shard.
     pub(super) fn give_replica(&self, replica: Box<dyn Replica>) {
         self.idle.lock().expect("no code panics under this lock").push(replica);
     }
 }
 
-/// Why a model cannot be built, and what to do about it.
+/// The reason why a model cannot be built, and what to do about it.
 fn lacking(error: &ModelError) -> String {
     match error {
         ModelError::Unknown { .. } => {
@@ -151,32 +148,32 @@ fn lacking(error: &ModelError) -> String {
 
 #[cfg(test)]
 impl OpenRun {
-    /// Instances that wait for a shard.
+    /// Idle instances.
     pub(super) fn idle_replicas(&self) -> usize {
         self.idle.lock().unwrap().len()
     }
 }
 
-/// The order of the examples in the epoch at hand.
+/// The order of the examples in the current epoch.
 #[derive(Debug, Default)]
 pub(super) struct CurrentOrder {
     ready: Option<(u64, Arc<EpochOrder>)>,
     coming: Option<u64>,
 }
 
-/// What the order says to a step.
+/// The answer for a step that needs an order.
 #[derive(Debug)]
 pub(super) enum Ordered {
-    /// Here it is; `None` where the step reads the split as it stands.
+    /// The order is known; `None` if the step reads the split in its own order.
     Ready(Option<Arc<EpochOrder>>),
     /// It is being computed.
     Coming,
-    /// Somebody has to compute it, and then say [`CurrentOrder::arrived`].
+    /// The caller must compute it, and then call [`CurrentOrder::arrived`].
     Missing,
 }
 
 impl CurrentOrder {
-    /// The order for a step. After [`Ordered::Missing`] it is coming.
+    /// The order for a step. After [`Ordered::Missing`] the caller must compute it.
     pub(super) fn of(&mut self, step: &Step) -> Ordered {
         let StepKind::Train { epoch, .. } = step.kind else { return Ordered::Ready(None) };
         match &self.ready {
@@ -189,7 +186,7 @@ impl CurrentOrder {
         }
     }
 
-    /// Takes in a computed order.
+    /// Stores a computed order.
     pub(super) fn arrived(&mut self, epoch: u64, order: Arc<EpochOrder>) {
         self.coming.take_if(|coming| *coming == epoch);
         self.ready = Some((epoch, order));

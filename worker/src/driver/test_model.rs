@@ -1,5 +1,4 @@
-//! A model small enough to reason about, a run of it, and what its blocks
-//! must come to: for tests.
+//! A small model for tests, a run of it, and the expected results of its blocks.
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Barrier, OnceLock};
@@ -18,9 +17,9 @@ use super::compute::{Input, RunningBlock};
 use super::examples::{CopiedExamples, needed_examples};
 use super::run::{OpenRun, Opening};
 
-/// Every value moves towards each example's feature. At the example named by a
-/// parameter, it panics, fails, or learns what is not a number; or every value
-/// is as large as can be, above or below zero.
+/// Every value moves towards each example's feature. At the example named by a parameter, the model
+/// panics, fails, or computes a non-finite value; or every value is as large as possible, above or
+/// below zero.
 #[derive(Clone, Debug)]
 struct ToyModel {
     state: NetworkState,
@@ -82,12 +81,11 @@ impl Replica for ToyModel {
     }
 }
 
-/// Where a model with the parameter `held` waits twice as it is made: for a
-/// test that wants to know that it is there, and for that test's leave to go on. For
-/// one test.
+/// A model with the parameter `held` waits here twice while it is made: once to signal that it was
+/// reached, and once until the test lets it continue. For one test.
 pub(super) static HELD: Barrier = Barrier::new(2);
 
-/// A run of the toy model.
+/// A run of the test model.
 #[derive(Debug)]
 pub(super) struct Toy {
     pub(super) registry: Registry,
@@ -131,7 +129,7 @@ impl Toy {
         Self { registry, opening, run, base: Arc::new(state), data }
     }
 
-    /// An assignment of a block, its examples at hand.
+    /// An assignment of a block, with its examples.
     pub(super) fn work(&self, step: u64, block: Block) -> Arc<RunningBlock> {
         let plan_step = self.run.plan.step(step).unwrap();
         let split = plan_step.split();
@@ -148,7 +146,7 @@ impl Toy {
         Arc::new(work)
     }
 
-    /// What a block must come to, by the shared floors alone.
+    /// The expected result of a block, computed by the shared modules alone.
     pub(super) fn expected(&self, step: u64, block: Block) -> Partial {
         let plan = &self.run.plan;
         let plan_step = plan.step(step).unwrap();
@@ -173,7 +171,7 @@ impl Toy {
         })
     }
 
-    /// What a coordinator opens the run by.
+    /// The coordinator's message that opens the run.
     pub(super) fn open_run(&self) -> ToWorker {
         let Opening { run, identity, spec, model_version, train, test, layout, initial } =
             self.opening.clone();
