@@ -51,7 +51,7 @@ def order(seed, epoch, examples, chunk, example_bytes, window_mib):
 
 
 def add(left, right):
-    """Two results, the left one first. -0.0 and 0 are what adding does not change."""
+    """The sum of two results, the left one first. Adding to -0.0 or 0 changes no bit."""
     sums = {it: left["sums"].get(it, -0.0) + value for it, value in right["sums"].items()}
     both = {it: (left["counts"].get(it, []), values) for it, values in right["counts"].items()}
     counts = {it: [a + b for a, b in zip_longest(*two, fillvalue=0)] for it, two in both.items()}

@@ -43,7 +43,7 @@ def ln(x):
 
 
 class Softmax:
-    """A replica at work on one shard."""
+    """A replica that computes one shard."""
 
     def __init__(self, parameters, base):
         self.rate, self.decay = F32(parameters["learning_rate"]), F32(parameters["weight_decay"])

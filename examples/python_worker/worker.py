@@ -21,13 +21,13 @@ from softmax import Softmax
 
 HANDSHAKE_FRAME, FRAME, INLINE = 16 << 10, (1 << 20) + (64 << 10), 512 << 10
 PROFILE, BLOCK, SHARD = "samebit-f32-1/libm-0.2.16", b"samebit-block-1\n", b"samebit-shard-1\n"
-CANNOT = "the Python worker has small models `softmax`, version 1, under `mean` and `sum`"
+CANNOT = "the Python worker only has `softmax`, version 1, with small states, `mean` and `sum`"
 TYPES = {"f32": np.dtype("<f4"), "u64": np.dtype("<u8"), "u8": np.dtype("u1")}
 EMPTY = (0, {"examples": 0, "sums": {}, "counts": {}}, [])  # A shard without examples.
 
 
 class Split:
-    """The examples of a split, which come chunk by chunk."""
+    """The examples of a split, received chunk by chunk."""
 
     def __init__(self, manifest):
         self.manifest, self.lacking = manifest, len(manifest["chunks"])
@@ -38,7 +38,7 @@ class Split:
 
     def take(self, chunk, data):
         if sha256(data).digest() != self.manifest["chunks"][chunk]:
-            raise OSError(f"chunk {chunk} came with another digest")
+            raise OSError(f"chunk {chunk} does not have the digest in the manifest")
         first, count = chunk * self.manifest["chunk_examples"], len(data) // self.example_bytes
         features = np.frombuffer(data, self.dtype, count * self.width).reshape(count, self.width)
         self.features[first:][:count] = features.astype("<f4") / np.float32(self.manifest["scale"])
@@ -47,7 +47,7 @@ class Split:
 
 
 class Session:
-    """One connection. A method with a capital takes the message of its name."""
+    """One connection. A method with a capital letter handles the message of that name."""
 
     def __init__(self, address, name, process):
         self.socket = socket.create_connection(address, 5)
@@ -72,7 +72,7 @@ class Session:
             self.socket.sendall(length + xxh3_64_digest(length + body) + body)
 
     def receive(self, limit=FRAME):
-        """Name and fields of the next message."""
+        """The name and the fields of the next message."""
         head = self.stream.read(12)
         size = int.from_bytes(head[:4], "big")
         body = self.stream.read(size) if size <= limit else b""
@@ -91,11 +91,11 @@ class Session:
     def live(self):
         try:
             while True:
-                memory = getrusage(RUSAGE_SELF).ru_maxrss << 10  # The most so far.
+                memory = getrusage(RUSAGE_SELF).ru_maxrss << 10  # The maximum so far.
                 self.say("Heartbeat", memory=memory, progress=self.progress)
                 time.sleep(1)
         except OSError:
-            pass  # `hear` notices it too.
+            pass  # `hear` gets the error, too.
 
     def say(self, name, **fields):
         self.send({name: fields})
@@ -151,7 +151,7 @@ class Session:
             self.runs[run][2][split].take(chunk, payload)
 
     def Assign(self, **assign):
-        if assign["step"]["run"] in self.runs:  # Else it was answered by `Cannot`.
+        if assign["step"]["run"] in self.runs:  # Otherwise the answer was `Cannot`.
             self.assigned.append(assign)
 
     def Revoke(self, assignment):
@@ -162,7 +162,7 @@ class Session:
         return has_base and self.runs[step["run"]][2][plan["split"]].lacking == 0
 
     def shard(self, step, plan, first, end):
-        """What one replica comes to: weight, results and contributions."""
+        """Computes one replica: weight, results and contributions."""
         (spec, tensors, splits), learns = self.runs[step["run"]], plan["task"] == "train"
         split, base = splits[plan["split"]], self.bases[step["run"], step["index"]]
         examples, size, results = np.arange(first, end), max(spec["batch_size"], 64), EMPTY[1]

@@ -34,10 +34,10 @@ pub use coordinator::client::{
     ClientError as ConnectionError, EvaluationPoint, Fetched, History, RoundPoint, SubmissionError,
 };
 
-/// A connection to a coordinator. Dropping it closes it; runs go on without it.
+/// A connection to a coordinator. Dropping it closes the connection; runs continue without it.
 ///
-/// Its calls block. Inside an async runtime they panic: call them from a thread where
-/// blocking is allowed. A thread of its own keeps the connection alive between two calls.
+/// All calls block. Inside an async runtime they panic: call them from a thread where blocking is
+/// allowed. A separate thread keeps the connection alive between calls.
 #[derive(Debug)]
 pub struct Client {
     runtime: Runtime,
@@ -46,14 +46,14 @@ pub struct Client {
     follows: bool,
 }
 
-/// Why a request was not served.
+/// The reason why a request was not served.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The coordinator cannot be reached, or does not serve the request.
+    /// The coordinator cannot be reached, or rejects the request.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
-    /// The run that was to be submitted is wrong.
+    /// The run to be submitted is wrong.
     #[error(transparent)]
     Submission(#[from] SubmissionError),
     /// The keys file is wrong.
@@ -78,7 +78,7 @@ impl Client {
     }
 
     fn open(address: &str, tls: Option<&CallerTls>) -> Result<Self, ClientError> {
-        // Its thread says between two calls that the client is alive.
+        // The runtime's thread sends heartbeats between two calls.
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let connection = runtime.block_on(client::Client::connect(address, tls))?;
         Ok(Self { runtime, connection, follows: false })
@@ -98,8 +98,8 @@ impl Client {
         Ok(self.runtime.block_on(self.connection.submit(&submission))?)
     }
 
-    /// The events of a run, from its beginning, each as it comes. They end with the run,
-    /// or with an error.
+    /// The events of a run, from its beginning, each as it arrives. They end with the run, or with
+    /// an error.
     pub fn follow(&mut self, run: RunId) -> Result<Events<'_>, ClientError> {
         self.stop_following()?;
         self.runtime.block_on(self.connection.follow(run))?;
@@ -107,14 +107,13 @@ impl Client {
         Ok(Events { client: self })
     }
 
-    /// The final state of a run that has ended well, and what belongs to it. Its digest
-    /// is checked.
+    /// The final state of a run that has finished, with its provenance. Its digest is checked.
     pub fn fetch(&mut self, run: RunId) -> Result<Fetched, ClientError> {
         self.stop_following()?;
         Ok(self.runtime.block_on(self.connection.fetch(run))?)
     }
 
-    /// Cancels a run, of anyone, and waits until it has ended.
+    /// Cancels a run, whichever client submitted it, and waits until it has ended.
     pub fn cancel(&mut self, run: RunId) -> Result<(), ClientError> {
         self.stop_following()?;
         Ok(self.runtime.block_on(self.connection.cancel(run))?)
@@ -126,8 +125,8 @@ impl Client {
         Ok(self.runtime.block_on(self.connection.status())?)
     }
 
-    /// Reconnects if a run was not followed to its end. Its events would come between the
-    /// answers to other requests.
+    /// Reconnects if a run was not followed to its end. Its events would arrive between the answers
+    /// to other requests.
     fn stop_following(&mut self) -> Result<(), ClientError> {
         if std::mem::take(&mut self.follows) {
             self.runtime.block_on(self.connection.reconnect(Duration::ZERO))?;
@@ -150,7 +149,7 @@ impl Iterator for Events<'_> {
             return None;
         }
         let event = self.client.runtime.block_on(self.client.connection.next_event());
-        // After an error, nothing more comes of this connection.
+        // After an error, the connection delivers nothing more.
         self.client.follows = event.as_ref().is_ok_and(|event| !event.is_last());
         Some(event.map_err(ClientError::from))
     }

@@ -1,11 +1,11 @@
-//! Samebit trains networks on many ordinary machines and gives **the same bits every
-//! time**: a run's final state is a pure function of its spec and its data, whatever the
-//! number of workers, and whoever dies on the way.
+//! Samebit trains networks on many ordinary machines and gives **the same bits every time**: a
+//! run's final state is a pure function of its spec and its data, whatever the number of workers,
+//! and whatever machines fail on the way.
 //!
-//! This crate is what users need of it:
+//! This crate has everything that users need:
 //!
-//! - [`main`]: a whole program, `samebit`, with models of your own. [`guide`] tells how to
-//!   write one.
+//! - [`main`]: a whole program, `samebit`, with models of your own. [`guide`] explains how to write
+//!   one.
 //! - [`in_process`]: runs without any cluster, in this process, with the same bits.
 //! - [`client`]: submits runs to a coordinator, follows them, and fetches their states.
 //!
@@ -31,7 +31,7 @@ pub use ndarray;
 pub use program::main;
 pub use toml;
 
-/// Data to learn from, in memory.
+/// Datasets, in memory.
 pub mod dataset {
     pub use common::dataset::{Dataset, DatasetError, Examples, Features, sources};
 }
@@ -44,12 +44,12 @@ pub mod in_process {
     pub use coordinator::reference::{ParallelBatchProcessor, Params, ReferenceError, StepResults};
 }
 
-/// How what replicas have learnt becomes one state.
+/// The merge rules: how the states of replicas become one.
 pub mod merge {
     pub use common::merge::{MergeRule, UnitCounts, UnitMaps};
 }
 
-/// What a network must offer to be trained, and the models by name.
+/// The traits of models, and the registry of models by name.
 pub mod model {
     pub use common::model::{
         Batch, DataShape, Model, ModelError, Parameter, Parameters, Random, Registry, Replica,
@@ -57,12 +57,12 @@ pub mod model {
     };
 }
 
-/// What a model reports: sums and counts over examples.
+/// The results that a model reports: sums and counts over examples.
 pub mod results {
     pub use common::results::{CONFUSION, CORRECT, LOSS, Results, WARNING};
 }
 
-/// What a run is: model, data, rounds, and all that its bits depend on.
+/// The spec of a run: model, data, rounds, and everything else that its bits depend on.
 pub mod spec {
     pub use common::spec::{DatasetSpec, EvaluationSpec, RunSpec, SpecError, Split};
 }

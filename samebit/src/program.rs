@@ -103,7 +103,7 @@ fn command(name: &str) -> clap::Command {
         .about("Work on the runs of a coordinator, until it is told to leave")
         // Listed right after `serve`.
         .display_order(0)
-        // `samebit --version` says it.
+        // `samebit --version` prints it.
         .disable_version_flag(true);
     let worker = name_examples(worker, WORKER, &format!("{name} {WORKER}"));
     let all = coordinator::cli::command().subcommand(worker);
@@ -143,8 +143,7 @@ fn completions(name: &str, shell: Shell) -> Result<(), String> {
 fn manual(name: &str, folder: &Path) -> Result<(), String> {
     clap_mangen::generate_to(command(name), folder).map_err(|error| {
         format!(
-            "cannot write manual pages into {}: {error}; name a folder that is there and can be \
-             written",
+            "cannot write manual pages into {}: {error}; name an existing folder that can be written to",
             folder.display()
         )
     })

@@ -1,4 +1,4 @@
-//! The examples of `docs/PROTOCOL.md`, held to what is really sent.
+//! Compares the examples of `docs/PROTOCOL.md` with the bytes that are really sent.
 
 use std::collections::BTreeMap;
 
@@ -69,7 +69,7 @@ pub(crate) fn chunk() -> Vec<u8> {
     features.chain((0..3u32).flat_map(u32::to_le_bytes)).collect()
 }
 
-/// What one replica, alone in its block, gave.
+/// The result of one replica, alone in its block.
 pub(crate) fn block_done() -> BlockDone {
     let (values, weight) = (values(), 40);
     let results = Results {

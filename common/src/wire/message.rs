@@ -1,5 +1,5 @@
-//! Messages. One closed enum for each direction, so that a peer cannot say
-//! what its role does not allow.
+//! Messages. There is one closed enum for each direction, so that a peer cannot send what its role
+//! does not allow.
 //!
 //! A payload is always the last field of its variant.
 
@@ -21,31 +21,31 @@ use crate::wire::payload;
 
 pub use crate::wire::event::{RunEvent, RunStatus, Status, WorkerStatus};
 
-/// Version of the protocol. Any change to a message changes it.
+/// Version of the protocol. It is increased with any change to a message.
 pub const PROTOCOL: u32 = 8;
 
-/// Names the order and kind of every floating-point operation, and where `exp`
-/// and `ln` come from. Two builds that could differ in a bit must differ here;
-/// two that agree here, and in the protocol, work together.
+/// Identifies the order and kind of every floating-point operation, and the implementation of `exp`
+/// and `ln`. Two builds whose results could differ in a bit must differ here; two builds that agree
+/// here, and in the protocol, work together.
 pub const NUMERIC_PROFILE: &str = "samebit-f32-1/libm-0.2.16";
 
-/// First message of every connection, from the one who connects.
+/// First message of every connection, from the connecting side.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hello {
-    /// Always `samebit`: what tells a stray connection from ours.
+    /// Always `samebit`: distinguishes peers from other programs.
     pub magic: String,
     /// [`PROTOCOL`].
     pub protocol: u32,
-    /// Version of the build, for people: it need not be the coordinator's own.
+    /// Version of the build, for people: it may differ from the coordinator's.
     pub build: String,
     /// [`NUMERIC_PROFILE`].
     pub numeric_profile: String,
-    /// Who connects.
+    /// The peer's role.
     pub role: Role,
 }
 
-/// Who connects.
+/// The role of a connecting peer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Role {
@@ -59,7 +59,7 @@ pub enum Role {
         slots: u32,
         /// Memory that it may use, in bytes.
         memory_limit: u64,
-        /// Of these, bytes of examples that it keeps, if nothing else needs them.
+        /// The part of it that the cache of examples may use, in bytes, if nothing else needs it.
         cache_limit: u64,
     },
     /// A client.
@@ -70,7 +70,7 @@ pub enum Role {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Welcome {
-    /// Come in.
+    /// The peer is accepted.
     Accepted {
         /// Build of the coordinator.
         build: String,
@@ -79,27 +79,27 @@ pub enum Welcome {
         /// Silence after which either side counts the other as lost, in ms.
         heartbeat_timeout_ms: u64,
     },
-    /// Stay out.
+    /// The peer is refused.
     Refused {
         /// What to change, in a sentence.
         reason: String,
-        /// Whether trying again as it is may help: bytes changed on their way,
-        /// or there is no room now.
+        /// Whether an unchanged retry may help: bytes were changed in transit, or all connections
+        /// are in use at the moment.
         may_pass: bool,
     },
 }
 
-/// Where a running assignment stands.
+/// Progress of a running assignment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Progress {
     /// The assignment.
     pub assignment: AssignmentId,
-    /// Replicas that are running right now.
+    /// Replicas that are running.
     pub running: Vec<u32>,
     /// Shards finished.
     pub shards_done: u32,
-    /// Examples processed, those of unfinished shards included.
+    /// Examples processed, including those of unfinished shards.
     pub examples_done: u64,
 }
 
@@ -107,10 +107,9 @@ pub struct Progress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(Digest, u64)", into = "(Digest, u64)")]
 pub struct ShardDone {
-    /// Of what the shard contributes and observed
-    /// ([`crate::merge::Partial::shard_digest`]).
+    /// Digest of the shard's contribution and results ([`crate::merge::Partial::shard_digest`]).
     pub digest: Digest,
-    /// Time that it took, in µs.
+    /// Compute time, in µs.
     pub compute_us: u64,
 }
 
@@ -136,9 +135,9 @@ pub struct BlockDone {
     pub block: Block,
     /// Examples processed: the partial's weight.
     pub weight: u64,
-    /// What was observed.
+    /// Results of the model.
     pub results: Results,
-    /// Digest of all that matters of it ([`BlockDone::digest_of`]).
+    /// Digest of everything that determines the result ([`BlockDone::digest_of`]).
     pub digest: Digest,
     /// Its shards, in replica order: at most [`crate::limits::BLOCK_REPLICAS`].
     pub shards: Vec<ShardDone>,
@@ -146,19 +145,16 @@ pub struct BlockDone {
     pub partial_bytes: u64,
     /// Time from the first shard's start to the last one's end, in µs.
     pub compute_us: u64,
-    /// Whether the partial comes along. Otherwise the worker keeps it, to be
-    /// pulled.
+    /// Whether the payload holds the partial. Otherwise the worker keeps it, to be pulled.
     pub is_inline: bool,
-    /// Of all merge segments, in order: the segment with its length in 4 bytes,
-    /// big-endian, before it, if the partial comes along; if not, the
-    /// [`crate::merge::segment_hash`], as 16 bytes, big-endian.
+    /// For all merge segments, in order: if the partial is inline, the segment after its length in
+    /// 4 bytes, big-endian; otherwise its [`crate::merge::segment_hash`] in 16 bytes, big-endian.
     #[serde(deserialize_with = "payload::deserialize")]
     pub payload: Bytes,
 }
 
 impl BlockDone {
-    /// What `digest` is to be, for a partial whose merge segments have these
-    /// hashes.
+    /// The right value of `digest`, for a partial whose merge segments have these hashes.
     pub fn digest_of(&self, segments: impl IntoIterator<Item = u128>) -> Digest {
         let partial = Partial::digest_of(self.weight, segments);
         let shards = self.shards.iter().map(|shard| shard.digest);
@@ -170,26 +166,25 @@ impl BlockDone {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum FromWorker {
-    /// The worker lives. Sent every second, whatever else goes on.
+    /// The worker is alive. Sent every second, independently of everything else.
     Heartbeat {
         /// Resident memory, in bytes.
         memory: u64,
         /// Running assignments.
         progress: Vec<Progress>,
     },
-    /// The run is open here, and what was kept of it has been offered.
+    /// The run is open at this worker, and all kept blocks of it have been offered.
     Opened {
         /// The run.
         run: RunId,
     },
-    /// The run cannot be worked on here (a build without its model, say): no
-    /// assignment of it is answered any more. Said in place of
-    /// [`FromWorker::Opened`], or later, where an assignment's plan is not the
-    /// worker's own.
+    /// This worker cannot work on the run (its build may lack the model): it answers no assignment
+    /// of the run any more. Sent instead of [`FromWorker::Opened`], or later, if an assignment's
+    /// plan differs from the worker's own.
     Cannot {
         /// The run.
         run: RunId,
-        /// What is lacking and what to do, in a sentence.
+        /// What is missing and what to do, in a sentence.
         reason: String,
     },
     /// Chunks of examples that the worker lacks for an assignment.
@@ -198,11 +193,10 @@ pub enum FromWorker {
         run: RunId,
         /// The split.
         split: Split,
-        /// Places in the split's manifest.
+        /// Indexes in the split's manifest.
         chunks: Vec<u32>,
     },
-    /// A block is finished. Also said again, for each kept partial of the
-    /// run, after a reconnect.
+    /// A block is finished. Sent again after a reconnect, for each kept partial of the run.
     BlockDone(BlockDone),
     /// A shard failed: an error or a panic of the model.
     ShardFailed {
@@ -212,50 +206,49 @@ pub enum FromWorker {
         step: StepId,
         /// The replica.
         replica: u32,
-        /// Whether trying again cannot help (a value that is not finite).
+        /// Whether a retry cannot help (a value that is not finite).
         fatal: bool,
-        /// What went wrong.
+        /// The error.
         error: String,
     },
-    /// The assignment begins now: said of those that are to be confirmed, before
-    /// any of their shards runs.
+    /// The assignment begins: sent before any of its shards runs, if the assignment is to be
+    /// confirmed.
     Started {
         /// The assignment.
         assignment: AssignmentId,
     },
-    /// The assignment is given back unfinished (draining).
+    /// The assignment is handed back unfinished (the worker is draining).
     HandedBack {
         /// The assignment.
         assignment: AssignmentId,
     },
-    /// A merge segment that was pulled.
+    /// A pulled merge segment.
     PartialSegment {
         /// The step.
         step: StepId,
         /// The block.
         block: Block,
-        /// Place among the layout's merge segments.
+        /// Index among the layout's merge segments.
         segment: u32,
         /// The contribution, encoded.
         #[serde(deserialize_with = "payload::deserialize")]
         payload: Bytes,
     },
-    /// A partial that was pulled is not here.
+    /// The worker does not have a pulled partial.
     PartialMissing {
         /// The step.
         step: StepId,
         /// The block.
         block: Block,
     },
-    /// The worker takes no more work and will leave when its blocks are done
-    /// and pulled.
+    /// The worker takes no more work, and will leave when its blocks are finished and pulled.
     Draining,
     /// The worker leaves now.
     Goodbye,
-    /// The worker closes the connection, for what the coordinator sent or did not
-    /// send. It is well, and will connect again. Nothing follows.
+    /// The worker closes the connection because of something that the coordinator sent or failed to
+    /// send. It will reconnect. No message follows.
     HangsUp {
-        /// Why, in a sentence.
+        /// The reason, in a sentence.
         reason: String,
     },
 }
@@ -264,18 +257,17 @@ pub enum FromWorker {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum ToWorker {
-    /// The coordinator lives.
+    /// The coordinator is alive.
     Heartbeat,
     /// A run that assignments will refer to.
     OpenRun {
         /// The run.
         run: RunId,
-        /// Its identity. A worker that kept partials of a run of this number, but
-        /// of another opening, drops them: run numbers begin anew with a new
-        /// coordinator.
+        /// Its identity. A worker that keeps partials of another run with this number drops them: a
+        /// new coordinator numbers its runs from the start again.
         identity: RunIdentity,
-        /// Its spec as TOML, complete: every key that has a value, defaults
-        /// included ([`crate::spec::RunSpec::to_complete_toml`]).
+        /// Its spec as TOML, complete: every key that has a value, including defaults
+        /// ([`crate::spec::RunSpec::to_complete_toml`]).
         spec: String,
         /// Version of its model ([`crate::model::Model::version`]).
         model_version: u32,
@@ -285,27 +277,26 @@ pub enum ToWorker {
         test: SplitManifest,
         /// Layout of its states.
         layout: Layout,
-        /// Identity of the state that it starts from; nothing where the model
-        /// makes that.
+        /// Identity of the initial state; `None` if the model makes it.
         initial: Option<Digest>,
     },
-    /// No assignment will refer to the run any more.
+    /// No later assignment will refer to the run.
     CloseRun {
         /// The run.
         run: RunId,
     },
-    /// A segment of the base state of a step. All segments come in order.
+    /// A segment of the base state of a step. All segments are sent in order.
     StateSegment {
         /// The step.
         step: StepId,
-        /// Place among the layout's state segments.
+        /// Index among the layout's state segments.
         segment: u32,
         /// Values, little-endian.
         #[serde(deserialize_with = "payload::deserialize")]
         payload: Bytes,
     },
-    /// The base state of a step is that of another one, which this worker was
-    /// sent before (an evaluation changes nothing).
+    /// The base state of a step equals that of another step, which this worker was sent before (an
+    /// evaluation does not change the state).
     SameState {
         /// The step.
         step: StepId,
@@ -320,9 +311,9 @@ pub enum ToWorker {
         step: StepId,
         /// The block.
         block: Block,
-        /// What its replicas do, and with which examples.
+        /// The work of its replicas, and their examples.
         plan: BlockPlan,
-        /// Whether the worker is to say [`FromWorker::Started`] before it begins.
+        /// Whether the worker must send [`FromWorker::Started`] before it begins.
         confirm: bool,
     },
     /// An assignment is no longer needed.
@@ -336,7 +327,7 @@ pub enum ToWorker {
         run: RunId,
         /// The split.
         split: Split,
-        /// Place in the split's manifest.
+        /// Index in the split's manifest.
         chunk: u32,
         /// Features and labels.
         #[serde(deserialize_with = "payload::deserialize")]
@@ -350,32 +341,32 @@ pub enum ToWorker {
         block: Block,
         /// First segment.
         first: u32,
-        /// How many.
+        /// Number of segments.
         count: u32,
     },
-    /// The step is merged: partials and bases of it and of earlier steps of the
-    /// run may be dropped.
+    /// The step is merged: the worker may drop partials and bases of it and of earlier steps of the
+    /// run.
     StepDone {
         /// The step.
         step: StepId,
     },
-    /// The coordinator closes the connection: as it is going away, or for what
-    /// this worker did. Nothing follows; reconnect later.
+    /// The coordinator closes the connection, because it stops, or because of something that this
+    /// worker did. No message follows; the worker may reconnect later.
     Goodbye {
-        /// Why, in a sentence: the words of its log and its events.
+        /// The reason, in a sentence that is also logged and sent in events.
         reason: String,
     },
 }
 
-/// Steps of a run that are done again, from a state that the client sends or
-/// the model makes. The digests of their shards are told as
-/// [`RunEvent::Shards`], those of their states as [`RunEvent::State`].
+/// Steps of a run that are repeated, from a state that the client sends or the model makes. The
+/// digests of their shards are sent as [`RunEvent::Shards`], and the digests of their states as
+/// [`RunEvent::State`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Replay {
-    /// The first step, whose base the run starts from.
+    /// The first step, from whose base the run starts.
     pub first: u64,
-    /// How many, at least 1.
+    /// Number of steps, at least 1.
     pub steps: u64,
 }
 
@@ -383,13 +374,12 @@ pub struct Replay {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum FromClient {
-    /// The client lives.
+    /// The client is alive.
     Heartbeat,
-    /// A run to queue. Chunks and state segments that the coordinator lacks
-    /// follow.
+    /// A run to queue. The client then sends the requested chunks, and the segments of its state.
     Submit {
-        /// Drawn for this submission, or made of what is to be run only once. One whose key the coordinator knows already
-        /// is the run that it knows.
+        /// Drawn at random for this submission, or derived from its content if it is to run only
+        /// once. A submission with a known key is answered with the run of that key.
         key: SubmissionKey,
         /// The spec, as TOML.
         spec: String,
@@ -397,44 +387,42 @@ pub enum FromClient {
         train: SplitManifest,
         /// Test examples.
         test: SplitManifest,
-        /// Layout of a state to start from; without it the model makes one.
+        /// Layout of the initial state; without it the model makes the state.
         state: Option<Layout>,
-        /// How to carry it out.
+        /// Settings of the run that do not change its result.
         settings: RunSettings,
-        /// Only some steps, to be compared with what they gave before; without
-        /// it, the whole run.
+        /// Only some steps, to be compared with earlier results; without it, the whole run.
         replay: Option<Replay>,
     },
-    /// A chunk that the coordinator asked for.
+    /// A requested chunk.
     Chunk {
         /// The split.
         split: Split,
-        /// Place in the split's manifest.
+        /// Index in the split's manifest.
         chunk: u32,
         /// Features and labels.
         #[serde(deserialize_with = "payload::deserialize")]
         payload: Bytes,
     },
-    /// A segment of the state to start from. All come in order.
+    /// A segment of the initial state. All segments are sent in order.
     StateSegment {
-        /// Place among the layout's state segments.
+        /// Index among the layout's state segments.
         segment: u32,
         /// Values, little-endian.
         #[serde(deserialize_with = "payload::deserialize")]
         payload: Bytes,
     },
-    /// Take a run up again that has failed or was cancelled, from its last
-    /// checkpoint.
+    /// Resume a run that has failed or was cancelled, from its last checkpoint.
     Resume {
         /// The run.
         run: RunId,
-        /// What to change of how it is carried out.
+        /// Changes of its settings.
         settings: RunSettings,
-        /// Make a new run instead, which starts from that checkpoint's state:
+        /// Make a new run instead, which starts from that checkpoint's state; the value has the
         /// changes of the spec, as pairs of key and value.
         fork: Option<Vec<(String, String)>>,
     },
-    /// Send events of a run as they come, from its beginning.
+    /// Send a run's events, from its beginning, and all later ones.
     Follow {
         /// The run.
         run: RunId,
@@ -457,35 +445,33 @@ pub enum FromClient {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum ToClient {
-    /// The coordinator lives.
+    /// The coordinator is alive.
     Heartbeat,
-    /// Chunks that the coordinator lacks for the submission.
+    /// Chunks of the submission that the coordinator lacks.
     NeedChunks {
         /// The split.
         split: Split,
-        /// Places in the split's manifest.
+        /// Indexes in the split's manifest.
         chunks: Vec<u32>,
     },
     /// The run is queued.
     Accepted {
         /// Its id.
         run: RunId,
-        /// Of a run that is taken up again, or forked: as in
-        /// [`RunEvent::Resumed`].
+        /// For a run that is resumed or forked: as in [`RunEvent::Resumed`].
         passed_over: Option<String>,
     },
-    /// The request cannot be served.
+    /// The request is rejected.
     Rejected {
-        /// Whether the request itself is wrong (bad input), or the coordinator
-        /// could not serve it.
+        /// Whether the request itself is wrong (bad input); otherwise the coordinator cannot serve
+        /// it now.
         bad_input: bool,
-        /// Why, in a sentence.
+        /// The reason, in a sentence.
         reason: String,
     },
-    /// News of a followed run.
+    /// An event of a followed run.
     Event(RunEvent),
-    /// The state that was asked for: its layout, then all segments in order, then
-    /// what the run reported on its way.
+    /// The requested state: its layout, then all segments in order, then the run's history.
     State {
         /// The run.
         run: RunId,
@@ -500,16 +486,16 @@ pub enum ToClient {
     },
     /// A segment of that state.
     StateSegment {
-        /// Place among the layout's state segments.
+        /// Index among the layout's state segments.
         segment: u32,
         /// Values, little-endian.
         #[serde(deserialize_with = "payload::deserialize")]
         payload: Bytes,
     },
-    /// A piece of the run's history, JSON: what its state's file keeps of it. All
-    /// are as long as they may be but the last one.
+    /// A piece of the run's history, JSON, which is stored in the state's file. All pieces but the
+    /// last one have the maximum length.
     History {
-        /// Its place, from 0.
+        /// Its index, from 0.
         piece: u32,
         /// The text.
         #[serde(deserialize_with = "payload::deserialize")]
@@ -522,10 +508,10 @@ pub enum ToClient {
         /// The run.
         run: RunId,
     },
-    /// The coordinator closes the connection: as it is going away, or for what
-    /// this client did. Nothing follows.
+    /// The coordinator closes the connection, because it stops, or because of something that this
+    /// client did. No message follows.
     Goodbye {
-        /// Why, in a sentence.
+        /// The reason, in a sentence.
         reason: String,
     },
 }

@@ -106,8 +106,8 @@ impl CoordinatorTls {
     }
 
     /// Performs the handshake with a member of the cluster, and returns its role. `heard` is
-    /// notified of all received bytes, during and after the handshake. If the peer is not a
-    /// member, it has been sent an alert when this returns the error and the socket.
+    /// notified of all received bytes, during and after the handshake. If the peer is not a member,
+    /// it has been sent an alert when this returns the error and the socket.
     pub async fn shake_hands(
         &self,
         stream: TcpStream,

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A model takes four steps: describe its state, process a batch, report results, register it by
-//! name. It has nothing to do with sockets, retries and merging.
+//! name. It has no code for sockets, retries or merging.
 
 use std::process::ExitCode;
 
@@ -147,7 +147,7 @@ impl CentroidsReplica {
                 let difference = feature - sum / *count as f32;
                 distance += difference * difference;
             }
-            // Without examples the distance is NaN, and less than nothing.
+            // Without examples the distance is NaN, which is never the smallest.
             if distance < least {
                 (nearest, least) = (class, distance);
             }

@@ -1,5 +1,4 @@
-//! The model in one process, as its author would try it before starting a
-//! cluster.
+//! The model in one process, which is how to try a model before starting a cluster.
 
 use samebit::dataset::Dataset;
 use samebit::in_process::ParallelBatchProcessor;

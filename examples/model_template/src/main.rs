@@ -40,7 +40,8 @@ struct Perceptron {
 }
 
 impl Model for Perceptron {
-    /// What a run carries from round to round, and how replicas' versions of it merge.
+    /// The state that is passed from round to round, and the rules by which replicas' versions are
+    /// merged.
     fn layout(&self) -> Result<Layout, ModelError> {
         let shape = &[self.shape.features, self.shape.classes];
         let weights = TensorLayout::new("weights", ElementType::F32, shape, MergeRule::Mean);
@@ -56,12 +57,12 @@ impl Model for Perceptron {
         Ok(Box::new(PerceptronReplica { model: self.clone(), state: self.initial_state()? }))
     }
 
-    /// Memory of one replica at work, in bytes.
+    /// Memory of one running replica, in bytes.
     fn replica_bytes(&self) -> u64 {
         (4 * self.shape.features * self.shape.classes) as u64
     }
 
-    /// Count this up with every change that changes a bit of a result.
+    /// Increase this with every change that changes a bit of a result.
     fn version(&self) -> u32 {
         1
     }
@@ -78,11 +79,11 @@ struct PerceptronReplica {
 }
 
 impl PerceptronReplica {
-    /// The class with the largest product; of equals, the first.
+    /// The class with the largest product; the first one of equals.
     fn find(&self, example: ArrayView1<'_, f32>) -> Result<usize, ModelError> {
         let (mut found, mut most) = (0, f32::NEG_INFINITY);
         for (class, weights) in self.state.f32("weights")?.axis_iter(Axis(1)).enumerate() {
-            // One sum in one order: the same bits on every machine.
+            // A sum in a fixed order: the same bits on every machine.
             let mut product = 0.0;
             for (weight, feature) in weights.iter().zip(&example) {
                 product += weight * feature;
@@ -110,7 +111,7 @@ impl PerceptronReplica {
 }
 
 impl Replica for PerceptronReplica {
-    /// A shard begins with the round's state, whatever this instance did before.
+    /// A shard starts from the round's state, independent of earlier shards.
     fn begin(&mut self, base: &NetworkState) -> Result<(), ModelError> {
         Ok(self.state.copy_from(base)?)
     }
@@ -142,7 +143,7 @@ impl Replica for PerceptronReplica {
     }
 }
 
-/// What was seen of a batch: accuracy comes from it.
+/// The results of a batch; the accuracy is computed from them.
 fn results(batch: &Batch<'_>, correct: u64) -> Results {
     let counts = [(CORRECT.to_owned(), vec![correct])].into();
     Results { examples: batch.examples.len() as u64, counts, ..Results::default() }

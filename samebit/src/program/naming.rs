@@ -1,5 +1,5 @@
-//! Help texts are written for the names `coordinator` and `worker`. This puts in the name
-//! under which the program was started.
+//! Help texts are written for the names `coordinator` and `worker`. This inserts the name under
+//! which the program was started.
 
 use clap::builder::{Resettable, StyledStr};
 
