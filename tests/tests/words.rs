@@ -103,18 +103,6 @@ const IDENTIFIERS: &[Replaced] = &[
     Replaced { old: "supply", better: "offer", paths: &["common/src", "coordinator/src"] },
 ];
 
-/// Modules and documents that are not checked, and why.
-const EXCEPT: &[(&str, &str)] = &[
-    ("coordinator/src/server", "it is being divided into rooms"),
-    ("common/src/wire/message", "it is revised with the protocol"),
-    ("worker/src/driver", "it is revised with the protocol"),
-    ("docs/PROTOCOL.md", "it is being made normative"),
-];
-
-fn is_excepted(place: &str) -> bool {
-    EXCEPT.iter().any(|(path, _)| below(place, path) || place == *path)
-}
-
 /// Whether `file` is the module `path` (`a/b.rs`) or lies below it (`a/b/…`).
 fn below(file: &str, path: &str) -> bool {
     file.strip_prefix(path).is_some_and(|rest| matches!(rest, "" | ".rs") || rest.starts_with('/'))
@@ -144,10 +132,9 @@ fn old_names(file: &str, code: &str, list: &[Replaced]) -> Vec<String> {
 /// The source files of the program, and of the examples.
 fn sources() -> Vec<(String, Source)> {
     let mut found = Vec::new();
-    for package in ["common", "coordinator", "worker", "examples"] {
+    for package in ["common", "coordinator", "worker", "samebit", "examples"] {
         collect(&workspace().join(package), &mut found);
     }
-    found.retain(|(file, _)| !is_excepted(file));
     found
 }
 
@@ -167,7 +154,7 @@ fn collect(folder: &Path, found: &mut Vec<(String, Source)>) {
 
 #[test]
 fn documents_and_help_are_free_of_old_idioms() {
-    let texts: Vec<_> = texts().into_iter().filter(|(place, _)| !is_excepted(place)).collect();
+    let texts = texts();
     for place in ["README.md", "CHANGELOG.md", "docs/CLI.md", "samebit worker --help"] {
         assert!(texts.iter().any(|(known, _)| known == place), "{place} is not read");
     }
@@ -193,16 +180,7 @@ fn replaced_identifiers_do_not_come_back() {
 }
 
 #[test]
-fn every_exception_is_still_needed() {
-    for (path, why) in EXCEPT {
-        let rust = format!("{path}.rs");
-        let exists = [path, rust.as_str()].iter().any(|name| workspace().join(name).exists());
-        assert!(exists, "nothing lies at {path} ({why})");
-    }
-}
-
-#[test]
-fn planted_words_are_found() {
+fn old_words_are_found() {
     let text = "//! It was in\n//! vain.\nfn anew() {\n    let seldom = \"it is \\\n     Anew\"; // lest it\n}\n";
     let source = Source::scan(text);
     let mut found = idioms("here.rs", &source.prose);
