@@ -128,7 +128,7 @@ async fn accept(listener: &TcpListener, admission: &Arc<Admission>, connections:
         if let Err(error) = stream.set_nodelay(true) {
             warn!(peer = %address, "TCP_NODELAY cannot be set: {error}");
         }
-        let (admission, handshake) = (admission.clone(), admission.enter());
+        let (admission, handshake) = (admission.clone(), admission.begin_handshake());
         connections.spawn(async move { admission.receive(stream, address, handshake).await });
     }
 }

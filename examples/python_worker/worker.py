@@ -62,7 +62,7 @@ class Session:
         if answer == "Refused":
             raise (OSError if fields["may_pass"] else SystemExit)(fields["reason"])
         self.socket.settimeout(fields["heartbeat_timeout_ms"] / 1000)
-        for task in (self.hear, self.live):
+        for task in (self.read_messages, self.send_heartbeats):
             threading.Thread(target=task, daemon=True).start()
 
     def send(self, message):
@@ -81,21 +81,21 @@ class Session:
         message = msgpack.unpackb(body)
         return (message, {}) if isinstance(message, str) else next(iter(message.items()))
 
-    def hear(self):
+    def read_messages(self):
         try:
             while True:
                 self.messages.put(self.receive())
         except OSError as error:
             self.messages.put(("Goodbye", {"reason": str(error)}))
 
-    def live(self):
+    def send_heartbeats(self):
         try:
             while True:
                 memory = getrusage(RUSAGE_SELF).ru_maxrss << 10  # The maximum so far.
                 self.say("Heartbeat", memory=memory, progress=self.progress)
                 time.sleep(1)
         except OSError:
-            pass  # `hear` gets the error, too.
+            pass  # `read_messages` gets the error, too.
 
     def say(self, name, **fields):
         self.send({name: fields})

@@ -30,7 +30,7 @@ use process::{Machine, Wrongs};
 /// Clusters in one test.
 const CLUSTERS: u64 = 5000;
 
-/// Seeds among which a planted bug must be caught.
+/// Seeds among which an injected bug must be caught.
 const PLANTED_CLUSTERS: u64 = 200;
 
 /// A cluster of the seed's making.

@@ -176,9 +176,9 @@ struct Engine {
     /// The last connection that was closed with a reason, until the reason is sent.
     parting: Option<JoinHandle<()>>,
     /// Received bytes of the connection that the session was told of.
-    heard: u64,
+    reported: u64,
     /// The last connection error, which is logged only once.
-    last_trouble: Option<String>,
+    last_error: Option<String>,
     refusal: Option<String>,
     compute: Compute,
     runs: BTreeMap<RunId, Opened>,
@@ -204,8 +204,8 @@ impl Engine {
             connecting: None,
             connection: None,
             parting: None,
-            heard: 0,
-            last_trouble: None,
+            reported: 0,
+            last_error: None,
             refusal: None,
             compute,
             runs: BTreeMap::new(),
@@ -234,7 +234,7 @@ impl Engine {
             }
             Report::Order { run, epoch, order } => {
                 if let Some(opened) = self.runs.get_mut(&run) {
-                    opened.order.arrived(epoch, order);
+                    opened.order.insert(epoch, order);
                 }
                 let waiting = self.assignments_of(run, |assignment| assignment.fetching.is_none());
                 for assignment in waiting {
@@ -247,8 +247,8 @@ impl Engine {
     fn on_timeout(&mut self) {
         // A long frame on a slow link does not count as silence.
         let received = self.connection.as_ref().map_or(0, Connection::received);
-        if received != self.heard {
-            self.heard = received;
+        if received != self.reported {
+            self.reported = received;
             self.tell(Event::Heard);
         }
         self.session.handle_timeout(Instant::now());
@@ -259,7 +259,7 @@ impl Engine {
             frame.and_then(|content| content.map(|content| codec::decode(&content)).transpose());
         match message {
             Ok(Some(message)) => {
-                self.heard = self.connection.as_ref().map_or(0, Connection::received);
+                self.reported = self.connection.as_ref().map_or(0, Connection::received);
                 self.tell(Event::Heard);
                 if let Err(wrong) = self.on_message(message) {
                     self.makes_no_sense(&wrong);
@@ -285,9 +285,9 @@ impl Engine {
                     self.config.slots,
                     if self.config.slots == 1 { "" } else { "s" }
                 );
-                self.heard = connection.received();
+                self.reported = connection.received();
                 self.connection = Some(connection);
-                self.last_trouble = None;
+                self.last_error = None;
                 self.tell(Event::Connected { heartbeat_timeout: accepted.heartbeat_timeout });
             }
             Err(ConnectError::Refused(reason)) => {
@@ -295,11 +295,11 @@ impl Engine {
                 self.tell(Event::Refused);
             }
             Err(error) => {
-                let trouble = error.to_string();
-                if self.last_trouble.as_ref() != Some(&trouble) {
-                    tracing::warn!("{trouble}; trying again");
+                let error = error.to_string();
+                if self.last_error.as_ref() != Some(&error) {
+                    tracing::warn!("{error}; trying again");
                 }
-                self.last_trouble = Some(trouble);
+                self.last_error = Some(error);
                 self.tell(Event::Disconnected);
             }
         }

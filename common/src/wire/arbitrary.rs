@@ -523,8 +523,8 @@ fn status() -> impl Strategy<Value = Status> {
             }
         },
     );
-    let door = (any::<bool>(), any::<u64>(), option::of(text()), any::<bool>());
-    let all = (name(), door, vec(worker, 0..4), vec(run, 0..4));
+    let admission = (any::<bool>(), any::<u64>(), option::of(text()), any::<bool>());
+    let all = (name(), admission, vec(worker, 0..4), vec(run, 0..4));
     all.prop_map(|(build, (insecure, refused, unrecorded, thinned), workers, runs)| Status {
         insecure,
         refused,

@@ -205,13 +205,13 @@ pub async fn call(
         Ok((reader, writer, accepted))
     };
     outcome.await.map_err(|error| {
-        let trouble = match (&error, tls) {
+        let failure = match (&error, tls) {
             (HandshakeError::Frame(FrameError::Io(error)), Some(tls)) => tls.trouble(error),
             _ => None,
         };
-        match trouble {
-            Some(trouble) if trouble.passes => HandshakeError::Stale(trouble.sentence),
-            Some(trouble) => HandshakeError::Keys(trouble.sentence),
+        match failure {
+            Some(failure) if failure.passes => HandshakeError::Stale(failure.sentence),
+            Some(failure) => HandshakeError::Keys(failure.sentence),
             None => error,
         }
     })

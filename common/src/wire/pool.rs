@@ -76,9 +76,9 @@ mod tests {
         let spare = FramePool::default();
         let frame = BytesMut::from(&vec![7; SPARE_BYTES][..]);
         let memory = frame.as_ptr();
-        let lent = spare.lend(frame);
-        let reader = lent.slice(3..9);
-        drop(lent);
+        let pooled = spare.lend(frame);
+        let reader = pooled.slice(3..9);
+        drop(pooled);
         let mut buffer = BytesMut::from(&b"head"[..]);
         spare.make_room(&mut buffer, SPARE_BYTES);
         assert_ne!(buffer.as_ptr(), memory, "it is still read");

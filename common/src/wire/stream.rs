@@ -63,12 +63,12 @@ impl Reader {
 pub struct Watched {
     pub(super) stream: TcpStream,
     received: Arc<AtomicU64>,
-    heard: Box<dyn Fn() + Send + Sync>,
+    on_bytes: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Watched {
-    pub(super) fn carry(stream: TcpStream, heard: impl Fn() + Send + Sync + 'static) -> Carrier {
-        let watched = Self { stream, received: Arc::default(), heard: Box::new(heard) };
+    pub(super) fn carry(stream: TcpStream, on_bytes: impl Fn() + Send + Sync + 'static) -> Carrier {
+        let watched = Self { stream, received: Arc::default(), on_bytes: Box::new(on_bytes) };
         BufReader::with_capacity(READ_AHEAD, watched)
     }
 }
@@ -91,7 +91,7 @@ impl AsyncRead for Watched {
         let count = buffer.filled().len() - before;
         if count > 0 {
             this.received.fetch_add(count as u64, Ordering::Relaxed);
-            (this.heard)();
+            (this.on_bytes)();
         }
         polled
     }

@@ -30,8 +30,8 @@ fn bytes_of(frame: &Frame) -> Bytes {
     [&frame.head[..], &frame.body[..]].concat().into()
 }
 
-/// What holds for every message: it comes back equal, it fits a frame, and no
-/// part of it passes for a message.
+/// Properties of every message: it decodes to an equal one, it fits into a frame, and no part of it
+/// decodes as a message.
 fn check<M: Message + Clone + PartialEq + Debug>(message: M) -> Result<(), TestCaseError> {
     let bytes = bytes_of(&encode(message.clone()));
     let content = bytes.slice(HEAD_BYTES..);
@@ -39,7 +39,7 @@ fn check<M: Message + Clone + PartialEq + Debug>(message: M) -> Result<(), TestC
     prop_assert_eq!(u32::from_be_bytes(bytes[..4].try_into().unwrap()) as usize, content.len());
     let decoded: M = decode(&content)?;
     prop_assert_eq!(decoded, message);
-    // Every cut near the ends, some in between.
+    // All cuts near the ends, some in between.
     let stride = (content.len() / 256).max(1);
     for end in
         (0..content.len()).step_by(stride).chain(content.len().saturating_sub(64)..content.len())
@@ -116,7 +116,7 @@ proptest! {
     }
 }
 
-/// A stream that gives its bytes in pieces, and is not ready before each.
+/// A stream that returns its bytes in pieces, and is not ready before each.
 struct Pieces {
     bytes: Vec<u8>,
     pieces: Vec<usize>,
@@ -144,8 +144,8 @@ impl AsyncRead for Pieces {
     }
 }
 
-/// The next frame, by a new call of `next` for every poll: each call but the
-/// last is cancelled, and must lose nothing.
+/// The next frame, with a new call of `next` for every poll: each call but the last is cancelled,
+/// and must lose nothing.
 fn next<R: AsyncRead + Unpin>(reader: &mut FrameReader<R>) -> Result<Option<Bytes>, FrameError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let _clock = runtime.enter();
@@ -220,7 +220,7 @@ async fn a_frame_that_never_ends_has_a_deadline_whatever_trickles_in() {
         };
         let mut reader = FrameReader::new(far, FRAME_BYTES);
         let begun = tokio::time::Instant::now();
-        // As its callers do: each time that something else is due, anew.
+        // Like its callers: with a new call whenever something else is due.
         let next = async {
             loop {
                 tokio::select! {
@@ -401,7 +401,7 @@ fn the_largest_results_fit_a_frame() {
             partial_bytes: inline as u64,
             compute_us: u64::MAX,
             is_inline: true,
-            // A few hundred merge segments' lengths go with it.
+            // The lengths of a few hundred merge segments are added.
             payload: vec![0; inline + 4096].into(),
         };
         let content = bytes_of(&encode(FromWorker::BlockDone(done))).slice(HEAD_BYTES..);

@@ -105,16 +105,16 @@ impl CoordinatorTls {
         Ok(Self { config: Arc::new(config) })
     }
 
-    /// Performs the handshake with a member of the cluster, and returns its role. `heard` is
+    /// Performs the handshake with a member of the cluster, and returns its role. `on_bytes` is
     /// notified of all received bytes, during and after the handshake. If the peer is not a member,
     /// it has been sent an alert when this returns the error and the socket.
     pub async fn shake_hands(
         &self,
         stream: TcpStream,
-        heard: impl Fn() + Send + Sync + 'static,
+        on_bytes: impl Fn() + Send + Sync + 'static,
     ) -> Result<Handshake, (io::Error, TcpStream)> {
         let accepting =
-            TlsAcceptor::from(self.config.clone()).accept(Watched::carry(stream, heard));
+            TlsAcceptor::from(self.config.clone()).accept(Watched::carry(stream, on_bytes));
         let accepted = accepting.into_fallible().await;
         let secured = accepted.map_err(|(error, carrier)| (error, carrier.into_inner().stream))?;
         let certificates = secured.get_ref().1.peer_certificates();

@@ -51,7 +51,7 @@ impl<T: Send + 'static> Jobs<T> {
     /// Runs work on another thread.
     pub(super) fn spawn(&self, work: impl FnOnce() -> T + Send + 'static) {
         #[cfg(test)]
-        let Some(work) = self.held.take_up(work) else { return };
+        let Some(work) = self.held.hold(work) else { return };
         let done = self.done.clone();
         tokio::task::spawn_blocking(move || {
             let result =
@@ -91,7 +91,7 @@ pub(super) mod held {
 
     impl<T> Held<T> {
         /// Returns the work if it is not held.
-        pub(super) fn take_up<W>(&self, work: W) -> Option<W>
+        pub(super) fn hold<W>(&self, work: W) -> Option<W>
         where
             W: FnOnce() -> T + Send + 'static,
         {

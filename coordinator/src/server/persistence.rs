@@ -17,7 +17,7 @@ pub(super) use final_state::final_state;
 pub(super) use history_queue::HistoryQueue;
 pub(super) use journal::Journal;
 pub(super) use recover::recover;
-pub(super) use recovered::{Recovered, cannot_go_on, run_row};
+pub(super) use recovered::{Recovered, cannot_continue, run_row};
 #[cfg(test)]
 pub(super) use starts::STARTS;
 pub(super) use writer::{Checkpoint, Checkpointed, EVENTS, Event, Saved};

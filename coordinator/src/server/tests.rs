@@ -1,4 +1,4 @@
-//! The server as its peers see it.
+//! The server, as its peers see it.
 
 mod crowds;
 mod damage;
@@ -41,7 +41,7 @@ use self::peers::TestServer;
 use super::ServerConfig;
 use crate::reference::{ParallelBatchProcessor, StepResults};
 
-/// What the one-process reference ends with.
+/// The result of the one-process reference.
 fn reference(spec: &RunSpec) -> NetworkState {
     reference_steps(spec).0
 }
@@ -51,7 +51,7 @@ fn reference_steps(spec: &RunSpec) -> (NetworkState, Vec<StepResults>) {
     processor.run_spec(spec, &test_model::dataset(), None).unwrap()
 }
 
-/// The kinds of events that every run of a spec has in the same order.
+/// The kinds of events that are in the same order in every run of a spec.
 fn kinds(events: &[RunEvent]) -> Vec<&'static str> {
     let kind = |event: &RunEvent| match event {
         RunEvent::Started { .. } => "started",
@@ -64,10 +64,9 @@ fn kinds(events: &[RunEvent]) -> Vec<&'static str> {
     events.iter().map(kind).filter(|kind| *kind != "other").collect()
 }
 
-/// Runs a spec on a cluster of so many workers, and compares it with the
-/// reference in every bit.
+/// Runs a spec on a cluster with this many workers, and compares every bit with the reference.
 async fn check_run(spec: &RunSpec, mut config: ServerConfig, workers: usize, mortal: usize) {
-    // These peers have no heart, and the machine may be busy.
+    // These peers send no heartbeats, and the machine may be busy.
     config.scheduler.heartbeat_timeout = Duration::from_secs(3600);
     let server = TestServer::start(config);
     let mut client = server.client().await;
@@ -114,7 +113,7 @@ async fn check_run(spec: &RunSpec, mut config: ServerConfig, workers: usize, mor
     server.shut_down().await;
 }
 
-/// Compares what events say of the steps' results with the reference.
+/// Compares the results in events with the reference.
 fn check_results(events: &[RunEvent], steps: &[StepResults]) {
     let mut steps_told = events.iter().filter(|event| {
         let kind = kinds(std::slice::from_ref(*event));
@@ -417,7 +416,7 @@ async fn a_state_that_there_is_no_room_for_is_never_made() {
         panic!("{answer:?}")
     };
     assert!(reason.contains("found 2400016; wait for other runs to end"), "{reason}");
-    // All of it was given back.
+    // All reserved memory was released.
     let answer = client.submit(&test_model::spec("size = 200000"), None).await;
     assert_eq!(answer, Some(ToClient::Accepted { run: RunId(1), passed_over: None }));
     server.shut_down().await;
@@ -511,9 +510,9 @@ async fn floods_and_messages_out_of_turn_disturb_nobody_else() {
         (bytes(piece), "was not asked for"),
         (bytes(chunks), "no run 9 was opened"),
         (vec![0xff; 8], "a frame of 4294967295 bytes"),
-        // A length that fits, and then no message.
+        // A valid length without a message.
         (frame_of(&[0xc1; 4]).head.to_vec(), "a frame that is not a FromWorker"),
-        // What only a client may say.
+        // A message that only clients may send.
         (encode(FromClient::Status).head.to_vec(), "a frame that is not a FromWorker"),
         (noise, ""),
     ];
@@ -553,7 +552,7 @@ async fn half_a_frame_and_silence_end_a_connection() {
         write(&mut alive.writer, &heartbeat).await.unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    // The answer to either is a refusal, then the end.
+    // The answer to both is a refusal, then the end.
     for peer in [&mut mute, &mut half_hello] {
         assert!(peer.frames.next().await.unwrap().is_some());
         assert!(peer.frames.next().await.unwrap().is_none());

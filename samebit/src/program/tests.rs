@@ -43,5 +43,8 @@ fn every_command_has_a_manual_page_and_completions() {
         }
     }
     let missing = manual("mine", &folder.path().join("none")).unwrap_err();
-    assert!(missing.contains("/none: ") && missing.contains("name an existing folder"), "{missing}");
+    assert!(
+        missing.contains("/none: ") && missing.contains("name an existing folder"),
+        "{missing}"
+    );
 }

@@ -377,16 +377,16 @@ fn finish(
 
 #[cfg(test)]
 mod tests {
-    use super::super::test_model::Toy;
+    use super::super::test_model::TestRun;
     use super::*;
 
-    fn run_all(toy: &Toy, work: &Arc<RunningBlock>, slots: u32) -> Vec<Event> {
+    fn run_all(test_run: &TestRun, work: &Arc<RunningBlock>, slots: u32) -> Vec<Event> {
         let replicas: Vec<u32> = work.block.replicas(work.plan_step.replicas).collect();
         let (sender, mut reports) = mpsc::channel(1);
         let mut compute = Compute::new(slots, sender);
         compute.start().unwrap();
         for replica in &replicas {
-            compute.run_shard(work.clone(), toy.base.clone(), *replica);
+            compute.run_shard(work.clone(), test_run.base.clone(), *replica);
         }
         let next = |_| match reports.blocking_recv() {
             Some(Report::Shard(event)) => event,
@@ -398,9 +398,9 @@ mod tests {
     #[test]
     fn a_block_is_the_subtree_of_its_shards() {
         for (size, inline) in [(3, true), (200_000, false)] {
-            let toy = Toy::new(size, "");
-            for step in 0..toy.run.plan.steps() {
-                let plan_step = toy.run.plan.step(step).unwrap();
+            let test_run = TestRun::new(size, "");
+            for step in 0..test_run.run.plan.steps() {
+                let plan_step = test_run.run.plan.step(step).unwrap();
                 let halves = plan_step.root().halves();
                 let blocks =
                     [Some(plan_step.root()), halves.map(|both| both.0), halves.map(|both| both.1)];
@@ -408,22 +408,22 @@ mod tests {
                     if block.replicas(plan_step.replicas).is_empty() {
                         continue;
                     }
-                    let work = toy.work(step, block);
-                    for event in run_all(&toy, &work, 3) {
+                    let work = test_run.work(step, block);
+                    for event in run_all(&test_run, &work, 3) {
                         assert!(matches!(event, Event::ShardDone { .. }), "{event:?}");
                     }
                     let (message, partial) = work.finished.get().cloned().unwrap();
                     let FromWorker::BlockDone(done) = message else { panic!("{message:?}") };
-                    let expected = toy.expected(step, block);
+                    let expected = test_run.expected(step, block);
                     assert_eq!(partial.tensors, expected.tensors, "step {step}, block {block}");
                     assert_eq!(done.results, expected.results);
                     assert_eq!(done.weight, expected.weight);
-                    let hashes = expected.segment_hashes(&toy.run.layout);
+                    let hashes = expected.segment_hashes(&test_run.run.layout);
                     assert_eq!(done.digest, done.digest_of(hashes));
                     assert_eq!(done.shards.len(), block.replicas(plan_step.replicas).len());
                     if block.level == 0 {
                         let shard = (expected.weight > 0).then_some(&expected);
-                        let digest = Partial::shard_digest(shard, &toy.run.layout);
+                        let digest = Partial::shard_digest(shard, &test_run.run.layout);
                         assert_eq!(done.shards[0].digest, digest);
                     }
                     let learnt = matches!(plan_step.kind, StepKind::Train { .. });
@@ -447,9 +447,9 @@ mod tests {
             ("nan_at = 5", "tensor `w` of replica", true),
             ("huge = 1", "tensor `w`: the contributions of replicas", true),
         ] {
-            let toy = Toy::new(3, parameters);
-            let work = toy.work(0, toy.run.plan.step(0).unwrap().root());
-            let events = run_all(&toy, &work, 1);
+            let test_run = TestRun::new(3, parameters);
+            let work = test_run.work(0, test_run.run.plan.step(0).unwrap().root());
+            let events = run_all(&test_run, &work, 1);
             let failures: Vec<_> = events
                 .iter()
                 .filter_map(|event| match event {
@@ -468,14 +468,14 @@ mod tests {
 
     #[test]
     fn a_cancelled_assignment_stops_and_instances_are_used_again() {
-        let toy = Toy::new(3, "");
-        let root = toy.run.plan.step(0).unwrap().root();
-        let work = toy.work(0, root);
+        let test_run = TestRun::new(3, "");
+        let root = test_run.run.plan.step(0).unwrap().root();
+        let work = test_run.work(0, root);
         work.cancel();
-        for event in run_all(&toy, &work, 2) {
+        for event in run_all(&test_run, &work, 2) {
             assert!(matches!(event, Event::ShardStopped { .. }), "{event:?}");
         }
-        run_all(&toy, &toy.work(0, root), 1);
-        assert_eq!(toy.run.idle_replicas(), 1, "one slot needs one instance");
+        run_all(&test_run, &test_run.work(0, root), 1);
+        assert_eq!(test_run.run.idle_replicas(), 1, "one slot needs one instance");
     }
 }

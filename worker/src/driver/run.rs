@@ -168,7 +168,7 @@ pub(super) enum Ordered {
     Ready(Option<Arc<EpochOrder>>),
     /// It is being computed.
     Coming,
-    /// The caller must compute it, and then call [`CurrentOrder::arrived`].
+    /// The caller must compute it, and then call [`CurrentOrder::insert`].
     Missing,
 }
 
@@ -187,7 +187,7 @@ impl CurrentOrder {
     }
 
     /// Stores a computed order.
-    pub(super) fn arrived(&mut self, epoch: u64, order: Arc<EpochOrder>) {
+    pub(super) fn insert(&mut self, epoch: u64, order: Arc<EpochOrder>) {
         self.coming.take_if(|coming| *coming == epoch);
         self.ready = Some((epoch, order));
     }

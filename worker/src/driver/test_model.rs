@@ -87,7 +87,7 @@ pub(super) static HELD: Barrier = Barrier::new(2);
 
 /// A run of the test model.
 #[derive(Debug)]
-pub(super) struct Toy {
+pub(super) struct TestRun {
     pub(super) registry: Registry,
     pub(super) opening: Opening,
     pub(super) run: Arc<OpenRun>,
@@ -95,7 +95,7 @@ pub(super) struct Toy {
     pub(super) data: Dataset,
 }
 
-impl Toy {
+impl TestRun {
     /// A state of `size` values, and more parameters of the model as TOML.
     /// Three replicas, two epochs with a short last round, evaluations.
     pub(super) fn new(size: usize, parameters: &str) -> Self {

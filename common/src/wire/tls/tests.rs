@@ -22,8 +22,8 @@ fn bytes(number: u64, count: usize) -> Vec<u8> {
     (0..count).map(|at| mix(at) as u8).collect()
 }
 
-/// A worker's halves and its socket, and its coordinator's halves and how often that
-/// has heard of bytes.
+/// A worker's halves and its socket, its coordinator's halves, and how often the coordinator was
+/// notified of bytes.
 struct Connected {
     ours: (Reader, Writer),
     socket: std::net::TcpStream,
@@ -92,7 +92,7 @@ async fn all_bytes_arrive_in_both_directions_at_once() {
     writer.shutdown().await.unwrap();
     let mut rest = Vec::new();
     assert_eq!(their_reader.read_to_end(&mut rest).await.unwrap(), 0);
-    // Without a last word, it is a loss.
+    // Without a closing message, the connection counts as lost.
     drop((their_writer, their_reader));
     let error = reader.read_to_end(&mut rest).await.unwrap_err();
     assert!(
@@ -101,8 +101,7 @@ async fn all_bytes_arrive_in_both_directions_at_once() {
     );
 }
 
-/// A record comes byte by byte: each is a sign of life, before there is anything to
-/// decrypt.
+/// A record arrives byte by byte: each byte is a sign of life, before anything can be decrypted.
 #[tokio::test]
 async fn a_part_of_a_record_is_a_sign_of_life() {
     let Connected { ours: (reader, _writer), mut socket, theirs, heard } = connected().await;
@@ -116,7 +115,7 @@ async fn a_part_of_a_record_is_a_sign_of_life() {
         let waiting = tokio::time::timeout(std::time::Duration::from_millis(1), &mut reading);
         assert!(waiting.await.is_err(), "nothing can be read yet");
     }
-    // The other side counts the same.
+    // The other side counts the same bytes.
     let beneath = reader.beneath().unwrap();
     let before = beneath.load(Ordering::Relaxed);
     their_writer.write_all(b"word").await.unwrap();
@@ -140,7 +139,7 @@ async fn what_is_no_record_ends_the_connection() {
     }
 }
 
-/// rustls's own stream at the other end, which changes its key in between.
+/// The other end is rustls's own stream, which changes its key on the way.
 #[tokio::test]
 async fn other_streams_speak_the_same_records() {
     const COUNT: usize = 1_000_000;
@@ -177,7 +176,7 @@ async fn other_streams_speak_the_same_records() {
     other.join().unwrap();
 }
 
-/// A caller whose handshake is altered anywhere is not let in.
+/// A caller whose handshake is altered at any byte is not accepted.
 #[tokio::test]
 async fn changed_handshakes_fail() {
     let keys = keys();
@@ -201,7 +200,7 @@ async fn changed_handshakes_fail() {
                     }
                     carried += count;
                     let written = to_them.write_all(&piece[..count]).await;
-                    // Whoever waits for more hears that there is none.
+                    // A reader that waits learns of the end.
                     if altered.get() || written.is_err() {
                         break;
                     }

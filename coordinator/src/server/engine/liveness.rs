@@ -32,8 +32,8 @@ impl Engine {
 
     /// Does what is due: checks silence, sends heartbeats, and runs the scheduler's timers.
     pub(super) fn handle_time(&mut self) {
-        let heard = self.peers.heard_workers().into_iter();
-        self.pending.extend(heard.map(|worker| scheduler::Event::WorkerHeard { worker }));
+        let active = self.peers.active_workers().into_iter();
+        self.pending.extend(active.map(|worker| scheduler::Event::WorkerHeard { worker }));
         self.pump();
         if self.now >= self.next_sweep {
             self.next_sweep = self.now + self.sweep_interval();

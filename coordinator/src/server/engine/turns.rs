@@ -9,7 +9,7 @@ use super::Engine;
 use super::loading::Purpose;
 use crate::scheduler;
 use crate::server::intake::StoreFull;
-use crate::server::persistence::cannot_go_on;
+use crate::server::persistence::cannot_continue;
 use crate::server::run_table::NewRun;
 
 /// Runs for which there was not enough memory when their turn came.
@@ -69,7 +69,7 @@ impl Engine {
     pub(super) fn cannot_start(&mut self, id: RunId, reason: String) {
         let Some(run) = self.runs.get_mut(id).filter(|run| !run.phase().is_over()) else { return };
         error!("run {id} cannot continue: {reason}");
-        let event = cannot_go_on(id, &reason);
+        let event = cannot_continue(id, &reason);
         run.set_aside(reason);
         self.publish(id, event);
         self.pending.push_back(scheduler::Event::RunEnded { run: id });

@@ -98,8 +98,8 @@ impl Admission {
     }
 
     /// A handshake for a new connection; if all slots are taken, the oldest connection is dropped.
-    pub(in crate::server) fn enter(&self) -> PendingHandshake {
-        self.pending.enter()
+    pub(in crate::server) fn begin_handshake(&self) -> PendingHandshake {
+        self.pending.add()
     }
 
     /// Serves one connection until it ends.

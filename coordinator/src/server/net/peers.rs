@@ -251,9 +251,9 @@ impl Peers {
 
     /// Workers whose bytes came since the last call: half a state segment on a slow link is a sign
     /// of life as well.
-    pub(in crate::server) fn heard_workers(&mut self) -> Vec<WorkerId> {
-        let heard = self.workers.iter_mut().filter_map(|(id, it)| it.was_heard().then_some(*id));
-        heard.collect()
+    pub(in crate::server) fn active_workers(&mut self) -> Vec<WorkerId> {
+        let active = self.workers.iter_mut().filter_map(|(id, it)| it.was_active().then_some(*id));
+        active.collect()
     }
 
     /// Clients that were silent for longer than this.

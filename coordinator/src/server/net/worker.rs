@@ -27,7 +27,7 @@ pub(in crate::server) struct Worker {
     memory: u64,
     handle: Handle,
     /// The time of its last bytes when that was last read.
-    heard_at: u64,
+    last_activity: u64,
     /// The run that it was told of.
     run: Option<RunId>,
     /// The last step whose base was sent to it.
@@ -49,7 +49,7 @@ impl Worker {
         Self {
             info,
             memory: 0,
-            heard_at: handle.activity().at(),
+            last_activity: handle.activity().at(),
             handle,
             run: None,
             base: None,
@@ -159,9 +159,9 @@ impl Worker {
     }
 
     /// Whether bytes have come since the last call.
-    pub(super) fn was_heard(&mut self) -> bool {
+    pub(super) fn was_active(&mut self) -> bool {
         let at = self.handle.activity().at();
-        at != std::mem::replace(&mut self.heard_at, at)
+        at != std::mem::replace(&mut self.last_activity, at)
     }
 
     pub(super) fn open_run(&mut self, run: RunId, open: Frame) {

@@ -11,7 +11,7 @@ use tracing::{error, warn};
 
 use super::backfill::backfill;
 use super::history_queue::HistoryQueue;
-use super::recovered::{Known, RecoverError, Recovered, cannot_go_on};
+use super::recovered::{Known, RecoverError, Recovered, cannot_continue};
 use super::starts::not_survived;
 use crate::ledger::{EndRow, RunRow};
 use crate::runs::{Outcome, RunsFolder, SubmissionRecord};
@@ -80,7 +80,7 @@ fn recover_unfinished(
     record: &SubmissionRecord,
     mut named: Vec<String>,
 ) -> Result<Recovered, Box<RunEvent>> {
-    let stuck = |error: RecoverError| Box::new(cannot_go_on(record.run, &error.to_string()));
+    let stuck = |error: RecoverError| Box::new(cannot_continue(record.run, &error.to_string()));
     let (mut run, state_bytes, row) = waiting(folder, record).map_err(stuck)?;
     let step = run.restart.as_ref().map_or(0, |restart| restart.step);
     match not_survived(folder, record, (step, run.round)) {
@@ -99,7 +99,7 @@ fn recover_unfinished(
 
 /// A run that cannot continue now.
 fn set_aside(id: RunId, record: Option<&SubmissionRecord>, error: &str) -> Recovered {
-    aside(id, record, cannot_go_on(id, error))
+    aside(id, record, cannot_continue(id, error))
 }
 
 /// A run that is set aside: its files are kept, and clients are told the reason.

@@ -112,7 +112,7 @@ pub(super) fn recorded(
 }
 
 /// The last event of a run that is not over, but cannot continue now.
-pub(in crate::server) fn cannot_go_on(run: RunId, error: &str) -> RunEvent {
+pub(in crate::server) fn cannot_continue(run: RunId, error: &str) -> RunEvent {
     let reason = format!(
         "it cannot continue: {error}; repair this and start the coordinator again, or run \
          `coordinator resume {run}`"

@@ -203,7 +203,7 @@ impl<T> WriterThread<T> {
                 }
                 other => Some(other),
             };
-            if self.take_up(&mut records) {
+            if self.write(&mut records) {
                 let _ = self.events.blocking_send(Event::Recorded);
             }
             next = other.and_then(|job| self.perform(job));
@@ -244,7 +244,7 @@ impl<T> WriterThread<T> {
     }
 
     /// Writes records to the history; returns whether the engine may be waiting for this.
-    fn take_up(&mut self, records: &mut Vec<Record>) -> bool {
+    fn write(&mut self, records: &mut Vec<Record>) -> bool {
         if records.is_empty() {
             return false;
         }

@@ -18,8 +18,8 @@ pub(super) fn finalise(
     base: &NetworkState,
     mut state: NetworkState,
 ) -> Result<Box<NetworkState>, String> {
-    let settle = || model::finalise(model, base, &mut state).map_err(|error| error.to_string());
-    catch_unwind(AssertUnwindSafe(settle))
+    let run = || model::finalise(model, base, &mut state).map_err(|error| error.to_string());
+    catch_unwind(AssertUnwindSafe(run))
         .unwrap_or_else(|panic| Err(panic_text("the model panicked in finish_round", &*panic)))?;
     Ok(Box::new(state))
 }

@@ -192,7 +192,7 @@ impl StepMerge {
 
     /// The next piece to fetch, if the window allows. An inline piece (without a holder) must be
     /// passed to [`StepMerge::take_in`] at once; a piece with a holder must be pulled, and is
-    /// passed to [`StepMerge::arrived`] when it arrives.
+    /// passed to [`StepMerge::receive`] when it arrives.
     pub(in crate::server) fn next_fetch(&mut self, now: Instant) -> Option<Fetch> {
         while *self.finished.get(self.cursor.0)? {
             self.cursor = (self.cursor.0 + 1, 0);
@@ -219,7 +219,7 @@ impl StepMerge {
     }
 
     /// Handles a pulled piece.
-    pub(in crate::server) fn arrived(
+    pub(in crate::server) fn receive(
         &mut self,
         now: Instant,
         holder: WorkerId,
@@ -301,19 +301,19 @@ impl StepMerge {
     }
 
     /// How long a worker that owes a piece may be silent.
-    pub(in crate::server) fn patience(&self) -> Duration {
+    pub(in crate::server) fn stall_timeout(&self) -> Duration {
         PULL_WAIT + Duration::from_millis(self.in_flight.0.saturating_mul(1000) / PULL_RATE)
     }
 
     /// Blocks whose workers were asked long ago and send nothing.
     pub(in crate::server) fn stalled(&self, now: Instant) -> Vec<(WorkerId, Block)> {
-        let patience = self.patience();
+        let stall_timeout = self.stall_timeout();
         let mut stalled: Vec<_> = self
             .waiting
             .values()
             .filter_map(|fetch| Some((fetch.piece.holder?, fetch.piece.block)))
             .filter(|(holder, _)| {
-                self.moved.get(holder).is_some_and(|moved| now - *moved > patience)
+                self.moved.get(holder).is_some_and(|moved| now - *moved > stall_timeout)
             })
             .collect();
         stalled.sort_unstable();

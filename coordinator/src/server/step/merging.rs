@@ -86,10 +86,10 @@ impl StepExecutor {
                 merge.take_in(fetch, Content::Decoded(piece));
                 continue;
             };
-            let goes_on = |(to, of, first, count): &&mut (WorkerId, Block, u32, u32)| {
+            let is_next = |(to, of, first, count): &&mut (WorkerId, Block, u32, u32)| {
                 (*to, *of, *first + *count) == (holder, block, segment)
             };
-            match pulls.iter_mut().find(goes_on) {
+            match pulls.iter_mut().find(is_next) {
                 Some((.., count)) => *count += 1,
                 None => pulls.push((holder, block, segment, 1)),
             }
@@ -148,7 +148,7 @@ impl StepExecutor {
         // A piece without a hash was never requested.
         let content = Content::Encoded(payload, known.unwrap_or_default());
         let mut effects = Vec::new();
-        match merge.arrived(now, worker, block, index, content) {
+        match merge.receive(now, worker, block, index, content) {
             Arrival::Taken => self.run_jobs(&mut effects),
             Arrival::Late => debug!("late: segment {segment} of {block}, {step}"),
             Arrival::OutOfTurn => return Err(out_of_turn()),
@@ -201,7 +201,11 @@ impl StepExecutor {
     /// Partials that were requested long ago and have not arrived.
     pub(in crate::server) fn stalled(&mut self, now: Instant) -> Option<Stalled> {
         let merge = self.merge_mut()?;
-        Some(Stalled { step: merge.step, wait: merge.patience(), partials: merge.stalled(now) })
+        Some(Stalled {
+            step: merge.step,
+            wait: merge.stall_timeout(),
+            partials: merge.stalled(now),
+        })
     }
 }
 

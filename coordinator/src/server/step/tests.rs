@@ -13,8 +13,7 @@ use super::*;
 use crate::server::jobs::Incarnation;
 use crate::server::run_table::RunDefinition;
 
-/// A run of the smallest network that has so many classes: its state is large if they
-/// are many.
+/// A run of the smallest network with this many classes: many classes make its state large.
 fn submission(classes: u32) -> RunDefinition {
     let text = "model = \"softmax\"\nreplicas = 2\nepochs = 1\nbatch_size = 1\n\
                 dataset = { source = \"digits\" }";
@@ -48,7 +47,7 @@ fn submission(classes: u32) -> RunDefinition {
     }
 }
 
-/// Starts a run in this life, as if all its steps were done.
+/// Starts a run in this incarnation, at its last step.
 fn start(executor: &mut StepExecutor, incarnation: Incarnation) {
     let submission = Arc::new(submission(1 << 16));
     let (state, step) = (submission.model.initial_state().unwrap(), submission.steps.end);
@@ -67,7 +66,7 @@ fn a_final_digest_from_before_a_cancel_is_of_no_state_of_the_resumed_run() {
     let Some(Effect::Run(job)) = executor.digest() else { panic!("the state is large") };
     let done = job();
     assert!(matches!(done.result, JobResult::Digested(_)));
-    // The same run goes on in another life, and is at the same point.
+    // The same run continues in another incarnation, at the same point.
     executor.stop();
     start(&mut executor, first.next());
     assert!(executor.on_done(now, done).is_empty(), "it is of the life before");

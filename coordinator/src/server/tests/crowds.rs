@@ -1,4 +1,4 @@
-//! Many workers, of which all but one go at once.
+//! Many workers, all of which but one are lost at once.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use crate::server::ServerConfig;
 
 const WORKERS: usize = 200;
 
-/// So many that what each worker has is several blocks.
+/// So many workers that each has several blocks.
 const MAX_REPLICAS: u32 = 31 * WORKERS as u32;
 
 #[tokio::test]
 async fn who_survives_all_others_can_take_in_what_it_is_given() {
     let mut config = ServerConfig::default();
-    // These peers have no heart.
+    // These peers send no heartbeats.
     config.scheduler.heartbeat_timeout = Duration::from_secs(3600);
     let server = TestServer::start(config);
     let survivor = server.idle_worker("survivor").await;

@@ -1,4 +1,4 @@
-//! Damaged files of a runs folder: the same end, or a reason that clients hear.
+//! Damaged files of a runs folder: the result is the same, or clients are told the reason.
 
 use std::fs;
 use std::path::Path;
@@ -20,7 +20,7 @@ fn damage(path: &Path) {
     fs::write(path, bytes).unwrap();
 }
 
-/// What is told of run 1 by a coordinator that starts on the folder, with a worker.
+/// The events of run 1 from a coordinator that starts on the folder, with a worker.
 async fn followed(folder: &Path) -> Vec<RunEvent> {
     let server = TestServer::start_in(folder, ServerConfig::default());
     server.worker("worker", usize::MAX).await;
@@ -108,7 +108,7 @@ async fn a_run_that_is_set_aside_can_be_cancelled_where_its_records_can_be_writt
         }
         server.shut_down().await;
         if is_readable {
-            // Also where what was wrong is mended.
+            // Also after the damage is repaired.
             fs::remove_dir(&data).unwrap();
             fs::rename(folder.join("elsewhere"), &data).unwrap();
             let told = followed(folder).await;

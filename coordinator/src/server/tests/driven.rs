@@ -1,4 +1,4 @@
-//! What the rooms do together, event by event, in an order that a test decides.
+//! The rooms together, event by event, in an order that a test decides.
 
 use std::time::Duration;
 
@@ -63,14 +63,14 @@ fn whoever_is_lost_at_whatever_moment_the_bits_are_the_same() {
     }
 }
 
-/// A run of a large state whose first life is cancelled while so many of its jobs
-/// wait, on a server that has taken it up again and has it at the same point.
+/// A run with a large state whose first incarnation is cancelled while this many of its jobs wait,
+/// on a server that has resumed it and has it at the same point.
 fn taken_up_with(folder: &std::path::Path) -> Harness {
     let mut server = Harness::on(folder, ServerConfig::default());
     let client = server.client();
     assert_eq!(server.submit(client, &test_model::spec(BIG)), accepted());
     let worker = server.worker("worker");
-    // Its pieces are here, and none of them is merged.
+    // Its pieces have arrived, and none is merged.
     while server.let_work(worker) {}
     server.ask(client, FromClient::Cancel { run: RUN });
     wait_for(&mut server, client, &ToClient::Cancelled { run: RUN });
@@ -79,7 +79,7 @@ fn taken_up_with(folder: &std::path::Path) -> Harness {
     server
 }
 
-/// Waits for the disk until a client is told this; no job is run meanwhile.
+/// Waits for the disk until a client is sent this; no job runs meanwhile.
 fn wait_for(server: &mut Harness, client: crate::server::net::ClientId, message: &ToClient) {
     while !server.told(client).contains(message) {
         server.await_storage();
@@ -90,7 +90,7 @@ fn wait_for(server: &mut Harness, client: crate::server::net::ClientId, message:
 fn pieces_that_were_merged_before_a_cancel_are_in_no_state_of_the_resumed_run() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = taken_up_with(folder.path());
-    // The jobs of the first life end while the second one is made, and in it.
+    // The jobs of the first incarnation end while the second one is made, and during it.
     let mut ended = 0;
     let is_over = |event: &RunEvent| matches!(event, RunEvent::Finished { .. });
     while !server.events(RUN).last().is_some_and(is_over) {

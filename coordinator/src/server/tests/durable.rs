@@ -1,4 +1,4 @@
-//! What a coordinator keeps on disk, and finds there again.
+//! The files that a coordinator keeps on disk, and their recovery.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::ledger::{EventKind, LedgerReader};
 use crate::runs::{Outcome, RunsFolder, SubmissionRecord};
 use crate::server::{RunsConfig, ServerConfig, serve};
 
-/// Removes the history of a folder that nobody uses.
+/// Removes the history of a folder that is not in use.
 fn lose_history(folder: &Path) {
     for entry in fs::read_dir(folder).unwrap().flatten() {
         if entry.file_name().to_string_lossy().starts_with("history.sqlite") {
@@ -24,7 +24,7 @@ fn lose_history(folder: &Path) {
     }
 }
 
-/// A folder with run 1, which has finished; what was told of it.
+/// A folder with the finished run 1, and its events.
 pub(super) async fn finished(folder: &Path) -> Vec<RunEvent> {
     let server = TestServer::start_in(folder, ServerConfig::default());
     server.worker("worker", usize::MAX).await;
@@ -55,7 +55,7 @@ async fn the_end_of_a_run_is_told_whatever_became_of_the_history() {
     assert_eq!(client.follow(RunId(2)).await, [RunEvent::Cancelled { run: RunId(2) }]);
     server.shut_down().await;
 
-    // And a new history has it, and says what it lacks.
+    // A new history has the run, and reports its gaps.
     let known = LedgerReader::open(folder).unwrap();
     let first = known.run(RunId(1)).unwrap().unwrap();
     let steps = first.steps;
@@ -103,7 +103,7 @@ async fn the_ends_of_runs_of_long_ago_are_told() {
     let runs = RunsFolder::open(folder).unwrap();
     let submission = runs.submission(RunId(1)).unwrap();
     let outcome = runs.outcome(&submission).unwrap().unwrap();
-    // More than those of which all events are kept.
+    // More runs than keep all their events.
     for copy in 2..=20 {
         let (run, identity) = (RunId(copy), RunIdentity(copy.into()));
         let submission = SubmissionRecord { run, identity, ..submission.clone() };
@@ -145,7 +145,7 @@ async fn a_run_that_cannot_go_on_says_why_to_those_who_follow_it() {
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path();
     finished(folder).await;
-    // As if it had not ended, and its examples were lost.
+    // As if the run had not ended, and its examples were lost.
     fs::remove_file(folder.join("1/outcome.json")).unwrap();
     fs::remove_dir_all(folder.join("data")).unwrap();
     let server = TestServer::start_in(folder, ServerConfig::default());
@@ -174,7 +174,7 @@ async fn a_damaged_checkpoint_is_told_of_where_a_run_goes_on() {
         let used = "check the disk; the checkpoint of round ";
         what.contains(&last) && what.contains(used) && what.ends_with(" is used instead")
     };
-    // As if it had not ended.
+    // As if the run had not ended.
     fs::remove_file(folder.join("1/outcome.json")).unwrap();
     damage(&folder.join("1").join(&last));
     let server = TestServer::start_in(folder, ServerConfig::default());
@@ -215,7 +215,7 @@ async fn a_coordinator_that_reads_its_folder_can_be_stopped() {
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path();
     finished(folder).await;
-    // Whoever reads it waits for a writer.
+    // A reader waits for a writer.
     let pipe = folder.join("1/outcome.json");
     fs::remove_file(&pipe).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -223,7 +223,7 @@ async fn a_coordinator_that_reads_its_folder_can_be_stopped() {
     let runs = Some(RunsConfig::new(RunsFolder::open(folder).unwrap()));
     let config = ServerConfig { runs, ..ServerConfig::default() };
     serve(listener, test_model::registry(), config, std::future::ready(())).await.unwrap();
-    // Or the test would wait for the thread that reads.
+    // Otherwise the test would wait for the thread that reads.
     fs::OpenOptions::new().write(true).open(&pipe).unwrap();
 }
 
@@ -238,7 +238,7 @@ async fn a_queue_on_disk_takes_memory_for_one_run_at_a_time() {
         client.submit(&test_model::spec(""), None).await;
     }
     server.shut_down().await;
-    // Room for the examples, which are the same, and for less than another byte.
+    // Memory for the examples, which are the same, and for less than another byte.
     let runs = RunsFolder::read(folder).unwrap();
     let submission = runs.submission(RunId(1)).unwrap();
     drop(runs);
@@ -276,7 +276,7 @@ async fn a_run_whose_examples_are_damaged_is_set_aside_and_the_next_one_starts()
     let name = chunk.file_name().unwrap().to_str().unwrap();
     assert!(reason.contains(name) && reason.contains("it cannot continue"), "{reason}");
     server.shut_down().await;
-    // Nothing says that it is over: it goes on once that is mended.
+    // Nothing on disk says that it is over: it continues after the repair.
     fs::write(&chunk, whole).unwrap();
     let server = TestServer::start_in(folder, ServerConfig::default());
     server.worker("worker", usize::MAX).await;

@@ -1,4 +1,4 @@
-//! A worker in memory, with all of its arithmetic and none of its waiting.
+//! A worker in memory, with a real worker's arithmetic and without waiting.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -43,15 +43,14 @@ impl ExampleSource for Chunks {
     }
 }
 
-/// A run that a [`TestWorker`] knows of.
+/// A run that a [`TestWorker`] has opened.
 struct KnownRun {
     plan: RunPlan,
     model: Box<dyn Model>,
     layout: Layout,
 }
 
-/// A worker that does one thing after another. It says what it has to say when it is
-/// asked for that: nothing here waits.
+/// A worker that does one thing at a time, and returns its messages when asked: nothing here waits.
 pub(super) struct FakeWorker {
     said: Vec<FromWorker>,
     run: Option<KnownRun>,
@@ -60,27 +59,27 @@ pub(super) struct FakeWorker {
     bases: BTreeMap<StepId, Arc<NetworkState>>,
     assigned: Vec<(AssignmentId, StepId, Block)>,
     kept: BTreeMap<(StepId, Block), Partial>,
-    /// Whether the next payload changes on its way.
+    /// Whether the next payload is changed in transit.
     alters_next: bool,
     lie: Lie,
 }
 
-/// What is wrong with all that a worker says, under digests that are right.
+/// The error in all messages of a worker, under correct digests.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) enum Lie {
     #[default]
     Nothing,
-    /// A value of its partials is no number.
+    /// A value of its partials is NaN.
     NotANumber,
     /// A block has an example more than it has.
     Weight,
-    /// A shard is missing in its block.
+    /// A shard of its block is missing.
     Shards,
-    /// Its shards fail, before it says what they gave.
+    /// Its shards fail before it reports their results.
     Failure,
-    /// It has partials, and sends nothing of them.
+    /// It announces partials, and never sends them.
     Mute,
-    /// The block beside its own, which others were given, is done too.
+    /// It claims that the block beside its own, which was given to others, is done too.
     Beside,
 }
 
@@ -99,17 +98,17 @@ impl FakeWorker {
         }
     }
 
-    /// One whose first partial changes on its way.
+    /// A worker whose first partial is changed in transit.
     pub(super) fn altered() -> Self {
         Self { alters_next: true, ..Self::new(Lie::Nothing) }
     }
 
-    /// What it has to say since it was asked last.
+    /// Its messages since the last call.
     pub(super) fn take_said(&mut self) -> Vec<FromWorker> {
         std::mem::take(&mut self.said)
     }
 
-    /// Does a block that it was handed, if it has one, and all that it needs.
+    /// Processes a block that it was given, if it has one and everything that the block needs.
     pub(super) fn work(&mut self) -> bool {
         let Some((assignment, step, block)) = self.next_block() else { return false };
         if self.lie == Lie::Failure {
@@ -121,7 +120,7 @@ impl FakeWorker {
         true
     }
 
-    /// Takes in a message.
+    /// Handles a message.
     pub(super) fn hear(&mut self, message: ToWorker) {
         match message {
             ToWorker::OpenRun { run, spec, train, test, layout, .. } => {
@@ -282,7 +281,7 @@ impl FakeWorker {
 }
 
 impl Lie {
-    /// A segment as it is told.
+    /// The encoding of a segment.
     fn told(self, partial: &Partial, layout: &Layout, segment: &Segment) -> Vec<u8> {
         let mut payload = partial.segment(layout, segment);
         let is_real = layout.tensors[segment.tensor].element == ElementType::F32;

@@ -1,5 +1,4 @@
-//! What clients are told of ends and of runs that go on, while the disk is slow or
-//! full.
+//! Messages to clients about ends and continued runs, while the disk is slow or full.
 
 use std::fmt;
 use std::io;
@@ -20,7 +19,7 @@ use crate::server::ServerConfig;
 
 const RUN: RunId = RunId(1);
 
-/// The system's files, but a test decides whether one gets its name, or goes.
+/// The system's files, but a test decides when one is renamed or removed.
 struct Hindered<F>(F);
 
 impl<F> fmt::Debug for Hindered<F> {
@@ -53,7 +52,7 @@ impl<F: Fn(&Path) -> io::Result<()> + Send + Sync> Files for Hindered<F> {
     }
 }
 
-/// A server before one of whose files there is a gate.
+/// A server with a gate before one of its files.
 pub(super) struct Gated {
     pub(super) folder: tempfile::TempDir,
     pub(super) server: TestServer,
@@ -62,12 +61,12 @@ pub(super) struct Gated {
 }
 
 impl Gated {
-    /// Before all files of this name.
+    /// With a gate before all files of this name.
     fn new(file: &'static str) -> Self {
         Self::on(tempfile::tempdir().unwrap(), file)
     }
 
-    /// The same on a folder that is there.
+    /// The same on an existing folder.
     pub(super) fn on(folder: tempfile::TempDir, file: &'static str) -> Self {
         let (reached_gate, reached) = channel();
         let (open, opened) = channel();
@@ -84,12 +83,12 @@ impl Gated {
         Self { folder, server, reached, open }
     }
 
-    /// Before the ends of runs, with run 1 in the queue, and its client.
+    /// With a gate before the ends of runs, with run 1 in the queue, and its client.
     async fn start() -> (Self, TestPeer) {
         Self::start_of("").await
     }
 
-    /// The same for a run of these parameters.
+    /// The same for a run with these parameters.
     async fn start_of(parameters: &str) -> (Self, TestPeer) {
         let gated = Self::new("outcome.json");
         let mut client = gated.server.client().await;
@@ -102,7 +101,7 @@ impl Gated {
         self.folder.path().join("1/outcome.json").exists()
     }
 
-    /// Waits until such a file is about to be there, or to go.
+    /// Waits until such a file is about to be created or removed.
     pub(super) async fn reached(self) -> Self {
         let waited = tokio::task::spawn_blocking(move || {
             self.reached.recv().unwrap();
@@ -112,7 +111,7 @@ impl Gated {
     }
 }
 
-/// What the status says of run 1.
+/// The status of run 1.
 async fn state(client: &mut TestPeer) -> String {
     client.say(FromClient::Status).await;
     match client.hear_client().await {
@@ -161,7 +160,7 @@ async fn a_run_is_cancelled_once_that_is_on_disk() {
     gated.open.send(Ok(())).unwrap();
     assert_eq!(client.hear_client().await, Some(ToClient::Cancelled { run: RUN }));
     assert!(gated.is_over_on_disk());
-    // Whoever looks now finds it so in the history as well.
+    // A client that asks now finds the same in the history.
     let known = LedgerReader::open(gated.folder.path()).unwrap().run(RUN).unwrap();
     assert_eq!(known.unwrap().state, Some(RunEnd::Cancelled));
     assert_eq!(state(&mut client).await, "cancelled");
@@ -177,7 +176,7 @@ async fn a_run_has_finished_once_that_is_on_disk() {
     client.say(FromClient::Fetch { run: RUN }).await;
     let answer = client.hear_client().await;
     assert!(matches!(answer, Some(ToClient::Rejected { .. })), "{answer:?}");
-    // Whoever comes now hears the end, too.
+    // A client that asks now is told the end, too.
     client.say(FromClient::Follow { run: RUN }).await;
     assert_eq!(state_behind_events(&mut client).await, "running");
     gated.open.send(Ok(())).unwrap();
@@ -246,7 +245,7 @@ async fn a_fork_is_accepted_once_it_is_on_disk() {
     gated.server.shut_down().await;
 }
 
-/// The last event of a run; some before it may still be on their way.
+/// The last event of a run; earlier ones may still be on their way.
 async fn last_event(client: &mut TestPeer) -> RunEvent {
     loop {
         match client.hear_client().await {
@@ -257,7 +256,7 @@ async fn last_event(client: &mut TestPeer) -> RunEvent {
     }
 }
 
-/// The same, behind events none of which is the last one.
+/// The same, behind events that are not the last one.
 async fn state_behind_events(client: &mut TestPeer) -> String {
     client.say(FromClient::Status).await;
     loop {
@@ -305,7 +304,7 @@ async fn a_run_that_is_cancelled_and_resumed_goes_on_whatever_happens_then() {
     let (run, settings) = (RUN, RunSettings::default());
     other.say(FromClient::Resume { run, settings, fork: None }).await;
     let (folder, open) = (gated.folder.path().to_owned(), gated.open.clone());
-    // Both are with the engine before the disk goes on.
+    // The engine has both before the disk continues.
     let mut third = gated.server.client().await;
     third.say(FromClient::Cancel { run: RUN }).await;
     let answer = third.hear_client().await;
@@ -313,7 +312,7 @@ async fn a_run_that_is_cancelled_and_resumed_goes_on_whatever_happens_then() {
         panic!("nobody may be told that it stays cancelled: {answer:?}")
     };
     assert!(reason.contains("is being resumed"), "{reason}");
-    // It ends, and then that is taken back.
+    // Its end is written, and then removed.
     (0..2).for_each(|_| open.send(Ok(())).unwrap());
     let accepted = ToClient::Accepted { run: RUN, passed_over: None };
     assert_eq!(other.hear_client().await, Some(accepted));
@@ -324,7 +323,7 @@ async fn a_run_that_is_cancelled_and_resumed_goes_on_whatever_happens_then() {
 #[tokio::test]
 async fn a_disk_that_stays_full_is_told_of_once() {
     let folder = tempfile::tempdir().unwrap();
-    // There is no room for any state.
+    // There is no memory for any state.
     let full = Hindered(|path: &Path| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         match name.starts_with("round-") {

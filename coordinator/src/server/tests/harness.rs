@@ -1,6 +1,6 @@
-//! The whole server but for its sockets, driven by hand: events go in, and what its
-//! peers would be sent comes out. Nothing happens between two calls, so that a test
-//! decides what comes first, and no test waits but for the disk.
+//! The whole server without its sockets, driven by hand: a test passes events in, and gets the
+//! messages to its peers. Nothing happens between two calls, so a test decides the order, and no
+//! test waits for anything but the disk.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -36,18 +36,18 @@ pub(super) struct Harness {
     activities: Vec<Arc<LastActivity>>,
     outboxes: BTreeMap<Peer, Arc<Outbox>>,
     workers: BTreeMap<WorkerId, FakeWorker>,
-    /// Why workers were sent away.
+    /// The reasons for which workers were disconnected.
     goodbyes: BTreeMap<WorkerId, String>,
     last_peer: u64,
 }
 
 impl Harness {
-    /// Keeps no runs.
+    /// A server without a runs folder.
     pub(super) fn new(config: ServerConfig) -> Self {
         Self::with(config, None)
     }
 
-    /// Keeps runs in a folder, with a checkpoint after each round.
+    /// A server with a runs folder, and a checkpoint after each round.
     pub(super) fn on(folder: &Path, config: ServerConfig) -> Self {
         Self::with(config, Some(RunsFolder::open(folder).unwrap()))
     }
@@ -93,7 +93,7 @@ impl Harness {
         client
     }
 
-    /// A worker of two slots joins, which has nobody to work.
+    /// A worker of two slots joins, and does no work.
     pub(super) fn idle_worker(&mut self, name: &str) -> WorkerId {
         let (peer, handle) = self.handle(|id| Peer::Worker(WorkerId(id)));
         let Peer::Worker(worker) = peer else { unreachable!("it was made as one") };
@@ -108,24 +108,24 @@ impl Harness {
         worker
     }
 
-    /// A worker joins that works whenever it is let.
+    /// A worker joins that works whenever the test calls it.
     pub(super) fn worker(&mut self, name: &str) -> WorkerId {
         self.liar(name, Lie::Nothing)
     }
 
-    /// The same of one that lies.
+    /// The same with a lying worker.
     pub(super) fn liar(&mut self, name: &str, lie: Lie) -> WorkerId {
         let worker = self.idle_worker(name);
         self.workers.insert(worker, FakeWorker::new(lie));
         worker
     }
 
-    /// A worker says something.
+    /// A worker sends a message.
     pub(super) fn say(&mut self, worker: WorkerId, message: FromWorker) {
         self.engine.drive(Event::FromWorker { worker, message, permit: permit() });
     }
 
-    /// A client asks for something.
+    /// A client sends a request.
     pub(super) fn ask(&mut self, client: ClientId, message: FromClient) {
         self.engine.drive(Event::FromClient { client, message, permit: permit() });
     }
@@ -137,13 +137,13 @@ impl Harness {
         self.engine.drive(Event::Closed { peer, cause, by_us: false });
     }
 
-    /// What a worker was sent since the last call, but for signs of life.
+    /// Messages to a worker since the last call, without heartbeats.
     pub(super) fn sent_to(&mut self, worker: WorkerId) -> Vec<ToWorker> {
         let sent: Vec<ToWorker> = messages(&self.outboxes[&Peer::Worker(worker)].take_bytes());
         sent.into_iter().filter(|it| *it != ToWorker::Heartbeat).collect()
     }
 
-    /// What a client was sent since the last call, but for signs of life.
+    /// Messages to a client since the last call, without heartbeats.
     pub(super) fn told(&mut self, client: ClientId) -> Vec<ToClient> {
         let sent: Vec<ToClient> = messages(&self.outboxes[&Peer::Client(client)].take_bytes());
         sent.into_iter().filter(|it| *it != ToClient::Heartbeat).collect()
@@ -154,12 +154,12 @@ impl Harness {
         self.engine.finish_job()
     }
 
-    /// Waits until the storage writer has done something.
+    /// Waits for an event of the storage writer.
     pub(super) fn await_storage(&mut self) {
         self.engine.await_storage();
     }
 
-    /// Lets time pass, at whose end all peers give signs of life.
+    /// Lets time pass; then all peers send heartbeats.
     pub(super) fn elapse(&mut self, time: Duration) {
         self.passed += time;
         let at = self.passed.as_millis() as u64;
@@ -167,13 +167,13 @@ impl Harness {
         self.engine.elapse(time);
     }
 
-    /// Why a worker was sent away, if it was.
+    /// The reason for which a worker was disconnected, if it was.
     pub(super) fn goodbye(&self, worker: WorkerId) -> Option<&str> {
         self.goodbyes.get(&worker).map(String::as_str)
     }
 
-    /// Lets a worker hear what it was sent, work, and say what it has to say. Whether it
-    /// did anything.
+    /// Lets a worker receive its messages, work, and send its answers. Returns whether it did
+    /// anything.
     pub(super) fn let_work(&mut self, worker: WorkerId) -> bool {
         let sent = self.sent_to(worker);
         let Some(it) = self.workers.get_mut(&worker) else { return false };
@@ -193,7 +193,7 @@ impl Harness {
         has_done
     }
 
-    /// Lets workers and jobs go on until nobody has anything to do.
+    /// Runs workers and jobs until nothing is left to do.
     pub(super) fn settle(&mut self) {
         loop {
             let workers: Vec<WorkerId> = self.workers.keys().copied().collect();
@@ -207,14 +207,14 @@ impl Harness {
         }
     }
 
-    /// Lets workers and jobs go on until nobody has anything to do; then waits until the
-    /// storage writer has done something.
+    /// Runs workers and jobs until nothing is left to do; then waits for an event of the storage
+    /// writer.
     pub(super) fn settle_or_await(&mut self) {
         self.settle();
         self.await_storage();
     }
 
-    /// Submits a run over the toy's examples, and sends what is asked for. Gives the
+    /// Submits a run with the test model's examples, and sends the requested data. Returns the
     /// answer.
     pub(super) fn submit(&mut self, client: ClientId, spec: &RunSpec) -> ToClient {
         let data = test_model::dataset();
@@ -257,9 +257,9 @@ fn permit() -> Permit {
     Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap()
 }
 
-/// The messages that some bytes are.
+/// Decodes messages.
 fn messages<M: Message>(bytes: &[u8]) -> Vec<M> {
-    // A reader has deadlines, for which it wants a runtime.
+    // A reader has deadlines, which need a runtime.
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         let mut frames = FrameReader::new(bytes, limits::FRAME_BYTES);

@@ -1,5 +1,5 @@
-//! What a run has reported is part of its checkpoints: the history of its final
-//! state is that of a run that never stopped.
+//! The reports of a run are part of its checkpoints: the history in its final state is the same as
+//! for a run that was never stopped.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::server::step::{Start, StepExecutor};
 
 const RUN: RunId = RunId(1);
 
-/// The history that comes with the final state of run 1.
+/// The history in the final state of run 1.
 async fn history(client: &mut TestPeer) -> History {
     client.say(FromClient::Fetch { run: RUN }).await;
     let Some(ToClient::State { history_bytes, .. }) = client.hear_client().await else {
@@ -38,7 +38,7 @@ async fn history(client: &mut TestPeer) -> History {
     History::from_json(&String::from_utf8(text).unwrap()).unwrap()
 }
 
-/// The history by the events of a run that never stopped.
+/// The history from the events of a run that was never stopped.
 fn told(events: &[RunEvent]) -> History {
     let mut so_far = HistorySoFar::default();
     events.iter().for_each(|event| so_far.take(event));
@@ -50,7 +50,7 @@ async fn equal_runs_have_equal_histories_whatever_was_killed() {
     let scratch = tempfile::tempdir().unwrap();
     let expected = told(&finished(scratch.path()).await);
     assert_eq!((expected.rounds.len(), expected.evaluations.len()), (6, 2));
-    // A worker finishes so many blocks, and then its coordinator goes as well.
+    // A worker finishes this many blocks, and then its coordinator stops as well.
     for blocks in [1, 3, 5, 7, 9, 11] {
         let scratch = tempfile::tempdir().unwrap();
         let folder = scratch.path();
@@ -60,7 +60,7 @@ async fn equal_runs_have_equal_histories_whatever_was_killed() {
         let mortal = server.worker("mortal", blocks).await;
         tokio::select! {
             ended = mortal => ended.unwrap(),
-            // It does not have to finish so many.
+            // The worker may finish fewer.
             _ = client.follow(RUN) => {}
         }
         server.shut_down().await;

@@ -1,5 +1,4 @@
-//! A run that is cancelled and taken up again, while work of its first life goes
-//! on.
+//! A run that is cancelled and resumed, while work of its first incarnation continues.
 
 use std::path::Path;
 
@@ -38,7 +37,7 @@ async fn a_state_that_a_cancelled_run_left_behind_is_nothing_to_the_resumed_one(
     let (run, spec) = (RunId(1), test_model::spec(&format!("{BIG}\nheld = true")));
     client.submit(&spec, None).await;
     test_model::HELD.meet().await;
-    // Nobody is there to do the step again before the old state comes.
+    // No worker repeats the step before the old state arrives.
     worker.abort();
     client.say(FromClient::Cancel { run }).await;
     assert_eq!(client.hear_client().await, Some(ToClient::Cancelled { run }));
@@ -46,7 +45,7 @@ async fn a_state_that_a_cancelled_run_left_behind_is_nothing_to_the_resumed_one(
     client.say(FromClient::Resume { run, settings, fork: None }).await;
     let accepted = ToClient::Accepted { run, passed_over: None };
     assert_eq!(client.hear_client().await, Some(accepted));
-    // It is under way again as the old state comes, and nobody does the step.
+    // The run is active again when the old state arrives, and no worker computes the step.
     let mut idle = server.idle_worker("idle").await;
     let assigns = |message| matches!(message, ToWorker::Assign { .. });
     while !idle.hear(&ToWorker::Heartbeat).await.is_some_and(assigns) {}
@@ -57,14 +56,14 @@ async fn a_state_that_a_cancelled_run_left_behind_is_nothing_to_the_resumed_one(
     let events = client.follow(run).await;
     let Some(RunEvent::Finished { digest, .. }) = events.last() else { panic!("{events:#?}") };
     assert_eq!(*digest, reference(&test_model::spec(BIG)).digest());
-    // The work of the first life was cancelled, not done.
+    // The work of the first incarnation was cancelled, not finished.
     let rounds = events.iter().filter(|event| matches!(event, RunEvent::Round { round: 1, .. }));
     assert_eq!(rounds.count(), 1, "{events:#?}");
     server.shut_down().await;
 }
 
-/// Tells of blocks that only others were given, in a run that begins or that goes
-/// on; whether its connection ended, and the digest.
+/// Reports blocks that only other workers were given, in a run that begins or continues. Returns
+/// whether the connection was closed, and the digest.
 async fn with_unasked_work(folder: &Path, is_new: bool) -> (bool, Option<Digest>) {
     let server = TestServer::start_in(folder, ServerConfig::default());
     let mut client = server.client().await;
@@ -89,7 +88,7 @@ async fn what_a_run_that_goes_on_did_not_ask_for_ends_no_connection() {
     let folder = scratch.path();
     let expected = Some(reference(&test_model::spec("")).digest());
     assert_eq!(with_unasked_work(folder, true).await, (true, expected));
-    // A worker may have gone further with the coordinator before this one.
+    // A worker may have got further with an earlier coordinator.
     for entry in std::fs::read_dir(folder.join("1")).unwrap().flatten() {
         let name = entry.file_name();
         if name != "run.json" {

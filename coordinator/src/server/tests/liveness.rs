@@ -1,5 +1,5 @@
-//! A coordinator that was away itself: its process was stopped, or got no time. To it,
-//! that is a clock that jumps.
+//! A coordinator that was suspended: its process was stopped, or got no CPU time. For the
+//! coordinator, its clock jumps.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn a_coordinator_that_was_away_loses_nobody() {
     advance(Duration::from_secs(3600)).await;
     assert!(client.is_served().await);
     assert_eq!(client.workers().await.len(), 1);
-    // Who says nothing while it is there is lost, even if it is a little late each time.
+    // A peer that is silent while the coordinator runs is lost, even if each turn is a little late.
     for _ in 0..6 {
         advance(Duration::from_secs(2)).await;
         assert!(client.is_served().await);
@@ -29,8 +29,8 @@ async fn a_coordinator_that_was_away_loses_nobody() {
     server.shut_down().await;
 }
 
-/// What a follower is told until now. What waits for it goes out behind the first
-/// answer, and ahead of the second one.
+/// The events for a follower until now. Waiting events go out behind the first answer, and before
+/// the second one.
 async fn told_by_now(follower: &mut TestPeer) -> Vec<RunEvent> {
     let mut told = Vec::new();
     for _ in 0..2 {
@@ -49,20 +49,20 @@ async fn told_by_now(follower: &mut TestPeer) -> Vec<RunEvent> {
 #[tokio::test]
 async fn who_keeps_a_partial_has_its_time_anew_after_its_coordinator_was_away() {
     let mut config = ServerConfig::default();
-    // Longer than the coordinator is away: nobody is silent for too long.
+    // Longer than the coordinator is suspended: no peer is silent for too long.
     config.scheduler.heartbeat_timeout = Duration::from_secs(3600);
     let server = TestServer::start(config);
     let mut client = server.client().await;
     let mute = server.liar(Lie::Mute).await;
     client.submit(&test_model::spec(BIG), None).await;
-    // All is done, and asked for.
+    // All blocks are done, and requested.
     while client.workers().await[0].shards_done < 5 {}
     client.say(FromClient::Follow { run: RunId(1) }).await;
     told_by_now(&mut client).await;
     pause();
     advance(Duration::from_secs(1000)).await;
     assert_eq!(told_by_now(&mut client).await, [], "it could not answer");
-    // From now on it could.
+    // From now on the merge can continue.
     let told = client.hear_client().await;
     let Some(ToClient::Event(RunEvent::Worker { worker, what, detail, .. })) = told else {
         panic!("{told:?}")

@@ -1,4 +1,4 @@
-//! Workers whose connections end, and that are well.
+//! Workers that are well, but whose connections end.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use super::super::ServerConfig;
 use super::peers::{TestPeer, TestServer};
 use super::test_model;
 
-/// A server at which one death fails a run. There is one, and a worker that is given
-/// what the one before it may have died of, and begins it.
+/// A server at which one crash fails a run. One crash has happened, and a worker was given the
+/// suspects, and has begun them.
 async fn beginning_a_suspect() -> (TestServer, TestPeer) {
     let mut config = ServerConfig::default();
     config.scheduler.crash_limit = 1;
-    // These peers have no heart.
+    // These peers send no heartbeats.
     config.scheduler.heartbeat_timeout = Duration::from_secs(3600);
     let server = TestServer::start(config);
     let mut first = server.idle_worker("first").await;
     let mut client = server.client().await;
-    // So few that all of them are suspects at once.
+    // So few workers that all of their shards are suspects at once.
     client.submit(&RunSpec { replicas: 1, ..test_model::spec("") }, None).await;
     assigned(&mut first, false).await;
     drop(first);
@@ -30,12 +30,12 @@ async fn beginning_a_suspect() -> (TestServer, TestPeer) {
     let mut second = server.idle_worker("second").await;
     let assignment = assigned(&mut second, true).await;
     second.say(FromWorker::Started { assignment }).await;
-    // So close to its limit that it could have been killed for it.
+    // So close to its limit that it may have been killed for it.
     second.say(FromWorker::Heartbeat { memory: 1 << 30, progress: vec![] }).await;
     (server, second)
 }
 
-/// The first assignment that a worker hears of.
+/// The first assignment that a worker receives.
 async fn assigned(peer: &mut TestPeer, is_suspect: bool) -> AssignmentId {
     loop {
         let message = peer.hear(&ToWorker::Heartbeat).await.expect("it is given something to do");
@@ -46,7 +46,7 @@ async fn assigned(peer: &mut TestPeer, is_suspect: bool) -> AssignmentId {
     }
 }
 
-/// Ends the run with another worker. Gives what was told of the loss of the second one.
+/// Ends the run with another worker. Returns the events about the loss of the second one.
 async fn told_of_second(server: TestServer) -> String {
     server.worker("other", usize::MAX).await;
     let events = server.client().await.follow(RunId(1)).await;

@@ -1,4 +1,4 @@
-//! A server in memory, and peers that speak the wire by hand.
+//! A server in memory, and peers that use the wire protocol directly.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -41,13 +41,13 @@ impl TestServer {
         Self::start_with(config, None)
     }
 
-    /// One that keeps its runs in a folder, and goes on with those that are there.
-    /// These peers have no heart, and the machine may be busy.
+    /// A server that keeps its runs in a folder, and continues the runs of that folder. These peers
+    /// send no heartbeats, and the machine may be busy.
     pub(super) fn start_in(folder: &Path, config: ServerConfig) -> Self {
         Self::start_on(RunsFolder::open(folder).unwrap(), config)
     }
 
-    /// The same on a folder that is open, and may behave as a test wants.
+    /// The same on an open folder, which a test may control.
     pub(super) fn start_on(folder: RunsFolder, mut config: ServerConfig) -> Self {
         config.scheduler.heartbeat_timeout = Duration::from_secs(3600);
         Self::start_with(config, Some(folder))
@@ -103,7 +103,7 @@ impl TestServer {
         peer
     }
 
-    /// A connection as a worker of two slots, with nobody to work.
+    /// A connection as a worker of two slots that does no work.
     pub(super) async fn idle_worker(&self, name: &str) -> TestPeer {
         let mut peer = self.connect();
         let process = ProcessId(self.processes.fetch_add(1, Ordering::Relaxed));
@@ -114,25 +114,25 @@ impl TestServer {
         peer
     }
 
-    /// A worker that works until the server is gone, or until it has finished
-    /// so many blocks, and then goes without a word.
+    /// A worker that works until the server is gone, or until it has finished this many blocks, and
+    /// then closes without a message.
     pub(super) async fn worker(&self, name: &str, blocks: usize) -> tokio::task::JoinHandle<()> {
         let peer = self.idle_worker(name).await;
         tokio::spawn(peer.work(FakeWorker::new(Lie::Nothing), blocks))
     }
 
-    /// Has a connection's worker work until the server is gone.
+    /// Runs a connection's worker until the server is gone.
     pub(super) fn put_to_work(peer: TestPeer) {
         tokio::spawn(peer.work(FakeWorker::new(Lie::Nothing), usize::MAX));
     }
 
-    /// Starts a worker whose first partial changes on its way.
+    /// Starts a worker whose first partial is changed in transit.
     pub(super) async fn altered_worker(&self, name: &str) {
         let peer = self.idle_worker(name).await;
         tokio::spawn(peer.work(FakeWorker::altered(), usize::MAX));
     }
 
-    /// Starts a worker that tells a lie until its connection ends.
+    /// Starts a worker that lies until its connection is closed.
     pub(super) async fn liar(&self, lie: Lie) -> tokio::task::JoinHandle<()> {
         let peer = self.idle_worker("liar").await;
         tokio::spawn(peer.work(FakeWorker::new(lie), usize::MAX))
@@ -156,12 +156,12 @@ impl TestPeer {
         handshake::ask(&mut self.frames, &mut self.writer, hello).await.map(|_| ())
     }
 
-    /// Says something; the server may be gone.
+    /// Sends a message; the server may be gone.
     pub(super) async fn say<M: Message>(&mut self, message: M) {
         let _ = write(&mut self.writer, &encode(message)).await;
     }
 
-    /// The next message but heartbeats; `None` at the end.
+    /// The next message except heartbeats; `None` at the end.
     pub(super) async fn hear<M: Message + PartialEq>(&mut self, heartbeat: &M) -> Option<M> {
         loop {
             let content = self.frames.next().await.ok()??;
@@ -182,8 +182,8 @@ impl TestPeer {
         matches!(self.hear_client().await, Some(ToClient::Status(_)))
     }
 
-    /// Works until the server is gone, or until so many blocks are done, and then goes
-    /// without a word.
+    /// Works until the server is gone, or until this many blocks are done, and then closes without
+    /// a message.
     async fn work(mut self, mut worker: FakeWorker, blocks: usize) {
         let mut done = 0;
         while let Some(message) = self.hear(&ToWorker::Heartbeat).await {
@@ -207,7 +207,7 @@ impl TestPeer {
         }
     }
 
-    /// What is said of the workers.
+    /// The status of the workers.
     pub(super) async fn workers(&mut self) -> Vec<WorkerStatus> {
         self.say(FromClient::Status).await;
         let answer = self.hear_client().await;
@@ -215,8 +215,7 @@ impl TestPeer {
         status.workers
     }
 
-    /// Submits the toy dataset's run, sends what is asked for, and returns the
-    /// answer.
+    /// Submits a run with the test dataset, sends the requested data, and returns the answer.
     pub(super) async fn submit(
         &mut self,
         spec: &RunSpec,
@@ -225,7 +224,7 @@ impl TestPeer {
         self.submit_as(SubmissionKey::draw().unwrap(), spec, state).await
     }
 
-    /// The same by a key, which may have been sent before.
+    /// The same with a key that may have been sent before.
     pub(super) async fn submit_as(
         &mut self,
         key: SubmissionKey,
@@ -235,7 +234,7 @@ impl TestPeer {
         self.submit_over(key, spec, state, &test_model::dataset()).await
     }
 
-    /// The same over other data.
+    /// The same with other data.
     pub(super) async fn submit_over(
         &mut self,
         key: SubmissionKey,

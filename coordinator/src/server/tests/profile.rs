@@ -1,5 +1,5 @@
-//! Runs that began with the numeric profile of another build: no step of theirs is done
-//! by this one.
+//! Runs that were started with the numeric profile of another build: this build computes no step of
+//! them.
 
 use std::path::Path;
 
@@ -68,7 +68,7 @@ async fn a_run_of_another_numeric_profile_is_not_taken_up() {
     server.shut_down().await;
 }
 
-/// As `verify` and `replay` do.
+/// Like `verify` and `replay`.
 #[tokio::test]
 async fn a_run_of_another_numeric_profile_is_not_done_again() {
     let scratch = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What is read of the runs folder is read behind what is being written there.
+//! The runs folder is read in order with its writes.
 
 use common::id::RunId;
 use common::run_settings::RunSettings;
@@ -10,14 +10,13 @@ use super::peers::{TestPeer, TestServer};
 use super::{reference, test_model};
 use crate::server::ServerConfig;
 
-/// Looks at what must not happen: more than it takes where nothing keeps it from
-/// happening.
+/// Checks of something that must not happen: more than enough for it to happen if it could.
 const LOOKS: usize = 200;
 
-/// The file whose writing holds up all else.
+/// The file that delays everything else.
 const GATE: &str = "outcome.json";
 
-/// Asks for the status again and again; gives what else was said, if anything.
+/// Asks for the status repeatedly; returns another message, if there is one.
 async fn disturbance(client: &mut TestPeer) -> Option<ToClient> {
     for _ in 0..LOOKS {
         client.say(FromClient::Status).await;
@@ -29,7 +28,7 @@ async fn disturbance(client: &mut TestPeer) -> Option<ToClient> {
     None
 }
 
-/// Cancels a run whose end then is not written before the gate is opened.
+/// Cancels a run whose end is not written before the gate is opened.
 async fn cancel(gated: Gated, client: &mut TestPeer, run: RunId) -> Gated {
     client.say(FromClient::Cancel { run }).await;
     gated.reached().await
@@ -59,10 +58,10 @@ async fn what_clients_ask_of_the_folder_waits_for_what_is_being_written() {
     let mut resumes = gated.server.client().await;
     resumes.say(FromClient::Resume { run: RunId(2), settings, fork }).await;
     assert_eq!(disturbance(&mut resumes).await, None);
-    // Whoever is held there would hold up the end of a test that fails here.
+    // A reader that is held there would delay the end of a failing test.
     let was_read = !held.is_closed();
 
-    // The end is written, and that of the other one is taken back.
+    // The end is written, and the end of the other run is removed.
     (0..2).for_each(|_| gated.open.send(Ok(())).unwrap());
     let state = fetches.hear_client().await;
     assert!(matches!(state, Some(ToClient::State { .. })), "{state:?}");

@@ -1,4 +1,4 @@
-//! Runs on their way from the runs folder: who is held up by that, and what it takes.
+//! Runs that are loaded from the runs folder: their memory, and that nobody is delayed.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::server::ServerConfig;
 
 const RUN: RunId = RunId(1);
 
-/// What a fork changes.
+/// The changes of a fork.
 type Changes = Option<Vec<(String, String)>>;
 
 fn change(key: &str, value: &str) -> Changes {
@@ -42,7 +42,7 @@ async fn is_accepted(client: &mut TestPeer) -> bool {
     }
 }
 
-/// Why a run is not taken up, and whether for what is wrong with it.
+/// The reason why a run is not resumed, and whether the request is at fault.
 async fn refusal(client: &mut TestPeer, fork: Changes) -> (String, bool) {
     resume(client, fork).await;
     match client.hear_client().await {
@@ -58,12 +58,12 @@ fn digest(events: &[RunEvent]) -> Option<Digest> {
     }
 }
 
-/// What comes before long.
+/// The next message, within a bound.
 async fn in_time<T>(answer: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout(Duration::from_secs(10), answer).await.ok()
 }
 
-/// Whether another run is accepted and cancelled, all on disk, before long.
+/// Whether another run is accepted and cancelled on disk, within a bound.
 async fn is_answered(server: &TestServer) -> bool {
     let mut client = server.client().await;
     let answered = in_time(async {
@@ -106,7 +106,7 @@ async fn a_coordinator_answers_while_the_model_is_made_of_a_run_that_is_taken_up
         resume(&mut client, fork).await;
         held.meet().await;
         let is_answered = is_answered(&server).await;
-        // One client has one run taken up at a time.
+        // A client may resume one run at a time.
         let (reason, _) = match is_answered {
             true => refusal(&mut client, None).await,
             false => Default::default(),
@@ -129,7 +129,7 @@ async fn what_is_read_for_a_turn_that_is_over_is_nothing_to_the_run_that_goes_on
     let server = TestServer::start_in(scratch.path(), ServerConfig::default());
     let worker = server.worker("first", usize::MAX).await;
     held.meet().await;
-    // Nobody is there to begin it again before the old one comes.
+    // No worker starts it again before the old one arrives.
     worker.abort();
     let mut client = server.client().await;
     let goes_on = in_time(async {
@@ -153,7 +153,7 @@ async fn what_is_read_for_a_turn_that_is_over_is_nothing_to_the_run_that_goes_on
     server.shut_down().await;
 }
 
-/// A folder with a run that was cancelled as it waited, from a client's state.
+/// A folder with a run that was cancelled in the queue, with a client's initial state.
 async fn cancelled(folder: &Path, parameters: &str) {
     let spec = test_model::spec(parameters);
     let server = TestServer::start_in(folder, ServerConfig::default());
@@ -175,7 +175,7 @@ async fn a_state_that_there_is_no_room_for_is_not_read() {
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path();
     cancelled(folder, BIG).await;
-    // Whoever reads it says so.
+    // A read of it reports the damage.
     flip(&folder.join("1/start.safetensors"));
     let config = ServerConfig { data_memory: 1 << 20, ..ServerConfig::default() };
     let server = TestServer::start_in(folder, config);
@@ -218,7 +218,7 @@ async fn room_is_given_back_whatever_keeps_a_run_from_being_taken_up() {
     }
     resume(&mut client, None).await;
     assert!(is_accepted(&mut client).await);
-    // The examples are there, and no room for another state.
+    // There is memory for the examples, but not for another state.
     let (reason, _) = refusal(&mut client, change("epochs", "1")).await;
     assert!(reason.contains("expected at most 0 more"), "{reason}");
     server.shut_down().await;

@@ -1,4 +1,4 @@
-//! Peers that are not let in, and whether they are to try again.
+//! Refused peers, and whether they may retry.
 
 use common::wire::codec::{decode, encode, frame_of};
 use common::wire::handshake;

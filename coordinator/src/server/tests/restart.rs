@@ -1,4 +1,4 @@
-//! What a coordinator reads of a folder with many runs, and when.
+//! The reads of a coordinator on a folder with many runs, and their times.
 
 use std::fs;
 use std::path::Path;
@@ -17,14 +17,14 @@ use common::run_state::RunState;
 
 const RUN: RunId = RunId(1);
 
-/// A folder with a run in its queue.
+/// A folder with a queued run.
 async fn queued(folder: &Path) {
     let server = TestServer::start_in(folder, ServerConfig::default());
     server.client().await.submit(&test_model::spec(""), None).await;
     server.shut_down().await;
 }
 
-/// Flips a bit of all examples: whoever reads them says so.
+/// Flips a bit of all examples, so that a read reports damage.
 fn damage_examples(folder: &Path) {
     for chunk in fs::read_dir(folder.join("data")).unwrap().flatten() {
         let mut bytes = fs::read(chunk.path()).unwrap();
@@ -33,7 +33,7 @@ fn damage_examples(folder: &Path) {
     }
 }
 
-/// Bytes that this thread has read so far, of whatever files.
+/// Bytes that this thread has read so far, from all files.
 fn bytes_read() -> u64 {
     let counts = fs::read_to_string("/proc/thread-self/io").unwrap();
     let read = counts.lines().find_map(|line| line.strip_prefix("rchar: "));
@@ -55,7 +55,7 @@ async fn a_restart_reads_neither_states_nor_examples() {
     client.submit(&spec, None).await;
     assert!(has_finished(&client.follow(RUN).await));
     server.shut_down().await;
-    // One that goes on from its last checkpoint, and one from a client's state.
+    // One continues from its last checkpoint, and one starts from a client's state.
     fs::remove_file(folder.join("1/outcome.json")).unwrap();
     let server = TestServer::start_in(folder, ServerConfig::default());
     let state = reference(&spec);
@@ -80,7 +80,7 @@ async fn examples_that_are_in_memory_are_not_read_for_another_run() {
     queued(folder).await;
     let server = TestServer::start_in(folder, ServerConfig::default());
     let mut client = server.client().await;
-    // Its client brings the same examples, which nobody has read so far.
+    // Its client sends the same examples, which were not read so far.
     client.submit(&test_model::spec(""), None).await;
     damage_examples(folder);
     server.worker("worker", usize::MAX).await;
@@ -111,7 +111,7 @@ async fn a_run_from_disk_begins_only_where_there_is_room_for_its_examples() {
     let named = format!("it cannot continue: the coordinator has {} bytes for the data", bytes - 1);
     assert!(reason.contains(&named) && reason.contains("raise `data_memory`"), "{reason}");
     server.shut_down().await;
-    // It goes on where there is.
+    // It continues if there is enough.
     let server = TestServer::start_in(
         folder,
         ServerConfig { data_memory: bytes, ..ServerConfig::default() },

@@ -1,4 +1,4 @@
-//! Runs for which there is no room when their turn comes.
+//! Runs for which there is not enough memory when their turn comes.
 
 use std::path::Path;
 
@@ -26,13 +26,12 @@ async fn submit(client: &mut TestPeer, examples: usize, run: u64) {
     assert_eq!(answer, Some(ToClient::Accepted { run: RunId(run), passed_over: None }));
 }
 
-/// A coordinator whose run 1 comes from the folder and whose run 2 has taken the room
-/// that it needs.
+/// A coordinator whose run 1 is in the folder and whose run 2 uses the memory that run 1 needs.
 async fn crowded(folder: &Path) -> TestServer {
     let server = TestServer::start_in(folder, ServerConfig::default());
     submit(&mut server.client().await, SIZES[0], 1).await;
     server.shut_down().await;
-    // Room for one of them, and the state that run 2 begins with.
+    // Memory for one of them, and the initial state of run 2.
     let data_memory = bytes(&test_model::dataset_of(SIZES[1])) + 64;
     let server =
         TestServer::start_in(folder, ServerConfig { data_memory, ..ServerConfig::default() });
@@ -57,7 +56,7 @@ async fn a_run_without_room_lets_others_go_first_and_starts_when_there_is_some()
 async fn a_run_that_waits_for_room_can_be_cancelled() {
     let folder = tempfile::tempdir().unwrap();
     let server = crowded(folder.path()).await;
-    // A worker that does nothing: run 2 goes on as long as the test wants.
+    // A worker that does nothing: run 2 stays active as long as the test wants.
     let mut idle = server.idle_worker("idle").await;
     let opens = |message: ToWorker| match message {
         ToWorker::OpenRun { run, .. } => run == RunId(2),

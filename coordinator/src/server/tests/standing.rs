@@ -1,4 +1,4 @@
-//! What people are told of workers that fail again and again.
+//! Events about workers that fail repeatedly.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use crate::server::ServerConfig;
 #[tokio::test]
 async fn the_status_says_who_is_set_aside() {
     let mut config = ServerConfig::default();
-    // These peers have no heart.
+    // These peers send no heartbeats.
     config.scheduler.heartbeat_timeout = Duration::from_secs(3600);
     let server = TestServer::start(config);
     let mut client = server.client().await;
     server.liar(Lie::Failure).await;
     server.worker("other", usize::MAX).await;
-    // Far more rounds than it takes.
+    // Far more rounds than necessary.
     let spec = RunSpec {
         replicas: 8,
         batch_size: 1,

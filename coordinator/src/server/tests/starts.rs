@@ -1,4 +1,4 @@
-//! Runs that their coordinators do not survive.
+//! Runs that kill their coordinators.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::server::persistence::STARTS;
 
 const RUN: RunId = RunId(1);
 
-/// A folder with a run in its queue that was begun so many times in vain.
+/// A folder with a queued run that was started this many times without progress.
 async fn begun(folder: &Path, starts: u32) {
     let server = TestServer::start_in(folder, ServerConfig::default());
     server.client().await.submit(&test_model::spec(""), None).await;
@@ -47,7 +47,7 @@ async fn a_run_that_no_coordinator_survives_is_set_aside_until_somebody_wants_it
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path();
     begun(folder, STARTS).await;
-    // A second coordinator says the same, and the next run has its turn.
+    // A second coordinator reports the same, and the next run has its turn.
     for run in [RunId(2), RunId(3)] {
         let server = TestServer::start_in(folder, ServerConfig::default());
         server.worker("worker", usize::MAX).await;
@@ -97,14 +97,14 @@ async fn a_coordinator_that_leaves_in_order_was_not_killed_by_its_run() {
         if !folder.join("1").exists() {
             client.submit(&test_model::spec(""), None).await;
         }
-        // It works for nobody: no step is ever done.
+        // It does no work: no step is ever finished.
         let mut idle = server.idle_worker("idle").await;
         while !matches!(idle.hear(&ToWorker::Heartbeat).await, Some(ToWorker::OpenRun { .. })) {}
         assert!(is_counted(folder));
         server.shut_down().await;
         assert!(!is_counted(folder));
     }
-    // One whose count is damaged goes on, too.
+    // A run with a damaged count continues, too.
     let record = RunsFolder::open(folder).unwrap().submission(RUN).unwrap();
     RunsFolder::open(folder).unwrap().count_start(&record, 0).unwrap();
     fs::write(folder.join("1/starts.json"), "{").unwrap();

@@ -1,5 +1,4 @@
-//! Submissions that are sent again, because their client did not hear that they were
-//! accepted.
+//! Submissions that are sent again, because their client did not receive the answer.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +17,7 @@ fn accepted(run: u64) -> Option<ToClient> {
     Some(ToClient::Accepted { run: RunId(run), passed_over: None })
 }
 
-/// Runs that the status names.
+/// Runs in the status.
 async fn runs(client: &mut TestPeer) -> usize {
     client.say(FromClient::Status).await;
     match client.hear_client().await {
@@ -94,7 +93,7 @@ async fn two_uploads_of_one_submission_are_one_run() {
 #[tokio::test]
 async fn numbers_end_and_are_never_given_twice() {
     let scratch = tempfile::tempdir().unwrap();
-    // The first is no number of a run, the second the last but one.
+    // The first one is not a valid number, the second one is the last but one.
     for name in [u64::MAX, LAST_NUMBER - 1] {
         std::fs::create_dir(scratch.path().join(name.to_string())).unwrap();
     }
@@ -110,7 +109,7 @@ async fn numbers_end_and_are_never_given_twice() {
     server.shut_down().await;
 }
 
-/// The next run that a worker is told of, and its identity.
+/// The next run that is opened at a worker, and its identity.
 async fn opened(worker: &mut TestPeer) -> (RunId, RunIdentity) {
     loop {
         match worker.hear(&ToWorker::Heartbeat).await {
@@ -143,7 +142,7 @@ async fn every_run_has_an_identity_of_its_own_by_which_workers_know_it() {
     let runs = RunsFolder::read(scratch.path()).unwrap();
     let kept = [1, 2, 3].map(|run| (RunId(run), runs.submission(RunId(run)).unwrap().identity));
     assert_eq!(told, kept);
-    // What workers keep of a run is of use to the next coordinator.
+    // The partials that workers keep of a run are useful to the next coordinator.
     let server = TestServer::start_in(scratch.path(), ServerConfig::default());
     let mut worker = server.idle_worker("worker").await;
     assert_eq!(opened(&mut worker).await, kept[2]);

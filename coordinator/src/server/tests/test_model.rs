@@ -1,4 +1,4 @@
-//! A model and a dataset small enough to reason about.
+//! A small model and dataset for tests.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,23 +11,22 @@ use common::spec::RunSpec;
 use common::state::{Layout, NetworkState, StateError, Tensor, TensorData};
 use ndarray::ArrayD;
 
-/// Where the first state that is settled by a model with the parameter `held` is held.
-/// For one test.
+/// Holds a model with the parameter `held` while it finalises a state. For one test.
 pub(super) static HELD: Held = Held::new(true);
 
-/// The same for `held_small`, and another test.
+/// The same for `held_small`, for another test.
 pub(super) static HELD_SMALL: Held = Held::new(true);
 
-/// Where a model with the parameter `held_build` is held as it is made, by that
-/// number, once a test has closed it. For one test each.
+/// Hold a model with the parameter `held_build` while it is made, by that number, once a test has
+/// closed it. For one test each.
 pub(super) static BUILDS: [Held; 6] = [const { Held::new(false) }; 6];
 
-/// Every value of `w` moves towards each example's feature, `seen` counts the
-/// examples, `kept` stays but for a labelling, which writes how many examples
-/// were above `w`, and in all. Panics as it settles a state that has seen
-/// `panic_at` examples, and as it labels by `panic_labels` examples. Warns of
-/// features that are negative or above 50. `grow_at` is like `panic_at`, but
-/// `w` is another value longer then; `unaffordable` panics as its state is made.
+/// Every value of `w` moves towards each example's feature, `seen` counts the examples, and `kept`
+/// is only changed by a labelling, which writes the number of examples above `w`, and of all
+/// examples. The model panics when it finalises a state that has seen `panic_at` examples, and when
+/// it labels by `panic_labels` examples. It warns of features that are negative or above 50. With
+/// `grow_at`, `w` becomes one value longer instead of the panic of `panic_at`. With `unaffordable`,
+/// it panics when it makes its state.
 #[derive(Clone, Debug)]
 struct TestModel {
     state: NetworkState,
@@ -38,8 +37,8 @@ struct TestModel {
     held: Option<&'static Held>,
 }
 
-/// Where a model's code waits twice, once: for a test that wants to know that it is
-/// there, and for that test's leave to go on.
+/// Code of the model waits here twice, once per closing: to signal that it was reached, and until
+/// the test lets it continue.
 #[derive(Debug)]
 pub(super) struct Held {
     at: Barrier,
@@ -51,12 +50,12 @@ impl Held {
         Self { at: Barrier::new(2), is_closed: AtomicBool::new(is_closed) }
     }
 
-    /// Holds who comes next.
+    /// Holds the next caller.
     pub(super) fn close(&self) {
         self.is_closed.store(true, Ordering::Relaxed);
     }
 
-    /// Whether somebody is to be held who has not come yet.
+    /// Whether it still waits for the caller that it is to hold.
     pub(super) fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::Relaxed)
     }
@@ -68,7 +67,7 @@ impl Held {
         }
     }
 
-    /// Waits where the model's code does.
+    /// Meets the model's code.
     pub(super) async fn meet(&'static self) {
         tokio::task::spawn_blocking(|| self.at.wait()).await.unwrap();
     }
@@ -181,7 +180,7 @@ fn build(
     Ok(Box::new(TestModel { state, grow_at, unaffordable, panic_at, panic_labels, held }))
 }
 
-/// The state before the first round, with so many values of `w`.
+/// The initial state, with this many values of `w`.
 fn tensors(size: usize) -> Result<NetworkState, StateError> {
     let tensor = |rule, data| Tensor { data, rule };
     let f32s = |values: usize| TensorData::F32(ArrayD::from_elem(vec![values], 0.5));
@@ -192,7 +191,7 @@ fn tensors(size: usize) -> Result<NetworkState, StateError> {
     ])
 }
 
-/// The toy model alone.
+/// A registry with only the test model.
 pub(in crate::server) fn registry() -> Registry {
     let mut registry = Registry::empty();
     registry.register("toy", "for tests", build);
@@ -216,12 +215,12 @@ pub(super) fn labelling_spec(parameters: &str) -> RunSpec {
     spec
 }
 
-/// 53 examples to learn from, 7 to judge by.
+/// 53 training examples, and 7 test examples.
 pub(in crate::server) fn dataset() -> Dataset {
     dataset_of(53)
 }
 
-/// The same with so many examples to learn from.
+/// The same with this many training examples.
 pub(super) fn dataset_of(examples: usize) -> Dataset {
     let split = |count: usize, first: f32| {
         let features = (0..count).map(|at| first + at as f32).collect();

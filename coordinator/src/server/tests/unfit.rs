@@ -10,14 +10,14 @@ use super::{reference, test_model};
 
 const REASON: &str = "model `toy` is unknown";
 
-/// Says that it cannot work on the run that it is told of.
+/// Answers that it cannot work on the run.
 async fn refuse(peer: &mut TestPeer, run: RunId) {
     let opened = peer.hear(&ToWorker::Heartbeat).await;
     assert!(matches!(opened, Some(ToWorker::OpenRun { run: of, .. }) if of == run), "{opened:?}");
     peer.say(FromWorker::Cannot { run, reason: REASON.into() }).await;
 }
 
-/// What is said of each worker that cannot work on the active run.
+/// The reasons in the status of workers that cannot work on the active run.
 async fn told(client: &mut TestPeer) -> Vec<(String, Option<String>)> {
     client.workers().await.into_iter().map(|worker| (worker.name, worker.cannot)).collect()
 }
@@ -54,7 +54,7 @@ async fn a_run_goes_on_without_a_worker_that_cannot_work_on_it() {
     let is_lost =
         |event: &RunEvent| matches!(event, RunEvent::Worker { what, .. } if what == "lost");
     assert!(!events.iter().any(is_lost), "{events:#?}");
-    // It is there for the next run, and is asked anew.
+    // The worker is available for the next run, and is asked again.
     let of = told(&mut client).await;
     assert!(of.iter().all(|(_, cannot)| cannot.is_none()), "{of:?}");
     server.shut_down().await;

@@ -1,9 +1,9 @@
-//! A worker that is not let in.
+//! A worker that is refused.
 
 use super::*;
 
 impl Stage {
-    /// Does not let the worker in.
+    /// Refuses the worker.
     async fn refuse(&self, may_pass: bool) {
         let (mut stream, _) = self.listener.accept().await.unwrap();
         let welcome = Welcome::Refused { reason: "install another".into(), may_pass };
@@ -13,7 +13,7 @@ impl Stage {
 
 #[tokio::test]
 async fn a_refused_worker_gives_up() {
-    let toy = Toy::new(3, "");
+    let toy = TestRun::new(3, "");
     let stage = Stage::new(&toy).await;
     stage.refuse(false).await;
     assert_eq!(
@@ -24,7 +24,7 @@ async fn a_refused_worker_gives_up() {
 
 #[tokio::test]
 async fn a_worker_that_may_pass_later_tries_again() {
-    let toy = Toy::new(3, "");
+    let toy = TestRun::new(3, "");
     let stage = Stage::new(&toy).await;
     stage.refuse(true).await;
     let Stage { listener, signals: _signals, worker } = stage;

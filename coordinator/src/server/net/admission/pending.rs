@@ -39,7 +39,7 @@ impl PendingHandshakes {
     }
 
     /// Takes a slot, that of the oldest connection if all are taken.
-    pub(super) fn enter(self: &Arc<Self>) -> PendingHandshake {
+    pub(super) fn add(self: &Arc<Self>) -> PendingHandshake {
         let (sender, evicted) = oneshot::channel();
         let mut slots = self.slots();
         let number = slots.next;
@@ -73,15 +73,15 @@ mod tests {
     #[tokio::test]
     async fn the_oldest_goes_when_one_more_comes() {
         let pending = Arc::new(PendingHandshakes::new(2));
-        let mut first = pending.enter();
-        let second = pending.enter();
+        let mut first = pending.add();
+        let second = pending.add();
         assert!(first.evicted.try_recv() == Err(oneshot::error::TryRecvError::Empty));
-        let mut third = pending.enter();
+        let mut third = pending.add();
         first.evicted().await;
         drop(second);
-        let fourth = pending.enter();
+        let fourth = pending.add();
         assert!(third.evicted.try_recv() == Err(oneshot::error::TryRecvError::Empty));
-        let _fifth = pending.enter();
+        let _fifth = pending.add();
         third.evicted().await;
         drop((first, third, fourth));
         assert_eq!(pending.slots().taken.len(), 1);

@@ -23,7 +23,7 @@ fn made_of(frames: Vec<Frame>) -> Arc<StateFrames> {
     StateFrames::new(frames.len(), move |place| frames[place].clone())
 }
 
-/// What one write would send.
+/// The content of one write.
 fn taken(outbox: &Outbox) -> String {
     let mut pieces = VecDeque::new();
     outbox.fill(&mut pieces);
@@ -144,7 +144,7 @@ fn events_that_wait_are_bounded_in_bytes() {
     let outbox = Outbox::new();
     outbox.events((0..most).map(|_| event()));
     assert_eq!(outbox.flush(), Ok(()));
-    // As many as one write takes are gone.
+    // As many frames as one write takes are gone.
     taken(&outbox);
     outbox.events(std::iter::once(event()));
     assert_eq!(outbox.flush(), Ok(()));
@@ -212,7 +212,7 @@ async fn nothing_stays_in_a_buffer_while_the_writer_waits() {
     assert_eq!(&heard, b"word");
 }
 
-/// Somebody who takes what comes, and no end of it.
+/// An endless sink.
 struct Endless;
 
 impl AsyncWrite for Endless {
@@ -238,7 +238,7 @@ async fn an_end_that_is_not_taken_is_not_waited_for() {
     let outbox = Outbox::new();
     outbox.control(frame("last word"));
     outbox.finish();
-    // Of the paused clock: all else stands still, so that time is at its end at once.
+    // With the paused clock, time jumps to the deadline when nothing else can run.
     let written = timeout(10 * CLOSE_GRACE, outbox.write_to(Endless)).await;
     written.expect("it gives up by itself").unwrap();
 }

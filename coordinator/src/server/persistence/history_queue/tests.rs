@@ -42,14 +42,14 @@ fn ended() -> Record {
     Record::Ended(EndRow { run: RUN, at_ms, state, digest: None, reason: None, event })
 }
 
-/// What is recorded of the run: its steps, and its end.
+/// The records of the run: its steps, and its end.
 fn recorded(folder: &Path) -> (Vec<u64>, Option<RunEnd>) {
     let reader = LedgerReader::open(folder).unwrap();
     let steps = reader.steps(RUN).map(|step| step.unwrap().step).collect();
     (steps, reader.run(RUN).unwrap().and_then(|run| run.state))
 }
 
-/// A history that waits for nobody, with the run and its first step.
+/// A history with the run and its first step, which does not wait for the file.
 fn begun(folder: &Path) -> HistoryQueue {
     let mut history = HistoryQueue::open(&RunsFolder::open(folder).unwrap(), HISTORY_BYTES);
     history.ledger.set_patience(Duration::ZERO);
@@ -135,7 +135,7 @@ fn a_history_that_is_moved_keeps_all_it_had_and_another_one_begins_when_it_can()
     let (folder, elsewhere) = (scratch.path(), tempfile::tempdir().unwrap());
     let mut history = begun(folder);
     std::fs::rename(folder.join(FILE), elsewhere.path().join(FILE)).unwrap();
-    // What is there now cannot be opened, at first.
+    // The present file cannot be opened, at first.
     std::fs::create_dir(folder.join(FILE)).unwrap();
     let start = Instant::now();
     history.write([step(1)], start);
@@ -162,7 +162,7 @@ fn a_history_that_is_removed_or_replaced_is_noticed() {
     let known = LedgerReader::open(folder).unwrap();
     assert_eq!(known.runs().count(), 2, "and the other one");
 
-    // By one of another day, with its own steps, while somebody reads.
+    // Replaced by an older one with its own steps, while a reader has it open.
     let other = tempfile::tempdir().unwrap();
     let mut older = HistoryQueue::open(&RunsFolder::open(other.path()).unwrap(), HISTORY_BYTES);
     older.write([run(RUN), step(7)], Instant::now());
@@ -214,7 +214,7 @@ async fn a_coordinator_holds_its_history_to_the_bound_that_it_was_given() {
     let steps = (0..200).map(|index| step_of(index, 100));
     history.write([run(RUN)].into_iter().chain(steps), Instant::now());
     drop(history);
-    // Its number is taken.
+    // The number of the run is taken.
     std::fs::create_dir(scratch.path().join(RUN.to_string())).unwrap();
     assert!(!Ledger::open(scratch.path()).unwrap().0.is_thinned());
 

@@ -16,7 +16,7 @@ fn state(of: impl Fn(usize) -> f32) -> NetworkState {
     NetworkState::new([("w".into(), tensor)]).unwrap()
 }
 
-/// What each replica contributes, whole.
+/// The contribution of each replica, in one piece.
 fn partial(replica: u32) -> Partial {
     let values = (0..ELEMENTS).map(|at| (at as f32 + 1.0) / (replica as f32 + 3.0));
     let values = values.collect::<Vec<f32>>();
@@ -33,7 +33,7 @@ fn block_partial(block: Block) -> Partial {
     tree.into_root().unwrap()
 }
 
-/// A cover, each part with another holder, or with none.
+/// A division into parts, each with another holder, or with none.
 fn parts(blocks: &[(u8, u32)], first_holder: u64) -> Vec<PartialSource> {
     let piece = |(at, (level, index)): (usize, &(u8, u32))| {
         let block = Block { level: *level, index: *index };
@@ -43,7 +43,7 @@ fn parts(blocks: &[(u8, u32)], first_holder: u64) -> Vec<PartialSource> {
     blocks.iter().enumerate().map(piece).collect()
 }
 
-/// A piece as it was sent.
+/// A piece as it is sent.
 fn whole(bytes: Vec<u8>) -> Content {
     let hash = segment_hash(&bytes);
     Content::Encoded(bytes.into(), hash)
@@ -71,7 +71,7 @@ impl Bench {
         self.most = self.most.max(self.merge.in_flight.0);
     }
 
-    /// One of the things under way happens.
+    /// Performs one of the possible events.
     fn advance(&mut self, choice: usize) -> Option<NetworkState> {
         self.jobs.extend(std::iter::from_fn(|| self.merge.next_job()));
         let choice = choice % (self.jobs.len() + self.pulls.len());
@@ -85,7 +85,7 @@ impl Bench {
         let bytes = block_partial(fetch.piece.block).segment(&self.layout, segment);
         let (block, holder) = (fetch.piece.block, fetch.piece.holder.unwrap());
         let now = Instant::now();
-        match self.merge.arrived(now, holder, block, fetch.segment, whole(bytes)) {
+        match self.merge.receive(now, holder, block, fetch.segment, whole(bytes)) {
             Arrival::Taken | Arrival::Late => {}
             Arrival::OutOfTurn => panic!("it was asked for"),
         }
@@ -131,7 +131,7 @@ proptest! {
     }
 }
 
-/// A merge of one part, which worker 10 holds; it pulls a piece at a time.
+/// A merge of one part, which worker 10 holds; one piece is pulled at a time.
 fn merge_of_one_part() -> StepMerge {
     let base = Arc::new(state(|_| 0.0));
     let layout = base.layout();
@@ -150,37 +150,37 @@ fn a_piece_that_nobody_asked_for_is_out_of_turn() {
     let fetch = merge.next_fetch(now).unwrap();
     assert_eq!(merge.next_fetch(now), None, "the window is full");
     let mut arrives =
-        |segment| merge.arrived(now, WorkerId(10), fetch.piece.block, segment, whole(Vec::new()));
+        |segment| merge.receive(now, WorkerId(10), fetch.piece.block, segment, whole(Vec::new()));
     assert!(matches!(arrives(1), Arrival::OutOfTurn));
     assert!(matches!(arrives(0), Arrival::Taken));
     assert!(matches!(arrives(0), Arrival::OutOfTurn));
 }
 
-/// A finished block whose digest is right.
+/// A finished block with a correct digest.
 #[test]
 fn a_holder_is_waited_for_as_long_as_what_it_was_asked_for_takes() {
     let mut merge = merge_of_one_part();
-    assert_eq!(merge.patience(), PULL_WAIT);
+    assert_eq!(merge.stall_timeout(), PULL_WAIT);
     let now = Instant::now();
     let fetch = merge.next_fetch(now).unwrap();
     let holder = WorkerId(10);
     merge.in_flight.0 = 5 * PULL_RATE;
-    let patience = PULL_WAIT + Duration::from_secs(5);
-    assert!(merge.stalled(now + patience).is_empty());
-    let late = now + patience + Duration::from_millis(1);
+    let stall_timeout = PULL_WAIT + Duration::from_secs(5);
+    assert!(merge.stalled(now + stall_timeout).is_empty());
+    let late = now + stall_timeout + Duration::from_millis(1);
     assert_eq!(merge.stalled(late), [(holder, fetch.piece.block)]);
-    // Another one is lost: it has no more time for that.
+    // Another holder is lost: this gives no additional time.
     merge.resume(parts(&[(3, 0)], 10));
     merge.next_fetch(late).unwrap();
     assert_eq!(merge.stalled(late), [(holder, fetch.piece.block)]);
-    // With each piece it has.
+    // Each piece restarts its time.
     let content = whole(Vec::new());
-    merge.arrived(late, holder, fetch.piece.block, fetch.segment, content);
+    merge.receive(late, holder, fetch.piece.block, fetch.segment, content);
     assert!(merge.stalled(late).is_empty());
-    // It has answered that it has nothing: what is asked of it then is another thing.
+    // It has answered that it has no partial: later requests are separate.
     merge.is_missing(holder, fetch.piece.block);
     merge.resume(parts(&[(3, 0)], 10));
-    let later = late + patience;
+    let later = late + stall_timeout;
     merge.next_fetch(later).unwrap();
     assert!(merge.stalled(later + PULL_WAIT / 2).is_empty());
 }
@@ -205,7 +205,7 @@ fn done(is_inline: bool, weight: u64, payload: Vec<u8>, hashes: &[u128]) -> Bloc
     done
 }
 
-/// What a block of one replica with one example must be.
+/// The properties of a block of one replica with one example.
 const EXPECTED: Expected = Expected { weight: 1, shards: 1, learns: true };
 
 #[test]
@@ -287,7 +287,7 @@ fn a_pulled_piece_that_changed_is_not_merged() {
     let hash = segment_hash(&bytes);
     bytes[5] ^= 1;
     let content = Content::Encoded(bytes.into(), hash);
-    let taken = merge.arrived(now, WorkerId(10), fetch.piece.block, fetch.segment, content);
+    let taken = merge.receive(now, WorkerId(10), fetch.piece.block, fetch.segment, content);
     assert!(matches!(taken, Arrival::Taken));
     let done = merge.next_job().unwrap().run();
     assert!(matches!(done.outcome, Err(PartialError::Altered)), "{done:?}");
