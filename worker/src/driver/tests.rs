@@ -314,10 +314,10 @@ async fn a_run_that_cannot_be_opened_is_said_to_be_so() {
     let block = test_run.run.plan.step(0).unwrap().root();
     for (open, words) in [
         (
-            opening(spec.replace("\"test_run\"", "\"joy\""), 1),
-            "unknown model `joy`: expected one of test_run",
+            opening(spec.replace("\"toy\"", "\"joy\""), 1),
+            "unknown model `joy`: expected one of toy",
         ),
-        (opening(spec, 2), "`test_run`: expected version 2, which the run has, found version 1"),
+        (opening(spec, 2), "`toy`: expected version 2, which the run has, found version 1"),
     ] {
         peer.say(open).await;
         peer.send_base(&test_run, step).await;

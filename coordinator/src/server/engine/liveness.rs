@@ -68,8 +68,8 @@ impl Engine {
         let seconds = wait.as_secs_f64();
         for (worker, block) in partials {
             let detail = format!(
-                "its partial of replicas {block} of {step} was requested, and it sent nothing of it for \
-                 {seconds:.1} s: others compute it again"
+                "its partial of replicas {block} of {step} was requested, and it sent nothing of \
+                 it for {seconds:.1} s: others compute it again"
             );
             self.publish_note(step.run, worker, WorkerNote::Failed, detail);
             self.pending.push_back(scheduler::Event::PartialMissing { worker, step, block });

@@ -129,7 +129,7 @@ fn a_spec_is_completed_where_it_says_nothing() {
     let spec = complete("rounds = 3\nevaluation.labelling = false\nparameters.neurons = 9");
     assert_eq!((whole(&spec, "epochs"), whole(&spec, "rounds")), (None, Some(3)));
     assert_eq!(spec["evaluation"]["labelling"].as_bool(), Some(false));
-    // What is of the wrong type is left to whoever reads the spec.
+    // Values of the wrong type are left to the parser of the spec.
     assert_eq!(
         complete("parameters = 3\nevaluation = 'x'\nreplicas = 'y'")["parameters"],
         3.into()
