@@ -143,7 +143,8 @@ fn completions(name: &str, shell: Shell) -> Result<(), String> {
 fn manual(name: &str, folder: &Path) -> Result<(), String> {
     clap_mangen::generate_to(command(name), folder).map_err(|error| {
         format!(
-            "cannot write manual pages into {}: {error}; name an existing folder that can be written to",
+            "cannot write manual pages into {}: {error}; name an existing folder that can be \
+             written to",
             folder.display()
         )
     })

@@ -114,7 +114,7 @@ pub(super) fn recorded(
 /// The last event of a run that is not over, but cannot continue now.
 pub(in crate::server) fn cannot_continue(run: RunId, error: &str) -> RunEvent {
     let reason = format!(
-        "it cannot continue: {error}; repair this and start the coordinator again, or run \
+        "it cannot continue: {error}; fix the cause, then start the coordinator again, or run \
          `coordinator resume {run}`"
     );
     RunEvent::Failed { run, reason }

@@ -33,8 +33,8 @@ impl ConnectionLimits {
         let limits = Self::of(allowed);
         if limits != Self::of(u64::MAX) {
             warn!(
-                "the system allows {allowed} open files: at most {} workers and clients, and {} in the \
-                 handshake; `ulimit -n` raises it",
+                "the system allows {allowed} open files: at most {} workers and clients, and {} in \
+                 the handshake; `ulimit -n` raises it",
                 limits.connections, limits.handshakes
             );
         }
