@@ -12,7 +12,8 @@
 //! wire  keys                           F2  messages, handshake, codec; the cluster's keys
 //! shard                                F1  one replica's work, from start to end
 //! state  merge  model  dataset  plan   F1  the computation of a round
-//! id  digest  limits  spec  run_settings  merge_rule  results  text    F0
+//! id  digest  limits  spec  run_settings  run_state  worker_event      F0
+//! merge_rule  results  text                                            F0
 //! ```
 
 pub mod dataset;
@@ -35,3 +36,4 @@ pub mod text;
 #[cfg(test)]
 mod vectors;
 pub mod wire;
+pub mod worker_event;

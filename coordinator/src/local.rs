@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use common::model::Registry;
 use common::wire::message::RunEvent;
+use common::worker_event::WorkerEvent;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -166,7 +167,7 @@ impl LocalCluster {
     /// it: the run would wait forever, as no other workers will join.
     pub fn why_nobody_can(&mut self, event: &RunEvent) -> Option<String> {
         let RunEvent::Worker { worker, what, detail, .. } = event else { return None };
-        if what != "cannot" {
+        if *what != WorkerEvent::Cannot {
             return None;
         }
         self.unfit.insert(worker.clone());

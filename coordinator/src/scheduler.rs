@@ -41,6 +41,7 @@
 use std::time::Instant;
 
 use common::id::WorkerId;
+use common::worker_event::WorkerEvent;
 
 mod active;
 mod aside;
@@ -72,7 +73,7 @@ mod unfit;
 mod work;
 
 use active::Queued;
-pub use event::{Action, BlockDone, Departure, Event, PartialRef, RejoinWait, Verdict, WorkerNote};
+pub use event::{Action, BlockDone, Departure, Event, PartialRef, RejoinWait, Verdict};
 pub use state::{Scheduler, SchedulerConfig};
 
 impl Scheduler {
@@ -182,7 +183,7 @@ impl Scheduler {
     }
 
     /// Reports an event of a worker for people, if a run is active.
-    fn note(&mut self, worker: WorkerId, what: WorkerNote, detail: String) {
+    fn note(&mut self, worker: WorkerId, what: WorkerEvent, detail: String) {
         if let Some(active) = &self.active {
             let run = active.run;
             self.actions.push_back(Action::Note { run, worker, what, detail });

@@ -84,6 +84,8 @@ const RULES: &[Rule] = &[
             "common/src/limits",
             "common/src/results",
             "common/src/spec",
+            "common/src/run_state",
+            "common/src/worker_event",
             "common/src/merge_rule",
         ],
         except: &[],

@@ -8,6 +8,7 @@ use common::digest::Digest;
 use common::id::RunId;
 use common::run_state::RunEnd;
 use common::wire::message::RunEvent;
+use common::worker_event::WorkerEvent;
 use coordinator::ledger::{
     CheckpointRow, EndRow, EventKind, EventRow, Ledger, Record, RunRow, ShardRow, StepRow,
 };
@@ -85,7 +86,8 @@ fn record(folder: &Path) {
         steps: ROUNDS,
         forked_from: None,
     };
-    let (kind, worker, detail) = (EventKind::Lost, Some("two".to_owned()), "silent".to_owned());
+    let (kind, worker, detail) =
+        (EventKind::Worker(WorkerEvent::Lost), Some("two".to_owned()), "silent".to_owned());
     let lost = EventRow { run, at_ms: 2000, step: step_of, kind, worker, detail };
     let (round, step, bytes, ms) = (ROUNDS, ROUNDS, 1 << 20, 3.5);
     let checkpoint = CheckpointRow { run, at_ms: 2000, round, step, digest, bytes, ms };

@@ -23,6 +23,7 @@ use crate::wire::message::{
     BlockDone, FromClient, FromWorker, Hello, Progress, Replay, Role, RunEvent, RunStatus,
     ShardDone, Status, ToClient, ToWorker, Welcome, WorkerStatus,
 };
+use crate::worker_event::WorkerEvent;
 
 fn run() -> impl Strategy<Value = RunId> + Clone {
     any::<u64>().prop_map(RunId)
@@ -433,9 +434,9 @@ fn event() -> impl Strategy<Value = RunEvent> {
                 accuracy,
             }
         ),
-        (run(), name(), name(), text()).prop_map(|(run, worker, what, detail)| {
-            RunEvent::Worker { run, worker, what, detail }
-        }),
+        (run(), name(), select(&WorkerEvent::ALL[..]), text()).prop_map(
+            |(run, worker, what, detail)| { RunEvent::Worker { run, worker, what, detail } }
+        ),
         (run(), digest(), counts(), number(), number(), warnings()).prop_map(
             |(run, digest, [rounds, examples, ..], loss, accuracy, warnings)| RunEvent::Finished {
                 run,

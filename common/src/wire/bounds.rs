@@ -396,9 +396,8 @@ impl Check {
         match event {
             RunEvent::Started { model, .. } => self.text("model", model, NAME_BYTES),
             RunEvent::Evaluation { results, .. } => self.results(results),
-            RunEvent::Worker { worker, what, detail, .. } => {
+            RunEvent::Worker { worker, detail, .. } => {
                 self.text("worker", worker, NAME_BYTES)?;
-                self.text("what", what, NAME_BYTES)?;
                 self.text("detail", detail, TEXT_BYTES)
             }
             RunEvent::Failed { reason, .. } => self.text("reason", reason, TEXT_BYTES),

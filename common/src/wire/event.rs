@@ -10,6 +10,7 @@ use crate::results::Results;
 use crate::run_state::RunState;
 use crate::spec::Split;
 use crate::wire::message::ShardDone;
+use crate::worker_event::WorkerEvent;
 
 /// The log target of messages that clients also receive as events. If both are printed on one
 /// screen, a filter suppresses it.
@@ -104,9 +105,8 @@ pub enum RunEvent {
         run: RunId,
         /// Its name.
         worker: String,
-        /// `joined`, `left`, `lost`, `reassigned`, `slow`, `failed`, `offered`,
-        /// `cannot` (its build lacks what the run needs).
-        what: String,
+        /// What happened.
+        what: WorkerEvent,
         /// Details, in a sentence.
         detail: String,
     },

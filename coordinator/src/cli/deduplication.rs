@@ -77,6 +77,7 @@ mod tests {
     use common::id::RunId;
     use common::results::Results;
     use common::spec::Split;
+    use common::worker_event::WorkerEvent;
 
     use super::*;
 
@@ -104,7 +105,7 @@ mod tests {
             .flat_map(|epochs| {
                 let (split, results) = (Split::Test, Results::default());
                 let (loss, accuracy, worker) = (None, None, format!("worker-{}", epochs % 3));
-                let (what, detail) = ("lost".to_owned(), String::new());
+                let (what, detail) = (WorkerEvent::Lost, String::new());
                 let digest = Digest::of(b"state");
                 [
                     RunEvent::Evaluation { run, epochs, split, results, loss, accuracy },

@@ -5,7 +5,8 @@ use common::digest::Digest;
 use common::id::RunId;
 use common::run_state::RunEnd;
 use common::wire::message::RunEvent;
-use serde::Serialize;
+use common::worker_event::WorkerEvent;
+use serde::{Serialize, Serializer};
 
 /// A record of the history.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,35 +112,18 @@ pub struct EventRow {
     pub detail: String,
 }
 
-/// The words in the detail of an [`EventKind::Lost`] that say that memory may have been the
+/// The words in the detail of a [`WorkerEvent::Lost`] that say that memory may have been the
 /// cause.
 pub const KILLED_FOR_MEMORY: &str = "may have been killed for that";
 
 /// The kind of an event. For kinds about shards, [`EventRow::detail`] begins with their number,
 /// as in `4 shards of step 3`; without a number it is one shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EventKind {
-    /// A worker joined.
-    Joined,
-    /// A worker left in order.
-    Left,
-    /// A worker was lost. The detail says how. If it may have died, it also has the memory
-    /// of its last heartbeat, and [`KILLED_FOR_MEMORY`] if that was close to its limit.
-    Lost,
-    /// Shards were handed to another worker.
-    Reassigned,
-    /// Shards are slow, and were handed to a second worker.
-    Slow,
-    /// Shards arrived that had arrived before.
-    Duplicate,
-    /// A shard failed.
-    Error,
-    /// A worker cannot work on the run; the detail says what it lacks.
-    Cannot,
-    /// A worker delivered shards that it had finished before a reconnect, so that they were
-    /// not computed again.
-    Offered,
+    /// An event of a worker. The detail of [`WorkerEvent::Lost`] says how. If the worker may have
+    /// died, it also has the memory of its last heartbeat, and [`KILLED_FOR_MEMORY`] if that was
+    /// close to its limit.
+    Worker(WorkerEvent),
     /// The run was resumed.
     Resumed,
     /// A checkpoint could not be written.
@@ -159,37 +143,25 @@ pub enum EventKind {
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 16] = [
-        Self::Joined,
-        Self::Left,
-        Self::Lost,
-        Self::Reassigned,
-        Self::Slow,
-        Self::Duplicate,
-        Self::Error,
-        Self::Cannot,
-        Self::Offered,
-        Self::Resumed,
-        Self::CheckpointFailed,
-        Self::PassedOver,
-        Self::Audit,
-        Self::Audited,
-        Self::Unaudited,
-        Self::SmallCache,
-    ];
+    pub fn all() -> impl Iterator<Item = Self> {
+        let of_runs = [
+            Self::Resumed,
+            Self::CheckpointFailed,
+            Self::PassedOver,
+            Self::Audit,
+            Self::Audited,
+            Self::Unaudited,
+            Self::SmallCache,
+        ];
+        WorkerEvent::ALL.map(Self::Worker).into_iter().chain(of_runs)
+    }
 
     /// The name that it is stored by.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Joined => "joined",
-            Self::Left => "left",
-            Self::Lost => "lost",
-            Self::Reassigned => "reassigned",
-            Self::Slow => "slow",
-            Self::Duplicate => "duplicate",
-            Self::Error => "error",
-            Self::Cannot => "cannot",
-            Self::Offered => "offered",
+            // Clients know it as `failed`. Histories have always had the other word.
+            Self::Worker(WorkerEvent::Failed) => "error",
+            Self::Worker(event) => event.name(),
             Self::Resumed => "resumed",
             Self::CheckpointFailed => "checkpoint_failed",
             Self::PassedOver => "passed_over",
@@ -198,6 +170,12 @@ impl EventKind {
             Self::Unaudited => "unaudited",
             Self::SmallCache => "small_cache",
         }
+    }
+}
+
+impl Serialize for EventKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }
 
@@ -236,4 +214,22 @@ pub struct EndRow {
     /// The event for clients: [`RunEvent::Finished`], [`RunEvent::Failed`] or
     /// [`RunEvent::Cancelled`].
     pub event: RunEvent,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_of_events_keep_the_names_of_older_histories() {
+        let names: Vec<&str> = EventKind::all().map(EventKind::name).collect();
+        let of_workers = ["joined", "left", "lost", "slow", "error", "cannot"];
+        let of_shards = ["reassigned", "duplicate", "offered"];
+        let of_runs = ["resumed", "checkpoint_failed", "passed_over"];
+        let others = ["audit", "audited", "unaudited", "small_cache"];
+        assert_eq!(names, [&of_workers[..], &of_shards, &of_runs, &others].concat());
+        for kind in EventKind::all() {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+        }
+    }
 }

@@ -249,7 +249,7 @@ pub(super) fn event(row: &Row<'_>) -> Result<(i64, EventRow)> {
         run: RunId(row.get("run")?),
         at_ms: row.get("at_ms")?,
         step: row.get("step")?,
-        kind: of_name(&kind, EventKind::ALL, EventKind::name)?,
+        kind: of_name(&kind, EventKind::all(), EventKind::name)?,
         worker: row.get("worker")?,
         detail: row.get("detail")?,
     };
@@ -269,9 +269,9 @@ pub(super) fn checkpoint(row: &Row<'_>) -> Result<CheckpointRow> {
 }
 
 /// The element of `all` with this name.
-fn of_name<T: Copy, const N: usize>(
+fn of_name<T: Copy>(
     name: &str,
-    all: [T; N],
+    all: impl IntoIterator<Item = T>,
     name_of: fn(T) -> &'static str,
 ) -> Result<T> {
     let found = all.into_iter().find(|one| name_of(*one) == name);

@@ -13,6 +13,7 @@ use std::path::Path;
 use common::digest::Digest;
 use common::id::RunId;
 use common::run_state::RunEnd;
+use common::worker_event::WorkerEvent;
 
 use super::*;
 use cases::*;
@@ -27,7 +28,7 @@ fn all_that_is_recorded_comes_back() {
         run: RunId(3),
         at_ms: 5,
         step: Some(1),
-        kind: EventKind::Lost,
+        kind: EventKind::Worker(WorkerEvent::Lost),
         worker: Some("one".into()),
         detail: "silent for 10 s".into(),
     };
@@ -96,7 +97,7 @@ fn a_number_that_is_given_again_has_nothing_of_the_run_before() {
         run: RunId(3),
         at_ms: 5,
         step: None,
-        kind: EventKind::Lost,
+        kind: EventKind::Worker(WorkerEvent::Lost),
         worker: None,
         detail: String::new(),
     };

@@ -267,6 +267,7 @@ mod tests {
     use super::*;
     use common::id::RunId;
     use common::results::Results;
+    use common::worker_event::WorkerEvent;
 
     /// A round as another cluster would report it at another time.
     fn round(round: u64, workers: u32) -> RunEvent {
@@ -324,7 +325,7 @@ mod tests {
         let joined = |name: &str| RunEvent::Worker {
             run: RunId(1),
             worker: name.into(),
-            what: "joined".into(),
+            what: WorkerEvent::Joined,
             detail: String::new(),
         };
         let one = history([round(1, 1), evaluation(1, 5), round(2, 1)]);

@@ -4,8 +4,8 @@
 use std::time::Instant;
 
 use common::id::{ProcessId, WorkerId};
+use common::worker_event::WorkerEvent;
 
-use super::event::WorkerNote;
 use super::standing::STRIKES;
 use super::state::Scheduler;
 
@@ -28,7 +28,7 @@ impl Scheduler {
                 "it failed in {STRIKES} steps: it gets no work for {} s while there are other workers",
                 wait.as_secs()
             );
-            self.note(worker, WorkerNote::Failed, detail);
+            self.note(worker, WorkerEvent::Failed, detail);
         }
     }
 

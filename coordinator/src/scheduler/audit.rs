@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use common::id::{AssignmentId, Block, ProcessId, WorkerId};
+use common::worker_event::WorkerEvent;
 
-use super::event::{Action, WorkerNote};
+use super::event::Action;
 use super::failure_record::FailureRecord;
 use super::in_flight::{Assignment, How};
 use super::injected_bugs::InjectedBug;
@@ -174,7 +175,7 @@ impl Scheduler {
             self.release(block);
             let seconds = now.duration_since(since).as_secs_f64();
             let detail = format!("1 shard, replica {block}, audited, after {seconds:.1} s");
-            self.note(worker, WorkerNote::Slow, detail);
+            self.note(worker, WorkerEvent::Slow, detail);
         }
         if !overdue.is_empty() {
             self.hand_out(now);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
+use common::worker_event::WorkerEvent;
 
 /// The wait of a restored run before its first step is handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -293,7 +294,7 @@ pub enum Action {
         /// The worker.
         worker: WorkerId,
         /// The kind of event.
-        what: WorkerNote,
+        what: WorkerEvent,
         /// Details, in a sentence.
         detail: String,
     },
@@ -313,25 +314,4 @@ pub enum Departure {
     /// It was silent for too long, as the scheduler itself finds. Only the shards that it had
     /// before its last sign of life are suspected: it may never have received later ones.
     Silent,
-}
-
-/// An event of a worker during a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WorkerNote {
-    /// It joined.
-    Joined,
-    /// It left in order.
-    Left,
-    /// It was lost: its blocks go elsewhere.
-    Lost,
-    /// It is slow: a block of it is run twice.
-    Slow,
-    /// A shard failed on it.
-    Failed,
-    /// It cannot work on the run.
-    Cannot,
-    /// Its assignments go to others.
-    Reassigned,
-    /// Its finished block was done already.
-    Duplicate,
 }

@@ -4,8 +4,9 @@
 use std::time::Instant;
 
 use common::id::{AssignmentId, Block, StepId, WorkerId};
+use common::worker_event::WorkerEvent;
 
-use super::event::{Action, Departure, PartialRef, WorkerNote};
+use super::event::{Action, Departure, PartialRef};
 use super::in_flight::Assignment;
 use super::state::Scheduler;
 
@@ -48,7 +49,7 @@ impl Scheduler {
         }
         let is_confirmed = !has_judge || record.failed_on.len() > 1;
         let (step, errors, error) = (step.id, record.errors, shortened(error));
-        self.note(worker, WorkerNote::Failed, format!("replica {replica}: {error}"));
+        self.note(worker, WorkerEvent::Failed, format!("replica {replica}: {error}"));
         if errors >= limit.max(1) || (fatal && is_confirmed) {
             let times = match (fatal, errors) {
                 (true, 1) => "with an error that a retry cannot help".to_owned(),
@@ -105,7 +106,7 @@ impl Scheduler {
             }
         }
         let error = shortened(error);
-        self.note(worker, WorkerNote::Failed, error.to_owned());
+        self.note(worker, WorkerEvent::Failed, error.to_owned());
         if times >= limit {
             let reason = format!(
                 "{error}; this happened {times} times, the last time on worker {worker}: remove that \

@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use common::id::{AssignmentId, Block, ProcessId, WorkerId};
+use common::worker_event::WorkerEvent;
 
 use super::completed_set::{format_shards, size};
 use super::deaths::Death;
-use super::event::{Action, Departure, WorkerNote};
+use super::event::{Action, Departure};
 use super::failure_record::{FailureRecord, Ground};
 use super::in_flight::Assignment;
 use super::injected_bugs::InjectedBug;
@@ -44,7 +45,7 @@ impl Scheduler {
         self.clear_suspicion(process);
         self.note(
             worker,
-            WorkerNote::Joined,
+            WorkerEvent::Joined,
             match slots {
                 1 => "it has 1 slot".into(),
                 slots => format!("it has {slots} slots"),
@@ -158,7 +159,7 @@ impl Scheduler {
     /// Removes a worker. Its assignments, and the partials that only it has, wait from now on.
     fn forget(&mut self, now: Instant, worker: WorkerId, how: Departure, reason: &str) {
         let Some(member) = self.members.remove(&worker) else { return };
-        let what = if how == Departure::Left { WorkerNote::Left } else { WorkerNote::Lost };
+        let what = if how == Departure::Left { WorkerEvent::Left } else { WorkerEvent::Lost };
         self.note(worker, what, reason.to_owned());
         let forgets = self.has(InjectedBug::LostBlockForgotten);
         let blames_all = self.has(InjectedBug::UnstartedBlamed);
@@ -223,7 +224,7 @@ impl Scheduler {
             let (count, named) = (format_shards(count), named.join(", "));
             let more = if lost.len() > NAMED_BLOCKS { ", …" } else { "" };
             let detail = format!("{count}, replicas {named}{more}, handed to other workers");
-            self.note(worker, WorkerNote::Reassigned, detail);
+            self.note(worker, WorkerEvent::Reassigned, detail);
         }
     }
 

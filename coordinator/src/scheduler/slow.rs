@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use common::id::{Block, WorkerId};
 use common::limits::BLOCK_COPIES;
+use common::worker_event::WorkerEvent;
 
 use super::completed_set::size;
-use super::event::WorkerNote;
 use super::in_flight::{Assignment, How};
 use super::share::{Candidate, share};
 use super::state::Scheduler;
@@ -74,7 +74,7 @@ impl Scheduler {
             let detail = format!(
                 "{shards}, replicas {block}, after {seconds:.1} s: duplicated on idle workers"
             );
-            self.note(worker, WorkerNote::Slow, detail);
+            self.note(worker, WorkerEvent::Slow, detail);
         }
         for (worker, block) in shared {
             self.assign(now, worker, block, How::Shared);

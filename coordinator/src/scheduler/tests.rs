@@ -9,11 +9,12 @@ mod standing;
 use std::time::{Duration, Instant};
 
 use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
+use common::worker_event::WorkerEvent;
 
 use super::injected_bugs::InjectedBug;
 use super::{
     Action, BlockDone, Departure, Event, PartialRef, RejoinWait, Scheduler, SchedulerConfig,
-    Verdict, WorkerNote,
+    Verdict,
 };
 
 const RUN: RunId = RunId(1);
@@ -298,7 +299,7 @@ fn slow_blocks_are_run_again_on_idle_workers() {
     assert!(env.held(1).is_empty());
     env.pass(Duration::from_millis(100), &[2]);
     assert_eq!(env.held(1), [block(0, 1)]);
-    let is_slow = |it: &Action| matches!(it, Action::Note { what: WorkerNote::Slow, .. });
+    let is_slow = |it: &Action| matches!(it, Action::Note { what: WorkerEvent::Slow, .. });
     assert_eq!(env.actions.iter().filter(|it| is_slow(it)).count(), 1);
     env.done(1, block(0, 1), false);
     assert!(env.assigned.is_empty(), "the slow copy is revoked");

@@ -4,8 +4,8 @@
 use std::time::Instant;
 
 use common::id::{RunId, WorkerId};
+use common::worker_event::WorkerEvent;
 
-use super::event::WorkerNote;
 use super::injected_bugs::InjectedBug;
 use super::state::Scheduler;
 
@@ -30,7 +30,7 @@ impl Scheduler {
         if let Some(gather) = &mut active.rejoin {
             gather.answered(worker);
         }
-        self.note(worker, WorkerNote::Cannot, reason);
+        self.note(worker, WorkerEvent::Cannot, reason);
         self.give_up_on(worker);
         self.end_rejoin_wait(now);
         self.hand_out(now);

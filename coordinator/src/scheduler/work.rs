@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use common::id::{AssignmentId, Block, StepId, WorkerId};
+use common::worker_event::WorkerEvent;
 
 use super::completed_set::{exists, format_shards, size};
-use super::event::{Action, BlockDone, PartialRef, Verdict, WorkerNote};
+use super::event::{Action, BlockDone, PartialRef, Verdict};
 use super::in_flight::{Assignment, How};
 use super::injected_bugs::InjectedBug;
 use super::member::Member;
@@ -74,7 +75,7 @@ impl Scheduler {
             // An audited shard is done twice on purpose.
         } else if !taken {
             let detail = format!("{}, replicas {block}, already done", self.shards_of(block));
-            self.note(worker, WorkerNote::Duplicate, detail);
+            self.note(worker, WorkerEvent::Duplicate, detail);
         } else if !was_assigned {
             let run = done.step.run;
             self.actions.push_back(Action::Offered { run, worker, block });

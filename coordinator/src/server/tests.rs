@@ -34,6 +34,7 @@ use common::state::NetworkState;
 use common::wire::codec::{encode, frame_of, write};
 use common::wire::handshake::{self, HandshakeError};
 use common::wire::message::{FromClient, FromWorker, Hello, Role, RunEvent, ToClient, ToWorker};
+use common::worker_event::WorkerEvent;
 use tokio::io::AsyncWriteExt;
 
 use self::fake_worker::Lie;
@@ -181,7 +182,7 @@ async fn a_bit_that_flips_on_its_way_reaches_no_result() {
         let is_told = |event: &&RunEvent| match event {
             RunEvent::Worker { worker, what, detail, .. } => {
                 let is_it = detail.contains("it does not have the digest that came with it");
-                worker == "noisy" && what == "failed" && is_it
+                worker == "noisy" && *what == WorkerEvent::Failed && is_it
             }
             _ => false,
         };
@@ -203,12 +204,13 @@ async fn only_what_was_done_before_a_reconnect_is_said_to_be_so() {
     client.submit(&test_model::spec(""), None).await;
     let events = client.follow(RunId(1)).await;
     let Some(RunEvent::Finished { offered: 0, .. }) = events.last() else { panic!("{events:#?}") };
-    let is_of = |kind: &str| {
-        let is_it = |it: &&RunEvent| matches!(it, RunEvent::Worker { what, .. } if what == kind);
+    let is_of = |kind: WorkerEvent| {
+        let is_it = |it: &&RunEvent| matches!(it, RunEvent::Worker { what, .. } if *what == kind);
         events.iter().filter(is_it).count()
     };
-    assert!(is_of("failed") > 0, "{events:#?}");
-    assert_eq!((is_of("offered"), is_of("lost")), (0, 0), "{events:#?}");
+    assert!(is_of(WorkerEvent::Failed) > 0, "{events:#?}");
+    let others = [WorkerEvent::Offered, WorkerEvent::Lost].map(is_of);
+    assert_eq!(others, [0, 0], "{events:#?}");
     server.shut_down().await;
     liar.await.unwrap();
 }
@@ -232,7 +234,7 @@ async fn a_worker_that_is_sent_away_is_told_the_words_of_the_event() {
     let events = client.follow(RunId(1)).await;
     let is_it = |event: &&RunEvent| match event {
         RunEvent::Worker { worker, what, detail, .. } => {
-            (worker.as_str(), what.as_str(), detail) == ("wrong", "lost", &reason)
+            (worker.as_str(), *what, detail) == ("wrong", WorkerEvent::Lost, &reason)
         }
         _ => false,
     };
@@ -277,7 +279,8 @@ async fn a_partial_that_does_not_come_is_told_of_and_done_by_others() {
     assert_eq!(*digest, reference(&spec).digest());
     let is_told = |event: &&RunEvent| match event {
         RunEvent::Worker { worker, what, detail, .. } => {
-            worker == "liar" && what == "failed" && detail.contains("sent nothing of it for 1")
+            let is_it = detail.contains("sent nothing of it for 1");
+            worker == "liar" && *what == WorkerEvent::Failed && is_it
         }
         _ => false,
     };

@@ -8,6 +8,7 @@ use common::id::RunId;
 use common::plan::RunPlan;
 use common::run_state::RunEnd;
 use common::spec::RunSpec;
+use common::worker_event::WorkerEvent;
 use coordinator::ledger::{EventKind, LedgerReader};
 use coordinator::runs::RunsFolder;
 use serde_json::Value;
@@ -114,7 +115,8 @@ fn recorded_once(
         return Err(format!("run {run} has no step of the recorded {more:?}"));
     }
     let events = ledger.events(run).collect::<Result<Vec<_>, _>>().map_err(text)?;
-    let offers = events.iter().filter(|event| event.kind == EventKind::Offered);
+    let offers =
+        events.iter().filter(|event| event.kind == EventKind::Worker(WorkerEvent::Offered));
     // The detail begins with their number.
     let count = |detail: &str| detail.split(' ').next().and_then(|word| word.parse::<u64>().ok());
     Ok(offers.map(|event| count(&event.detail).unwrap_or(1)).sum())

@@ -5,6 +5,7 @@ use crate::cli::listing::{on_one_line, short, utc};
 use crate::cli::report::{bytes, plural};
 use crate::ledger::{EventKind, EventRow, KILLED_FOR_MEMORY};
 use common::run_state::RunEnd;
+use common::worker_event::WorkerEvent;
 
 /// Share of synchronisation in rounds from which on it counts as the bottleneck.
 const MUCH_SYNCHRONISATION: f64 = 0.5;
@@ -187,7 +188,7 @@ impl Story<'_> {
     }
 
     fn unfit(&mut self) {
-        let events = self.account.events.get(&EventKind::Cannot);
+        let events = self.account.events.get(&EventKind::Worker(WorkerEvent::Cannot));
         for event in events.into_iter().flat_map(|events| &events.first) {
             self.complain(format!("A worker could not work on it: {}.", about(event)));
         }
@@ -197,10 +198,10 @@ impl Story<'_> {
         let account = self.account;
         if account.repeated > 0 {
             let causes: Vec<String> = [
-                (account.count(EventKind::Lost), "lost worker"),
-                (account.count(EventKind::Left), "departed worker"),
-                (account.shards(EventKind::Slow), "slow shard"),
-                (account.count(EventKind::Error), "error"),
+                (account.count(EventKind::Worker(WorkerEvent::Lost)), "lost worker"),
+                (account.count(EventKind::Worker(WorkerEvent::Left)), "departed worker"),
+                (account.shards(EventKind::Worker(WorkerEvent::Slow)), "slow shard"),
+                (account.count(EventKind::Worker(WorkerEvent::Failed)), "error"),
             ]
             .into_iter()
             .filter(|(count, _)| *count > 0)
@@ -221,11 +222,14 @@ impl Story<'_> {
         } else if account.shards > 0 {
             self.tell("No shard was handed out more than once.".into());
         }
-        let duplicates = account.shards(EventKind::Duplicate);
+        let duplicates = account.shards(EventKind::Worker(WorkerEvent::Duplicate));
         if duplicates > 0 {
             self.tell(format!("{} arrived twice and counted once.", plural(duplicates, "shard")));
         }
-        let last = account.events.get(&EventKind::Error).and_then(|errors| errors.last.as_ref());
+        let last = account
+            .events
+            .get(&EventKind::Worker(WorkerEvent::Failed))
+            .and_then(|errors| errors.last.as_ref());
         if let Some(error) = last {
             self.complain(format!("The last error: {}.", about(error)));
         }
@@ -233,7 +237,9 @@ impl Story<'_> {
 
     fn losses(&mut self) {
         let run = self.account.run.run;
-        let Some(lost) = self.account.events.get(&EventKind::Lost) else { return };
+        let Some(lost) = self.account.events.get(&EventKind::Worker(WorkerEvent::Lost)) else {
+            return;
+        };
         for event in &lost.first {
             let memory = if event.detail.contains(KILLED_FOR_MEMORY) {
                 " Give it more memory, or lower its --memory-limit so that it runs fewer shards at \
@@ -267,8 +273,9 @@ impl Story<'_> {
 
     fn resumes(&mut self) {
         let resumed = self.account.count(EventKind::Resumed);
-        let offered = plural(self.account.shards(EventKind::Offered), "finished shard");
-        let offered = match self.account.count(EventKind::Offered) {
+        let offered =
+            plural(self.account.shards(EventKind::Worker(WorkerEvent::Offered)), "finished shard");
+        let offered = match self.account.count(EventKind::Worker(WorkerEvent::Offered)) {
             0 => None,
             _ => Some(format!("{offered} were delivered and not computed again")),
         };

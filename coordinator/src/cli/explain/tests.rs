@@ -3,6 +3,7 @@
 use common::digest::Digest;
 use common::id::RunId;
 use common::run_state::RunEnd;
+use common::worker_event::WorkerEvent;
 
 use super::super::runs::tests::run;
 use super::account::Account;
@@ -149,9 +150,17 @@ fn one_slow_worker() {
     let case = Case::new()
         .rounds(72.0, 8.0)
         .shards(&slow, |step| if step < 4 { 2 } else { 1 })
-        .event(EventKind::Slow, Some("three"), "8 shards of step 17 went to one too")
-        .event(EventKind::Slow, Some("three"), "4 shards of step 18 went to one too")
-        .event(EventKind::Duplicate, Some("three"), "4 shards of step 17");
+        .event(
+            EventKind::Worker(WorkerEvent::Slow),
+            Some("three"),
+            "8 shards of step 17 went to one too",
+        )
+        .event(
+            EventKind::Worker(WorkerEvent::Slow),
+            Some("three"),
+            "4 shards of step 18 went to one too",
+        )
+        .event(EventKind::Worker(WorkerEvent::Duplicate), Some("three"), "4 shards of step 17");
     case.says(&[
         "Worker three was slow: 39.0 ms per shard, 3.0 times as long as the others' 13.0 ms. It \
          computed 120 of 360 shards of rounds.",
@@ -167,7 +176,7 @@ fn one_slow_worker() {
 #[test]
 fn a_worker_of_a_build_without_the_model() {
     let lacks = "model `x` is unknown: start your own worker binary";
-    let case = healthy().event(EventKind::Cannot, Some("two"), lacks);
+    let case = healthy().event(EventKind::Worker(WorkerEvent::Cannot), Some("two"), lacks);
     case.says(&[
         "A worker could not work on it: two, 2000-02-29 00:00:05 UTC at step 17: model `x` is \
          unknown: start your own worker binary.",
@@ -179,13 +188,17 @@ fn a_worker_of_a_build_without_the_model() {
 fn lost_workers() {
     let mut case = healthy().shards(&EQUAL, |step| if step == 0 { 3 } else { 1 });
     for _ in 0..7 {
-        case = case.event(EventKind::Lost, Some("two"), "it was silent for 10.0 s");
+        case = case.event(
+            EventKind::Worker(WorkerEvent::Lost),
+            Some("two"),
+            "it was silent for 10.0 s",
+        );
     }
     case = case
         .event(EventKind::Resumed, None, "")
         .event(EventKind::Resumed, None, "")
-        .event(EventKind::Offered, Some("one"), "9 shards of step 17")
-        .event(EventKind::Offered, Some("two"), "3 shards of step 17");
+        .event(EventKind::Worker(WorkerEvent::Offered), Some("one"), "9 shards of step 17")
+        .event(EventKind::Worker(WorkerEvent::Offered), Some("two"), "3 shards of step 17");
     case.says(&[
         "3 of 720 shards were handed out more than once, at most 3 times. Recorded causes: 7 lost \
          workers.",
@@ -194,7 +207,8 @@ fn lost_workers() {
         "It was resumed 2 times; 12 finished shards were delivered and not computed again.",
     ]);
     case.never_says(&["memory", "Nothing delayed it"]);
-    let offered = healthy().event(EventKind::Offered, Some("one"), "2 shards of step 3");
+    let offered =
+        healthy().event(EventKind::Worker(WorkerEvent::Offered), Some("one"), "2 shards of step 3");
     offered.says(&["After workers had lost their connection, 2 finished shards were delivered"]);
 }
 
@@ -202,12 +216,12 @@ fn lost_workers() {
 fn a_worker_that_may_have_been_killed_for_memory() {
     let used = "closed by the peer; it had used 250 of 256 MiB of memory";
     let detail = format!("{used} and {KILLED_FOR_MEMORY}");
-    healthy().event(EventKind::Lost, Some("two"), &detail).says(&[
+    healthy().event(EventKind::Worker(WorkerEvent::Lost), Some("two"), &detail).says(&[
         "Lost: two, 2000-02-29 00:00:05 UTC at step 17: closed by the peer; it had used 250 \
          of 256 MiB of memory and may have been killed for that. Give it more memory, or lower its \
          --memory-limit",
     ]);
-    let other = healthy().event(EventKind::Lost, Some("two"), used);
+    let other = healthy().event(EventKind::Worker(WorkerEvent::Lost), Some("two"), used);
     other.says(&["Lost: two, 2000-02-29 00:00:05 UTC at step 17: closed by the peer; it had"]);
     other.never_says(&["Give it more memory", "Nothing delayed it"]);
 }
@@ -218,8 +232,8 @@ fn a_run_that_failed() {
                   --round 7 --replica 5` runs it alone";
     let case = healthy()
         .state(Some(RunEnd::Failed), Some(reason))
-        .event(EventKind::Error, Some("one"), "replica 5: loss is\nNaN")
-        .event(EventKind::Error, Some("two"), "replica 5: loss is\nNaN");
+        .event(EventKind::Worker(WorkerEvent::Failed), Some("one"), "replica 5: loss is\nNaN")
+        .event(EventKind::Worker(WorkerEvent::Failed), Some("two"), "replica 5: loss is\nNaN");
     case.says(&[
         "Run 3 (mlp) failed after 7 of 120 rounds: run 3 step 6: replica 5 failed 2 times",
         "To run the shard alone, with its complete log: coordinator replay 3 \

@@ -39,7 +39,7 @@ fn an_audited_shard_is_answered_by_two_before_its_step_is_merged() {
     env.done(2, block(0, 1), true);
     assert_eq!((env.audits(), env.merges().len()), ((vec![2, 1], vec![]), 1));
     assert_eq!(env.verdicts, [true, true, false, false], "the first answer is merged");
-    let duplicates = |it: &Action| matches!(it, Action::Note { what: WorkerNote::Duplicate, .. });
+    let duplicates = |it: &Action| matches!(it, Action::Note { what: WorkerEvent::Duplicate, .. });
     assert!(!env.actions.iter().any(duplicates));
 }
 

@@ -460,7 +460,7 @@ fn what_a_worker_cannot_do_is_done_by_others() {
     cannot(&mut env, 1);
     assert_eq!(env.held(2), [block(0, 1), block(0, 0)]);
     let is_told = |it: &Action| match it {
-        Action::Note { worker, what: WorkerNote::Cannot, detail, .. } => {
+        Action::Note { worker, what: WorkerEvent::Cannot, detail, .. } => {
             worker.0 == 1 && detail == "the model is unknown"
         }
         _ => false,

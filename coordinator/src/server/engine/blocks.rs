@@ -2,6 +2,7 @@
 
 use common::id::{Block, RunId, StepId, WorkerId};
 use common::wire::message::{BlockDone, RunEvent, ToWorker};
+use common::worker_event::WorkerEvent;
 use tracing::{debug, error, info, warn};
 
 use super::Engine;
@@ -82,8 +83,8 @@ impl Engine {
         let name = name.unwrap_or_default();
         info!("{count} of {step} taken from worker {name}, which had computed them before");
         let detail = format!("{count}, replicas {block}, were done before it reconnected");
-        self.record_event(run, EventKind::Offered, Some(name.clone()), detail.clone());
-        let what = "offered".into();
+        let what = WorkerEvent::Offered;
+        self.record_event(run, EventKind::Worker(what), Some(name.clone()), detail.clone());
         self.publish(run, RunEvent::Worker { run, worker: name, what, detail });
     }
 

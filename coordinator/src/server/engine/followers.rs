@@ -4,10 +4,12 @@ use common::id::{RunId, WorkerId};
 use common::run_state::RunState;
 use common::wire::event::TOLD;
 use common::wire::message::RunEvent;
+use common::worker_event::WorkerEvent;
 use tracing::{debug, info, warn};
 
 use super::Engine;
-use crate::scheduler::{self, WorkerNote};
+use crate::ledger::EventKind;
+use crate::scheduler;
 use crate::server::net::{ClientId, Worker};
 use crate::server::run_table::Run;
 
@@ -60,35 +62,26 @@ impl Engine {
         &mut self,
         run: RunId,
         worker: WorkerId,
-        what: WorkerNote,
+        what: WorkerEvent,
         mut detail: String,
     ) {
         let about = self.peers.known_worker(worker);
-        if what == WorkerNote::Lost
+        if what == WorkerEvent::Lost
             && let Some(memory) = about.and_then(Worker::memory_at_last)
         {
             detail = format!("{detail}; {memory}");
         }
         let worker = about.map_or_else(|| worker.to_string(), |about| about.name().to_owned());
-        self.record_note(run, &worker, what, &detail);
-        let what = match what {
-            WorkerNote::Joined => "joined",
-            WorkerNote::Left => "left",
-            WorkerNote::Lost => "lost",
-            WorkerNote::Slow => "slow",
-            WorkerNote::Failed => "failed",
-            WorkerNote::Cannot => "cannot",
-            WorkerNote::Reassigned => "reassigned",
-            // Nothing is lost by it.
-            WorkerNote::Duplicate => return,
-        };
+        self.record_event(run, EventKind::Worker(what), Some(worker.clone()), detail.clone());
         match what {
-            "slow" | "failed" | "cannot" => {
+            // Nobody loses by it.
+            WorkerEvent::Duplicate => return,
+            WorkerEvent::Slow | WorkerEvent::Failed | WorkerEvent::Cannot => {
                 warn!(target: TOLD, "run {run}: worker {worker} {what}: {detail}")
             }
             // This was logged when the connection began or ended.
             _ => debug!("run {run}: worker {worker} {what}: {detail}"),
         }
-        self.publish(run, RunEvent::Worker { run, worker, what: what.into(), detail });
+        self.publish(run, RunEvent::Worker { run, worker, what, detail });
     }
 }

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use common::limits;
+use common::worker_event::WorkerEvent;
 use tokio::time::Instant;
 
 use super::Engine;
-use crate::scheduler::{self, WorkerNote};
+use crate::scheduler;
 use crate::server::step::Stalled;
 
 /// Fraction of the silence timeout. If the engine wakes later than planned by more than this, it
@@ -71,7 +72,7 @@ impl Engine {
                 "its partial of replicas {block} of {step} was requested, and it sent nothing of \
                  it for {seconds:.1} s: others compute it again"
             );
-            self.publish_note(step.run, worker, WorkerNote::Failed, detail);
+            self.publish_note(step.run, worker, WorkerEvent::Failed, detail);
             self.pending.push_back(scheduler::Event::PartialMissing { worker, step, block });
         }
     }

@@ -6,7 +6,6 @@ use common::wire::message::RunEvent;
 
 use super::Engine;
 use crate::ledger::{EndRow, EventKind, EventRow, Record, StepRow};
-use crate::scheduler::WorkerNote;
 use crate::server::persistence::run_row;
 use crate::server::wall_clock::now_ms;
 
@@ -51,21 +50,6 @@ impl Engine {
             let (at_ms, event) = (now_ms(), event.clone());
             Record::Step(StepRow { run, step, at_ms, event, digest, shards })
         });
-    }
-
-    /// Records an event of a worker.
-    pub(super) fn record_note(&self, run: RunId, worker: &str, what: WorkerNote, detail: &str) {
-        let kind = match what {
-            WorkerNote::Joined => EventKind::Joined,
-            WorkerNote::Left => EventKind::Left,
-            WorkerNote::Lost => EventKind::Lost,
-            WorkerNote::Slow => EventKind::Slow,
-            WorkerNote::Failed => EventKind::Error,
-            WorkerNote::Cannot => EventKind::Cannot,
-            WorkerNote::Reassigned => EventKind::Reassigned,
-            WorkerNote::Duplicate => EventKind::Duplicate,
-        };
-        self.record_event(run, kind, Some(worker.to_owned()), detail.to_owned());
     }
 
     /// Records an event.

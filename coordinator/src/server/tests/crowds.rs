@@ -5,6 +5,7 @@ use std::time::Duration;
 use common::id::RunId;
 use common::spec::RunSpec;
 use common::wire::message::{FromClient, FromWorker, RunEvent, ToClient};
+use common::worker_event::WorkerEvent;
 
 use super::peers::TestServer;
 use super::{reference, test_model};
@@ -40,7 +41,7 @@ async fn who_survives_all_others_can_take_in_what_it_is_given() {
         match client.hear_client().await {
             Some(ToClient::Event(RunEvent::Finished { digest, .. })) => break digest,
             Some(ToClient::Event(RunEvent::Worker { what, detail, .. })) => {
-                assert_ne!(what, "lost", "{detail}");
+                assert_ne!(what, WorkerEvent::Lost, "{detail}");
             }
             Some(ToClient::Event(_)) => {}
             other => panic!("{other:?}"),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use common::id::RunId;
 use common::wire::message::{FromClient, RunEvent, ToClient};
+use common::worker_event::WorkerEvent;
 use tokio::time::{advance, pause};
 
 use super::fake_worker::Lie;
@@ -67,7 +68,7 @@ async fn who_keeps_a_partial_has_its_time_anew_after_its_coordinator_was_away() 
     let Some(ToClient::Event(RunEvent::Worker { worker, what, detail, .. })) = told else {
         panic!("{told:?}")
     };
-    assert_eq!((worker.as_str(), what.as_str()), ("liar", "failed"));
+    assert_eq!((worker.as_str(), what), ("liar", WorkerEvent::Failed));
     assert!(detail.contains("sent nothing of it for 1"), "{detail}");
     server.shut_down().await;
     mute.await.unwrap();

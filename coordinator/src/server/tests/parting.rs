@@ -6,6 +6,7 @@ use common::id::{AssignmentId, RunId};
 use common::spec::RunSpec;
 use common::wire::codec::encode;
 use common::wire::message::{FromWorker, RunEvent, ToWorker};
+use common::worker_event::WorkerEvent;
 use tokio::io::AsyncWriteExt;
 
 use super::super::ServerConfig;
@@ -53,9 +54,7 @@ async fn told_of_second(server: TestServer) -> String {
     server.shut_down().await;
     assert!(matches!(events.last(), Some(RunEvent::Finished { .. })), "{events:#?}");
     let mut told = events.into_iter().filter_map(|event| match event {
-        RunEvent::Worker { worker, what, detail, .. }
-            if (&*worker, &*what) == ("second", "lost") =>
-        {
+        RunEvent::Worker { worker, what: WorkerEvent::Lost, detail, .. } if worker == "second" => {
             Some(detail)
         }
         _ => None,

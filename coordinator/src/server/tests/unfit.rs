@@ -3,6 +3,7 @@
 use common::id::RunId;
 use common::plan::Task;
 use common::wire::message::{FromClient, FromWorker, RunEvent, ToClient, ToWorker};
+use common::worker_event::WorkerEvent;
 
 use super::super::ServerConfig;
 use super::peers::{TestPeer, TestServer};
@@ -34,7 +35,7 @@ async fn a_run_goes_on_without_a_worker_that_cannot_work_on_it() {
     watcher.say(FromClient::Follow { run: RunId(1) }).await;
     let is_told = |event: &RunEvent| match event {
         RunEvent::Worker { worker, what, detail, .. } => {
-            (worker.as_str(), what.as_str(), detail.as_str()) == ("stock", "cannot", REASON)
+            (worker.as_str(), *what, detail.as_str()) == ("stock", WorkerEvent::Cannot, REASON)
         }
         _ => false,
     };
@@ -52,7 +53,7 @@ async fn a_run_goes_on_without_a_worker_that_cannot_work_on_it() {
     assert_eq!(*digest, reference(&spec).digest());
     assert_eq!(events.iter().filter(|event| is_told(event)).count(), 1, "{events:#?}");
     let is_lost =
-        |event: &RunEvent| matches!(event, RunEvent::Worker { what, .. } if what == "lost");
+        |event: &RunEvent| matches!(event, RunEvent::Worker { what: WorkerEvent::Lost, .. });
     assert!(!events.iter().any(is_lost), "{events:#?}");
     // The worker is available for the next run, and is asked again.
     let of = told(&mut client).await;
@@ -83,11 +84,12 @@ async fn a_worker_may_find_out_later_that_it_cannot() {
     let Some(RunEvent::Finished { digest, .. }) = events.last() else { panic!("{events:#?}") };
     assert_eq!(*digest, reference(&spec).digest());
     let told_of_late = |event: &RunEvent| match event {
-        RunEvent::Worker { worker, what, .. } if worker == "late" => Some(what.clone()),
+        RunEvent::Worker { worker, what, .. } if worker == "late" => Some(*what),
         _ => None,
     };
-    let told: Vec<String> = events.iter().filter_map(told_of_late).collect();
-    assert!(told.contains(&"cannot".to_owned()) && !told.contains(&"lost".to_owned()), "{told:?}");
+    let told: Vec<WorkerEvent> = events.iter().filter_map(told_of_late).collect();
+    assert!(told.contains(&WorkerEvent::Cannot), "{told:?}");
+    assert!(!told.contains(&WorkerEvent::Lost), "{told:?}");
     server.shut_down().await;
 }
 
