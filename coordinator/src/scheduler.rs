@@ -12,6 +12,7 @@
 //!
 //! ```text
 //! event            inputs and outputs: events and actions
+//! reason           why it does something, as data without sentences
 //! membership       workers that join, leave or are lost
 //! suspicion        lifts the suspicion that a shard killed a worker
 //! queue            which run is active
@@ -58,6 +59,7 @@ pub mod injected_bugs;
 mod member;
 mod membership;
 mod queue;
+mod reason;
 mod rejoin;
 mod second_answers;
 mod share;
@@ -74,6 +76,7 @@ mod work;
 
 use active::Queued;
 pub use event::{Action, BlockDone, Departure, Event, PartialRef, RejoinWait, Verdict};
+pub use reason::{Detail, LossReason, RunFailure, UnauditedReason};
 pub use state::{Scheduler, SchedulerConfig};
 
 impl Scheduler {
@@ -104,7 +107,7 @@ impl Scheduler {
                 self.hand_out(now);
             }
             Event::WorkerGone { worker, how, reason } => {
-                self.worker_gone(now, worker, how, &reason);
+                self.worker_gone(now, worker, how, Detail::Text(reason));
             }
             Event::HandedBack { worker, assignment } => {
                 self.handed_back(now, worker, assignment);
@@ -183,7 +186,7 @@ impl Scheduler {
     }
 
     /// Reports an event of a worker for people, if a run is active.
-    fn note(&mut self, worker: WorkerId, what: WorkerEvent, detail: String) {
+    fn note(&mut self, worker: WorkerId, what: WorkerEvent, detail: Detail) {
         if let Some(active) = &self.active {
             let run = active.run;
             self.actions.push_back(Action::Note { run, worker, what, detail });

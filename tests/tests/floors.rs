@@ -49,6 +49,13 @@ const RULES: &[Rule] = &[
         ],
     },
     Rule {
+        why: "the scheduler composes no sentence: the engine does, from its data",
+        paths: &["coordinator/src/scheduler"],
+        // What the invariants say is for the simulation alone.
+        except: &["coordinator/src/scheduler/check", "coordinator/src/scheduler/tests"],
+        banned: &["format!", "write!", "to_string"],
+    },
+    Rule {
         why: "what a round is depends on nothing but its input: no I/O, clock or host",
         paths: &[
             "common/src/merge",

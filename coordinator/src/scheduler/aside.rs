@@ -6,6 +6,7 @@ use std::time::Instant;
 use common::id::{ProcessId, WorkerId};
 use common::worker_event::WorkerEvent;
 
+use super::reason::Detail;
 use super::standing::STRIKES;
 use super::state::Scheduler;
 
@@ -24,10 +25,7 @@ impl Scheduler {
     /// Records a failure of a worker's process.
     pub(super) fn count_failure(&mut self, now: Instant, worker: WorkerId, process: ProcessId) {
         if let Some(wait) = self.standings.failed(now, process) {
-            let detail = format!(
-                "it failed in {STRIKES} steps: it gets no work for {} s while there are other workers",
-                wait.as_secs()
-            );
+            let detail = Detail::SetAside { steps: STRIKES, wait };
             self.note(worker, WorkerEvent::Failed, detail);
         }
     }

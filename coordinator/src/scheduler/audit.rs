@@ -16,6 +16,7 @@ use super::event::Action;
 use super::failure_record::FailureRecord;
 use super::in_flight::{Assignment, How};
 use super::injected_bugs::InjectedBug;
+use super::reason::{Detail, UnauditedReason};
 use super::second_answers::OpenAudit;
 use super::share::Candidate;
 use super::state::Scheduler;
@@ -28,19 +29,13 @@ const COPIES: u32 = 3;
 /// longer than any working machine needs.
 const PATIENCE: u32 = 10;
 
-/// Reasons why a step continues without a second result.
-const NOBODY: &str = "there is no second worker";
-const NO_ROOM: &str = "all other workers have the maximum of second copies in this step";
-const SILENCE: &str = "no worker that had its second copy gave a result";
-const TROUBLE: &str = "it had failed on a worker, or killed one, in this step";
-
 /// The next action of an audit.
 #[derive(Debug)]
 enum Next {
     /// Hand its second copy to this worker.
     HandOut(WorkerId),
     /// Continue the step without it.
-    GoWithout(&'static str),
+    GoWithout(UnauditedReason),
 }
 
 impl Scheduler {
@@ -111,7 +106,7 @@ impl Scheduler {
                 continue;
             }
             if step.failures.get(replica).is_some_and(FailureRecord::is_of_shard) {
-                next.push((*replica, Next::GoWithout(TROUBLE)));
+                next.push((*replica, Next::GoWithout(UnauditedReason::ShardFailed)));
                 continue;
             }
             let Some(OpenAudit { first, copies, tried }) = step.audit.open.get(replica) else {
@@ -135,11 +130,11 @@ impl Scheduler {
                 candidates.retain(|(_, it)| room.get(it).is_some_and(|room| *room > 0));
             } else if is_complete {
                 let reason = if is_spent {
-                    SILENCE
+                    UnauditedReason::NoResult
                 } else if !room.keys().any(is_other) {
-                    NOBODY
+                    UnauditedReason::NoWorker
                 } else if room.iter().all(|(it, room)| *room == 0 || !is_other(it)) {
-                    NO_ROOM
+                    UnauditedReason::NoRoom
                 } else {
                     // Another worker may be free soon.
                     continue;
@@ -173,8 +168,7 @@ impl Scheduler {
                 member.stalled = true;
             }
             self.release(block);
-            let seconds = now.duration_since(since).as_secs_f64();
-            let detail = format!("1 shard, replica {block}, audited, after {seconds:.1} s");
+            let detail = Detail::AuditOverdue { block, after: now.duration_since(since) };
             self.note(worker, WorkerEvent::Slow, detail);
         }
         if !overdue.is_empty() {

@@ -29,14 +29,6 @@ pub(super) fn exists(block: Block, replicas: u32) -> bool {
     block.level <= Block::root(replicas).level && block.start() < u64::from(replicas)
 }
 
-/// A number of shards.
-pub(super) fn format_shards(shards: u32) -> String {
-    match shards {
-        1 => "1 shard".into(),
-        _ => format!("{shards} shards"),
-    }
-}
-
 impl CompletedSet {
     pub(super) fn new(replicas: u32) -> Self {
         Self { replicas, parts: BTreeMap::new(), covered: 0 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
 use common::worker_event::WorkerEvent;
 
+use super::reason::{Detail, LossReason, RunFailure, UnauditedReason};
+
 /// The wait of a restored run before its first step is handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RejoinWait {
@@ -243,17 +245,15 @@ pub enum Action {
     Disconnect {
         /// The worker.
         worker: WorkerId,
-        /// The reason: for the worker, for the log and for the event `lost`.
-        reason: String,
+        /// The reason.
+        reason: LossReason,
     },
     /// The run has failed. It is no longer active; no `RunEnded` is needed.
     FailRun {
         /// The run.
         run: RunId,
-        /// The shard, the error, and what to do.
-        reason: String,
-        /// The shard that caused it, if any.
-        shard: Option<(StepId, u32)>,
+        /// Why.
+        reason: RunFailure,
     },
     /// The cancelled run is no longer queued or active.
     RunCancelled {
@@ -285,7 +285,7 @@ pub enum Action {
         /// The shard.
         replica: u32,
         /// Why.
-        reason: &'static str,
+        reason: UnauditedReason,
     },
     /// An event of a worker in the active run, for people.
     Note {
@@ -295,8 +295,8 @@ pub enum Action {
         worker: WorkerId,
         /// The kind of event.
         what: WorkerEvent,
-        /// Details, in a sentence.
-        detail: String,
+        /// Details.
+        detail: Detail,
     },
 }
 

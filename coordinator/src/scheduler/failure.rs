@@ -8,6 +8,7 @@ use common::worker_event::WorkerEvent;
 
 use super::event::{Action, Departure, PartialRef};
 use super::in_flight::Assignment;
+use super::reason::{Detail, LossReason, RunFailure};
 use super::state::Scheduler;
 
 /// Number of reported partials that a worker may lack in one step before it is disconnected: it
@@ -49,18 +50,11 @@ impl Scheduler {
         }
         let is_confirmed = !has_judge || record.failed_on.len() > 1;
         let (step, errors, error) = (step.id, record.errors, shortened(error));
-        self.note(worker, WorkerEvent::Failed, format!("replica {replica}: {error}"));
+        let detail = Detail::ShardFailed { replica, error: error.clone() };
+        self.note(worker, WorkerEvent::Failed, detail);
         if errors >= limit.max(1) || (fatal && is_confirmed) {
-            let times = match (fatal, errors) {
-                (true, 1) => "with an error that a retry cannot help".to_owned(),
-                _ => format!("{errors} times, the last time on worker {worker}"),
-            };
-            let reason = format!(
-                "{step}: replica {replica} failed {times}: {error}; the shard fails in the same way \
-                 every time: correct the model, its parameters or the data, then submit the run \
-                 again"
-            );
-            self.fail_run(reason, Some((step, replica)));
+            let reason = RunFailure::ShardFailed { step, replica, errors, worker, fatal, error };
+            self.fail_run(reason);
             return;
         }
         self.worker_failed(now, worker);
@@ -106,14 +100,9 @@ impl Scheduler {
             }
         }
         let error = shortened(error);
-        self.note(worker, WorkerEvent::Failed, error.to_owned());
+        self.note(worker, WorkerEvent::Failed, Detail::Text(error.clone()));
         if times >= limit {
-            let reason = format!(
-                "{error}; this happened {times} times, the last time on worker {worker}: remove that \
-                 machine from the cluster, test its memory, install the same build as on the others, \
-                 and use keys, which protect bytes in transit; then resume the run"
-            );
-            self.fail_run(reason, None);
+            self.fail_run(RunFailure::Altered { error, times, worker });
             return;
         }
         self.worker_failed(now, worker);
@@ -142,9 +131,9 @@ impl Scheduler {
         let Some(member) = self.members.get_mut(&worker) else { return };
         member.missing += 1;
         if member.missing >= MISSING_LIMIT {
-            let reason = format!("it lacked {MISSING_LIMIT} partials that it had reported");
-            self.actions.push_back(Action::Disconnect { worker, reason: reason.clone() });
-            self.worker_gone(now, worker, Departure::Parted, &reason);
+            let reason = LossReason::MissingPartials { partials: MISSING_LIMIT };
+            self.actions.push_back(Action::Disconnect { worker, reason });
+            self.worker_gone(now, worker, Departure::Parted, Detail::GivenUp(reason));
         } else {
             self.hand_out(now);
         }
@@ -157,20 +146,16 @@ impl Scheduler {
         if step.deaths.occasions() < limit {
             return false;
         }
-        let reason = format!(
-            "{}: workers were lost {limit} times in this step, and no shard is known to be the cause: \
-             look at their last log lines and at the network, then resume the run",
-            step.id,
-        );
-        self.fail_run(reason, None);
+        let reason = RunFailure::Losses { step: step.id, times: limit };
+        self.fail_run(reason);
         true
     }
 }
 
-fn shortened(error: &str) -> &str {
+fn shortened(error: &str) -> String {
     let mut end = error.len().min(ERROR_BYTES);
     while !error.is_char_boundary(end) {
         end -= 1;
     }
-    &error[..end]
+    error[..end].to_owned()
 }

@@ -5,19 +5,17 @@ use std::time::Instant;
 use common::id::{AssignmentId, Block, ProcessId, WorkerId};
 use common::worker_event::WorkerEvent;
 
-use super::completed_set::{format_shards, size};
+use super::completed_set::size;
 use super::deaths::Death;
 use super::event::{Action, Departure};
 use super::failure_record::{FailureRecord, Ground};
 use super::in_flight::Assignment;
 use super::injected_bugs::InjectedBug;
 use super::member::Member;
+use super::reason::{Detail, LossReason, RunFailure};
 use super::state::Scheduler;
 use super::step::{Merge, Step};
 use super::throughput::Throughput;
-
-/// Number of a lost worker's blocks that are named in a message.
-const NAMED_BLOCKS: usize = 16;
 
 impl Scheduler {
     pub(super) fn worker_joined(
@@ -43,14 +41,7 @@ impl Scheduler {
         }
         self.members.insert(worker, member);
         self.clear_suspicion(process);
-        self.note(
-            worker,
-            WorkerEvent::Joined,
-            match slots {
-                1 => "it has 1 slot".into(),
-                slots => format!("it has {slots} slots"),
-            },
-        );
+        self.note(worker, WorkerEvent::Joined, Detail::Slots(slots));
         self.start_next();
         self.hand_out(now);
     }
@@ -127,9 +118,9 @@ impl Scheduler {
             .map(|(worker, _)| *worker)
             .collect();
         for worker in silent {
-            let reason = format!("it was silent for {:.1} s", timeout.as_secs_f64());
-            self.actions.push_back(Action::Disconnect { worker, reason: reason.clone() });
-            self.forget(now, worker, Departure::Silent, &reason);
+            let reason = LossReason::Silent { timeout };
+            self.actions.push_back(Action::Disconnect { worker, reason });
+            self.forget(now, worker, Departure::Silent, Detail::GivenUp(reason));
         }
         self.go_on_without_lost(now);
     }
@@ -141,7 +132,7 @@ impl Scheduler {
         now: Instant,
         worker: WorkerId,
         how: Departure,
-        reason: &str,
+        reason: Detail,
     ) {
         self.forget(now, worker, how, reason);
         self.go_on_without_lost(now);
@@ -157,10 +148,10 @@ impl Scheduler {
     }
 
     /// Removes a worker. Its assignments, and the partials that only it has, wait from now on.
-    fn forget(&mut self, now: Instant, worker: WorkerId, how: Departure, reason: &str) {
+    fn forget(&mut self, now: Instant, worker: WorkerId, how: Departure, reason: Detail) {
         let Some(member) = self.members.remove(&worker) else { return };
         let what = if how == Departure::Left { WorkerEvent::Left } else { WorkerEvent::Lost };
-        self.note(worker, what, reason.to_owned());
+        self.note(worker, what, reason);
         let forgets = self.has(InjectedBug::LostBlockForgotten);
         let blames_all = self.has(InjectedBug::UnstartedBlamed);
         // It may have reconnected before the end of its old connection was noticed.
@@ -219,11 +210,8 @@ impl Scheduler {
             self.count_failure(now, worker, member.process);
         }
         if !lost.is_empty() {
-            let count: u32 = lost.iter().map(|block| size(*block, replicas)).sum();
-            let named: Vec<String> = lost.iter().take(NAMED_BLOCKS).map(Block::to_string).collect();
-            let (count, named) = (format_shards(count), named.join(", "));
-            let more = if lost.len() > NAMED_BLOCKS { ", …" } else { "" };
-            let detail = format!("{count}, replicas {named}{more}, handed to other workers");
+            let shards = lost.iter().map(|block| size(*block, replicas)).sum();
+            let detail = Detail::HandedOver { shards, blocks: lost };
             self.note(worker, WorkerEvent::Reassigned, detail);
         }
     }
@@ -255,19 +243,13 @@ impl Scheduler {
         let is_known = |(_, record): &(u32, &FailureRecord)| {
             step.deaths.known_at(&record.died).is_some_and(|known_at| known_at <= now)
         };
-        let guilty: Vec<u32> =
+        let replicas: Vec<u32> =
             step.deadly(limit).filter(is_known).map(|(replica, _)| replica).collect();
-        let Some(first) = guilty.first().copied() else { return false };
-        let workers = if limit == 1 { "1 worker".into() } else { format!("{limit} workers") };
-        let reason = format!(
-            "{}: {workers} died while running replica {}, so this shard probably kills \
-             its workers: look at their last log lines (out of memory, or a crash in the model), \
-             then resume the run",
-            step.id,
-            guilty.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
-        );
-        let shard = Some((step.id, first));
-        self.fail_run(reason, shard);
+        if replicas.is_empty() {
+            return false;
+        }
+        let reason = RunFailure::Crashes { step: step.id, replicas, workers: limit };
+        self.fail_run(reason);
         true
     }
 }

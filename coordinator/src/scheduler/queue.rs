@@ -1,11 +1,12 @@
 //! The queue of runs: one run is active at a time, in the order of submission, except that runs
 //! which wait for more workers than there are let others go first.
 
-use common::id::{RunId, StepId};
+use common::id::RunId;
 use common::limits::RUNS;
 
 use super::active::{Active, Queued, Rejoin};
 use super::event::Action;
+use super::reason::RunFailure;
 use super::state::Scheduler;
 use super::step::Step;
 
@@ -18,9 +19,8 @@ impl Scheduler {
             return;
         }
         if self.queue.len() >= RUNS {
-            let reason =
-                format!("run {run}: the queue is full with {RUNS} runs; submit it again later");
-            self.actions.push_back(Action::FailRun { run, reason, shard: None });
+            let reason = RunFailure::QueueFull { run, limit: RUNS };
+            self.actions.push_back(Action::FailRun { run, reason });
             return;
         }
         self.queue.push_back(queued);
@@ -49,10 +49,10 @@ impl Scheduler {
     }
 
     /// Ends the active run.
-    pub(super) fn fail_run(&mut self, reason: String, shard: Option<(StepId, u32)>) {
+    pub(super) fn fail_run(&mut self, reason: RunFailure) {
         let Some(run) = self.active.as_ref().map(|active| active.run) else { return };
         self.drop_active();
-        self.actions.push_back(Action::FailRun { run, reason, shard });
+        self.actions.push_back(Action::FailRun { run, reason });
         self.start_next();
     }
 

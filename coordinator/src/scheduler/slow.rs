@@ -9,6 +9,7 @@ use common::worker_event::WorkerEvent;
 
 use super::completed_set::size;
 use super::in_flight::{Assignment, How};
+use super::reason::Detail;
 use super::share::{Candidate, share};
 use super::state::Scheduler;
 use super::step::{Placement, Step};
@@ -69,11 +70,8 @@ impl Scheduler {
                 member.stalled = true;
                 member.throughput.is_at_least(queued, member.slots, now.duration_since(since));
             }
-            let seconds = now.duration_since(since).as_secs_f64();
-            let shards = self.shards_of(block);
-            let detail = format!(
-                "{shards}, replicas {block}, after {seconds:.1} s: duplicated on idle workers"
-            );
+            let (shards, after) = (self.shards_of(block), now.duration_since(since));
+            let detail = Detail::Duplicated { shards, block, after };
             self.note(worker, WorkerEvent::Slow, detail);
         }
         for (worker, block) in shared {

@@ -13,8 +13,8 @@ use common::worker_event::WorkerEvent;
 
 use super::injected_bugs::InjectedBug;
 use super::{
-    Action, BlockDone, Departure, Event, PartialRef, RejoinWait, Scheduler, SchedulerConfig,
-    Verdict,
+    Action, BlockDone, Departure, Detail, Event, LossReason, PartialRef, RejoinWait, RunFailure,
+    Scheduler, SchedulerConfig, UnauditedReason, Verdict,
 };
 
 const RUN: RunId = RunId(1);
@@ -28,6 +28,11 @@ struct TestEnv {
     actions: Vec<Action>,
     /// Whether each partial that came inline was kept.
     verdicts: Vec<bool>,
+}
+
+/// The failure of a run after the default number of workers died with one replica.
+fn crashes(replica: u32) -> RunFailure {
+    RunFailure::Crashes { step: STEP, replicas: vec![replica], workers: 3 }
 }
 
 fn block(level: u8, index: u32) -> Block {
@@ -178,9 +183,9 @@ impl TestEnv {
         self.actions.iter().filter_map(merge).collect()
     }
 
-    fn failure(&self) -> Option<&str> {
+    fn failure(&self) -> Option<&RunFailure> {
         self.actions.iter().find_map(|action| match action {
-            Action::FailRun { reason, .. } => Some(reason.as_str()),
+            Action::FailRun { reason, .. } => Some(reason),
             _ => None,
         })
     }

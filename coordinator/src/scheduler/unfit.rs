@@ -7,6 +7,7 @@ use common::id::{RunId, WorkerId};
 use common::worker_event::WorkerEvent;
 
 use super::injected_bugs::InjectedBug;
+use super::reason::Detail;
 use super::state::Scheduler;
 
 impl Scheduler {
@@ -30,7 +31,7 @@ impl Scheduler {
         if let Some(gather) = &mut active.rejoin {
             gather.answered(worker);
         }
-        self.note(worker, WorkerEvent::Cannot, reason);
+        self.note(worker, WorkerEvent::Cannot, Detail::Text(reason));
         self.give_up_on(worker);
         self.end_rejoin_wait(now);
         self.hand_out(now);

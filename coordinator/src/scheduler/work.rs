@@ -5,11 +5,12 @@ use std::time::Instant;
 use common::id::{AssignmentId, Block, StepId, WorkerId};
 use common::worker_event::WorkerEvent;
 
-use super::completed_set::{exists, format_shards, size};
+use super::completed_set::{exists, size};
 use super::event::{Action, BlockDone, PartialRef, Verdict};
 use super::in_flight::{Assignment, How};
 use super::injected_bugs::InjectedBug;
 use super::member::Member;
+use super::reason::Detail;
 use super::share::{Candidate, share};
 use super::state::Scheduler;
 use super::step::{Merge, Placement, Step};
@@ -74,7 +75,7 @@ impl Scheduler {
         if !taken && audited {
             // An audited shard is done twice on purpose.
         } else if !taken {
-            let detail = format!("{}, replicas {block}, already done", self.shards_of(block));
+            let detail = Detail::DoneAlready { shards: self.shards_of(block), block };
             self.note(worker, WorkerEvent::Duplicate, detail);
         } else if !was_assigned {
             let run = done.step.run;
@@ -85,9 +86,9 @@ impl Scheduler {
         if taken { Verdict::Keep } else { Verdict::Drop }
     }
 
-    /// The number of shards of a block in the current step, in words.
-    pub(super) fn shards_of(&self, block: Block) -> String {
-        format_shards(self.step().map_or(0, |step| size(block, step.replicas)))
+    /// The number of shards of a block in the current step.
+    pub(super) fn shards_of(&self, block: Block) -> u32 {
+        self.step().map_or(0, |step| size(block, step.replicas))
     }
 
     /// Adds a result to the finished blocks. Returns whether it was new.

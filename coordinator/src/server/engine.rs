@@ -19,6 +19,7 @@
 //! | `checkpointing`, `endings`, `recording` | the records of a run: its state, its end, its history |
 //! | `liveness`, `parting` | silence of peers; ends of connections |
 //! | `followers`, `step_log` | events for clients, and log lines |
+//! | `sentences` | the sentences about what the scheduler reports |
 
 mod blocks;
 mod checkpointing;
@@ -34,6 +35,7 @@ mod parting;
 mod recording;
 mod resuming;
 mod run_lifecycle;
+mod sentences;
 mod starts;
 mod status;
 mod step_effects;
@@ -347,17 +349,21 @@ impl Engine {
                 self.perform_step(effects);
             }
             Action::PauseMerge { step } => self.step.pause(step),
-            Action::Disconnect { worker, reason } => self.disconnect(worker, &reason),
-            Action::FailRun { run, reason, shard } => {
-                let hint = shard.map(|shard| self.replay_hint(shard)).unwrap_or_default();
-                self.fail_run(run, reason + &hint);
+            Action::Disconnect { worker, reason } => {
+                self.disconnect(worker, &sentences::loss(reason));
+            }
+            Action::FailRun { run, reason } => {
+                let hint = reason.shard().map(|shard| self.replay_hint(shard)).unwrap_or_default();
+                self.fail_run(run, sentences::failure(&reason) + &hint);
             }
             Action::RunCancelled { run } => self.cancel_run(run),
             Action::Offered { run, worker, block } => self.on_offered(run, worker, block),
             Action::Audited { step, .. } => self.on_audited(step),
-            Action::Unaudited { step, replica, reason } => self.on_unaudited(step, replica, reason),
+            Action::Unaudited { step, replica, reason } => {
+                self.on_unaudited(step, replica, sentences::unaudited(reason));
+            }
             Action::Note { run, worker, what, detail } => {
-                self.publish_note(run, worker, what, detail);
+                self.publish_note(run, worker, what, sentences::detail(detail));
             }
         }
     }

@@ -12,7 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
 use coordinator::scheduler::injected_bugs::InjectedBug;
-use coordinator::scheduler::{self, Action, Departure, PartialRef, RejoinWait, Scheduler};
+use coordinator::scheduler::{
+    self, Action, Departure, PartialRef, RejoinWait, RunFailure, Scheduler,
+};
 
 use super::context::{Context, Event, Random};
 use super::faults::Fault;
@@ -27,7 +29,7 @@ const SEGMENTS: u32 = 2;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Finished,
-    Failed(String),
+    Failed(RunFailure),
     /// Two answers of a shard differed.
     Different,
     Cancelled,
@@ -210,11 +212,11 @@ impl Coordinator {
                     self.note_death(worker);
                 }
             }
-            Action::FailRun { run, reason, shard } => {
+            Action::FailRun { run, reason } => {
                 let is_just = self
                     .current()
-                    .is_some_and(|(step, _)| self.causes.excuse(&self.config, step, shard));
-                context.ensure(is_just, || format!("run {run} failed without a cause: {reason}"));
+                    .is_some_and(|(step, _)| self.causes.excuse(&self.config, step, &reason));
+                context.ensure(is_just, || format!("run {run} failed without a cause: {reason:?}"));
                 self.end(context, run, Outcome::Failed(reason));
             }
             Action::RunCancelled { run } => self.end(context, run, Outcome::Cancelled),

@@ -1,5 +1,6 @@
 //! Audits by example.
 
+use super::UnauditedReason::*;
 use super::*;
 
 /// A cluster whose first step has audited shards.
@@ -13,13 +14,13 @@ fn audited(workers: u64, replicas: u32, audited: &[u32]) -> TestEnv {
 }
 
 impl TestEnv {
-    /// The replicas that two processes have answered, and those that go without.
-    fn audits(&self) -> (Vec<u32>, Vec<u32>) {
+    /// The replicas that two processes have answered, and those that go without, and why.
+    fn audits(&self) -> (Vec<u32>, Vec<(u32, UnauditedReason)>) {
         let (mut audited, mut unaudited) = (Vec::new(), Vec::new());
         for action in &self.actions {
             match action {
                 Action::Audited { replica, .. } => audited.push(*replica),
-                Action::Unaudited { replica, .. } => unaudited.push(*replica),
+                Action::Unaudited { replica, reason, .. } => unaudited.push((*replica, *reason)),
                 _ => {}
             }
         }
@@ -47,12 +48,15 @@ fn an_audited_shard_is_answered_by_two_before_its_step_is_merged() {
 fn a_lone_worker_is_not_audited_and_not_held_up() {
     let mut env = audited(1, 2, &[0, 1]);
     env.all_done();
-    assert_eq!((env.audits(), env.merges().len()), ((vec![], vec![0, 1]), 1));
+    assert_eq!(
+        (env.audits(), env.merges().len()),
+        ((vec![], vec![(0, NoWorker), (1, NoWorker)]), 1)
+    );
     // The same process on two connections is one.
     let mut env = audited(1, 2, &[0]);
     env.come_back(1, 2);
     env.all_done();
-    assert_eq!((env.audits(), env.merges().len()), ((vec![], vec![0]), 1));
+    assert_eq!((env.audits(), env.merges().len()), ((vec![], vec![(0, NoWorker)]), 1));
 }
 
 #[test]
@@ -67,7 +71,7 @@ fn an_audit_goes_on_elsewhere_or_without_when_its_worker_goes() {
     assert!(env.merges().is_empty(), "it may still end its work");
     let (worker, reason) = (WorkerId(3), "it said goodbye".to_owned());
     env.tell(Event::WorkerGone { worker, how: Departure::Left, reason });
-    assert_eq!((env.audits(), env.merges().len()), ((vec![], vec![0]), 1));
+    assert_eq!((env.audits(), env.merges().len()), ((vec![], vec![(0, NoWorker)]), 1));
 }
 
 #[test]
@@ -75,7 +79,7 @@ fn the_last_other_worker_that_drains_ends_the_wait() {
     let mut env = audited(2, 1, &[0]);
     env.tell(Event::WorkerDraining { worker: WorkerId(2) });
     env.done(1, block(0, 0), true);
-    assert_eq!((env.audits(), env.merges().len()), ((vec![], vec![0]), 1));
+    assert_eq!((env.audits(), env.merges().len()), ((vec![], vec![(0, NoWorker)]), 1));
 }
 
 #[test]
@@ -102,7 +106,7 @@ fn what_failed_or_killed_is_not_given_to_a_second_worker() {
         let other = 3 - first;
         assert_eq!(env.held(other), [block(0, 0)]);
         env.done(other, block(0, 0), true);
-        assert_eq!((env.audits(), env.merges().len()), ((vec![], vec![0]), 1));
+        assert_eq!((env.audits(), env.merges().len()), ((vec![], vec![(0, ShardFailed)]), 1));
     }
 }
 
@@ -116,13 +120,13 @@ fn a_second_copy_that_gives_no_answer_is_given_up() {
         let error = "out of memory".to_owned();
         env.tell(Event::ShardFailed { worker, assignment, replica: 0, fatal: false, error });
     }
-    assert_eq!((env.audits(), env.merges().len()), ((vec![], vec![0]), 1));
+    assert_eq!((env.audits(), env.merges().len()), ((vec![], vec![(0, NoResult)]), 1));
     assert!(env.failure().is_none());
     // By silence: a worker that beats and does nothing.
     let mut env = audited(2, 1, &[0]);
     env.done(1, block(0, 0), true);
     env.pass(Duration::from_secs(60), &[]);
-    assert_eq!((env.audits(), env.merges().len()), ((vec![], vec![0]), 1));
+    assert_eq!((env.audits(), env.merges().len()), ((vec![], vec![(0, NoResult)]), 1));
     assert!(env.assigned.is_empty() && env.workers().len() == 2);
 }
 
@@ -166,6 +170,7 @@ fn a_worker_gets_only_so_many_second_copies_in_a_step() {
     env.all_done();
     let (answered, without) = env.audits();
     assert_eq!((answered.len(), without.len(), env.merges().len()), (256, 600 - 256, 1));
+    assert!(without.iter().all(|(_, reason)| *reason == NoRoom), "{without:?}");
     // A third one has room for more.
     let mut env = audited(1, replicas, &(0..replicas).collect::<Vec<_>>());
     env.join(2);

@@ -54,7 +54,8 @@ fn who_fails_in_step_after_step_gets_less_and_then_nothing() {
     assert!(given[0] == 4 && given[2] < 4 && given[4] <= given[2], "{given:?}");
     assert_eq!(given[5..], [0, 0, 0]);
     assert!(env.scheduler.is_set_aside(WorkerId(2)) && !env.scheduler.is_set_aside(WorkerId(1)));
-    let is_told = |it: &Action| matches!(it, Action::Note { detail, .. } if detail.contains("no work for 60 s"));
+    let aside = Detail::SetAside { steps: 5, wait: Duration::from_secs(60) };
+    let is_told = |it: &Action| matches!(it, Action::Note { detail, .. } if *detail == aside);
     assert_eq!(env.actions.iter().filter(|it| is_told(it)).count(), 1);
     // Its process is known, whatever its connection.
     env.go(2, Departure::Left);

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::id::{AssignmentId, Block, ProcessId, RunId, StepId, WorkerId};
-use coordinator::scheduler::SchedulerConfig;
+use coordinator::scheduler::{RunFailure, SchedulerConfig};
 
 /// A run may fail when so many times the crash limit processes were lost in
 /// one step.
@@ -123,28 +123,41 @@ impl Causes {
         }
     }
 
-    /// Whether a run may fail in this step: of this shard, or, where none is
-    /// named, of what came altered, or of losses without end.
+    /// Whether a run may fail in this step for this reason.
     pub(super) fn excuse(
         &self,
         config: &SchedulerConfig,
-        step: StepId,
-        shard: Option<Shard>,
+        current: StepId,
+        reason: &RunFailure,
     ) -> bool {
-        let Some(shard) = shard else {
-            let altered = self.altered.get(&step).copied().unwrap_or(0);
-            let deaths = self.deaths.get(&step).map_or(0, BTreeSet::len);
-            return altered >= config.shard_error_limit
-                || deaths >= DEATHS * config.crash_limit.max(1) as usize;
-        };
-        let (errors, is_fatal) = self.errors.get(&shard).copied().unwrap_or_default();
-        let lost = self.lost.get(&shard.0).into_iter().flatten();
-        let with_it = lost.filter(|(_, block)| block.contains(Block::of_replica(shard.1)));
-        let processes: BTreeSet<ProcessId> = with_it.map(|(process, _)| *process).collect();
-        let deaths = processes.len() as u32;
-        shard.0 == step
-            && (is_fatal
-                || errors >= config.shard_error_limit
-                || deaths >= config.crash_limit.max(1))
+        let crash_limit = config.crash_limit.max(1) as usize;
+        match reason {
+            // The queue has room for all runs.
+            RunFailure::QueueFull { .. } => false,
+            RunFailure::ShardFailed { step, replica, .. } => {
+                let (errors, is_fatal) =
+                    self.errors.get(&(*step, *replica)).copied().unwrap_or_default();
+                *step == current && (is_fatal || errors >= config.shard_error_limit)
+            }
+            RunFailure::Altered { .. } => {
+                let altered = self.altered.get(&current).copied().unwrap_or(0);
+                altered >= config.shard_error_limit
+            }
+            RunFailure::Crashes { step, replicas, .. } => {
+                let deaths = |replica: &u32| self.deaths_with((*step, *replica)) >= crash_limit;
+                *step == current && !replicas.is_empty() && replicas.iter().all(deaths)
+            }
+            RunFailure::Losses { step, .. } => {
+                let deaths = self.deaths.get(step).map_or(0, BTreeSet::len);
+                *step == current && deaths >= DEATHS * crash_limit
+            }
+        }
+    }
+
+    /// Processes that were lost after they had said they begin a block with this shard.
+    fn deaths_with(&self, (step, replica): Shard) -> usize {
+        let lost = self.lost.get(&step).into_iter().flatten();
+        let with_it = lost.filter(|(_, block)| block.contains(Block::of_replica(replica)));
+        with_it.map(|(process, _)| *process).collect::<BTreeSet<ProcessId>>().len()
     }
 }
