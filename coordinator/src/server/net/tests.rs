@@ -90,10 +90,10 @@ fn a_peer_that_does_not_read_is_given_by_flush_once() {
 #[test]
 fn what_comes_is_a_sign_of_life_once() {
     let (mut peers, _, activity) = with_worker("one");
-    assert_eq!(peers.heard_workers(), [], "it has only joined");
+    assert_eq!(peers.active_workers(), [], "it has only joined");
     activity.set(5);
-    assert_eq!(peers.heard_workers(), [WorkerId(1)]);
-    assert_eq!(peers.heard_workers(), []);
+    assert_eq!(peers.active_workers(), [WorkerId(1)]);
+    assert_eq!(peers.active_workers(), []);
     let client = ClientId(2);
     let (handle, _, activity) = handle();
     peers.add_client(client, handle);
