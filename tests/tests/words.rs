@@ -92,7 +92,7 @@ const IDENTIFIERS: &[Replaced] = &[
     Replaced { old: "Recorder", better: "Writer", paths: &["coordinator/src/server"] },
     Replaced { old: "Lent", better: "Pooled", paths: &[] },
     Replaced { old: "SpareFrames", better: "FramePool", paths: &[] },
-    Replaced { old: "in_words", better: "format_shards", paths: &[] },
+    Replaced { old: "in_words", better: "shards", paths: &[] },
     Replaced { old: "befalls", better: "test_faults", paths: &[] },
     Replaced {
         old: "toy",
