@@ -30,6 +30,7 @@ use tokio::runtime::{Builder, Runtime};
 pub use common::id::{RunId, WorkerId};
 pub use common::run_state::RunState;
 pub use common::wire::message::{RunEvent, RunStatus, Status, WorkerStatus};
+pub use common::worker_event::WorkerEvent;
 pub use coordinator::client::{
     ClientError as ConnectionError, EvaluationPoint, Fetched, History, RoundPoint, SubmissionError,
 };
