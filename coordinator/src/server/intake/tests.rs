@@ -116,7 +116,7 @@ fn there_is_room_for_a_submission_or_it_is_rejected() {
     let Effect::Reject(error) = rejected else { panic!("there is no room") };
     assert!(!error.is_bad_input() && error.to_string().contains("`data_memory`"), "{error}");
     let full = intake.begin(CLIENT, request(&data), common::limits::RUNS);
-    assert!(matches!(full, Effect::Reject(error) if error.to_string().contains("runs wait")));
+    assert!(matches!(full, Effect::Reject(error) if error.to_string().contains("runs are queued")));
     assert_eq!(intake.store().bytes(), 0);
 }
 
