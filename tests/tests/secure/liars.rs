@@ -100,7 +100,7 @@ fn a_worker_that_lies_is_found_or_turned_away() {
             &audited,
             Outcome::Fails(&[
                 "replica ",
-                "of run 1 step 0 gave ",
+                "of run 1 step 0 had digest ",
                 " on worker honest",
                 " on worker liar",
                 "`coordinator replay 1 --round 1 --replica ",
