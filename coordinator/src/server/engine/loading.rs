@@ -136,8 +136,8 @@ impl Engine {
         });
     }
 
-    /// Reserves a run's memory under the store's bound. For a run that begins, this includes the
-    /// state that its model makes.
+    /// Reserves a run's memory under the store's bound. The state of a run whose turn has come does
+    /// not count.
     fn take_room(&mut self, purpose: &Purpose, draft: &mut Draft) -> Result<(), StoreFull> {
         let bytes = if matches!(purpose, Purpose::Turn(_)) { 0 } else { draft.state_bytes() };
         let store = self.intake.store_mut();

@@ -96,7 +96,7 @@ impl Intake {
         &self.store
     }
 
-    /// The same, to take from and to give back to.
+    /// The same, mutable.
     pub(in crate::server) fn store_mut(&mut self) -> &mut ChunkStore {
         &mut self.store
     }

@@ -24,7 +24,7 @@ pub(in crate::server) struct Draft {
     /// The run as it was submitted, with the settings with which it continues.
     record: SubmissionRecord,
     design: Design,
-    /// The submission of the new run; for a fork, it is used without `initial`.
+    /// The definition of the run; `initial` of a fork is set once the state is read.
     submission: RunDefinition,
     /// The submission of a fork: a changed spec with the same examples.
     fork: Option<SubmissionRecord>,
