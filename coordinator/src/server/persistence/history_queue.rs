@@ -41,12 +41,12 @@ pub(in crate::server) type Watched = Arc<Mutex<Condition>>;
 /// See the [module](self).
 #[derive(Debug)]
 pub(in crate::server) struct HistoryQueue {
-    /// The folder's lock: nothing is written once another coordinator owns the folder.
+    /// The folder of the history: nothing is written once another coordinator owns it.
     folder: RunsFolder,
     ledger: Ledger,
     /// Unfinished runs in the history, which must be recorded again in a new file.
     runs: BTreeMap<RunId, RunRow>,
-    /// The records of those runs must be written before anything else.
+    /// Whether those runs must be recorded before anything else.
     forgot_runs: bool,
     backlog: Backlog,
     /// The time of the last failed try; `None` while the history can be written.
