@@ -112,7 +112,7 @@ async fn a_coordinator_answers_while_the_model_is_made_of_a_run_that_is_taken_up
             false => Default::default(),
         };
         held.meet().await;
-        assert!(is_answered && reason.contains("resumed for this client"), "{reason}");
+        assert!(is_answered && reason.contains("being resumed for this client"), "{reason}");
         assert!(is_accepted(&mut client).await);
     }
     server.shut_down().await;

@@ -56,7 +56,7 @@ async fn a_run_that_no_coordinator_survives_is_set_aside_until_somebody_wants_it
         let told = client.follow(RUN).await;
         let Some(RunEvent::Failed { reason, .. }) = told.last() else { panic!("{told:?}") };
         assert!(reason.contains("started 3 times after round 0"), "{reason}");
-        assert!(reason.contains("then `coordinator resume 1`"), "{reason}");
+        assert!(reason.contains("repair it, then `coordinator resume 1`"), "{reason}");
         client.submit(&test_model::spec(""), None).await;
         assert!(digest(&client.follow(run).await).is_some());
         server.shut_down().await;
