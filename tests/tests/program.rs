@@ -84,7 +84,8 @@ fn the_parameters_of_every_model_are_listed() {
 fn a_client_submits_follows_and_fetches() {
     let mut cluster = Cluster::start().with_workers(2, 1);
     let mut client = Client::connect(&cluster.address).unwrap();
-    assert_eq!(client.status().unwrap().workers.len(), 2);
+    // They join one after another.
+    while client.status().unwrap().workers.len() < 2 {}
     let submit = |client: &mut Client, spec| {
         client.submit(&Registry::standard(), RunSpec::from_toml(spec).unwrap(), None).unwrap()
     };
