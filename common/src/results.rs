@@ -52,7 +52,7 @@ impl Results {
         let mut bytes = self.examples.to_le_bytes().to_vec();
         for (name, sum) in &self.sums {
             push_name(&mut bytes, b's', name);
-            bytes.extend(sum.to_bits().to_le_bytes());
+            bytes.extend(canonical_bits(*sum).to_le_bytes());
         }
         for (name, counts) in &self.counts {
             push_name(&mut bytes, b'c', name);
@@ -104,6 +104,12 @@ impl Results {
     }
 }
 
+/// The bits of a sum in a digest. All NaNs have the same ones: which NaN an operation gives depends
+/// on the processor.
+fn canonical_bits(sum: f64) -> u64 {
+    if sum.is_nan() { f64::NAN.to_bits() } else { sum.to_bits() }
+}
+
 fn push_name(bytes: &mut Vec<u8>, kind: u8, name: &str) {
     bytes.push(kind);
     bytes.extend((name.len() as u64).to_le_bytes());
@@ -113,6 +119,15 @@ fn push_name(bytes: &mut Vec<u8>, kind: u8, name: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_nans_have_one_digest() {
+        let of = |sum| Results { sums: [(LOSS.into(), sum)].into(), ..Results::default() }.digest();
+        assert_eq!(of(f64::NAN), of(-f64::NAN));
+        assert_eq!(of(f64::NAN), of(f64::from_bits(0xfff8_0000_0000_0001)));
+        assert_ne!(of(f64::NAN), of(f64::INFINITY));
+        assert_ne!(of(0.0), of(-0.0));
+    }
 
     #[test]
     fn combining_adds_by_name() {

@@ -78,7 +78,7 @@ def digest(head, weight, results, segments, shards=()):
     """The digest of a shard, or of a block with the digests of its shards."""
     data = struct.pack("<Q", results["examples"])
     for name, value in sorted(results["sums"].items()):
-        data += struct.pack("<cQ", b"s", len(name)) + name.encode() + struct.pack("<d", value)
+        data += struct.pack("<cQ", b"s", len(name)) + name.encode() + struct.pack("<d", value if value == value else float("nan"))
     for name, values in sorted(results["counts"].items()):
         numbers = struct.pack(f"<{len(values) + 1}Q", len(values), *values)
         data += struct.pack("<cQ", b"c", len(name)) + name.encode() + numbers
