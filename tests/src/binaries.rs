@@ -33,9 +33,12 @@ const TESTED: &[&str] = &["--workspace", "--bins", "--tests"];
 /// The binaries of this build.
 pub fn binaries() -> &'static Binaries {
     static BUILT: OnceLock<Binaries> = OnceLock::new();
-    BUILT.get_or_init(|| match cfg!(debug_assertions) {
-        true => build_what(TESTED, &target_folder(), "dev", None),
-        false => build_what(PACKAGES, &target_folder(), "release", None),
+    BUILT.get_or_init(|| {
+        if cfg!(debug_assertions) {
+            build_what(TESTED, &target_folder(), "dev", None)
+        } else {
+            build_what(PACKAGES, &target_folder(), "release", None)
+        }
     })
 }
 

@@ -16,9 +16,8 @@ pub struct Example {
 
 /// All of them.
 pub fn examples() -> Vec<Example> {
-    let of = |(place, text): (String, String)| match place.ends_with(".md") {
-        true => of_document(&place, &text),
-        false => of_help(&place, &text),
+    let of = |(place, text): (String, String)| {
+        if place.ends_with(".md") { of_document(&place, &text) } else { of_help(&place, &text) }
     };
     texts().into_iter().flat_map(of).collect()
 }

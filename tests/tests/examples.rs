@@ -86,9 +86,10 @@ fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).expect("a folder") {
         let entry = entry.expect("an entry");
         let place = to.join(entry.file_name());
-        match entry.file_type().expect("a kind").is_dir() {
-            true => copy(&entry.path(), &place),
-            false => drop(fs::copy(entry.path(), place).expect("a copy")),
+        if entry.file_type().expect("a kind").is_dir() {
+            copy(&entry.path(), &place)
+        } else {
+            fs::copy(entry.path(), place).expect("a copy");
         }
     }
 }
@@ -192,9 +193,10 @@ fn type_in(prepared: &Path, example: &Example) -> Result<(), String> {
     copy_file(folder, state, "final.safetensors");
     let keys = folder.join("cluster.pem");
     let with_keys = ["--keys", keys.to_str().expect("a plain path")];
-    let cluster = match text.contains("--keys") || text.contains("SAMEBIT_KEYS") {
-        true => Cluster::start_in(folder, "127.0.0.1:0", &with_keys),
-        false => Cluster::start_in(folder, "127.0.0.1:0", &[]).with_workers(4, 1),
+    let cluster = if text.contains("--keys") || text.contains("SAMEBIT_KEYS") {
+        Cluster::start_in(folder, "127.0.0.1:0", &with_keys)
+    } else {
+        Cluster::start_in(folder, "127.0.0.1:0", &[]).with_workers(4, 1)
     };
     let mut line = String::new();
     for part in text.split_inclusive('\n') {
@@ -219,9 +221,10 @@ fn type_in(prepared: &Path, example: &Example) -> Result<(), String> {
         // It may have gone with its cluster.
         let _ = kill(Pid::from_raw(worker.parse().expect("a number")), Signal::SIGKILL);
     }
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
     }
 }
 

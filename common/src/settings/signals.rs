@@ -36,9 +36,10 @@ impl Signals {
     /// # Errors
     /// The error of the system.
     pub fn with_hangup() -> io::Result<Self> {
-        let hangup = match is_ignored(SignalKind::hangup()) {
-            true => None,
-            false => Some(signal(SignalKind::hangup())?),
+        let hangup = if is_ignored(SignalKind::hangup()) {
+            None
+        } else {
+            Some(signal(SignalKind::hangup())?)
         };
         Ok(Self { hangup, ..Self::new()? })
     }

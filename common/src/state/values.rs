@@ -68,10 +68,7 @@ pub(crate) fn copy_f32(bytes: &[u8], out: &mut [f32]) -> Result<(), usize> {
         }
         is_any_bad |= is_bad(out);
     }
-    match is_any_bad {
-        false => Ok(()),
-        true => Err(first_of(out)),
-    }
+    if !is_any_bad { Ok(()) } else { Err(first_of(out)) }
 }
 
 /// Copies u64 values from their little-endian bytes, with any alignment.

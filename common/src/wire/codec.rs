@@ -307,14 +307,13 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             let missing = (length as usize + CHECKSUM_BYTES).saturating_sub(self.buffer.len());
             let mut room = (&mut self.buffer).limit(missing.max(READ_BYTES));
             let read = self.stream.read_buf(&mut room);
-            let read = match is_between {
-                true => read.await,
-                false => {
-                    let begun = *self.begun.get_or_insert_with(Instant::now);
-                    let seconds = FRAME_GRACE + Duration::from_secs((length / FRAME_RATE).into());
-                    let slow = |_| FrameError::Slow { length, seconds };
-                    timeout_at(begun + seconds, read).await.map_err(slow)?
-                }
+            let read = if is_between {
+                read.await
+            } else {
+                let begun = *self.begun.get_or_insert_with(Instant::now);
+                let seconds = FRAME_GRACE + Duration::from_secs((length / FRAME_RATE).into());
+                let slow = |_| FrameError::Slow { length, seconds };
+                timeout_at(begun + seconds, read).await.map_err(slow)?
             };
             let count = match read {
                 // TLS reports this if a peer disappears without closing.

@@ -472,13 +472,10 @@ async fn both_sides_shake_hands() {
         let coordinator = async {
             let mut reader = FrameReader::new(far_read, HANDSHAKE_FRAME_BYTES);
             let hello = handshake::hear(&mut reader).await.unwrap();
-            let welcome = match refuse {
-                true => Welcome::Refused { reason: "full".into(), may_pass: false },
-                false => Welcome::Accepted {
-                    build: hello.build,
-                    worker: None,
-                    heartbeat_timeout_ms: 10_000,
-                },
+            let welcome = if refuse {
+                Welcome::Refused { reason: "full".into(), may_pass: false }
+            } else {
+                Welcome::Accepted { build: hello.build, worker: None, heartbeat_timeout_ms: 10_000 }
             };
             super::codec::write(&mut far_write, &encode(welcome)).await.unwrap();
         };

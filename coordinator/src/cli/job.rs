@@ -160,9 +160,10 @@ impl Session<'_> {
         let idle = interrupt == Interrupt::Leaves && !home.is_wanted();
         let followed = self.follow(client, (run, model), (interrupt, idle)).await;
         let mut summary = followed.map_err(|failure| hint(failure, run))?;
-        let brought = match home.is_wanted() {
-            true => self.bring_home(client, run, home).await,
-            false => Ok(Brought::default()),
+        let brought = if home.is_wanted() {
+            self.bring_home(client, run, home).await
+        } else {
+            Ok(Brought::default())
         };
         let brought = brought.map_err(|failure| hint(failure, run))?;
         if let Some(path) = &brought.output {

@@ -153,10 +153,7 @@ fn show(keys: &Keys) -> String {
         };
         vec![member.to_string(), identity.validity.to_string(), state.to_owned()]
     });
-    let makes = match keys.has_authority_key() {
-        true => "yes: it can create further members",
-        false => "no",
-    };
+    let makes = if keys.has_authority_key() { "yes: it can create further members" } else { "no" };
     format!(
         "cluster  {}\nvalid    {}\nmakes    {makes}\n\n{}",
         keys.fingerprint(),

@@ -144,9 +144,10 @@ impl Progress {
         if self.failed.is_some() {
             return;
         }
-        let printed = match self.beside {
-            true => write_to(io::stderr().lock(), text),
-            false => write_to(io::stdout().lock(), text),
+        let printed = if self.beside {
+            write_to(io::stderr().lock(), text)
+        } else {
+            write_to(io::stdout().lock(), text)
         };
         self.failed = printed.err();
     }

@@ -99,12 +99,11 @@ fn tables(status: &Status, room: Option<usize>) -> String {
         Some(format!("run {} waits for {what}\n", run.id))
     });
     let waits: String = waits.collect();
-    let insecure = match status.insecure {
-        true => {
-            "INSECURE: everyone who can reach this coordinator's port can use the cluster; \
-                 `coordinator keys --help` explains how to change that\n\n"
-        }
-        false => "",
+    let insecure = if status.insecure {
+        "INSECURE: everyone who can reach this coordinator's port can use the cluster; \
+             `coordinator keys --help` explains how to change that\n\n"
+    } else {
+        ""
     };
     let refused = match status.refused {
         0 => String::new(),
@@ -114,12 +113,11 @@ fn tables(status: &Status, room: Option<usize>) -> String {
         None => String::new(),
         Some(problem) => format!("\nthe history of runs is NOT RECORDED: {problem}\n"),
     };
-    let thinned = match status.thinned {
-        true => {
-            "\nthe history of runs was thinned to its limit (--history-size): `coordinator show RUN` \
-             counts the steps without shards\n"
-        }
-        false => "",
+    let thinned = if status.thinned {
+        "\nthe history of runs was thinned to its limit (--history-size): `coordinator show RUN` \
+         counts the steps without shards\n"
+    } else {
+        ""
     };
     let aside = status.runs.iter().filter(|run| run.state == RunState::SetAside).map(|run| {
         let id = run.id;
@@ -160,10 +158,7 @@ fn run_row(run: &RunStatus) -> Vec<String> {
     vec![
         run.id.to_string(),
         run.model.clone(),
-        match run.replay {
-            true => format!("{} (replay)", run.state),
-            false => run.state.to_string(),
-        },
+        if run.replay { format!("{} (replay)", run.state) } else { run.state.to_string() },
         format!("{}/{}", run.round, run.rounds),
         match (run.checkpoint, run.unsaved) {
             (round, true) => format!("{} (FAILING)", round.unwrap_or(0)),

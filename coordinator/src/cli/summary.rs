@@ -120,9 +120,10 @@ impl Summary {
         } else if self.evaluation.is_none() {
             let (loss, accuracy) = self.last_round;
             let mut pieces = quality(loss, accuracy);
-            pieces.push(match pieces.is_empty() {
-                true => "none: nothing was evaluated".into(),
-                false => "(of the last round: nothing was evaluated)".into(),
+            pieces.push(if pieces.is_empty() {
+                "none: nothing was evaluated".into()
+            } else {
+                "(of the last round: nothing was evaluated)".into()
             });
             let _ = writeln!(text, "result  {}", pieces.join(GAP));
         }

@@ -212,9 +212,10 @@ impl Scheduler {
         };
         let candidates: Vec<Candidate> = available.filter_map(candidate).collect();
         let lacked = |it: &Candidate| step.lacked.contains(&it.worker);
-        match candidates.iter().all(lacked) {
-            true => candidates,
-            false => candidates.into_iter().filter(|it| !lacked(it)).collect(),
+        if candidates.iter().all(lacked) {
+            candidates
+        } else {
+            candidates.into_iter().filter(|it| !lacked(it)).collect()
         }
     }
 

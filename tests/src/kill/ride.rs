@@ -310,9 +310,10 @@ impl<'a> Ride<'a> {
             }
         }
         // Whoever is killed writes no more: then the run was not over.
-        match is_over(&self.runs) {
-            false => self.fired.add(fault),
-            true => self.missed += 1,
+        if !is_over(&self.runs) {
+            self.fired.add(fault)
+        } else {
+            self.missed += 1
         }
         Ok(())
     }
@@ -343,9 +344,10 @@ impl<'a> Ride<'a> {
             .stdin(Stdio::null())
             .output()
             .expect("the client starts");
-        match output.status.success() {
-            true => Ok(()),
-            false => Err(format!("{what}: {}", String::from_utf8_lossy(&output.stderr))),
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(format!("{what}: {}", String::from_utf8_lossy(&output.stderr)))
         }
     }
 
@@ -358,9 +360,10 @@ impl<'a> Ride<'a> {
             return Ok(false);
         };
         self.blamed += 1;
-        match reason.contains(BLAME) && self.killed >= CRASH_LIMIT * self.blamed {
-            true => Ok(true),
-            false => Err(format!("{} workers were killed, and it failed: {reason}", self.killed)),
+        if reason.contains(BLAME) && self.killed >= CRASH_LIMIT * self.blamed {
+            Ok(true)
+        } else {
+            Err(format!("{} workers were killed, and it failed: {reason}", self.killed))
         }
     }
 

@@ -93,9 +93,10 @@ pub(super) fn finish(
         partial_bytes,
         compute_us,
         is_inline,
-        payload: match is_inline {
-            true => inline(&partial, layout, segments),
-            false => hashes.iter().flat_map(|hash| hash.to_be_bytes()).collect(),
+        payload: if is_inline {
+            inline(&partial, layout, segments)
+        } else {
+            hashes.iter().flat_map(|hash| hash.to_be_bytes()).collect()
         },
     };
     done.digest = done.digest_of(hashes);

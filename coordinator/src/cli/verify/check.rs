@@ -182,9 +182,10 @@ impl<'a> Check<'a> {
                  another build, or a model that reads a clock, a thread count or the environment"
             ));
         }
-        let differing = match self.differing == self.shards {
-            true => "all shards of the step differ, as they do after a wrong state".to_owned(),
-            false => format!("{} of {} differ", self.differing, plural(self.shards, "shard")),
+        let differing = if self.differing == self.shards {
+            "all shards of the step differ, as they do after a wrong state".to_owned()
+        } else {
+            format!("{} of {} differ", self.differing, plural(self.shards, "shard"))
         };
         Err(format!(
             "{what} ({differing}). Either worker {worker} or an earlier merge was wrong: that of {}. \
@@ -228,9 +229,10 @@ impl<'a> Check<'a> {
             }
             return Ok(());
         }
-        let since = match self.known == step {
-            true => String::new(),
-            false => format!(", or by an earlier merge: that of {}", self.since(step - 1)),
+        let since = if self.known == step {
+            String::new()
+        } else {
+            format!(", or by an earlier merge: that of {}", self.since(step - 1))
         };
         Err(format!(
             "{}: the digest of its shards was {recorded}, on this cluster {found}. The difference \
@@ -252,9 +254,10 @@ impl<'a> Check<'a> {
 
     /// The steps whose merges have not been checked yet, up to this one.
     fn since(&self, last: u64) -> String {
-        match self.known == last {
-            true => self.name(last),
-            false => format!("one from {} to {}", self.name(self.known), self.name(last)),
+        if self.known == last {
+            self.name(last)
+        } else {
+            format!("one from {} to {}", self.name(self.known), self.name(last))
         }
     }
 

@@ -227,9 +227,10 @@ impl Admission {
                 format!("the coordinator has {most} {what}, which is as many as it may have")
             })
         };
-        let _worker = match is_worker {
-            true => Some(take(&self.workers, self.limits.workers(), "workers")?),
-            false => None,
+        let _worker = if is_worker {
+            Some(take(&self.workers, self.limits.workers(), "workers")?)
+        } else {
+            None
         };
         Ok(Seat {
             _connection: take(&self.known, self.limits.connections, "connections")?,

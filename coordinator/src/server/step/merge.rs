@@ -55,9 +55,10 @@ impl Cut {
     fn piece_bytes(&self, segment: usize) -> u64 {
         let segment = &self.segments[segment];
         let tensor = &self.layout.tensors[segment.tensor];
-        let elements = match tensor.rule.by_unit() {
-            true => segment.range.len() * tensor.unit_len(),
-            false => segment.range.len(),
+        let elements = if tensor.rule.by_unit() {
+            segment.range.len() * tensor.unit_len()
+        } else {
+            segment.range.len()
         };
         ((elements * tensor.element.bytes()).min(limits::PAYLOAD_BYTES) as u64).max(1)
     }
@@ -205,10 +206,8 @@ impl StepMerge {
         }
         let piece = *self.parts.get(part)?;
         self.in_flight = (in_flight + bytes, fetches + 1);
-        self.cursor = match part + 1 == self.parts.len() {
-            true => (segment + 1, 0),
-            false => (segment, part + 1),
-        };
+        self.cursor =
+            if part + 1 == self.parts.len() { (segment + 1, 0) } else { (segment, part + 1) };
         let fetch = Fetch { segment, part, piece };
         if let Some(holder) = piece.holder {
             self.waiting.insert((segment, piece.block), fetch);

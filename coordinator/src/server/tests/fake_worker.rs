@@ -264,9 +264,10 @@ impl FakeWorker {
             partial_bytes,
             compute_us: 1,
             is_inline,
-            payload: match is_inline {
-                true => inline.into(),
-                false => hashes.iter().flat_map(|hash| hash.to_be_bytes()).collect(),
+            payload: if is_inline {
+                inline.into()
+            } else {
+                hashes.iter().flat_map(|hash| hash.to_be_bytes()).collect()
             },
         };
         match self.lie {

@@ -326,10 +326,7 @@ async fn a_disk_that_stays_full_is_told_of_once() {
     // There is no memory for any state.
     let full = Hindered(|path: &Path| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        match name.starts_with("round-") {
-            true => Err(io::ErrorKind::StorageFull.into()),
-            false => Ok(()),
-        }
+        if name.starts_with("round-") { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     });
     let runs = RunsFolder::open_with(folder.path(), Arc::new(full)).unwrap();
     let server = TestServer::start_on(runs, ServerConfig::default());

@@ -107,10 +107,8 @@ async fn a_coordinator_answers_while_the_model_is_made_of_a_run_that_is_taken_up
         held.meet().await;
         let is_answered = is_answered(&server).await;
         // A client may resume one run at a time.
-        let (reason, _) = match is_answered {
-            true => refusal(&mut client, None).await,
-            false => Default::default(),
-        };
+        let (reason, _) =
+            if is_answered { refusal(&mut client, None).await } else { Default::default() };
         held.meet().await;
         assert!(is_answered && reason.contains("being resumed for this client"), "{reason}");
         assert!(is_accepted(&mut client).await);

@@ -75,10 +75,7 @@ impl Expected {
             let found = done.results.examples;
             return Err(PartialError::Examples { expected: weight, found });
         }
-        match done.is_inline || learns {
-            true => Ok(()),
-            false => Err(PartialError::NotInline),
-        }
+        if done.is_inline || learns { Ok(()) } else { Err(PartialError::NotInline) }
     }
 }
 
@@ -138,16 +135,18 @@ pub(super) fn decode(
 fn check_shard(done: &BlockDone, hashes: &[u128]) -> Result<(), PartialError> {
     let [shard] = done.shards[..] else { return Ok(()) };
     let partial = Partial::digest_of(done.weight, hashes.iter().copied());
-    match Partial::shard_digest_of(partial, done.results.digest()) == shard.digest {
-        true => Ok(()),
-        false => Err(PartialError::ShardDigest),
+    if Partial::shard_digest_of(partial, done.results.digest()) == shard.digest {
+        Ok(())
+    } else {
+        Err(PartialError::ShardDigest)
     }
 }
 
 fn check(done: &BlockDone, hashes: &[u128]) -> Result<(), PartialError> {
-    match done.digest_of(hashes.iter().copied()) == done.digest {
-        true => Ok(()),
-        false => Err(PartialError::Altered),
+    if done.digest_of(hashes.iter().copied()) == done.digest {
+        Ok(())
+    } else {
+        Err(PartialError::Altered)
     }
 }
 
