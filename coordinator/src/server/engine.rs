@@ -63,9 +63,9 @@ use self::submissions::Submitted;
 use self::turns::PutOff;
 use super::config::{RunsConfig, ServerConfig};
 use super::intake::{self, Intake};
-use super::jobs::{Incarnation, Jobs};
+use super::jobs::{Done, Incarnation, Jobs};
 use super::net::{self, ClientId, Peer, Peers, Refusals};
-use super::persistence::{HistoryQueue, Journal, Recovered};
+use super::persistence::{self, HistoryQueue, Journal, Recovered};
 use super::run_table::RunTable;
 use super::step::{self, StepExecutor};
 use super::wall_clock::now_ms;
@@ -278,20 +278,20 @@ impl Engine {
         }
     }
 
-    fn on_job(&mut self, done: super::jobs::Done<Found>) {
+    fn on_job(&mut self, done: Done<Found>) {
         match done {
-            super::jobs::Done::With(Found::Intake(done)) => self.on_intake_done(done),
-            super::jobs::Done::With(Found::Step(done)) => {
+            Done::With(Found::Intake(done)) => self.on_intake_done(done),
+            Done::With(Found::Step(done)) => {
                 let effects = self.step.on_done(self.now, done);
                 self.perform_step(effects);
             }
-            super::jobs::Done::With(Found::Loading(loading)) => self.on_loading(*loading),
-            super::jobs::Done::Panicked(panic) => std::panic::resume_unwind(panic),
+            Done::With(Found::Loading(loading)) => self.on_loading(*loading),
+            Done::Panicked(panic) => std::panic::resume_unwind(panic),
         }
     }
 
-    fn on_storage(&mut self, event: super::persistence::Event<Written>) {
-        use super::persistence::Event;
+    fn on_storage(&mut self, event: persistence::Event<Written>) {
+        use persistence::Event;
         match event {
             // `follow_up`, after every event, continues the work that waited for this.
             Event::Recorded => {}
