@@ -46,7 +46,7 @@ pub(super) fn learning_rate(
     parameters: &mut Parameters<'_>,
     default: f64,
 ) -> Result<f32, ModelError> {
-    let parameter = parameters.about("", "how far weights follow a batch's mean gradient");
+    let parameter = parameters.about("", "step size");
     Ok(parameter.number("learning_rate", default, 1e-9..=1e3)? as f32)
 }
 
