@@ -129,6 +129,12 @@ fn run_own(name: &str, matches: &ArgMatches) -> ExitCode {
 }
 
 fn completions(name: &str, shell: Shell) -> Result<(), String> {
+    if name.contains(char::is_whitespace) {
+        return Err(format!(
+            "expected a program name without spaces, found \"{name}\": completion scripts cannot \
+             contain it; rename the program"
+        ));
+    }
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut command(name), name, &mut text);
     match io::stdout().write_all(&text) {

@@ -119,3 +119,15 @@ fn the_public_surface_is_small() {
     let listing = std::fs::read_to_string(listing).expect("a listing");
     assert!((50..=150).contains(&listing.lines().count()), "{} items", listing.lines().count());
 }
+
+#[test]
+fn a_program_that_is_no_worker_is_named_at_once() {
+    let samebit = binaries().samebit.clone();
+    // It takes the command `worker` before the flags of one.
+    let args = ["run", "--local", "1", "--worker-binary", samebit.to_str().unwrap()];
+    let output = run(&samebit, &args);
+    assert_eq!(output.status.code(), Some(3));
+    let error = text(&output.stderr);
+    assert!(error.contains("worker local-1 does not accept its flags"), "{error}");
+    assert!(!error.contains("restarting it"), "{error}");
+}

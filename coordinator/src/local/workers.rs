@@ -27,6 +27,9 @@ const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Bytes of a worker's log that are read at once, and longest line that is buffered.
 const RELAYED: usize = 8 << 10;
 
+/// Exit code of a worker whose flags or settings are wrong: a restart would not help.
+const BAD_INPUT: i32 = 2;
+
 /// Exit code of a worker that the coordinator has refused: a restart would not help.
 const REFUSED: i32 = 3;
 
@@ -131,6 +134,14 @@ pub(super) async fn keep_running(
             Ok(status) if status.code() == Some(REFUSED) => {
                 let failure =
                     format!("the coordinator has refused worker {name}: the worker's log says why");
+                let _ = failures.send(failure).await;
+                return;
+            }
+            Ok(status) if status.code() == Some(BAD_INPUT) => {
+                let failure = format!(
+                    "worker {name} does not accept its flags or settings: its log says why; \
+                     --worker-binary must name a program that runs a worker"
+                );
                 let _ = failures.send(failure).await;
                 return;
             }

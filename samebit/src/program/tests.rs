@@ -42,6 +42,8 @@ fn every_command_has_a_manual_page_and_completions() {
             assert!(text.contains(one.get_name()), "{shell}: {}", one.get_name());
         }
     }
+    let error = completions("my prog", Shell::Bash).unwrap_err();
+    assert!(error.contains("without spaces, found \"my prog\""), "{error}");
     let missing = manual("mine", &folder.path().join("none")).unwrap_err();
     assert!(
         missing.contains("/none: ") && missing.contains("name an existing folder"),

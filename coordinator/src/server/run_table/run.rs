@@ -27,7 +27,7 @@ pub(in crate::server) struct Ending {
     /// The last event for its followers.
     pub(in crate::server) event: RunEvent,
     /// Clients that wait for the cancellation.
-    pub(in crate::server) waiting: BTreeSet<ClientId>,
+    pub(in crate::server) waiting: Vec<ClientId>,
 }
 
 /// The record of one run.
@@ -264,7 +264,7 @@ impl Run {
             return None;
         }
         let was = std::mem::replace(&mut self.about.phase, end.into());
-        self.ending = Some(Ending { was, event, waiting: BTreeSet::new() });
+        self.ending = Some(Ending { was, event, waiting: Vec::new() });
         if end != RunEnd::Finished {
             self.about.state = None;
         }
@@ -285,7 +285,7 @@ impl Run {
     /// written.
     pub(in crate::server) fn wait_for_ending(&mut self, client: ClientId) -> bool {
         self.ending.as_mut().is_some_and(|ending| {
-            ending.waiting.insert(client);
+            ending.waiting.push(client);
             true
         })
     }
@@ -306,7 +306,7 @@ impl Run {
         self.events.pop();
         self.about.unsaved = outcome.unsaved.clone();
         let event = event(self.about.rounds, &outcome);
-        self.ending = Some(Ending { was: self.about.phase, event, waiting: BTreeSet::new() });
+        self.ending = Some(Ending { was: self.about.phase, event, waiting: Vec::new() });
         Some(outcome)
     }
 

@@ -43,10 +43,12 @@ fn an_end_that_is_not_on_disk_is_told_to_nobody() {
     let event = RunEvent::Cancelled { run: RunId(1) };
     assert!(run.end(RunEnd::Cancelled, event.clone(), None).is_some());
     assert_eq!((run.phase(), run.told_phase()), (RunState::Cancelled, RunState::Queued));
-    assert!(run.status(None).digest.is_none() && run.wait_for_ending(ClientId(2)));
+    assert!(run.status(None).digest.is_none());
+    // Each request is answered.
+    assert!(run.wait_for_ending(ClientId(2)) && run.wait_for_ending(ClientId(2)));
     assert!(run.end(RunEnd::Failed, event, None).is_none(), "it ends once");
     let ending = run.take_ending().unwrap();
-    assert_eq!(ending.waiting.into_iter().collect::<Vec<_>>(), [ClientId(2)]);
+    assert_eq!(ending.waiting.into_iter().collect::<Vec<_>>(), [ClientId(2), ClientId(2)]);
     assert_eq!(run.told_phase(), RunState::Cancelled);
 }
 

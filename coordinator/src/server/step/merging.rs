@@ -134,16 +134,23 @@ impl StepExecutor {
         let Some(active) = self.active_run_mut(step.run) else {
             return if was_run { Ok(Vec::new()) } else { Err(out_of_turn()) };
         };
+        // If the run goes on from before, the segment may have been requested in its earlier
+        // life, which may have been at another step.
+        let is_of_earlier_life = active.goes_on;
+        let unrequested = || if is_of_earlier_life { Ok(Vec::new()) } else { Err(out_of_turn()) };
         if step.index < active.step.index {
             return Ok(Vec::new());
         }
+        if step.index > active.step.index {
+            return unrequested();
+        }
         let index = segment as usize;
         let known = active.outcomes.get(&block).and_then(|outcome| outcome.hash(index));
-        let Stage::Merging(merge) = &mut active.stage else {
+        let merge = match &mut active.stage {
+            Stage::Merging(merge) => merge,
+            Stage::Working => return unrequested(),
             // The segment may arrive after the step is merged.
-            let is_over =
-                step.index == active.step.index && !matches!(active.stage, Stage::Working);
-            return if is_over { Ok(Vec::new()) } else { Err(out_of_turn()) };
+            _ => return Ok(Vec::new()),
         };
         // A piece without a hash was never requested.
         let content = Content::Encoded(payload, known.unwrap_or_default());
@@ -151,7 +158,7 @@ impl StepExecutor {
         match merge.receive(now, worker, block, index, content) {
             Arrival::Taken => self.run_jobs(&mut effects),
             Arrival::Late => debug!("late: segment {segment} of {block}, {step}"),
-            Arrival::OutOfTurn => return Err(out_of_turn()),
+            Arrival::OutOfTurn => return unrequested(),
         }
         Ok(effects)
     }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use common::id::RunId;
+use common::id::{RunId, StepId};
 use common::run_settings::RunSettings;
-use common::wire::message::{FromClient, RunEvent, ToClient};
+use common::wire::message::{FromClient, FromWorker, RunEvent, ToClient, ToWorker};
+use common::worker_event::WorkerEvent;
 
 use super::fake_worker::Lie;
 use super::harness::Harness;
@@ -138,4 +139,45 @@ fn a_worker_that_claims_what_it_was_not_given_is_sent_away() {
     assert!(reason.contains("which it was not given"), "{reason}");
     assert_eq!(server.goodbye(honest), None);
     assert_eq!(digest_of(&server.events(RUN)), reference(&test_model::spec("")).digest());
+}
+
+/// A worker has answered a pull of a run that was cancelled, and its answer arrives when the
+/// run has been resumed.
+#[test]
+fn a_late_segment_of_the_life_before_is_ignored() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = taken_up_with(folder.path());
+    let worker = server.first_worker();
+    let assigned = |sent: &[ToWorker]| {
+        sent.iter().find_map(|message| match message {
+            ToWorker::Assign { step, block, .. } => Some((*step, *block)),
+            _ => None,
+        })
+    };
+    let (step, block) = loop {
+        if let Some(found) = assigned(&server.hear(worker)) {
+            break found;
+        }
+        if !server.finish_job() {
+            server.await_storage();
+        }
+    };
+    let late = |server: &mut Harness, step| {
+        let payload = vec![0; 4].into();
+        server.say(worker, FromWorker::PartialSegment { step, block, segment: 0, payload });
+    };
+    let later = StepId { index: step.index + 1, ..step };
+    late(&mut server, step);
+    late(&mut server, later);
+    // Its block is done, and its partial is pulled.
+    while !server.let_work(worker) {}
+    late(&mut server, later);
+    while !server.events(RUN).last().is_some_and(RunEvent::is_last) {
+        server.settle_or_await();
+    }
+    let events = server.events(RUN);
+    assert_eq!(digest_of(&events), reference(&test_model::spec(BIG)).digest());
+    assert_eq!(server.goodbye(worker), None);
+    let blamed = |event: &RunEvent| matches!(event, RunEvent::Worker { what, .. } if *what == WorkerEvent::Failed);
+    assert!(!events.iter().any(blamed), "{events:#?}");
 }

@@ -149,6 +149,15 @@ impl Harness {
         sent.into_iter().filter(|it| *it != ToClient::Heartbeat).collect()
     }
 
+    /// Lets a worker receive what it was sent, without working. Returns the messages.
+    pub(super) fn hear(&mut self, worker: WorkerId) -> Vec<ToWorker> {
+        let sent = self.sent_to(worker);
+        if let Some(it) = self.workers.get_mut(&worker) {
+            sent.iter().cloned().for_each(|message| it.hear(message));
+        }
+        sent
+    }
+
     /// Runs one job of the server, if there is one.
     pub(super) fn finish_job(&mut self) -> bool {
         self.engine.finish_job()
@@ -168,6 +177,11 @@ impl Harness {
     }
 
     /// The reason for which a worker was disconnected, if it was.
+    pub(super) fn first_worker(&self) -> WorkerId {
+        *self.workers.keys().next().expect("a worker")
+    }
+
+    /// The reason that a worker was sent away for.
     pub(super) fn goodbye(&self, worker: WorkerId) -> Option<&str> {
         self.goodbyes.get(&worker).map(String::as_str)
     }
