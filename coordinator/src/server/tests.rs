@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use common::id::{Block, ProcessId, RunId, StepId};
 use common::plan::StepKind;
+use common::run_settings::CheckpointEvery;
 use common::spec::{RunSpec, Split};
 use common::state::NetworkState;
 use common::wire::codec::{encode, frame_of, write};
@@ -39,8 +40,11 @@ use tokio::io::AsyncWriteExt;
 
 use self::fake_worker::Lie;
 use self::peers::TestServer;
-use super::ServerConfig;
+use super::engine::Engine;
+use super::persistence::recover;
+use super::{RunsConfig, ServerConfig};
 use crate::reference::{ParallelBatchProcessor, StepResults};
+use crate::runs::RunsFolder;
 
 /// The result of the one-process reference.
 fn reference(spec: &RunSpec) -> NetworkState {
@@ -50,6 +54,18 @@ fn reference(spec: &RunSpec) -> NetworkState {
 fn reference_steps(spec: &RunSpec) -> (NetworkState, Vec<StepResults>) {
     let processor = ParallelBatchProcessor::new(1, 1).with_registry(test_model::registry());
     processor.run_spec(spec, &test_model::dataset(), None).unwrap()
+}
+
+/// Keeps the runs of a server in a folder, and continues those of the folder. There is a checkpoint
+/// after each round, and no wait for the workers of an earlier life.
+fn keep_runs(engine: &mut Engine, folder: RunsFolder) {
+    let runs = RunsConfig {
+        checkpoint_every: CheckpointEvery::Rounds(1),
+        resume_wait: Duration::ZERO,
+        ..RunsConfig::new(folder)
+    };
+    let (recovered, history) = recover(&runs.folder, runs.history_bytes);
+    engine.keep_runs(runs, history, recovered).unwrap();
 }
 
 /// The kinds of events that are in the same order in every run of a spec.

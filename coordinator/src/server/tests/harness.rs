@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::id::{ProcessId, RunId, SubmissionKey, WorkerId};
 use common::limits;
-use common::run_settings::{CheckpointEvery, RunSettings};
+use common::run_settings::RunSettings;
 use common::spec::RunSpec;
 use common::wire::codec::{FrameReader, Message, decode};
 use common::wire::message::{FromClient, FromWorker, RunEvent, ToClient, ToWorker};
@@ -20,12 +20,11 @@ use tokio::time::Instant;
 use super::fake_worker::{FakeWorker, Lie};
 use super::test_model;
 use crate::runs::RunsFolder;
+use crate::server::ServerConfig;
 use crate::server::engine::Engine;
 use crate::server::net::{
     ClientId, Event, Handle, LastActivity, Outbox, Peer, Permit, Refusals, WorkerInfo,
 };
-use crate::server::persistence::recover;
-use crate::server::{RunsConfig, ServerConfig};
 
 /// See the [module](self).
 pub(super) struct Harness {
@@ -56,13 +55,7 @@ impl Harness {
         let mut engine = Engine::new(config, test_model::registry(), Arc::new(Refusals::default()));
         engine.hold_jobs();
         if let Some(folder) = folder {
-            let runs = RunsConfig {
-                checkpoint_every: CheckpointEvery::Rounds(1),
-                resume_wait: Duration::ZERO,
-                ..RunsConfig::new(folder)
-            };
-            let (recovered, history) = recover(&runs.folder, runs.history_bytes);
-            engine.keep_runs(runs, history, recovered).unwrap();
+            super::keep_runs(&mut engine, folder);
         }
         Self {
             engine,

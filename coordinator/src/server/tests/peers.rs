@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::dataset::Dataset;
 use common::id::{ProcessId, SubmissionKey};
 use common::limits;
-use common::run_settings::{CheckpointEvery, RunSettings};
+use common::run_settings::RunSettings;
 use common::spec::RunSpec;
 use common::state::NetworkState;
 use common::wire::codec::{FrameReader, Message, decode, encode, write};
@@ -22,10 +22,9 @@ use tokio::time::Instant;
 use super::fake_worker::{FakeWorker, Lie};
 use super::test_model;
 use crate::runs::RunsFolder;
+use crate::server::ServerConfig;
 use crate::server::engine::Engine;
 use crate::server::net::{Admission, ConnectionLimits, LastActivity, Refusals};
-use crate::server::persistence::recover;
-use crate::server::{RunsConfig, ServerConfig};
 
 /// A server without sockets.
 pub(super) struct TestServer {
@@ -61,13 +60,7 @@ impl TestServer {
         let events = engine.net_events();
         let admission = Admission::new(events, heartbeat_timeout, None, limits, refusals);
         if let Some(folder) = folder {
-            let runs = RunsConfig {
-                checkpoint_every: CheckpointEvery::Rounds(1),
-                resume_wait: Duration::ZERO,
-                ..RunsConfig::new(folder)
-            };
-            let (recovered, history) = recover(&runs.folder, runs.history_bytes);
-            engine.keep_runs(runs, history, recovered).unwrap();
+            super::keep_runs(&mut engine, folder);
         }
         let (stop, stopped) = oneshot::channel();
         Self {
