@@ -55,7 +55,7 @@ impl Scheduler {
         !answered.is_empty()
     }
 
-    /// InFlight out the second copies that are due, and gives up those without a worker.
+    /// Hands out the second copies that are due, and gives up those without a worker.
     pub(super) fn hand_out_audits(&mut self, now: Instant) {
         let Some(step) = self.step() else { return };
         let id = step.id;

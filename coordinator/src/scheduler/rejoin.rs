@@ -29,7 +29,7 @@ impl Scheduler {
         }
     }
 
-    /// InFlight out the step if all workers are back, or the wait is over.
+    /// Hands out the step if all workers are back, or the wait is over.
     pub(super) fn end_rejoin_wait(&mut self, now: Instant) {
         let Some(active) = &mut self.active else { return };
         if active.rejoin.take_if(|gather| gather.is_over(now)).is_some() {

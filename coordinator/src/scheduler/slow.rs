@@ -37,7 +37,7 @@ impl Scheduler {
         single.map(|(_, it)| it.since + self.patience(step, &throughputs, it)).min()
     }
 
-    /// InFlight copies of slow blocks to idle workers.
+    /// Hands copies of slow blocks to idle workers.
     pub(super) fn duplicate_slow(&mut self, now: Instant) {
         let Some(step) = self.step() else { return };
         let (mut idle, throughputs) = (self.idle(step), self.throughputs());

@@ -131,7 +131,7 @@ impl Scheduler {
         self.hand_out(now);
     }
 
-    /// InFlight out all waiting blocks, as far as there are workers for them. If no block is waiting
+    /// Hands out all waiting blocks, as far as there are workers for them. If no block is waiting
     /// or assigned, starts the merge of the step.
     pub(super) fn hand_out(&mut self, now: Instant) {
         if !self.is_gathering() && !self.is_short() {
@@ -142,7 +142,7 @@ impl Scheduler {
         self.merge_if_complete();
     }
 
-    /// InFlight out waiting blocks, as many as workers may hold. Returns whether it handed out any.
+    /// Hands out waiting blocks, as many as workers may hold. Returns whether it handed out any.
     fn hand_out_waiting(&mut self, now: Instant) -> bool {
         let Some(step) = self.step().filter(|step| !step.waiting.is_empty()) else { return false };
         let mut candidates = self.candidates(step);
