@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::Options;
-use crate::measure::{Run, ms};
+use crate::measure::ms;
+use crate::run::{Run, Setup};
 
 /// Bytes of the state.
 const STATE: u64 = 400_000_000;
@@ -21,9 +22,9 @@ pub(crate) fn measure(options: &Options) {
     let mut times = [const { Vec::new() }; TURNS.len()];
     for _ in 0..options.checkpoint_turns {
         for (times, (_, every)) in times.iter_mut().zip(TURNS) {
-            let flags = ["--checkpoint-every", every];
+            let setup = Setup { serve: &["--checkpoint-every", every], ..Setup::default() };
             // The first round also sends the data.
-            let run = Run::start_with(STATE / 4, 2, rounds + 1, None, &flags).round_times();
+            let run = Run::start(STATE / 4, 2, rounds + 1, &setup).round_times();
             times.extend(run.into_iter().skip(1));
         }
     }
@@ -40,7 +41,7 @@ pub(crate) fn measure(options: &Options) {
 
 /// Rounds that take about as long as a run should.
 fn rounds() -> u64 {
-    let mut times = Run::start(STATE / 4, 2, 4, None).round_times();
+    let mut times = Run::start(STATE / 4, 2, 4, &Setup::default()).round_times();
     times.sort_unstable();
     let median = times[times.len() / 2].as_secs_f64().max(1e-3);
     (RUN.as_secs_f64() / median).ceil() as u64

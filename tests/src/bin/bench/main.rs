@@ -12,6 +12,7 @@ mod ballast;
 mod bare;
 mod checkpoints;
 mod measure;
+mod run;
 mod secure;
 
 use std::process::ExitCode;
@@ -26,7 +27,8 @@ use clap::Parser;
 Examples:
   bench --sizes 1,10 --rounds 10
   bench --sizes 100 --workers 2 --small-rounds 0 --secure-turns 5
-  bench --sizes 1 --small-rounds 0 --secure-turns 0 --checkpoint-turns 3"
+  bench --sizes 1 --small-rounds 0 --secure-turns 0 --checkpoint-turns 3
+  bench --sizes 100 --no-shared-memory"
 )]
 struct Options {
     /// Sizes of the state, in MB
@@ -49,6 +51,10 @@ struct Options {
     /// Turns of the measurement of checkpoints; 0 leaves it out
     #[arg(long, default_value_t = 2)]
     checkpoint_turns: u64,
+    /// Send the states of the table over TCP, also between processes that could
+    /// share memory
+    #[arg(long)]
+    no_shared_memory: bool,
 }
 
 fn main() -> ExitCode {

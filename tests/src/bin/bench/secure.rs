@@ -1,13 +1,13 @@
 //! Measures the cost of keys, and of connections without keys.
 
-use std::path::Path;
 use std::time::Duration;
 
 use common::keys::{IDENTITY_DAYS, Keys};
 use tests::crowd::Crowd;
 
 use crate::Options;
-use crate::measure::{Run, ms};
+use crate::measure::ms;
+use crate::run::{Run, Setup};
 
 /// Bytes of the state under TLS.
 const STATE: u64 = 100_000_000;
@@ -23,18 +23,19 @@ const CROWD_ROUNDS: u64 = 10_000;
 pub(crate) fn tls(options: &Options) {
     let rounds = options.rounds + 1;
     println!("\nstate of 100 MB, 2 workers, {} turns:", options.secure_turns);
-    by_turns(options, "exchange alone", |keys| Run::start(STATE / 4, 2, rounds, keys));
+    by_turns(options, "exchange alone", |setup| Run::start(STATE / 4, 2, rounds, setup));
     let training = training(rounds);
-    by_turns(options, "one batch a replica", |keys| Run::of_spec(&training, 2, keys, &[]));
+    by_turns(options, "one batch a replica", |setup| Run::of_spec(&training, 2, setup));
 }
 
-fn by_turns(options: &Options, what: &str, run: impl Fn(Option<&Path>) -> Run) {
+fn by_turns(options: &Options, what: &str, run: impl Fn(&Setup<'_>) -> Run) {
     let (_folder, keys) = keys();
     let (mut plain, mut secure) = (Vec::new(), Vec::new());
     for _ in 0..options.secure_turns {
         for (times, keys) in [(&mut plain, None), (&mut secure, Some(keys.path()))] {
             // The first round also sends the data.
-            times.extend(run(keys).round_times().into_iter().skip(1));
+            let setup = Setup { keys, ..Setup::default() };
+            times.extend(run(&setup).round_times().into_iter().skip(1));
         }
     }
     let (plain, secure) = (median(plain), median(secure));
@@ -56,10 +57,11 @@ fn training(rounds: u64) -> String {
 /// unfinished handshakes.
 pub(crate) fn crowd(options: &Options) {
     let (_folder, keys) = keys();
+    let setup = Setup { keys: Some(keys.path()), ..Setup::default() };
     let (mut alone, mut beside, mut opened) = (Vec::new(), Vec::new(), 0);
     for _ in 0..options.secure_turns {
-        alone.push(rate(Run::start(256, 2, CROWD_ROUNDS, Some(keys.path()))));
-        let run = Run::start(256, 2, CROWD_ROUNDS, Some(keys.path()));
+        alone.push(rate(Run::start(256, 2, CROWD_ROUNDS, &setup)));
+        let run = Run::start(256, 2, CROWD_ROUNDS, &setup);
         let crowd = Crowd::start(&run.address, CROWD);
         beside.push(rate(run));
         opened += crowd.opened();
