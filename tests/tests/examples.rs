@@ -29,6 +29,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("cargo test", "whoever runs this"),
     ("cargo run --release -p tests --bin bench", "the settings of `bench` are its own test's"),
     ("cargo bench", "nobody: it measures for minutes"),
+    (".ci/run --peers", "nobody: it measures for half an hour"),
     ("tc qdisc", "nobody: it is the host's network, and followed by a measurement"),
     ("target/debug/kill_test", "`kill`"),
 ];

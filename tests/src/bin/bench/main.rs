@@ -6,12 +6,14 @@
 //!
 //! This program is its own coordinator and worker (`bench coordinator …`,
 //! `bench worker …`), with the standard models
-//! and one that only has a state of a given size.
+//! and one that only has a state of a given size. `bench peers …` measures Samebit beside other
+//! tools.
 
 mod ballast;
 mod bare;
 mod checkpoints;
 mod measure;
+mod peers;
 mod run;
 mod secure;
 
@@ -28,7 +30,8 @@ Examples:
   bench --sizes 1,10 --rounds 10
   bench --sizes 100 --workers 2 --small-rounds 0 --secure-turns 5
   bench --sizes 1 --small-rounds 0 --secure-turns 0 --checkpoint-turns 3
-  bench --sizes 100 --no-shared-memory"
+  bench --sizes 100 --no-shared-memory
+  bench peers --help                     Samebit beside other tools"
 )]
 struct Options {
     /// Sizes of the state, in MB
@@ -67,6 +70,10 @@ fn main() -> ExitCode {
         Some("worker") => {
             args.remove(1);
             worker::run(ballast::registry(), args)
+        }
+        Some("peers") => {
+            args.remove(1);
+            peers::main(args)
         }
         _ => {
             let options = Options::parse();
