@@ -92,7 +92,7 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
 fn measure(options: &Options) -> Result<(), String> {
     let builds = builds(options.old.as_deref())?;
     let mnist = options.mnist.as_deref().map(mnist_folder).transpose()?;
-    println!("{} turns, {}.", options.turns, table::machine());
+    println!("Turns: {}; {}.", options.turns, table::machine());
     let wanted = if options.only.is_empty() { Part::value_variants() } else { &options.only };
     for part in wanted {
         match (part, mnist.as_deref()) {
