@@ -222,7 +222,10 @@ fn nothing_that_decays_stays_subnormal() {
     let mut examples = Examples::new(4);
     for (name, parameters) in [
         ("mlp", "hidden = [4]"),
-        ("mlp", "hidden = [40]\nmomentum_state = 'local'\nweight_decay = 0.1\nlearning_rate = 1"),
+        (
+            "mlp",
+            "hidden = [40]\nmomentum = 0.5\nmomentum_state = 'local'\nweight_decay = 0.1\nlearning_rate = 1",
+        ),
         ("softmax", "weight_decay = 0.1\nlearning_rate = 1"),
     ] {
         let model = build(name, parameters).unwrap();
