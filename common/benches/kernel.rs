@@ -80,7 +80,11 @@ fn batch(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(ROWS as u64));
     for (name, one_in) in [("all features", 1), ("every fifth feature", 5)] {
         let value = |(row, column): (usize, usize)| {
-            if (row * 7 + column) % one_in == 0 { 0.01 + (column % 64) as f32 / 64.0 } else { 0.0 }
+            if (row * 7 + column).is_multiple_of(one_in) {
+                0.01 + (column % 64) as f32 / 64.0
+            } else {
+                0.0
+            }
         };
         let features = Array2::from_shape_fn((ROWS, INPUTS), value);
         let batch = Batch::new(features.view(), Targets::Classes(&labels), &places, 0);

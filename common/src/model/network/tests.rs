@@ -255,7 +255,7 @@ fn features_that_are_mostly_zero_give_the_bits_of_dense_ones() {
     for count in [1, 20, 2 * super::CHUNK + 9] {
         let mut examples = Examples::new(count);
         examples.features.indexed_iter_mut().for_each(|((row, column), value)| {
-            *value = if (row + column) % 5 == 0 { *value } else { 0.0 };
+            *value = if (row + column).is_multiple_of(5) { *value } else { 0.0 };
         });
         let model = build("mlp", "hidden = [40]\nweight_decay = 0.01").unwrap();
         let base = model.initial_state().unwrap();
