@@ -3,7 +3,7 @@
 use ndarray::{Array2, ArrayView2, s};
 use proptest::prelude::*;
 
-use super::{COLUMNS, ELEMENTS, NonZeros};
+use super::lists::{COLUMNS, ELEMENTS, NonZeros};
 use crate::model::kernel::{Isa, Kernel};
 
 /// Values of which most are zero; of the others, some are special.
