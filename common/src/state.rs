@@ -166,6 +166,20 @@ impl NetworkState {
         }
     }
 
+    /// The values of two different f32 tensors, to change in place.
+    pub(crate) fn f32_pair_mut(&mut self, names: [&str; 2]) -> Result<[&mut [f32]; 2], StateError> {
+        for name in names {
+            self.f32(name)?;
+        }
+        let mut pair = [None, None];
+        for (name, tensor) in &mut self.tensors {
+            if let Some(place) = names.iter().position(|it| it == name) {
+                pair[place] = Some(tensor.data.f32_slice_mut());
+            }
+        }
+        Ok(pair.map(|values| values.expect("two names, just found")))
+    }
+
     /// The u64 tensor of this name.
     pub fn u64(&self, name: &str) -> Result<&ArrayD<u64>, StateError> {
         match self.tensors.get(name).map(|tensor| &tensor.data) {

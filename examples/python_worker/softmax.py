@@ -42,6 +42,11 @@ def ln(x):
     return np.where(np.isfinite(x), y, x)
 
 
+def zero(x):
+    """Magnitudes below 1e-20 become zero; NaN stays."""
+    return np.where(np.abs(x) < F32(1e-20), F32(0), x)
+
+
 class Softmax:
     """A replica that computes one shard."""
 
@@ -75,7 +80,7 @@ class Softmax:
                 for_weights += inputs[:, None] * change
                 for_bias += change
             share = F32(1) / F32(len(labels))
-            weights -= self.rate * (for_weights * share + self.decay * weights)
-            bias -= self.rate * (for_bias * share + F32(0) * bias)
+            weights[:] = zero(weights - self.rate * (for_weights * share + self.decay * weights))
+            bias[:] = zero(bias - self.rate * (for_bias * share + F32(0) * bias))
             self.state["examples"] += U64(len(labels))
         return {"examples": len(rows), "sums": {"loss": float(losses[-1])}, "counts": counts}

@@ -361,6 +361,8 @@ const RULES: &[Rule] = &[
         why: "`unsafe` lives in the kernels alone",
         paths: &["common/src", "coordinator/src", "worker/src", "samebit/src"],
         except: &[
+            "common/src/model/kernel/elementwise",
+            "common/src/model/kernel/sparse",
             "common/src/model/kernel/tile",
             "common/src/model/spiking/kernel",
             "common/src/model/vector",

@@ -16,15 +16,21 @@
 //!
 //! `b` is copied to panels of a few columns that are read in one stream
 //! (`pack`); a tile of some rows by one panel then keeps all its sums in
-//! registers (`tile`, the only file with `unsafe`).
+//! registers (`tile`). If `x` is mostly zero, its other values are listed first, and only their terms
+//! are computed (`sparse`). The other loops of a layer are in `elementwise`. These three files have
+//! the `unsafe`.
 
+mod elementwise;
 mod pack;
+mod sparse;
 mod tile;
 
 use std::ops::Range;
 
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 
+pub use elementwise::Step;
+pub(in crate::model) use sparse::NonZeros;
 use tile::Start;
 
 /// Instruction sets that the products are written for.

@@ -2,6 +2,7 @@
 //! `softmax` (no hidden layer) and `mlp`.
 
 mod initial;
+mod learn;
 mod loss;
 mod replica;
 
@@ -11,7 +12,7 @@ use ndarray::ArrayD;
 
 use crate::limits;
 use crate::merge::MergeRule;
-use crate::model::kernel::Kernel;
+use crate::model::kernel::{Kernel, NonZeros};
 use crate::model::{DataShape, Model, ModelError, Parameters, Replica};
 use crate::state::{ElementType, Layout, NetworkState, Tensor, TensorData, TensorLayout};
 
@@ -32,7 +33,8 @@ pub(super) enum MomentumState {
 
 /// The update rule of weights:
 /// `v = momentum·v + (gradient + weight_decay·w)`, `w = w − learning_rate·v`.
-/// Biases do not decay.
+/// Biases do not decay. Of `v` and `w`, magnitudes below 1e-20 become zero
+/// ([`Kernel::step_with_momentum`]).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Optimiser {
     pub(super) learning_rate: f32,
@@ -217,6 +219,11 @@ impl Model for Network {
         Ok(NetworkState::new(tensors)?)
     }
 
+    /// 2: magnitudes below 1e-20 become zero.
+    fn version(&self) -> u32 {
+        2
+    }
+
     fn parameters(&self) -> toml::Table {
         self.parameters.clone()
     }
@@ -231,10 +238,8 @@ impl Model for Network {
 
     fn replica_bytes(&self) -> u64 {
         let optimiser = self.design.optimiser;
-        // The weights and their gradients; a velocity in the replica, and
-        // maybe one in the state.
-        let copies =
-            2 + u64::from(optimiser.has_velocity()) + u64::from(optimiser.has_merged_velocity());
+        // The weights and their gradients, and a velocity in the state or beside it.
+        let copies = 2 + u64::from(optimiser.has_velocity());
         let learnt = |layer: &Layer| (layer.weights.elements + layer.bias.elements) as u64;
         // The outputs of a chunk of examples, and how the loss changes by them.
         let outputs = |layer: &Layer| (2 * CHUNK * layer.outputs) as u64;
@@ -245,7 +250,9 @@ impl Model for Network {
                 .max(Kernel::bytes(CHUNK, layer.outputs))
         };
         let layers = &self.design.layers;
-        layers.iter().map(values).sum::<u64>() + layers.iter().map(products).max().unwrap_or(0)
+        layers.iter().map(values).sum::<u64>()
+            + layers.iter().map(products).max().unwrap_or(0)
+            + NonZeros::bytes(CHUNK, layers[0].inputs)
     }
 }
 

@@ -22,6 +22,8 @@ pub(in crate::model) trait Vector: Copy {
     unsafe fn times(self, other: Self) -> Self;
     unsafe fn plus(self, other: Self) -> Self;
     unsafe fn minus(self, other: Self) -> Self;
+    /// The value without its sign.
+    unsafe fn magnitude(self) -> Self;
     /// The larger one; `other` where neither is.
     unsafe fn larger(self, other: Self) -> Self;
     /// A bit for each lane, the first lane's lowest: set where `self` is above
@@ -29,6 +31,42 @@ pub(in crate::model) trait Vector: Copy {
     unsafe fn above(self, other: Self) -> u32;
     /// `yes` in the lanes where `self` is above `other`, else `no`.
     unsafe fn choose(self, other: Self, yes: Self, no: Self) -> Self;
+
+    /// Writes the lanes that are not zero (NaN is not) to `values`, one after another, and the
+    /// number of each, counted from `first` on, to `places`. Returns how many there are. As many
+    /// values of both as there are lanes may be written.
+    #[inline(always)]
+    unsafe fn keep_not_zero(self, first: u32, values: *mut f32, places: *mut u32) -> usize {
+        let mut count = 0;
+        let mut lanes = [0.0_f32; 16];
+        // SAFETY: the caller's; no vector has more lanes.
+        unsafe {
+            self.store(lanes.as_mut_ptr());
+            for (lane, value) in (0..Self::LANES as u32).zip(lanes) {
+                // Without a branch: nobody can tell which lanes are zero.
+                *values.add(count) = value;
+                *places.add(count) = first + lane;
+                count += usize::from(value != 0.0);
+            }
+        }
+        count
+    }
+}
+
+/// Magnitudes below this count as zero where a value decays step by step. Zero times anything is fast;
+/// a value that has decayed to a subnormal number would stay one (0.9 times the smallest is the
+/// smallest again), and each operation on it takes a hundred cycles. This far above the subnormals,
+/// products with rates and shares are normal, too.
+pub(in crate::model) const FLUSH_BELOW: f32 = 1e-20;
+
+/// `+0` where a magnitude is below [`FLUSH_BELOW`]; every other value, NaN included, as it is.
+///
+/// # Safety
+/// The CPU has the instructions of `V`.
+#[inline(always)]
+pub(in crate::model) unsafe fn flushed<V: Vector>(value: V) -> V {
+    // SAFETY: the caller's. A comparison with NaN is false, so that NaN is kept.
+    unsafe { V::splat(FLUSH_BELOW).choose(value.magnitude(), V::zero(), value) }
 }
 
 /// Asks for a cache line that will be read soon. Any address will do.
@@ -100,6 +138,10 @@ impl Vector for PlainFour {
     #[inline(always)]
     unsafe fn minus(self, other: Self) -> Self {
         Self(std::array::from_fn(|lane| self.0[lane] - other.0[lane]))
+    }
+    #[inline(always)]
+    unsafe fn magnitude(self) -> Self {
+        Self(self.0.map(f32::abs))
     }
     #[inline(always)]
     unsafe fn larger(self, other: Self) -> Self {
@@ -190,6 +232,10 @@ mod x86 {
             unsafe { _mm_sub_ps(self, other) }
         }
         #[inline(always)]
+        unsafe fn magnitude(self) -> Self {
+            unsafe { _mm_andnot_ps(_mm_set1_ps(-0.0), self) }
+        }
+        #[inline(always)]
         unsafe fn larger(self, other: Self) -> Self {
             unsafe { _mm_max_ps(self, other) }
         }
@@ -247,6 +293,10 @@ mod x86 {
             unsafe { _mm256_sub_ps(self, other) }
         }
         #[inline(always)]
+        unsafe fn magnitude(self) -> Self {
+            unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), self) }
+        }
+        #[inline(always)]
         unsafe fn larger(self, other: Self) -> Self {
             unsafe { _mm256_max_ps(self, other) }
         }
@@ -301,6 +351,10 @@ mod x86 {
             unsafe { _mm512_sub_ps(self, other) }
         }
         #[inline(always)]
+        unsafe fn magnitude(self) -> Self {
+            unsafe { _mm512_abs_ps(self) }
+        }
+        #[inline(always)]
         unsafe fn larger(self, other: Self) -> Self {
             unsafe { _mm512_max_ps(self, other) }
         }
@@ -311,6 +365,19 @@ mod x86 {
         #[inline(always)]
         unsafe fn choose(self, other: Self, yes: Self, no: Self) -> Self {
             unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(self, other), no, yes) }
+        }
+        #[inline(always)]
+        unsafe fn keep_not_zero(self, first: u32, values: *mut f32, places: *mut u32) -> usize {
+            unsafe {
+                let keep = _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(self, _mm512_setzero_ps());
+                let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+                let lanes = _mm512_add_epi32(_mm512_set1_epi32(first as i32), lanes);
+                // Whole vectors: some CPUs take a hundred cycles to write some lanes.
+                _mm512_storeu_ps(values, _mm512_maskz_compress_ps(keep, self));
+                let lanes = _mm512_maskz_compress_epi32(keep, lanes);
+                _mm512_storeu_si512(places.cast(), lanes);
+                keep.count_ones() as usize
+            }
         }
     }
 }

@@ -27,7 +27,7 @@ pub const PROTOCOL: u32 = 8;
 /// Identifies the order and kind of every floating-point operation, and the implementation of `exp`
 /// and `ln`. Two builds whose results could differ in a bit must differ here; two builds that agree
 /// here, and in the protocol, work together.
-pub const NUMERIC_PROFILE: &str = "samebit-f32-1/libm-0.2.16";
+pub const NUMERIC_PROFILE: &str = "samebit-f32-2/libm-0.2.16";
 
 /// First message of every connection, from the connecting side.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

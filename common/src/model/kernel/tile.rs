@@ -1,6 +1,6 @@
 //! The inner loop: a tile of the output, all its sums in registers.
 //!
-//! The only module of Samebit with `unsafe`. What makes it sound:
+//! What makes the `unsafe` sound:
 //! - **Instructions.** A function compiled for an instruction set is called
 //!   only through [`run`] with that [`Isa`], and a [`super::Kernel`], its only
 //!   caller, holds none that the CPU lacks.

@@ -10,7 +10,7 @@ use crate::plan::{RunPlan, StepKind};
 use crate::results::{CONFUSION, LOSS, Results};
 use crate::shard::{self, ShardInput};
 use crate::spec::RunSpec;
-use crate::state::NetworkState;
+use crate::state::{NetworkState, TensorData};
 
 const SHAPE: DataShape = DataShape { features: 5, classes: 3 };
 
@@ -213,6 +213,64 @@ fn merged_momentum_goes_on_where_local_momentum_starts_anew() {
     let [merged, local, none] = ["", "momentum_state = \"local\"", "momentum = 0"].map(after);
     assert_ne!(merged, local);
     assert_eq!(local, none, "one batch a round leaves local momentum nothing to do");
+}
+
+/// An input that is on once, and weights that decay: both go down by the same factor batch after
+/// batch, and would stay subnormal.
+#[test]
+fn nothing_that_decays_stays_subnormal() {
+    let mut examples = Examples::new(4);
+    for (name, parameters) in [
+        ("mlp", "hidden = [4]"),
+        (
+            "mlp",
+            "hidden = [40]\nmomentum = 0.5\nmomentum_state = 'local'\nweight_decay = 0.1\nlearning_rate = 1",
+        ),
+        ("softmax", "weight_decay = 0.1\nlearning_rate = 1"),
+    ] {
+        let model = build(name, parameters).unwrap();
+        let mut replica = begin(&*model, &model.initial_state().unwrap());
+        examples.features.column_mut(0).fill(0.5);
+        replica.process_batch(&examples.batch()).unwrap();
+        examples.features.column_mut(0).fill(0.0);
+        for batch in 0..1200 {
+            replica.process_batch(&examples.batch()).unwrap();
+            for (tensor, values) in replica.state().tensors() {
+                let TensorData::F32(values) = &values.data else { continue };
+                let found = values.iter().find(|value| value.is_subnormal());
+                assert_eq!(found, None, "{name}, {parameters}: `{tensor}` after batch {batch}");
+            }
+        }
+        let weights = if name == "mlp" { "layer1.weights.velocity" } else { "weights" };
+        if let Ok(values) = replica.state().f32(weights) {
+            assert!(values.iter().any(|value| *value != 0.0), "{name}: others go on");
+            assert!(values.rows().into_iter().next().unwrap().iter().all(|value| *value == 0.0));
+        }
+    }
+}
+
+/// Features that are mostly zero have the bits of the plain sums, in one chunk and in several.
+#[test]
+fn features_that_are_mostly_zero_give_the_bits_of_dense_ones() {
+    for count in [1, 20, 2 * super::CHUNK + 9] {
+        let mut examples = Examples::new(count);
+        examples.features.indexed_iter_mut().for_each(|((row, column), value)| {
+            *value = if (row + column).is_multiple_of(5) { *value } else { 0.0 };
+        });
+        let model = build("mlp", "hidden = [40]\nweight_decay = 0.01").unwrap();
+        let base = model.initial_state().unwrap();
+        let learnt = |examples: &Examples| {
+            let mut replica = begin(&*model, &base);
+            let results = replica.process_batch(&examples.batch()).unwrap();
+            assert_eq!(replica.evaluate_batch(&examples.batch()).unwrap().examples, count as u64);
+            (replica.state().clone(), results)
+        };
+        let sparse = learnt(&examples);
+        // A view with its axes exchanged is not listed.
+        examples.features = examples.features.t().as_standard_layout().into_owned().reversed_axes();
+        assert!(!examples.features.is_standard_layout() || count == 1);
+        assert_eq!(learnt(&examples), sparse, "{count} examples");
+    }
 }
 
 #[test]

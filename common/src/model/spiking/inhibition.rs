@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
-use super::kernel::{FLUSH_BELOW, FLUSH_STEPS};
+use super::kernel::FLUSH_STEPS;
 use super::parameters::Dynamics;
+use crate::model::vector::FLUSH_BELOW;
 
 /// Most steps of a run. After this number, the next run reads the weights of a tile again.
 pub(super) const RUN_STEPS: usize = 32;

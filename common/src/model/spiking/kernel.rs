@@ -36,7 +36,7 @@ use loops::portable;
 use loops::{avx2, avx512};
 
 pub(super) use active::{ACTIVE_TOGETHER, active};
-pub(super) use loops::{FLUSH_BELOW, FLUSH_STEPS};
+pub(super) use loops::FLUSH_STEPS;
 pub(super) use pointers::{ActiveRun, QuietRun};
 pub(super) use quiet::{quiet, quiet_until_crossing};
 pub(super) use variables::{Rates, Variables};

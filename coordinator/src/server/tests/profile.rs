@@ -17,20 +17,24 @@ use crate::server::ServerConfig;
 /// Run 1 has finished, run 2 has not begun.
 const RUNS: [RunId; 2] = [RunId(1), RunId(2)];
 
+/// That of builds in which what decayed stayed subnormal.
+const ANOTHER: &str = "samebit-f32-1/libm-0.2.16";
+
 /// A folder with both, of another profile.
 async fn of_another_profile(folder: &Path) {
     finished(folder).await;
     let runs = RunsFolder::open(folder).unwrap();
     let submission = runs.submission(RUNS[0]).unwrap();
     assert_eq!(submission.numeric_profile, NUMERIC_PROFILE);
-    let submission = SubmissionRecord { numeric_profile: "another".into(), ..submission };
+    let submission = SubmissionRecord { numeric_profile: ANOTHER.into(), ..submission };
     runs.update_submission(&submission).unwrap();
     let (run, identity) = (RUNS[1], RunIdentity(2));
     runs.write_submission(&SubmissionRecord { run, identity, ..submission }, None).unwrap();
 }
 
 fn is_named(reason: &str) -> bool {
-    reason.contains("expected numeric profile \"another\"") && reason.contains(NUMERIC_PROFILE)
+    let expected = format!("expected numeric profile {ANOTHER:?}");
+    reason.contains(&expected) && reason.contains(NUMERIC_PROFILE)
 }
 
 #[tokio::test]

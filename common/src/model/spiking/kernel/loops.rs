@@ -7,13 +7,10 @@
 
 use super::super::lanes::Line;
 use super::pointers::{ActiveEnd, ActivePointers, QuietPointers};
-use crate::model::vector::{self, Vector};
+use crate::model::vector::{self, FLUSH_BELOW, Vector};
 
 /// Steps from one flush of small conductances to the next.
 pub(in super::super) const FLUSH_STEPS: usize = 32;
-
-/// Conductances below this are taken for zero.
-pub(in super::super) const FLUSH_BELOW: f32 = 1e-20;
 
 /// A line in vectors.
 ///
