@@ -17,7 +17,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ndarray::{Array2, Axis};
 
-use samebit_common::dataset::{DatasetError, ExampleSource};
+use samebit_common::dataset::{DatasetError, ExampleSource, SplitSize};
 use samebit_common::merge::BufferPool;
 use samebit_common::model::kernel::Isa;
 use samebit_common::model::spiking::{LABELS, Spiking, THETA, WEIGHTS};
@@ -146,7 +146,7 @@ fn shards(criterion: &mut Criterion) {
         evaluation.labelling = true
         dataset.source = 'repeated'";
     let spec = RunSpec::from_toml(spec).expect("a spec");
-    let plan = RunPlan::new(&spec, 2048, 2048).expect("a plan");
+    let plan = RunPlan::new(&spec, SplitSize::of_one_chunk(2048), 2048).expect("a plan");
     let data = Repeated(images.clone());
     let mut group = criterion.benchmark_group("shards of 400 neurons");
     group.sample_size(10).measurement_time(Duration::from_secs(8));
