@@ -1,5 +1,7 @@
-//! Examples per second that the spiking network learns from, on one thread: 100 to 6400 neurons on
-//! every instruction set of this CPU.
+//! Examples per second of the spiking network on one thread: learning alone, with 100 to 6400
+//! neurons on every instruction set of this CPU; and whole shards as a worker runs them, with 400
+//! neurons: the shards of a round, of a labelling and of a test, with their contributions and
+//! digests, but without what merges them.
 //!
 //! `cargo bench -p samebit-common --bench spiking`
 //!
@@ -9,14 +11,20 @@
 //! would be presented twice.
 
 use std::io::Read;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ndarray::{Array2, Axis};
 
+use samebit_common::dataset::{DatasetError, ExampleSource, SplitSize};
+use samebit_common::merge::BufferPool;
 use samebit_common::model::kernel::Isa;
-use samebit_common::model::spiking::{Spiking, THETA, WEIGHTS};
+use samebit_common::model::spiking::{LABELS, Spiking, THETA, WEIGHTS};
 use samebit_common::model::{Batch, DataShape, Model, Replica, Targets};
+use samebit_common::plan::{RunPlan, Step, StepKind};
+use samebit_common::shard::{ShardInput, run_in};
+use samebit_common::spec::{RunSpec, Split};
 use samebit_common::state::NetworkState;
 
 /// The images' pixels, and what an IDX file has before them, in bytes.
@@ -84,5 +92,78 @@ fn training(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, training);
+/// The images again and again, as the examples of a run.
+struct Repeated(Array2<f32>);
+
+impl ExampleSource for Repeated {
+    fn gather(
+        &self,
+        _: Split,
+        examples: &[u64],
+        features: &mut Vec<f32>,
+        labels: &mut Vec<u32>,
+    ) -> Result<(), DatasetError> {
+        for example in examples {
+            let image = self.0.row(*example as usize % self.0.nrows());
+            features.extend(image);
+            labels.push((*example % 10) as u32);
+        }
+        Ok(())
+    }
+}
+
+/// Runs all shards of a step one after another, as a slot of a worker does.
+fn run_step(
+    (plan, step): (&RunPlan, &Step),
+    base: &NetworkState,
+    data: &Repeated,
+    replica: &mut dyn Replica,
+) {
+    let layout = base.layout();
+    let order = plan.order(step);
+    let input = ShardInput { plan, step, order: order.as_ref(), base, data };
+    let spare = BufferPool::default();
+    for index in 0..step.replicas {
+        let shard = run_in(&spare, &input, index, replica, &mut |_, _| ControlFlow::Continue(()));
+        let partial = shard.expect("it runs").expect("every shard has examples");
+        let hashes = partial.segment_hashes(&layout);
+        std::hint::black_box(partial.shard_digest_with(hashes));
+    }
+}
+
+fn shards(criterion: &mut Criterion) {
+    let images = images();
+    let shape = DataShape { features: PIXELS, classes: 10 };
+    let model = Spiking::new(&toml::Table::new(), shape, 1).expect("the parameters are right");
+    let (mut replica, mut base) = train(&model, &images);
+    let classes = base.u64_mut(LABELS).expect("labels").into_iter().zip((0..10).cycle());
+    classes.for_each(|(label, class)| *label = class);
+    let spec = "model = 'spiking'
+        replicas = 16
+        batch_size = 1
+        update_interval = 16
+        epochs = 1
+        evaluation.labelling = true
+        dataset.source = 'repeated'";
+    let spec = RunSpec::from_toml(spec).expect("a spec");
+    let plan = RunPlan::new(&spec, SplitSize::of_one_chunk(2048), 2048).expect("a plan");
+    let data = Repeated(images.clone());
+    let mut group = criterion.benchmark_group("shards of 400 neurons");
+    group.sample_size(10).measurement_time(Duration::from_secs(8));
+    let steps = (0..plan.steps()).filter_map(|index| plan.step(index));
+    for step in steps.skip_while(|step| step.index + 3 < plan.steps()) {
+        let name = match step.kind {
+            StepKind::Train { .. } => "round",
+            StepKind::Label { .. } => "labelling",
+            StepKind::Evaluate { .. } => "test",
+        };
+        group.throughput(Throughput::Elements(plan.examples(&step)));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| run_step((&plan, &step), &base, &data, &mut *replica));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, training, shards);
 criterion_main!(benches);

@@ -5,6 +5,7 @@
 
 mod file;
 mod layout;
+mod revision;
 mod segment;
 mod tensor;
 pub(crate) mod values;
@@ -19,6 +20,7 @@ use crate::limits;
 use crate::merge::MergeRule;
 
 pub use layout::{Layout, Segment, TensorLayout};
+pub(crate) use revision::Revision;
 pub use segment::shared_segment;
 pub use tensor::{ElementType, Tensor, TensorData};
 
@@ -27,9 +29,17 @@ pub use tensor::{ElementType, Tensor, TensorData};
 /// The *units* of a tensor (neurons, mostly) run along its last axis: a
 /// `[n_inputs, n_neurons]` weight matrix has `n_neurons` units of `n_inputs`
 /// values each.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct NetworkState {
     tensors: BTreeMap<String, Tensor>,
+    /// Replaced whenever `tensors` may change.
+    revision: Revision,
+}
+
+impl PartialEq for NetworkState {
+    fn eq(&self, other: &Self) -> bool {
+        self.tensors == other.tensors
+    }
 }
 
 /// An error of a state.
@@ -116,7 +126,7 @@ pub enum StateError {
 impl NetworkState {
     /// A state of these tensors. Checks names, shapes, rules and that all values are finite.
     pub fn new(tensors: impl IntoIterator<Item = (String, Tensor)>) -> Result<Self, StateError> {
-        let mut state = Self::default();
+        let mut state = Self { revision: Revision::next(), ..Self::default() };
         for (name, mut tensor) in tensors {
             tensor.data.make_standard();
             if state.tensors.len() == limits::TENSORS {
@@ -141,7 +151,12 @@ impl NetworkState {
             let data = TensorData::zeros(tensor.element, &tensor.shape);
             (tensor.name.clone(), Tensor { data, rule: tensor.rule })
         });
-        Ok(Self { tensors: tensors.collect() })
+        Ok(Self { tensors: tensors.collect(), revision: Revision::next() })
+    }
+
+    /// What tells that this state has not changed.
+    pub(crate) fn revision(&self) -> Revision {
+        self.revision
     }
 
     /// The tensors in the order of their names.
@@ -160,6 +175,7 @@ impl NetworkState {
     /// The f32 tensor of this name, to change in place. Its shape stays.
     pub fn f32_mut(&mut self, name: &str) -> Result<ArrayViewMutD<'_, f32>, StateError> {
         self.f32(name)?;
+        self.revision = Revision::next();
         match self.tensors.get_mut(name).map(|tensor| &mut tensor.data) {
             Some(TensorData::F32(array)) => Ok(array.view_mut()),
             _ => unreachable!("just found"),
@@ -191,6 +207,7 @@ impl NetworkState {
     /// The u64 tensor of this name, to change in place. Its shape stays.
     pub fn u64_mut(&mut self, name: &str) -> Result<ArrayViewMutD<'_, u64>, StateError> {
         self.u64(name)?;
+        self.revision = Revision::next();
         match self.tensors.get_mut(name).map(|tensor| &mut tensor.data) {
             Some(TensorData::U64(array)) => Ok(array.view_mut()),
             _ => unreachable!("just found"),
@@ -221,6 +238,7 @@ impl NetworkState {
     pub fn set_rules(&mut self, rules: &BTreeMap<String, MergeRule>) -> Result<(), StateError> {
         let mut layout = self.layout();
         layout.set_rules(rules)?;
+        self.revision = Revision::next();
         for (tensor, layout) in self.tensors.values_mut().zip(&layout.tensors) {
             tensor.rule = layout.rule;
         }
@@ -242,6 +260,7 @@ impl NetworkState {
     /// without allocating.
     pub fn copy_from(&mut self, other: &Self) -> Result<(), StateError> {
         self.check_same_tensors(other)?;
+        self.revision = other.revision;
         for (own, other) in self.tensors.values_mut().zip(other.tensors.values()) {
             own.rule = other.rule;
             match (&mut own.data, &other.data) {
@@ -312,6 +331,7 @@ impl NetworkState {
 
     /// The tensor at a place of the layout, to change.
     pub(crate) fn tensor_at_mut(&mut self, place: usize) -> &mut Tensor {
+        self.revision = Revision::next();
         self.tensors.values_mut().nth(place).expect("the segment is of this layout")
     }
 }

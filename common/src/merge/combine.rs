@@ -113,16 +113,14 @@ fn mean_by(
 ) -> Contribution {
     let joined = Joined::of(&left.units, &right.units);
     let (cl, cr) = (&left.counts, &right.counts);
-    let values = joined.values(left_values, &right_values, |values, l, right, r| {
+    let values = joined.values(left_values, &right_values, |l, r| {
         let t = share(cl[l], cr[r]);
-        for (l, r) in values.iter_mut().zip(right) {
-            *l = average(*l, *r, t);
-        }
+        move |l, r| average(l, r, t)
     });
     let counts = joined.map(|l, r| match (l, r) {
         (Some(l), Some(r)) => cl[l].saturating_add(cr[r]),
         (Some(l), None) => cl[l],
-        (None, r) => cr[r.expect("a joined unit has a side")],
+        (None, r) => cr[r.expect(A_SIDE)],
     });
     Contribution::MeanBy { counts: UnitCounts { units: joined.units, counts }, values }
 }
@@ -130,15 +128,14 @@ fn mean_by(
 fn fold(left: UnitMaps, right: UnitMaps) -> Contribution {
     let joined = Joined::of(&left.units, &right.units);
     let (al, ar) = (&left.a, &right.a);
-    let b = joined.values(left.b, &right.b, |b, _, right, r| {
-        for (bl, br) in b.iter_mut().zip(right) {
-            *bl = ar[r] * *bl + *br;
-        }
+    let b = joined.values(left.b, &right.b, |_, r| {
+        let a = ar[r];
+        move |l, r| a * l + r
     });
     let a = joined.map(|l, r| match (l, r) {
         (Some(l), Some(r)) => ar[r] * al[l],
         (Some(l), None) => al[l],
-        (None, r) => ar[r.expect("a joined unit has a side")],
+        (None, r) => ar[r.expect(A_SIDE)],
     });
     Contribution::Fold(UnitMaps { units: joined.units, a, b })
 }
@@ -181,14 +178,13 @@ impl Joined {
         self.places.iter().map(|(l, r)| f(*l, *r)).collect()
     }
 
-    /// All units' values, one unit after another. `both(values, l, right, r)`
-    /// combines, in place, the values of place `l` of the left list with those
-    /// of place `r` of the right list.
-    fn values(
+    /// All units' values, one unit after another. `both(l, r)` gives what combines a value of
+    /// place `l` of the left list with one of place `r` of the right list.
+    fn values<F: Fn(f32, f32) -> f32>(
         &self,
         mut left: Vec<f32>,
         right: &[f32],
-        both: impl Fn(&mut [f32], usize, &[f32], usize) + Sync,
+        both: impl Fn(usize, usize) -> F + Sync,
     ) -> Vec<f32> {
         if self.units.is_empty() {
             return left;
@@ -200,23 +196,57 @@ impl Joined {
 
         if self.is_same {
             each_unit(&mut left, unit_len, |unit, values| {
-                both(values, unit, &right[at(unit)], unit);
+                let combine = both(unit, unit);
+                for (l, r) in values.iter_mut().zip(&right[at(unit)]) {
+                    *l = combine(*l, *r);
+                }
             });
             return left;
         }
-        let mut joined = vec![0.0; self.units.len() * unit_len];
+        let length = self.units.len() * unit_len;
+        if length <= TASK_VALUES {
+            return self.append_values(&left, right, unit_len, both);
+        }
+        let mut joined = vec![0.0; length];
         each_unit(&mut joined, unit_len, |unit, values| match self.places[unit] {
             (Some(l), Some(r)) => {
-                values.copy_from_slice(&left[at(l)]);
-                both(values, l, &right[at(r)], r);
+                let (combine, pairs) = (both(l, r), left[at(l)].iter().zip(&right[at(r)]));
+                for (value, (l, r)) in values.iter_mut().zip(pairs) {
+                    *value = combine(*l, *r);
+                }
             }
             (Some(l), None) => values.copy_from_slice(&left[at(l)]),
-            (None, Some(r)) => values.copy_from_slice(&right[at(r)]),
-            (None, None) => unreachable!("a joined unit has a side"),
+            (None, r) => values.copy_from_slice(&right[at(r.expect(A_SIDE))]),
         });
         joined
     }
+
+    /// [`Joined::values`] of few values: one pass over memory that need not be cleared first.
+    fn append_values<F: Fn(f32, f32) -> f32>(
+        &self,
+        left: &[f32],
+        right: &[f32],
+        unit_len: usize,
+        both: impl Fn(usize, usize) -> F,
+    ) -> Vec<f32> {
+        let at = |place: usize| place * unit_len..(place + 1) * unit_len;
+        let mut joined = Vec::with_capacity(self.units.len() * unit_len);
+        for places in &self.places {
+            match *places {
+                (Some(l), Some(r)) => {
+                    let (combine, pairs) = (both(l, r), left[at(l)].iter().zip(&right[at(r)]));
+                    joined.extend(pairs.map(|(l, r)| combine(*l, *r)));
+                }
+                (Some(l), None) => joined.extend_from_slice(&left[at(l)]),
+                (None, r) => joined.extend_from_slice(&right[at(r.expect(A_SIDE))]),
+            }
+        }
+        joined
+    }
 }
+
+/// What every joined unit has.
+const A_SIDE: &str = "a joined unit has a side";
 
 /// Calls `f(place, values)` for each unit's values, in parallel if there are many.
 fn each_unit(values: &mut [f32], unit_len: usize, f: impl Fn(usize, &mut [f32]) + Sync) {

@@ -61,22 +61,31 @@ impl Partial {
         if let Some(bytes) = self.value_bytes(segment) {
             return bytes;
         }
-        let range = segment.range.clone();
+        Cow::Owned(self.units(layout, segment).map_or_else(Vec::new, |units| units.encode()))
+    }
+
+    /// The segment's units, if it is of a rule by unit and any are touched.
+    fn units(&self, layout: &Layout, segment: &Segment) -> Option<Units<'_>> {
         let unit_len = layout.tensors[segment.tensor].unit_len();
-        let encoded = match &self.tensors[segment.tensor] {
-            Some(Contribution::MeanBy { counts, values }) => {
-                let places = places_in(&counts.units, &range);
-                let factors = u64_bytes(&counts.counts[places.clone()]).into_owned();
-                encode_units(&counts.units, &places, &factors, values, unit_len)
-            }
-            Some(Contribution::Fold(maps)) => {
-                let places = places_in(&maps.units, &range);
-                let factors = f32_bytes(&maps.a[places.clone()]).into_owned();
-                encode_units(&maps.units, &places, &factors, &maps.b, unit_len)
-            }
-            _ => Vec::new(),
+        let (units, values) = match self.tensors[segment.tensor].as_ref()? {
+            Contribution::MeanBy { counts, values } => (&counts.units, values),
+            Contribution::Fold(maps) => (&maps.units, &maps.b),
+            _ => return None,
         };
-        Cow::Owned(encoded)
+        let places = places_in(units, &segment.range);
+        if places.is_empty() {
+            return None;
+        }
+        let factors = match self.tensors[segment.tensor].as_ref()? {
+            Contribution::MeanBy { counts, .. } => u64_bytes(&counts.counts[places.clone()]),
+            Contribution::Fold(maps) => f32_bytes(&maps.a[places.clone()]),
+            _ => return None,
+        };
+        Some(Units {
+            units: &units[places.clone()],
+            factors,
+            values: f32_bytes(&values[places.start * unit_len..places.end * unit_len]),
+        })
     }
 
     /// The segment's values, if its encoding consists only of values.
@@ -117,9 +126,17 @@ impl Partial {
     /// [`segment_hash`] of each encoded merge segment.
     pub fn segment_hashes(&self, layout: &Layout) -> Vec<u128> {
         let segments = layout.merge_segments();
-        // An absent contribution has an empty encoding.
-        let hash = |segment| segment_hash(&self.segment_bytes(layout, segment));
-        segments.iter().map(hash).collect()
+        segments.iter().map(|segment| self.hash_segment(layout, segment)).collect()
+    }
+
+    /// [`segment_hash`] of one segment, without a copy of its values.
+    fn hash_segment(&self, layout: &Layout, segment: &Segment) -> u128 {
+        match (self.value_bytes(segment), self.units(layout, segment)) {
+            (Some(values), _) => segment_hash(&values),
+            (None, Some(units)) => units.hash(),
+            // An absent contribution has an empty encoding.
+            (None, None) => segment_hash(&[]),
+        }
     }
 
     /// [`Partial::digest_of`] its weight and segments.
@@ -212,23 +229,41 @@ fn places_in(units: &[u32], range: &Range<usize>) -> Range<usize> {
     place(range.start)..place(range.end)
 }
 
-fn encode_units(
-    units: &[u32],
-    places: &Range<usize>,
-    factors: &[u8],
-    values: &[f32],
-    unit_len: usize,
-) -> Vec<u8> {
-    if places.is_empty() {
-        return Vec::new();
+/// Touched units of a segment, at least one, in the parts of their encoding.
+struct Units<'a> {
+    units: &'a [u32],
+    /// A count or a factor for each of them.
+    factors: Cow<'a, [u8]>,
+    values: Cow<'a, [u8]>,
+}
+
+impl Units<'_> {
+    /// All but the values.
+    fn head(&self, capacity: usize) -> Vec<u8> {
+        let mut head = Vec::with_capacity(capacity);
+        head.extend((self.units.len() as u32).to_le_bytes());
+        head.extend(self.units.iter().flat_map(|unit| unit.to_le_bytes()));
+        head.extend_from_slice(&self.factors);
+        head
     }
-    let values = f32_bytes(&values[places.start * unit_len..places.end * unit_len]);
-    let mut out = Vec::with_capacity(4 + places.len() * 4 + factors.len() + values.len());
-    out.extend((places.len() as u32).to_le_bytes());
-    out.extend(units[places.clone()].iter().flat_map(|unit| unit.to_le_bytes()));
-    out.extend(factors);
-    out.extend_from_slice(&values);
-    out
+
+    fn head_bytes(&self) -> usize {
+        4 + 4 * self.units.len() + self.factors.len()
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = self.head(self.head_bytes() + self.values.len());
+        out.extend_from_slice(&self.values);
+        out
+    }
+
+    /// [`segment_hash`] of the encoding.
+    fn hash(&self) -> u128 {
+        let mut hasher = XxHash3_128::new();
+        hasher.write(&self.head(self.head_bytes()));
+        hasher.write(&self.values);
+        hasher.finish_128()
+    }
 }
 
 impl Contribution {

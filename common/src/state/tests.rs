@@ -4,6 +4,7 @@ use ndarray::{Array2, ShapeBuilder};
 use proptest::prelude::*;
 
 use super::*;
+use crate::merge;
 
 fn f32(shape: &[usize], values: &[f32], rule: MergeRule) -> Tensor {
     let array = ArrayD::from_shape_vec(shape, values.to_vec()).unwrap();
@@ -228,5 +229,35 @@ proptest! {
             prop_assert_ne!(other.digest(), state.digest());
         }
         prop_assert_eq!(state.clone().digest(), state.digest());
+    }
+}
+
+#[test]
+fn whatever_may_change_a_state_changes_its_revision() {
+    let mut state = large();
+    let first = state.revision();
+    assert_eq!(state.clone().revision(), first);
+    assert_eq!(large(), state);
+    assert_ne!(large().revision(), first, "another state, although an equal one");
+    let mut other = NetworkState::zeros(&state.layout()).unwrap();
+    assert_ne!(other.revision(), first);
+    other.copy_from(&state).unwrap();
+    assert_eq!(other.revision(), first);
+
+    let segment = state.layout().state_segments().remove(0);
+    let mut bytes = Vec::new();
+    state.read_segment(&segment, &mut bytes);
+    let rules = [("w".to_string(), MergeRule::Sum)].into();
+    let changes: [&dyn Fn(&mut NetworkState); 5] = [
+        &|state| state.f32_mut("w").unwrap()[[0, 0]] = 5.0,
+        &|state| state.u64_mut("n").unwrap()[[0]] = 5,
+        &|state| state.set_rules(&rules).unwrap(),
+        &|state| state.write_segment(0, &segment, &bytes).unwrap(),
+        &|state| merge::finish_segment(&large(), &segment, None, state),
+    ];
+    for (place, change) in changes.iter().enumerate() {
+        let before = state.revision();
+        change(&mut state);
+        assert_ne!(state.revision(), before, "change {place}");
     }
 }

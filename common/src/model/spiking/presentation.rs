@@ -310,7 +310,7 @@ impl Presenter {
             let (group, lane) = place(neuron);
             self.activate(group);
             if task.learns {
-                network.weights.touch(group);
+                network.weights.touch(neuron);
                 let inputs = if task.carries { &self.every_input } else { task.events.lit() };
                 self.traces.learn(network.weights, inputs, dynamics, neuron, step);
                 network.theta[neuron] += dynamics.theta_plus;

@@ -29,7 +29,7 @@ use crate::merge::{UnitCounts, UnitMaps};
 use crate::model::kernel::Isa;
 use crate::model::{Batch, ModelError, Replica};
 use crate::results::{CONFUSION, CORRECT, Results};
-use crate::state::{NetworkState, StateError};
+use crate::state::{NetworkState, Revision, StateError};
 
 /// Count of the examples that never made enough spikes.
 const TOO_FEW_SPIKES: &str = "warning.too few spikes at the highest intensity";
@@ -46,6 +46,8 @@ pub(super) struct SpikingReplica {
     /// Brightness of the example's inputs.
     levels: Vec<u8>,
     weights: Weights,
+    /// The state that the weights were loaded from.
+    loaded: Option<Revision>,
     theta: Vec<f32>,
     /// Counters, labels and theta are up to date; the weights are when asked
     /// for.
@@ -77,6 +79,7 @@ impl SpikingReplica {
             events: Events::new(inputs, (design.settings.steps(), design.settings.rest_steps())),
             levels: vec![0; inputs],
             weights: Weights::new(inputs, neurons),
+            loaded: None,
             theta: vec![0.0; neurons],
             state: NetworkState::default(),
             electorate: Electorate::default(),
@@ -197,14 +200,13 @@ impl SpikingReplica {
     }
 
     fn weight_maps(&self) -> UnitMaps {
-        let mut maps = UnitMaps::default();
-        for neuron in self.touched() {
-            let factor = self.learnt.factors[neuron];
-            maps.units.push(neuron as u32);
-            maps.a.push(factor);
-            maps.b.extend(self.weights.changes(neuron).map(|(before, now)| now - factor * before));
+        let units: Vec<u32> = self.touched().map(|neuron| neuron as u32).collect();
+        let a: Vec<f32> = self.touched().map(|neuron| self.learnt.factors[neuron]).collect();
+        let mut b = Vec::with_capacity(units.len() * self.weights.inputs());
+        for (factor, column) in a.iter().zip(self.weights.changes(self.touched())) {
+            b.extend(column.map(|(before, now)| now - factor * before));
         }
-        maps
+        UnitMaps { units, a, b }
     }
 
     fn theta_maps(&self) -> UnitMaps {
@@ -241,7 +243,12 @@ impl Replica for SpikingReplica {
             self.state.u64_mut(name)?.assign(base.u64(name)?);
         }
         self.presenter.rest(&self.design.dynamics);
-        self.weights.load(slice(base, WEIGHTS)?);
+        let weights = slice(base, WEIGHTS)?;
+        if self.loaded.replace(base.revision()) == Some(base.revision()) {
+            self.weights.reload(weights);
+        } else {
+            self.weights.load(weights);
+        }
         self.theta.copy_from_slice(slice(base, THETA)?);
         let labels = base.u64(LABELS)?.as_slice().expect("tensors are in standard layout");
         self.electorate.load(labels, self.design.settings.classes)?;

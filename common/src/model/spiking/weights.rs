@@ -1,13 +1,18 @@
-//! [`Weights`]: how the weights lie in memory, and which of them were touched.
+//! [`Weights`]: how the weights lie in memory, and how those of a shard are taken back.
 //!
 //! ```text
 //! matrix  [inputs, neurons]             the tensor `weights`
 //! lines   [groups][inputs][GROUP]       what presentations work on
+//! saved   [touched neurons][inputs]     their columns as they were loaded
 //! ```
 //!
 //! A line is what one input's spike gives to one group. The lines of a group
 //! lie together, so that those of the inputs that spike stay in the fastest
 //! memory while the group is taken through many steps.
+//!
+//! Shards are short, and most shards of a round start from the same matrix as the
+//! one before. So only columns of neurons that spiked are saved and restored, and
+//! the lines stay in the cache from shard to shard.
 
 use super::kernel::pages::zeroed_lines;
 use super::lanes::{GROUP, Line, place};
@@ -23,17 +28,29 @@ pub(super) struct Weights {
     inputs: usize,
     neurons: usize,
     lines: Vec<Line>,
-    /// Groups as they were loaded, where they were touched since.
-    loaded: Vec<Line>,
+    /// Columns of the touched neurons as they were loaded.
+    saved: Vec<f32>,
+    /// The touched neurons, in the order of `saved`.
+    touched: Vec<usize>,
     is_touched: Vec<bool>,
+    /// Whether only touched neurons can have changed. Learning sets negative
+    /// weights (and −0) of a whole group to zero.
+    is_restorable: bool,
 }
 
 impl Weights {
     /// Zero weights.
     pub(super) fn new(inputs: usize, neurons: usize) -> Self {
-        let groups = neurons.div_ceil(GROUP);
-        let lines = || zeroed_lines(groups * inputs);
-        Self { inputs, neurons, loaded: lines(), lines: lines(), is_touched: vec![false; groups] }
+        Self {
+            inputs,
+            neurons,
+            lines: zeroed_lines(neurons.div_ceil(GROUP) * inputs),
+            // Memory that is never used costs nothing.
+            saved: Vec::with_capacity(inputs * neurons),
+            touched: Vec::with_capacity(neurons),
+            is_touched: vec![false; neurons],
+            is_restorable: false,
+        }
     }
 
     /// Bytes of the weights of this number of neurons.
@@ -48,7 +65,7 @@ impl Weights {
 
     /// Number of groups.
     pub(super) fn groups(&self) -> usize {
-        self.is_touched.len()
+        self.neurons.div_ceil(GROUP)
     }
 
     /// The lines of all groups.
@@ -56,7 +73,7 @@ impl Weights {
         &self.lines
     }
 
-    /// The lines of all groups, to change those of groups that are touched.
+    /// The lines of all groups, to change: see [`Weights::group_mut`].
     pub(super) fn lines_mut(&mut self) -> &mut [Line] {
         &mut self.lines
     }
@@ -66,34 +83,43 @@ impl Weights {
         &self.lines[self.range(group)]
     }
 
-    /// The lines of one group, to change. The group is touched.
+    /// The lines of one group, to change the weights of touched neurons. Those of other neurons
+    /// may at most be raised to zero.
     pub(super) fn group_mut(&mut self, group: usize) -> &mut [Line] {
-        self.touch(group);
         let range = self.range(group);
         &mut self.lines[range]
     }
 
-    /// Remembers a group as it was loaded: called before its lines change.
-    pub(super) fn touch(&mut self, group: usize) {
-        if !std::mem::replace(&mut self.is_touched[group], true) {
-            let range = self.range(group);
-            self.loaded[range.clone()].copy_from_slice(&self.lines[range]);
+    /// Saves a neuron's column as it was loaded: called before it changes.
+    pub(super) fn touch(&mut self, neuron: usize) {
+        if std::mem::replace(&mut self.is_touched[neuron], true) {
+            return;
         }
-    }
-
-    /// A neuron's weights as they were loaded, and as they are. The neuron's
-    /// group is a touched one.
-    pub(super) fn changes(&self, neuron: usize) -> impl Iterator<Item = (f32, f32)> + '_ {
+        self.touched.push(neuron);
         let (group, lane) = place(neuron);
-        assert!(self.is_touched[group], "only touched groups are remembered");
-        let lines = self.loaded[self.range(group)].iter().zip(self.group(group));
-        lines.map(move |(loaded, line)| (loaded.0[lane], line.0[lane]))
+        let lines = &self.lines[group * self.inputs..(group + 1) * self.inputs];
+        self.saved.extend(lines.iter().map(|line| line.0[lane]));
     }
 
-    /// Takes over a matrix `[inputs, neurons]`; no group is touched then.
+    /// The weights of some neurons, each of which must be touched, as they were loaded and as they
+    /// are: for each neuron an iterator over its inputs.
+    pub(super) fn changes(
+        &self,
+        neurons: impl Iterator<Item = usize>,
+    ) -> impl Iterator<Item = impl Iterator<Item = (f32, f32)>> {
+        let mut places = vec![usize::MAX; self.neurons];
+        self.touched.iter().enumerate().for_each(|(at, neuron)| places[*neuron] = at);
+        neurons.map(move |neuron| {
+            let (group, lane) = place(neuron);
+            let saved = &self.saved[places[neuron] * self.inputs..][..self.inputs];
+            saved.iter().zip(self.group(group)).map(move |(loaded, line)| (*loaded, line.0[lane]))
+        })
+    }
+
+    /// Takes over a matrix `[inputs, neurons]`; no neuron is touched then.
     pub(super) fn load(&mut self, matrix: &[f32]) {
         assert_eq!(matrix.len(), self.inputs * self.neurons, "a matrix of this shape");
-        self.is_touched.fill(false);
+        self.forget_touched();
         for (block, rows) in matrix.chunks(TOGETHER * self.neurons).enumerate() {
             for group in 0..self.groups() {
                 let first = group * self.inputs + block * TOGETHER;
@@ -107,6 +133,24 @@ impl Weights {
                 }
             }
         }
+        let signs = matrix.iter().fold(0, |signs, weight| signs | weight.to_bits());
+        self.is_restorable = signs & (-0.0_f32).to_bits() == 0;
+    }
+
+    /// Takes over the matrix that was loaded last.
+    pub(super) fn reload(&mut self, matrix: &[f32]) {
+        if !self.is_restorable {
+            return self.load(matrix);
+        }
+        let columns = self.touched.iter().zip(self.saved.chunks_exact(self.inputs));
+        for (neuron, column) in columns {
+            let (group, lane) = place(*neuron);
+            let lines = &mut self.lines[group * self.inputs..(group + 1) * self.inputs];
+            for (line, weight) in lines.iter_mut().zip(column) {
+                line.0[lane] = *weight;
+            }
+        }
+        self.forget_touched();
     }
 
     /// Writes to a matrix `[inputs, neurons]`.
@@ -118,6 +162,12 @@ impl Weights {
                 values.copy_from_slice(&line.0[..values.len()]);
             }
         }
+    }
+
+    fn forget_touched(&mut self) {
+        self.is_touched.fill(false);
+        self.touched.clear();
+        self.saved.clear();
     }
 
     fn range(&self, group: usize) -> std::ops::Range<usize> {

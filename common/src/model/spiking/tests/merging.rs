@@ -67,6 +67,49 @@ fn a_shard_knows_nothing_of_the_one_before() {
     }
 }
 
+/// Base states with weights that learning leaves alone, and with some that it sets to zero in
+/// neurons that did not spike.
+fn bases(model: &Spiking) -> [NetworkState; 2] {
+    let base = model.initial_state().unwrap();
+    let mut other = base.clone();
+    let mut weights = other.f32_mut(WEIGHTS).unwrap();
+    for (place, weight) in weights.iter_mut().enumerate().filter(|(place, _)| place % 3 == 0) {
+        *weight = if place % 2 == 0 { -*weight } else { -0.0 };
+    }
+    [base, other]
+}
+
+#[test]
+fn a_replica_takes_back_all_that_it_changed() {
+    let model = model("neurons = 40");
+    for base in bases(&model) {
+        let (mut replica, _) = learnt(&model, &base, 0..8);
+        assert_ne!(replica.state().digest(), base.digest());
+        replica.begin(&base).unwrap();
+        replica.refresh(WEIGHTS);
+        replica.refresh(THETA);
+        assert_eq!(replica.state().digest(), base.digest());
+    }
+}
+
+#[test]
+fn a_base_in_the_memory_of_another_is_loaded_anew() {
+    let model = model("neurons = 40");
+    let [mut base, other] = bases(&model);
+    let mut replica = learnt(&model, &base, 0..4).0;
+    for changed in [0.25, -0.25, 0.5] {
+        base.f32_mut(WEIGHTS).unwrap()[[3, 5]] = changed;
+        replica.begin(&base).unwrap();
+        replica.refresh(WEIGHTS);
+        replica.refresh(THETA);
+        assert_eq!(replica.state().digest(), base.digest(), "{changed}");
+    }
+    base.copy_from(&other).unwrap();
+    replica.begin(&base).unwrap();
+    replica.refresh(WEIGHTS);
+    assert_eq!(replica.state().digest(), other.digest());
+}
+
 #[test]
 fn neurons_that_did_not_spike_keep_their_bits() {
     let model = model("neurons = 200");
