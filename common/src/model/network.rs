@@ -2,7 +2,6 @@
 //! `softmax` (no hidden layer) and `mlp`.
 
 mod initial;
-mod learn;
 mod loss;
 mod replica;
 

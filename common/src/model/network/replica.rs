@@ -1,10 +1,12 @@
 //! One replica of a network.
 
+mod learn;
+
 use std::sync::Arc;
 
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut2, Ix1, Ix2, s};
 
-use super::learn::Chunk;
+use self::learn::Chunk;
 use super::loss::Tally;
 use super::{Design, EXAMPLES, Layer, Learnt, Optimiser};
 use crate::model::kernel::{Kernel, NonZeros};

@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use ndarray::{ArrayView2, s};
 
-use super::replica::{NetworkReplica, dense, dense_mut, matrix};
-use super::{EXAMPLES, Learnt, Optimiser};
+use super::{NetworkReplica, dense, dense_mut, matrix};
 use crate::model::ModelError;
 use crate::model::kernel::{Kernel, Step};
+use crate::model::network::{EXAMPLES, Learnt, Optimiser};
 use crate::state::{NetworkState, StateError};
 
 /// Values of a gradient that is used up at once: it stays in the fastest cache until then.
