@@ -43,6 +43,8 @@ while [ $# -gt 0 ]; do
 done
 [ ${#names[@]} -gt 0 ] || names=(partition one-way loss slow vanish blackout survivor)
 
+# These hosts share a machine's memory, and must not make use of it.
+export SAMEBIT_NO_SHARED_MEMORY=true
 # Seconds that a fault lasts: more than the heartbeat timeout of 10 s.
 readonly FAULT=15
 # Longest wait for anything, in seconds: a bound on hanging.

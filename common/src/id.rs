@@ -100,6 +100,11 @@ drawn!(
     /// answer was lost, the client finds the run by its key instead of starting it twice.
     SubmissionKey
 );
+drawn!(
+    /// Shows a coordinator's Unix socket that a worker is the one that was offered shared memory
+    /// on its connection. Valid once.
+    MemoryToken
+);
 
 impl SubmissionKey {
     /// The key of all submissions with this digest, for clients that want to run the same

@@ -38,7 +38,7 @@ use crate::results::Results;
 
 pub use crate::merge_rule::MergeRule;
 pub use encode::segment_hash;
-pub use finish::{copy_kept, finish, finish_segment};
+pub use finish::{copy_kept, finish, finish_segment, is_segment_finite};
 pub use partial::Partial;
 pub use pool::BufferPool;
 pub use tree::MergeTree;

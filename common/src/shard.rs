@@ -67,17 +67,19 @@ pub fn run(
     replica: &mut dyn Replica,
     after_batch: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<Option<Partial>, ShardError> {
-    run_in(&BufferPool::default(), input, index, replica, after_batch)
+    let hashed = run_in(&BufferPool::default(), input, index, replica, after_batch)?;
+    Ok(hashed.map(|(partial, _)| partial))
 }
 
-/// [`run`], reusing the memory of earlier partials.
+/// [`run`], reusing the memory of earlier partials, with the partial's
+/// [`Partial::segment_hashes`].
 pub fn run_in(
     spare: &BufferPool,
     input: &ShardInput<'_>,
     index: u32,
     replica: &mut dyn Replica,
     after_batch: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
-) -> Result<Option<Partial>, ShardError> {
+) -> Result<Option<(Partial, Vec<u128>)>, ShardError> {
     let positions = input.plan.positions(input.step, index);
     if positions.is_empty() {
         return Ok(None);
@@ -109,11 +111,12 @@ pub fn run_in(
         StepKind::Train { .. } => {
             Partial::of_replica_in(spare, replica, index, input.base, results)?
         }
-        StepKind::Label { .. } | StepKind::Evaluate { .. } => Partial {
-            weight: results.examples,
-            results,
-            tensors: vec![None; input.base.tensors().len()],
-        },
+        StepKind::Label { .. } | StepKind::Evaluate { .. } => {
+            let tensors = vec![None; input.base.tensors().len()];
+            let partial = Partial { weight: results.examples, results, tensors };
+            let hashes = partial.segment_hashes(&input.base.layout());
+            (partial, hashes)
+        }
     };
     Ok(Some(partial))
 }

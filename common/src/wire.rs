@@ -12,6 +12,7 @@ pub mod handshake;
 pub mod message;
 mod payload;
 mod pool;
+pub mod shared_memory;
 pub mod stream;
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use common::model::Registry;
 use common::wire::message::RunEvent;
+use common::wire::shared_memory;
 use common::worker_event::WorkerEvent;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -106,8 +107,12 @@ impl LocalCluster {
             return Err(LocalError::NoBinary { path });
         }
         let runs = config.runs.as_deref().map(RunsFolder::open).transpose()?;
-        let server_config =
-            server::ServerConfig { runs: runs.map(server::RunsConfig::new), ..Default::default() };
+        let socket_dir = shared_memory::default_directory();
+        let server_config = server::ServerConfig {
+            runs: runs.map(server::RunsConfig::new),
+            share_memory: Some(socket_dir.clone()),
+            ..Default::default()
+        };
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let (stop_workers, stop) = watch::channel(false);
@@ -120,6 +125,7 @@ impl LocalCluster {
                 coordinator: address,
                 slots: config.slots,
                 log_level: config.log_level.clone(),
+                socket_dir: socket_dir.clone(),
                 relay: config.relay,
             };
             let process =

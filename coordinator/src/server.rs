@@ -24,6 +24,7 @@ mod text;
 mod wall_clock;
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +37,7 @@ use tracing::{info, warn};
 
 pub use config::{KEEP_CHECKPOINTS, LogBy, OnCheckpointError, RunsConfig, ServerConfig};
 use engine::Engine;
-use net::{Admission, ConnectionLimits, Refusals};
+use net::{Admission, ConnectionLimits, MemorySharing, MemorySocket, Refusals};
 
 /// First wait after a connection could not be accepted; doubled with each failure up to
 /// [`ACCEPT_WAIT_MAX`].
@@ -62,13 +63,16 @@ pub async fn serve(
     let mut shutdown = pin!(shutdown);
     let refusals = Arc::new(Refusals::default());
     let mut engine = Engine::new(config.clone(), registry, refusals.clone());
-    let admission = Arc::new(Admission::new(
+    let sharing = config.share_memory.and_then(|directory| share_memory(&directory, &listener));
+    let admission = Admission::new(
         engine.net_events(),
         config.scheduler.heartbeat_timeout,
         config.tls,
         ConnectionLimits::of_this_process(),
         refusals,
-    ));
+    );
+    let sharing_memory = sharing.as_ref().map(|(sharing, _)| sharing.clone());
+    let admission = Arc::new(admission.with_sharing(sharing_memory));
     if let Some(runs) = config.runs {
         let (folder, bytes) = (runs.folder.clone(), runs.history_bytes);
         let reading = tokio::task::spawn_blocking(move || persistence::recover(&folder, bytes));
@@ -87,6 +91,7 @@ pub async fn serve(
     info!("listening on {}", listener.local_addr()?);
     let ended = tokio::select! {
         () = accept(&listener, &admission, &mut connections) => None,
+        () = hand_out_memory(&sharing) => None,
         () = &mut shutdown => None,
         ended = &mut engine => Some(ended),
     };
@@ -108,6 +113,27 @@ pub async fn serve(
         warn!("not all connections could be closed properly within {FLUSH_TIME:?}");
     }
     Ok(())
+}
+
+/// Memory for workers on this host, and its socket.
+type Sharing = (Arc<MemorySharing>, MemorySocket);
+
+/// Opens the socket at which workers on this host fetch memory. Without it, workers are sent
+/// everything.
+fn share_memory(directory: &Path, listener: &TcpListener) -> Option<Sharing> {
+    let opened = listener.local_addr().and_then(|address| MemorySharing::open(directory, address));
+    let log = |error: &std::io::Error| {
+        warn!("workers on this host cannot share memory, and are sent everything: {error}");
+    };
+    opened.inspect_err(log).ok()
+}
+
+/// Hands memory to workers on this host until the task is dropped.
+async fn hand_out_memory(sharing: &Option<Sharing>) {
+    if let Some((sharing, socket)) = sharing {
+        sharing.serve(socket).await;
+    }
+    std::future::pending().await
 }
 
 /// Accepts connections until the task is dropped, without waiting for any of them.

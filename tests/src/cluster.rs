@@ -158,7 +158,7 @@ impl Cluster {
 
     /// Starts a worker again, in the place of one that is gone.
     pub fn restart_worker(&mut self, index: usize, slots: u32) {
-        self.workers[index] = self.start_worker(&self.address, slots, index);
+        self.workers[index] = self.start_worker(&self.address, slots, index, &[]);
     }
 
     /// The folder that runs are kept in.
@@ -168,19 +168,34 @@ impl Cluster {
 
     /// Adds a worker of so many slots.
     pub fn add_worker(&mut self, slots: u32) -> &mut Process {
-        let address = self.address.clone();
-        self.add_worker_at(&address, slots)
+        let worker = self.start_worker(&self.address, slots, self.workers.len(), &[]);
+        self.add(worker)
     }
 
-    /// Adds a worker that reaches the coordinator through another address.
+    /// Adds a worker of one slot with more flags.
+    pub fn add_worker_with(&mut self, flags: &[&str]) -> &mut Process {
+        let worker = self.start_worker(&self.address, 1, self.workers.len(), flags);
+        self.add(worker)
+    }
+
+    /// Adds a worker that reaches the coordinator through another address. It is sent everything
+    /// there, as a worker on another host would be.
     pub fn add_worker_at(&mut self, address: &str, slots: u32) -> &mut Process {
-        let worker = self.start_worker(address, slots, self.workers.len());
+        let flags = &["--no-shared-memory"];
+        let worker = self.start_worker(address, slots, self.workers.len(), flags);
+        self.add(worker)
+    }
+
+    fn add(&mut self, worker: Process) -> &mut Process {
         self.workers.push(worker);
         self.workers.last_mut().expect("just added")
     }
 
-    fn start_worker(&self, address: &str, slots: u32, index: usize) -> Process {
-        start_worker(address, slots, &format!("test-{}", index + 1), self.logs.as_deref())
+    fn start_worker(&self, address: &str, slots: u32, index: usize, flags: &[&str]) -> Process {
+        let mut command = Command::new(&binaries().worker);
+        command.args(flags);
+        let name = format!("test-{}", index + 1);
+        spawn_worker(command, address, slots, &name, self.logs.as_deref())
     }
 
     /// Adds so many workers.

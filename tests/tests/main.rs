@@ -25,6 +25,8 @@ mod readme;
 mod resume;
 mod screen;
 mod secure;
+#[cfg(target_os = "linux")]
+mod shared_memory;
 mod simulation;
 mod template;
 mod words;

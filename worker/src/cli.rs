@@ -14,6 +14,7 @@ use common::model::Registry;
 use common::settings::{self, Bytes, LogFormat, Signals, host_and_port};
 use common::text::beginning;
 use common::wire::handshake::BUILD;
+use common::wire::shared_memory;
 use common::wire::tls::CallerTls;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -93,6 +94,15 @@ struct Flags {
     /// Memory for cached examples [default: a quarter of the memory limit]
     #[arg(long, value_name = "SIZE")]
     cache_limit: Option<Bytes>,
+    /// Be sent states even if the coordinator is on this host, instead of sharing
+    /// memory with it
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    no_shared_memory: Option<bool>,
+    /// Directory of the Unix socket by which a worker finds a coordinator on this
+    /// host; the same as the coordinator's [default: samebit in $XDG_RUNTIME_DIR, or
+    /// samebit-UID in the directory for temporary files]
+    #[arg(long, value_name = "DIR")]
+    socket_dir: Option<PathBuf>,
     /// Longest time to finish shards and deliver partials before the worker
     /// exits, in seconds [default: 8]
     #[arg(long, value_name = "SECONDS")]
@@ -131,6 +141,8 @@ struct Settings {
     slots: u32,
     memory_limit: Bytes,
     cache_limit: Option<Bytes>,
+    no_shared_memory: bool,
+    socket_dir: PathBuf,
     drain_timeout: u64,
     name: String,
     log_level: String,
@@ -146,6 +158,8 @@ impl Default for Settings {
             slots: u32::try_from(processors).unwrap_or(limits::SLOTS).min(limits::SLOTS),
             memory_limit: Bytes(memory::default_limit()),
             cache_limit: None,
+            no_shared_memory: false,
+            socket_dir: shared_memory::default_directory(),
             drain_timeout: DRAIN_SECONDS,
             name: default_name(),
             log_level: "info".into(),
@@ -242,6 +256,7 @@ impl Settings {
             cache_limit: self.cache_limit.unwrap_or(share).0,
             process: new_process_id(),
             drain_timeout: Duration::from_secs(self.drain_timeout),
+            share_memory: (!self.no_shared_memory).then_some(self.socket_dir),
         }
     }
 }

@@ -24,7 +24,9 @@ pub(crate) mod memory;
 mod messages;
 mod panics;
 mod parting;
+mod regions;
 mod run;
+mod sharing;
 #[cfg(test)]
 mod test_model;
 #[cfg(test)]
@@ -32,6 +34,7 @@ mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -80,6 +83,9 @@ pub struct WorkerConfig {
     pub process: ProcessId,
     /// Longest time for leaving in order.
     pub drain_timeout: Duration,
+    /// The directory of the Unix socket of a coordinator on this host, with which the worker then
+    /// shares memory; without it, everything is sent.
+    pub share_memory: Option<PathBuf>,
 }
 
 /// How a worker ends.
@@ -228,6 +234,7 @@ impl Engine {
         match report {
             Report::Shard(event) => self.tell(event),
             Report::StartSaid(assignment) => self.tell(Event::StartSaid { assignment }),
+            Report::Shared { token, memory } => self.on_shared(token, memory),
             Report::Built { run, id, outcome } => self.on_built(id, &run, outcome),
             Report::Checked { chunk, digest, outcome } => {
                 self.on_checked_chunk(chunk, digest, outcome);

@@ -130,7 +130,7 @@ impl Partial {
     }
 
     /// [`segment_hash`] of one segment, without a copy of its values.
-    fn hash_segment(&self, layout: &Layout, segment: &Segment) -> u128 {
+    pub(super) fn hash_segment(&self, layout: &Layout, segment: &Segment) -> u128 {
         match (self.value_bytes(segment), self.units(layout, segment)) {
             (Some(values), _) => segment_hash(&values),
             (None, Some(units)) => units.hash(),

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::values::{EMPTY_BLOCK, blocks};
 use super::{Contribution, MergeRule, Partial, Values};
-use crate::state::values::TASK_VALUES;
+use crate::state::values::{TASK_VALUES, first_not_finite};
 use crate::state::{NetworkState, Segment, TensorData};
 
 /// Finishes one merge segment: writes `next`'s values from `merged` (the root
@@ -58,6 +58,23 @@ pub fn finish_segment(
         }
         _ => panic!("states of different layouts"),
     }
+}
+
+/// Whether all values of a finished segment are finite.
+///
+/// # Panics
+///
+/// If the segment is not of the state's layout.
+pub fn is_segment_finite(state: &NetworkState, segment: &Segment) -> bool {
+    let tensor = state.tensor_at(segment.tensor).1;
+    let TensorData::F32(_) = tensor.data else { return true };
+    let values = tensor.data.f32_slice();
+    if !tensor.rule.by_unit() {
+        return first_not_finite(&values[segment.range.clone()]).is_none();
+    }
+    let units = tensor.data.shape().last().copied().expect("a tensor has an axis");
+    let rows = values.chunks_exact(units);
+    rows.into_iter().all(|row| first_not_finite(&row[segment.range.clone()]).is_none())
 }
 
 /// Copies the tensors under `keep`, which have no merge segments.

@@ -1,12 +1,16 @@
 //! Computes the contribution of one replica.
 
+use std::collections::BTreeMap;
+
+use twox_hash::XxHash3_128;
+
 use super::{
     BufferPool, Contribution, MergeError, MergeRule, Partial, UnitCounts, UnitMaps, Values,
 };
 use crate::model::Replica;
 use crate::results::Results;
-use crate::state::values::{BLOCK_VALUES, first_not_finite};
-use crate::state::{NetworkState, TensorData};
+use crate::state::values::{BLOCK_VALUES, f32_bytes, first_not_finite};
+use crate::state::{NetworkState, Segment, TensorData};
 
 impl Partial {
     /// The contribution of a replica after its batches, by the rules of `base`'s tensors.
@@ -22,20 +26,25 @@ impl Partial {
         base: &NetworkState,
         results: Results,
     ) -> Result<Self, MergeError> {
-        Self::of_replica_in(&BufferPool::default(), replica, index, base, results)
+        let hashed = Self::of_replica_in(&BufferPool::default(), replica, index, base, results)?;
+        Ok(hashed.0)
     }
 
-    /// [`Partial::of_replica`], reusing the memory of earlier partials.
+    /// [`Partial::of_replica`], reusing the memory of earlier partials, with its
+    /// [`Partial::segment_hashes`]: values are hashed while they are in the processor's cache.
     pub fn of_replica_in(
         spare: &BufferPool,
         replica: &mut dyn Replica,
         index: u32,
         base: &NetworkState,
         results: Results,
-    ) -> Result<Self, MergeError> {
+    ) -> Result<(Self, Vec<u128>), MergeError> {
+        let layout = base.layout();
         let weight = results.examples;
         if weight == 0 {
-            return Ok(Self { weight, results, tensors: vec![None; base.tensors().len()] });
+            let nothing = Self { weight, results, tensors: vec![None; base.tensors().len()] };
+            let hashes = nothing.segment_hashes(&layout);
+            return Ok((nothing, hashes));
         }
         base.check_same_tensors(replica.state()).map_err(|error| MergeError::Contribution {
             tensor: "all".into(),
@@ -44,7 +53,9 @@ impl Partial {
             found: error.to_string(),
         })?;
         let mut tensors = Vec::with_capacity(base.tensors().len());
-        for (name, base) in base.tensors() {
+        let segments = layout.merge_segments();
+        let mut known = BTreeMap::new();
+        for (place, (name, base)) in base.tensors().iter().enumerate() {
             let units = match base.rule {
                 MergeRule::MeanBy => Units::Counts(replica.unit_counts(name)),
                 MergeRule::Fold => Units::Maps(replica.unit_maps(name)),
@@ -62,9 +73,16 @@ impl Partial {
                 weight,
                 spare,
             };
-            tensors.push(source.contribution(base.rule, units)?);
+            let own = segments.iter().enumerate().filter(|(_, segment)| segment.tensor == place);
+            let mut hashing = Hashing { segments: own.collect(), known: &mut known };
+            tensors.push(source.contribution(base.rule, units, &mut hashing)?);
         }
-        Ok(Self { weight, results, tensors })
+        let partial = Self { weight, results, tensors };
+        let hash = |(index, segment)| {
+            known.get(&index).copied().unwrap_or_else(|| partial.hash_segment(&layout, segment))
+        };
+        let hashes = segments.iter().enumerate().map(hash).collect();
+        Ok((partial, hashes))
     }
 }
 
@@ -76,6 +94,12 @@ enum Units {
     Counts(Option<UnitCounts>),
     /// The change of each.
     Maps(Option<UnitMaps>),
+}
+
+/// The segments of one tensor, with their indexes, and the hashes that are known, by index.
+struct Hashing<'a> {
+    segments: Vec<(usize, &'a Segment)>,
+    known: &'a mut BTreeMap<usize, u128>,
 }
 
 /// One tensor, before and after a replica's batches.
@@ -93,6 +117,7 @@ impl Source<'_> {
         &self,
         rule: MergeRule,
         units: Units,
+        hashing: &mut Hashing<'_>,
     ) -> Result<Option<Contribution>, MergeError> {
         let contribution = match (rule, self.base) {
             (MergeRule::Keep, _) => return Ok(None),
@@ -102,18 +127,17 @@ impl Source<'_> {
                 Units::All => unreachable!("the model was asked for units"),
             },
             (MergeRule::Mean, _) => {
-                Contribution::Mean { examples: self.weight, values: self.finite_values()? }
+                let values = self.values(hashing, |x, _| x)?;
+                Contribution::Mean { examples: self.weight, values }
             }
-            (MergeRule::Max, TensorData::F32(_)) => Contribution::Max(self.finite_values()?),
+            (MergeRule::Max, TensorData::F32(_)) => {
+                Contribution::Max(self.values(hashing, |x, _| x)?)
+            }
             (MergeRule::Max, TensorData::U64(_)) => {
                 Contribution::MaxCount(self.state.u64_slice().to_vec())
             }
             (MergeRule::Sum, TensorData::F32(_)) => {
-                let pairs = self.state.f32_slice().iter().zip(self.base.f32_slice());
-                let mut values = self.spare.take(self.base.len());
-                values.extend(pairs.map(|(x, base)| x - base));
-                self.check_finite(&values, |place| place)?;
-                Contribution::Sum(values.into())
+                Contribution::Sum(self.values(hashing, |x, base| x - base)?)
             }
             (MergeRule::Sum, TensorData::U64(_)) => {
                 let pairs = self.state.u64_slice().iter().zip(self.base.u64_slice());
@@ -123,12 +147,26 @@ impl Source<'_> {
         Ok(Some(contribution))
     }
 
-    fn finite_values(&self) -> Result<Values, MergeError> {
-        let state = self.state.f32_slice();
+    /// The contribution of every element, from its value and the base's. In one pass, segment by
+    /// segment, the values are computed, checked and hashed.
+    fn values(
+        &self,
+        hashing: &mut Hashing<'_>,
+        contribution: impl Fn(f32, f32) -> f32,
+    ) -> Result<Values, MergeError> {
+        let (state, base) = (self.state.f32_slice(), self.base.f32_slice());
         let mut values = self.spare.take(state.len());
-        for piece in state.chunks(BLOCK_VALUES) {
-            self.check_finite(piece, |place| values.len() + place)?;
-            values.extend_from_slice(piece);
+        for (index, segment) in &hashing.segments {
+            let mut hasher = XxHash3_128::new();
+            for start in segment.range.clone().step_by(BLOCK_VALUES) {
+                let block = start..segment.range.end.min(start + BLOCK_VALUES);
+                let pairs = state[block.clone()].iter().zip(&base[block.clone()]);
+                values.extend(pairs.map(|(x, base)| contribution(*x, *base)));
+                self.check_finite(&values[block.clone()], |place| start + place)?;
+                hasher.write(&f32_bytes(&values[block]));
+            }
+            // The [`segment_hash`] of the whole segment.
+            hashing.known.insert(*index, hasher.finish_128());
         }
         Ok(values.into())
     }

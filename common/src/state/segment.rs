@@ -56,6 +56,47 @@ impl NetworkState {
         Ok(())
     }
 
+    /// Like [`NetworkState::write_segment`], but `fill` writes the little-endian bytes, straight
+    /// into the tensor. If it fails, the segment's values have no meaning.
+    ///
+    /// # Errors
+    /// The error of `fill`, or [`StateError::Segment`] for values that are not finite.
+    pub fn fill_segment<E: From<StateError>>(
+        &mut self,
+        index: usize,
+        segment: &Segment,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let range = segment.range.clone();
+        match &mut self.tensor_at_mut(segment.tensor).data {
+            data @ TensorData::U64(_) => {
+                let out = &mut data.u64_slice_mut()[range];
+                fill(bytemuck::cast_slice_mut(out))?;
+                out.iter_mut().for_each(|value| *value = u64::from_le(*value));
+                Ok(())
+            }
+            data @ TensorData::F32(_) => {
+                let out = &mut data.f32_slice_mut()[range.clone()];
+                fill(bytemuck::cast_slice_mut(out))?;
+                if cfg!(target_endian = "big") {
+                    let swap = |value: &mut f32| {
+                        *value = f32::from_bits(u32::from_le(value.to_bits()));
+                    };
+                    out.iter_mut().for_each(swap);
+                }
+                let Some(place) = values::first_not_finite(out) else { return Ok(()) };
+                let found = out[place];
+                out.fill(0.0);
+                Err(E::from(StateError::Segment {
+                    segment: index,
+                    tensor: self.tensor_at(segment.tensor).0.to_owned(),
+                    expected: "finite values".into(),
+                    found: format!("{found} at element {}", range.start + place),
+                }))
+            }
+        }
+    }
+
     /// The values of one state segment, little-endian: without copying on
     /// little-endian hosts.
     pub(super) fn segment_bytes(&self, segment: &Segment) -> Cow<'_, [u8]> {

@@ -23,6 +23,7 @@ use crate::wire::message::{
     BlockDone, FromClient, FromWorker, Hello, Progress, Replay, Role, RunEvent, RunStatus,
     ShardDone, Status, ToClient, ToWorker, Welcome, WorkerStatus,
 };
+use crate::wire::shared_memory::{PARTIAL_SLOTS, SLOT_BYTES, STATE_SLOTS, UNREAD_STATE_SLOTS};
 use crate::worker_event::WorkerEvent;
 
 fn run() -> impl Strategy<Value = RunId> + Clone {
@@ -216,6 +217,18 @@ pub(crate) fn from_worker() -> impl Strategy<Value = FromWorker> {
             FromWorker::PartialSegment { step, block, segment, payload }
         }),
         (step(), block()).prop_map(|(step, block)| FromWorker::PartialMissing { step, block }),
+        (step(), block(), any::<u32>(), 0..PARTIAL_SLOTS, 0..=SLOT_BYTES as u32).prop_map(
+            |(step, block, segment, slot, bytes)| FromWorker::SegmentInMemory {
+                step,
+                block,
+                segment,
+                slot,
+                bytes,
+            }
+        ),
+        Just(FromWorker::SharesMemory),
+        vec(0..STATE_SLOTS, 0..UNREAD_STATE_SLOTS)
+            .prop_map(|slots| FromWorker::SlotsRead { slots }),
         Just(FromWorker::Draining),
         Just(FromWorker::Goodbye),
         text().prop_map(|reason| FromWorker::HangsUp { reason }),
@@ -259,6 +272,15 @@ pub(crate) fn to_worker() -> impl Strategy<Value = ToWorker> {
         (step(), any::<u32>(), payload()).prop_map(|(step, segment, payload)| {
             ToWorker::StateSegment { step, segment, payload }
         }),
+        (name(), any::<u128>()).prop_map(|(socket, token)| ToWorker::OffersMemory {
+            socket,
+            token: crate::id::MemoryToken(token),
+        }),
+        (step(), any::<u32>(), 0..STATE_SLOTS, any::<u64>()).prop_map(
+            |(step, segment, slot, hash)| ToWorker::StateInMemory { step, segment, slot, hash }
+        ),
+        vec(0..PARTIAL_SLOTS, 0..PARTIAL_SLOTS as usize)
+            .prop_map(|slots| ToWorker::SlotsRead { slots }),
         (step(), step()).prop_map(|(step, as_of)| ToWorker::SameState { step, as_of }),
         (assignment(), step(), block(), block_plan(), any::<bool>()).prop_map(
             |(assignment, step, block, plan, confirm)| ToWorker::Assign {
@@ -484,14 +506,15 @@ fn event() -> impl Strategy<Value = RunEvent> {
 
 fn status() -> impl Strategy<Value = Status> {
     let who = (worker(), name(), name(), name(), option::of(text()));
-    let worker = (who, any::<u32>(), any::<[u64; 4]>()).prop_map(
-        |(who, slots, [memory, memory_limit, shards_done, last_heard_ms])| {
+    let worker = (who, any::<(u32, bool)>(), any::<[u64; 4]>()).prop_map(
+        |(who, (slots, shares_memory), [memory, memory_limit, shards_done, last_heard_ms])| {
             let (id, name, address, state, cannot) = who;
             WorkerStatus {
                 id,
                 name,
                 address,
                 slots,
+                shares_memory,
                 memory,
                 memory_limit,
                 state,

@@ -21,6 +21,7 @@ use crate::wire::event::{RunEvent, Status};
 use crate::wire::message::{
     BlockDone, FromClient, FromWorker, Hello, Progress, Role, ToClient, ToWorker, Welcome,
 };
+use crate::wire::shared_memory::{PARTIAL_SLOTS, SLOT_BYTES, STATE_SLOTS, UNREAD_STATE_SLOTS};
 
 impl Message for Hello {
     const NAME: &'static str = "Hello";
@@ -94,7 +95,14 @@ impl Message for FromWorker {
                 check.payload(payload)
             }
             Self::PartialMissing { block, .. } => check.block(*block),
-            Self::Opened { .. }
+            Self::SegmentInMemory { block, slot, bytes, .. } => {
+                check.block(*block)?;
+                check.slot(*slot, PARTIAL_SLOTS)?;
+                check.at_most("bytes", *bytes as usize, SLOT_BYTES, "bytes")
+            }
+            Self::SlotsRead { slots } => check.slots(slots, UNREAD_STATE_SLOTS, STATE_SLOTS),
+            Self::SharesMemory
+            | Self::Opened { .. }
             | Self::Started { .. }
             | Self::HandedBack { .. }
             | Self::Draining
@@ -130,6 +138,9 @@ impl Message for ToWorker {
                 check.layout("layout", layout)
             }
             Self::StateSegment { payload, .. } => check.payload(payload),
+            Self::OffersMemory { socket, .. } => check.text("socket", socket, NAME_BYTES),
+            Self::StateInMemory { slot, .. } => check.slot(*slot, STATE_SLOTS),
+            Self::SlotsRead { slots } => check.slots(slots, PARTIAL_SLOTS as usize, PARTIAL_SLOTS),
             Self::Assign { block, plan, .. } => {
                 check.block(*block)?;
                 check.plan(plan)
@@ -323,6 +334,15 @@ impl Check {
         self.that(plan.positions.is_sorted(), field, "ascending numbers", "other ones")?;
         let last = plan.positions[found - 1];
         self.that(last <= EXAMPLES, field, format_args!("at most {EXAMPLES}"), last)
+    }
+
+    fn slot(self, slot: u32, slots: u32) -> Result<(), FrameError> {
+        self.that(slot < slots, "slot", format_args!("a slot below {slots}"), slot)
+    }
+
+    fn slots(self, found: &[u32], most: usize, slots: u32) -> Result<(), FrameError> {
+        self.at_most("slots", found.len(), most, "slots")?;
+        found.iter().try_for_each(|slot| self.slot(*slot, slots))
     }
 
     fn chunks(self, chunks: &[u32]) -> Result<(), FrameError> {

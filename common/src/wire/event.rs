@@ -253,6 +253,8 @@ pub struct WorkerStatus {
     pub address: String,
     /// Its slots.
     pub slots: u32,
+    /// Whether it shares memory with the coordinator, on one host.
+    pub shares_memory: bool,
     /// Resident memory, bytes.
     pub memory: u64,
     /// Memory that it may use, bytes.

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::dataset::SplitManifest;
 use crate::digest::Digest;
 use crate::id::{
-    AssignmentId, Block, ProcessId, RunId, RunIdentity, StepId, SubmissionKey, WorkerId,
+    AssignmentId, Block, MemoryToken, ProcessId, RunId, RunIdentity, StepId, SubmissionKey,
+    WorkerId,
 };
 use crate::merge::Partial;
 use crate::plan::BlockPlan;
@@ -22,7 +23,7 @@ use crate::wire::payload;
 pub use crate::wire::event::{RunEvent, RunStatus, Status, WorkerStatus};
 
 /// Version of the protocol. It is increased with any change to a message.
-pub const PROTOCOL: u32 = 8;
+pub const PROTOCOL: u32 = 9;
 
 /// Identifies the order and kind of every floating-point operation, and the implementation of `exp`
 /// and `ln`. Two builds whose results could differ in a bit must differ here; two builds that agree
@@ -234,6 +235,28 @@ pub enum FromWorker {
         #[serde(deserialize_with = "payload::deserialize")]
         payload: Bytes,
     },
+    /// A pulled merge segment, in a slot of the memory that this worker shares with the
+    /// coordinator ([`crate::wire::shared_memory`]). Its hash came with [`FromWorker::BlockDone`].
+    SegmentInMemory {
+        /// The step.
+        step: StepId,
+        /// The block.
+        block: Block,
+        /// Index among the layout's merge segments.
+        segment: u32,
+        /// The slot, which the worker leaves alone until [`ToWorker::SlotsRead`].
+        slot: u32,
+        /// Bytes of the contribution, encoded.
+        bytes: u32,
+    },
+    /// The worker has received the regions of memory that [`ToWorker::OffersMemory`] offered:
+    /// payloads may come through them from now on.
+    SharesMemory,
+    /// The worker has read these slots of states, one for each [`ToWorker::StateInMemory`].
+    SlotsRead {
+        /// The slots, at most [`crate::wire::shared_memory::UNREAD_STATE_SLOTS`].
+        slots: Vec<u32>,
+    },
     /// The worker does not have a pulled partial.
     PartialMissing {
         /// The step.
@@ -294,6 +317,32 @@ pub enum ToWorker {
         /// Values, little-endian.
         #[serde(deserialize_with = "payload::deserialize")]
         payload: Bytes,
+    },
+    /// The worker may share memory with the coordinator, if it is on the same host. A worker that
+    /// does not ignores this.
+    OffersMemory {
+        /// Name of the coordinator's Unix socket, in the directory for such sockets.
+        socket: String,
+        /// What the worker must show there.
+        token: MemoryToken,
+    },
+    /// A segment of the base state of a step, in place of [`ToWorker::StateSegment`], for a worker
+    /// that has sent [`FromWorker::SharesMemory`].
+    StateInMemory {
+        /// The step.
+        step: StepId,
+        /// Index among the layout's state segments.
+        segment: u32,
+        /// The slot in which the values lie, little-endian, until the worker has sent
+        /// [`FromWorker::SlotsRead`].
+        slot: u32,
+        /// Their [`crate::wire::shared_memory::payload_hash`].
+        hash: u64,
+    },
+    /// The coordinator has read these slots of partials.
+    SlotsRead {
+        /// The slots, at most [`crate::wire::shared_memory::PARTIAL_SLOTS`].
+        slots: Vec<u32>,
     },
     /// The base state of a step equals that of another step, which this worker was sent before (an
     /// evaluation does not change the state).

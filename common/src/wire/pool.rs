@@ -24,6 +24,23 @@ impl FramePool {
         Bytes::from_owner(Pooled { frame, home: self.clone() })
     }
 
+    /// A frame of `bytes` that `fill` writes; what it finds there is of no meaning.
+    ///
+    /// # Errors
+    /// The error of `fill`.
+    pub fn filled(
+        &self,
+        bytes: usize,
+        fill: impl FnOnce(&mut [u8]) -> std::io::Result<()>,
+    ) -> std::io::Result<Bytes> {
+        let mut frame = self.lock().pop().unwrap_or_default();
+        if frame.len() < bytes {
+            frame.resize(bytes, 0);
+        }
+        fill(&mut frame[..bytes])?;
+        Ok(self.lend(frame).slice(..bytes))
+    }
+
     /// Moves the content of `buffer` into spare memory of at least `bytes`, if there is any and the
     /// buffer itself is too small.
     pub(super) fn make_room(&self, buffer: &mut BytesMut, bytes: usize) {

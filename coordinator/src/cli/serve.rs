@@ -10,6 +10,7 @@ use common::limits;
 use common::model::Registry;
 use common::run_settings::CheckpointEvery;
 use common::settings::{self, Bytes, LogFormat};
+use common::wire::shared_memory;
 use common::wire::tls::CoordinatorTls;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -68,6 +69,16 @@ struct SettingFlags {
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     insecure: Option<bool>,
+    /// Send states to workers on this host instead of sharing memory with them
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_shared_memory: Option<bool>,
+    /// Directory of the Unix socket by which workers on this host find the memory to
+    /// share; the same for all of them [default: samebit in $XDG_RUNTIME_DIR, or
+    /// samebit-UID in the directory for temporary files]
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    socket_dir: Option<PathBuf>,
     /// Silence after which a worker counts as lost, in seconds [default: 10]
     #[arg(long, value_name = "SECONDS", value_parser = heartbeat_timeout)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -145,6 +156,8 @@ struct ServeSettings {
     listen: String,
     keys: Option<PathBuf>,
     insecure: bool,
+    no_shared_memory: bool,
+    socket_dir: PathBuf,
     heartbeat_timeout: f64,
     crash_limit: u32,
     merge_memory: Bytes,
@@ -166,6 +179,8 @@ impl Default for ServeSettings {
             listen: "127.0.0.1:7700".into(),
             keys: None,
             insecure: false,
+            no_shared_memory: false,
+            socket_dir: shared_memory::default_directory(),
             heartbeat_timeout: config.scheduler.heartbeat_timeout.as_secs_f64(),
             crash_limit: config.scheduler.crash_limit,
             merge_memory: Bytes(config.merge_memory),
@@ -218,6 +233,7 @@ impl ServeSettings {
         let mut config = server::ServerConfig {
             merge_memory: self.merge_memory.0,
             data_memory: self.data_memory.0,
+            share_memory: (!self.no_shared_memory).then(|| self.socket_dir.clone()),
             ..Default::default()
         };
         config.scheduler.heartbeat_timeout = Duration::from_secs_f64(self.heartbeat_timeout);

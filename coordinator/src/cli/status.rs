@@ -61,6 +61,7 @@ pub(super) fn cancel(run: RunId, address: &Address) -> Result<(), Failure> {
 const WORKERS: &[Column] = &[
     cut("worker", 12),
     goes("address", 1),
+    goes("states by", 3),
     stays("slots"),
     stays("memory"),
     stays("state"),
@@ -132,6 +133,7 @@ fn worker_row(worker: &WorkerStatus) -> Vec<String> {
     vec![
         worker.name.clone(),
         worker.address.clone(),
+        if worker.shares_memory { "memory" } else { "network" }.to_owned(),
         worker.slots.to_string(),
         format!("{} of {}", bytes(worker.memory), bytes(worker.memory_limit)),
         worker.state.clone(),
@@ -188,6 +190,7 @@ mod tests {
                 name: "local-1".into(),
                 address: "127.0.0.1:40000".into(),
                 slots: 2,
+                shares_memory: true,
                 memory: 12 << 20,
                 memory_limit: 2 << 30,
                 state: "busy".into(),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pub(super) struct WorkerCommand {
     pub(super) coordinator: SocketAddr,
     pub(super) slots: u32,
     pub(super) log_level: String,
+    /// Where the worker finds the coordinator's memory.
+    pub(super) socket_dir: PathBuf,
     /// Writes the worker's standard error.
     pub(super) relay: Option<Relay>,
 }
@@ -94,6 +97,8 @@ impl WorkerCommand {
             .arg(&self.name)
             .arg("--log-level")
             .arg(&self.log_level)
+            .arg("--socket-dir")
+            .arg(&self.socket_dir)
             .arg("--exit-on-stdin-close")
             // The variable is for another cluster than this one.
             .env_remove("SAMEBIT_KEYS")

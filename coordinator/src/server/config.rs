@@ -1,5 +1,6 @@
 //! Settings of the server.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -29,6 +30,9 @@ pub struct ServerConfig {
     pub log_by: Option<LogBy>,
     /// The coordinator's certificate and keys; without them, every peer is accepted.
     pub tls: Option<CoordinatorTls>,
+    /// The directory for a Unix socket, at which workers on this host fetch memory to share;
+    /// without it, everything is sent.
+    pub share_memory: Option<PathBuf>,
     /// Whether other hosts can reach the coordinator although it has no keys. Every status shows
     /// this.
     pub insecure: bool,
@@ -43,6 +47,7 @@ impl Default for ServerConfig {
             runs: None,
             log_by: None,
             tls: None,
+            share_memory: None,
             insecure: false,
         }
     }

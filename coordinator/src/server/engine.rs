@@ -67,7 +67,7 @@ use super::jobs::{Done, Incarnation, Jobs};
 use super::net::{self, ClientId, Peer, Peers, Refusals};
 use super::persistence::{self, HistoryQueue, Journal, Recovered};
 use super::run_table::RunTable;
-use super::step::{self, StepExecutor};
+use super::step::{self, Payload, StepExecutor};
 use super::wall_clock::now_ms;
 use crate::scheduler::{self, Action, Departure, Scheduler};
 
@@ -259,6 +259,15 @@ impl Engine {
             net::Event::FromWorker { worker, message, permit } => {
                 if self.peers.worker(worker).is_some()
                     && let Err(cause) = self.on_worker_message(worker, message)
+                {
+                    self.close_worker(worker, Departure::Parted, &cause);
+                }
+                drop(permit);
+            }
+            net::Event::SegmentInMemory { worker, place, slot, permit } => {
+                let payload = Payload::Shared(slot);
+                if self.peers.worker(worker).is_some()
+                    && let Err(cause) = self.on_segment(worker, place, payload)
                 {
                     self.close_worker(worker, Departure::Parted, &cause);
                 }

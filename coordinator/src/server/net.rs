@@ -13,6 +13,7 @@ mod event;
 mod outbox;
 mod peer;
 mod peers;
+mod sharing;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -28,3 +29,4 @@ pub(super) use outbox::{StateFrames, WAITING_EVENT_BYTES};
 pub(super) use peer::LastActivity;
 pub(super) use peer::{ClientId, Handle, Peer, Permit, WorkerInfo};
 pub(super) use peers::{Farewell, Peers};
+pub(super) use sharing::{MemorySharing, MemorySocket};

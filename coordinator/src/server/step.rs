@@ -30,5 +30,6 @@ pub(super) use accept::{Accepted, FinishedBlock};
 pub(super) use active_run::ActiveRun;
 pub(super) use effect::{Done, Effect};
 pub(super) use executor::{Start, StepExecutor, StepOutcome};
+pub(super) use merge::Payload;
 pub(super) use merging::Stalled;
 pub(super) use shard_log::Difference;

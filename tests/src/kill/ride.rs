@@ -130,7 +130,8 @@ impl<'a> Ride<'a> {
     fn start(scenario: &'a Scenario, folder: &Path) -> Self {
         let timeout = HEARTBEAT_TIMEOUT.to_string();
         let flags = ["--checkpoint-every", "1", "--resume-wait", "1", "--heartbeat-timeout"];
-        let flags = [&flags[..], &[&timeout]].concat();
+        let sent: &[&str] = if scenario.shares_memory { &[] } else { &["--no-shared-memory"] };
+        let flags = [&flags[..], &[&timeout], sent].concat();
         let mut cluster = Cluster::start_in(folder, "127.0.0.1:0", &flags);
         for slots in &scenario.slots {
             cluster.add_worker(*slots);

@@ -134,6 +134,8 @@ pub struct Scenario {
     pub spec: Spec,
     /// The slots of each worker.
     pub slots: Vec<u32>,
+    /// Whether the coordinator shares memory with them.
+    pub shares_memory: bool,
     /// At least one that kills the coordinator, and one that kills a worker.
     pub faults: Vec<Planned>,
 }
@@ -147,6 +149,8 @@ impl Scenario {
         let replicas = [3, 5, 8][below(3) as usize];
         // Their kinds take turns, so that a few runs have all of them.
         let spec = Spec::new(number as usize, 1 + below(2), replicas);
+        // By turns, and with every kind of spec.
+        let shares_memory = (number as usize / Spec::KINDS).is_multiple_of(2);
         let slots: Vec<u32> = (0..2 + below(3)).map(|_| 1 + below(2) as u32).collect();
         // Two that are sure to come before the end, one whose turn it is, and
         // some more.
@@ -170,7 +174,7 @@ impl Scenario {
             });
         }
         faults.sort_by_key(|planned| planned.round);
-        Self { seed, number, spec, slots, faults }
+        Self { seed, number, spec, slots, shares_memory, faults }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use common::id::{RunId, StepId};
-use common::state::NetworkState;
+use common::state::{NetworkState, Segment};
 
 use super::run::OpenRun;
 
@@ -39,14 +39,14 @@ impl Bases {
         Some(self.whole.get(&step)?.state.clone())
     }
 
-    /// Stores a segment. `Ok(true)` once the state is complete; an error describes what is wrong
-    /// with the coordinator's message.
+    /// Stores a segment, which `write` writes into the state. `Ok(true)` once the state is complete;
+    /// an error describes what is wrong with the coordinator's message.
     pub(super) fn segment(
         &mut self,
         run: &OpenRun,
         step: StepId,
         segment: u32,
-        payload: &[u8],
+        write: impl FnOnce(&mut NetworkState, &Segment) -> Result<(), String>,
     ) -> Result<bool, String> {
         if segment == 0 {
             // The memory of an unfinished state is released before the buffer is chosen.
@@ -69,7 +69,7 @@ impl Bases {
                 incoming.next, incoming.step
             ));
         }
-        incoming.state.write_segment(index, place, payload).map_err(|error| error.to_string())?;
+        write(&mut incoming.state, place)?;
         incoming.next += 1;
         if incoming.next < run.state_segments.len() {
             return Ok(false);

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use common::digest::Digest;
-use common::id::{AssignmentId, Block, RunId, StepId};
+use common::id::{AssignmentId, Block, MemoryToken, RunId, StepId};
 use common::merge::Partial;
 use common::model::Registry;
 use common::plan::{EpochOrder, Step, StepKind};
@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use super::block::{self, BlockMerge};
 use super::examples::{CopiedExamples, Wanted};
 use super::panics::panic_text;
+use super::regions::SharedMemory;
 use super::run::OpenRun;
 use crate::session::Event;
 
@@ -40,6 +41,13 @@ pub(super) enum Report {
         epoch: u64,
         /// The order.
         order: Arc<EpochOrder>,
+    },
+    /// Memory that the coordinator offered with this token was received.
+    Shared {
+        /// The token.
+        token: MemoryToken,
+        /// The memory.
+        memory: SharedMemory,
     },
     /// The model of a run is made, or could not be.
     Built {
@@ -278,14 +286,13 @@ fn run_shard(work: &RunningBlock, base: &NetworkState, replica: u32) -> Event {
     let failed = |fatal, error| Event::ShardFailed { assignment, replica, fatal, error };
     let started = Instant::now();
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let partial = learn(work, base, replica)?;
+        let hashed = learn(work, base, replica)?;
         let compute_us = started.elapsed().as_micros() as u64;
-        let layout = &work.run.layout;
-        let hashes = partial.as_ref().map(|partial| partial.segment_hashes(layout));
-        let digest = match (&partial, &hashes) {
-            (Some(partial), Some(hashes)) => partial.shard_digest_with(hashes.iter().copied()),
-            _ => Partial::shard_digest(None, layout),
+        let digest = match &hashed {
+            Some((partial, hashes)) => partial.shard_digest_with(hashes.iter().copied()),
+            None => Partial::shard_digest(None, &work.run.layout),
         };
+        let (partial, hashes) = hashed.unzip();
         work.shards().insert(replica, ShardDone { digest, compute_us });
         // The results of a single shard are the block's own.
         let hashes = hashes.filter(|_| work.block.level == 0);
@@ -310,7 +317,7 @@ fn learn(
     work: &RunningBlock,
     base: &NetworkState,
     replica: u32,
-) -> Result<Option<Partial>, ShardError> {
+) -> Result<Option<(Partial, Vec<u128>)>, ShardError> {
     if work.cancelled.load(Ordering::Relaxed) {
         return Err(ShardError::Stopped);
     }

@@ -8,16 +8,18 @@
 //! engine ◀─── reader ──────────────────── socket
 //! ```
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use common::id::{AssignmentId, Block, StepId};
+use bytes::Bytes;
+use common::id::{AssignmentId, Block, MemoryToken, StepId};
 use common::limits::{CONTROL_QUEUE, HANDSHAKE_TIMEOUT, HEARTBEAT_INTERVAL, PULLS};
 use common::merge::Partial;
 use common::wire::codec::{self, Frame, FrameReader};
 use common::wire::handshake::{self, Accepted, HandshakeError};
 use common::wire::message::{FromWorker, Role};
+use common::wire::shared_memory::{LEAST_BYTES, PartialSlots};
 use common::wire::stream::{Reader, Writer};
 use common::wire::tls::CallerTls;
 use tokio::net::TcpStream;
@@ -27,6 +29,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::compute::{Report, WorkTable};
 use super::memory;
+use super::regions::SharedMemory;
 use super::run::OpenRun;
 
 /// Most waiting pulls. A pull is a few bytes; the coordinator may request one segment of very many
@@ -82,6 +85,9 @@ pub(super) struct Connection {
     pulls: mpsc::Sender<Pull>,
     writer: JoinHandle<()>,
     heartbeat: JoinHandle<()>,
+    /// The offer of memory that is being fetched.
+    pub(super) offered: Option<MemoryToken>,
+    memory: Arc<OnceLock<SharedMemory>>,
 }
 
 /// A control message.
@@ -130,14 +136,20 @@ impl Connection {
         })?;
         let (control, control_queue) = mpsc::channel(CONTROL_QUEUE);
         let (pulls, pull_queue) = mpsc::channel(PULL_QUEUE);
-        let heartbeat = tokio::spawn(say_that_we_live(control.clone(), work));
+        let memory = Arc::new(OnceLock::new());
+        let heartbeat = tokio::spawn(say_that_we_live(control.clone(), work, memory.clone()));
+        let shared = memory.clone();
         let writer = tokio::spawn(async move {
-            if let Err(error) = write_frames(writer, control_queue, pull_queue, reports).await {
+            let queues = (control_queue, pull_queue);
+            if let Err(error) = write_frames(writer, queues, &shared, reports).await {
                 tracing::debug!("writing to the coordinator: {error}");
             }
         });
         let beneath = reader.stream_mut().beneath();
-        Ok((Self { reader, beneath, control, pulls, writer, heartbeat }, accepted))
+        let offered = None;
+        let connection =
+            Self { reader, beneath, control, pulls, writer, heartbeat, offered, memory };
+        Ok((connection, accepted))
     }
 
     /// Bytes received so far; any of them is a sign of life.
@@ -146,6 +158,16 @@ impl Connection {
             Some(received) => received.load(Ordering::Relaxed),
             None => self.reader.received(),
         }
+    }
+
+    /// Shares this memory with the coordinator. Returns whether none was shared before.
+    pub(super) fn share(&self, memory: SharedMemory) -> bool {
+        self.memory.set(memory).is_ok()
+    }
+
+    /// The memory that is shared with the coordinator.
+    pub(super) fn memory(&self) -> Option<&SharedMemory> {
+        self.memory.get()
     }
 
     /// Queues a control message.
@@ -193,13 +215,20 @@ impl Drop for Connection {
 
 /// Sends a heartbeat with the worker's progress every second, independently of everything else.
 /// Ends with the connection.
-async fn say_that_we_live(control: mpsc::Sender<Control>, work: WorkTable) {
+async fn say_that_we_live(
+    control: mpsc::Sender<Control>,
+    work: WorkTable,
+    shared: Arc<OnceLock<SharedMemory>>,
+) {
     let mut ticks = interval(HEARTBEAT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let message =
-            FromWorker::Heartbeat { memory: memory::resident(), progress: work.progress() };
+        // Its slots of partials are not mapped, and so not resident. Those of states are the
+        // coordinator's.
+        let shared = shared.get().map_or(0, |memory| memory.partials.used_bytes());
+        let memory = memory::resident() + shared;
+        let message = FromWorker::Heartbeat { memory, progress: work.progress() };
         if control.send(Control::new(message)).await.is_err() {
             return;
         }
@@ -210,8 +239,8 @@ async fn say_that_we_live(control: mpsc::Sender<Control>, work: WorkTable) {
 /// any more.
 async fn write_frames(
     mut stream: Writer,
-    mut control: mpsc::Receiver<Control>,
-    mut pulls: mpsc::Receiver<Pull>,
+    (mut control, mut pulls): (mpsc::Receiver<Control>, mpsc::Receiver<Pull>),
+    memory: &OnceLock<SharedMemory>,
     reports: mpsc::Sender<Report>,
 ) -> std::io::Result<()> {
     let mut pull: Option<Pull> = None;
@@ -222,7 +251,7 @@ async fn write_frames(
                 Some(control) => control,
                 None => return Ok(()),
             },
-            frame = segment(&mut pull, &mut pulls) => Control { frame, starts: None },
+            frame = segment(&mut pull, &mut pulls, memory) => Control { frame, starts: None },
         };
         codec::write(&mut stream, &frame).await?;
         if let Some(assignment) = starts {
@@ -232,11 +261,22 @@ async fn write_frames(
     }
 }
 
-/// The next segment of the current pull or of the next one.
-async fn segment(pull: &mut Option<Pull>, pulls: &mut mpsc::Receiver<Pull>) -> Frame {
+/// The next segment of the current pull or of the next one. Cancel-safe: nothing is taken before
+/// the last wait.
+async fn segment(
+    pull: &mut Option<Pull>,
+    pulls: &mut mpsc::Receiver<Pull>,
+    memory: &OnceLock<SharedMemory>,
+) -> Frame {
     loop {
-        if let Some(frame) = pull.as_mut().and_then(Pull::encode_next) {
-            return frame;
+        if let Some(pull) = pull
+            && !pull.segments.is_empty()
+        {
+            let slot = match memory.get().filter(|_| pull.is_large()) {
+                Some(memory) => Some((&*memory.partials, memory.partials.take().await)),
+                None => None,
+            };
+            return pull.encode_next(slot);
         }
         // It refers to a partial, whose memory may be needed.
         *pull = None;
@@ -248,13 +288,32 @@ async fn segment(pull: &mut Option<Pull>, pulls: &mut mpsc::Receiver<Pull>) -> F
 }
 
 impl Pull {
-    /// The next segment: usually the partial's own memory, otherwise a copy of at most one payload.
-    fn encode_next(&mut self) -> Option<Frame> {
-        let segment = self.segments.next()?;
-        let (step, block) = (self.step, self.block);
-        let place = &self.run.merge_segments[segment as usize];
-        let payload = self.partial.shared_segment(&self.run.layout, place);
-        Some(codec::encode(FromWorker::PartialSegment { step, block, segment, payload }))
+    /// The values of the next segment: usually the partial's own memory, otherwise a copy of at
+    /// most one payload.
+    fn payload(&self) -> Bytes {
+        let place = &self.run.merge_segments[self.segments.start as usize];
+        self.partial.shared_segment(&self.run.layout, place)
+    }
+
+    /// Whether the next segment is worth a slot of shared memory.
+    fn is_large(&self) -> bool {
+        self.payload().len() >= LEAST_BYTES
+    }
+
+    /// The message with the next segment, or the one that it lies in this slot of shared memory.
+    fn encode_next(&mut self, slot: Option<(&PartialSlots, u32)>) -> Frame {
+        let payload = self.payload();
+        let (step, block, segment) = (self.step, self.block, self.segments.start);
+        self.segments.start += 1;
+        if let Some((slots, slot)) = slot {
+            if slots.write(slot, &payload).is_ok() {
+                let bytes = payload.len() as u32;
+                let message = FromWorker::SegmentInMemory { step, block, segment, slot, bytes };
+                return codec::encode(message);
+            }
+            slots.read(&[slot]);
+        }
+        codec::encode(FromWorker::PartialSegment { step, block, segment, payload })
     }
 }
 
@@ -282,7 +341,8 @@ mod tests {
         let news = Control::new(FromWorker::Started { assignment });
         control.send(Control { starts: Some(assignment), ..news }).await.unwrap();
         drop(control);
-        let written = write_frames(writer, control_queue, pull_queue, reports).await;
+        let queues = (control_queue, pull_queue);
+        let written = write_frames(writer, queues, &OnceLock::new(), reports).await;
         (written.is_ok(), told.recv().await)
     }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use common::digest::Digest;
 use common::id::{AssignmentId, Block, RunId, StepId};
 use common::plan::BlockPlan;
+use common::state::{NetworkState, Segment};
 use common::wire::message::{FromWorker, ToWorker};
 
 use super::compute::RunningBlock;
@@ -47,12 +48,21 @@ impl Engine {
                 let Some(opened) = self.runs.get(&step.run) else {
                     return Err(format!("a state of {step}, which is not open"));
                 };
+                let write = |state: &mut NetworkState, place: &Segment| {
+                    let written = state.write_segment(segment as usize, place, &payload);
+                    written.map_err(|error| error.to_string())
+                };
                 if let Ok(run) = &opened.run
-                    && self.bases.segment(run, step, segment, &payload)?
+                    && self.bases.segment(run, step, segment, write)?
                 {
                     self.tell(Event::StateReady { step });
                 }
             }
+            ToWorker::OffersMemory { socket, token } => self.on_offer(socket, token),
+            ToWorker::StateInMemory { step, segment, slot, hash } => {
+                self.on_state_in_memory(step, segment, (slot, hash))?;
+            }
+            ToWorker::SlotsRead { slots } => self.on_slots_read(&slots)?,
             ToWorker::SameState { step, as_of } => {
                 if self.runs.get(&step.run).is_some_and(|opened| opened.run.is_ok()) {
                     self.bases.same(step, as_of)?;
@@ -103,6 +113,7 @@ impl Engine {
 
     /// Handles the model of a run, which is made or could not be.
     pub(super) fn on_built(&mut self, id: RunId, run: &OpenRun, outcome: Result<u64, String>) {
+        let limit = self.config.memory_limit.saturating_sub(self.shared_bytes());
         let Some(opened) = self.runs.get_mut(&id) else { return };
         if !opened.run.as_ref().is_ok_and(|open| std::ptr::eq(&**open, run)) {
             // The run was closed, and another run with its number is open.
@@ -111,7 +122,7 @@ impl Engine {
         match outcome {
             Ok(replica_bytes) => {
                 opened.parallel = Some(parallel_shards(
-                    self.config.memory_limit,
+                    limit,
                     self.config.cache_limit,
                     run.layout.bytes(),
                     replica_bytes,

@@ -37,6 +37,7 @@ impl Stage {
     async fn new(test_run: &TestRun) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let config = WorkerConfig {
+            share_memory: None,
             coordinator: listener.local_addr().unwrap().to_string(),
             tls: None,
             name: "test".into(),

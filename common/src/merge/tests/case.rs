@@ -152,7 +152,11 @@ impl Case {
             sums: [("loss".into(), 1.0 / f64::from(index + 3))].into(),
             counts: [("correct".into(), vec![u64::from(index)])].into(),
         };
-        Some(Partial::of_replica(&mut replica.clone(), index, &self.base, results).unwrap())
+        let (spare, mut replica) = (BufferPool::default(), replica.clone());
+        let hashed = Partial::of_replica_in(&spare, &mut replica, index, &self.base, results);
+        let (partial, hashes) = hashed.unwrap();
+        assert_eq!(hashes, partial.segment_hashes(&self.base.layout()));
+        Some(partial)
     }
 
     /// The tree, written down as what it is.

@@ -44,7 +44,12 @@ fn large_states_merge_the_same_on_any_number_of_threads() {
                 .zip(&replicas)
                 .map(|(index, replica)| {
                     let results = Results { examples: replica.examples, ..Default::default() };
-                    Partial::of_replica(&mut replica.clone(), index, &base, results).unwrap()
+                    let (spare, mut replica) = (BufferPool::default(), replica.clone());
+                    let hashed =
+                        Partial::of_replica_in(&spare, &mut replica, index, &base, results);
+                    let (partial, hashes) = hashed.unwrap();
+                    assert_eq!(hashes, partial.segment_hashes(&base.layout()));
+                    partial
                 })
                 .collect();
             if !by_segment {

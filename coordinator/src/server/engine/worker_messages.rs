@@ -9,6 +9,7 @@ use super::Engine;
 use crate::ledger::EventKind;
 use crate::scheduler::{self, Departure};
 use crate::server::net::{Handle, WorkerInfo};
+use crate::server::step::Payload;
 
 impl Engine {
     /// Adds a worker. If a run is active, the worker is told at once: it may have finished blocks
@@ -108,10 +109,13 @@ impl Engine {
                 return self.on_handed_back(worker, assignment);
             }
             FromWorker::PartialSegment { step, block, segment, payload } => {
-                let was_run = self.runs.was_given(step.run);
-                let place = (step, block, segment);
-                let effects = self.step.on_segment(self.now, worker, place, payload, was_run)?;
-                self.perform_step(effects);
+                let payload = Payload::Sent(payload);
+                return self.on_segment(worker, (step, block, segment), payload);
+            }
+            FromWorker::SharesMemory
+            | FromWorker::SlotsRead { .. }
+            | FromWorker::SegmentInMemory { .. } => {
+                unreachable!("the connection handles messages about shared memory")
             }
             FromWorker::PartialMissing { step, block } => {
                 self.step.is_missing(worker, step, block);
@@ -133,6 +137,22 @@ impl Engine {
                 self.close_worker(worker, Departure::Parted, &cause);
             }
         }
+        Ok(())
+    }
+
+    /// Handles a pulled segment of a partial.
+    ///
+    /// # Errors
+    /// The reason to close the worker's connection.
+    pub(super) fn on_segment(
+        &mut self,
+        worker: WorkerId,
+        place: (StepId, Block, u32),
+        payload: Payload,
+    ) -> Result<(), String> {
+        let was_run = self.runs.was_given(place.0.run);
+        let effects = self.step.on_segment(self.now, worker, place, payload, was_run)?;
+        self.perform_step(effects);
         Ok(())
     }
 

@@ -43,6 +43,7 @@ use super::connection::{Accepted, Identity, Seat, serve};
 use super::event::Event;
 use super::outbox::CLOSE_GRACE;
 use super::peer::{ActivityReader, ClientId, LastActivity, WorkerInfo};
+use super::sharing::MemorySharing;
 
 /// The answer to a peer without keys if the coordinator has keys.
 const NEEDS_KEYS: &str =
@@ -71,6 +72,8 @@ pub(in crate::server) struct Admission {
     workers: Arc<Semaphore>,
     limits: ConnectionLimits,
     refusals: Arc<Refusals>,
+    /// Memory for workers on this host.
+    sharing: Option<Arc<MemorySharing>>,
 }
 
 impl Admission {
@@ -94,7 +97,13 @@ impl Admission {
             workers: Arc::new(Semaphore::new(limits.workers())),
             limits,
             refusals,
+            sharing: None,
         }
+    }
+
+    /// Offers workers to share memory.
+    pub(in crate::server) fn with_sharing(self, sharing: Option<Arc<MemorySharing>>) -> Self {
+        Self { sharing, ..self }
     }
 
     /// A handshake for a new connection; if all slots are taken, the oldest connection is dropped.
@@ -128,7 +137,7 @@ impl Admission {
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin + Send + 'static,
     {
-        serve(&self.events, accepted, address).await;
+        serve(&self.events, accepted, address, self.sharing.as_ref()).await;
     }
 
     /// Accepts a peer of the cluster, or returns the reason for refusing it.

@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::event::Event;
 use super::outbox::{CLOSE_GRACE, Outbox};
 use super::peer::{ActivityReader, ClientId, Handle, LastActivity, Peer, Permit, WorkerInfo};
+use super::sharing::{MemorySharing, SharedLink};
 
 /// Bytes of one connection's messages that may wait for the engine.
 const UNHANDLED_BYTES: usize = 2 * limits::FRAME_BYTES;
@@ -35,6 +36,11 @@ struct End {
 impl End {
     fn gone(cause: &str) -> Self {
         Self { cause: cause.to_owned(), is_fault: false }
+    }
+
+    /// Because of the peer's own message.
+    fn fault(cause: String) -> Self {
+        Self { cause, is_fault: true }
     }
 
     fn of(error: &FrameError) -> Self {
@@ -68,11 +74,12 @@ pub(super) enum Identity {
     Client(ClientId),
 }
 
-/// Serves one connection until it ends.
+/// Serves one connection until it ends. Workers are offered to share memory by `sharing`.
 pub(in crate::server) async fn serve<R, W>(
     events: &mpsc::Sender<Event>,
     accepted: Accepted<R, W>,
     address: SocketAddr,
+    sharing: Option<&Arc<MemorySharing>>,
 ) where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin + Send + 'static,
@@ -89,10 +96,15 @@ pub(in crate::server) async fn serve<R, W>(
     if events.send(joined).await.is_err() {
         return;
     }
+    let offer = match peer {
+        Peer::Worker(_) => sharing.and_then(MemorySharing::offer),
+        Peer::Client(_) => None,
+    };
+    let link = SharedLink::new(outbox.clone(), offer);
     let writing_outbox = outbox.clone();
     let mut writing = tokio::spawn(async move { writing_outbox.write_to(writer).await });
     let (cause, by_us) = tokio::select! {
-        end = read(events, peer, &mut frames) => {
+        end = read(events, (peer, &link), &mut frames) => {
             if end.is_fault {
                 outbox.part(peer.goodbye(&end.cause));
             } else {
@@ -104,7 +116,7 @@ pub(in crate::server) async fn serve<R, W>(
             Ok(Err(error)) => {
                 // Messages that the peer sent before it closed are still read: one may be a
                 // goodbye.
-                let rest = read(events, peer, &mut frames);
+                let rest = read(events, (peer, &link), &mut frames);
                 let _ = tokio::time::timeout(CLOSE_GRACE, rest).await;
                 (format!("writing failed: {error}"), false)
             }
@@ -127,7 +139,7 @@ pub(in crate::server) async fn serve<R, W>(
 /// Reads the peer's messages as long as they are valid, and returns the reason to stop.
 async fn read<R: AsyncRead + Unpin>(
     events: &mpsc::Sender<Event>,
-    peer: Peer,
+    (peer, link): (Peer, &SharedLink),
     frames: &mut FrameReader<R>,
 ) -> End {
     let room = Arc::new(Semaphore::new(UNHANDLED_BYTES));
@@ -141,21 +153,33 @@ async fn read<R: AsyncRead + Unpin>(
         let Ok(taken) = room.clone().acquire_many_owned(bytes).await else {
             return End::gone(CLOSED_BY_US);
         };
-        match message(peer, &content, taken) {
-            Ok(event) => {
+        match message((peer, link), &content, taken) {
+            Ok(None) => {}
+            Ok(Some(event)) => {
                 if events.send(event).await.is_err() {
                     return End::gone(CLOSED_BY_US);
                 }
             }
-            Err(error) => return End::of(&error),
+            Err(end) => return end,
         }
     }
 }
 
-/// Decodes a frame as a message that `peer` may send.
-fn message(peer: Peer, content: &Bytes, permit: Permit) -> Result<Event, FrameError> {
-    Ok(match peer {
-        Peer::Worker(worker) => Event::FromWorker { worker, message: decode(content)?, permit },
-        Peer::Client(client) => Event::FromClient { client, message: decode(content)?, permit },
-    })
+/// Decodes a frame as a message that `peer` may send. Messages that are about the connection alone
+/// are handled at once.
+fn message(
+    (peer, link): (Peer, &SharedLink),
+    content: &Bytes,
+    permit: Permit,
+) -> Result<Option<Event>, End> {
+    match peer {
+        Peer::Worker(worker) => {
+            let message = decode(content).map_err(|error| End::of(&error))?;
+            link.on_message(worker, message, permit).map_err(End::fault)
+        }
+        Peer::Client(client) => {
+            let message = decode(content).map_err(|error| End::of(&error))?;
+            Ok(Some(Event::FromClient { client, message, permit }))
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! Events that connections send to the engine.
 
-use common::id::WorkerId;
+use common::id::{Block, StepId, WorkerId};
 use common::wire::message::{FromClient, FromWorker};
+use common::wire::shared_memory::PartialSlot;
 
 use super::peer::{ClientId, Handle, Peer, Permit, WorkerInfo};
 
@@ -18,6 +19,13 @@ pub(in crate::server) enum Event {
     ClientJoined { client: ClientId, handle: Handle },
     /// A worker's message.
     FromWorker { worker: WorkerId, message: FromWorker, permit: Permit },
+    /// A pulled segment of a worker's partial, by step, block and index, in shared memory.
+    SegmentInMemory {
+        worker: WorkerId,
+        place: (StepId, Block, u32),
+        slot: PartialSlot,
+        permit: Permit,
+    },
     /// A client's message.
     FromClient { client: ClientId, message: FromClient, permit: Permit },
     /// A connection has ended. If `by_us`, its peer was alive and is told the cause.

@@ -6,6 +6,7 @@
 //! lanes and never waits; one task per connection empties them.
 
 mod frames;
+mod memory;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
@@ -24,6 +25,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 pub(in crate::server) use frames::StateFrames;
+use memory::SharedLanes;
 
 /// How long a peer's final message may wait when nothing can be written to the peer, and how long
 /// writing it may take.
@@ -72,13 +74,17 @@ pub(in crate::server) enum Transfer {
 }
 
 impl Transfer {
-    /// The next frame, and the step whose state it shows.
-    fn next(&mut self) -> Option<(Frame, Option<StepId>)> {
+    /// The next frame, and the step whose state it shows. `memory` is what the peer shares.
+    fn next(&mut self, memory: Option<&mut SharedLanes>) -> Option<(Frame, Option<StepId>)> {
         match self {
             Self::State { step, frames, next } => {
-                let frame = frames.get(*next)?;
+                let place = *next;
                 *next += 1;
-                Some((frame, *step))
+                match memory.and_then(|memory| memory.next_segment(frames, place)) {
+                    // The frame shows a slot, and not the state's own memory.
+                    Some(frame) => Some((frame, None)),
+                    None => Some((frames.get(place)?, *step)),
+                }
             }
             Self::Chunks(chunks) => {
                 let ((run, split, chunk), payload) = chunks.pop_first()?;
@@ -120,6 +126,8 @@ struct Lanes {
     writing: Option<StepId>,
     /// The writer must copy the rest of its pieces and release the state.
     detach: bool,
+    /// If the peer shares memory.
+    memory: Option<SharedLanes>,
 }
 
 /// See the [module](self).
@@ -145,6 +153,7 @@ impl Outbox {
             overflowed: false,
             writing: None,
             detach: false,
+            memory: None,
         };
         Self { lanes: Mutex::new(lanes), wake: Notify::new(), parting: Notify::new() }
     }
@@ -381,7 +390,7 @@ impl Outbox {
         lanes.detach = false;
         let mut bytes = 0;
         while pieces.len() + 2 <= WRITE_PIECES && bytes < WRITE_BYTES {
-            let (frame, step) = match lanes.control.pop_front() {
+            let (frame, step) = match lanes.next_control() {
                 Some(frame) => (frame, None),
                 None => match lanes.next_data() {
                     Some(next) => next,
@@ -416,10 +425,21 @@ impl Outbox {
 }
 
 impl Lanes {
+    fn next_control(&mut self) -> Option<Frame> {
+        let frame = self.control.pop_front();
+        frame.or_else(|| self.memory.as_mut().and_then(SharedLanes::next_read))
+    }
+
     fn next_data(&mut self) -> Option<(Frame, Option<StepId>)> {
         loop {
             let transfer = self.data.front_mut()?;
-            let next = transfer.next();
+            if let (Transfer::State { frames, next, .. }, Some(memory)) = (&*transfer, &self.memory)
+                && *next < frames.count()
+                && memory.is_full()
+            {
+                return None;
+            }
+            let next = transfer.next(self.memory.as_mut());
             if let (Transfer::Events(_), Some((frame, _))) = (transfer, &next) {
                 self.event_bytes -= frame.size();
             }

@@ -240,6 +240,7 @@ impl Worker {
             name: self.info.name.clone(),
             address: self.address().to_owned(),
             slots: self.info.slots,
+            shares_memory: self.outbox().shares_memory(),
             memory: self.memory,
             memory_limit: self.info.memory_limit,
             state: state.into(),

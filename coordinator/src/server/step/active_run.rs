@@ -11,9 +11,8 @@ use common::plan::{BlockPlan, Step, StepKind};
 use common::results::Results;
 use common::run_settings::CheckpointEvery;
 use common::state::{NetworkState, Segment, shared_segment};
-use common::wire::Frame;
-use common::wire::codec::encode;
-use common::wire::message::{RunEvent, ShardDone, ToWorker};
+use common::wire::message::{RunEvent, ShardDone};
+use common::wire::{Frame, FramePool};
 use tokio::time::Instant;
 
 use super::block_outcome::BlockOutcome;
@@ -119,7 +118,7 @@ impl ActiveRun {
             run,
             incarnation,
             open: submission.open_run(run, layout.clone()),
-            cut: Arc::new(Cut { segments, layout: layout.clone() }),
+            cut: Arc::new(Cut { segments, layout: layout.clone(), spare: FramePool::default() }),
             state_segments: layout.state_segments().into(),
             goes_on: goes_on && !submission.is_replay,
             submission,
@@ -258,10 +257,8 @@ impl ActiveRun {
         let (state, segments) = (&self.state, &self.state_segments);
         let frames = self.frames.get_or_insert_with(|| {
             let (state, segments) = (state.clone(), segments.clone());
-            StateFrames::new(segments.len(), move |place| {
-                let payload = shared_segment(&state, &segments[place]);
-                encode(ToWorker::StateSegment { step, segment: place as u32, payload })
-            })
+            let count = segments.len();
+            StateFrames::of_base(step, count, move |place| shared_segment(&state, &segments[place]))
         });
         frames.clone()
     }

@@ -167,6 +167,18 @@ impl StepExecutor {
         self.finalise_by(move |model| finalise(model, &base, next))
     }
 
+    /// [`StepExecutor::finalise`] for a state whose merged values are finite: unless the model
+    /// changes it, it needs no more checks.
+    pub(super) fn finalise_finite(&mut self, next: NetworkState) -> Option<Effect> {
+        let active = self.active.as_mut()?;
+        if active.submission.model.has_finish_round() || active.submission.is_replay {
+            return self.finalise(next);
+        }
+        active.stage = Stage::Finalising;
+        let step = active.step_id();
+        self.on_finalised(step, Ok((Box::new(next), None)))
+    }
+
     /// Lets the model write labels into a copy of the base.
     fn label(&mut self) -> Option<Effect> {
         let active = self.active.as_mut()?;

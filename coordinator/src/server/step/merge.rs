@@ -22,10 +22,11 @@ use common::id::{Block, StepId, WorkerId};
 use common::limits;
 use common::merge::MergeTree;
 use common::state::{Layout, NetworkState, Segment};
+use common::wire::FramePool;
 use tokio::time::Instant;
 
 use job::Tree;
-pub(in crate::server) use job::{Content, Job, JobDone};
+pub(in crate::server) use job::{Content, Job, JobDone, Payload, SegmentProgress};
 pub(in crate::server) use partial::{
     DecodedPartial, Expected, PartialError, decode_partial, merge_inline, next_state,
 };
@@ -48,6 +49,8 @@ pub(in crate::server) struct Cut {
     pub(in crate::server) layout: Layout,
     /// Its merge segments.
     pub(in crate::server) segments: Vec<Segment>,
+    /// Memory for segments that are copied from shared memory.
+    pub(in crate::server) spare: FramePool,
 }
 
 impl Cut {
@@ -111,6 +114,8 @@ pub(in crate::server) struct StepMerge {
     parts: Vec<PartialSource>,
     finished: Vec<bool>,
     unfinished: usize,
+    /// Whether all finished segments are finite.
+    is_finite: bool,
     /// The next segment and part to fetch.
     cursor: (usize, usize),
     /// Bytes and number of fetches that are not merged yet.
@@ -149,6 +154,7 @@ impl StepMerge {
             parts: Vec::new(),
             finished: vec![false; segments],
             unfinished: segments,
+            is_finite: true,
             cursor: (segments, 0),
             in_flight: (0, 0),
             trees: BTreeMap::new(),
@@ -266,12 +272,13 @@ impl StepMerge {
         self.jobs.pop_front()
     }
 
-    /// Handles a successful job. Returns the state after the last segment.
+    /// Handles a successful job. After the last segment, returns the state, and whether all merged
+    /// values are finite.
     pub(in crate::server) fn merged(
         &mut self,
         done: &JobDone,
-        complete: bool,
-    ) -> Option<NetworkState> {
+        progress: SegmentProgress,
+    ) -> Option<(NetworkState, bool)> {
         let segment = done.fetch.segment;
         if done.generation != self.generation {
             return None;
@@ -279,14 +286,25 @@ impl StepMerge {
         let (bytes, fetches) = self.in_flight;
         self.in_flight =
             (bytes.saturating_sub(self.cut.piece_bytes(segment)), fetches.saturating_sub(1));
-        if complete && !std::mem::replace(&mut self.finished[segment], true) {
+        if let SegmentProgress::Finished { is_finite } = progress
+            && !std::mem::replace(&mut self.finished[segment], true)
+        {
             self.trees.remove(&segment);
             self.unfinished -= 1;
+            self.is_finite &= is_finite;
         }
         if self.unfinished > 0 {
             return None;
         }
-        self.next.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+        next.map(|next| (next, self.is_finite))
+    }
+
+    /// Whether it is worth asking for more pieces: half of the window is free, so that a request is
+    /// for many pieces.
+    pub(in crate::server) fn wants_more(&self) -> bool {
+        let (bytes, fetches) = self.in_flight;
+        bytes <= self.window / 2 && fetches <= FETCHES / 2
     }
 
     /// The part of a job's result that is of this generation.

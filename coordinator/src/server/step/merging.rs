@@ -13,7 +13,8 @@ use super::block_outcome::BlockOutcome;
 use super::effect::{Done, Effect, JobResult};
 use super::executor::{SMALL_STATE, StepExecutor};
 use super::merge::{
-    Arrival, Content, JobDone, PartialSource, StepMerge, merge_inline, next_state, of_partial,
+    Arrival, Content, JobDone, PartialSource, Payload, StepMerge, merge_inline, next_state,
+    of_partial,
 };
 
 /// A merge's window is this fraction of the state: together with the base and the next state it
@@ -126,7 +127,7 @@ impl StepExecutor {
         now: Instant,
         worker: WorkerId,
         (step, block, segment): (StepId, Block, u32),
-        payload: bytes::Bytes,
+        payload: Payload,
         was_run: bool,
     ) -> Result<Vec<Effect>, String> {
         let out_of_turn =
@@ -170,9 +171,15 @@ impl StepExecutor {
         };
         let (step, PartialSource { block, holder, .. }) = (done.step, done.fetch.piece);
         match &done.outcome {
-            Ok(complete) => match merge.merged(done, *complete) {
-                Some(next) => self.finalise(next).into_iter().collect(),
-                None => self.fetch_pieces(now),
+            Ok(progress) => match merge.merged(done, *progress) {
+                Some((next, true)) => self.finalise_finite(next).into_iter().collect(),
+                Some((next, false)) => self.finalise(next).into_iter().collect(),
+                None if merge.wants_more() => self.fetch_pieces(now),
+                None => {
+                    let mut effects = Vec::new();
+                    self.run_jobs(&mut effects);
+                    effects
+                }
             },
             Err(error) => {
                 let error = of_partial(step, block, error);

@@ -85,8 +85,8 @@ fn nothing_is_done_for_a_run_that_is_not_worked_on() {
     assert!(executor.stalled(now).is_none() && executor.shard_events().is_empty());
     let (worker, block) = (common::id::WorkerId(1), common::id::Block::of_replica(0));
     let place = (step, block, 0);
-    let found = executor.on_segment(now, worker, place, Default::default(), true);
+    let found = executor.on_segment(now, worker, place, Payload::Sent(Default::default()), true);
     assert!(found.is_ok_and(|effects| effects.is_empty()), "of a run that is over");
-    let error = executor.on_segment(now, worker, place, Default::default(), false);
+    let error = executor.on_segment(now, worker, place, Payload::Sent(Default::default()), false);
     assert!(error.is_err_and(|error| error.contains("was not asked for")));
 }

@@ -154,6 +154,10 @@ impl FakeWorker {
                     self.bases.insert(step, Arc::new(state));
                 }
             }
+            ToWorker::OffersMemory { .. } => {}
+            ToWorker::StateInMemory { .. } | ToWorker::SlotsRead { .. } => {
+                panic!("it shares no memory: {message:?}")
+            }
             ToWorker::SameState { step, as_of } => {
                 let base = self.bases[&as_of].clone();
                 self.bases.insert(step, base);

@@ -156,11 +156,11 @@ fn show(scenario: &Scenario, report: &Report) {
 
 /// All there is to know of a run that went wrong.
 fn explain(scenario: &Scenario, folder: &Path, what: &str) {
-    let Scenario { seed, number, spec, slots, faults } = scenario;
+    let Scenario { seed, number, spec, slots, shares_memory, faults } = scenario;
     println!("run {number} of seed {seed} FAILED: {what}");
     println!("again: kill_test --seed {seed} --only {number}");
     println!("its logs and its runs folder: {}", folder.display());
-    println!("slots of the workers: {slots:?}; faults, by round:");
+    println!("slots of the workers: {slots:?}; shared memory: {shares_memory}; faults, by round:");
     for planned in faults {
         println!("  {planned:?}");
     }

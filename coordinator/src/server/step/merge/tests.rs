@@ -46,7 +46,7 @@ fn parts(blocks: &[(u8, u32)], first_holder: u64) -> Vec<PartialSource> {
 /// A piece as it is sent.
 fn whole(bytes: Vec<u8>) -> Content {
     let hash = segment_hash(&bytes);
-    Content::Encoded(bytes.into(), hash)
+    Content::Encoded(Payload::Sent(bytes.into()), hash)
 }
 
 struct Bench {
@@ -77,8 +77,8 @@ impl Bench {
         let choice = choice % (self.jobs.len() + self.pulls.len());
         if choice < self.jobs.len() {
             let done = self.jobs.swap_remove(choice).run();
-            let complete = *done.outcome.as_ref().unwrap();
-            return self.merge.merged(&done, complete);
+            let progress = *done.outcome.as_ref().unwrap();
+            return self.merge.merged(&done, progress).map(|(next, _)| next);
         }
         let fetch = self.pulls.swap_remove(choice - self.jobs.len());
         let segment = &self.layout.merge_segments()[fetch.segment];
@@ -105,7 +105,7 @@ proptest! {
         let layout = base.layout();
         let segments = layout.merge_segments();
         prop_assert_eq!(segments.len(), 3);
-        let cut = Arc::new(Cut { layout: layout.clone(), segments });
+        let cut = Arc::new(Cut { layout: layout.clone(), segments, spare: Default::default() });
         let step = StepId { run: RunId(1), index: 0 };
         let next = next_state(&base, None);
         let merge = StepMerge::new(step, MAX_REPLICAS, cut, base.clone(), next, window);
@@ -135,7 +135,8 @@ proptest! {
 fn merge_of_one_part() -> StepMerge {
     let base = Arc::new(state(|_| 0.0));
     let layout = base.layout();
-    let cut = Arc::new(Cut { segments: layout.merge_segments(), layout });
+    let cut =
+        Arc::new(Cut { segments: layout.merge_segments(), layout, spare: Default::default() });
     let step = StepId { run: RunId(1), index: 0 };
     let next = next_state(&base, None);
     let mut merge = StepMerge::new(step, MAX_REPLICAS, cut, base, next, 1);
@@ -211,7 +212,7 @@ const EXPECTED: Expected = Expected { weight: 1, shards: 1, learns: true };
 #[test]
 fn an_inline_partial_is_cut_strictly() {
     let layout = state(|_| 0.0).layout();
-    let cut = Cut { segments: layout.merge_segments(), layout };
+    let cut = Cut { segments: layout.merge_segments(), layout, spare: Default::default() };
     let empty = [segment_hash(b""); 3];
     let results_alone = Expected { learns: false, ..EXPECTED };
     let opened = decode_partial(&cut, &done(true, 1, vec![0; 12], &empty), results_alone).unwrap();
@@ -235,7 +236,7 @@ fn an_inline_partial_is_cut_strictly() {
 #[test]
 fn any_byte_of_a_finished_block_that_changed_is_noticed() {
     let layout = state(|_| 0.0).layout();
-    let cut = Cut { segments: layout.merge_segments(), layout };
+    let cut = Cut { segments: layout.merge_segments(), layout, spare: Default::default() };
     let partial = block_partial(Block::of_replica(2));
     let hashes = partial.segment_hashes(&cut.layout);
     let known: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_be_bytes()).collect();
@@ -263,7 +264,7 @@ fn any_byte_of_a_finished_block_that_changed_is_noticed() {
 #[test]
 fn what_a_block_says_of_itself_fits_together() {
     let layout = state(|_| 0.0).layout();
-    let cut = Cut { segments: layout.merge_segments(), layout };
+    let cut = Cut { segments: layout.merge_segments(), layout, spare: Default::default() };
     let hashes = [segment_hash(b""); 3];
     let error = |change: &dyn Fn(&mut BlockDone)| {
         let mut done = done(false, 1, vec![0; 48], &hashes);
@@ -286,7 +287,7 @@ fn a_pulled_piece_that_changed_is_not_merged() {
     let mut bytes = block_partial(fetch.piece.block).segment(&layout, &layout.merge_segments()[0]);
     let hash = segment_hash(&bytes);
     bytes[5] ^= 1;
-    let content = Content::Encoded(bytes.into(), hash);
+    let content = Content::Encoded(Payload::Sent(bytes.into()), hash);
     let taken = merge.receive(now, WorkerId(10), fetch.piece.block, fetch.segment, content);
     assert!(matches!(taken, Arrival::Taken));
     let done = merge.next_job().unwrap().run();

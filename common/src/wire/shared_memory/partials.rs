@@ -1,0 +1,157 @@
+//! The slots for segments of one worker's partials: [`PartialSlots`] is the worker's side,
+//! [`PartialReader`] the coordinator's.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use twox_hash::XxHash3_128;
+
+use super::{PARTIAL_SLOTS, Region, SLOT_BYTES};
+
+// A bit for each slot.
+const _: () = assert!(PARTIAL_SLOTS <= u64::BITS);
+
+/// The worker's side: which slots are free.
+#[derive(Debug)]
+pub struct PartialSlots {
+    region: Region,
+    /// The latest is reused first: it is still in the cache.
+    free: Mutex<Vec<u32>>,
+    freed: Notify,
+}
+
+impl PartialSlots {
+    /// All slots are free.
+    pub fn new(region: Region) -> Self {
+        let free = Mutex::new((0..region.slots()).rev().collect());
+        Self { region, free, freed: Notify::new() }
+    }
+
+    /// A free slot, once there is one. There must not be two that wait.
+    pub async fn take(&self) -> u32 {
+        loop {
+            if let Some(slot) = self.free().pop() {
+                return slot;
+            }
+            self.freed.notified().await;
+        }
+    }
+
+    /// Writes a payload into a slot that was taken.
+    ///
+    /// # Errors
+    /// The system fails.
+    pub fn write(&self, slot: u32, payload: &[u8]) -> io::Result<()> {
+        self.region.write(slot, payload)
+    }
+
+    /// Frees slots that the coordinator has read. Returns whether they were in use.
+    pub fn read(&self, slots: &[u32]) -> bool {
+        let mut free = self.free();
+        for slot in slots {
+            if *slot >= self.region.slots() || free.contains(slot) {
+                return false;
+            }
+            free.push(*slot);
+        }
+        drop(free);
+        self.freed.notify_one();
+        true
+    }
+
+    /// Bytes of memory that its used slots take.
+    pub fn used_bytes(&self) -> u64 {
+        self.region.used_bytes()
+    }
+
+    fn free(&self) -> MutexGuard<'_, Vec<u32>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The coordinator's side: which slots are being read.
+#[derive(Debug)]
+pub struct PartialReader {
+    region: Region,
+    /// A bit for each slot that was named and not read yet.
+    unread: AtomicU64,
+}
+
+impl PartialReader {
+    /// Nothing is being read.
+    ///
+    /// # Errors
+    /// See [`Region::for_partials`].
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { region: Region::for_partials(PARTIAL_SLOTS)?, unread: AtomicU64::new(0) })
+    }
+
+    /// The region.
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// A payload of `bytes` that the worker says it has written into `slot`. `release` is called
+    /// with the slot when it is dropped. `None` if there is no such slot, it is being read, or its
+    /// payload is too long.
+    pub fn named(
+        self: &Arc<Self>,
+        slot: u32,
+        bytes: u32,
+        release: impl FnOnce(u32) + Send + 'static,
+    ) -> Option<PartialSlot> {
+        let bytes = usize::try_from(bytes).ok().filter(|bytes| *bytes <= SLOT_BYTES)?;
+        let bit = 1_u64.checked_shl(slot).filter(|_| slot < self.region.slots())?;
+        let was = self.unread.fetch_or(bit, Ordering::Relaxed);
+        let of = self.clone();
+        (was & bit == 0).then(|| PartialSlot { of, slot, bytes, release: Some(Box::new(release)) })
+    }
+}
+
+/// A payload in a slot, to be read once.
+pub struct PartialSlot {
+    of: Arc<PartialReader>,
+    slot: u32,
+    bytes: usize,
+    release: Option<Box<dyn FnOnce(u32) + Send>>,
+}
+
+impl PartialSlot {
+    /// Bytes of the payload.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Copies the payload, and returns the [`segment_hash`](crate::merge::segment_hash) of the copy,
+    /// which must be compared with the one that came over the connection.
+    ///
+    /// # Errors
+    /// The system fails.
+    ///
+    /// # Panics
+    /// `out` has another length.
+    pub fn read(&self, out: &mut [u8]) -> io::Result<u128> {
+        assert_eq!(out.len(), self.bytes, "room for the payload");
+        let mut hasher = XxHash3_128::new();
+        self.of.region.read_and_hash(self.slot, out, |block| hasher.write(block))?;
+        Ok(hasher.finish_128())
+    }
+}
+
+impl std::fmt::Debug for PartialSlot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { slot, bytes, .. } = self;
+        f.debug_struct("PartialSlot").field("slot", slot).field("bytes", bytes).finish()
+    }
+}
+
+impl Drop for PartialSlot {
+    fn drop(&mut self) {
+        self.of.unread.fetch_and(!(1 << self.slot), Ordering::Relaxed);
+        if let Some(release) = self.release.take() {
+            release(self.slot);
+        }
+    }
+}
