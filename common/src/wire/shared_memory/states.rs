@@ -56,7 +56,7 @@ impl StateSlots {
 }
 
 impl Region {
-    /// Copies a segment of a state, and returns the [`payload_hash`] of the copy, which must be
+    /// Copies a segment of a state, and returns the [`payload_hash`](super::payload_hash) of the copy, which must be
     /// compared with the one that came over the connection.
     ///
     /// # Errors
@@ -77,7 +77,7 @@ impl StateSlot {
         self.slot
     }
 
-    /// [`payload_hash`] of the segment.
+    /// [`payload_hash`](super::payload_hash) of the segment.
     pub fn hash(&self) -> u64 {
         self.hash
     }
