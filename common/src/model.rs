@@ -79,7 +79,7 @@ pub trait Model: Send + Sync {
     }
 
     /// Whether [`Model::finish_round`] does anything. It runs on a separate thread, as it
-    /// may take long; if it does nothing, small states skip that thread.
+    /// may take long; if it does nothing, it is not always called.
     fn has_finish_round(&self) -> bool {
         true
     }

@@ -15,7 +15,7 @@
 //!
 //! ```text
 //! worker                                            coordinator
-//!        ◀── Welcome: name of the socket, a token ──             over the connection
+//!        ◀── OffersMemory: name of the socket, a token ──        over the connection
 //!        ─── token ──────────────────────────────▶               over the Unix socket
 //!        ◀── two descriptors ──────────────────────              over the Unix socket
 //!        ─── SharesMemory ────────────────────────▶              over the connection

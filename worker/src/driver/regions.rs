@@ -41,7 +41,10 @@ pub(super) enum SegmentError {
     #[error("shared memory cannot be read: {0}")]
     Io(#[from] std::io::Error),
     /// It is not what the coordinator has written.
-    #[error("expected a segment with the hash {expected:016x}, found {found:016x}")]
+    #[error(
+        "a segment in shared memory with the hash {found:016x}: expected {expected:016x}; the \
+         connection was given up there meanwhile, or bytes changed in the memory of this host"
+    )]
     Hash { expected: u64, found: u64 },
     /// Its values are not valid.
     #[error(transparent)]

@@ -36,7 +36,8 @@ impl Engine {
     /// Shares memory with the coordinator from now on, if it is still the same connection.
     pub(super) fn on_shared(&mut self, token: MemoryToken, memory: SharedMemory) {
         let Some(connection) = &mut self.connection else { return };
-        if connection.offered.take() == Some(token) && connection.share(memory) {
+        let is_current = connection.offered.take_if(|offered| *offered == token).is_some();
+        if is_current && connection.share(memory) {
             tracing::info!("shares memory with the coordinator, on this host");
             self.send(FromWorker::SharesMemory);
         }

@@ -19,6 +19,9 @@ pub enum MemoryError {
     /// There is no socket: usually, the coordinator is on another host.
     #[error("no coordinator's socket at {0}")]
     Elsewhere(String),
+    /// The coordinator names something else than a file in the directory.
+    #[error("expected the name of a socket in the directory for sockets, found {0:?}")]
+    Name(String),
     /// The socket, or its directory, belongs to another user.
     #[error("the socket belongs to user {found}, this process to user {expected}")]
     User {
@@ -77,6 +80,10 @@ pub async fn receive_regions(
     socket: &str,
     token: MemoryToken,
 ) -> Result<(Region, PartialSlots), MemoryError> {
+    // Anything else could lead to a socket of another program.
+    if Path::new(socket).file_name() != Some(socket.as_ref()) {
+        return Err(MemoryError::Name(socket.to_owned()));
+    }
     let path = directory.join(socket);
     if !path.exists() {
         return Err(MemoryError::Elsewhere(path.display().to_string()));

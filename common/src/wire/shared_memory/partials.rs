@@ -75,8 +75,9 @@ impl PartialSlots {
 #[derive(Debug)]
 pub struct PartialReader {
     region: Region,
-    /// A bit for each slot that was named and not read yet.
-    unread: AtomicU64,
+    /// A bit for each slot that the worker has named, until it is told that the slot was read. So
+    /// there are never more than that to tell it.
+    named: AtomicU64,
 }
 
 impl PartialReader {
@@ -85,7 +86,7 @@ impl PartialReader {
     /// # Errors
     /// See [`Region::for_partials`].
     pub fn new() -> io::Result<Self> {
-        Ok(Self { region: Region::for_partials(PARTIAL_SLOTS)?, unread: AtomicU64::new(0) })
+        Ok(Self { region: Region::for_partials(PARTIAL_SLOTS)?, named: AtomicU64::new(0) })
     }
 
     /// The region.
@@ -104,9 +105,14 @@ impl PartialReader {
     ) -> Option<PartialSlot> {
         let bytes = usize::try_from(bytes).ok().filter(|bytes| *bytes <= SLOT_BYTES)?;
         let bit = 1_u64.checked_shl(slot).filter(|_| slot < self.region.slots())?;
-        let was = self.unread.fetch_or(bit, Ordering::Relaxed);
+        let was = self.named.fetch_or(bit, Ordering::Relaxed);
         let of = self.clone();
         (was & bit == 0).then(|| PartialSlot { of, slot, bytes, release: Some(Box::new(release)) })
+    }
+
+    /// Notes that the worker is told that a slot was read: it may name the slot again.
+    pub fn told(&self, slot: u32) {
+        self.named.fetch_and(!(1 << slot), Ordering::Relaxed);
     }
 }
 
@@ -149,7 +155,6 @@ impl std::fmt::Debug for PartialSlot {
 
 impl Drop for PartialSlot {
     fn drop(&mut self) {
-        self.of.unread.fetch_and(!(1 << self.slot), Ordering::Relaxed);
         if let Some(release) = self.release.take() {
             release(self.slot);
         }

@@ -48,6 +48,8 @@ async fn both_directions_share_memory() {
     assert_eq!(copy, b"partial");
     drop(named);
     assert_eq!(*read.lock().unwrap(), [slot]);
+    assert!(reader.named(slot, 7, |_| ()).is_none(), "the worker was not told that it was read");
+    reader.told(slot);
     assert!(reader.named(slot, 7, |_| ()).is_some(), "it was read");
     assert!(slots.read(&[slot]));
     assert!(!slots.read(&[slot]), "it is free");
@@ -124,6 +126,19 @@ async fn nothing_is_received_from_where_others_can_write() {
     assert!(error.to_string().contains("others can write to it"), "{error}");
     let error = make_directory(folder.path()).unwrap_err();
     assert!(error.to_string().contains("others can write to it"), "{error}");
+}
+
+#[tokio::test]
+async fn a_coordinator_can_name_no_socket_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let _listener = UnixListener::bind(folder.path().join("here.sock")).unwrap();
+    let inner = folder.path().join("sockets");
+    make_directory(&inner).unwrap();
+    let absolute = folder.path().join("here.sock").display().to_string();
+    for socket in ["../here.sock", &absolute, "..", ".", "", "sockets/../../here.sock"] {
+        let error = receive_regions(&inner, socket, TOKEN).await.unwrap_err();
+        assert!(matches!(&error, MemoryError::Name(found) if found == socket), "{error}");
+    }
 }
 
 #[tokio::test]

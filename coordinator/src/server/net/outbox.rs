@@ -403,6 +403,10 @@ impl Outbox {
             if !frame.body.is_empty() {
                 pieces.push_back(frame.body);
             }
+            // Written into memory under this lock, which must not be held for long.
+            if lanes.memory.as_mut().is_some_and(SharedLanes::take_written) {
+                break;
+            }
         }
         match (pieces.is_empty(), lanes.ending) {
             (false, _) => Fill::Write,
@@ -427,7 +431,9 @@ impl Outbox {
 impl Lanes {
     fn next_control(&mut self) -> Option<Frame> {
         let frame = self.control.pop_front();
-        frame.or_else(|| self.memory.as_mut().and_then(SharedLanes::next_read))
+        // Nothing follows a final message.
+        let memory = self.memory.as_mut().filter(|_| self.ending == Ending::Open);
+        frame.or_else(|| memory.and_then(SharedLanes::next_read))
     }
 
     fn next_data(&mut self) -> Option<(Frame, Option<StepId>)> {

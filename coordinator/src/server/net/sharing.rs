@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use common::id::{MemoryToken, WorkerId};
 use common::wire::codec::encode;
@@ -14,7 +16,7 @@ use common::wire::shared_memory::{
     MemoryError, PartialReader, StateSlots, await_token, make_directory, send_regions, socket_name,
 };
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, warn};
 
 use super::event::Event;
@@ -23,7 +25,13 @@ use super::peer::Permit;
 
 /// Most connections to the Unix socket at one time. Each is over within the time limit of a
 /// handshake.
-const SOCKET_CONNECTIONS: usize = 32;
+pub(super) const SOCKET_CONNECTIONS: usize = 32;
+
+/// Most workers that share memory. Each needs an open file; further ones are sent everything.
+pub(super) const SHARING_WORKERS: usize = 96;
+
+/// Wait after a connection to the socket could not be accepted.
+const ACCEPT_WAIT: Duration = Duration::from_secs(1);
 
 /// Most sockets that a coordinator looks at when it starts, to remove those of killed ones.
 const ABANDONED_SOCKETS: usize = 256;
@@ -36,10 +44,12 @@ pub(in crate::server) struct MemorySharing {
     states: Arc<StateSlots>,
     /// Offers that nobody has fetched.
     offers: Mutex<BTreeMap<MemoryToken, Arc<Offered>>>,
+    /// How many more workers may share memory.
+    regions: Arc<Semaphore>,
 }
 
 /// The memory of one worker's partials, once the worker has fetched it.
-type Offered = OnceLock<Arc<PartialReader>>;
+type Offered = OnceLock<(Arc<PartialReader>, OwnedSemaphorePermit)>;
 
 /// The Unix socket. Its file is removed when it is dropped.
 #[derive(Debug)]
@@ -75,15 +85,18 @@ impl MemorySharing {
         make_directory(directory)?;
         let name = socket_name(address);
         let path = directory.join(&name);
-        // One that a coordinator left when it was killed: the port is this one's now.
-        let _ = std::fs::remove_file(&path);
         let states = StateSlots::new()?;
-        let listener = UnixListener::bind(&path)?;
-        let offers = Mutex::default();
-        Ok((Arc::new(Self { name, states, offers }), MemorySocket { listener, path }))
+        // It gets its name once it listens, in place of one that a killed coordinator has left
+        // there: the port is this one's now.
+        let unnamed = directory.join(format!(".{name}.{}", std::process::id()));
+        let _ = std::fs::remove_file(&unnamed);
+        let listener = UnixListener::bind(&unnamed)?;
+        std::fs::rename(&unnamed, &path)?;
+        let (offers, regions) = (Mutex::default(), Arc::new(Semaphore::new(SHARING_WORKERS)));
+        Ok((Arc::new(Self { name, states, offers, regions }), MemorySocket { listener, path }))
     }
 
-    /// Hands out memory to those who fetch it, until the task is dropped or the socket fails.
+    /// Hands out memory to those who fetch it, until the task is dropped.
     pub(in crate::server) async fn serve(self: &Arc<Self>, socket: &MemorySocket) {
         if let Some(directory) = socket.path.parent() {
             remove_abandoned(directory).await;
@@ -101,10 +114,11 @@ impl MemorySharing {
                         drop(permit);
                     });
                 }
+                // Usually for lack of file descriptors.
                 Err(error) => {
                     let path = socket.path.display();
-                    warn!("no more workers can share memory: {path}: {error}");
-                    return;
+                    warn!("{path}: {error}; trying again in {ACCEPT_WAIT:?}");
+                    tokio::time::sleep(ACCEPT_WAIT).await;
                 }
             }
         }
@@ -116,9 +130,13 @@ impl MemorySharing {
             debug!("a token that was not offered, or was used");
             return Ok(());
         };
+        let Ok(permit) = self.regions.clone().try_acquire_owned() else {
+            debug!("as many workers share memory as may do so");
+            return Ok(());
+        };
         let partials = Arc::new(PartialReader::new()?);
         // The worker may say that it shares memory as soon as it has the descriptors.
-        let partials = offered.get_or_init(|| partials);
+        let (partials, _) = offered.get_or_init(|| (partials, permit));
         send_regions(&stream, self.states.region(), partials.region()).await
     }
 
@@ -147,8 +165,8 @@ impl Offer {
     }
 
     /// The memory of the worker's partials, if it was fetched.
-    pub(super) fn partials(&self) -> Option<&Arc<PartialReader>> {
-        self.offered.get()
+    pub(super) fn partials(&self) -> Option<Arc<PartialReader>> {
+        self.offered.get().map(|(partials, _)| partials.clone())
     }
 }
 
@@ -163,12 +181,26 @@ async fn remove_abandoned(directory: &Path) {
     let Ok(files) = std::fs::read_dir(directory) else { return };
     let sockets = files.flatten().map(|file| file.path());
     let sockets = sockets.filter(|path| path.extension().is_some_and(|it| it == "sock"));
-    for path in sockets.take(ABANDONED_SOCKETS) {
+    for path in sockets.filter(|path| is_socket_name(path)).take(ABANDONED_SOCKETS) {
+        let found = identity(&path);
         let refused = UnixStream::connect(&path).await.err().map(|error| error.kind());
-        if refused == Some(ErrorKind::ConnectionRefused) {
+        // Another coordinator may have put its own in this place meanwhile.
+        if refused == Some(ErrorKind::ConnectionRefused) && identity(&path) == found {
             let _ = std::fs::remove_file(&path);
         }
     }
+}
+
+/// Whether it is called as the socket of a coordinator is.
+fn is_socket_name(path: &Path) -> bool {
+    let name = path.file_stem().and_then(|name| name.to_str());
+    let port = name.and_then(|name| name.rsplit_once('-')).map(|(_, port)| port.parse::<u16>());
+    port.is_some_and(|port| port.is_ok())
+}
+
+/// Tells a file from a later one of the same name.
+fn identity(path: &Path) -> Option<u64> {
+    std::fs::symlink_metadata(path).ok().map(|metadata| metadata.ino())
 }
 
 /// One worker's connection, as far as it is about shared memory.
@@ -205,7 +237,9 @@ impl SharedLink {
                 if self.outbox.shares_memory() {
                     return Err("it shares memory already".into());
                 }
-                self.outbox.share_memory(offer.states().clone());
+                if let Some(partials) = offer.partials() {
+                    self.outbox.share_memory(offer.states().clone(), partials);
+                }
                 Ok(None)
             }
             FromWorker::SlotsRead { slots } => {
@@ -218,6 +252,7 @@ impl SharedLink {
                 let outbox = self.outbox.clone();
                 let partials = self.offer.as_ref().and_then(Offer::partials);
                 let named = partials
+                    .filter(|_| self.outbox.shares_memory())
                     .and_then(|it| it.named(slot, bytes, move |slot| outbox.partial_read(slot)));
                 let slot = named.ok_or_else(|| {
                     format!("slot {slot} of its partials is not shared, or is being read")

@@ -216,11 +216,20 @@ impl StepMerge {
             if part + 1 == self.parts.len() { (segment + 1, 0) } else { (segment, part + 1) };
         let fetch = Fetch { segment, part, piece };
         if let Some(holder) = piece.holder {
+            // A worker that owed nothing was not asked, and not silent.
+            if !self.owes(holder) {
+                self.moved.insert(holder, now);
+            }
             self.waiting.insert((segment, piece.block), fetch);
             *self.asked.entry((holder, piece.block, segment)).or_default() += 1;
-            self.moved.entry(holder).or_insert(now);
         }
         Some(fetch)
+    }
+
+    /// Whether a worker was asked for a piece that has not arrived.
+    fn owes(&self, holder: WorkerId) -> bool {
+        let first = (holder, Block { level: 0, index: 0 }, 0);
+        self.asked.range(first..).next().is_some_and(|((of, ..), _)| *of == holder)
     }
 
     /// Handles a pulled piece.

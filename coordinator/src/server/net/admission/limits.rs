@@ -4,9 +4,14 @@ use common::limits as most;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::warn;
 
-/// Open files that are not connections: files of runs, the standard streams, the listener, and
-/// connections that are about to close.
-const OTHER_FILES: u64 = 128;
+use crate::server::net::sharing::{SHARING_WORKERS, SOCKET_CONNECTIONS};
+
+/// Open files that are not connections: files of runs, the standard streams, the listener,
+/// connections that are about to close, and memory that workers share with its socket.
+const OTHER_FILES: u64 = 256;
+
+// Half of them are not about memory.
+const _: () = assert!((SHARING_WORKERS + SOCKET_CONNECTIONS) as u64 <= OTHER_FILES / 2);
 
 /// Most connections that are reserved for clients.
 const CLIENTS: usize = 64;
@@ -71,10 +76,10 @@ mod tests {
             assert!((1..limits.connections).contains(&limits.workers()), "{limits:?}");
             assert!(sum <= files.saturating_sub(OTHER_FILES).max(8), "{files}: {limits:?}");
         }
-        assert_eq!(ConnectionLimits::of(1024).workers(), 672 - 64);
+        assert_eq!(ConnectionLimits::of(1024).workers(), 576 - 64);
         assert_eq!(
             ConnectionLimits::of(1024),
-            ConnectionLimits { handshakes: 224, connections: 672 }
+            ConnectionLimits { handshakes: 192, connections: 576 }
         );
     }
 }

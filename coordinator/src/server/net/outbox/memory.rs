@@ -6,7 +6,7 @@ use std::sync::Arc;
 use common::wire::Frame;
 use common::wire::codec::encode;
 use common::wire::message::ToWorker;
-use common::wire::shared_memory::{StateSlot, StateSlots, UNREAD_STATE_SLOTS};
+use common::wire::shared_memory::{PartialReader, StateSlot, StateSlots, UNREAD_STATE_SLOTS};
 
 use super::{Outbox, StateFrames};
 
@@ -16,8 +16,11 @@ pub(super) struct SharedLanes {
     states: Arc<StateSlots>,
     /// Segments that the worker was told of, and has not read.
     unread: Vec<Arc<StateSlot>>,
-    /// Slots of the worker's partials that were read, and of which it was not told yet.
+    /// The slots of the worker's partials, and those that were read and that it was not told of.
+    partials: Arc<PartialReader>,
     read: Vec<u32>,
+    /// Whether a segment was written since this was last asked.
+    has_written: bool,
 }
 
 impl SharedLanes {
@@ -30,21 +33,33 @@ impl SharedLanes {
     pub(super) fn next_segment(&mut self, frames: &StateFrames, place: usize) -> Option<Frame> {
         let (frame, slot) = frames.in_memory(place, &self.states)?;
         self.unread.push(slot);
+        self.has_written = true;
         Some(frame)
+    }
+
+    /// Whether a segment was written since the last call: it takes as long as a frame of its size.
+    pub(super) fn take_written(&mut self) -> bool {
+        std::mem::take(&mut self.has_written)
     }
 
     /// The message about the slots that were read.
     pub(super) fn next_read(&mut self) -> Option<Frame> {
         let slots = std::mem::take(&mut self.read);
+        slots.iter().for_each(|slot| self.partials.told(*slot));
         (!slots.is_empty()).then(|| encode(ToWorker::SlotsRead { slots }))
     }
 }
 
 impl Outbox {
-    /// Sends large segments of states through `states` from now on.
-    pub(in crate::server::net) fn share_memory(&self, states: Arc<StateSlots>) {
-        let (unread, read) = Default::default();
-        self.lanes().memory = Some(SharedLanes { states, unread, read });
+    /// Sends large segments of states through `states` from now on, and tells the worker which
+    /// slots of `partials` were read.
+    pub(in crate::server::net) fn share_memory(
+        &self,
+        states: Arc<StateSlots>,
+        partials: Arc<PartialReader>,
+    ) {
+        let (unread, read, has_written) = Default::default();
+        self.lanes().memory = Some(SharedLanes { states, unread, partials, read, has_written });
     }
 
     /// Whether the peer shares memory.
