@@ -45,7 +45,7 @@ fn layer(criterion: &mut Criterion) {
     product(criterion, "inputs", g.view(), w.t());
 }
 
-/// A step without gradient. Velocities are set anew each time: the copy is part of the time.
+/// A step without gradient. Velocities are set again each time: the copy is part of the time.
 fn step(criterion: &mut Criterion) {
     const WEIGHTS: usize = INPUTS * OUTPUTS;
     let step = Step { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0, share: 0.02 };

@@ -42,11 +42,6 @@ def ln(x):
     return np.where(np.isfinite(x), y, x)
 
 
-def zero(x):
-    """Magnitudes below 1e-20 become zero; NaN stays."""
-    return np.where(np.abs(x) < F32(1e-20), F32(0), x)
-
-
 class Softmax:
     """A replica that computes one shard."""
 
@@ -79,8 +74,8 @@ class Softmax:
             for inputs, change in zip(features, delta):
                 for_weights += inputs[:, None] * change
                 for_bias += change
-            share = F32(1) / F32(len(labels))
-            weights[:] = zero(weights - self.rate * (for_weights * share + self.decay * weights))
-            bias[:] = zero(bias - self.rate * (for_bias * share + F32(0) * bias))
+            for it, decay, change in ((weights, self.decay, for_weights), (bias, F32(0), for_bias)):
+                it -= self.rate * (change * (F32(1) / F32(len(labels))) + decay * it)
+                it[np.abs(it) < F32(1e-20)] = 0  # NaN stays.
             self.state["examples"] += U64(len(labels))
         return {"examples": len(rows), "sums": {"loss": float(losses[-1])}, "counts": counts}

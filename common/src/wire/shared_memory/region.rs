@@ -42,7 +42,7 @@ mod sealed {
             Ok(Self { file, slots, mapping: Some(mapping) })
         }
 
-        /// A region that whoever has its descriptor can write.
+        /// A region that every process with its descriptor can write.
         ///
         /// # Errors
         /// The system lacks memory or descriptors.
@@ -126,7 +126,7 @@ impl Region {
         self.file.metadata().map_or(0, |metadata| metadata.blocks() * 512)
     }
 
-    /// Copies the first bytes of a slot. What they are is for the caller to check: whoever can
+    /// Copies the first bytes of a slot. What they are is for the caller to check: those who can
     /// write to the region may do so at any time.
     ///
     /// # Errors

@@ -77,7 +77,7 @@ impl NonZeros {
     }
 
     /// Lists the values of `matrix` for products with `outputs` columns. Returns false if the dense
-    /// product is the better one; the lists are of no use then.
+    /// product is the better one; the lists are not used then.
     pub(in crate::model) fn list(
         &mut self,
         kernel: &Kernel,
