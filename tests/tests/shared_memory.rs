@@ -136,7 +136,8 @@ fn socket_in(directory: &Path) -> PathBuf {
     let end = Instant::now() + PATIENCE;
     loop {
         let files = std::fs::read_dir(directory).into_iter().flatten().flatten();
-        if let Some(socket) = files.map(|file| file.path()).next() {
+        let is_named = |path: &PathBuf| path.extension().is_some_and(|it| it == "sock");
+        if let Some(socket) = files.map(|file| file.path()).find(is_named) {
             return socket;
         }
         assert!(Instant::now() < end, "the coordinator makes no socket");
