@@ -43,8 +43,6 @@ while [ $# -gt 0 ]; do
 done
 [ ${#names[@]} -gt 0 ] || names=(partition one-way loss slow vanish blackout survivor)
 
-# These hosts share a machine's memory, and must not make use of it.
-export SAMEBIT_NO_SHARED_MEMORY=true
 # Seconds that a fault lasts: more than the heartbeat timeout of 10 s.
 readonly FAULT=15
 # Longest wait for anything, in seconds: a bound on hanging.
@@ -179,6 +177,7 @@ finish() {
     # In order, so that the whole history is written.
     kill "$coordinator" && wait "$coordinator" || fail "the coordinator ended with $?"
     "$binaries/coordinator" show 1 --events --runs "$dir/runs" >"$dir/events"
+    ! grep -l 'shares memory' "$dir"/*.log || fail "the network was not used"
     say "digest $digest; events besides slow shards:"
     grep -vE "$(kind '(slow|duplicate)')" "$dir/events" | sed "s/^/    /"
     printf '%-10s %4d s  %-12s %4d %6d %10d %4d\n' "$scenario" "$seconds" "${digest:0:12}" \
@@ -349,8 +348,10 @@ if [ -z "$binaries" ]; then
     binaries=${CARGO_TARGET_DIR:-target}/debug
 fi
 binaries=$(realpath "$binaries")
-# Settings of whoever runs this are not the test's.
+# Settings of the caller are not the test's. These hosts share a machine's memory, and
+# must not make use of it.
 unset "${!SAMEBIT_@}"
+export SAMEBIT_NO_SHARED_MEMORY=true
 "$binaries/coordinator" keys new "$work/keys.pem" >/dev/null
 
 for name in "${names[@]}"; do
