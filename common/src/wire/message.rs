@@ -336,7 +336,7 @@ pub enum ToWorker {
         /// The slot in which the values lie, little-endian, until the worker has sent
         /// [`FromWorker::SlotsRead`].
         slot: u32,
-        /// Their [`crate::wire::shared_memory::payload_hash`].
+        /// Their XXH3-64, seed 0.
         hash: u64,
     },
     /// The coordinator has read these slots of partials.

@@ -25,20 +25,13 @@ impl FramePool {
     }
 
     /// A frame of `bytes` that `fill` writes; what it finds there is of no meaning.
-    ///
-    /// # Errors
-    /// The error of `fill`.
-    pub fn filled(
-        &self,
-        bytes: usize,
-        fill: impl FnOnce(&mut [u8]) -> std::io::Result<()>,
-    ) -> std::io::Result<Bytes> {
+    pub fn filled(&self, bytes: usize, fill: impl FnOnce(&mut [u8])) -> Bytes {
         let mut frame = self.lock().pop().unwrap_or_default();
         if frame.len() < bytes {
             frame.resize(bytes, 0);
         }
-        fill(&mut frame[..bytes])?;
-        Ok(self.lend(frame).slice(..bytes))
+        fill(&mut frame[..bytes]);
+        self.lend(frame).slice(..bytes)
     }
 
     /// Moves the content of `buffer` into spare memory of at least `bytes`, if there is any and the

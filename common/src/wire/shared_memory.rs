@@ -10,8 +10,8 @@
 //!
 //! A slot belongs to its writer until a message names it, and to its readers until they have
 //! answered `SlotsRead`. A peer that breaks this harms nothing: no reference ever points to memory
-//! that another process can write. A reader copies a slot with a system call, compares the hash of
-//! the copy with the one that came over the connection, and uses the copy.
+//! that another process can write. A reader copies a slot, compares the hash of the copy with the
+//! one that came over the connection, and uses the copy.
 //!
 //! ```text
 //! worker                                            coordinator
@@ -25,7 +25,6 @@
 
 mod descriptors;
 mod directory;
-#[cfg(target_os = "linux")]
 mod mapping;
 mod partials;
 mod region;
@@ -35,11 +34,9 @@ mod tests;
 
 pub use descriptors::{MemoryError, await_token, receive_regions, send_regions};
 pub use directory::{default_directory, make_directory, socket_name};
-pub use partials::{PartialReader, PartialSlot, PartialSlots};
+pub use partials::{PartialReader, PartialSlot, PartialSlots, SlotError};
 pub use region::Region;
 pub use states::{StateSlot, StateSlots};
-
-use twox_hash::XxHash3_64;
 
 use crate::limits::PAYLOAD_BYTES;
 
@@ -62,10 +59,4 @@ pub const PARTIAL_SLOTS: u32 = 8;
 
 /// Bytes that are copied and hashed together: they are in the processor's cache when they are
 /// hashed.
-const BLOCK_BYTES: usize = 128 << 10;
-
-/// XXH3-64 (seed 0) of a payload in a slot: finds bytes that changed on their way, as the checksum
-/// of a frame does.
-pub fn payload_hash(payload: &[u8]) -> u64 {
-    XxHash3_64::oneshot(payload)
-}
+const BLOCK_BYTES: usize = 32 << 10;

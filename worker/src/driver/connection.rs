@@ -224,10 +224,9 @@ async fn say_that_we_live(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        // Its slots of partials are not mapped, and so not resident. Those of states are the
-        // coordinator's.
+        // Its slots of partials are its own. Those of states are the coordinator's.
         let shared = shared.get().map_or(0, |memory| memory.partials.used_bytes());
-        let memory = memory::resident() + shared;
+        let memory = memory::unshared() + shared;
         let message = FromWorker::Heartbeat { memory, progress: work.progress() };
         if control.send(Control::new(message)).await.is_err() {
             return;

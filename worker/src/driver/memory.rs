@@ -26,12 +26,12 @@ pub(super) fn parallel_shards(
     u32::try_from(fit).unwrap_or(u32::MAX).clamp(1, slots.max(1))
 }
 
-/// Resident memory of this process in bytes; 0 if the system does not report it.
-pub(super) fn resident() -> u64 {
-    std::fs::read_to_string("/proc/self/status")
-        .ok()
-        .and_then(|text| kibibytes(&text, "VmRSS:"))
-        .unwrap_or(0)
+/// Resident memory of this process without what it shares with the coordinator, in bytes; 0 if the
+/// system does not report it.
+pub(super) fn unshared() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let resident = kibibytes(&status, "VmRSS:").unwrap_or(0);
+    resident.saturating_sub(kibibytes(&status, "RssShmem:").unwrap_or(0))
 }
 
 /// Memory that this process may use by default, in bytes: the limit of its control group or 80 % of
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(kibibytes("MemTotal: lots", "MemTotal:"), None);
         assert!(default_limit() > 0 && default_limit() <= hard_limit());
         if cfg!(target_os = "linux") {
-            assert!(resident() > 0);
+            assert!(unshared() > 0);
         }
     }
 

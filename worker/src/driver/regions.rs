@@ -27,7 +27,7 @@ impl SharedMemory {
         hash: u64,
         out: &mut [u8],
     ) -> Result<(), SegmentError> {
-        match self.states.read_state(slot, out)? {
+        match self.states.read_state(slot, out) {
             found if found == hash => Ok(()),
             found => Err(SegmentError::Hash { expected: hash, found }),
         }
@@ -37,9 +37,6 @@ impl SharedMemory {
 /// Why a segment of a state cannot be taken from shared memory.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SegmentError {
-    /// The system does not let it be copied.
-    #[error("shared memory cannot be read: {0}")]
-    Io(#[from] std::io::Error),
     /// It is not what the coordinator has written.
     #[error(
         "a segment in shared memory with the hash {found:016x}: expected {expected:016x}; the \

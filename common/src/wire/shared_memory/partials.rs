@@ -44,7 +44,7 @@ impl PartialSlots {
     /// # Errors
     /// The system fails.
     pub fn write(&self, slot: u32, payload: &[u8]) -> io::Result<()> {
-        self.region.write(slot, payload)
+        self.region.write(slot, payload, |_| ())
     }
 
     /// Frees slots that the coordinator has read. Returns whether they were in use.
@@ -95,25 +95,55 @@ impl PartialReader {
     }
 
     /// A payload of `bytes` that the worker says it has written into `slot`. `release` is called
-    /// with the slot when it is dropped. `None` if there is no such slot, it is being read, or its
-    /// payload is too long.
+    /// with the slot when it is dropped.
+    ///
+    /// # Errors
+    /// There is no such slot, it is being read, its payload is too long, or the system lacks memory.
     pub fn named(
         self: &Arc<Self>,
         slot: u32,
         bytes: u32,
         release: impl FnOnce(u32) + Send + 'static,
-    ) -> Option<PartialSlot> {
-        let bytes = usize::try_from(bytes).ok().filter(|bytes| *bytes <= SLOT_BYTES)?;
-        let bit = 1_u64.checked_shl(slot).filter(|_| slot < self.region.slots())?;
-        let was = self.named.fetch_or(bit, Ordering::Relaxed);
-        let of = self.clone();
-        (was & bit == 0).then(|| PartialSlot { of, slot, bytes, release: Some(Box::new(release)) })
+    ) -> Result<PartialSlot, SlotError> {
+        let bytes = bytes as usize;
+        if slot >= self.region.slots() || bytes > SLOT_BYTES {
+            return Err(SlotError::Outside { slot, bytes });
+        }
+        let bit = 1 << slot;
+        if self.named.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
+            return Err(SlotError::BeingRead(slot));
+        }
+        // A worker that has written the slot has memory for it already.
+        self.region.reserve(slot, bytes)?;
+        Ok(PartialSlot { of: self.clone(), slot, bytes, release: Some(Box::new(release)) })
     }
 
     /// Notes that the worker is told that a slot was read: it may name the slot again.
     pub fn told(&self, slot: u32) {
         self.named.fetch_and(!(1 << slot), Ordering::Relaxed);
     }
+}
+
+/// Why a slot that a worker names cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SlotError {
+    /// There is no such slot, or it is smaller.
+    #[error(
+        "{bytes} bytes in slot {slot} of its partials: expected at most {SLOT_BYTES} bytes in one \
+         of {PARTIAL_SLOTS} slots"
+    )]
+    Outside {
+        /// The slot.
+        slot: u32,
+        /// Bytes that are said to be there.
+        bytes: usize,
+    },
+    /// The worker was not told that it was read.
+    #[error("slot {0} of its partials is being read: expected another one")]
+    BeingRead(u32),
+    /// The system has no memory for a slot that was not written.
+    #[error("a slot of its partials cannot be read: {0}")]
+    Memory(#[from] io::Error),
 }
 
 /// A payload in a slot, to be read once.
@@ -133,16 +163,13 @@ impl PartialSlot {
     /// Copies the payload, and returns the [`segment_hash`](crate::merge::segment_hash) of the copy,
     /// which must be compared with the one that came over the connection.
     ///
-    /// # Errors
-    /// The system fails.
-    ///
     /// # Panics
     /// `out` has another length.
-    pub fn read(&self, out: &mut [u8]) -> io::Result<u128> {
+    pub fn read(&self, out: &mut [u8]) -> u128 {
         assert_eq!(out.len(), self.bytes, "room for the payload");
         let mut hasher = XxHash3_128::new();
-        self.of.region.read_and_hash(self.slot, out, |block| hasher.write(block))?;
-        Ok(hasher.finish_128())
+        self.of.region.read(self.slot, out, |block| hasher.write(block));
+        hasher.finish_128()
     }
 }
 

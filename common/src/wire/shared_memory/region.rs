@@ -4,25 +4,27 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{BLOCK_BYTES, SLOT_BYTES};
-
-#[cfg(target_os = "linux")]
 use super::mapping::Mapping;
+use super::{BLOCK_BYTES, SLOT_BYTES};
 
 /// Slots of [`SLOT_BYTES`], in memory that belongs to no file. Its size is sealed.
 #[derive(Debug)]
 pub struct Region {
     file: File,
-    slots: u32,
-    /// This process's way to write where all later writers are sealed out.
-    #[cfg(target_os = "linux")]
-    mapping: Option<Mapping>,
+    /// Writable where all later writers are sealed out.
+    mapping: Mapping,
+    /// Bytes of each slot for which the system has memory.
+    reserved: Box<[AtomicUsize]>,
 }
 
 #[cfg(target_os = "linux")]
 mod sealed {
-    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, memfd_create};
+    use rustix::fs::{
+        FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals,
+        memfd_create,
+    };
 
     use super::*;
 
@@ -37,9 +39,9 @@ mod sealed {
         pub fn for_states(slots: u32) -> io::Result<Self> {
             let file = create(slots)?;
             // Only mappings from before the seal can write.
-            let mapping = Mapping::new(&file, slots)?;
+            let mapping = Mapping::to_write(&file, slots)?;
             fcntl_add_seals(&file, SIZE | SealFlags::FUTURE_WRITE | SealFlags::SEAL)?;
-            Ok(Self { file, slots, mapping: Some(mapping) })
+            Ok(Self::new(file, mapping, slots))
         }
 
         /// A region that every process with its descriptor can write.
@@ -49,7 +51,8 @@ mod sealed {
         pub fn for_partials(slots: u32) -> io::Result<Self> {
             let file = create(slots)?;
             fcntl_add_seals(&file, SIZE | SealFlags::SEAL)?;
-            Ok(Self { file, slots, mapping: None })
+            let mapping = Mapping::to_read(&file, slots)?;
+            Ok(Self::new(file, mapping, slots))
         }
 
         /// The region of a received descriptor.
@@ -67,7 +70,24 @@ mod sealed {
             if !fcntl_get_seals(&file)?.contains(SIZE) {
                 return Err(io::Error::other("the size of a region is not sealed"));
             }
-            Ok(Self { file, slots, mapping: None })
+            let mapping = Mapping::to_read(&file, slots)?;
+            Ok(Self::new(file, mapping, slots))
+        }
+
+        /// Takes memory for the first bytes of a slot, unless it has it: a copy of bytes for which
+        /// the system has none would end this process.
+        pub(in crate::wire::shared_memory) fn reserve(
+            &self,
+            slot: u32,
+            bytes: usize,
+        ) -> io::Result<()> {
+            let reserved = &self.reserved[slot as usize];
+            if reserved.load(Ordering::Relaxed) < bytes {
+                let offset = self.offset(slot, bytes);
+                fallocate(&self.file, FallocateFlags::empty(), offset, bytes as u64)?;
+                reserved.fetch_max(bytes, Ordering::Relaxed);
+            }
+            Ok(())
         }
     }
 
@@ -102,6 +122,14 @@ mod unsupported {
             Err(unsupported())
         }
 
+        pub(in crate::wire::shared_memory) fn reserve(
+            &self,
+            _slot: u32,
+            _bytes: usize,
+        ) -> io::Result<()> {
+            Err(unsupported())
+        }
+
         /// Not on this system.
         pub fn received(_descriptor: OwnedFd, _slots: u32) -> io::Result<Self> {
             Err(unsupported())
@@ -110,9 +138,13 @@ mod unsupported {
 }
 
 impl Region {
+    fn new(file: File, mapping: Mapping, slots: u32) -> Self {
+        Self { file, mapping, reserved: (0..slots).map(|_| AtomicUsize::new(0)).collect() }
+    }
+
     /// Number of slots.
     pub fn slots(&self) -> u32 {
-        self.slots
+        self.reserved.len() as u32
     }
 
     /// Its descriptor, to be passed on.
@@ -126,90 +158,46 @@ impl Region {
         self.file.metadata().map_or(0, |metadata| metadata.blocks() * 512)
     }
 
-    /// Copies the first bytes of a slot. What they are is for the caller to check: those who can
-    /// write to the region may do so at any time.
-    ///
-    /// # Errors
-    /// The system fails.
+    /// Copies the first bytes of a slot; `hash` gets all bytes of the copy, in order and in blocks.
+    /// What they are is for the caller to check: those who can write to the region may do so at any
+    /// time.
     ///
     /// # Panics
     /// There is no such slot, or `out` is longer than it.
-    pub fn read(&self, slot: u32, out: &mut [u8]) -> io::Result<()> {
-        self.read_and_hash(slot, out, |_| ())
-    }
-
-    /// [`Region::read`]; `hash` gets all bytes of the copy, in order and in blocks.
-    ///
-    /// # Errors
-    /// The system fails.
-    ///
-    /// # Panics
-    /// As for [`Region::read`].
-    pub fn read_and_hash(
-        &self,
-        slot: u32,
-        out: &mut [u8],
-        mut hash: impl FnMut(&[u8]),
-    ) -> io::Result<()> {
-        let mut offset = self.offset(slot, out.len());
-        for block in out.chunks_mut(BLOCK_BYTES) {
-            self.file.read_exact_at(block, offset)?;
-            hash(block);
-            offset += block.len() as u64;
+    pub fn read(&self, slot: u32, out: &mut [u8], mut hash: impl FnMut(&[u8])) {
+        for (block, out) in out.chunks_mut(BLOCK_BYTES).enumerate() {
+            self.mapping.read(slot, block * BLOCK_BYTES, out);
+            hash(out);
         }
-        Ok(())
     }
 
-    /// Copies bytes to the beginning of a slot.
+    /// Copies bytes to the beginning of a slot; `hash` gets all of them, in order and in blocks.
     ///
     /// # Errors
-    /// The system fails, or writes to this region are sealed out.
+    /// The system lacks memory, or writes to this region are sealed out.
     ///
     /// # Panics
     /// There is no such slot, or it is shorter than `bytes`.
-    pub fn write(&self, slot: u32, bytes: &[u8]) -> io::Result<()> {
-        self.write_and_hash(slot, bytes, |_| ())
-    }
-
-    /// [`Region::write`]; `hash` gets all bytes, in order and in blocks.
-    ///
-    /// # Errors
-    /// As for [`Region::write`].
-    ///
-    /// # Panics
-    /// As for [`Region::write`].
-    pub fn write_and_hash(
-        &self,
-        slot: u32,
-        bytes: &[u8],
-        mut hash: impl FnMut(&[u8]),
-    ) -> io::Result<()> {
+    pub fn write(&self, slot: u32, bytes: &[u8], mut hash: impl FnMut(&[u8])) -> io::Result<()> {
         let offset = self.offset(slot, bytes.len());
-        for (place, block) in bytes.chunks(BLOCK_BYTES).enumerate() {
-            self.write_block(slot, (offset, place * BLOCK_BYTES), block)?;
-            hash(block);
+        if self.mapping.is_writable() {
+            self.reserve(slot, bytes.len())?;
+        }
+        for (block, bytes) in bytes.chunks(BLOCK_BYTES).enumerate() {
+            let place = block * BLOCK_BYTES;
+            if self.mapping.is_writable() {
+                self.mapping.write(slot, place, bytes);
+            } else {
+                self.file.write_all_at(bytes, offset + place as u64)?;
+            }
+            hash(bytes);
         }
         Ok(())
-    }
-
-    /// Copies bytes to a place in a slot, which begins at `offset`.
-    fn write_block(
-        &self,
-        slot: u32,
-        (offset, within): (u64, usize),
-        bytes: &[u8],
-    ) -> io::Result<()> {
-        #[cfg(target_os = "linux")]
-        if let Some(mapping) = &self.mapping {
-            mapping.write(slot, within, bytes);
-            return Ok(());
-        }
-        self.file.write_all_at(bytes, offset + within as u64)
     }
 
     /// Where a slot begins.
     fn offset(&self, slot: u32, bytes: usize) -> u64 {
-        assert!(slot < self.slots, "slot {slot} of {}", self.slots);
+        assert!(slot < self.slots(), "slot {slot} of {}", self.slots());
         assert!(bytes <= SLOT_BYTES, "{bytes} bytes in a slot");
         u64::from(slot) * SLOT_BYTES as u64
     }

@@ -2,6 +2,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 
 use tokio::net::UnixListener;
+use twox_hash::XxHash3_64;
 
 use super::*;
 use crate::id::MemoryToken;
@@ -34,23 +35,29 @@ async fn both_directions_share_memory() {
     let payload = vec![3; SLOT_BYTES];
     let written = states.write(&payload).unwrap();
     let mut copy = vec![0; SLOT_BYTES];
-    let found = region.read_state(written.slot(), &mut copy).unwrap();
-    assert!(copy == payload && found == written.hash() && found == payload_hash(&payload));
+    let found = region.read_state(written.slot(), &mut copy);
+    assert!(copy == payload && found == written.hash());
+    assert_eq!(found, XxHash3_64::oneshot(&payload));
 
     let slot = slots.take().await;
     slots.write(slot, b"partial").unwrap();
     let read = Arc::new(Mutex::new(Vec::new()));
     let told = read.clone();
     let named = reader.named(slot, 7, move |slot| told.lock().unwrap().push(slot)).unwrap();
-    assert!(reader.named(slot, 7, |_| ()).is_none(), "it is being read");
+    let error = reader.named(slot, 7, |_| ()).unwrap_err();
+    assert!(matches!(error, SlotError::BeingRead(found) if found == slot), "{error}");
     let mut copy = vec![0; 7];
-    assert_eq!(named.read(&mut copy).unwrap(), segment_hash(b"partial"));
+    assert_eq!(named.read(&mut copy), segment_hash(b"partial"));
     assert_eq!(copy, b"partial");
     drop(named);
     assert_eq!(*read.lock().unwrap(), [slot]);
-    assert!(reader.named(slot, 7, |_| ()).is_none(), "the worker was not told that it was read");
+    assert!(reader.named(slot, 7, |_| ()).is_err(), "the worker was not told that it was read");
     reader.told(slot);
-    assert!(reader.named(slot, 7, |_| ()).is_some(), "it was read");
+    assert!(reader.named(slot, 7, |_| ()).is_ok(), "it was read");
+    for (slot, bytes) in [(PARTIAL_SLOTS, 7), (u32::MAX, 7), (0, SLOT_BYTES as u32 + 1)] {
+        let error = reader.named(slot, bytes, |_| ()).unwrap_err();
+        assert!(matches!(error, SlotError::Outside { .. }), "{error}");
+    }
     assert!(slots.read(&[slot]));
     assert!(!slots.read(&[slot]), "it is free");
     assert!(!slots.read(&[PARTIAL_SLOTS]), "there is no such slot");
@@ -60,14 +67,14 @@ async fn both_directions_share_memory() {
 async fn receivers_cannot_write_states_or_change_a_size() {
     let (states, reader, region, _slots) = pair().await;
     let slot = states.write(b"state").unwrap();
-    let error = region.write(slot.slot(), b"wrong").unwrap_err();
+    let error = region.write(slot.slot(), b"wrong", |_| ()).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
     for region in [states.region(), reader.region(), &region] {
         let file = std::fs::File::from(region.descriptor().try_clone_to_owned().unwrap());
         assert!(file.set_len(0).is_err() && file.set_len(1 << 40).is_err());
     }
     let mut found = [0; 5];
-    region.read(slot.slot(), &mut found).unwrap();
+    region.read(slot.slot(), &mut found, |_| ());
     assert_eq!(&found, b"state");
 }
 

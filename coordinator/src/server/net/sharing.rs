@@ -251,12 +251,11 @@ impl SharedLink {
             FromWorker::SegmentInMemory { step, block, segment, slot, bytes } => {
                 let outbox = self.outbox.clone();
                 let partials = self.offer.as_ref().and_then(Offer::partials);
-                let named = partials
+                let partials = partials
                     .filter(|_| self.outbox.shares_memory())
-                    .and_then(|it| it.named(slot, bytes, move |slot| outbox.partial_read(slot)));
-                let slot = named.ok_or_else(|| {
-                    format!("slot {slot} of its partials is not shared, or is being read")
-                })?;
+                    .ok_or("a segment in shared memory, which it does not share")?;
+                let named = partials.named(slot, bytes, move |slot| outbox.partial_read(slot));
+                let slot = named.map_err(|error| error.to_string())?;
                 let place = (step, block, segment);
                 Ok(Some(Event::SegmentInMemory { worker, place, slot, permit }))
             }

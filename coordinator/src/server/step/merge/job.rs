@@ -35,8 +35,7 @@ impl Payload {
             }
             Self::Shared(slot) => {
                 let mut found = 0;
-                let read = |bytes: &mut [u8]| slot.read(bytes).map(|hash| found = hash);
-                let bytes = spare.filled(slot.bytes(), read).map_err(PartialError::Unreadable)?;
+                let bytes = spare.filled(slot.bytes(), |bytes| found = slot.read(bytes));
                 (bytes, found)
             }
         };

@@ -197,9 +197,6 @@ pub(in crate::server) enum PartialError {
          machine or, without keys, on the network"
     )]
     Altered,
-    /// The system does not let it be copied.
-    #[error("its shared memory cannot be read: {0}")]
-    Unreadable(std::io::Error),
     /// Its number of examples is not that of its block.
     #[error("expected a weight of {expected} examples, found {found}")]
     Weight {
