@@ -119,6 +119,13 @@ pub trait Replica: Send {
     /// The instance's current state, with the layout of the base.
     fn state(&self) -> &NetworkState;
 
+    /// [`Replica::state`], if its f32 values may be exchanged for others after the last batch of a
+    /// shard: then they become the contribution as they are, and are not copied. Whatever is found
+    /// there instead has no meaning until the next [`Replica::begin`].
+    fn state_to_take(&mut self) -> Option<&mut NetworkState> {
+        None
+    }
+
     /// Updates a tensor of [`Replica::state`]. It is called before an f32 tensor is read
     /// there, so that an instance may compute on values stored elsewhere.
     fn refresh(&mut self, tensor: &str) {

@@ -276,6 +276,24 @@ impl NetworkState {
         Ok(())
     }
 
+    /// The values of an f32 tensor, in row-major order, in exchange for as many others.
+    ///
+    /// # Panics
+    /// There is no such f32 tensor, or it has another number of values.
+    pub(crate) fn exchange_values(&mut self, name: &str, others: Vec<f32>) -> Vec<f32> {
+        self.revision = Revision::next();
+        let tensor = self.tensors.get_mut(name).expect("a tensor of the state");
+        let TensorData::F32(array) = &mut tensor.data else { panic!("expected an f32 tensor") };
+        let length = array.len();
+        let others = ArrayD::from_shape_vec(array.raw_dim(), others).expect("as many values");
+        let (values, first) = std::mem::replace(array, others).into_raw_vec_and_offset();
+        match first {
+            None | Some(0) if values.len() == length => values,
+            // An array may own more than it shows.
+            first => values.into_iter().skip(first.unwrap_or(0)).take(length).collect(),
+        }
+    }
+
     /// Checks that `other` has the same names, shapes and element types.
     pub fn check_same_tensors(&self, other: &Self) -> Result<(), StateError> {
         let is_same =

@@ -20,24 +20,22 @@ impl BufferPool {
             if let Contribution::Mean { values: Values::Owned(values), .. }
             | Contribution::Sum(Values::Owned(values))
             | Contribution::Max(Values::Owned(values)) = contribution
-                && values.capacity() >= SPARE_VALUES
+                && values.len() >= SPARE_VALUES
             {
                 self.lock().push(values);
             }
         }
     }
 
-    /// An empty list with this capacity.
+    /// As many values, whatever they are.
     pub(super) fn take(&self, values: usize) -> Vec<f32> {
         if values >= SPARE_VALUES {
             let mut kept = self.lock();
-            if let Some(place) = kept.iter().position(|memory| memory.capacity() == values) {
-                let mut memory = kept.swap_remove(place);
-                memory.clear();
-                return memory;
+            if let Some(place) = kept.iter().position(|memory| memory.len() == values) {
+                return kept.swap_remove(place);
             }
         }
-        Vec::with_capacity(values)
+        vec![0.0; values]
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Vec<f32>>> {
@@ -63,7 +61,7 @@ mod tests {
         let longer = spare.take(SPARE_VALUES + 1);
         assert_ne!(longer.as_ptr(), memory);
         let taken = spare.take(SPARE_VALUES);
-        assert_eq!((taken.as_ptr(), taken.len()), (memory, 0));
+        assert_eq!((taken.as_ptr(), taken.len()), (memory, SPARE_VALUES));
         assert!(spare.lock().is_empty());
     }
 }

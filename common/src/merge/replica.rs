@@ -10,7 +10,7 @@ use super::{
 use crate::model::Replica;
 use crate::results::Results;
 use crate::state::values::{BLOCK_VALUES, f32_bytes, first_not_finite};
-use crate::state::{NetworkState, Segment, TensorData};
+use crate::state::{ElementType, NetworkState, Segment, TensorData};
 
 impl Partial {
     /// The contribution of a replica after its batches, by the rules of `base`'s tensors.
@@ -65,17 +65,24 @@ impl Partial {
             if !matches!(units, Units::Maps(Some(_))) {
                 replica.refresh(name);
             }
+            let is_whole = matches!(base.rule, MergeRule::Mean | MergeRule::Max | MergeRule::Sum)
+                && base.data.element() == ElementType::F32;
+            let memory = if is_whole { spare.take(base.data.len()) } else { Vec::new() };
+            let (memory, is_taken) = match replica.state_to_take().filter(|_| is_whole) {
+                Some(state) => (state.exchange_values(name, memory), true),
+                None => (memory, false),
+            };
             let source = Source {
                 name,
                 replica: index,
                 base: &base.data,
                 state: &replica.state().tensors()[name].data,
+                is_taken,
                 weight,
-                spare,
             };
             let own = segments.iter().enumerate().filter(|(_, segment)| segment.tensor == place);
             let mut hashing = Hashing { segments: own.collect(), known: &mut known };
-            tensors.push(source.contribution(base.rule, units, &mut hashing)?);
+            tensors.push(source.contribution(base.rule, units, memory, &mut hashing)?);
         }
         let partial = Self { weight, results, tensors };
         let hash = |(index, segment)| {
@@ -108,15 +115,19 @@ struct Source<'a> {
     replica: u32,
     base: &'a TensorData,
     state: &'a TensorData,
+    /// Whether its f32 values were taken out of the state: they are in the memory of the
+    /// contribution.
+    is_taken: bool,
     weight: u64,
-    spare: &'a BufferPool,
 }
 
 impl Source<'_> {
+    /// By a rule; `memory` is for as many f32 values as the tensor has, if the rule needs them.
     fn contribution(
         &self,
         rule: MergeRule,
         units: Units,
+        memory: Vec<f32>,
         hashing: &mut Hashing<'_>,
     ) -> Result<Option<Contribution>, MergeError> {
         let contribution = match (rule, self.base) {
@@ -127,17 +138,17 @@ impl Source<'_> {
                 Units::All => unreachable!("the model was asked for units"),
             },
             (MergeRule::Mean, _) => {
-                let values = self.values(hashing, |x, _| x)?;
+                let values = self.values(memory, hashing, |x, _| x)?;
                 Contribution::Mean { examples: self.weight, values }
             }
             (MergeRule::Max, TensorData::F32(_)) => {
-                Contribution::Max(self.values(hashing, |x, _| x)?)
+                Contribution::Max(self.values(memory, hashing, |x, _| x)?)
             }
             (MergeRule::Max, TensorData::U64(_)) => {
                 Contribution::MaxCount(self.state.u64_slice().to_vec())
             }
             (MergeRule::Sum, TensorData::F32(_)) => {
-                Contribution::Sum(self.values(hashing, |x, base| x - base)?)
+                Contribution::Sum(self.values(memory, hashing, |x, base| x - base)?)
             }
             (MergeRule::Sum, TensorData::U64(_)) => {
                 let pairs = self.state.u64_slice().iter().zip(self.base.u64_slice());
@@ -151,19 +162,24 @@ impl Source<'_> {
     /// segment, the values are computed, checked and hashed.
     fn values(
         &self,
+        mut values: Vec<f32>,
         hashing: &mut Hashing<'_>,
         contribution: impl Fn(f32, f32) -> f32,
     ) -> Result<Values, MergeError> {
-        let (state, base) = (self.state.f32_slice(), self.base.f32_slice());
-        let mut values = self.spare.take(state.len());
+        let base = self.base.f32_slice();
         for (index, segment) in &hashing.segments {
             let mut hasher = XxHash3_128::new();
             for start in segment.range.clone().step_by(BLOCK_VALUES) {
                 let block = start..segment.range.end.min(start + BLOCK_VALUES);
-                let pairs = state[block.clone()].iter().zip(&base[block.clone()]);
-                values.extend(pairs.map(|(x, base)| contribution(*x, *base)));
-                self.check_finite(&values[block.clone()], |place| start + place)?;
-                hasher.write(&f32_bytes(&values[block]));
+                let values = &mut values[block.clone()];
+                if !self.is_taken {
+                    values.copy_from_slice(&self.state.f32_slice()[block.clone()]);
+                }
+                for (x, base) in values.iter_mut().zip(&base[block]) {
+                    *x = contribution(*x, *base);
+                }
+                self.check_finite(values, |place| start + place)?;
+                hasher.write(&f32_bytes(values));
             }
             // The [`segment_hash`] of the whole segment.
             hashing.known.insert(*index, hasher.finish_128());

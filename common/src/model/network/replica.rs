@@ -199,6 +199,10 @@ impl Replica for NetworkReplica {
     fn state(&self) -> &NetworkState {
         &self.state
     }
+
+    fn state_to_take(&mut self) -> Option<&mut NetworkState> {
+        Some(&mut self.state)
+    }
 }
 
 /// A batch in chunks, in its order.

@@ -92,4 +92,8 @@ impl Replica for Instance {
     fn state(&self) -> &NetworkState {
         &self.state
     }
+
+    fn state_to_take(&mut self) -> Option<&mut NetworkState> {
+        Some(&mut self.state)
+    }
 }
