@@ -61,12 +61,7 @@ fn average(l: f32, r: f32, t: f32) -> f32 {
 /// Combines element by element, in the memory of `left` if it has its own.
 fn combine_values(left: Values, right: &Values, f: impl Fn(f32, f32) -> f32 + Sync) -> Values {
     assert_eq!(left.len(), right.len(), "contributions to one segment");
-    let mut scratch = EMPTY_BLOCK;
-    let both = |(left, right): (&mut [f32], &[f32])| {
-        for (l, r) in left.iter_mut().zip(right) {
-            *l = f(*l, *r);
-        }
-    };
+    let (mut scratch, mut other) = (EMPTY_BLOCK, EMPTY_BLOCK);
     match (left, right) {
         (Values::Owned(mut left), Values::Owned(right)) => {
             combine(&mut left, right, f);
@@ -74,15 +69,19 @@ fn combine_values(left: Values, right: &Values, f: impl Fn(f32, f32) -> f32 + Sy
         }
         (Values::Owned(mut left), right) => {
             for at in blocks(left.len()) {
-                both((&mut left[at.clone()], right.block(at, &mut scratch)));
+                let right = right.block(at.clone(), &mut scratch);
+                for (l, r) in left[at].iter_mut().zip(right) {
+                    *l = f(*l, *r);
+                }
             }
             left.into()
         }
         (left, right) => {
             let mut values = Vec::with_capacity(left.len());
             for at in blocks(left.len()) {
-                left.append_to(at.clone(), &mut values);
-                both((&mut values[at.clone()], right.block(at, &mut scratch)));
+                let left = left.block(at.clone(), &mut other);
+                let right = right.block(at, &mut scratch);
+                values.extend(left.iter().zip(right).map(|(l, r)| f(*l, *r)));
             }
             values.into()
         }

@@ -49,19 +49,17 @@ impl Values {
         }
     }
 
-    /// Appends some of them to `out`.
-    pub(super) fn append_to(&self, range: Range<usize>, out: &mut Vec<f32>) {
-        match self {
-            Self::Owned(values) => out.extend_from_slice(&values[range]),
-            Self::Wire(bytes) => out.extend(words(bytes)[range].iter().map(f32_of)),
-        }
-    }
-
-    /// Some of them, at most [`BLOCK_VALUES`].
+    /// Some of them, at most [`BLOCK_VALUES`]. Received values are copied into `scratch`, unless they
+    /// can be read where they are.
     pub(super) fn block<'a>(&'a self, range: Range<usize>, scratch: &'a mut Block) -> &'a [f32] {
         match self {
             Self::Owned(values) => &values[range],
             Self::Wire(bytes) => {
+                if cfg!(target_endian = "little")
+                    && let Ok(values) = bytemuck::try_cast_slice(bytes)
+                {
+                    return &values[range];
+                }
                 let scratch = &mut scratch[..range.len()];
                 for (value, word) in scratch.iter_mut().zip(&words(bytes)[range]) {
                     *value = f32_of(word);

@@ -100,8 +100,8 @@ pub async fn receive_regions(
     let received = received.await.map_err(|_| MemoryError::Timeout)??;
     let [states, partials] = <[OwnedFd; 2]>::try_from(received)
         .map_err(|found| MemoryError::Descriptors(found.len()))?;
-    let states = Region::received(states, STATE_SLOTS)?;
-    Ok((states, PartialSlots::new(Region::received(partials, PARTIAL_SLOTS)?)))
+    let states = Region::received_states(states, STATE_SLOTS)?;
+    Ok((states, PartialSlots::new(Region::received_partials(partials, PARTIAL_SLOTS)?)))
 }
 
 /// Checks that the other side is this user's, or the administrator's.

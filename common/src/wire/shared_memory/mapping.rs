@@ -10,7 +10,8 @@
 //!   of bytes, which its reader finds out by its hash. A copy by a system call would do the same, and
 //!   takes several times as long.
 //! - **Writes** only happen in a mapping that was made for it. A slot's lock is held during the copy,
-//!   so that no two threads write to the same bytes. They are never read back here.
+//!   so that no two threads write to the same bytes, and what is written is never read here: it does
+//!   not matter what others do with it.
 #![allow(unsafe_code)]
 
 use std::fs::File;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::mapping::Mapping;
@@ -13,7 +13,6 @@ use super::{BLOCK_BYTES, SLOT_BYTES};
 #[derive(Debug)]
 pub struct Region {
     file: File,
-    /// Writable where all later writers are sealed out.
     mapping: Mapping,
     /// Bytes of each slot for which the system has memory.
     reserved: Box<[AtomicUsize]>,
@@ -44,7 +43,7 @@ mod sealed {
             Ok(Self::new(file, mapping, slots))
         }
 
-        /// A region that every process with its descriptor can write.
+        /// A region that every process with its descriptor can write, which this one reads.
         ///
         /// # Errors
         /// The system lacks memory or descriptors.
@@ -55,22 +54,23 @@ mod sealed {
             Ok(Self::new(file, mapping, slots))
         }
 
-        /// The region of a received descriptor.
+        /// The region of a received descriptor, to be read.
         ///
         /// # Errors
         /// It has another size, or its size is not sealed.
-        pub fn received(descriptor: OwnedFd, slots: u32) -> io::Result<Self> {
-            let file = File::from(descriptor);
-            let (expected, found) = (bytes(slots), file.metadata()?.len());
-            if found != expected {
-                return Err(io::Error::other(format!(
-                    "a region of {found} bytes: expected {expected}"
-                )));
-            }
-            if !fcntl_get_seals(&file)?.contains(SIZE) {
-                return Err(io::Error::other("the size of a region is not sealed"));
-            }
+        pub fn received_states(descriptor: OwnedFd, slots: u32) -> io::Result<Self> {
+            let file = sealed(descriptor, slots)?;
             let mapping = Mapping::to_read(&file, slots)?;
+            Ok(Self::new(file, mapping, slots))
+        }
+
+        /// The region of a received descriptor, to be written.
+        ///
+        /// # Errors
+        /// It has another size, its size is not sealed, or it cannot be written.
+        pub fn received_partials(descriptor: OwnedFd, slots: u32) -> io::Result<Self> {
+            let file = sealed(descriptor, slots)?;
+            let mapping = Mapping::to_write(&file, slots)?;
             Ok(Self::new(file, mapping, slots))
         }
 
@@ -83,12 +83,27 @@ mod sealed {
         ) -> io::Result<()> {
             let reserved = &self.reserved[slot as usize];
             if reserved.load(Ordering::Relaxed) < bytes {
-                let offset = self.offset(slot, bytes);
+                let offset = u64::from(slot) * SLOT_BYTES as u64;
                 fallocate(&self.file, FallocateFlags::empty(), offset, bytes as u64)?;
                 reserved.fetch_max(bytes, Ordering::Relaxed);
             }
             Ok(())
         }
+    }
+
+    /// The file of a received descriptor.
+    fn sealed(descriptor: OwnedFd, slots: u32) -> io::Result<File> {
+        let file = File::from(descriptor);
+        let (expected, found) = (bytes(slots), file.metadata()?.len());
+        if found != expected {
+            return Err(io::Error::other(format!(
+                "a region of {found} bytes: expected {expected}"
+            )));
+        }
+        if !fcntl_get_seals(&file)?.contains(SIZE) {
+            return Err(io::Error::other("the size of a region is not sealed"));
+        }
+        Ok(file)
     }
 
     fn create(slots: u32) -> io::Result<File> {
@@ -131,7 +146,12 @@ mod unsupported {
         }
 
         /// Not on this system.
-        pub fn received(_descriptor: OwnedFd, _slots: u32) -> io::Result<Self> {
+        pub fn received_states(_descriptor: OwnedFd, _slots: u32) -> io::Result<Self> {
+            Err(unsupported())
+        }
+
+        /// Not on this system.
+        pub fn received_partials(_descriptor: OwnedFd, _slots: u32) -> io::Result<Self> {
             Err(unsupported())
         }
     }
@@ -174,31 +194,19 @@ impl Region {
     /// Copies bytes to the beginning of a slot; `hash` gets all of them, in order and in blocks.
     ///
     /// # Errors
-    /// The system lacks memory, or writes to this region are sealed out.
+    /// The system lacks memory, or the region is only to be read here.
     ///
     /// # Panics
     /// There is no such slot, or it is shorter than `bytes`.
     pub fn write(&self, slot: u32, bytes: &[u8], mut hash: impl FnMut(&[u8])) -> io::Result<()> {
-        let offset = self.offset(slot, bytes.len());
-        if self.mapping.is_writable() {
-            self.reserve(slot, bytes.len())?;
+        if !self.mapping.is_writable() {
+            return Err(io::ErrorKind::PermissionDenied.into());
         }
+        self.reserve(slot, bytes.len())?;
         for (block, bytes) in bytes.chunks(BLOCK_BYTES).enumerate() {
-            let place = block * BLOCK_BYTES;
-            if self.mapping.is_writable() {
-                self.mapping.write(slot, place, bytes);
-            } else {
-                self.file.write_all_at(bytes, offset + place as u64)?;
-            }
+            self.mapping.write(slot, block * BLOCK_BYTES, bytes);
             hash(bytes);
         }
         Ok(())
-    }
-
-    /// Where a slot begins.
-    fn offset(&self, slot: u32, bytes: usize) -> u64 {
-        assert!(slot < self.slots(), "slot {slot} of {}", self.slots());
-        assert!(bytes <= SLOT_BYTES, "{bytes} bytes in a slot");
-        u64::from(slot) * SLOT_BYTES as u64
     }
 }

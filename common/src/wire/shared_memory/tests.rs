@@ -1,4 +1,4 @@
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::sync::{Arc, Mutex};
 
 use tokio::net::UnixListener;
@@ -69,6 +69,12 @@ async fn receivers_cannot_write_states_or_change_a_size() {
     let slot = states.write(b"state").unwrap();
     let error = region.write(slot.slot(), b"wrong", |_| ()).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+    let received = std::fs::File::from(region.descriptor().try_clone_to_owned().unwrap());
+    let error = received.write_at(b"wrong", 0).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+    let descriptor = region.descriptor().try_clone_to_owned().unwrap();
+    let error = Region::received_partials(descriptor, STATE_SLOTS).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied, "it cannot be mapped to write");
     for region in [states.region(), reader.region(), &region] {
         let file = std::fs::File::from(region.descriptor().try_clone_to_owned().unwrap());
         assert!(file.set_len(0).is_err() && file.set_len(1 << 40).is_err());
@@ -115,10 +121,10 @@ async fn a_worker_waits_for_a_free_slot() {
 fn a_region_of_another_size_or_without_seals_is_refused() {
     let other = Region::for_partials(PARTIAL_SLOTS + 1).unwrap();
     let descriptor = other.descriptor().try_clone_to_owned().unwrap();
-    assert!(Region::received(descriptor, PARTIAL_SLOTS).is_err());
+    assert!(Region::received_partials(descriptor, PARTIAL_SLOTS).is_err());
     let file = tempfile::tempfile().unwrap();
     file.set_len(SLOT_BYTES as u64).unwrap();
-    assert!(Region::received(file.into(), 1).is_err(), "a file can be cut");
+    assert!(Region::received_states(file.into(), 1).is_err(), "a file can be cut");
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ mod partial;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::id::{Block, StepId, WorkerId};
@@ -25,8 +25,8 @@ use common::state::{Layout, NetworkState, Segment};
 use common::wire::FramePool;
 use tokio::time::Instant;
 
-use job::Tree;
-pub(in crate::server) use job::{Content, Job, JobDone, Payload, SegmentProgress};
+pub(in crate::server) use job::{Content, FinishedSegment, Job, JobDone, Payload};
+use job::{NextState, Tree};
 pub(in crate::server) use partial::{
     DecodedPartial, Expected, PartialError, decode_partial, merge_inline, next_state,
 };
@@ -104,9 +104,7 @@ pub(in crate::server) struct StepMerge {
     replicas: u32,
     cut: Arc<Cut>,
     base: Arc<NetworkState>,
-    /// The state after the step. Taken out when every segment is finished: a later job of a paused
-    /// merge finds nothing to write to.
-    next: Arc<Mutex<Option<NetworkState>>>,
+    next: Arc<NextState>,
     window: u64,
 
     /// Increased by every pause: distinguishes results of jobs from before it.
@@ -148,7 +146,7 @@ impl StepMerge {
             replicas,
             cut,
             base,
-            next: Arc::new(Mutex::new(Some(next))),
+            next: NextState::new(next),
             window,
             generation: 0,
             parts: Vec::new(),
@@ -179,6 +177,7 @@ impl StepMerge {
     /// Pauses, because a worker that keeps a partial is lost.
     pub(in crate::server) fn pause(&mut self) {
         self.generation += 1;
+        self.parts.clear();
         self.cursor = (self.finished.len(), 0);
         self.in_flight = (0, 0);
         self.trees.clear();
@@ -281,32 +280,33 @@ impl StepMerge {
         self.jobs.pop_front()
     }
 
-    /// Handles a successful job. After the last segment, returns the state, and whether all merged
-    /// values are finite.
-    pub(in crate::server) fn merged(
+    /// Handles the end of a job's piece, if it was requested after the last pause.
+    pub(in crate::server) fn piece_done(&mut self, done: &JobDone) {
+        if done.generation == self.generation {
+            let (bytes, fetches) = self.in_flight;
+            let piece = self.cut.piece_bytes(done.fetch.segment);
+            self.in_flight = (bytes.saturating_sub(piece), fetches.saturating_sub(1));
+        }
+    }
+
+    /// Handles finished segments, whichever job finished them: those of a job from before a pause
+    /// have the same bits. After the last one, unless the merge is paused, returns the state, and
+    /// whether all merged values are finite.
+    pub(in crate::server) fn finished(
         &mut self,
-        done: &JobDone,
-        progress: SegmentProgress,
+        segments: &[FinishedSegment],
     ) -> Option<(NetworkState, bool)> {
-        let segment = done.fetch.segment;
-        if done.generation != self.generation {
+        for FinishedSegment { segment, is_finite } in segments {
+            if !std::mem::replace(&mut self.finished[*segment], true) {
+                self.trees.remove(segment);
+                self.unfinished -= 1;
+                self.is_finite &= is_finite;
+            }
+        }
+        if self.unfinished > 0 || self.parts.is_empty() {
             return None;
         }
-        let (bytes, fetches) = self.in_flight;
-        self.in_flight =
-            (bytes.saturating_sub(self.cut.piece_bytes(segment)), fetches.saturating_sub(1));
-        if let SegmentProgress::Finished { is_finite } = progress
-            && !std::mem::replace(&mut self.finished[segment], true)
-        {
-            self.trees.remove(&segment);
-            self.unfinished -= 1;
-            self.is_finite &= is_finite;
-        }
-        if self.unfinished > 0 {
-            return None;
-        }
-        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
-        next.map(|next| (next, self.is_finite))
+        self.next.take().map(|next| (next, self.is_finite))
     }
 
     /// Whether it is worth asking for more pieces: half of the window is free, so that a request is
@@ -316,9 +316,9 @@ impl StepMerge {
         bytes <= self.window / 2 && fetches <= FETCHES / 2
     }
 
-    /// The part of a job's result that is of this generation.
+    /// Whether a job's piece was requested after the last pause.
     pub(in crate::server) fn is_current(&self, done: &JobDone) -> bool {
-        done.step == self.step && done.generation == self.generation
+        done.generation == self.generation
     }
 
     /// Restarts the time of all requests: this coordinator itself was suspended.

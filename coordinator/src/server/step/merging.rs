@@ -13,8 +13,8 @@ use super::block_outcome::BlockOutcome;
 use super::effect::{Done, Effect, JobResult};
 use super::executor::{SMALL_STATE, StepExecutor};
 use super::merge::{
-    Arrival, Content, JobDone, PartialSource, Payload, StepMerge, merge_inline, next_state,
-    of_partial,
+    Arrival, Content, FinishedSegment, JobDone, PartialSource, Payload, StepMerge, merge_inline,
+    next_state, of_partial,
 };
 
 /// A merge's window is this fraction of the state: together with the base and the next state it
@@ -58,10 +58,25 @@ impl StepExecutor {
             active.stage = Stage::Merging(Box::new(merge));
         }
         let parts = active.parts.clone();
-        if let Some(merge) = self.merge_mut() {
-            merge.resume(parts);
+        let Some(merge) = self.merge_mut() else { return Vec::new() };
+        merge.resume(parts);
+        // The last segment may have been finished during a pause.
+        self.on_finished(now, &[])
+    }
+
+    /// Handles finished segments: after the last one, the state is complete.
+    fn on_finished(&mut self, now: Instant, segments: &[FinishedSegment]) -> Vec<Effect> {
+        let Some(merge) = self.merge_mut() else { return Vec::new() };
+        match merge.finished(segments) {
+            Some((next, true)) => self.finalise_finite(next).into_iter().collect(),
+            Some((next, false)) => self.finalise(next).into_iter().collect(),
+            None if merge.wants_more() => self.fetch_pieces(now),
+            None => {
+                let mut effects = Vec::new();
+                self.run_jobs(&mut effects);
+                effects
+            }
         }
-        self.fetch_pieces(now)
     }
 
     /// Pauses the merge because a worker that keeps a partial is lost.
@@ -166,22 +181,15 @@ impl StepExecutor {
 
     /// Handles the end of a merge job.
     pub(super) fn on_merged(&mut self, now: Instant, done: &JobDone) -> Vec<Effect> {
-        let Some(merge) = self.merge_mut().filter(|merge| merge.is_current(done)) else {
+        let Some(merge) = self.merge_mut().filter(|merge| merge.step == done.step) else {
             return Vec::new();
         };
-        let (step, PartialSource { block, holder, .. }) = (done.step, done.fetch.piece);
+        merge.piece_done(done);
         match &done.outcome {
-            Ok(progress) => match merge.merged(done, *progress) {
-                Some((next, true)) => self.finalise_finite(next).into_iter().collect(),
-                Some((next, false)) => self.finalise(next).into_iter().collect(),
-                None if merge.wants_more() => self.fetch_pieces(now),
-                None => {
-                    let mut effects = Vec::new();
-                    self.run_jobs(&mut effects);
-                    effects
-                }
-            },
+            Ok(finished) => self.on_finished(now, finished),
+            Err(_) if !merge.is_current(done) => Vec::new(),
             Err(error) => {
+                let (step, PartialSource { block, holder, .. }) = (done.step, done.fetch.piece);
                 let error = of_partial(step, block, error);
                 vec![match holder {
                     Some(worker) => Effect::Altered { worker, step, block, error },

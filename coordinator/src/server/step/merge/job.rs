@@ -1,6 +1,6 @@
 //! Merging one piece into its segment's tree, and a complete tree into the next state.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use bytes::Bytes;
 use common::id::StepId;
@@ -14,6 +14,79 @@ use super::{Cut, Fetch};
 
 /// The tree of one segment, until it is complete.
 pub(super) type Tree = Arc<Mutex<Option<MergeTree<Contribution>>>>;
+
+/// The state after the step, and merged segments that are not part of it yet.
+///
+/// No job waits for the state: one that finds it in use leaves its segment to the job that uses it.
+#[derive(Debug)]
+pub(super) struct NextState {
+    /// Taken out when every segment is finished.
+    state: Mutex<Option<NetworkState>>,
+    merged: Mutex<Vec<(usize, Option<Contribution>)>>,
+}
+
+/// A segment that is part of the next state now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::server) struct FinishedSegment {
+    /// Its index.
+    pub(super) segment: usize,
+    /// Whether its values are finite: they are checked while they are in the cache.
+    pub(super) is_finite: bool,
+}
+
+impl NextState {
+    /// A state of which no segment is finished.
+    pub(super) fn new(state: NetworkState) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::new(Some(state)), merged: Mutex::default() })
+    }
+
+    /// Takes the state out. Jobs of a paused merge find nothing to write to any more.
+    pub(super) fn take(&self) -> Option<NetworkState> {
+        lock(&self.state).take()
+    }
+
+    /// Calls `f` while the state is in use.
+    #[cfg(test)]
+    pub(super) fn in_use(&self, f: impl FnOnce()) {
+        let _state = lock(&self.state);
+        f();
+    }
+
+    /// Finishes a merged segment, and those that other jobs leave here meanwhile.
+    pub(super) fn finish(
+        &self,
+        (cut, base): (&Cut, &NetworkState),
+        segment: usize,
+        merged: Option<Contribution>,
+    ) -> Vec<FinishedSegment> {
+        let mut finished = Vec::new();
+        lock(&self.merged).push((segment, merged));
+        loop {
+            let mut state = match self.state.try_lock() {
+                Ok(state) => state,
+                Err(TryLockError::Poisoned(state)) => state.into_inner(),
+                Err(TryLockError::WouldBlock) => return finished,
+            };
+            let merged = std::mem::take(&mut *lock(&self.merged));
+            for (index, merged) in merged {
+                let (segment, Some(state)) = (&cut.segments[index], state.as_mut()) else { break };
+                finish_segment(base, segment, merged.as_ref(), state);
+                let is_finite = is_segment_finite(state, segment);
+                finished.push(FinishedSegment { segment: index, is_finite });
+            }
+            drop(state);
+            // A job that came before the state was free has left its segment.
+            if lock(&self.merged).is_empty() {
+                return finished;
+            }
+        }
+    }
+}
+
+/// A lock's content: no code leaves it in an invalid state.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The bytes of a pulled piece.
 #[derive(Debug)]
@@ -64,7 +137,7 @@ pub(in crate::server) struct Job {
     pub(super) tree: Tree,
     pub(super) cut: Arc<Cut>,
     pub(super) base: Arc<NetworkState>,
-    pub(super) next: Arc<Mutex<Option<NetworkState>>>,
+    pub(super) next: Arc<NextState>,
 }
 
 /// The result of a job.
@@ -75,24 +148,14 @@ pub(in crate::server) struct JobDone {
     pub(super) generation: u64,
     /// The piece.
     pub(in crate::server) fetch: Fetch,
-    /// How far its segment is now, or the error in the piece.
-    pub(in crate::server) outcome: Result<SegmentProgress, PartialError>,
-}
-
-/// How far a segment is after a piece.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::server) enum SegmentProgress {
-    /// It lacks pieces.
-    Incomplete,
-    /// It is part of the next state. Its values are checked here, while they are in the cache.
-    Finished { is_finite: bool },
+    /// The segments that it finished, of whichever piece, or the error in its own piece.
+    pub(in crate::server) outcome: Result<Vec<FinishedSegment>, PartialError>,
 }
 
 impl Job {
     /// Checks and decodes the piece, inserts it into its segment's tree, and finishes the segment
     /// after the last piece.
     pub(in crate::server) fn run(self) -> JobDone {
-        let segment = &self.cut.segments[self.fetch.segment];
         let contribution = match self.content {
             Content::Decoded(contribution) => Ok(contribution),
             Content::Encoded(payload, hash) => {
@@ -102,21 +165,16 @@ impl Job {
             }
         };
         let outcome = contribution.map(|contribution| {
-            let mut slot = self.tree.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(mut tree) = slot.take() else { return SegmentProgress::Incomplete };
+            let mut slot = lock(&self.tree);
+            let Some(mut tree) = slot.take() else { return Vec::new() };
             tree.insert(self.fetch.piece.block, contribution);
             if !tree.is_complete() {
                 *slot = Some(tree);
-                return SegmentProgress::Incomplete;
+                return Vec::new();
             }
             drop(slot);
             let merged = tree.into_root();
-            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_finite = next.as_mut().is_some_and(|next| {
-                finish_segment(&self.base, segment, merged.as_ref(), next);
-                is_segment_finite(next, segment)
-            });
-            SegmentProgress::Finished { is_finite }
+            self.next.finish((&self.cut, &self.base), self.fetch.segment, merged)
         });
         let Self { step, generation, fetch, .. } = self;
         JobDone { step, generation, fetch, outcome }

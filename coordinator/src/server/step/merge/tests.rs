@@ -77,8 +77,8 @@ impl Bench {
         let choice = choice % (self.jobs.len() + self.pulls.len());
         if choice < self.jobs.len() {
             let done = self.jobs.swap_remove(choice).run();
-            let progress = *done.outcome.as_ref().unwrap();
-            return self.merge.merged(&done, progress).map(|(next, _)| next);
+            self.merge.piece_done(&done);
+            return self.merge.finished(done.outcome.as_ref().unwrap()).map(|(next, _)| next);
         }
         let fetch = self.pulls.swap_remove(choice - self.jobs.len());
         let segment = &self.layout.merge_segments()[fetch.segment];
@@ -117,7 +117,18 @@ proptest! {
             if turn == pause_at {
                 bench.merge.pause();
                 prop_assert!(bench.merge.next_fetch(Instant::now()).is_none());
+                // A job that was running goes on meanwhile.
+                if let Some(job) = bench.jobs.pop() {
+                    let done = job.run();
+                    bench.merge.piece_done(&done);
+                    let finished = bench.merge.finished(done.outcome.as_ref().unwrap());
+                    prop_assert!(finished.is_none(), "a paused merge ends once it goes on");
+                }
                 bench.merge.resume(parts(&[(2, 0), (2, 1)], 10));
+                merged = bench.merge.finished(&[]).map(|(next, _)| next);
+                if merged.is_some() {
+                    break;
+                }
             }
             bench.fetch();
             merged = bench.advance(choice);
@@ -129,6 +140,22 @@ proptest! {
         let expected = finish(&base, Some(&block_partial(Block::root(MAX_REPLICAS))));
         prop_assert_eq!(merged.map(|state| state.digest()), Some(expected.digest()));
     }
+}
+
+#[test]
+fn a_job_that_finds_the_state_in_use_leaves_its_segment_there() {
+    let base = state(|_| 1.0);
+    let layout = base.layout();
+    let cut = Cut { segments: layout.merge_segments(), layout, spare: Default::default() };
+    let next = NextState::new(next_state(&base, None));
+    let finish = |segment| next.finish((&cut, &base), segment, None);
+    next.in_use(|| assert_eq!(finish(2), []));
+    let finished = finish(0);
+    assert_eq!(finished.iter().map(|it| it.segment).collect::<Vec<_>>(), [2, 0]);
+    assert!(finished.iter().all(|it| it.is_finite));
+    finish(1);
+    assert_eq!(next.take(), Some(base.clone()));
+    assert_eq!(finish(1), [], "the state was taken");
 }
 
 /// A merge of one part, which worker 10 holds; one piece is pulled at a time.
