@@ -52,10 +52,10 @@ pub const LEAST_BYTES: usize = 64 << 10;
 pub const STATE_SLOTS: u32 = 64;
 
 /// State slots that one worker may have unread. A worker that is slow or stopped holds no more.
-pub const UNREAD_STATE_SLOTS: usize = 8;
+pub const UNREAD_STATE_SLOTS: usize = 4;
 
 /// Slots for segments of one worker's partials.
-pub const PARTIAL_SLOTS: u32 = 8;
+pub const PARTIAL_SLOTS: u32 = 4;
 
 /// Bytes that are copied and hashed together: they are in the processor's cache when they are
 /// hashed.

@@ -19,10 +19,10 @@ use super::merge::{
 
 /// A merge's window is this fraction of the state: together with the base and the next state it
 /// stays well under three states.
-const WINDOW_SHARE: u64 = 4;
+const WINDOW_SHARE: u64 = 16;
 
 /// The smallest window in bytes, for any state: enough to keep a few connections busy.
-const SMALL_WINDOW: u64 = 4 << 20;
+const SMALL_WINDOW: u64 = 8 << 20;
 
 /// Up to this number, inline partials are merged in the engine's own task.
 const FEW_PARTS: usize = 256;
