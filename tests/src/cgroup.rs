@@ -37,6 +37,9 @@ pub struct MemoryGroup {
     kills: PathBuf,
 }
 
+/// Where both versions say what memory a group has.
+const USED: &str = "memory.stat";
+
 impl MemoryGroup {
     /// Makes one of so many bytes. `name` tells it from others of this process.
     /// Fails where the system has no such groups, or lets others make them only.
@@ -68,6 +71,14 @@ impl MemoryGroup {
         command.args(["-c", r#"echo $$ >"$0" && exec "$@""#]);
         command.arg(self.folder.join("cgroup.procs")).arg(program);
         command
+    }
+
+    /// Bytes of memory that are shared by processes, and that a process of the group was the first
+    /// to use.
+    pub fn shared(&self) -> u64 {
+        let text = std::fs::read_to_string(self.folder.join(USED)).expect("the group is there");
+        let bytes = text.lines().find_map(|line| line.strip_prefix("shmem "));
+        bytes.expect("a line `shmem N`").parse().expect("a number")
     }
 
     /// How many of its processes the kernel has killed for want of memory.

@@ -3,12 +3,14 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
+use common::wire::shared_memory::{PARTIAL_SLOTS, SLOT_BYTES, STATE_SLOTS};
 use tests::binaries::binaries;
 use tests::cgroup::MemoryGroup;
 use tests::client::Client;
 use tests::expected;
-use tests::logged::Logged;
+use tests::logged::{Logged, PATIENCE};
 use tests::trouble;
 
 const LIMIT: u64 = 256 << 20;
@@ -65,7 +67,36 @@ fn trouble(role: &str) -> Command {
 fn greedy_worker_in(group: &MemoryGroup, address: &str) -> Logged {
     let mut command = group.command(Path::new(env!("CARGO_BIN_EXE_trouble")));
     command.arg("worker");
-    Logged::worker_by(command, "small", address, &["--slots", "1"])
+    let worker = Logged::worker_by(command, "small", address, &["--slots", "1"]);
+    await_sharing(&worker);
+    worker
+}
+
+/// Waits until a worker shares memory with its coordinator.
+fn await_sharing(worker: &Logged) {
+    let is_said = |line: &serde_json::Value| {
+        line["message"].as_str().is_some_and(|text| text.starts_with("shares memory"))
+    };
+    worker.log.wait_for(is_said).unwrap();
+}
+
+/// What a process has in memory of its own, in bytes: all but what it shares with others.
+fn unshared(process: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+    let kibibytes = |field: &str| -> u64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(field)).expect("a field");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    };
+    1024 * (kibibytes("RssAnon:") + kibibytes("RssFile:"))
+}
+
+/// The memory of the only worker, as the status of its coordinator shows it.
+fn shown(address: &str) -> u64 {
+    let mut status = Command::new(&binaries().coordinator);
+    let output = status.args(["status", "--json", "--coordinator", address]).output();
+    let found: serde_json::Value =
+        serde_json::from_slice(&output.expect("it runs").stdout).expect("JSON");
+    found["workers"][0]["memory"].as_u64().unwrap_or(0)
 }
 
 /// What `coordinator explain` says of run 1, once its coordinator has left.
@@ -90,6 +121,34 @@ fn a_worker_runs_as_many_shards_at_once_as_fit_in_its_control_group() {
     assert_eq!(line["message"], "run 1 is open, 2 shards at once");
     assert_eq!(client.finish(), expected::digest(LARGE));
     assert_eq!(group.kills(), 0);
+}
+
+/// Each side pays for what it writes, whoever reads it, and a worker tells of its own side only.
+#[test]
+fn what_two_control_groups_share_counts_once() {
+    let (Some(here), Some(there)) = (group("shares"), group("shared")) else { return };
+    let command = here.command(&binaries().coordinator);
+    let (_coordinator, address) = Logged::coordinator_by(command, &[]);
+    let command = there.command(&binaries().worker);
+    let worker = Logged::worker_by(command, "small", &address, &["--slots", "1"]);
+    await_sharing(&worker);
+    let mut client = Client::submit(&address, LARGE);
+    assert_eq!(client.finish(), expected::digest(LARGE));
+    assert_eq!((here.kills(), there.kills()), (0, 0));
+    let (states, partials) = (here.shared(), there.shared());
+    let slots = |most: u64| 1..=most * SLOT_BYTES as u64;
+    assert!(slots(STATE_SLOTS.into()).contains(&states), "{states} bytes of states");
+    assert!(slots(PARTIAL_SLOTS.into()).contains(&partials), "{partials} bytes of partials");
+    // Once it is idle, the next heartbeat tells what it has.
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let (expected, found) = (unshared(worker.id()) + partials, shown(&address));
+        if expected.abs_diff(found) < SLOT_BYTES as u64 {
+            return;
+        }
+        assert!(Instant::now() < end, "expected about {expected} bytes, found {found}");
+        std::thread::yield_now();
+    }
 }
 
 #[test]
