@@ -55,6 +55,8 @@ pub(super) struct Ended {
     pub(super) examples: u64,
     pub(super) counts: BTreeMap<String, UnitCounts>,
     pub(super) maps: BTreeMap<String, UnitMaps>,
+    /// Whether its values may be taken.
+    pub(super) gives: bool,
 }
 
 impl Replica for Ended {
@@ -69,6 +71,9 @@ impl Replica for Ended {
     }
     fn state(&self) -> &NetworkState {
         &self.state
+    }
+    fn state_to_take(&mut self) -> Option<&mut NetworkState> {
+        self.gives.then_some(&mut self.state)
     }
     fn unit_counts(&self, tensor: &str) -> Option<UnitCounts> {
         self.counts.get(tensor).cloned()
@@ -129,6 +134,7 @@ pub(super) fn ended(random: &mut Random, base: &NetworkState) -> Ended {
         examples: 1 + random.next() % 100,
         counts: [("mean_by.said".into(), counts)].into(),
         maps: [("fold.said".into(), maps)].into(),
+        gives: false,
     }
 }
 
@@ -152,10 +158,15 @@ impl Case {
             sums: [("loss".into(), 1.0 / f64::from(index + 3))].into(),
             counts: [("correct".into(), vec![u64::from(index)])].into(),
         };
-        let (spare, mut replica) = (BufferPool::default(), replica.clone());
-        let hashed = Partial::of_replica_in(&spare, &mut replica, index, &self.base, results);
-        let (partial, hashes) = hashed.unwrap();
+        let spare = BufferPool::default();
+        let hashed = |gives| {
+            let mut replica = Ended { gives, ..replica.clone() };
+            let results = results.clone();
+            Partial::of_replica_in(&spare, &mut replica, index, &self.base, results).unwrap()
+        };
+        let (partial, hashes) = hashed(false);
         assert_eq!(hashes, partial.segment_hashes(&self.base.layout()));
+        assert_eq!(hashed(true), (partial.clone(), hashes), "taken values are the same");
         Some(partial)
     }
 

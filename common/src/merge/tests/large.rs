@@ -27,7 +27,8 @@ fn large(random: &mut Random) -> (NetworkState, Vec<Ended>) {
         }
         let maps = [("fold".to_string(), maps)].into();
         let counts = Default::default();
-        Ended { state: state(random), examples: 1 + random.next() % 100, counts, maps }
+        let examples = 1 + random.next() % 100;
+        Ended { state: state(random), examples, counts, maps, gives: true }
     });
     let replicas = replicas.collect();
     (base, replicas)
