@@ -77,7 +77,7 @@ fn await_sharing(worker: &Logged) {
     let is_said = |line: &serde_json::Value| {
         line["message"].as_str().is_some_and(|text| text.starts_with("shares memory"))
     };
-    worker.log.wait_for(is_said).unwrap();
+    worker.log.wait_for(is_said).expect("a worker on this host shares memory");
 }
 
 /// What a process has in memory of its own, in bytes: all but what it shares with others.
