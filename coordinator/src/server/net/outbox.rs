@@ -7,36 +7,29 @@
 
 mod frames;
 mod memory;
+mod writing;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::IoSlice;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use common::id::{RunId, StepId};
 use common::limits;
 use common::spec::Split;
 use common::wire::Frame;
 use common::wire::codec::encode;
 use common::wire::message::ToWorker;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::Instant;
 
 pub(in crate::server) use frames::StateFrames;
 use memory::SharedLanes;
+use writing::GATHERED;
 
 /// How long a peer's final message may wait when nothing can be written to the peer, and how long
 /// writing it may take.
 pub(super) const CLOSE_GRACE: Duration = Duration::from_secs(1);
-
-/// Bytes of data frames in one write, unless a single frame is larger: small enough not to delay
-/// control messages.
-const WRITE_BYTES: usize = 256 << 10;
-
-/// Most pieces of memory in one vectored write.
-const WRITE_PIECES: usize = 64;
 
 /// Most events of followed runs that may wait for one client.
 const WAITING_EVENTS: usize = 32 << 10;
@@ -119,6 +112,10 @@ struct Lanes {
     data: VecDeque<Transfer>,
     /// Bytes of all waiting events.
     event_bytes: usize,
+    /// Until when events wait for others.
+    events_wait: Option<Instant>,
+    /// Whether the writer waits until then.
+    gathers: bool,
     ending: Ending,
     /// A lane was full when another message was queued.
     overflowed: bool,
@@ -149,6 +146,8 @@ impl Outbox {
             control: VecDeque::new(),
             data: VecDeque::new(),
             event_bytes: 0,
+            events_wait: None,
+            gathers: false,
             ending: Ending::Open,
             overflowed: false,
             writing: None,
@@ -273,8 +272,11 @@ impl Outbox {
     /// Lets the writer see the queued messages. Called once per turn of the engine, so that all
     /// messages of a turn go out in one write.
     pub(in crate::server) fn flush(&self) -> Result<(), Overflow> {
-        let overflowed = self.lanes().overflowed;
-        self.wake.notify_one();
+        let lanes = self.lanes();
+        let overflowed = lanes.overflowed;
+        if !(lanes.gathers && lanes.may_gather()) {
+            self.wake.notify_one();
+        }
         if overflowed { Err(Overflow) } else { Ok(()) }
     }
 
@@ -315,105 +317,6 @@ impl Outbox {
         }
         self.wake.notify_one();
     }
-
-    /// Writes queued messages until the connection ends or fails.
-    pub(in crate::server) async fn write_to<W: AsyncWrite + Unpin>(
-        &self,
-        stream: W,
-    ) -> std::io::Result<()> {
-        let writing = self.write_all_to(stream);
-        tokio::pin!(writing);
-        tokio::select! {
-            biased;
-            done = &mut writing => return done,
-            () = self.parting.notified() => {}
-        }
-        // A peer that does not read does not get the final message either.
-        timeout(CLOSE_GRACE, writing).await.unwrap_or(Ok(()))
-    }
-
-    async fn write_all_to<W: AsyncWrite + Unpin>(&self, mut stream: W) -> std::io::Result<()> {
-        let mut pieces = VecDeque::new();
-        let mut flushed = true;
-        loop {
-            match self.fill(&mut pieces) {
-                Fill::End => {
-                    // A peer that does not read does not get the final message either.
-                    let end = timeout(CLOSE_GRACE, stream.shutdown()).await;
-                    return end.unwrap_or(Ok(()));
-                }
-                // Encrypted bytes may still wait in TLS for the socket.
-                Fill::Wait => tokio::select! {
-                    biased;
-                    done = stream.flush(), if !flushed => {
-                        done?;
-                        flushed = true;
-                    }
-                    () = self.wake.notified() => {}
-                },
-                Fill::Write => {
-                    flushed = false;
-                    let mut slices = [IoSlice::new(&[]); WRITE_PIECES];
-                    let count = slices.len().min(pieces.len());
-                    for (slice, piece) in slices.iter_mut().zip(&pieces) {
-                        *slice = IoSlice::new(piece);
-                    }
-                    tokio::select! {
-                        biased;
-                        written = stream.write_vectored(&slices[..count]) => {
-                            advance(&mut pieces, written?)?;
-                        }
-                        // Wakes for an end or a state to release; everything else waits until these
-                        // pieces are written.
-                        () = self.wake.notified() => {}
-                    }
-                }
-            }
-        }
-    }
-
-    /// Takes the next frames to write, once all earlier ones are written.
-    fn fill(&self, pieces: &mut VecDeque<Bytes>) -> Fill {
-        let mut lanes = self.lanes();
-        if lanes.ending == Ending::Now {
-            return Fill::End;
-        }
-        if !pieces.is_empty() {
-            if std::mem::take(&mut lanes.detach) {
-                for piece in pieces {
-                    *piece = Bytes::copy_from_slice(piece);
-                }
-            }
-            return Fill::Write;
-        }
-        lanes.writing = None;
-        lanes.detach = false;
-        let mut bytes = 0;
-        while pieces.len() + 2 <= WRITE_PIECES && bytes < WRITE_BYTES {
-            let (frame, step) = match lanes.next_control() {
-                Some(frame) => (frame, None),
-                None => match lanes.next_data() {
-                    Some(next) => next,
-                    None => break,
-                },
-            };
-            lanes.writing = step.or(lanes.writing);
-            bytes += frame.head.len() + frame.body.len();
-            pieces.push_back(frame.head);
-            if !frame.body.is_empty() {
-                pieces.push_back(frame.body);
-            }
-            // Written into memory under this lock, which must not be held for long.
-            if lanes.memory.as_mut().is_some_and(SharedLanes::take_written) {
-                break;
-            }
-        }
-        match (pieces.is_empty(), lanes.ending) {
-            (false, _) => Fill::Write,
-            (true, Ending::Open) => Fill::Wait,
-            (true, _) => Fill::End,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -421,14 +324,24 @@ impl Outbox {
     /// All waiting frames, in the order in which they would be written.
     pub(in crate::server) fn take_bytes(&self) -> Vec<u8> {
         let (mut bytes, mut pieces) = (Vec::new(), VecDeque::new());
-        while matches!(self.fill(&mut pieces), Fill::Write) {
+        while matches!(self.fill(&mut pieces), writing::Fill::Write) {
             pieces.drain(..).for_each(|piece: Bytes| bytes.extend_from_slice(&piece));
+            self.lanes().events_wait = None;
         }
         bytes
     }
 }
 
 impl Lanes {
+    /// Whether nothing but a few events waits, which may wait for more.
+    fn may_gather(&self) -> bool {
+        let few = |transfer: &Transfer| match transfer {
+            Transfer::Events(events) => events.len() <= GATHERED,
+            _ => false,
+        };
+        self.ending == Ending::Open && self.control.is_empty() && self.data.iter().all(few)
+    }
+
     fn next_control(&mut self) -> Option<Frame> {
         let frame = self.control.pop_front();
         // Nothing follows a final message.
@@ -455,30 +368,6 @@ impl Lanes {
             self.data.pop_front();
         }
     }
-}
-
-/// The writer's next action.
-enum Fill {
-    Write,
-    Wait,
-    End,
-}
-
-/// Drops the first `written` bytes of the pieces.
-fn advance(pieces: &mut VecDeque<Bytes>, mut written: usize) -> std::io::Result<()> {
-    if written == 0 {
-        return Err(std::io::ErrorKind::WriteZero.into());
-    }
-    while written > 0 {
-        let Some(piece) = pieces.front_mut() else { break };
-        let taken = written.min(piece.len());
-        piece.advance(taken);
-        written -= taken;
-        if piece.is_empty() {
-            pieces.pop_front();
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

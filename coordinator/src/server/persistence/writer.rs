@@ -11,9 +11,9 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self as queue, RecvTimeoutError};
+use std::sync::mpsc::{self as queue, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use common::digest::Digest;
@@ -115,7 +115,7 @@ impl<T: Send + 'static> Writer<T> {
         let waiting = Arc::new(AtomicUsize::new(0));
         let condition = history.condition();
         let thread = WriterThread { folder, history, events, waiting: waiting.clone() };
-        let thread = std::thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("storage-writer".into())
             .spawn(move || thread.run(&inbox))?;
         Ok(Self { jobs: Some(jobs), waiting, condition, thread: Some(thread) })
@@ -157,11 +157,25 @@ impl<T: Send + 'static> Writer<T> {
         })));
     }
 
+    /// Queues a job. Records alone do not wake a writer that gathers them, unless the engine must
+    /// wait for it.
     fn send(&self, job: Job<T>) {
+        let may_wait = matches!(job, Job::Record(_)) && !self.is_full();
         if let Some(jobs) = &self.jobs
             && jobs.send(job).is_err()
         {
             error!("the thread that writes to the runs folder is gone");
+        }
+        if !may_wait {
+            self.wake();
+        }
+    }
+}
+
+impl<T> Writer<T> {
+    fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
         }
     }
 }
@@ -169,6 +183,7 @@ impl<T: Send + 'static> Writer<T> {
 impl<T> Drop for Writer<T> {
     fn drop(&mut self) {
         self.jobs = None;
+        self.wake();
         if let Some(thread) = self.thread.take() {
             // Panics of the thread were caught and sent to the engine.
             let _ = thread.join();
@@ -225,19 +240,24 @@ impl<T> WriterThread<T> {
     }
 
     /// Takes the records that belong together; returns the job behind them.
+    ///
+    /// The queue is not waited on, as every record would wake this thread: [`Writer::send`] does
+    /// that for anything else.
     fn gather(&self, inbox: &queue::Receiver<Job<T>>, records: &mut Vec<Record>) -> Option<Job<T>> {
         let until = Instant::now() + GATHERING;
         while records.len() < BATCH {
-            // If the engine waits for the bound, the records are written at once.
-            let wait = if self.waiting.load(Ordering::Relaxed) < WAITING_BYTES {
-                until.saturating_duration_since(Instant::now())
-            } else {
-                Duration::ZERO
-            };
-            match inbox.recv_timeout(wait) {
+            match inbox.try_recv() {
                 Ok(Job::Record(record)) => records.push(*record),
                 Ok(other) => return Some(other),
-                Err(_) => return None,
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    // If the engine waits for the bound, the records are written at once.
+                    if left.is_zero() || self.waiting.load(Ordering::Relaxed) >= WAITING_BYTES {
+                        return None;
+                    }
+                    thread::park_timeout(left);
+                }
             }
         }
         None

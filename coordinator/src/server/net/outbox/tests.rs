@@ -2,8 +2,10 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::time::timeout;
 
+use super::writing::{GATHERED, WRITE_BYTES, advance};
 use super::*;
 
 fn frame(text: &'static str) -> Frame {
@@ -241,4 +243,51 @@ async fn an_end_that_is_not_taken_is_not_waited_for() {
     // With the paused clock, time jumps to the deadline when nothing else can run.
     let written = timeout(10 * CLOSE_GRACE, outbox.write_to(Endless)).await;
     written.expect("it gives up by itself").unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_wait_for_others_but_for_nothing_else() {
+    let outbox = Outbox::new();
+    let event = || std::iter::once(frame("e"));
+    outbox.events(event());
+    assert_eq!(taken(&outbox), "e", "the first one goes at once");
+    outbox.events(event());
+    assert_eq!(taken(&outbox), "");
+    outbox.events(event());
+    assert_eq!(taken(&outbox), "");
+    outbox.control(frame("answer"));
+    assert_eq!(taken(&outbox), "answeree", "an answer takes them along");
+    outbox.events(event());
+    assert_eq!(taken(&outbox), "");
+    outbox.events((0..GATHERED).map(|_| frame("e")));
+    assert_eq!(taken(&outbox), "e".repeat(GATHERED + 1), "there are many");
+    outbox.events(event());
+    assert_eq!(taken(&outbox), "");
+    outbox.finish();
+    assert_eq!(taken(&outbox), "e", "the connection ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_wait_are_written_in_time_and_nobody_wakes_the_writer() {
+    let outbox = Arc::new(Outbox::new());
+    let (stream, mut peer) = tokio::io::duplex(64);
+    let writer = tokio::spawn({
+        let outbox = outbox.clone();
+        async move { outbox.write_to(stream).await }
+    });
+    let mut read = [0; 3];
+    outbox.events([frame("1")].into_iter());
+    outbox.flush().unwrap();
+    peer.read_exact(&mut read[..1]).await.unwrap();
+    for text in ["2", "3"] {
+        outbox.events([frame(text)].into_iter());
+        outbox.flush().unwrap();
+        // The writer runs, and goes to sleep.
+        tokio::task::yield_now().await;
+    }
+    peer.read_exact(&mut read[1..]).await.unwrap();
+    assert_eq!(&read, b"123");
+    drop(peer);
+    outbox.abort();
+    writer.await.unwrap().unwrap();
 }
