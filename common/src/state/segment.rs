@@ -99,7 +99,7 @@ impl NetworkState {
 
     /// The values of one state segment, little-endian: without copying on
     /// little-endian hosts.
-    pub(super) fn segment_bytes(&self, segment: &Segment) -> Cow<'_, [u8]> {
+    pub fn segment_bytes(&self, segment: &Segment) -> Cow<'_, [u8]> {
         let range = segment.range.clone();
         match &self.tensor_at(segment.tensor).1.data {
             data @ TensorData::F32(_) => values::f32_bytes(&data.f32_slice()[range]),

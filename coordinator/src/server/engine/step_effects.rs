@@ -11,6 +11,8 @@ impl Engine {
         for effect in effects {
             match effect {
                 Effect::Send(worker, message) => self.peers.send_worker(worker, message),
+                Effect::SendGrowing(step, frames) => self.peers.send_growing(step, &frames),
+                Effect::HasGrown => self.peers.has_grown(),
                 Effect::Run(job) => self.jobs.spawn(move || Found::Step(job())),
                 Effect::Merged { next, digest } => {
                     self.step_merged(next.map(|next: Box<NetworkState>| *next), digest);

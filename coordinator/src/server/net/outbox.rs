@@ -6,6 +6,7 @@
 //! lanes and never waits; one task per connection empties them.
 
 mod frames;
+mod growing;
 mod memory;
 mod writing;
 
@@ -24,6 +25,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub(in crate::server) use frames::StateFrames;
+pub(in crate::server) use growing::Receivers;
 use memory::SharedLanes;
 use writing::GATHERED;
 
@@ -73,11 +75,13 @@ impl Transfer {
             Self::State { step, frames, next } => {
                 let place = *next;
                 *next += 1;
-                match memory.and_then(|memory| memory.next_segment(frames, place)) {
+                let sent = match memory.and_then(|memory| memory.next_segment(frames, place)) {
                     // The frame shows a slot, and not the state's own memory.
-                    Some(frame) => Some((frame, None)),
-                    None => Some((frames.get(place)?, *step)),
-                }
+                    Some(frame) => (frame, None),
+                    None => (frames.get(place)?, *step),
+                };
+                frames.pass(place);
+                Some(sent)
             }
             Self::Chunks(chunks) => {
                 let ((run, split, chunk), payload) = chunks.pop_first()?;
@@ -351,13 +355,8 @@ impl Lanes {
 
     fn next_data(&mut self) -> Option<(Frame, Option<StepId>)> {
         loop {
-            let transfer = self.data.front_mut()?;
-            if let (Transfer::State { frames, next, .. }, Some(memory)) = (&*transfer, &self.memory)
-                && *next < frames.count()
-                && memory.is_full()
-            {
-                return None;
-            }
+            let at = self.next_transfer()?;
+            let transfer = self.data.get_mut(at)?;
             let next = transfer.next(self.memory.as_mut());
             if let (Transfer::Events(_), Some((frame, _))) = (transfer, &next) {
                 self.event_bytes -= frame.size();
@@ -365,7 +364,22 @@ impl Lanes {
             if next.is_some() {
                 return next;
             }
-            self.data.pop_front();
+            self.data.remove(at);
+        }
+    }
+
+    /// The transfer that goes next: the first one, or chunks if that is a state that has to be
+    /// merged first, as the merge may wait for them.
+    fn next_transfer(&self) -> Option<usize> {
+        match self.data.front()? {
+            Transfer::State { frames, next, .. } if *next < frames.count() => {
+                if !frames.is_ready(*next) {
+                    return self.data.iter().position(|it| matches!(it, Transfer::Chunks(_)));
+                }
+                let is_full = self.memory.as_ref().is_some_and(SharedLanes::is_full);
+                (!is_full).then_some(0)
+            }
+            _ => Some(0),
         }
     }
 }

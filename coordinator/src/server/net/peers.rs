@@ -12,7 +12,7 @@ use common::wire::Frame;
 use common::wire::codec::encode;
 use common::wire::message::{ToClient, ToWorker};
 
-use super::outbox::{StateFrames, Transfer};
+use super::outbox::{Receivers, StateFrames, Transfer};
 use super::peer::{ClientId, Handle, Peer, WorkerInfo};
 use super::worker::Worker;
 
@@ -180,6 +180,28 @@ impl Peers {
             to.assign(assignment, (step, block), encode(message), base);
             self.mark(Peer::Worker(worker));
         }
+    }
+
+    /// Begins to send the base of the step after `step`, while it is merged, to all workers that
+    /// have the base of `step`.
+    pub(in crate::server) fn send_growing(&mut self, step: StepId, frames: &Arc<StateFrames>) {
+        let mut receivers = Receivers::default();
+        for worker in self.workers.values_mut() {
+            if worker.send_growing(step, frames) {
+                let memory = worker.outbox().shared_states();
+                receivers.count += 1;
+                receivers.remote += usize::from(memory.is_none());
+                receivers.memory = receivers.memory.or(memory);
+            }
+        }
+        frames.send_to(receivers);
+    }
+
+    /// Notes that the base that is merged and sent meanwhile has grown.
+    pub(in crate::server) fn has_grown(&mut self) {
+        let receive = self.workers.iter().filter(|(_, worker)| worker.is_sent_growing());
+        let receivers: Vec<WorkerId> = receive.map(|(id, _)| *id).collect();
+        receivers.into_iter().for_each(|worker| self.mark(Peer::Worker(worker)));
     }
 
     /// Takes an assignment back from a worker.

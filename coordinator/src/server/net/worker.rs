@@ -32,6 +32,8 @@ pub(in crate::server) struct Worker {
     run: Option<RunId>,
     /// The last step whose base was sent to it.
     base: Option<StepId>,
+    /// The step after that, if its base is sent while it is merged.
+    growing: Option<StepId>,
     /// Blocks that were handed to it and are not finished.
     assignments: BTreeMap<AssignmentId, (StepId, Block)>,
     /// All blocks of the current step that were handed to it on this connection.
@@ -53,6 +55,7 @@ impl Worker {
             handle,
             run: None,
             base: None,
+            growing: None,
             assignments: BTreeMap::new(),
             given: BTreeSet::new(),
             shards_done: 0,
@@ -177,13 +180,33 @@ impl Worker {
         base: impl FnOnce() -> Arc<StateFrames>,
     ) {
         if self.base != Some(step) {
-            self.outbox().data(Transfer::State { step: Some(step), frames: base(), next: 0 });
-            self.base = Some(step);
+            if self.growing != Some(step) {
+                self.outbox().data(Transfer::State { step: Some(step), frames: base(), next: 0 });
+            }
+            (self.base, self.growing) = (Some(step), None);
             self.given.clear();
         }
         self.outbox().control(message);
         self.assignments.insert(assignment, (step, block));
         self.given.insert(block);
+    }
+
+    /// Begins to send it the base of the step after `step`, if it has the base of `step`. Returns
+    /// whether it does.
+    pub(super) fn send_growing(&mut self, step: StepId, frames: &Arc<StateFrames>) -> bool {
+        let takes_part = self.base == Some(step) && self.cannot.is_none() && !self.is_draining;
+        if takes_part {
+            let next = StepId { index: step.index + 1, ..step };
+            let (frames, next_frame) = (frames.clone(), 0);
+            self.outbox().data(Transfer::State { step: Some(next), frames, next: next_frame });
+            self.growing = Some(next);
+        }
+        takes_part
+    }
+
+    /// Whether it is being sent a base that is merged meanwhile.
+    pub(super) fn is_sent_growing(&self) -> bool {
+        self.growing.is_some()
     }
 
     /// See [`Peers::end_step`](super::peers::Peers::end_step). Returns whether the worker was told.
@@ -221,7 +244,7 @@ impl Worker {
         let knows = self.knows(run);
         if knows {
             self.outbox().drop_run(run);
-            (self.run, self.base, self.cannot) = (None, None, None);
+            (self.run, self.base, self.growing, self.cannot) = (None, None, None, None);
             self.outbox().control(frame.clone());
         }
         knows

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use common::digest::Digest;
 use common::id::{Block, ProcessId, RunId, StepId};
+use common::limits;
 use common::merge::MergeTree;
 use common::plan::{BlockPlan, Step, StepKind};
 use common::results::Results;
 use common::run_settings::CheckpointEvery;
-use common::state::{NetworkState, Segment, shared_segment};
+use common::state::NetworkState;
+use common::wire::Frame;
 use common::wire::message::{RunEvent, ShardDone};
-use common::wire::{Frame, FramePool};
 use tokio::time::Instant;
 
 use super::block_outcome::BlockOutcome;
@@ -62,7 +63,6 @@ pub(in crate::server) struct ActiveRun {
     pub(super) incarnation: Incarnation,
     pub(super) submission: Arc<RunDefinition>,
     pub(super) cut: Arc<Cut>,
-    state_segments: Arc<[Segment]>,
     /// The message that opens the run at a worker.
     open: Frame,
     /// The base state of the current step; between two steps, of the next.
@@ -77,6 +77,8 @@ pub(in crate::server) struct ActiveRun {
     pub(super) stage: Stage,
     /// The base state of the current step, as messages; made when first needed.
     frames: Option<Arc<StateFrames>>,
+    /// Those of the next step, if they are sent while the current step is merged.
+    growing: Option<Arc<StateFrames>>,
     pub(super) outcomes: BTreeMap<Block, BlockOutcome>,
     /// Results of the current step's replicas, combined as they arrive: results may be large, and
     /// blocks many.
@@ -113,13 +115,11 @@ impl ActiveRun {
         let layout = state.layout();
         let steps = start..submission.steps.end;
         let step = submission.plan.step(start.min(steps.end.checked_sub(1)?))?;
-        let segments = layout.merge_segments();
         Some(Self {
             run,
             incarnation,
             open: submission.open_run(run, layout.clone()),
-            cut: Arc::new(Cut { segments, layout: layout.clone(), spare: FramePool::default() }),
-            state_segments: layout.state_segments().into(),
+            cut: Arc::new(Cut::new(&layout)),
             goes_on: goes_on && !submission.is_replay,
             submission,
             state,
@@ -128,6 +128,7 @@ impl ActiveRun {
             step,
             stage: Stage::Working,
             frames: None,
+            growing: None,
             outcomes: BTreeMap::new(),
             parts: Vec::new(),
             timing: Timing::resume(progress, now),
@@ -254,13 +255,28 @@ impl ActiveRun {
     /// The messages of the current step's base.
     pub(in crate::server) fn frames(&mut self) -> Arc<StateFrames> {
         let step = self.step_id();
-        let (state, segments) = (&self.state, &self.state_segments);
-        let frames = self.frames.get_or_insert_with(|| {
-            let (state, segments) = (state.clone(), segments.clone());
-            let count = segments.len();
-            StateFrames::of_base(step, count, move |place| shared_segment(&state, &segments[place]))
-        });
-        frames.clone()
+        let (state, segments) = (&self.state, &self.cut.state_segments);
+        let of_base = || StateFrames::of_base(step, state.clone(), segments.clone());
+        self.frames.get_or_insert_with(of_base).clone()
+    }
+
+    /// Whether the merged state is the next step's base as it is: the model does not change it, and
+    /// nobody compares it with an earlier one.
+    pub(super) fn is_base_as_merged(&self) -> bool {
+        !self.submission.model.has_finish_round() && !self.submission.is_replay
+    }
+
+    /// The messages of the next step's base, to be sent while it is merged, if there is such a step.
+    /// Small states are sent at once.
+    pub(super) fn begin_growth(&mut self) -> Option<Arc<StateFrames>> {
+        let next = StepId { run: self.run, index: self.step.index + 1 };
+        let is_wanted = self.is_base_as_merged()
+            && next.index < self.steps.end
+            && self.state.bytes() > limits::PAYLOAD_BYTES as u64;
+        let (segments, spare) = (&self.cut.state_segments, &self.cut.spare);
+        let growing = || StateFrames::of_growing(next, segments.clone(), spare.clone());
+        self.growing = is_wanted.then(growing);
+        self.growing.clone()
     }
 
     /// The work of a block's replicas in the current step.
@@ -362,6 +378,9 @@ impl ActiveRun {
         if let Some(next) = next {
             self.frames = None;
             self.spare = Some(std::mem::replace(&mut self.state, Arc::new(next)));
+            if let Some(growing) = &self.growing {
+                growing.end_growth(self.state.clone());
+            }
         }
     }
 
@@ -370,7 +389,7 @@ impl ActiveRun {
         self.outcomes.clear();
         self.parts.clear();
         self.stage = Stage::Working;
-        self.frames = None;
+        self.frames = self.growing.take();
         self.base_step = self.step.index + 1;
         if self.is_done() {
             return false;

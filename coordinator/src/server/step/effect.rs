@@ -1,5 +1,7 @@
 //! Effects of a step outside this room, and the results of its jobs.
 
+use std::sync::Arc;
+
 use common::digest::Digest;
 use common::id::{Block, StepId, WorkerId};
 use common::state::NetworkState;
@@ -7,6 +9,7 @@ use common::wire::message::ToWorker;
 
 use super::merge::JobDone;
 use crate::server::jobs::Incarnation;
+use crate::server::net::StateFrames;
 
 /// Work for a step, to be run on another thread.
 pub(in crate::server) type Job = Box<dyn FnOnce() -> Done + Send>;
@@ -15,6 +18,11 @@ pub(in crate::server) type Job = Box<dyn FnOnce() -> Done + Send>;
 pub(in crate::server) enum Effect {
     /// Send this message to a worker.
     Send(WorkerId, ToWorker),
+    /// Send the base of the step after this one while it is merged, to the workers that have the
+    /// base of this one.
+    SendGrowing(StepId, Arc<StateFrames>),
+    /// More of that base can be sent.
+    HasGrown,
     /// Run this job, and pass its result to
     /// [`StepExecutor::on_done`](super::StepExecutor::on_done).
     Run(Job),

@@ -171,7 +171,7 @@ impl StepExecutor {
     /// changes it, it needs no more checks.
     pub(super) fn finalise_finite(&mut self, next: NetworkState) -> Option<Effect> {
         let active = self.active.as_mut()?;
-        if active.submission.model.has_finish_round() || active.submission.is_replay {
+        if !active.is_base_as_merged() {
             return self.finalise(next);
         }
         active.stage = Stage::Finalising;

@@ -20,13 +20,13 @@ use std::time::Duration;
 
 use common::id::{Block, StepId, WorkerId};
 use common::limits;
-use common::merge::MergeTree;
+use common::merge::{MergeRule, MergeTree};
 use common::state::{Layout, NetworkState, Segment};
 use common::wire::FramePool;
 use tokio::time::Instant;
 
-pub(in crate::server) use job::{Content, FinishedSegment, Job, JobDone, Payload};
-use job::{NextState, Tree};
+use job::Tree;
+pub(in crate::server) use job::{Content, FinishedSegment, Job, JobDone, NextState, Payload};
 pub(in crate::server) use partial::{
     DecodedPartial, Expected, PartialError, decode_partial, merge_inline, next_state,
 };
@@ -49,11 +49,24 @@ pub(in crate::server) struct Cut {
     pub(in crate::server) layout: Layout,
     /// Its merge segments.
     pub(in crate::server) segments: Vec<Segment>,
+    /// Its state segments.
+    pub(in crate::server) state_segments: Arc<[Segment]>,
+    /// How many merge segments, from the first one on, are to be finished before each state segment
+    /// is.
+    needs: Vec<usize>,
     /// Memory for segments that are copied from shared memory.
     pub(in crate::server) spare: FramePool,
 }
 
 impl Cut {
+    /// Of a run's states.
+    pub(in crate::server) fn new(layout: &Layout) -> Self {
+        let (segments, state_segments) = (layout.merge_segments(), layout.state_segments());
+        let needs = state_segments.iter().map(|it| needs(layout, &segments, it)).collect();
+        let (layout, spare) = (layout.clone(), FramePool::default());
+        Self { layout, segments, state_segments: state_segments.into(), needs, spare }
+    }
+
     /// Bytes that one part's piece of a segment counts for.
     fn piece_bytes(&self, segment: usize) -> u64 {
         let segment = &self.segments[segment];
@@ -64,6 +77,20 @@ impl Cut {
             segment.range.len()
         };
         ((elements * tensor.element.bytes()).min(limits::PAYLOAD_BYTES) as u64).max(1)
+    }
+}
+
+/// How many merge segments are to be finished before a state segment is.
+fn needs(layout: &Layout, merged: &[Segment], of: &Segment) -> usize {
+    let tensor = &layout.tensors[of.tensor];
+    // Units lie beside each other in every row of their tensor.
+    let is_before = |it: &Segment| {
+        it.tensor < of.tensor
+            || (it.tensor == of.tensor && (tensor.rule.by_unit() || it.range.start < of.range.end))
+    };
+    match tensor.rule {
+        MergeRule::Keep => 0,
+        _ => merged.partition_point(is_before),
     }
 }
 
@@ -137,7 +164,7 @@ impl StepMerge {
         replicas: u32,
         cut: Arc<Cut>,
         base: Arc<NetworkState>,
-        next: NetworkState,
+        next: Arc<NextState>,
         window: u64,
     ) -> Self {
         let segments = cut.segments.len();
@@ -146,7 +173,7 @@ impl StepMerge {
             replicas,
             cut,
             base,
-            next: NextState::new(next),
+            next,
             window,
             generation: 0,
             parts: Vec::new(),
@@ -314,6 +341,11 @@ impl StepMerge {
     pub(in crate::server) fn wants_more(&self) -> bool {
         let (bytes, fetches) = self.in_flight;
         bytes <= self.window / 2 && fetches <= FETCHES / 2
+    }
+
+    /// Whether finished segments are sent before the others are finished.
+    pub(in crate::server) fn is_sent_meanwhile(&self) -> bool {
+        self.next.is_sent_meanwhile()
     }
 
     /// Whether a job's piece was requested after the last pause.

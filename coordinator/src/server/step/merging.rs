@@ -13,8 +13,8 @@ use super::block_outcome::BlockOutcome;
 use super::effect::{Done, Effect, JobResult};
 use super::executor::{SMALL_STATE, StepExecutor};
 use super::merge::{
-    Arrival, Content, FinishedSegment, JobDone, PartialSource, Payload, StepMerge, merge_inline,
-    next_state, of_partial,
+    Arrival, Content, FinishedSegment, JobDone, NextState, PartialSource, Payload, StepMerge,
+    merge_inline, next_state, of_partial,
 };
 
 /// A merge's window is this fraction of the state: together with the base and the next state it
@@ -39,7 +39,8 @@ pub(in crate::server) struct Stalled {
 
 impl StepExecutor {
     pub(super) fn merge_round(&mut self, now: Instant) -> Vec<Effect> {
-        let Some(active) = &mut self.active else { return Vec::new() };
+        let mut effects = Vec::new();
+        let Some(active) = &mut self.active else { return effects };
         let is_new = matches!(active.stage, Stage::Working);
         let inline = active.parts.iter().all(|part| part.holder.is_none());
         let small = active.state.bytes() <= SMALL_STATE && active.parts.len() <= FEW_PARTS;
@@ -53,15 +54,19 @@ impl StepExecutor {
             let spare = active.take_spare();
             let next = next_state(&active.state, spare);
             let (base, cut) = (active.state.clone(), active.cut.clone());
-            let step = active.step_id();
+            let (step, frames) = (active.step_id(), active.begin_growth());
+            let next = NextState::new(next, &cut, frames.clone());
             let merge = StepMerge::new(step, active.step.replicas, cut, base, next, window);
             active.stage = Stage::Merging(Box::new(merge));
+            effects.extend(frames.map(|frames| Effect::SendGrowing(step, frames)));
         }
         let parts = active.parts.clone();
-        let Some(merge) = self.merge_mut() else { return Vec::new() };
-        merge.resume(parts);
+        if let Some(merge) = self.merge_mut() {
+            merge.resume(parts);
+        }
         // The last segment may have been finished during a pause.
-        self.on_finished(now, &[])
+        effects.extend(self.on_finished(now, &[]));
+        effects
     }
 
     /// Handles finished segments: after the last one, the state is complete.
@@ -185,8 +190,13 @@ impl StepExecutor {
             return Vec::new();
         };
         merge.piece_done(done);
+        let has_grown = merge.is_sent_meanwhile().then_some(Effect::HasGrown);
         match &done.outcome {
-            Ok(finished) => self.on_finished(now, finished),
+            Ok(finished) => {
+                let mut effects = self.on_finished(now, finished);
+                effects.extend(has_grown);
+                effects
+            }
             Err(_) if !merge.is_current(done) => Vec::new(),
             Err(error) => {
                 let (step, PartialSource { block, holder, .. }) = (done.step, done.fetch.piece);

@@ -181,3 +181,39 @@ fn a_late_segment_of_the_life_before_is_ignored() {
     let blamed = |event: &RunEvent| matches!(event, RunEvent::Worker { what, .. } if *what == WorkerEvent::Failed);
     assert!(!events.iter().any(blamed), "{events:#?}");
 }
+
+/// The steps of the segments of states in these messages.
+fn segments(sent: &[ToWorker]) -> Vec<u64> {
+    let step = |message: &ToWorker| match message {
+        ToWorker::StateSegment { step, .. } => Some(step.index),
+        _ => None,
+    };
+    sent.iter().filter_map(step).collect()
+}
+
+#[test]
+fn the_next_state_leaves_as_it_is_merged_whoever_is_lost_meanwhile() {
+    let spec = test_model::spec(&format!("{BIG}\nas_merged = true"));
+    let expected = reference(&spec).digest();
+    let mut seen = Vec::new();
+    for jobs in 0..12 {
+        let mut server = Harness::new(ServerConfig::default());
+        let client = server.client();
+        server.submit(client, &spec);
+        let (mortal, other) = (server.worker("mortal"), server.worker("other"));
+        // All pieces are there, and none is merged.
+        while server.let_work(mortal) | server.let_work(other) {}
+        (0..jobs).take_while(|_| server.finish_job()).count();
+        let sent = [server.hear(mortal), server.hear(other)].concat();
+        let is_over = |message: &ToWorker| matches!(message, ToWorker::StepDone { .. });
+        if !sent.iter().any(is_over) {
+            seen.push(segments(&sent).iter().filter(|step| **step == 1).count());
+        }
+        server.lose(mortal);
+        server.settle();
+        assert_eq!(digest_of(&server.events(RUN)), expected, "after {jobs} jobs");
+    }
+    // Two small tensors, and a large one of three segments.
+    assert!(seen.is_sorted() && seen.first() == Some(&0), "{seen:?}");
+    assert!(seen.contains(&2) && seen.contains(&3), "{seen:?}");
+}

@@ -34,6 +34,8 @@ struct TestModel {
     unaffordable: bool,
     panic_at: Option<u64>,
     panic_labels: Option<u64>,
+    /// Whether merged states stay as they are.
+    as_merged: bool,
     held: Option<&'static Held>,
 }
 
@@ -89,6 +91,10 @@ impl Model for TestModel {
 
     fn replica_bytes(&self) -> u64 {
         self.state.bytes()
+    }
+
+    fn has_finish_round(&self) -> bool {
+        !self.as_merged
     }
 
     fn finish_round(&self, _: &NetworkState, state: &mut NetworkState) -> Result<(), ModelError> {
@@ -177,7 +183,16 @@ fn build(
     let held = held.into_iter().find(|(name, _)| parameters.contains_key(*name));
     let held = held.map(|(_, held)| held);
     let (grow_at, unaffordable) = (count("grow_at"), parameters.contains_key("unaffordable"));
-    Ok(Box::new(TestModel { state, grow_at, unaffordable, panic_at, panic_labels, held }))
+    let as_merged = parameters.contains_key("as_merged");
+    Ok(Box::new(TestModel {
+        state,
+        grow_at,
+        unaffordable,
+        panic_at,
+        panic_labels,
+        as_merged,
+        held,
+    }))
 }
 
 /// The initial state, with this many values of `w`.

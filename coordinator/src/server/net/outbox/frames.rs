@@ -1,31 +1,42 @@
-//! [`StateFrames`]: the messages of a whole state, shared by all connections.
+//! [`StateFrames`]: the messages of a state, shared by all connections.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use bytes::Bytes;
 use common::id::StepId;
-use common::wire::Frame;
+use common::state::{NetworkState, Segment, shared_segment};
 use common::wire::codec::encode;
 use common::wire::message::ToWorker;
 use common::wire::shared_memory::{LEAST_BYTES, StateSlot, StateSlots};
+use common::wire::{Frame, FramePool};
 
-/// The frames of a whole state. Each frame is made when the first connection sends it, when its
+use super::growing::{Growing, Receivers};
+
+/// The frames of a state. Each frame is made when the first connection sends it, when its
 /// bytes enter the processor's cache anyway, and is shared with all others: its checksum reads
 /// every byte, and the engine has no time for that.
+///
+/// A state that is still being merged [grows](StateFrames::grow): the segments that are finished are
+/// sent meanwhile.
 pub(in crate::server) struct StateFrames {
     made: Box<[OnceLock<Frame>]>,
     make: Box<dyn Fn(usize) -> Frame + Send + Sync>,
-    /// For the base of a step: its segments in memory that workers share.
-    shared: Option<SharedSegments>,
+    /// For the base of a step.
+    base: Option<Base>,
 }
 
-/// A base whose segments may also lie in shared memory.
-struct SharedSegments {
+/// A base: its segments may also lie in shared memory, and leave before it is whole.
+struct Base {
     step: StepId,
     payload: Box<dyn Fn(usize) -> Bytes + Send + Sync>,
     /// The slot of each segment, as long as a worker has to read it.
     slots: Box<[Mutex<Weak<StateSlot>>]>,
+    growing: Option<Mutex<Growing>>,
+    /// Memory for segments of a growing state.
+    spare: FramePool,
+    whole: Arc<OnceLock<Arc<NetworkState>>>,
 }
 
 impl StateFrames {
@@ -34,22 +45,56 @@ impl StateFrames {
         count: usize,
         make: impl Fn(usize) -> Frame + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self { made: unmade(count), make: Box::new(make), shared: None })
+        Arc::new(Self { made: unmade(count), make: Box::new(make), base: None })
     }
 
-    /// The frames of a step's base, of this many segments with these values.
+    /// The frames of a step's base, which has these segments.
     pub(in crate::server) fn of_base(
         step: StepId,
-        segments: usize,
-        payload: impl Fn(usize) -> Bytes + Clone + Send + Sync + 'static,
+        state: Arc<NetworkState>,
+        segments: Arc<[Segment]>,
     ) -> Arc<Self> {
-        let values = payload.clone();
-        let make = move |place| {
-            encode(ToWorker::StateSegment { step, segment: place as u32, payload: values(place) })
+        Arc::new(Self::of_step(step, Arc::new(OnceLock::from(state)), segments))
+    }
+
+    /// The frames of a step's base that is still being merged. Copies of segments are in memory of
+    /// `spare`.
+    pub(in crate::server) fn of_growing(
+        step: StepId,
+        segments: Arc<[Segment]>,
+        spare: FramePool,
+    ) -> Arc<Self> {
+        let mut frames = Self::of_step(step, Arc::default(), segments);
+        if let Some(base) = &mut frames.base {
+            (base.growing, base.spare) = (Some(Mutex::default()), spare);
+        }
+        Arc::new(frames)
+    }
+
+    fn of_step(
+        step: StepId,
+        whole: Arc<OnceLock<Arc<NetworkState>>>,
+        segments: Arc<[Segment]>,
+    ) -> Self {
+        let count = segments.len();
+        let state = whole.clone();
+        let values = move |place: usize| {
+            let state =
+                state.get().expect("segments of a growing state are sent as they are added");
+            shared_segment(state, &segments[place])
         };
-        let slots = std::iter::repeat_with(Mutex::default).take(segments).collect();
-        let shared = SharedSegments { step, payload: Box::new(payload), slots };
-        Arc::new(Self { made: unmade(segments), make: Box::new(make), shared: Some(shared) })
+        let payload = values.clone();
+        let make = move |place| state_segment(step, place, values(place));
+        let slots = std::iter::repeat_with(Mutex::default).take(count).collect();
+        let base = Base {
+            step,
+            payload: Box::new(payload),
+            slots,
+            growing: None,
+            spare: FramePool::default(),
+            whole,
+        };
+        Self { made: unmade(count), make: Box::new(make), base: Some(base) }
     }
 
     /// Number of frames.
@@ -60,6 +105,10 @@ impl StateFrames {
     /// The frame of an index; `None` behind the last one.
     pub(super) fn get(&self, place: usize) -> Option<Frame> {
         let frame = self.made.get(place)?;
+        let growing = self.growing();
+        if let Some(frame) = growing.and_then(|growing| growing.get(place)?.frame.clone()) {
+            return Some(frame);
+        }
         Some(frame.get_or_init(|| (self.make)(place)).clone())
     }
 
@@ -71,12 +120,13 @@ impl StateFrames {
         place: usize,
         slots: &Arc<StateSlots>,
     ) -> Option<(Frame, Arc<StateSlot>)> {
-        let SharedSegments { step, payload, slots: written } = self.shared.as_ref()?;
+        let Base { step, payload, slots: written, .. } = self.base.as_ref()?;
         let mut written = written.get(place)?.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = match written.upgrade() {
             Some(slot) => slot,
             None => {
-                let payload = payload(place);
+                let waiting = self.growing().and_then(|it| it.get(place)?.frame.clone());
+                let payload = waiting.map_or_else(|| payload(place), |frame| frame.body);
                 if payload.len() < LEAST_BYTES {
                     return None;
                 }
@@ -90,6 +140,71 @@ impl StateFrames {
         let message = ToWorker::StateInMemory { step, segment, slot: number, hash };
         Some((encode(message), slot))
     }
+}
+
+/// The state of a step that is merged meanwhile.
+impl StateFrames {
+    fn growing(&self) -> Option<MutexGuard<'_, Growing>> {
+        let growing = self.base.as_ref()?.growing.as_ref()?;
+        Some(growing.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// These workers are sent the segments from now on.
+    pub(in crate::server) fn send_to(&self, receivers: Receivers) {
+        if let Some(mut growing) = self.growing() {
+            growing.receivers = receivers;
+        }
+    }
+
+    /// Adds finished segments in order, as many as may wait: `values` gives those of a segment, if
+    /// it is finished.
+    pub(in crate::server) fn grow<'a>(&self, values: impl Fn(usize) -> Option<Cow<'a, [u8]>>) {
+        let (Some(base), Some(mut growing)) = (&self.base, self.growing()) else { return };
+        while growing.has_room() && growing.next() < self.count() {
+            let place = growing.next();
+            let Some(values) = values(place) else { return };
+            let Receivers { count, remote, memory } = &growing.receivers;
+            let memory = memory.as_ref().filter(|_| *remote < *count);
+            let slot =
+                memory.filter(|_| values.len() >= LEAST_BYTES).and_then(|it| it.write(&values));
+            if let (Some(slot), Some(written)) = (&slot, base.slots.get(place)) {
+                *written.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(slot);
+            }
+            let frame = (slot.is_none() || *remote > 0).then(|| {
+                state_segment(
+                    base.step,
+                    place,
+                    base.spare.filled(values.len(), |copy| copy.copy_from_slice(&values)),
+                )
+            });
+            growing.push(slot, frame, values.len());
+        }
+    }
+
+    /// The state is whole.
+    pub(in crate::server) fn end_growth(&self, state: Arc<NetworkState>) {
+        if let (Some(base), Some(mut growing)) = (&self.base, self.growing()) {
+            // Only one state ends the growth: the step is merged once.
+            let _ = base.whole.set(state);
+            growing.end();
+        }
+    }
+
+    /// Whether the frame of an index can be sent.
+    pub(super) fn is_ready(&self, place: usize) -> bool {
+        self.growing().is_none_or(|growing| growing.is_ready(place))
+    }
+
+    /// Notes that the frame of an index was sent on one connection.
+    pub(super) fn pass(&self, place: usize) {
+        if let Some(mut growing) = self.growing() {
+            growing.pass(place);
+        }
+    }
+}
+
+fn state_segment(step: StepId, place: usize, payload: Bytes) -> Frame {
+    encode(ToWorker::StateSegment { step, segment: place as u32, payload })
 }
 
 /// Frames that nothing has been sent of.

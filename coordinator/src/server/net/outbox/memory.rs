@@ -64,7 +64,12 @@ impl Outbox {
 
     /// Whether the peer shares memory.
     pub(in crate::server::net) fn shares_memory(&self) -> bool {
-        self.lanes().memory.is_some()
+        self.shared_states().is_some()
+    }
+
+    /// The memory in which the peer finds states.
+    pub(in crate::server::net) fn shared_states(&self) -> Option<Arc<StateSlots>> {
+        self.lanes().memory.as_ref().map(|memory| memory.states.clone())
     }
 
     /// Notes that the worker has read slots. Returns whether it had to read them.

@@ -1,7 +1,12 @@
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
+use common::merge::MergeRule;
+use common::state::{NetworkState, Segment, Tensor, TensorData};
+use common::wire::FramePool;
+use common::wire::shared_memory::StateSlots;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::timeout;
 
@@ -243,6 +248,94 @@ async fn an_end_that_is_not_taken_is_not_waited_for() {
     // With the paused clock, time jumps to the deadline when nothing else can run.
     let written = timeout(10 * CLOSE_GRACE, outbox.write_to(Endless)).await;
     written.expect("it gives up by itself").unwrap();
+}
+
+/// A base of so many segments of a MiB that is being merged.
+fn growing(segments: usize) -> Arc<StateFrames> {
+    let values = limits::PAYLOAD_BYTES / 4;
+    let of = |at| Segment { tensor: 0, range: at * values..(at + 1) * values };
+    StateFrames::of_growing(step(1), (0..segments).map(of).collect(), FramePool::default())
+}
+
+fn to(count: usize, remote: usize, memory: Option<Arc<StateSlots>>) -> Receivers {
+    Receivers { count, remote, memory }
+}
+
+/// The values of the segments before this one.
+fn until(end: usize) -> impl Fn(usize) -> Option<Cow<'static, [u8]>> {
+    move |place| (place < end).then(|| vec![place as u8; limits::PAYLOAD_BYTES].into())
+}
+
+/// The numbers of the segments that are written next.
+fn sent(outbox: &Outbox) -> Vec<u8> {
+    let (mut numbers, mut pieces) = (Vec::new(), VecDeque::new());
+    while matches!(outbox.fill(&mut pieces), writing::Fill::Write) {
+        let long = |piece: &Bytes| piece.len() == limits::PAYLOAD_BYTES;
+        numbers.extend(pieces.drain(..).filter(long).map(|piece| piece[0]));
+    }
+    numbers
+}
+
+#[test]
+fn a_state_is_sent_as_it_grows() {
+    let frames = growing(20);
+    let outboxes = [Outbox::new(), Outbox::new()];
+    for outbox in &outboxes {
+        outbox.data(Transfer::State { step: Some(step(1)), frames: frames.clone(), next: 0 });
+    }
+    frames.grow(until(2));
+    assert!(outboxes.iter().all(|outbox| sent(outbox).is_empty()), "nobody receives it");
+    frames.send_to(to(2, 2, None));
+    frames.grow(until(2));
+    assert!(outboxes.iter().all(|outbox| sent(outbox) == [0, 1]));
+    frames.grow(until(20));
+    assert_eq!(sent(&outboxes[0]), (2..10).collect::<Vec<u8>>(), "eight may wait");
+    frames.grow(until(20));
+    assert!(sent(&outboxes[0]).is_empty(), "the other one has not sent them");
+    assert_eq!(sent(&outboxes[1]), (2..10).collect::<Vec<u8>>());
+    frames.grow(until(12));
+    assert_eq!(sent(&outboxes[0]), [10, 11]);
+    let chunk = (RunId(1), Split::Train, 0);
+    outboxes[0].chunks([(chunk, Bytes::from_static(b"chunk"))].into_iter());
+    assert!(taken(&outboxes[0]).contains("chunk"), "before what is not merged");
+    let values = ndarray::ArrayD::zeros(vec![20 * limits::PAYLOAD_BYTES / 4]);
+    let tensor = Tensor { data: TensorData::F32(values), rule: MergeRule::Mean };
+    let state = Arc::new(NetworkState::new([("w".into(), tensor)]).unwrap());
+    frames.end_growth(state.clone());
+    assert_eq!(sent(&outboxes[0]), [0; 8], "the rest comes from the state");
+    assert_eq!(sent(&outboxes[1]), [0; 10], "even what was ready before");
+    drop(outboxes);
+    drop(frames);
+    assert!(Arc::try_unwrap(state).is_ok(), "its memory can be used again");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_segment_of_a_growing_state_is_written_once_for_all_who_share_memory() {
+    use common::wire::shared_memory::{PartialReader, STATE_SLOTS};
+    let frames = growing(3);
+    let memory = StateSlots::new().unwrap();
+    let outboxes = [Outbox::new(), Outbox::new(), Outbox::new()];
+    for outbox in &outboxes {
+        outbox.data(Transfer::State { step: Some(step(1)), frames: frames.clone(), next: 0 });
+    }
+    for outbox in &outboxes[..2] {
+        outbox.share_memory(memory.clone(), PartialReader::new().unwrap().into());
+    }
+    frames.send_to(to(3, 1, Some(memory.clone())));
+    frames.grow(until(2));
+    let free = || (0..).map_while(|_| memory.write(b"x")).collect::<Vec<_>>().len();
+    assert_eq!(free(), STATE_SLOTS as usize - 2);
+    assert_eq!(sent(&outboxes[2]), [0, 1], "who shares nothing is sent the values");
+    for outbox in &outboxes[..2] {
+        assert!(sent(outbox).is_empty(), "others are told of slots");
+    }
+    assert_eq!(free(), STATE_SLOTS as usize - 2, "they are the same for both");
+    for outbox in &outboxes[..2] {
+        let slots = [STATE_SLOTS - 1, STATE_SLOTS - 2];
+        assert!(outbox.states_read(&slots) || outbox.states_read(&[0, 1]));
+    }
+    assert_eq!(free(), STATE_SLOTS as usize);
 }
 
 #[tokio::test(start_paused = true)]

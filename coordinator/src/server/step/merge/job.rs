@@ -1,5 +1,6 @@
 //! Merging one piece into its segment's tree, and a complete tree into the next state.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use common::wire::shared_memory::PartialSlot;
 
 use super::partial::{PartialError, decode};
 use super::{Cut, Fetch};
+use crate::server::net::StateFrames;
 
 /// The tree of one segment, until it is complete.
 pub(super) type Tree = Arc<Mutex<Option<MergeTree<Contribution>>>>;
@@ -19,10 +21,48 @@ pub(super) type Tree = Arc<Mutex<Option<MergeTree<Contribution>>>>;
 ///
 /// No job waits for the state: one that finds it in use leaves its segment to the job that uses it.
 #[derive(Debug)]
-pub(super) struct NextState {
+pub(in crate::server) struct NextState {
     /// Taken out when every segment is finished.
-    state: Mutex<Option<NetworkState>>,
+    state: Mutex<Option<Merging>>,
     merged: Mutex<Vec<(usize, Option<Contribution>)>>,
+    /// Where finished segments are sent from, before the others are.
+    frames: Option<Arc<StateFrames>>,
+}
+
+/// A state of which some segments are finished.
+#[derive(Debug)]
+struct Merging {
+    state: NetworkState,
+    finished: Vec<bool>,
+    /// How many finished segments there are before the first other one.
+    first: usize,
+    is_finite: bool,
+}
+
+impl Merging {
+    fn finish(
+        &mut self,
+        base: &NetworkState,
+        (cut, index): (&Cut, usize),
+        merged: Option<&Contribution>,
+    ) -> FinishedSegment {
+        let segment = &cut.segments[index];
+        finish_segment(base, segment, merged, &mut self.state);
+        let is_finite = is_segment_finite(&self.state, segment);
+        self.finished[index] = true;
+        self.is_finite &= is_finite;
+        while self.finished.get(self.first).is_some_and(|is_finished| *is_finished) {
+            self.first += 1;
+        }
+        FinishedSegment { segment: index, is_finite }
+    }
+
+    /// The values of a segment of the state, if they are finished, and nothing before them has
+    /// failed.
+    fn values(&self, cut: &Cut, place: usize) -> Option<Cow<'_, [u8]>> {
+        let is_finished = self.is_finite && cut.needs[place] <= self.first;
+        is_finished.then(|| self.state.segment_bytes(&cut.state_segments[place]))
+    }
 }
 
 /// A segment that is part of the next state now.
@@ -35,14 +75,25 @@ pub(in crate::server) struct FinishedSegment {
 }
 
 impl NextState {
-    /// A state of which no segment is finished.
-    pub(super) fn new(state: NetworkState) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(Some(state)), merged: Mutex::default() })
+    /// A state of which no segment is finished. Finished ones are sent as `frames`, if given.
+    pub(in crate::server) fn new(
+        state: NetworkState,
+        cut: &Cut,
+        frames: Option<Arc<StateFrames>>,
+    ) -> Arc<Self> {
+        let finished = vec![false; cut.segments.len()];
+        let merging = Merging { state, finished, first: 0, is_finite: true };
+        Arc::new(Self { state: Mutex::new(Some(merging)), merged: Mutex::default(), frames })
+    }
+
+    /// Whether finished segments are sent before the others are finished.
+    pub(super) fn is_sent_meanwhile(&self) -> bool {
+        self.frames.is_some()
     }
 
     /// Takes the state out. Jobs of a paused merge find nothing to write to any more.
     pub(super) fn take(&self) -> Option<NetworkState> {
-        lock(&self.state).take()
+        lock(&self.state).take().map(|merging| merging.state)
     }
 
     /// Calls `f` while the state is in use.
@@ -68,11 +119,14 @@ impl NextState {
                 Err(TryLockError::WouldBlock) => return finished,
             };
             let merged = std::mem::take(&mut *lock(&self.merged));
-            for (index, merged) in merged {
-                let (segment, Some(state)) = (&cut.segments[index], state.as_mut()) else { break };
-                finish_segment(base, segment, merged.as_ref(), state);
-                let is_finite = is_segment_finite(state, segment);
-                finished.push(FinishedSegment { segment: index, is_finite });
+            if let Some(state) = state.as_mut() {
+                for (index, merged) in merged {
+                    finished.push(state.finish(base, (cut, index), merged.as_ref()));
+                    // While it is in the cache.
+                    if let Some(frames) = &self.frames {
+                        frames.grow(|place| state.values(cut, place));
+                    }
+                }
             }
             drop(state);
             // A job that came before the state was free has left its segment.

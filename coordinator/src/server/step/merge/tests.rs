@@ -105,9 +105,10 @@ proptest! {
         let layout = base.layout();
         let segments = layout.merge_segments();
         prop_assert_eq!(segments.len(), 3);
-        let cut = Arc::new(Cut { layout: layout.clone(), segments, spare: Default::default() });
+        let cut = Arc::new(Cut::new(&layout));
         let step = StepId { run: RunId(1), index: 0 };
         let next = next_state(&base, None);
+        let next = NextState::new(next, &cut, None);
         let merge = StepMerge::new(step, MAX_REPLICAS, cut, base.clone(), next, window);
         let mut bench =
             Bench { merge, layout, jobs: Vec::new(), pulls: Vec::new(), most: 0 };
@@ -146,8 +147,8 @@ proptest! {
 fn a_job_that_finds_the_state_in_use_leaves_its_segment_there() {
     let base = state(|_| 1.0);
     let layout = base.layout();
-    let cut = Cut { segments: layout.merge_segments(), layout, spare: Default::default() };
-    let next = NextState::new(next_state(&base, None));
+    let cut = Cut::new(&layout);
+    let next = NextState::new(next_state(&base, None), &cut, None);
     let finish = |segment| next.finish((&cut, &base), segment, None);
     next.in_use(|| assert_eq!(finish(2), []));
     let finished = finish(0);
@@ -158,14 +159,36 @@ fn a_job_that_finds_the_state_in_use_leaves_its_segment_there() {
     assert_eq!(finish(1), [], "the state was taken");
 }
 
+#[test]
+fn a_segment_of_the_state_is_finished_with_the_last_merge_segment_that_it_has_values_of() {
+    let tensor = |elements: &[usize], rule| {
+        let data = TensorData::F32(ndarray::ArrayD::zeros(elements.to_vec()));
+        Tensor { data, rule }
+    };
+    let state = NetworkState::new([
+        ("a".into(), tensor(&[600_000], MergeRule::Mean)),
+        ("b".into(), tensor(&[7], MergeRule::Keep)),
+        ("c".into(), tensor(&[300, 2000], MergeRule::MeanBy)),
+        ("d".into(), tensor(&[7], MergeRule::Sum)),
+    ])
+    .unwrap();
+    let cut = Cut::new(&state.layout());
+    let of = |tensor: usize, all: &[Segment]| {
+        all.iter().filter(|it| it.tensor == tensor).map(|it| it.range.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(of(0, &cut.segments), [0..200_000, 200_000..400_000, 400_000..600_000]);
+    assert_eq!(of(0, &cut.state_segments), [0..262_144, 262_144..524_288, 524_288..600_000]);
+    assert_eq!((of(2, &cut.segments).len(), of(2, &cut.state_segments).len()), (3, 3));
+    assert_eq!(cut.needs, [2, 3, 3, 0, 6, 6, 6, 7]);
+}
+
 /// A merge of one part, which worker 10 holds; one piece is pulled at a time.
 fn merge_of_one_part() -> StepMerge {
     let base = Arc::new(state(|_| 0.0));
     let layout = base.layout();
-    let cut =
-        Arc::new(Cut { segments: layout.merge_segments(), layout, spare: Default::default() });
+    let cut = Arc::new(Cut::new(&layout));
     let step = StepId { run: RunId(1), index: 0 };
-    let next = next_state(&base, None);
+    let next = NextState::new(next_state(&base, None), &cut, None);
     let mut merge = StepMerge::new(step, MAX_REPLICAS, cut, base, next, 1);
     merge.resume(parts(&[(3, 0)], 10));
     merge
@@ -239,7 +262,7 @@ const EXPECTED: Expected = Expected { weight: 1, shards: 1, learns: true };
 #[test]
 fn an_inline_partial_is_cut_strictly() {
     let layout = state(|_| 0.0).layout();
-    let cut = Cut { segments: layout.merge_segments(), layout, spare: Default::default() };
+    let cut = Cut::new(&layout);
     let empty = [segment_hash(b""); 3];
     let results_alone = Expected { learns: false, ..EXPECTED };
     let opened = decode_partial(&cut, &done(true, 1, vec![0; 12], &empty), results_alone).unwrap();
@@ -263,7 +286,7 @@ fn an_inline_partial_is_cut_strictly() {
 #[test]
 fn any_byte_of_a_finished_block_that_changed_is_noticed() {
     let layout = state(|_| 0.0).layout();
-    let cut = Cut { segments: layout.merge_segments(), layout, spare: Default::default() };
+    let cut = Cut::new(&layout);
     let partial = block_partial(Block::of_replica(2));
     let hashes = partial.segment_hashes(&cut.layout);
     let known: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_be_bytes()).collect();
@@ -291,7 +314,7 @@ fn any_byte_of_a_finished_block_that_changed_is_noticed() {
 #[test]
 fn what_a_block_says_of_itself_fits_together() {
     let layout = state(|_| 0.0).layout();
-    let cut = Cut { segments: layout.merge_segments(), layout, spare: Default::default() };
+    let cut = Cut::new(&layout);
     let hashes = [segment_hash(b""); 3];
     let error = |change: &dyn Fn(&mut BlockDone)| {
         let mut done = done(false, 1, vec![0; 48], &hashes);
