@@ -79,7 +79,8 @@ pub trait Model: Send + Sync {
     }
 
     /// Whether [`Model::finish_round`] does anything. It runs on a separate thread, as it
-    /// may take long; if it does nothing, it is not always called.
+    /// may take long; if it does nothing, it is not always called, and the state is sent to
+    /// workers while it is merged.
     fn has_finish_round(&self) -> bool {
         true
     }

@@ -5,7 +5,7 @@
 //!   by a receiver, and lives until it is dropped. Only [`Mapping`] knows its address, and every
 //!   access is checked to lie within one slot.
 //! - **No references.** No reference to the memory is ever made, only raw pointers.
-//! - **Reads** are volatile, word by word: each word is read exactly once, and the compiler assumes
+//! - **Reads** are volatile, word by word: each word (of a vector register) is read exactly once, and the compiler assumes
 //!   nothing about what it finds. Another process may write meanwhile; then the copy is some mixture
 //!   of bytes, which its reader finds out by its hash. A copy by a system call would do the same, and
 //!   takes several times as long.
@@ -23,8 +23,14 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::SLOT_BYTES;
 
-/// Bytes that are read at a time.
-const WORD_BYTES: usize = size_of::<u64>();
+/// What is read at a time: half as many reads as with words of 8 bytes.
+#[cfg(target_arch = "x86_64")]
+type Word = std::arch::x86_64::__m128i;
+#[cfg(not(target_arch = "x86_64"))]
+type Word = u64;
+
+/// Its bytes.
+const WORD_BYTES: usize = size_of::<Word>();
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -72,7 +78,7 @@ impl Mapping {
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to.as_ptr(), bytes.len()) };
     }
 
-    /// Copies bytes from a place in a slot, a multiple of eight bytes from its beginning.
+    /// Copies bytes from a place in a slot, a multiple of 16 bytes from its beginning.
     ///
     /// # Panics
     /// There is no such slot, it ends before the bytes do, or the place is another one.
@@ -80,11 +86,13 @@ impl Mapping {
         assert!(place.is_multiple_of(WORD_BYTES), "reads begin at words");
         let from = self.address(slot, place, out.len());
         let (words, rest) = out.as_chunks_mut::<WORD_BYTES>();
-        let first = from.cast::<u64>();
+        let first = from.cast::<Word>();
         for (index, word) in words.iter_mut().enumerate() {
             // SAFETY: within the bytes of the address. Mappings and slots begin at pages, and the
             // place is a multiple of a word, so that all words are aligned.
-            *word = unsafe { first.add(index).read_volatile() }.to_ne_bytes();
+            let read = unsafe { first.add(index).read_volatile() };
+            // SAFETY: the bytes of a reference, which need no alignment; every word is some bytes.
+            unsafe { word.as_mut_ptr().cast::<Word>().write_unaligned(read) };
         }
         let after = words.len() * WORD_BYTES;
         for (index, byte) in rest.iter_mut().enumerate() {

@@ -222,11 +222,11 @@ impl Worker {
         self.assignments.retain(|_, (step, _)| *step != done);
         self.given.clear();
         match same_as {
-            Some(step) if self.base == Some(done) => {
+            Some(step) if self.base == Some(done) || self.growing == Some(done) => {
                 let same = encode(ToWorker::SameState { step, as_of: done });
                 let both = [&same.head[..], &frame.head].concat().into();
                 self.outbox().data(Transfer::Same { step, both, done: frame.clone() });
-                self.base = Some(step);
+                (self.base, self.growing) = (Some(step), None);
             }
             _ => {
                 self.outbox().drop_states(done);

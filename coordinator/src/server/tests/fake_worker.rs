@@ -152,6 +152,7 @@ impl FakeWorker {
                 if index + 1 == segments.len() {
                     let (_, state) = self.incoming.take().unwrap();
                     self.bases.insert(step, Arc::new(state));
+                    self.forget_before(step);
                 }
             }
             ToWorker::OffersMemory { .. } => {}
@@ -201,6 +202,13 @@ impl FakeWorker {
             }
             ToWorker::Revoke { .. } | ToWorker::Heartbeat | ToWorker::Goodbye { .. } => {}
         }
+    }
+
+    /// Once a step has its base, all before it are over.
+    fn forget_before(&mut self, step: StepId) {
+        self.bases.retain(|of, _| *of >= step);
+        self.kept.retain(|(of, _), _| *of >= step);
+        self.assigned.retain(|(_, of, _)| *of >= step);
     }
 
     /// A block that can be processed now.

@@ -157,26 +157,38 @@ impl StateFrames {
     }
 
     /// Adds finished segments in order, as many as may wait: `values` gives those of a segment, if
-    /// it is finished.
+    /// it is finished. One thread at a time may call this.
+    ///
+    /// The last segment is never added: whoever has the whole state may forget the step before,
+    /// and must not before the coordinator knows that it is merged.
     pub(in crate::server) fn grow<'a>(&self, values: impl Fn(usize) -> Option<Cow<'a, [u8]>>) {
-        let (Some(base), Some(mut growing)) = (&self.base, self.growing()) else { return };
-        while growing.has_room() && growing.next() < self.count() {
-            let place = growing.next();
-            let Some(values) = values(place) else { return };
-            let Receivers { count, remote, memory } = &growing.receivers;
-            let memory = memory.as_ref().filter(|_| *remote < *count);
-            let slot =
-                memory.filter(|_| values.len() >= LEAST_BYTES).and_then(|it| it.write(&values));
-            if let (Some(slot), Some(written)) = (&slot, base.slots.get(place)) {
-                *written.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(slot);
-            }
-            let frame = (slot.is_none() || *remote > 0).then(|| {
-                state_segment(
-                    base.step,
-                    place,
-                    base.spare.filled(values.len(), |copy| copy.copy_from_slice(&values)),
-                )
-            });
+        while let Some((place, receivers)) = self.next_to_grow()
+            && place + 1 < self.count()
+            && let Some(values) = values(place)
+        {
+            self.add(place, &values, &receivers);
+        }
+    }
+
+    /// Index of the next segment, if it may be added, and who gets it.
+    fn next_to_grow(&self) -> Option<(usize, Receivers)> {
+        let growing = self.growing()?;
+        growing.has_room().then(|| (growing.next(), growing.receivers.clone()))
+    }
+
+    fn add(&self, place: usize, values: &[u8], receivers: &Receivers) {
+        let (Some(base), Receivers { count, remote, memory }) = (&self.base, receivers) else {
+            return;
+        };
+        let memory = memory.as_ref().filter(|_| remote < count && values.len() >= LEAST_BYTES);
+        let slot = memory.and_then(|memory| memory.write(values));
+        if let (Some(slot), Some(written)) = (&slot, base.slots.get(place)) {
+            *written.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(slot);
+        }
+        let copy = || base.spare.filled(values.len(), |copy| copy.copy_from_slice(values));
+        let is_sent = slot.is_none() || *remote > 0;
+        let frame = is_sent.then(|| state_segment(base.step, place, copy()));
+        if let Some(mut growing) = self.growing() {
             growing.push(slot, frame, values.len());
         }
     }

@@ -310,10 +310,19 @@ fn a_state_is_sent_as_it_grows() {
 }
 
 #[test]
+fn the_last_segment_of_a_growing_state_waits_for_the_whole() {
+    let (frames, outbox) = (growing(3), Outbox::new());
+    outbox.data(Transfer::State { step: Some(step(1)), frames: frames.clone(), next: 0 });
+    frames.send_to(to(1, 1, None));
+    frames.grow(until(3));
+    assert_eq!(sent(&outbox), [0, 1], "whoever has all three may forget the step before");
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn a_segment_of_a_growing_state_is_written_once_for_all_who_share_memory() {
     use common::wire::shared_memory::{PartialReader, STATE_SLOTS};
-    let frames = growing(3);
+    let frames = growing(4);
     let memory = StateSlots::new().unwrap();
     let outboxes = [Outbox::new(), Outbox::new(), Outbox::new()];
     for outbox in &outboxes {
