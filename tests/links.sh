@@ -87,7 +87,7 @@ for rate in "${rates[@]}"; do
             --no-shared-memory >"$work/worker" 2>&1 &
         disown
     done
-    on 0 "$bench" coordinator run "$work/spec.toml" --coordinator 10.77.0.1:7700 \
+    on 0 timeout 600 "$bench" coordinator run "$work/spec.toml" --coordinator 10.77.0.1:7700 \
         --min-workers "$workers" --json >"$work/events"
     python3 - "$rate" "$size MB" "$workers workers" "$work/events" <<'END'
 import json, statistics, sys

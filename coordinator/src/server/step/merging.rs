@@ -19,7 +19,7 @@ use super::merge::{
 
 /// A merge's window is this fraction of the state: together with the base and the next state it
 /// stays well under three states.
-const WINDOW_SHARE: u64 = 16;
+const WINDOW_SHARE: u64 = 32;
 
 /// The smallest window in bytes, for any state: enough to keep a few connections busy.
 const SMALL_WINDOW: u64 = 8 << 20;
