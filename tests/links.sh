@@ -12,7 +12,8 @@ Usage: tests/links.sh [--bench FILE] [--size MB] [--workers N] [--rounds N] RATE
 
   --bench FILE   the program \`bench\` of this or of another build [default: build it]
   --size MB      of the state [default: 100]
-  --workers N    each on a host of its own [default: 2]
+  --workers N    each on a host of its own, and with a replica [default: 1]; of replicas
+                 that take no time, the scheduler may give several to one worker
   --rounds N     of each rate; the first one does not count [default: 7]
 
 Examples:
@@ -23,7 +24,7 @@ Needs root, ip and tc.
 END
 }
 
-bench='' size=100 workers=2 rounds=7 rates=()
+bench='' size=100 workers=1 rounds=7 rates=()
 while [ $# -gt 0 ]; do
     case $1 in
     --help | -h) usage && exit ;;

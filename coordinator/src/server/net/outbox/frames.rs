@@ -159,7 +159,7 @@ impl StateFrames {
     /// Adds finished segments in order, as many as may wait: `values` gives those of a segment, if
     /// it is finished. One thread at a time may call this.
     ///
-    /// The last segment is never added: whoever has the whole state may forget the step before,
+    /// The last segment is never added: a worker with the whole state may forget the step before,
     /// and must not before the coordinator knows that it is merged.
     pub(in crate::server) fn grow<'a>(&self, values: impl Fn(usize) -> Option<Cow<'a, [u8]>>) {
         while let Some((place, receivers)) = self.next_to_grow()
