@@ -90,7 +90,7 @@ for rate in "${rates[@]}"; do
     done
     on 0 timeout 600 "$bench" coordinator run "$work/spec.toml" --coordinator 10.77.0.1:7700 \
         --min-workers "$workers" --json >"$work/events"
-    python3 - "$rate" "$size MB" "$workers workers" "$work/events" <<'END'
+    python3 - "$rate" "$size MB" "workers: $workers" "$work/events" <<'END'
 import json, statistics, sys
 events = [json.loads(line) for line in open(sys.argv.pop())]
 times = [it["compute_ms"] + it["synchronisation_ms"] for it in events if it["event"] == "round"][1:]
