@@ -68,8 +68,7 @@ dataset.source = "digits"'
 
 # The namespace of a host of this scenario; `bridge` joins them.
 namespace() { echo "samebit-$$-$scenario-$1"; }
-# Runs a command on a host.
-on() { ip netns exec "$(namespace "$1")" "${@:2}"; }
+source tests/namespaces.sh
 address() {
     case $1 in head) echo 10.77.0.1 ;; node*) echo "10.77.0.1${1#node}" ;; esac
 }
@@ -78,16 +77,9 @@ limit() { on "$1" tc qdisc add dev "$2" root tbf rate 10mbit burst 16kb latency 
 
 make_hosts() {
     local host
-    ip netns add "$(namespace bridge)"
-    on bridge ip link add name bridge type bridge
-    on bridge ip link set bridge up
+    make_bridge
     for host in "${HOSTS[@]}"; do
-        ip netns add "$(namespace "$host")"
-        on bridge ip link add name "$host" type veth peer name net netns "$(namespace "$host")"
-        on bridge ip link set "$host" master bridge up
-        on "$host" ip address add "$(address "$host")/24" dev net
-        on "$host" ip link set net up
-        on "$host" ip link set lo up
+        add_host "$host" "$(address "$host")"
         # The coordinator's own link would be shared by five.
         [ "$host" = head ] || { limit "$host" net && limit bridge "$host"; }
     done
@@ -103,15 +95,6 @@ lose_every_fifth_packet() {
     local host
     for host in "${HOSTS[@]}"; do
         on "$host" iptables -A INPUT -i net -m statistic --mode random --probability 0.2 -j DROP
-    done
-}
-
-# Ends what runs on hosts of a scenario, or of all, and removes them.
-remove_hosts() {
-    local name
-    for name in $(ip netns list | sed -n "s/^\(samebit-$$-${1:-}[^ ]*\).*/\1/p"); do
-        ip netns pids "$name" | xargs -r kill -9 2>/dev/null || true
-        ip netns delete "$name"
     done
 }
 

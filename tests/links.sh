@@ -43,32 +43,18 @@ if [ -z "$bench" ]; then
     bench=$(realpath "${CARGO_TARGET_DIR:-target}/release/bench")
 fi
 
+namespace() { echo "samebit-$$-$1"; }
+source tests/namespaces.sh
 work=$(mktemp -d)
-remove_hosts() {
-    local name
-    for name in $(ip netns list | sed -n "s/^\(samebit-$$-[^ ]*\).*/\1/p"); do
-        ip netns pids "$name" | xargs -r kill -9 2>/dev/null || true
-        ip netns delete "$name"
-    done
-}
 trap 'remove_hosts; rm -rf "$work"' EXIT
 
-namespace() { echo "samebit-$$-$1"; }
-on() { ip netns exec "$(namespace "$1")" "${@:2}"; }
 limit() { on "$1" tc qdisc add dev "$2" root tbf rate "$rate" burst 1mb latency 50ms; }
 make_hosts() {
     local host
-    ip netns add "$(namespace bridge)"
-    on bridge ip link add name bridge type bridge
-    on bridge ip link set bridge up
+    make_bridge
     for host in $(seq 0 "$workers"); do
-        ip netns add "$(namespace "$host")"
-        on bridge ip link add name "host$host" type veth peer name net netns "$(namespace "$host")"
-        on bridge ip link set "host$host" master bridge up
-        on "$host" ip address add "10.77.0.$((host + 1))/24" dev net
-        on "$host" ip link set net up
-        on "$host" ip link set lo up
-        limit "$host" net
+        add_host "host$host" "10.77.0.$((host + 1))"
+        limit "host$host" net
         limit bridge "host$host"
     done
 }
@@ -80,15 +66,15 @@ printf '[parameters]\nelements = %d\n[dataset]\nsource = "digits"\n' $((size * 2
 } >"$work/spec.toml"
 for rate in "${rates[@]}"; do
     make_hosts
-    on 0 "$bench" coordinator serve --listen 10.77.0.1:7700 --insecure --runs "$work/runs" \
+    on host0 "$bench" coordinator serve --listen 10.77.0.1:7700 --insecure --runs "$work/runs" \
         >"$work/listening" 2>"$work/log" &
     until grep -qs listening "$work/listening"; do sleep 0.1; done
     for host in $(seq "$workers"); do
-        on "$host" "$bench" worker --coordinator 10.77.0.1:7700 --slots 1 \
+        on "host$host" "$bench" worker --coordinator 10.77.0.1:7700 --slots 1 \
             --no-shared-memory >"$work/worker" 2>&1 &
         disown
     done
-    on 0 timeout 600 "$bench" coordinator run "$work/spec.toml" --coordinator 10.77.0.1:7700 \
+    on host0 timeout 600 "$bench" coordinator run "$work/spec.toml" --coordinator 10.77.0.1:7700 \
         --min-workers "$workers" --json >"$work/events"
     python3 - "$rate" "$size MB" "workers: $workers" "$work/events" <<'END'
 import json, statistics, sys

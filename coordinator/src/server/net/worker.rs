@@ -197,8 +197,8 @@ impl Worker {
         let takes_part = self.base == Some(step) && self.cannot.is_none() && !self.is_draining;
         if takes_part {
             let next = StepId { index: step.index + 1, ..step };
-            let (frames, next_frame) = (frames.clone(), 0);
-            self.outbox().data(Transfer::State { step: Some(next), frames, next: next_frame });
+            let frames = frames.clone();
+            self.outbox().data(Transfer::State { step: Some(next), frames, next: 0 });
             self.growing = Some(next);
         }
         takes_part
