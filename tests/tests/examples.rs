@@ -30,6 +30,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("cargo run --release -p tests --bin bench", "the settings of `bench` are its own test's"),
     ("cargo bench", "nobody: it measures for minutes"),
     (".ci/run --peers", "nobody: it measures for half an hour"),
+    ("tests/links.sh", "nobody: it makes network namespaces, and measures for minutes"),
     ("tc qdisc", "nobody: it is the host's network, and followed by a measurement"),
     ("target/debug/kill_test", "`kill`"),
 ];
