@@ -13,7 +13,7 @@
 //! shard                                F1  one replica's work, from start to end
 //! state  merge  model  dataset  plan   F1  the computation of a round
 //! id  digest  limits  spec  run_settings  run_state  worker_event      F0
-//! merge_rule  results  text                                            F0
+//! merge_rule  results  text  memory                                    F0
 //! ```
 
 pub mod dataset;
@@ -21,6 +21,7 @@ pub mod digest;
 pub mod id;
 pub mod keys;
 pub mod limits;
+pub mod memory;
 pub mod merge;
 pub mod merge_rule;
 pub mod model;

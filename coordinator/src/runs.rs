@@ -4,6 +4,7 @@
 //! runs/
 //!   lock                       held by the coordinator that writes here
 //!   history.sqlite             the history (see `ledger`); no run depends on it
+//!   memory.json                memory of the coordinator that works on a run, noted every second
 //!   data/<digest>              chunks of examples
 //!   7/run.json                 run 7, as it was submitted
 //!     start.safetensors        the initial state, if a client sent one
@@ -13,8 +14,8 @@
 //!     outcome.json             how it ended
 //! ```
 //!
-//! Every file is written under a temporary name, flushed to disk, and renamed, so that a file
-//! is complete under its own name. A checkpoint exists once its manifest (`round-12.json`)
+//! Every file but `memory.json` is written under a temporary name, flushed to disk, and renamed, so
+//! that a file is complete under its own name. A checkpoint exists once its manifest (`round-12.json`)
 //! does: the manifest is written last, and removed first.
 //!
 //! | file | what |
@@ -28,6 +29,7 @@
 //! | `checkpoint` | writing, finding and reading checkpoints |
 //! | `data` | chunks of examples |
 //! | `starts` | starts of a run without a checkpoint since |
+//! | `memory` | the memory of a coordinator, for the next one |
 //! | `history` | the results that a run has reported, as a checkpoint and a state file store them |
 
 mod checkpoint;
@@ -37,6 +39,7 @@ mod files;
 mod folder;
 mod history;
 mod lock;
+mod memory;
 mod records;
 mod sealed;
 mod starts;
@@ -51,4 +54,5 @@ pub use folder::{LAST_NUMBER, RunsFolder};
 pub use history::{
     EvaluationPoint, HISTORY_POINTS, History, HistoryError, HistorySoFar, RoundPoint,
 };
+pub use memory::MemoryNote;
 pub use records::{CheckpointRecord, Outcome, Progress, SubmissionRecord, dataset_digest};

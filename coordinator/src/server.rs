@@ -123,7 +123,10 @@ type Sharing = (Arc<MemorySharing>, MemorySocket);
 fn share_memory(directory: &Path, listener: &TcpListener) -> Option<Sharing> {
     let opened = listener.local_addr().and_then(|address| MemorySharing::open(directory, address));
     let log = |error: &std::io::Error| {
-        warn!("workers on this host cannot share memory, and are sent everything: {error}");
+        warn!(
+            "workers on this host cannot share memory, and are sent everything: {error}; \
+             --socket-dir names another directory"
+        );
     };
     opened.inspect_err(log).ok()
 }

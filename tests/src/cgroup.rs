@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Where a version of control groups has what.
+#[derive(Debug)]
 struct Version {
     mount: &'static str,
     limit: &'static str,
@@ -34,7 +35,7 @@ const VERSIONS: [Version; 2] = [
 #[derive(Debug)]
 pub struct MemoryGroup {
     folder: PathBuf,
-    kills: PathBuf,
+    version: &'static Version,
 }
 
 /// Where both versions say what memory a group has.
@@ -44,12 +45,12 @@ impl MemoryGroup {
     /// Makes one of so many bytes. `name` tells it from others of this process.
     /// Fails where the system has no such groups, or lets others make them only.
     pub fn new(name: &str, bytes: u64) -> io::Result<Self> {
-        let is_there = |version: &&Version| Path::new(version.mount).is_dir();
+        let is_there = |version: &&'static Version| Path::new(version.mount).is_dir();
         let version = VERSIONS.iter().find(is_there).ok_or(io::ErrorKind::NotFound)?;
         let name = format!("samebit-{}-{name}", std::process::id());
         let folder = Path::new(version.mount).join(name);
         std::fs::create_dir(&folder)?;
-        let group = Self { kills: folder.join(version.kills), folder };
+        let group = Self { folder, version };
         group.set(version.limit, bytes)?;
         let (swap, is_sum) = version.swap;
         // A kernel without swap has no such file.
@@ -57,6 +58,16 @@ impl MemoryGroup {
             group.set(swap, if is_sum { bytes } else { 0 })?;
         }
         Ok(group)
+    }
+
+    /// Changes its limit to more bytes.
+    pub fn grow(&self, bytes: u64) -> io::Result<()> {
+        let (swap, is_sum) = self.version.swap;
+        // A sum may not be less than its part.
+        if is_sum && self.folder.join(swap).exists() {
+            self.set(swap, bytes)?;
+        }
+        self.set(self.version.limit, bytes)
     }
 
     fn set(&self, file: &str, value: u64) -> io::Result<()> {
@@ -83,7 +94,8 @@ impl MemoryGroup {
 
     /// How many of its processes the kernel has killed for want of memory.
     pub fn kills(&self) -> u64 {
-        let text = std::fs::read_to_string(&self.kills).expect("the group is there");
+        let text = std::fs::read_to_string(self.folder.join(self.version.kills))
+            .expect("the group is there");
         let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
         count.expect("a line `oom_kill N`").parse().expect("a number")
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::binaries::binaries;
 
@@ -22,7 +23,7 @@ pub struct Logged {
     /// What it says.
     pub log: Log,
     /// Where a coordinator keeps its runs.
-    runs: Option<tempfile::TempDir>,
+    runs: Option<TempDir>,
 }
 
 impl Logged {
@@ -33,10 +34,14 @@ impl Logged {
     }
 
     /// The same by another command than `coordinator`.
-    pub fn coordinator_by(mut command: Command, flags: &[&str]) -> (Self, String) {
+    pub fn coordinator_by(command: Command, flags: &[&str]) -> (Self, String) {
+        Self::coordinator_on(tempfile::tempdir().expect("a folder"), command, flags)
+    }
+
+    /// The same on a runs folder that exists.
+    pub fn coordinator_on(runs: TempDir, mut command: Command, flags: &[&str]) -> (Self, String) {
         let args =
             ["serve", "--listen", "127.0.0.1:0", "--log-level", "info,samebit_coordinator=debug"];
-        let runs = tempfile::tempdir().expect("a folder");
         let mut process =
             Self::start(command.args(args).args(flags).arg("--runs").arg(runs.path()));
         process.runs = Some(runs);
@@ -61,6 +66,12 @@ impl Logged {
     /// The folder that a coordinator keeps its runs in.
     pub fn runs(&self) -> &Path {
         self.runs.as_ref().expect("a coordinator").path()
+    }
+
+    /// The runs folder of a coordinator that was killed. Waits for its end.
+    pub fn into_runs(mut self) -> TempDir {
+        self.child.wait().expect("a child can be waited for");
+        self.runs.take().expect("a coordinator")
     }
 
     fn start(command: &mut Command) -> Self {

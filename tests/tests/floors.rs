@@ -93,6 +93,7 @@ const RULES: &[Rule] = &[
             "common/src/spec",
             "common/src/run_state",
             "common/src/worker_event",
+            "common/src/memory",
             "common/src/merge_rule",
         ],
         except: &[],
@@ -358,9 +359,10 @@ const RULES: &[Rule] = &[
         banned: &["std::process", "std::net", "tokio", "crate::local", "crate::server"],
     },
     Rule {
-        why: "`unsafe` lives in the kernels and in one mapping of memory",
+        why: "`unsafe` lives in the kernels, one mapping of memory, and a setting of the allocator",
         paths: &["common/src", "coordinator/src", "worker/src", "samebit/src"],
         except: &[
+            "common/src/memory/allocator",
             "common/src/model/kernel/elementwise",
             "common/src/model/kernel/sparse",
             "common/src/model/kernel/tile",

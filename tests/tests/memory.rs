@@ -1,5 +1,5 @@
-//! Workers whose memory is limited: those that plan with it, and one that is
-//! killed for it.
+//! Processes whose memory is limited: workers that plan with it, and workers and a coordinator that
+//! are killed for it.
 
 use std::path::Path;
 use std::process::Command;
@@ -186,6 +186,27 @@ fn a_shard_that_kills_for_memory_fails_its_run_at_the_crash_limit() {
     assert_eq!((client.wait().code(), group.kills()), (Some(3), 2));
     let text = explain(coordinator);
     assert!(text.contains("killed for that. Give it more memory"), "{text}");
+}
+
+#[test]
+fn a_run_outlives_a_coordinator_that_is_killed_for_memory() {
+    // Enough for the state, and too little for merging it.
+    let Some(group) = group_of("coordinator", 36 << 20) else { return };
+    let here = || group.command(&binaries().coordinator);
+    let (coordinator, address) = Logged::coordinator_by(here(), &[]);
+    let worker = Logged::worker("one", &address, &[]);
+    let client = Client::submit(&address, LARGE);
+    let runs = coordinator.into_runs();
+    assert_eq!(group.kills(), 1);
+    drop((worker, client));
+    group.grow(LIMIT).expect("a group can be given more");
+    let (coordinator, address) = Logged::coordinator_on(runs, here(), &[]);
+    let _worker = Logged::worker("two", &address, &[]);
+    assert_eq!(Client::follow(&address, 1).finish(), expected::digest(LARGE));
+    let text = explain(coordinator);
+    let resumed = text.lines().find(|line| line.starts_with("Resumed: ")).expect(&text);
+    assert!(resumed.contains(" of 36 MiB of memory and may have been killed for that. "), "{text}");
+    assert!(resumed.contains("Give the coordinator more memory"), "{text}");
 }
 
 /// 100 MB of examples of zeros, as the files of `npy:FOLDER`.

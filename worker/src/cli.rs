@@ -10,6 +10,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 use common::id::ProcessId;
 use common::keys::{Keys, KeysError, Member};
 use common::limits;
+use common::memory;
 use common::model::Registry;
 use common::settings::{self, Bytes, LogFormat, Signals, host_and_port};
 use common::text::beginning;
@@ -20,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use crate::driver::{self, End, WorkerConfig, memory};
+use crate::driver::{self, End, WorkerConfig, memory::default_limit};
 
 /// A flag, a variable or a settings file is not valid.
 const EXIT_BAD_INPUT: u8 = 2;
@@ -156,7 +157,7 @@ impl Default for Settings {
             coordinator: "127.0.0.1:7700".into(),
             keys: None,
             slots: u32::try_from(processors).unwrap_or(limits::SLOTS).min(limits::SLOTS),
-            memory_limit: Bytes(memory::default_limit()),
+            memory_limit: Bytes(default_limit()),
             cache_limit: None,
             no_shared_memory: false,
             socket_dir: shared_memory::default_directory(),
@@ -310,6 +311,7 @@ fn start(registry: Registry, flags: &Flags) -> Result<ExitCode, (u8, String)> {
         print!("{}", loaded.to_text());
         return Ok(ExitCode::SUCCESS);
     }
+    memory::return_large_buffers();
     let mut settings = loaded.values;
     settings::start_logging(settings.log_format, &settings.log_level)
         .map_err(|error| bad_input(error.to_string()))?;

@@ -33,7 +33,7 @@ mod states;
 mod tests;
 
 pub use descriptors::{MemoryError, await_token, receive_regions, send_regions};
-pub use directory::{default_directory, make_directory, socket_name};
+pub use directory::{about, default_directory, is_socket_name, make_directory, socket_name};
 pub use partials::{PartialReader, PartialSlot, PartialSlots, SlotError};
 pub use region::Region;
 pub use states::{StateSlot, StateSlots};

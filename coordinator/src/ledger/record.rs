@@ -112,8 +112,8 @@ pub struct EventRow {
     pub detail: String,
 }
 
-/// The words in the detail of a [`WorkerEvent::Lost`] that say that memory may have been the
-/// cause.
+/// The words in the detail of a [`WorkerEvent::Lost`] or a [`EventKind::Resumed`] that say that
+/// memory may have been the cause.
 pub const KILLED_FOR_MEMORY: &str = "may have been killed for that";
 
 /// The kind of an event. For kinds about shards, [`EventRow::detail`] begins with their number,
@@ -124,7 +124,8 @@ pub enum EventKind {
     /// died, it also has the memory of its last heartbeat, and [`KILLED_FOR_MEMORY`] if that was
     /// close to its limit.
     Worker(WorkerEvent),
-    /// The run was resumed.
+    /// The run was resumed. If the coordinator before was ended, the detail has its memory, and
+    /// [`KILLED_FOR_MEMORY`] if that may have been the cause.
     Resumed,
     /// A checkpoint could not be written.
     CheckpointFailed,

@@ -7,6 +7,7 @@ mod draft;
 mod final_state;
 mod history_queue;
 mod journal;
+mod predecessor;
 mod recover;
 mod recovered;
 mod starts;

@@ -15,6 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::id::{AssignmentId, Block, MemoryToken, StepId};
 use common::limits::{CONTROL_QUEUE, HANDSHAKE_TIMEOUT, HEARTBEAT_INTERVAL, PULLS};
+use common::memory;
 use common::merge::Partial;
 use common::wire::codec::{self, Frame, FrameReader};
 use common::wire::handshake::{self, Accepted, HandshakeError};
@@ -28,7 +29,6 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::compute::{Report, WorkTable};
-use super::memory;
 use super::regions::SharedMemory;
 use super::run::OpenRun;
 

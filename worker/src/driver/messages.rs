@@ -14,7 +14,7 @@ use super::compute::RunningBlock;
 use super::connection::Pull;
 use super::examples::Wanted;
 use super::held::HeldAssignment;
-use super::memory::parallel_shards;
+use super::memory::ShardMemory;
 use super::run::{CurrentOrder, OpenRun, Opening};
 use super::{Engine, Opened};
 use crate::session::Event;
@@ -121,13 +121,18 @@ impl Engine {
         }
         match outcome {
             Ok(replica_bytes) => {
-                opened.parallel = Some(parallel_shards(
-                    limit,
-                    self.config.cache_limit,
-                    run.layout.bytes(),
-                    replica_bytes,
-                    self.config.slots,
-                ));
+                let memory = ShardMemory { state: run.layout.bytes(), replica: replica_bytes };
+                let cache = self.config.cache_limit;
+                opened.parallel = Some(memory.parallel_shards(limit, cache, self.config.slots));
+                if let Some(needed) = memory.beyond(limit) {
+                    tracing::warn!(
+                        "one shard of run {id} needs about {} MiB of memory, more than the {} MiB \
+                         that this worker may use: raise --memory-limit, or run it on a host with \
+                         more memory",
+                        needed >> 20,
+                        limit >> 20,
+                    );
+                }
             }
             Err(reason) => {
                 opened.run = Err(reason);

@@ -4,12 +4,19 @@ use std::sync::Arc;
 
 use common::id::{MemoryToken, StepId};
 use common::wire::message::FromWorker;
-use common::wire::shared_memory::{PARTIAL_SLOTS, SLOT_BYTES, receive_regions};
+use common::wire::shared_memory::{MemoryError, PARTIAL_SLOTS, SLOT_BYTES, receive_regions};
 
 use super::Engine;
 use super::compute::Report;
 use super::regions::{SegmentError, SharedMemory};
 use crate::session::Event;
+
+/// Whether an address is this host's own, by its text.
+fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let ip = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+}
 
 impl Engine {
     /// Fetches memory that the coordinator offers, unless the settings forbid it.
@@ -21,6 +28,7 @@ impl Engine {
         };
         connection.offered = Some(token);
         let reports = self.compute.reports();
+        let is_local = is_loopback(&self.config.coordinator);
         tokio::spawn(async move {
             match receive_regions(&directory, &socket, token).await {
                 Ok((states, partials)) => {
@@ -28,7 +36,11 @@ impl Engine {
                     // If the worker is leaving, nothing receives reports any more.
                     let _ = reports.send(Report::Shared { token, memory }).await;
                 }
-                Err(error) => tracing::debug!("states are sent, as no memory is shared: {error}"),
+                // A coordinator on another host has no socket here.
+                Err(error @ MemoryError::Elsewhere(_)) if !is_local => {
+                    tracing::debug!("states are sent, as no memory is shared: {error}");
+                }
+                Err(error) => tracing::info!("states are sent, as no memory is shared: {error}"),
             }
         });
     }
@@ -88,6 +100,24 @@ impl Engine {
         match self.config.share_memory {
             Some(_) => u64::from(PARTIAL_SLOTS) * SLOT_BYTES as u64,
             None => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_this_host_are_known() {
+        for (address, expected) in [
+            ("127.0.0.1:7700", true),
+            ("[::1]:7700", true),
+            ("localhost:7700", true),
+            ("10.0.0.1:7700", false),
+            ("coordinator:7700", false),
+        ] {
+            assert_eq!(is_loopback(address), expected, "{address}");
         }
     }
 }

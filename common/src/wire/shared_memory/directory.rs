@@ -23,14 +23,14 @@ pub fn default_directory() -> PathBuf {
 /// It cannot be made, or others can write to it.
 pub fn make_directory(path: &Path) -> io::Result<()> {
     match std::fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(about(path, &error)),
         _ => check_directory(path),
     }
 }
 
 /// Checks that only this user, or the system's administrator, can put anything there.
 pub(super) fn check_directory(path: &Path) -> io::Result<()> {
-    let found = std::fs::symlink_metadata(path)?;
+    let found = std::fs::symlink_metadata(path).map_err(|error| about(path, &error))?;
     let error = |what: String| Err(io::Error::other(format!("{}: {what}", path.display())));
     if !found.is_dir() {
         return error("expected a directory, found something else".into());
@@ -39,14 +39,29 @@ pub(super) fn check_directory(path: &Path) -> io::Result<()> {
         return error(format!("expected a directory of this user, found one of {}", found.uid()));
     }
     if found.mode() & WRITABLE_BY_OTHERS != 0 {
-        return error("others can write to it: remove their permission (chmod go-w)".into());
+        return error("others can write to it: name a directory that only this user has".into());
     }
     Ok(())
 }
 
-/// The name of the socket of a coordinator that listens on `address`.
-pub fn socket_name(address: SocketAddr) -> String {
-    format!("{}-{}.sock", address.ip(), address.port()).replace(':', "_")
+/// An error that names its path.
+pub fn about(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// The name of the socket of a coordinator that listens on `address`. `unique` tells it from one
+/// that listens on the same address in another network namespace.
+pub fn socket_name(address: SocketAddr, unique: u32) -> String {
+    format!("{}-{}-{unique:08x}.sock", address.ip(), address.port()).replace(':', "_")
+}
+
+/// Whether a file is called as [`socket_name`] says.
+pub fn is_socket_name(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let mut parts = name.and_then(|name| name.strip_suffix(".sock")).unwrap_or("").rsplit('-');
+    let (unique, port) = (parts.next(), parts.next());
+    let is_unique = |it: &str| it.len() == 8 && u32::from_str_radix(it, 16).is_ok();
+    unique.is_some_and(is_unique) && port.is_some_and(|port| port.parse::<u16>().is_ok())
 }
 
 /// The user that this process has the rights of.

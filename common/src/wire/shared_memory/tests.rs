@@ -168,7 +168,17 @@ async fn a_socket_without_descriptors_shares_nothing() {
 
 #[test]
 fn names_of_sockets_are_file_names() {
-    let name = |address: &str| socket_name(address.parse().unwrap());
-    assert_eq!(name("127.0.0.1:7700"), "127.0.0.1-7700.sock");
-    assert_eq!(name("[::1]:7700"), "__1-7700.sock");
+    let name = |address: &str| socket_name(address.parse().unwrap(), 0x1a2b);
+    assert_eq!(name("127.0.0.1:7700"), "127.0.0.1-7700-00001a2b.sock");
+    assert_eq!(name("[::1]:7700"), "__1-7700-00001a2b.sock");
+    for (name, is_one) in [
+        (name("[::1]:7700").as_str(), true),
+        ("127.0.0.1-7700.sock", false),
+        ("127.0.0.1-77000-00001a2b.sock", false),
+        ("127.0.0.1-7700-1a2b.sock", false),
+        ("ssh-agent.sock", false),
+        (".sock", false),
+    ] {
+        assert_eq!(is_socket_name(&Path::new("/run/samebit").join(name)), is_one, "{name}");
+    }
 }

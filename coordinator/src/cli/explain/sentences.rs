@@ -220,7 +220,9 @@ impl Story<'_> {
                 account.attempts
             ));
         } else if account.shards > 0 {
-            self.tell("No shard was handed out more than once.".into());
+            let of =
+                if account.run.state == Some(RunEnd::Finished) { "" } else { " of a merged step" };
+            self.tell(format!("No shard{of} was handed out more than once."));
         }
         let duplicates = account.shards(EventKind::Worker(WorkerEvent::Duplicate));
         if duplicates > 0 {
@@ -288,6 +290,15 @@ impl Story<'_> {
                 let offered = offered.map(|offered| format!("; {offered}")).unwrap_or_default();
                 self.complain(format!("It was resumed {}{offered}.", times(resumed)));
             }
+        }
+        let events = self.account.events.get(&EventKind::Resumed);
+        let is_short = |event: &&EventRow| event.detail.contains(KILLED_FOR_MEMORY);
+        for event in events.into_iter().flat_map(|events| &events.first).filter(is_short) {
+            self.complain(format!(
+                "Resumed: {}. Give the coordinator more memory: it needs about two and a half \
+                 times the state, and `--data-memory` for examples.",
+                about(event)
+            ));
         }
     }
 

@@ -227,6 +227,19 @@ fn a_worker_that_may_have_been_killed_for_memory() {
 }
 
 #[test]
+fn a_coordinator_that_may_have_been_killed_for_memory() {
+    let used = "after round 3; its coordinator was ended; it had used up to 60 of 64 MiB of memory";
+    let detail = format!("{used} and {KILLED_FOR_MEMORY}");
+    healthy().event(EventKind::Resumed, None, &detail).says(&[
+        "It was resumed once.",
+        "Resumed: 2000-02-29 00:00:05 UTC at step 17: after round 3; its coordinator was ended; it \
+         had used up to 60 of 64 MiB of memory and may have been killed for that. Give the \
+         coordinator more memory: it needs",
+    ]);
+    healthy().event(EventKind::Resumed, None, used).never_says(&["more memory"]);
+}
+
+#[test]
 fn a_run_that_failed() {
     let reason = "run 3 step 6: replica 5 failed 2 times: loss is NaN; `coordinator replay 3 \
                   --round 7 --replica 5` runs it alone";

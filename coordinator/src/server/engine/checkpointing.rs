@@ -163,5 +163,8 @@ impl Engine {
         for run in begun.map(|run| run.id()).collect::<Vec<_>>() {
             self.forget_starts(run);
         }
+        if let Some(journal) = &self.journal {
+            journal.forget_memory();
+        }
     }
 }

@@ -1,5 +1,5 @@
 //! Signs of life: which peers were active, which were silent for too long, and the heartbeats of
-//! this coordinator.
+//! this coordinator, with which it also notes its memory.
 
 use std::time::Duration;
 
@@ -45,6 +45,9 @@ impl Engine {
         if self.now >= self.next_heartbeat {
             self.next_heartbeat = self.now + limits::HEARTBEAT_INTERVAL;
             self.peers.send_heartbeats();
+            if let (Some(active), Some(journal)) = (self.step.active(), &self.journal) {
+                journal.note_memory(active.run());
+            }
         }
         self.scheduler.handle_timeout(self.now.into_std());
         self.pump();

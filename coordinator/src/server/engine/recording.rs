@@ -38,7 +38,9 @@ impl Engine {
     /// Records that a run continues from a step.
     pub(super) fn record_resumed(&self, run: RunId, step: u64, round: u64) {
         self.record(run, || Record::Rewind { run, step });
-        self.record_event(run, EventKind::Resumed, None, format!("after round {round}"));
+        let memory = self.journal.as_ref().and_then(|journal| journal.predecessor_memory(run));
+        let memory = memory.map(|memory| format!("; {memory}")).unwrap_or_default();
+        self.record_event(run, EventKind::Resumed, None, format!("after round {round}{memory}"));
     }
 
     /// Records the active run's merged step; `event` was sent to clients.

@@ -1,5 +1,5 @@
 //! The starts of a run are counted on disk before the run starts, as its coordinator may not
-//! survive it.
+//! survive it, and so is the memory of the coordinator.
 
 use common::id::RunId;
 use tracing::warn;
@@ -22,6 +22,7 @@ impl Engine {
         let Some(journal) = self.journal.as_ref().filter(|_| must_count) else { return true };
         let Some(record) = of.submission_record().cloned() else { return true };
         let step = of.restart().map_or(0, |restart| restart.step);
+        journal.note_memory(run);
         journal.enqueue(move |folder| {
             let unkept = folder.count_start(&record, step).err();
             Written::Counted(Counted { run, unkept: unkept.map(|error| error.to_string()) })

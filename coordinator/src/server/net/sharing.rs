@@ -13,11 +13,12 @@ use common::id::{MemoryToken, WorkerId};
 use common::wire::codec::encode;
 use common::wire::message::{FromWorker, ToWorker};
 use common::wire::shared_memory::{
-    MemoryError, PartialReader, StateSlots, await_token, make_directory, send_regions, socket_name,
+    MemoryError, PartialReader, StateSlots, about, await_token, is_socket_name, make_directory,
+    send_regions, socket_name,
 };
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::event::Event;
 use super::outbox::Outbox;
@@ -83,15 +84,16 @@ impl MemorySharing {
         address: SocketAddr,
     ) -> std::io::Result<(Arc<Self>, MemorySocket)> {
         make_directory(directory)?;
-        let name = socket_name(address);
+        let name = socket_name(address, MemoryToken::draw()?.0 as u32);
         let path = directory.join(&name);
         let states = StateSlots::new()?;
-        // It gets its name once it listens, in place of one that a killed coordinator has left
-        // there: the port is this one's now.
-        let unnamed = directory.join(format!(".{name}.{}", std::process::id()));
-        let _ = std::fs::remove_file(&unnamed);
-        let listener = UnixListener::bind(&unnamed)?;
-        std::fs::rename(&unnamed, &path)?;
+        // It gets its name once it listens: another coordinator would take it for abandoned.
+        let unnamed = directory.join(format!(".{name}"));
+        let listener = UnixListener::bind(&unnamed).map_err(|error| about(&unnamed, &error))?;
+        std::fs::rename(&unnamed, &path).map_err(|error| {
+            let _ = std::fs::remove_file(&unnamed);
+            about(&path, &error)
+        })?;
         let (offers, regions) = (Mutex::default(), Arc::new(Semaphore::new(SHARING_WORKERS)));
         Ok((Arc::new(Self { name, states, offers, regions }), MemorySocket { listener, path }))
     }
@@ -131,7 +133,7 @@ impl MemorySharing {
             return Ok(());
         };
         let Ok(permit) = self.regions.clone().try_acquire_owned() else {
-            debug!("as many workers share memory as may do so");
+            info!("a worker is sent everything: {SHARING_WORKERS} share memory, and no more may");
             return Ok(());
         };
         let partials = Arc::new(PartialReader::new()?);
@@ -180,7 +182,6 @@ impl Drop for Offer {
 async fn remove_abandoned(directory: &Path) {
     let Ok(files) = std::fs::read_dir(directory) else { return };
     let sockets = files.flatten().map(|file| file.path());
-    let sockets = sockets.filter(|path| path.extension().is_some_and(|it| it == "sock"));
     for path in sockets.filter(|path| is_socket_name(path)).take(ABANDONED_SOCKETS) {
         let found = identity(&path);
         let refused = UnixStream::connect(&path).await.err().map(|error| error.kind());
@@ -189,13 +190,6 @@ async fn remove_abandoned(directory: &Path) {
             let _ = std::fs::remove_file(&path);
         }
     }
-}
-
-/// Whether it is called as the socket of a coordinator is.
-fn is_socket_name(path: &Path) -> bool {
-    let name = path.file_stem().and_then(|name| name.to_str());
-    let port = name.and_then(|name| name.rsplit_once('-')).map(|(_, port)| port.parse::<u16>());
-    port.is_some_and(|port| port.is_ok())
 }
 
 /// Tells a file from a later one of the same name.

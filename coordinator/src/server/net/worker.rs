@@ -11,13 +11,7 @@ use common::wire::message::{ToWorker, WorkerStatus};
 
 use super::outbox::{Outbox, StateFrames, Transfer};
 use super::peer::{Handle, WorkerInfo};
-use crate::ledger::KILLED_FOR_MEMORY;
-
-/// Memory in use, in percent of the limit, from which a lost worker may have been killed for its
-/// memory.
-const NEAR_LIMIT: u64 = 90;
-
-const MIB: u64 = 1 << 20;
+use crate::server::text::used_memory;
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -275,30 +269,8 @@ impl Worker {
 
     /// Its memory at the last heartbeat, as a hint at why it was lost.
     pub(in crate::server) fn memory_at_last(&self) -> Option<String> {
-        (self.memory > 0 && !self.has_parted)
-            .then(|| describe_memory(self.memory, self.info.memory_limit))
-    }
-}
-
-/// The memory used and the limit. Close to its limit, the worker may have been killed for it: only
-/// the worker's own host learns this from its kernel.
-fn describe_memory(used: u64, limit: u64) -> String {
-    let is_near = used >= limit / 100 * NEAR_LIMIT;
-    let guess = if is_near { format!(" and {KILLED_FOR_MEMORY}") } else { String::new() };
-    format!("it had used {} of {} MiB of memory{guess}", used / MIB, limit / MIB)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_worker_close_to_its_limit_may_have_been_killed_for_memory() {
-        let describe = |used: u64| describe_memory(used << 20, 256 << 20);
-        assert_eq!(describe(128), "it had used 128 of 256 MiB of memory");
-        assert_eq!(describe(230), "it had used 230 of 256 MiB of memory");
-        let killed = "it had used 231 of 256 MiB of memory and may have been killed for that";
-        assert_eq!(describe(231), killed);
-        assert!(describe_memory(u64::MAX, u64::MAX).ends_with(KILLED_FOR_MEMORY));
+        (self.memory > 0 && !self.has_parted).then(|| {
+            format!("it had used {}", used_memory(self.memory, self.info.memory_limit, false))
+        })
     }
 }

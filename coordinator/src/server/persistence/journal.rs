@@ -1,12 +1,16 @@
 //! The runs folder in use: its settings, and its storage writer.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use common::id::RunId;
 use tokio::sync::mpsc;
 
 use super::history_queue::{Condition, HistoryQueue};
+use super::predecessor::Predecessor;
 use super::writer::{Checkpoint, Event, Writer};
 use crate::ledger::Record;
-use crate::runs::RunsFolder;
+use crate::runs::{MemoryNote, RunsFolder};
 use crate::server::config::{OnCheckpointError, RunsConfig};
 use crate::server::rate_limit::RateLimit;
 
@@ -17,6 +21,10 @@ pub(in crate::server) struct Journal<T> {
     writer: Writer<T>,
     /// Checkpoint failures since the last successful one, for rate-limited log lines.
     failures: RateLimit,
+    /// The coordinator before, if it was ended.
+    predecessor: Option<Predecessor>,
+    /// Whether a note of this coordinator's memory waits to be written.
+    is_noting: Arc<AtomicBool>,
 }
 
 impl<T: Send + 'static> Journal<T> {
@@ -29,8 +37,17 @@ impl<T: Send + 'static> Journal<T> {
         history: HistoryQueue,
         events: mpsc::Sender<Event<T>>,
     ) -> std::io::Result<Self> {
+        let predecessor = Predecessor::of(&config.folder);
         let writer = Writer::start(config.folder.clone(), history, events)?;
-        Ok(Self { config, writer, failures: RateLimit::default() })
+        let journal = Self {
+            config,
+            writer,
+            failures: RateLimit::default(),
+            predecessor,
+            is_noting: Arc::default(),
+        };
+        journal.forget_memory();
+        Ok(journal)
     }
 
     /// Its settings.
@@ -80,6 +97,35 @@ impl<T: Send + 'static> Journal<T> {
                 tracing::warn!("the progress of run {run} cannot be recorded: {error}");
             }
         });
+    }
+
+    /// Notes this process's memory for the next coordinator, while it works on a run. A note that
+    /// cannot be written is not missed: other records say so.
+    pub(in crate::server) fn note_memory(&self, run: RunId) {
+        if self.is_noting.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let is_noting = self.is_noting.clone();
+        self.writer.perform(move |folder| {
+            is_noting.store(false, Ordering::Relaxed);
+            if let Err(error) = folder.note_memory(&MemoryNote::now(run)) {
+                tracing::debug!("the memory of this coordinator cannot be noted: {error}");
+            }
+        });
+    }
+
+    /// Removes the note, as this coordinator leaves in order, or has read that of the one before.
+    pub(in crate::server) fn forget_memory(&self) {
+        self.writer.perform(|folder| {
+            if let Err(error) = folder.forget_memory() {
+                tracing::warn!("the note of a coordinator's memory cannot be removed: {error}");
+            }
+        });
+    }
+
+    /// The memory of the coordinator before, if it was ended while it worked on this run.
+    pub(in crate::server) fn predecessor_memory(&self, run: RunId) -> Option<&str> {
+        self.predecessor.as_ref()?.memory(run)
     }
 
     /// Checkpoint failures, for the log.

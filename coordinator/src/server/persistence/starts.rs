@@ -5,6 +5,7 @@
 
 use common::wire::message::RunEvent;
 
+use super::predecessor::Predecessor;
 use crate::runs::{RunsError, RunsFolder, SubmissionRecord};
 
 /// Starts from one checkpoint after which a run is set aside, if its coordinator died after each of
@@ -23,9 +24,12 @@ pub(super) fn not_survived(
         return Ok(None);
     }
     let run = record.run;
+    let last = Predecessor::of(folder);
+    let last = last.as_ref().and_then(|last| last.memory(run));
+    let last = last.map(|memory| format!("; the last time {memory}")).unwrap_or_default();
     let reason = format!(
         "it is set aside: it was started {starts} times after round {round}, and each time its \
-         coordinator died before the next checkpoint; look for the cause in the log of the \
+         coordinator died before the next checkpoint{last}; look for the cause in the log of the \
          coordinator or of the system, repair it, then `coordinator resume {run}`"
     );
     Ok(Some(RunEvent::Failed { run, reason }))

@@ -170,6 +170,13 @@ impl Run {
         self.about.unsaved.as_ref()
     }
 
+    /// Whether its final state can be read from the runs folder.
+    pub(in crate::server) fn is_final_state_on_disk(&self) -> bool {
+        let about = &self.about;
+        let is_kept = about.record.is_some() && !about.is_replay && self.unkept.is_none();
+        is_kept && about.unsaved.is_none() && self.told_phase() == RunState::Finished
+    }
+
     /// Its final state and provenance, while they are in memory.
     pub(in crate::server) fn final_state(&self) -> Option<(Arc<NetworkState>, Provenance)> {
         self.about.state.clone().zip(self.provenance.clone())

@@ -12,7 +12,7 @@ use super::run::Run;
 use crate::runs::LAST_NUMBER;
 use crate::server::net::ClientId;
 
-/// Most final states of ended runs that are kept in memory.
+/// Most final states of ended runs that are kept in memory: of those that are in no runs folder.
 const KEPT_STATES: usize = 8;
 
 /// Most bytes of these states together; the latest one is kept whatever its size.
@@ -124,6 +124,9 @@ impl RunTable {
         for (age, run) in over.enumerate() {
             if age >= RUNS_WITH_EVENTS {
                 run.age_events();
+            }
+            if run.is_final_state_on_disk() {
+                run.drop_state();
             }
             bytes += run.state().map_or(0, |state| state.bytes());
             if age >= KEPT_STATES || (age > 0 && bytes > KEPT_STATE_BYTES) {
