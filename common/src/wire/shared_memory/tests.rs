@@ -1,4 +1,5 @@
 use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use tokio::net::UnixListener;
