@@ -88,7 +88,7 @@ impl MemorySharing {
         let path = directory.join(&name);
         let states = StateSlots::new()?;
         // It gets its name once it listens: another coordinator would take it for abandoned.
-        let unnamed = directory.join(format!(".{name}"));
+        let unnamed = directory.join(format!(".{name}.new"));
         let listener = UnixListener::bind(&unnamed).map_err(|error| about(&unnamed, &error))?;
         std::fs::rename(&unnamed, &path).map_err(|error| {
             let _ = std::fs::remove_file(&unnamed);
