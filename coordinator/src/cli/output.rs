@@ -138,16 +138,17 @@ impl Output {
 
     /// Writes all outputs, and blocks until the readers of pipes have read them.
     pub(super) fn bring(self, fetched: &Fetched, otherwise: Otherwise) -> Brought {
+        let Fetched { state, spec, history } = fetched;
         let mut brought = Brought::default();
         if let Some(path) = self.output {
-            match StateFile::save(&path, fetched) {
+            match StateFile::save(&path, state, spec, history) {
                 Ok(()) => brought.output = Some(path),
                 Err(error) => {
                     let way_out = match otherwise {
                         Otherwise::Follow(run) => {
                             format!("`coordinator follow {run} --output FILE` writes it elsewhere")
                         }
-                        Otherwise::Keep => match StateFile::keep(fetched) {
+                        Otherwise::Keep => match StateFile::keep(state, spec, history) {
                             Ok(kept) => format!("the state is saved in {}", kept.display()),
                             Err(error) => format!("it cannot be saved elsewhere: {error}"),
                         },
@@ -158,7 +159,7 @@ impl Output {
             }
         }
         if let Some(path) = self.plot {
-            match (draw_final(&fetched.state, &path), brought.failure.take()) {
+            match (draw_final(state, &path), brought.failure.take()) {
                 (Ok(picture), failure) => {
                     brought.picture = Some(picture);
                     brought.failure = failure;

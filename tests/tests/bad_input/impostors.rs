@@ -100,7 +100,6 @@ fn for_a_client() {
             welcome_and(&encoded(ToClient::State {
                 run: RunId(1),
                 spec: String::new(),
-                schema: String::new(),
                 layout,
                 digest,
                 history_bytes: 0,

@@ -93,8 +93,7 @@ fn files_to_evaluate() {
             .says(&["does not fit the model", "layer2"]),
         Case::coordinator(
             "of other data",
-            "evaluate DIR/state --model softmax --dataset csv:DIR/x --split train \
-             --set dataset.label=last",
+            "evaluate DIR/state --model softmax --dataset csv:DIR/x --split train",
         )
         .file("state", right())
         .file("x", "1,2,0\n3,4,1\n")

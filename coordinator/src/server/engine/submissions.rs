@@ -237,7 +237,6 @@ fn record(
         identity: submission.identity,
         at_ms: now_ms(),
         spec: submission.text.clone(),
-        schema: submission.schema.clone(),
         settings: run.settings().clone(),
         initial: submission.initial,
         forked_from,

@@ -220,7 +220,6 @@ fn prepare(
     let submission = RunDefinition {
         identity: record.identity,
         text: record.spec.clone(),
-        schema: record.schema.clone(),
         complete: design.spec.clone(),
         spec,
         model: design.model.clone(),
