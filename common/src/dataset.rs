@@ -3,11 +3,20 @@
 //! A split's examples are cut into content-addressed chunks. A [`SplitManifest`] names them
 //! by digest. The manifest and the chunks together are the data, whatever its source.
 
+mod columns;
 mod error;
 mod examples;
+mod labels;
+mod load;
 mod manifest;
+mod normalise;
+mod raw;
+mod schema;
 mod shape;
 mod source;
+mod split;
+
+use std::path::Path;
 
 use crate::spec::{DatasetSpec, Split};
 
@@ -16,6 +25,7 @@ use error::invalid;
 pub use error::DatasetError;
 pub use examples::{Examples, Features};
 pub use manifest::{FeatureType, SplitManifest, SplitSize};
+pub use schema::Schema;
 pub use shape::DataShape;
 pub use source::sources;
 
@@ -63,7 +73,18 @@ impl ExampleSource for Dataset {
 impl Dataset {
     /// Loads a spec's dataset. Reads files; `digits` is in the binary.
     pub fn load(spec: &DatasetSpec) -> Result<Self, DatasetError> {
-        source::load(spec)
+        Ok(Self::load_as(spec, Path::new(""), None)?.0)
+    }
+
+    /// Loads a spec's dataset, and says what it was taken for. Relative paths are those of the
+    /// folder `base`. `known` is the schema of the data that a state was trained on: then columns,
+    /// classes and scales are the same.
+    pub fn load_as(
+        spec: &DatasetSpec,
+        base: &Path,
+        known: Option<&Schema>,
+    ) -> Result<(Self, Schema), DatasetError> {
+        load::load(spec, base, known)
     }
 
     /// One split.

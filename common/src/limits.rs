@@ -23,6 +23,9 @@ pub const NAME_BYTES: usize = 128;
 /// Most bytes of a spec's text.
 pub const SPEC_BYTES: usize = 64 << 10;
 
+/// Limit of a schema, the names and scales of a dataset's columns and classes, in bytes of JSON.
+pub const SCHEMA_BYTES: usize = 256 << 10;
+
 /// Most bytes of a text in a message: an error, a reason, a detail.
 pub const TEXT_BYTES: usize = 16 << 10;
 

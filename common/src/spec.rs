@@ -1,6 +1,7 @@
 //! [`RunSpec`]: everything that a run's result depends on, except the data.
 
 mod check;
+mod dataset;
 mod set;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits;
 use crate::merge_rule::MergeRule;
+
+pub use dataset::{DatasetSpec, Missing, Normalise, SHUFFLE_WINDOW, SplitBy, TestExamples};
 
 /// One training or evaluation job, as a user writes it in TOML.
 ///
@@ -59,47 +62,6 @@ pub struct RunSpec {
     pub evaluation: EvaluationSpec,
 }
 
-/// Where the examples come from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DatasetSpec {
-    /// `digits`, `idx:FOLDER`, `npy:FOLDER` or `csv:FILE`.
-    pub source: String,
-    /// Number of classes: every label must be smaller. By default the largest label of both
-    /// splits, plus one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub classes: Option<u32>,
-    /// Feature values are divided by this, to bring them to [0, 1]. The default depends on
-    /// the source: 16 for `digits`, 255 for `idx` and u8 `npy`, 1 for the others.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scale: Option<f32>,
-    /// The last N training examples are the test split, instead of the source's own if it
-    /// has one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub test_examples: Option<u64>,
-    /// Size of a window for shuffling, in MiB of chunks, from 1. A split that fits into one
-    /// window is shuffled as a whole. In a larger split the chunks are shuffled first, and
-    /// then the examples within each window, so that a worker needs few chunks for a step.
-    #[serde(default = "default_shuffle_window", skip_serializing_if = "is_default_window")]
-    pub shuffle_window: u32,
-}
-
-/// Default of [`DatasetSpec::shuffle_window`], in MiB.
-pub const SHUFFLE_WINDOW: u32 = 64;
-
-impl DatasetSpec {
-    /// A source, with defaults for everything else.
-    pub fn new(source: impl Into<String>) -> Self {
-        Self {
-            source: source.into(),
-            classes: None,
-            scale: None,
-            test_examples: None,
-            shuffle_window: SHUFFLE_WINDOW,
-        }
-    }
-}
-
 /// When and how to evaluate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -145,14 +107,6 @@ pub enum Split {
 #[expect(clippy::trivially_copy_pass_by_ref)]
 fn is_zero(share: &f64) -> bool {
     *share == 0.0
-}
-fn default_shuffle_window() -> u32 {
-    SHUFFLE_WINDOW
-}
-// Serde hands out a reference.
-#[expect(clippy::trivially_copy_pass_by_ref)]
-fn is_default_window(window: &u32) -> bool {
-    *window == SHUFFLE_WINDOW
 }
 fn default_seed() -> u64 {
     1

@@ -56,7 +56,7 @@ class Session:
         self.messages, self.assigned, self.progress = queue.SimpleQueue(), [], []
         about = {"name": name, "process": process, "slots": 1}
         role = {"Worker": about | {"memory_limit": 1 << 30, "cache_limit": 1 << 29}}
-        hello = {"magic": "samebit", "protocol": 9, "build": "python-1", "numeric_profile": PROFILE}
+        hello = {"magic": "samebit", "protocol": 10, "build": "python-1", "numeric_profile": PROFILE}
         self.send(hello | {"role": role})
         answer, fields = self.receive(HANDSHAKE_FRAME)
         if answer == "Refused":

@@ -33,7 +33,7 @@ pub use toml;
 
 /// Datasets, in memory.
 pub mod dataset {
-    pub use common::dataset::{Dataset, DatasetError, Examples, Features, sources};
+    pub use common::dataset::{Dataset, DatasetError, Examples, Features, Schema, sources};
 }
 
 /// Whole runs in this process, without a coordinator or a worker. They start no process
@@ -64,7 +64,10 @@ pub mod results {
 
 /// The spec of a run: model, data, rounds, and everything else that its bits depend on.
 pub mod spec {
-    pub use common::spec::{DatasetSpec, EvaluationSpec, RunSpec, SpecError, Split};
+    pub use common::spec::{
+        DatasetSpec, EvaluationSpec, Missing, Normalise, RunSpec, SpecError, Split, SplitBy,
+        TestExamples,
+    };
 }
 
 /// A network's transferable state: named tensors, each with its merge rule.

@@ -182,8 +182,9 @@ fn a_spiking_network_warns_of_blank_images_and_is_judged_and_drawn() {
     let (state, fields) = (path("state"), path("fields.png"));
     let args = ["--model", "spiking", "--dataset", &source, "--epochs", "2", "--replicas", "64"];
     let more = ["--set", "parameters.neurons=10", "--set", "dataset.test_examples=3"];
+    let last = ["--set", "dataset.split=last"];
     let home = ["--output", &state, "--plot", &fields];
-    let trained = command(&cluster, &[&["run"][..], &args, &more, &home].concat());
+    let trained = command(&cluster, &[&["run"][..], &args, &more, &last, &home].concat());
     let said = text(&trained.stdout);
     assert!(trained.status.success(), "{}", text(&trained.stderr));
     assert!(said.contains("labelling after 2 epochs: 18 examples"), "{said}");

@@ -258,7 +258,8 @@ fn examples_that_are_shuffled_in_windows_and_fetched_again_give_the_same_bits() 
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("wide.csv");
     let row = |row: usize| {
-        let values = (0..400).map(|column| ((row * 7 + column * 3) % 17).to_string());
+        // With fractions: whole numbers would be bytes, and the split one window.
+        let values = (0..400).map(|column| format!("{}.5", (row * 7 + column * 3) % 17));
         values.collect::<Vec<_>>().join(",") + &format!(",{}\n", row % 3)
     };
     std::fs::write(&file, (0..1500).map(row).collect::<String>()).expect("room");

@@ -87,7 +87,7 @@ fn a_reader_that_goes_ends_the_printing_and_not_the_training() {
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    assert!(line.contains("submitted"), "{line}");
+    assert!(line.contains("\"dataset\""), "{line}");
     let done = child.wait_with_output().unwrap();
     assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
     assert!(std::fs::read(folder.path().join("state")).expect("the state") == expected);

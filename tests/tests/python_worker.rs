@@ -102,7 +102,7 @@ fn it_shuffles_in_windows_as_ours_do() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("wide.csv");
     let row = |row: usize| {
-        let values = (0..200).map(|column| ((row * 7 + column * 3) % 17).to_string());
+        let values = (0..200).map(|column| format!("{}.5", (row * 7 + column * 3) % 17));
         values.collect::<Vec<_>>().join(",") + &format!(",{}\n", row % 3)
     };
     std::fs::write(&file, (0..3000).map(row).collect::<String>()).expect("room");

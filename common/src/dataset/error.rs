@@ -8,7 +8,8 @@ use crate::spec::Split;
 pub enum DatasetError {
     /// The source is unknown.
     #[error(
-        "unknown dataset source {0:?}: expected `digits`, `idx:FOLDER`, `npy:FOLDER` or `csv:FILE`"
+        "unknown dataset source {0:?}: expected `digits`, `csv:FILE`, `idx:FOLDER`, `npy:FOLDER`, \
+         `npz:FILE`, or the path of a file or folder that exists"
     )]
     Source(String),
     /// A file cannot be opened or read.

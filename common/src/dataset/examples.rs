@@ -38,6 +38,14 @@ impl Features {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// No values of the same type.
+    pub(super) fn none(&self) -> Self {
+        match self {
+            Self::U8(_) => Self::U8(Vec::new()),
+            Self::F32(_) => Self::F32(Vec::new()),
+        }
+    }
 }
 
 /// Examples of one split. [`Examples::new`], the only constructor, checks that the fields

@@ -1,25 +1,66 @@
-//! Loading of datasets from their sources.
+//! Sources of datasets: each turns its files into splits as they have them.
+//!
+//! | file | what |
+//! |---|---|
+//! | `file`, `ahead`, `kind`, `unpack`, `archive` | a file of any origin, decompressed as it is read |
+//! | `text`, `paths` | the text of a file; the files that a pattern names |
+//! | `csv` | tables |
+//! | `npy`, `npz`, `idx` | arrays, with what they share in `array`, `labels`, `listing`, `numbers`, `pairs` |
+//! | `table` | tables in files: all of a source, and its test split |
 
-mod csv;
-mod file;
+mod ahead;
+mod archive;
+mod array;
+pub(super) mod csv;
+pub(super) mod file;
 mod idx;
+mod kind;
+mod labels;
+mod listing;
 mod npy;
+mod npz;
+mod numbers;
+mod pairs;
+mod paths;
+mod table;
+#[cfg(test)]
+mod testing;
+mod text;
+mod unpack;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::Dataset;
-use super::error::{DatasetError, invalid};
-use super::examples::{Examples, Features};
-use crate::limits;
+use super::columns::Column;
+use super::error::DatasetError;
+use super::examples::Features;
+use super::raw::Raw;
+use super::schema::Schema;
 use crate::spec::DatasetSpec;
-use file::SourceFile;
 
-/// UCI "Optical Recognition of Handwritten Digits": see `digits.md` beside it.
-const DIGITS: &[u8] = include_bytes!("digits.csv.gz");
+/// Scale of images, and of other arrays of bytes.
+const BYTES: f32 = 255.0;
 
-/// Every fifth example of `digits` is a test example. The file is sorted by writer, so a
-/// split by position would test on other writers than it trained on.
-const DIGITS_TEST_EVERY: usize = 5;
+/// The training split, and the test split if the source has one.
+type Splits = (Raw, Option<Raw>);
+
+/// What a source has.
+pub(super) struct Found {
+    pub(super) train: Raw,
+    /// The source's own test split.
+    pub(super) test: Option<Raw>,
+    /// The source's scale, if the spec sets none.
+    pub(super) scale: f32,
+    /// Its name in the line about it.
+    pub(super) name: String,
+    /// The column of the label of a table, and why it is that one.
+    pub(super) label: Option<(String, &'static str)>,
+    /// Names of the classes 0, 1, …, if the source has them.
+    pub(super) classes: Vec<String>,
+    /// The columns of a table.
+    pub(super) columns: Vec<Column>,
+    pub(super) notes: Vec<String>,
+    pub(super) warnings: Vec<String>,
+}
 
 /// Names and descriptions of the dataset sources, for `coordinator datasets`.
 pub fn sources() -> &'static [(&'static str, &'static str)] {
@@ -30,113 +71,111 @@ pub fn sources() -> &'static [(&'static str, &'static str)] {
              (UCI Optical Recognition of Handwritten Digits, E. Alpaydin and C. Kaynak, CC BY 4.0)",
         ),
         (
+            "csv:FILE",
+            "a table: one example per line, in columns that any of , ; | tab or blanks separate; \
+             with or without a header; FILE may be a pattern (data/*.csv), a compressed file, or - \
+             for standard input",
+        ),
+        (
             "idx:FOLDER",
             "train-images-idx3-ubyte, train-labels-idx1-ubyte, and t10k-… if present, the format of \
-             MNIST and Fashion-MNIST, with or without gzip",
+             MNIST, Fashion-MNIST, EMNIST and QMNIST, with or without gzip",
         ),
         (
             "npy:FOLDER",
-            "train_features.npy (u1 or f4, examples first), train_labels.npy (u1, u4, i4 or i8), \
-             and test_….npy if present",
+            "NumPy's arrays, examples first: x_train.npy and y_train.npy (or other usual names), \
+             and x_test.npy and y_test.npy if present",
         ),
-        (
-            "csv:FILE",
-            "numbers, one example per line, with the label in the last column; a header line and \
-             gzip are accepted; test_examples splits it",
-        ),
+        ("npz:FILE", "the same arrays in one file"),
     ]
 }
 
-/// Loads a spec's dataset.
-pub(super) fn load(spec: &DatasetSpec) -> Result<Dataset, DatasetError> {
-    let label_bound = spec.classes.unwrap_or(limits::CLASSES);
-    let loaded = match spec.source.split_once(':') {
-        None if spec.source == "digits" => digits(label_bound)?,
-        Some(("idx", folder)) if !folder.is_empty() => idx::load(Path::new(folder), label_bound)?,
-        Some(("npy", folder)) if !folder.is_empty() => npy::load(Path::new(folder), label_bound)?,
-        Some(("csv", path)) if !path.is_empty() => Loaded {
-            train: csv::read(SourceFile::open(Path::new(path))?, label_bound)?,
-            test: None,
-            scale: 1.0,
+/// The kind of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Digits,
+    Csv,
+    Idx,
+    Npy,
+    Npz,
+}
+
+/// The kind of a source and its path. A path without a kind is told by its name, or by what is in
+/// the folder.
+fn kind(source: &str) -> Result<(Kind, &str), DatasetError> {
+    let unknown = || DatasetError::Source(source.chars().take(200).collect());
+    match source.split_once(':') {
+        None if source == "digits" => return Ok((Kind::Digits, source)),
+        Some((_, "")) => return Err(unknown()),
+        Some(("csv", path)) => return Ok((Kind::Csv, path)),
+        Some(("idx", path)) => return Ok((Kind::Idx, path)),
+        Some(("npy", path)) => return Ok((Kind::Npy, path)),
+        Some(("npz", path)) => return Ok((Kind::Npz, path)),
+        _ => {}
+    }
+    let path = Path::new(source);
+    let has = |folder: &Path, part: &str| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().take(1000);
+        entries.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().contains(part))
+    };
+    match path.extension().and_then(|extension| extension.to_str()) {
+        _ if path.is_dir() && (has(path, ".npy") || has(path, ".npz")) => Ok((Kind::Npy, source)),
+        _ if path.is_dir() => Ok((Kind::Idx, source)),
+        Some("npz") => Ok((Kind::Npz, source)),
+        Some("csv" | "tsv" | "data" | "txt" | "dat" | "gz" | "bz2" | "xz" | "zst" | "zip") => {
+            Ok((Kind::Csv, source))
+        }
+        _ if path.is_file() || source == "-" => Ok((Kind::Csv, source)),
+        _ => Err(unknown()),
+    }
+}
+
+/// Reads a spec's source. `base` is the folder of relative paths. `known` is the schema of earlier
+/// files, by which these are read.
+pub(super) fn read(
+    spec: &DatasetSpec,
+    base: &Path,
+    known: Option<&Schema>,
+) -> Result<Found, DatasetError> {
+    let (kind, path) = kind(&spec.source)?;
+    let mut found = match kind {
+        Kind::Digits => table::digits()?,
+        Kind::Csv => return table::read(spec, path, base, known),
+        _ => arrays(kind, &within(base, path), spec.source.clone())?,
+    };
+    if let Some(source) = &spec.test_source {
+        let (kind, path) = self::kind(source)?;
+        if matches!(kind, Kind::Digits | Kind::Csv) {
+            let expected = "`dataset.test_source` of the kind of `dataset.source`";
+            return Err(super::error::invalid(expected, format!("{source:?}")));
+        }
+        found.test = Some(arrays(kind, &within(base, path), source.clone())?.train);
+    }
+    Ok(found)
+}
+
+/// A path that may be relative to a folder.
+fn within(base: &Path, path: &str) -> PathBuf {
+    if path == "-" || base.as_os_str().is_empty() { path.into() } else { base.join(path) }
+}
+
+fn arrays(kind: Kind, path: &Path, name: String) -> Result<Found, DatasetError> {
+    let (train, test) = match kind {
+        Kind::Idx => idx::load(path)?,
+        Kind::Npz => npz::load(path)?,
+        _ if path.is_file() => npy::load_file(path)?,
+        _ => match npz::only(path)? {
+            Some(archive) => npz::load(&archive)?,
+            None => npy::load_folder(path)?,
         },
-        _ => return Err(DatasetError::Source(spec.source.chars().take(200).collect())),
     };
-    loaded.into_dataset(spec)
-}
-
-fn digits(label_bound: u32) -> Result<Loaded, DatasetError> {
-    let all = csv::read(SourceFile::new("digits".into(), DIGITS)?, label_bound)?;
-    let every_value = match all.features {
-        Features::U8(values) => values,
-        // Whole numbers from 0 to 16.
-        Features::F32(values) => values.into_iter().map(|value| value as u8).collect(),
+    let is_of_bytes = |raw: &Raw| match &raw.features {
+        // Yes or no, as 0 and 1, is no image.
+        Features::U8(values) => values.iter().any(|value| *value > 1),
+        Features::F32(_) => false,
     };
-    let (mut train, mut test) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
-    let images = every_value.chunks_exact(all.width as usize);
-    for (place, (image, label)) in images.zip(all.labels).enumerate() {
-        let is_test = place % DIGITS_TEST_EVERY == DIGITS_TEST_EVERY - 1;
-        let (values, labels) = if is_test { &mut test } else { &mut train };
-        values.extend_from_slice(image);
-        labels.push(label);
-    }
-    let part = |(values, labels)| Part { features: Features::U8(values), labels, width: all.width };
-    Ok(Loaded { train: part(train), test: Some(part(test)), scale: 16.0 })
+    let scale = if is_of_bytes(&train) { BYTES } else { 1.0 };
+    let (classes, columns, label) = (Vec::new(), Vec::new(), None);
+    let (notes, warnings) = (Vec::new(), Vec::new());
+    Ok(Found { train, test, scale, name, label, classes, columns, notes, warnings })
 }
-
-/// The content of a source.
-struct Loaded {
-    train: Part,
-    /// The source's own test split.
-    test: Option<Part>,
-    /// The source's scale, if the spec sets none.
-    scale: f32,
-}
-
-impl Loaded {
-    fn into_dataset(self, spec: &DatasetSpec) -> Result<Dataset, DatasetError> {
-        let Self { mut train, test, scale } = self;
-        let all = train.labels.len();
-        let test = match (test, spec.test_examples) {
-            (Some(test), None) => test,
-            (None, None) => train.split_off(all),
-            (_, Some(wanted)) => {
-                let first = usize::try_from(wanted).ok().and_then(|wanted| all.checked_sub(wanted));
-                let Some(first) = first else {
-                    let expected = format!(
-                        "`test_examples` of at most {all}, the number of training examples"
-                    );
-                    return Err(invalid(expected, wanted));
-                };
-                train.split_off(first)
-            }
-        };
-        let scale = spec.scale.unwrap_or(scale);
-        let largest = train.labels.iter().chain(&test.labels).max().copied().unwrap_or(0);
-        let classes = spec.classes.unwrap_or(largest.saturating_add(1));
-        let examples =
-            |part: Part| Examples::new(part.features, part.labels, part.width, classes, scale);
-        Ok(Dataset { train: examples(train)?, test: examples(test)? })
-    }
-}
-
-/// The examples of one file, or of a pair of files.
-struct Part {
-    features: Features,
-    labels: Vec<u32>,
-    width: u32,
-}
-
-impl Part {
-    /// Removes and returns the examples from index `at` on.
-    fn split_off(&mut self, at: usize) -> Self {
-        let value = at * self.width as usize;
-        let features = match &mut self.features {
-            Features::U8(values) => Features::U8(values.split_off(value)),
-            Features::F32(values) => Features::F32(values.split_off(value)),
-        };
-        Self { features, labels: self.labels.split_off(at), width: self.width }
-    }
-}
-
-#[cfg(test)]
-mod tests;

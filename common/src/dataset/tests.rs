@@ -58,7 +58,7 @@ fn digits_are_embedded() {
 #[test]
 fn every_source_that_loads_is_described() {
     let names: Vec<_> = sources().iter().map(|(name, _)| *name).collect();
-    assert_eq!(names, ["digits", "idx:FOLDER", "npy:FOLDER", "csv:FILE"]);
+    assert_eq!(names, ["digits", "csv:FILE", "idx:FOLDER", "npy:FOLDER", "npz:FILE"]);
     for name in ["", "digit", "digits:", "idx", "idx:", "csv:", "http://host/x"] {
         let error = Dataset::load(&spec(name)).unwrap_err();
         assert!(matches!(error, DatasetError::Source(_)), "{name}: {error}");

@@ -1,7 +1,7 @@
 //! The ranges of a spec's fields.
 
 use crate::limits;
-use crate::spec::{DatasetSpec, RunSpec, SpecError};
+use crate::spec::{DatasetSpec, RunSpec, SpecError, TestExamples};
 
 /// Limit of bytes in a dataset's source, which may contain a path (Linux's own limit for
 /// paths).
@@ -76,8 +76,31 @@ fn dataset(dataset: &DatasetSpec) -> Result<(), SpecError> {
     {
         return Err(SpecError::field("dataset.scale", "a finite number above 0", scale));
     }
-    if let Some(examples) = dataset.test_examples {
-        range("dataset.test_examples", examples, 0, limits::EXAMPLES)?;
+    match dataset.test_examples {
+        Some(TestExamples::Count(count)) => {
+            range("dataset.test_examples", count, 0, limits::EXAMPLES)?;
+        }
+        Some(TestExamples::Share(share)) if !(0.0..1.0).contains(&share) => {
+            let expected = "a count, or a share from 0 and below 1";
+            return Err(SpecError::field("dataset.test_examples", expected, share));
+        }
+        _ => {}
+    }
+    range("dataset.split_seed", dataset.split_seed, 0, INTEGER_MAX)?;
+    if let Some(source) = &dataset.test_source {
+        name("dataset.test_source", source, SOURCE_BYTES)?;
+    }
+    if let Some(label) = &dataset.label {
+        name("dataset.label", label, limits::NAME_BYTES)?;
+    }
+    for column in dataset.ignore.iter().flatten() {
+        name("dataset.ignore (name of a column)", column, limits::NAME_BYTES)?;
+    }
+    if let Some(separator) = &dataset.separator
+        && (separator.len() != 1 || separator.contains(['\"', '\n', '\r', '#']))
+    {
+        let expected = "one ASCII character: a comma, a semicolon, a tab (\"\\t\"), a blank, …";
+        return Err(SpecError::field("dataset.separator", expected, format!("{separator:?}")));
     }
     range("dataset.shuffle_window", dataset.shuffle_window, 1, limits::SHUFFLE_WINDOW)?;
     Ok(())

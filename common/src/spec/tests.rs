@@ -176,6 +176,39 @@ fn any_value() -> impl Strategy<Value = toml::Value> {
     })
 }
 
+/// What a spec may say of a dataset.
+fn any_dataset() -> impl Strategy<Value = DatasetSpec> {
+    let count = (0..=limits::EXAMPLES).prop_map(TestExamples::Count);
+    let share = (0.0..0.999f64).prop_map(TestExamples::Share);
+    let name = "[a-zä ]{1,9}";
+    (
+        prop::option::of(prop_oneof![count, share]),
+        prop_oneof![Just(SplitBy::Stratified), Just(SplitBy::Last)],
+        prop_oneof![Just(Normalise::None), Just(Normalise::Standard), Just(Normalise::Minmax)],
+        prop_oneof![Just(Missing::Error), Just(Missing::Drop), Just(Missing::Mean)],
+        0..=i64::MAX as u64,
+        prop::option::of(name),
+        prop::option::of("[,;\t ]"),
+        prop::option::of(prop::collection::vec(name, 0..3)),
+    )
+        .prop_map(
+            |(test_examples, split, normalise, missing, split_seed, label, separator, ignore)| {
+                DatasetSpec {
+                    test_source: label.clone(),
+                    test_examples,
+                    split,
+                    normalise,
+                    missing,
+                    split_seed,
+                    label,
+                    separator,
+                    ignore,
+                    ..DatasetSpec::new("csv:ä \"b\".csv")
+                }
+            },
+        )
+}
+
 proptest! {
     #[test]
     fn writing_and_reading_lose_nothing(
@@ -184,7 +217,7 @@ proptest! {
         rounds in prop::option::of(1..=i64::MAX as u64),
         scale in prop::option::of(1e-30f32..1e30),
         classes in prop::option::of(1..=limits::CLASSES),
-        test_examples in prop::option::of(0..=limits::EXAMPLES),
+        dataset in any_dataset(),
         shuffle_window in 1..=limits::SHUFFLE_WINDOW,
         parameters in prop::collection::btree_map("\\PC{0,9}", any_value(), 0..4),
         merge in prop::collection::btree_map("[a-z.0]{1,9}", Just(MergeRule::MeanBy), 0..3),
@@ -193,7 +226,7 @@ proptest! {
         let mut spec = RunSpec { seed, replicas, rounds, merge, ..RunSpec::default_digits() };
         spec.epochs = rounds.is_none().then_some(3);
         spec.parameters = parameters.into_iter().collect();
-        spec.dataset = DatasetSpec { source: "csv:ä \"b\".csv".into(), classes, scale, test_examples, shuffle_window };
+        spec.dataset = DatasetSpec { classes, scale, shuffle_window, ..dataset };
         spec.evaluation.split = split;
         let text = spec.to_toml();
         prop_assert_eq!(RunSpec::from_toml(&text).unwrap(), spec);

@@ -337,15 +337,17 @@ fn key() -> impl Strategy<Value = SubmissionKey> {
 pub(crate) fn from_client() -> impl Strategy<Value = FromClient> {
     prop_oneof![
         Just(FromClient::Heartbeat),
-        (key(), text(), manifest(), manifest(), option::of(layout()), settings(), replay())
-            .prop_map(|(key, spec, train, test, state, settings, replay)| FromClient::Submit {
-                key,
-                spec,
-                train,
-                test,
-                state,
-                settings,
-                replay,
+        (
+            key(),
+            (text(), text()),
+            manifest(),
+            manifest(),
+            option::of(layout()),
+            settings(),
+            replay()
+        )
+            .prop_map(|(key, (spec, schema), train, test, state, settings, replay)| {
+                FromClient::Submit { key, spec, schema, train, test, state, settings, replay }
             }),
         (run(), settings(), option::of(vec((name(), text()), 0..3)))
             .prop_map(|(run, settings, fork)| FromClient::Resume { run, settings, fork }),
@@ -374,10 +376,11 @@ pub(crate) fn to_client() -> impl Strategy<Value = ToClient> {
         (any::<bool>(), text())
             .prop_map(|(bad_input, reason)| ToClient::Rejected { bad_input, reason }),
         event().prop_map(ToClient::Event),
-        (run(), any::<String>(), layout(), digest(), 0..=HISTORY_BYTES as u64).prop_map(
-            |(run, spec, layout, digest, history_bytes)| ToClient::State {
+        (run(), (any::<String>(), text()), layout(), digest(), 0..=HISTORY_BYTES as u64).prop_map(
+            |(run, (spec, schema), layout, digest, history_bytes)| ToClient::State {
                 run,
                 spec,
+                schema,
                 layout,
                 digest,
                 history_bytes,

@@ -9,7 +9,8 @@ use crate::id::Block;
 use crate::limits::{
     BLOCK_REPLICAS, CONNECTIONS, DATASET_CHUNKS, EXAMPLES, HISTORY_BYTES, INLINE_PARTIAL_BYTES,
     MERGE_SEGMENTS, NAME_BYTES, PARTIAL_RESULT_COUNTS, PAYLOAD_BYTES, RESULT_COUNTS, RESULT_NAMES,
-    RUNS, SLOTS, SPEC_BYTES, STATUS_REASON_BYTES, STATUS_UNFIT, STATUS_WORKERS, TEXT_BYTES,
+    RUNS, SCHEMA_BYTES, SLOTS, SPEC_BYTES, STATUS_REASON_BYTES, STATUS_UNFIT, STATUS_WORKERS,
+    TEXT_BYTES,
 };
 use crate::plan::BlockPlan;
 use crate::results::Results;
@@ -179,8 +180,9 @@ impl Message for FromClient {
     fn validate(&self) -> Result<(), FrameError> {
         let check = Check::of::<Self>();
         match self {
-            Self::Submit { key: _, spec, train, test, state, settings, replay } => {
+            Self::Submit { key: _, spec, schema, train, test, state, settings, replay } => {
                 check.text("spec", spec, SPEC_BYTES)?;
+                check.text("schema", schema, SCHEMA_BYTES)?;
                 check.manifests(train, test)?;
                 if let Some(state) = state {
                     check.layout("state", state)?;
@@ -250,8 +252,9 @@ impl Message for ToClient {
                 check.text("reason", reason, TEXT_BYTES)
             }
             Self::Event(event) => check.event(event),
-            Self::State { spec, layout, history_bytes, .. } => {
+            Self::State { spec, schema, layout, history_bytes, .. } => {
                 check.text("spec", spec, SPEC_BYTES)?;
+                check.text("schema", schema, SCHEMA_BYTES)?;
                 let most = format_args!("at most {HISTORY_BYTES} bytes").to_string();
                 let fits = *history_bytes <= HISTORY_BYTES as u64;
                 check.that(fits, "history_bytes", most, *history_bytes)?;

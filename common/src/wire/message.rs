@@ -23,7 +23,7 @@ use crate::wire::payload;
 pub use crate::wire::event::{RunEvent, RunStatus, Status, WorkerStatus};
 
 /// Version of the protocol. It is increased with any change to a message.
-pub const PROTOCOL: u32 = 9;
+pub const PROTOCOL: u32 = 10;
 
 /// Identifies the order and kind of every floating-point operation, and the implementation of `exp`
 /// and `ln`. Two builds whose results could differ in a bit must differ here; two builds that agree
@@ -432,6 +432,9 @@ pub enum FromClient {
         key: SubmissionKey,
         /// The spec, as TOML.
         spec: String,
+        /// What the examples mean, as JSON, which is stored with the final state; empty if nothing
+        /// is known.
+        schema: String,
         /// Training examples.
         train: SplitManifest,
         /// Test examples.
@@ -526,6 +529,8 @@ pub enum ToClient {
         run: RunId,
         /// Its spec, as TOML.
         spec: String,
+        /// What its examples mean, as the client has submitted it.
+        schema: String,
         /// Its layout.
         layout: Layout,
         /// Its digest.

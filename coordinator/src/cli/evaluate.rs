@@ -64,6 +64,8 @@ pub(super) fn evaluate(program: Program, flags: EvaluateFlags) -> Result<(), Fai
     let spec = evaluation_spec(&program.registry, file.spec.as_ref(), &flags)?;
     let job = Job {
         spec,
+        base: PathBuf::new(),
+        known: file.schema,
         state: Some(file.state),
         home: Output::default(),
         keep: KeepFlags::default(),

@@ -3,8 +3,10 @@
 
 use std::future::pending;
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use common::dataset::{Dataset, Schema};
 use common::id::RunId;
 use common::model::Registry;
 use common::run_settings::RunSettings;
@@ -26,7 +28,7 @@ use super::screen::start_logging;
 use super::signals::{Signals, signals};
 use super::summary::Summary;
 use super::{Address, Program};
-use crate::client::{Client, Submission};
+use crate::client::{Client, Submission, SubmissionError};
 use crate::local::LocalCluster;
 
 /// Longest wait for the coordinator to confirm that a run is cancelled.
@@ -37,6 +39,10 @@ pub(super) const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Job {
     /// The spec.
     pub(super) spec: RunSpec,
+    /// The folder of the relative paths in it.
+    pub(super) base: PathBuf,
+    /// What the data of the state means, for a state that is evaluated.
+    pub(super) known: Option<Schema>,
     /// The state to start from; `None`: the model makes one.
     pub(super) state: Option<NetworkState>,
     /// Outputs for the final state.
@@ -84,8 +90,15 @@ pub(super) fn perform(
             None => (cluster.address.coordinator.clone(), cluster.address.tls()?),
         };
         let patience = cluster.patience;
-        let session =
-            Session { address, tls, local: &mut local, signals: &mut signals, progress, patience };
+        let session = Session {
+            address,
+            tls,
+            local: &mut local,
+            signals: &mut signals,
+            progress,
+            patience,
+            schema: None,
+        };
         let settings = RunSettings {
             min_workers: Some(cluster.min_workers),
             checkpoint_every: job.keep.checkpoint_every,
@@ -117,6 +130,8 @@ struct Session<'a> {
     signals: &'a mut Signals,
     progress: &'a mut Progress,
     patience: ReconnectTimeout,
+    /// What the data means, if this client has read it.
+    schema: Option<Schema>,
 }
 
 impl Session<'_> {
@@ -131,16 +146,26 @@ impl Session<'_> {
         job: Job,
         settings: RunSettings,
     ) -> Result<JobOutcome, Failure> {
-        let Job { spec, state, home, once, detach, .. } = job;
+        let Job { spec, base, known, state, home, once, detach, .. } = job;
         let (address, tls) = (self.address.clone(), self.tls.clone());
         let patience = self.patience();
         let to = (&*address, tls.as_ref(), patience);
-        let submit = prepare_and_submit(to, registry, spec.clone(), state, (settings, once));
-        let (mut client, run) = tokio::select! {
+        let data = (base, known);
+        let submit = async {
+            let (submission, schema) =
+                prepare(registry, spec.clone(), data, state, (settings, once)).await?;
+            let client = submit((to.0, to.1), &submission, &mut Wait::new(to.2)).await?;
+            Ok::<_, Failure>((client, schema))
+        };
+        let ((mut client, run), schema) = tokio::select! {
             submitted = submit => submitted?,
             () = self.signals.next() => return Err(Failure::cancelled("cancelled")),
             reason = failure_of(self.local) => return Err(Failure::failed(reason)),
         };
+        if !detach {
+            self.progress.understood(&schema);
+        }
+        self.schema = Some(schema);
         self.progress.submitted(run);
         if detach {
             return Ok(JobOutcome::Detached(run));
@@ -278,6 +303,7 @@ impl Session<'_> {
                         audits: (audited, unaudited),
                         unsaved,
                         evaluation,
+                        schema: self.schema.clone(),
                         output: None,
                     };
                     return Ok(Box::new(summary));
@@ -323,7 +349,8 @@ pub(super) fn watch(
             return Err(Failure::bad_input(message));
         };
         let (signals, local) = (&mut signals, &mut None);
-        let mut session = Session { address, tls, local, signals, progress, patience };
+        let mut session =
+            Session { address, tls, local, signals, progress, patience, schema: None };
         session.see_through(&mut client, (run, known.model), Interrupt::Leaves, home).await
     });
     progress.close();
@@ -332,21 +359,27 @@ pub(super) fn watch(
     outcome
 }
 
-/// Loads and checks everything, then connects and submits.
-async fn prepare_and_submit(
-    (address, tls, patience): (&str, Option<&CallerTls>, Duration),
+/// Loads and checks everything.
+async fn prepare(
     registry: Registry,
     spec: RunSpec,
+    (base, known): (PathBuf, Option<Schema>),
     state: Option<NetworkState>,
     (settings, once): (RunSettings, bool),
-) -> Result<(Client, RunId), Failure> {
-    let prepared =
-        tokio::task::spawn_blocking(move || Submission::prepare(&registry, spec, state, settings));
-    let mut submission = prepared.await.map_err(Failure::failed)?.map_err(Failure::bad_input)?;
+) -> Result<(Submission, Schema), Failure> {
+    let prepared = tokio::task::spawn_blocking(move || {
+        spec.validate()?;
+        let loaded = Dataset::load_as(&spec.dataset, &base, known.as_ref())?;
+        let schema = loaded.1.clone();
+        let submission = Submission::of(&registry, spec, loaded, state, settings)?;
+        Ok::<_, SubmissionError>((submission, schema))
+    });
+    let (mut submission, schema) =
+        prepared.await.map_err(Failure::failed)?.map_err(Failure::bad_input)?;
     if once {
         submission = submission.only_once();
     }
-    Ok(submit((address, tls), &submission, &mut Wait::new(patience)).await?)
+    Ok((submission, schema))
 }
 
 /// Resolves when the cluster of `--local` cannot continue; never without one.

@@ -138,17 +138,16 @@ impl Output {
 
     /// Writes all outputs, and blocks until the readers of pipes have read them.
     pub(super) fn bring(self, fetched: &Fetched, otherwise: Otherwise) -> Brought {
-        let Fetched { state, spec, history } = fetched;
         let mut brought = Brought::default();
         if let Some(path) = self.output {
-            match StateFile::save(&path, state, spec, history) {
+            match StateFile::save(&path, fetched) {
                 Ok(()) => brought.output = Some(path),
                 Err(error) => {
                     let way_out = match otherwise {
                         Otherwise::Follow(run) => {
                             format!("`coordinator follow {run} --output FILE` writes it elsewhere")
                         }
-                        Otherwise::Keep => match StateFile::keep(state, spec, history) {
+                        Otherwise::Keep => match StateFile::keep(fetched) {
                             Ok(kept) => format!("the state is saved in {}", kept.display()),
                             Err(error) => format!("it cannot be saved elsewhere: {error}"),
                         },
@@ -159,7 +158,7 @@ impl Output {
             }
         }
         if let Some(path) = self.plot {
-            match (draw_final(state, &path), brought.failure.take()) {
+            match (draw_final(&fetched.state, &path), brought.failure.take()) {
                 (Ok(picture), failure) => {
                     brought.picture = Some(picture);
                     brought.failure = failure;

@@ -4,6 +4,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Instant;
 
+use common::dataset::Schema;
 use common::digest::Digest;
 use common::id::RunId;
 use common::wire::message::RunEvent;
@@ -57,6 +58,19 @@ impl Progress {
             Way::Lines(Throttle::default())
         };
         Self { way, beside, failed: None }
+    }
+
+    /// The data is loaded. The line about it goes to standard error, as it is no result; what may be
+    /// wrong is told even if only results are wanted.
+    pub(super) fn understood(&mut self, schema: &Schema) {
+        match &self.way {
+            Way::Json => self.print_line(&report::json_dataset(schema)),
+            Way::Quiet { .. } => {}
+            Way::Bar(_) | Way::Lines(_) => write_above(&schema.understood),
+        }
+        for warning in &schema.warnings {
+            write_above(&format!("warning: {warning}"));
+        }
     }
 
     /// The run has its number.

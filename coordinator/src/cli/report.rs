@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use common::dataset::Schema;
 use common::digest::Digest;
 use common::spec::Split;
 use common::wire::message::RunEvent;
@@ -146,6 +147,19 @@ pub(super) fn json_line(event: &RunEvent) -> String {
 /// The JSON line with the number of a run.
 pub(super) fn json_submitted(run: u64) -> String {
     json!({"event": "submitted", "run": run}).to_string()
+}
+
+/// The JSON line that says what the data was taken for.
+pub(super) fn json_dataset(schema: &Schema) -> String {
+    let Schema { understood, warnings, shape, classes, .. } = schema;
+    json!({
+        "event": "dataset",
+        "understood": understood,
+        "warnings": warnings,
+        "shape": shape,
+        "classes": classes,
+    })
+    .to_string()
 }
 
 /// The JSON line with the path of the final state.

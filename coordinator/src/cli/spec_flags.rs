@@ -27,7 +27,7 @@ pub(super) struct SpecFlags {
     /// dropped
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// The dataset: digits, idx:FOLDER, npy:FOLDER, csv:FILE
+    /// The dataset: digits, or a file or folder, as `coordinator datasets` lists them
     #[arg(long, value_name = "SOURCE")]
     dataset: Option<String>,
     /// Seed of all random numbers
@@ -76,6 +76,7 @@ impl SpecFlags {
         self.apply_flags(&mut table)?;
         apply_settings(&mut table, &self.set)?;
         registry.complete(&mut table);
+        choose_split(&mut table);
         if is_other && !table.contains_key("epochs") && !table.contains_key("rounds") {
             table.extend(example()?.remove_entry("epochs"));
         }
@@ -83,6 +84,15 @@ impl SpecFlags {
             Some(path) => failure.and(format!("the spec file is {}", path.display())),
             None => failure,
         })
+    }
+
+    /// The folder of the relative paths in the spec: that of its file, or the current one for paths
+    /// that flags name.
+    pub(super) fn base(&self) -> PathBuf {
+        let names_source = |setting: &String| setting.trim_start().starts_with("dataset.source");
+        let by_flags = self.dataset.is_some() || self.set.iter().any(names_source);
+        let folder = self.spec.as_deref().and_then(Path::parent).filter(|_| !by_flags);
+        folder.map(Path::to_owned).unwrap_or_default()
     }
 
     fn apply_flags(&self, table: &mut Table) -> Result<(), Failure> {
@@ -109,6 +119,16 @@ impl SpecFlags {
             table.insert("audit".into(), share.into());
         }
         Ok(())
+    }
+}
+
+/// Writes into a new spec how its test examples are chosen: without that it would mean what specs
+/// meant before there was a choice.
+fn choose_split(table: &mut Table) {
+    if let Some(Value::Table(dataset)) = table.get_mut("dataset")
+        && dataset.contains_key("test_examples")
+    {
+        dataset.entry("split").or_insert_with(|| "stratified".into());
     }
 }
 

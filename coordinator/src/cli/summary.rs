@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use common::dataset::Schema;
 use common::digest::Digest;
 use common::results::{CONFUSION, Results};
 use common::spec::Split;
@@ -34,6 +35,8 @@ pub(super) struct Summary {
     pub(super) unsaved: Option<String>,
     /// The last evaluation, if there was one.
     pub(super) evaluation: Option<(Split, Results)>,
+    /// What the data means, if that is known here.
+    pub(super) schema: Option<Schema>,
     pub(super) output: Option<PathBuf>,
 }
 
@@ -41,7 +44,8 @@ impl Summary {
     /// One quantity per line. The line of the digest is easy to find with grep.
     pub(super) fn to_text(&self) -> String {
         let speed = self.examples as f64 / self.seconds.max(1e-9);
-        let mut text = format!(
+        let mut text = self.data();
+        text += &format!(
             "model   {}\nrounds  {}, {} examples\ntime    {:.2} s, {speed:.0} examples/s, \
              {:.0} % of it synchronisation\n",
             self.model,
@@ -74,7 +78,7 @@ impl Summary {
 
     /// The same for a run without training.
     pub(super) fn to_evaluation_text(&self) -> String {
-        let mut text = format!("model   {}\n", self.model);
+        let mut text = self.data() + &format!("model   {}\n", self.model);
         if let Some((split, results)) = &self.evaluation {
             let _ = writeln!(text, "split   {}, {} examples", split_name(*split), results.examples);
         }
@@ -84,10 +88,20 @@ impl Summary {
         text + &self.confusion()
     }
 
+    /// What the data was taken for.
+    fn data(&self) -> String {
+        let schema = self.schema.as_ref().filter(|schema| !schema.understood.is_empty());
+        schema.map(|schema| format!("data    {}\n", schema.understood)).unwrap_or_default()
+    }
+
     fn confusion(&self) -> String {
         let results = self.evaluation.as_ref().map(|(_, results)| results);
         let matrix = results.and_then(|results| results.counts.get(CONFUSION));
-        matrix.map(|matrix| confusion(matrix)).unwrap_or_default()
+        let name = |class: usize| match &self.schema {
+            Some(schema) => schema.class(class as u32),
+            None => class.to_string(),
+        };
+        matrix.map(|matrix| confusion(matrix, name)).unwrap_or_default()
     }
 
     fn push_warnings(&self, text: &mut String) {
@@ -144,16 +158,15 @@ fn guessing(matrix: &[u64]) -> Option<(u64, u64, u64)> {
 }
 
 /// `[true class, found class]` as a table, if it is small enough to read.
-fn confusion(matrix: &[u64]) -> String {
+fn confusion(matrix: &[u64], name: impl Fn(usize) -> String) -> String {
     let classes = matrix.len().isqrt();
     if classes == 0 || classes > PRINTED_CLASSES || classes * classes != matrix.len() {
         return String::new();
     }
-    let header = std::iter::once("true \\ found".to_owned())
-        .chain((0..classes).map(|class| class.to_string()))
-        .collect();
+    let header =
+        std::iter::once("true \\ found".to_owned()).chain((0..classes).map(&name)).collect();
     let rows = matrix.chunks(classes).enumerate().map(|(class, row)| {
-        std::iter::once(class.to_string()).chain(row.iter().map(u64::to_string)).collect()
+        std::iter::once(name(class)).chain(row.iter().map(u64::to_string)).collect()
     });
     table(header, rows)
 }
@@ -182,8 +195,13 @@ mod tests {
             audits: (0, 0),
             unsaved: None,
             evaluation: Some((Split::Test, results)),
+            schema: None,
             output: Some("out.safetensors".into()),
         }
+    }
+
+    fn number(class: usize) -> String {
+        class.to_string()
     }
 
     const MATRIX: &str = "true \\ found  0  1\n0             5  1\n1             0  6\n";
@@ -246,8 +264,8 @@ mod tests {
 
     #[test]
     fn matrices_are_square() {
-        assert_eq!(confusion(&[5, 1, 0, 6]), MATRIX);
-        assert_eq!(confusion(&[1, 2, 3]), "");
-        assert_eq!(confusion(&[]), "");
+        assert_eq!(confusion(&[5, 1, 0, 6], number), MATRIX);
+        assert_eq!(confusion(&[1, 2, 3], number), "");
+        assert_eq!(confusion(&[], number), "");
     }
 }

@@ -57,7 +57,8 @@ pub(super) fn train(program: Program, flags: TrainFlags) -> Result<(), Failure> 
     };
     let home = flags.home.home();
     let (keep, once, detach) = (flags.keep, flags.once, flags.detach);
-    let job = Job { spec, state, home, keep, once, detach };
+    let base = flags.spec.base();
+    let job = Job { spec, base, known: None, state, home, keep, once, detach };
     let mut progress = flags.home.progress();
     let outcome = job::perform(program, job, &flags.cluster, &mut progress)?;
     flags.home.end(outcome, progress)

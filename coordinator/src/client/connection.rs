@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use common::dataset::Schema;
 use common::id::RunId;
 use common::limits;
 use common::run_settings::RunSettings;
@@ -31,6 +32,8 @@ pub struct Fetched {
     pub state: NetworkState,
     /// The run's spec.
     pub spec: RunSpec,
+    /// What its examples mean, if that is known.
+    pub schema: Option<Schema>,
     /// The run's history.
     pub history: History,
 }
@@ -96,6 +99,7 @@ impl Client {
         let frame = codec::encode(FromClient::Submit {
             key: submission.key,
             spec: submission.spec.to_toml(),
+            schema: submission.schema.clone(),
             train: submission.train.clone(),
             test: submission.test.clone(),
             state: submission.state.as_ref().map(NetworkState::layout),
@@ -194,9 +198,9 @@ impl Client {
     /// Fetches the final state of a run and its metadata, and checks the digest.
     pub async fn fetch(&mut self, run: RunId) -> Result<Fetched, ClientError> {
         self.send(FromClient::Fetch { run }).await?;
-        let (spec, layout, digest, history_bytes) = match self.next_message().await? {
-            ToClient::State { spec, layout, digest, history_bytes, .. } => {
-                (spec, layout, digest, history_bytes)
+        let (spec, schema, layout, digest, history_bytes) = match self.next_message().await? {
+            ToClient::State { spec, schema, layout, digest, history_bytes, .. } => {
+                (spec, schema, layout, digest, history_bytes)
             }
             other => return Err(self.refused_or_unexpected(other)),
         };
@@ -208,7 +212,10 @@ impl Client {
         }
         let history = self.receive_history(history_bytes as usize).await?;
         let spec = RunSpec::from_toml(&spec).map_err(|error| self.unexpected(error.to_string()))?;
-        Ok(Fetched { state, spec, history })
+        let schema =
+            Some(&schema).filter(|text| !text.is_empty()).map(|text| Schema::from_json(text));
+        let schema = schema.transpose().map_err(|error| self.unexpected(error.to_string()))?;
+        Ok(Fetched { state, spec, schema, history })
     }
 
     /// Receives a history of this length, which has been checked.

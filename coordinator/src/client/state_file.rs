@@ -5,9 +5,11 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use common::dataset::Schema;
 use common::spec::RunSpec;
 use common::state::{NetworkState, StateError};
 
+use super::connection::Fetched;
 use super::destination;
 use crate::runs::History;
 
@@ -17,6 +19,8 @@ const MODEL: &str = "samebit.model";
 const PARAMETERS: &str = "samebit.parameters";
 /// Metadata key of the whole spec, as TOML.
 const SPEC: &str = "samebit.spec";
+/// Metadata key of what the data means, as JSON.
+const SCHEMA: &str = "samebit.schema";
 /// Metadata key of the run's history, as JSON.
 const HISTORY: &str = "samebit.history";
 
@@ -33,6 +37,8 @@ pub struct StateFile {
     pub state: NetworkState,
     /// The spec of its run, if the file has it.
     pub spec: Option<RunSpec>,
+    /// What the data means that it was trained on, if the file has it.
+    pub schema: Option<Schema>,
     /// The path of the file.
     path: PathBuf,
     /// The history of its run, as stored in the file.
@@ -49,7 +55,10 @@ impl StateFile {
             .map(|text| RunSpec::from_toml(text))
             .transpose()
             .map_err(|error| file_error(path, format!("metadata `{SPEC}`: {error}")))?;
-        Ok(Self { state, spec, path: path.to_owned(), history: metadata.remove(HISTORY) })
+        let schema = metadata.get(SCHEMA).map(|text| Schema::from_json(text)).transpose();
+        let schema =
+            schema.map_err(|error| file_error(path, format!("metadata `{SCHEMA}`: {error}")))?;
+        Ok(Self { state, spec, schema, path: path.to_owned(), history: metadata.remove(HISTORY) })
     }
 
     /// The history of the run. It is parsed on demand, as most commands do not need it.
@@ -65,25 +74,18 @@ impl StateFile {
 
     /// Writes `state`, the result of `spec`, and the run's history. Equal runs write equal
     /// files. Writing to a device or pipe may block.
-    pub fn save(
-        path: &Path,
-        state: &NetworkState,
-        spec: &RunSpec,
-        history: &History,
-    ) -> Result<(), StateError> {
-        let (digest, metadata) = (state.digest(), metadata(spec, history));
+    pub fn save(path: &Path, fetched: &Fetched) -> Result<(), StateError> {
+        let Fetched { state, .. } = fetched;
+        let (digest, metadata) = (state.digest(), metadata(fetched)?);
         destination::write(path, |out| state.write_to(out, digest, &metadata))
             .map_err(|error| unwritable(path, &error))
     }
 
     /// Writes a state that could not be written to its destination to a new file in the
     /// current folder, or in the folder for temporary files.
-    pub fn keep(
-        state: &NetworkState,
-        spec: &RunSpec,
-        history: &History,
-    ) -> Result<PathBuf, StateError> {
-        let (digest, metadata) = (state.digest(), metadata(spec, history));
+    pub fn keep(fetched: &Fetched) -> Result<PathBuf, StateError> {
+        let Fetched { state, .. } = fetched;
+        let (digest, metadata) = (state.digest(), metadata(fetched)?);
         let text = digest.to_string();
         let name = format!("samebit-{}.safetensors", &text[..KEPT_DIGITS]);
         let keep = |path: &Path| {
@@ -96,13 +98,22 @@ impl StateFile {
     }
 }
 
-fn metadata(spec: &RunSpec, history: &History) -> BTreeMap<String, String> {
-    BTreeMap::from([
+fn metadata(fetched: &Fetched) -> Result<BTreeMap<String, String>, StateError> {
+    let Fetched { spec, schema, history, .. } = fetched;
+    let mut metadata = BTreeMap::from([
         (MODEL.to_owned(), spec.model.clone()),
         (PARAMETERS.to_owned(), spec.parameters.to_string()),
         (SPEC.to_owned(), spec.to_toml()),
         (HISTORY.to_owned(), history.to_json()),
-    ])
+    ]);
+    if let Some(schema) = schema {
+        let text = schema.to_json().map_err(|error| StateError::File {
+            path: SCHEMA.into(),
+            message: error.to_string(),
+        })?;
+        metadata.insert(SCHEMA.to_owned(), text);
+    }
+    Ok(metadata)
 }
 
 /// The `__metadata__` of a safetensors file: 8 bytes of length, little-endian,
@@ -154,7 +165,12 @@ mod tests {
         let spec = RunSpec::from_toml(RunSpec::example()).unwrap();
         let state = NetworkState::default();
         let history = History { confusion: vec![3, 0, 1, 2], ..History::default() };
-        StateFile::save(&path, &state, &spec, &history).unwrap();
+        let json = r#"{"understood":"","shape":[4],"scale":1.0,"class_count":2}"#;
+        let schema = Some(Schema::from_json(json).unwrap());
+        let fetched = Fetched { state, spec, schema, history };
+        StateFile::save(&path, &fetched).unwrap();
+        let Fetched { state, schema, history, .. } = fetched;
+        assert_eq!(StateFile::load(&path).unwrap().schema, schema);
         assert_eq!(StateFile::load(&path).unwrap().history().unwrap(), history);
 
         state.save(&path, &BTreeMap::new()).unwrap();

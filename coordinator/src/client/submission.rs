@@ -1,8 +1,10 @@
 //! A run, ready to be submitted. Errors of the user are found here, before a coordinator is
 //! contacted.
 
+use std::path::Path;
+
 use bytes::Bytes;
-use common::dataset::{Dataset, DatasetError, SplitManifest};
+use common::dataset::{Dataset, DatasetError, Schema, SplitManifest};
 use common::digest::Digest;
 use common::id::SubmissionKey;
 use common::model::{ModelError, Registry};
@@ -20,6 +22,8 @@ pub struct Submission {
     /// The key, which stays the same if the submission is repeated.
     pub(super) key: SubmissionKey,
     pub(super) spec: RunSpec,
+    /// What the examples mean, as JSON.
+    pub(super) schema: String,
     pub(super) source: Source,
     pub(super) train: SplitManifest,
     pub(super) test: SplitManifest,
@@ -71,7 +75,20 @@ impl Submission {
         settings: RunSettings,
     ) -> Result<Self, SubmissionError> {
         spec.validate()?;
-        let dataset = Dataset::load(&spec.dataset)?;
+        let loaded = Dataset::load_as(&spec.dataset, Path::new(""), None)?;
+        Self::of(registry, spec, loaded, state, settings)
+    }
+
+    /// The same of data that is loaded already.
+    pub fn of(
+        registry: &Registry,
+        spec: RunSpec,
+        (dataset, schema): (Dataset, Schema),
+        state: Option<NetworkState>,
+        settings: RunSettings,
+    ) -> Result<Self, SubmissionError> {
+        spec.validate()?;
+        let schema = schema.to_json()?;
         let model = registry.build(&spec.model, &spec.parameters, dataset.shape(), spec.seed)?;
         RunPlan::new(&spec, dataset.train.size(), dataset.test.len())?;
         let mut state = state;
@@ -87,7 +104,7 @@ impl Submission {
         let (test, test_chunks) = dataset.test.into_chunks();
         let source = Source::Loaded { train: train_chunks, test: test_chunks };
         let key = SubmissionKey::draw()?;
-        Ok(Self { key, spec, source, train, test, state, settings, replay: None })
+        Ok(Self { key, spec, schema, source, train, test, state, settings, replay: None })
     }
 
     /// Sets a key derived from its content: spec, data and initial state. A coordinator that
@@ -117,6 +134,7 @@ impl Submission {
         Ok(Self {
             key: SubmissionKey::draw()?,
             spec: rerun.spec().clone(),
+            schema: rerun.record().schema.clone(),
             source: Source::Kept(rerun.examples().clone()),
             train: rerun.record().train.clone(),
             test: rerun.record().test.clone(),

@@ -31,6 +31,9 @@ pub struct SubmissionRecord {
     pub at_ms: u64,
     /// Its spec, as TOML.
     pub spec: String,
+    /// What its examples mean, as JSON; empty if nothing is known.
+    #[serde(default)]
+    pub schema: String,
     /// Its settings.
     pub settings: RunSettings,
     /// Digest of the initial state, if a client sent one.

@@ -47,6 +47,7 @@ fn submission() -> SubmissionRecord {
         spec: "model = \"softmax\"\nepochs = 9\nreplicas = 1\nbatch_size = 1\n\
                update_interval = 1\n[dataset]\nsource = \"digits\"\n"
             .into(),
+        schema: "{}".into(),
         settings: Default::default(),
         initial: Some(state(0).digest()),
         forked_from: None,

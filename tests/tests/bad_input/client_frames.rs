@@ -56,7 +56,16 @@ impl Parts {
         change(&mut parts);
         let Self { spec, train, test, state, settings, replay } = parts;
         let key = SubmissionKey(7);
-        FromClient::Submit { key, spec, train, test, state, settings, replay }
+        FromClient::Submit {
+            key,
+            spec,
+            schema: String::new(),
+            train,
+            test,
+            state,
+            settings,
+            replay,
+        }
     }
 }
 

@@ -100,6 +100,7 @@ fn for_a_client() {
             welcome_and(&encoded(ToClient::State {
                 run: RunId(1),
                 spec: String::new(),
+                schema: String::new(),
                 layout,
                 digest,
                 history_bytes: 0,

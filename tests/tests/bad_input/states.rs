@@ -93,7 +93,8 @@ fn files_to_evaluate() {
             .says(&["does not fit the model", "layer2"]),
         Case::coordinator(
             "of other data",
-            "evaluate DIR/state --model softmax --dataset csv:DIR/x --split train",
+            "evaluate DIR/state --model softmax --dataset csv:DIR/x --split train \
+             --set dataset.label=last",
         )
         .file("state", right())
         .file("x", "1,2,0\n3,4,1\n")

@@ -1,128 +1,82 @@
-//! `idx` folders, the format of MNIST and Fashion-MNIST: for each split a file of images and
-//! a file of labels, big-endian.
+//! `idx` folders, the format of MNIST and its relatives: for each split a file of images and a
+//! file of labels, big-endian.
 //!
 //! ```text
-//! images   00 00 08 03   count   rows   columns   a byte per pixel …
-//! labels   00 00 08 01   count   a byte per label …
+//! 00 00   type   number of dimensions   length of each dimension (u32) …   the values …
 //! ```
+//!
+//! QMNIST has eight numbers for each label, of which the first one is the class.
 
-use std::io;
-use std::path::{Path, PathBuf};
+mod files;
+#[cfg(test)]
+mod tests;
 
-use super::file::{SPLIT_BYTES, SourceFile};
-use super::{Loaded, Part};
-use crate::dataset::{DatasetError, Features};
+use std::path::Path;
+
+use super::array::{self, Layout, Part};
+use super::file::SourceFile;
+use super::numbers::{Number, Order};
+use super::{Splits, labels};
+use crate::dataset::DatasetError;
 use crate::limits;
+use files::Pair;
 
-const IMAGES_MAGIC: u32 = 0x0000_0803;
-const LABELS_MAGIC: u32 = 0x0000_0801;
+/// Numbers of one label of QMNIST.
+const QMNIST_COLUMNS: u64 = 8;
 
-/// Loads both splits; the test split may be missing.
-pub(super) fn load(folder: &Path, label_bound: u32) -> Result<Loaded, DatasetError> {
-    let train = split(folder, "train", label_bound, None)?;
-    let names = [names("t10k", "images", 3), names("t10k", "labels", 1)];
-    let test = if names.iter().any(|names| find(folder, names).is_some()) {
-        Some(split(folder, "t10k", label_bound, Some(train.width))?)
+/// Loads both splits; the test split may be missing, and so may all labels.
+pub(super) fn load(folder: &Path) -> Result<Splits, DatasetError> {
+    let files = files::find(folder)?;
+    let train = part(&files.train)?;
+    let test = files.test.as_ref().map(part).transpose()?;
+    array::agree(train, test)
+}
+
+fn part(Pair { images, labels }: &Pair) -> Result<Part, DatasetError> {
+    let mut file = SourceFile::open(images)?;
+    let examples = header(&mut file)?.features(&mut file, images.display().to_string())?;
+    let Some(path) = labels else {
+        return Ok(examples.with(None));
+    };
+    let mut file = SourceFile::open(path)?;
+    let layout = header(&mut file)?;
+    let name = path.display().to_string();
+    let qmnist = path.file_name().is_some_and(|name| name.to_string_lossy().contains("qmnist"));
+    let labels = if qmnist && layout.shape == [examples.count, QMNIST_COLUMNS] {
+        labels::columns(&mut file, &layout, examples.count, QMNIST_COLUMNS, name)
     } else {
-        None
+        labels::numbers(&mut file, &layout, examples.count, name)
     };
-    Ok(Loaded { train, test, scale: 255.0 })
+    Ok(examples.with(Some(labels?)))
 }
 
-fn split(
-    folder: &Path,
-    prefix: &str,
-    label_bound: u32,
-    width: Option<u32>,
-) -> Result<Part, DatasetError> {
-    let open = |what, dimensions| {
-        let names = names(prefix, what, dimensions);
-        let path = find(folder, &names).ok_or_else(|| DatasetError::Io {
-            path: folder.display().to_string(),
-            error: io::Error::new(
-                io::ErrorKind::NotFound,
-                format!("expected a file {}, found none of them", names.join(" or ")),
-            ),
-        })?;
-        SourceFile::open(&path)
+/// Reads the header of a file.
+fn header(file: &mut SourceFile<'_>) -> Result<Layout, DatasetError> {
+    let magic = file.take(4, "the magic number")?;
+    let number = match magic[2] {
+        0x08 => Some(Number::U8),
+        0x09 => Some(Number::I8),
+        0x0b => Some(Number::I16),
+        0x0c => Some(Number::I32),
+        0x0d => Some(Number::F32),
+        0x0e => Some(Number::F64),
+        _ => None,
     };
-    let (count, width, pixels) = images(open("images", 3)?, width)?;
-    let labels = labels(open("labels", 1)?, count, label_bound)?;
-    Ok(Part { features: Features::U8(pixels), labels, width })
-}
-
-/// The names that a file may have: `train-images-idx3-ubyte` as it is
-/// published, `train-images.idx3-ubyte` as some archives unpack it.
-fn names(prefix: &str, what: &str, dimensions: u32) -> [String; 4] {
-    let name = |dot, end| format!("{prefix}-{what}{dot}idx{dimensions}-ubyte{end}");
-    [name("-", ""), name("-", ".gz"), name(".", ""), name(".", ".gz")]
-}
-
-fn find(folder: &Path, names: &[String]) -> Option<PathBuf> {
-    names.iter().map(|name| folder.join(name)).find(|path| path.exists())
-}
-
-fn images(
-    mut file: SourceFile<'_>,
-    train_width: Option<u32>,
-) -> Result<(u32, u32, Vec<u8>), DatasetError> {
-    magic(&mut file, IMAGES_MAGIC, "images")?;
-    let count = count(&mut file)?;
-    let (rows, columns) = (file.word("the number of rows")?, file.word("the number of columns")?);
-    let width = u64::from(rows) * u64::from(columns);
-    let found = format!("{rows} × {columns}");
-    if !(1..=u64::from(limits::FEATURES)).contains(&width) {
-        let expected = format!("images of 1 to {} pixels", limits::FEATURES);
-        return Err(file.wrong_byte(8, expected, found));
+    let (Some(number), [0, 0, _, dimensions]) = (number, &magic[..]) else {
+        let expected = "an idx file, which starts with 00 00, a type from 08 to 0e and the number \
+                        of dimensions";
+        let found: Vec<String> = magic.iter().map(|byte| format!("{byte:02x}")).collect();
+        let found = format!("{}: this is another or a damaged file", found.join(" "));
+        return Err(file.wrong_byte(0, expected, found));
+    };
+    if !(1..=limits::DIMENSIONS).contains(&usize::from(*dimensions)) {
+        let expected = format!("1 to {} dimensions", limits::DIMENSIONS);
+        return Err(file.wrong_byte(3, expected, dimensions));
     }
-    let width = width as u32;
-    if let Some(expected) = train_width.filter(|expected| *expected != width) {
-        let expected = format!("images of {expected} pixels, as in the training split");
-        return Err(file.wrong_byte(8, expected, found));
+    let mut shape = Vec::new();
+    for _ in 0..*dimensions {
+        shape.push(file.word("the length of a dimension")?.into());
     }
-    let bytes = u64::from(count) * u64::from(width);
-    if bytes > SPLIT_BYTES {
-        let expected = format!("at most {SPLIT_BYTES} pixels in all");
-        return Err(file.wrong_byte(4, expected, bytes));
-    }
-    let pixels = file.take(bytes, "pixels")?;
-    file.end()?;
-    Ok((count, width, pixels))
-}
-
-fn labels(
-    mut file: SourceFile<'_>,
-    images: u32,
-    label_bound: u32,
-) -> Result<Vec<u32>, DatasetError> {
-    magic(&mut file, LABELS_MAGIC, "labels")?;
-    let count = count(&mut file)?;
-    if count != images {
-        return Err(file.wrong_byte(4, format!("{images} labels, one for each image"), count));
-    }
-    let labels = file.take(count.into(), "labels")?;
-    file.end()?;
-    let labels: Vec<u32> = labels.into_iter().map(u32::from).collect();
-    if let Some(at) = labels.iter().position(|label| *label >= label_bound) {
-        let expected = format!("a label below {label_bound}");
-        return Err(file.wrong_byte(8 + at as u64, expected, labels[at]));
-    }
-    Ok(labels)
-}
-
-fn magic(file: &mut SourceFile<'_>, expected: u32, what: &str) -> Result<(), DatasetError> {
-    let found = file.word("the magic number")?;
-    if found != expected {
-        let expected = format!("the magic number {expected:#010x} of idx {what}");
-        return Err(file.wrong_byte(0, expected, format!("{found:#010x}")));
-    }
-    Ok(())
-}
-
-fn count(file: &mut SourceFile<'_>) -> Result<u32, DatasetError> {
-    let count = file.word("the number of examples")?;
-    if !(1..=limits::EXAMPLES).contains(&u64::from(count)) {
-        return Err(file.wrong_byte(4, format!("1 to {} examples", limits::EXAMPLES), count));
-    }
-    Ok(count)
+    let start = 4 + 4 * u64::from(*dimensions);
+    Ok(Layout { number, order: Order::Big, shape, fortran: false, shape_at: 4, start })
 }

@@ -79,7 +79,8 @@ fn submission(state: Option<NetworkState>) -> Submission {
     let source =
         crate::client::submission::Source::Loaded { train: train_chunks, test: test_chunks };
     let key = common::id::SubmissionKey(7);
-    Submission { key, spec, source, train, test, state, settings, replay: None }
+    let schema = String::new();
+    Submission { key, spec, schema, source, train, test, state, settings, replay: None }
 }
 
 #[tokio::test]
@@ -138,7 +139,8 @@ async fn a_state_comes_home_only_with_its_digest() {
             let spec = RunSpec::example().to_owned();
             let history = long_history();
             let history_bytes = history.len() as u64;
-            peer.say(ToClient::State { run, spec, layout, digest, history_bytes }).await;
+            let schema = String::new();
+            peer.say(ToClient::State { run, spec, schema, layout, digest, history_bytes }).await;
             for (index, segment) in state.layout().state_segments().iter().enumerate() {
                 let mut payload = Vec::new();
                 state.read_segment(segment, &mut payload);

@@ -29,8 +29,8 @@ impl Engine {
     ) -> Result<(), String> {
         match message {
             FromClient::Heartbeat => {}
-            FromClient::Submit { key, spec, train, test, state, settings, replay } => {
-                let request = Request { key, spec, train, test, state, settings, replay };
+            FromClient::Submit { key, spec, schema, train, test, state, settings, replay } => {
+                let request = Request { key, spec, schema, train, test, state, settings, replay };
                 return self.submit(client, request);
             }
             FromClient::Resume { run, settings, fork } => self.resume(client, run, settings, fork),

@@ -112,14 +112,14 @@ impl Engine {
         &mut self,
         client: ClientId,
         run: RunId,
-        Provenance { spec, history }: Provenance,
+        Provenance { spec, schema, history }: Provenance,
         state: &Arc<NetworkState>,
         digest: Digest,
     ) {
         let (state, layout) = (state.clone(), state.layout());
         let segments = layout.state_segments();
         let history_bytes = history.len() as u64;
-        let first = encode(ToClient::State { run, spec, layout, digest, history_bytes });
+        let first = encode(ToClient::State { run, spec, schema, layout, digest, history_bytes });
         let pieces = history.len().div_ceil(limits::PAYLOAD_BYTES);
         let frames = StateFrames::new(1 + segments.len() + pieces, move |place| {
             let Some(place) = place.checked_sub(1) else { return first.clone() };

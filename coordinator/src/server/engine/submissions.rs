@@ -237,6 +237,7 @@ fn record(
         identity: submission.identity,
         at_ms: now_ms(),
         spec: submission.text.clone(),
+        schema: submission.schema.clone(),
         settings: run.settings().clone(),
         initial: submission.initial,
         forked_from,

@@ -25,6 +25,7 @@ pub(super) struct PendingUpload {
     pub(in crate::server) serial: u64,
     pub(in crate::server) key: SubmissionKey,
     pub(in crate::server) text: String,
+    pub(in crate::server) schema: String,
     pub(in crate::server) spec: RunSpec,
     pub(in crate::server) plan: RunPlan,
     pub(in crate::server) train: SplitManifest,
@@ -61,6 +62,8 @@ pub(in crate::server) struct Request {
     pub(in crate::server) key: SubmissionKey,
     /// The spec, as TOML.
     pub(in crate::server) spec: String,
+    /// What the examples mean, as JSON.
+    pub(in crate::server) schema: String,
     pub(in crate::server) train: SplitManifest,
     pub(in crate::server) test: SplitManifest,
     /// The layout of the state that the client sends, if any.
@@ -173,6 +176,7 @@ impl Complete {
         let submission = RunDefinition {
             identity,
             text: open.text.clone(),
+            schema: open.schema.clone(),
             complete: self.design.spec.clone(),
             spec: open.spec.clone(),
             model: self.design.model.clone(),

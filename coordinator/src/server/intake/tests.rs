@@ -21,6 +21,7 @@ fn request(data: &Dataset) -> Request {
     Request {
         key: SubmissionKey(1),
         spec: test_model::spec("").to_toml(),
+        schema: String::new(),
         train: data.train.manifest(),
         test: data.test.manifest(),
         state: None,

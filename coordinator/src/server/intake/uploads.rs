@@ -163,7 +163,7 @@ impl Intake {
         if runs >= limits::RUNS {
             return Err(UploadError::Runs(runs));
         }
-        let Request { key, spec: text, train, test, state, settings, replay } = request;
+        let Request { key, spec: text, schema, train, test, state, settings, replay } = request;
         let spec = RunSpec::from_toml(&text)?;
         train.validate().map_err(|error| UploadError::Split(Split::Train, error))?;
         test.validate().map_err(|error| UploadError::Split(Split::Test, error))?;
@@ -191,6 +191,7 @@ impl Intake {
             serial: self.last_serial,
             key,
             text,
+            schema,
             spec,
             plan,
             train,

@@ -220,6 +220,7 @@ fn prepare(
     let submission = RunDefinition {
         identity: record.identity,
         text: record.spec.clone(),
+        schema: record.schema.clone(),
         complete: design.spec.clone(),
         spec,
         model: design.model.clone(),

@@ -21,7 +21,11 @@ pub(in crate::server) fn final_state(
     let Restart { checkpoint, damaged } = folder.restart(&submission, u64::MAX)?;
     match checkpoint.filter(|found| found.record.digest == digest) {
         Some(found) => {
-            let provenance = Provenance::new(&submission.spec, &found.record.progress.history);
+            let provenance = Provenance::new(
+                &submission.spec,
+                &submission.schema,
+                &found.record.progress.history,
+            );
             Ok(Some((provenance, found.state, digest)))
         }
         // The state was kept, so its absence is damage.

@@ -278,7 +278,8 @@ impl Run {
         let submission = self.about.submission.take();
         if let Some(submission) = &submission {
             let history = history.filter(|_| self.about.state.is_some());
-            self.provenance = history.map(|history| Provenance::new(&submission.text, history));
+            self.provenance = history
+                .map(|history| Provenance::new(&submission.text, &submission.schema, history));
         }
         Some((submission, std::mem::take(&mut self.about.reserved)))
     }

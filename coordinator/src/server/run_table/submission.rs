@@ -23,6 +23,8 @@ pub(in crate::server) struct RunDefinition {
     pub(in crate::server) identity: RunIdentity,
     /// The spec as the client wrote it.
     pub(in crate::server) text: String,
+    /// What the examples mean, as JSON; empty if nothing is known.
+    pub(in crate::server) schema: String,
     /// The same with all defaults, as it is sent to workers.
     pub(in crate::server) complete: String,
     /// The same, parsed.
@@ -66,13 +68,16 @@ impl RunDefinition {
 pub(in crate::server) struct Provenance {
     /// The run's spec.
     pub(in crate::server) spec: String,
+    /// What its examples mean, as JSON.
+    pub(in crate::server) schema: String,
     /// The run's reports, as JSON.
     pub(in crate::server) history: Bytes,
 }
 
 impl Provenance {
-    pub(in crate::server) fn new(spec: &str, history: &HistorySoFar) -> Self {
-        Self { spec: spec.to_owned(), history: history.history().to_json().into() }
+    pub(in crate::server) fn new(spec: &str, schema: &str, history: &HistorySoFar) -> Self {
+        let history = history.history().to_json().into();
+        Self { spec: spec.to_owned(), schema: schema.to_owned(), history }
     }
 }
 

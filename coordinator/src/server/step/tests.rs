@@ -35,6 +35,7 @@ fn submission(classes: u32) -> RunDefinition {
     RunDefinition {
         identity: RunIdentity(7),
         text: text.into(),
+        schema: String::new(),
         complete: text.into(),
         spec,
         model: Arc::from(model),

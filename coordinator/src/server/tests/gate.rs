@@ -134,7 +134,18 @@ async fn a_submission_that_is_being_written_is_found_too() {
         let (train, test) = (data.train.manifest(), data.test.manifest());
         let (spec, settings) = (test_model::spec("").to_toml(), RunSettings::default());
         let (state, replay) = (None, None);
-        second.say(FromClient::Submit { key, spec, train, test, state, settings, replay }).await;
+        second
+            .say(FromClient::Submit {
+                key,
+                spec,
+                schema: String::new(),
+                train,
+                test,
+                state,
+                settings,
+                replay,
+            })
+            .await;
         second.say(FromClient::Status).await;
         let answer = second.hear_client().await;
         assert!(matches!(answer, Some(ToClient::Status(_))), "nobody may know yet: {answer:?}");

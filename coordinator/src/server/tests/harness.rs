@@ -228,8 +228,8 @@ impl Harness {
         let (train, test) = (data.train.manifest(), data.test.manifest());
         let (key, spec) = (SubmissionKey::draw().unwrap(), spec.to_toml());
         let settings = RunSettings::default();
-        let submit =
-            FromClient::Submit { key, spec, train, test, state: None, settings, replay: None };
+        let (schema, state, replay) = (String::new(), None, None);
+        let submit = FromClient::Submit { key, spec, schema, train, test, state, settings, replay };
         self.ask(client, submit);
         let mut told = VecDeque::new();
         loop {

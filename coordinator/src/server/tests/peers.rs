@@ -238,6 +238,7 @@ impl TestPeer {
         self.say(FromClient::Submit {
             key,
             spec: spec.to_toml(),
+            schema: String::new(),
             train: data.train.manifest(),
             test: data.test.manifest(),
             state: state.map(NetworkState::layout),

@@ -69,7 +69,17 @@ async fn two_uploads_of_one_submission_are_one_run() {
     let (spec, settings) = (test_model::spec("").to_toml(), RunSettings::default());
     let (train, test) = (data.train.manifest(), data.test.manifest());
     let (state, replay) = (None, None);
-    slow.say(FromClient::Submit { key: KEY, spec, train, test, state, settings, replay }).await;
+    slow.say(FromClient::Submit {
+        key: KEY,
+        spec,
+        schema: String::new(),
+        train,
+        test,
+        state,
+        settings,
+        replay,
+    })
+    .await;
     let mut wanted = Vec::new();
     while wanted.len() < 2 {
         match slow.hear_client().await {

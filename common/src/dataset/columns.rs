@@ -1,0 +1,59 @@
+//! The columns of a table: what each is to the model. Kept with a state, so that later files are
+//! read in the same way.
+
+use serde::{Deserialize, Serialize};
+
+use super::error::{DatasetError, invalid};
+
+/// A column of a table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::dataset) struct Column {
+    /// Its name; empty without one.
+    pub(in crate::dataset) name: String,
+    pub(in crate::dataset) role: Role,
+}
+
+/// What a column is to the model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::dataset) enum Role {
+    /// One feature. A missing value is replaced by this, if there is one.
+    Number { missing: Option<f32> },
+    /// A feature for each of these texts, in order: 1 for the one that an example has, otherwise 0.
+    /// For a missing text, they are the shares of the texts.
+    Categories { values: Vec<String>, missing: Option<Vec<f32>> },
+    /// The label.
+    Label,
+    /// Left out.
+    Ignored,
+}
+
+impl Column {
+    /// Number of features.
+    pub(in crate::dataset) fn width(&self) -> usize {
+        match &self.role {
+            Role::Number { .. } => 1,
+            Role::Categories { values, .. } => values.len(),
+            Role::Label | Role::Ignored => 0,
+        }
+    }
+
+    /// Checks what another program may have written.
+    pub(in crate::dataset) fn check(&self) -> Result<(), DatasetError> {
+        let Role::Categories { values, missing } = &self.role else { return Ok(()) };
+        let is_sorted = values.windows(2).all(|pair| pair[0] < pair[1]);
+        let shares = missing.as_ref().map_or(values.len(), Vec::len);
+        if !is_sorted || shares != values.len() {
+            let expected =
+                format!("sorted texts of the column {:?}, and a share for each", self.name);
+            return Err(invalid(expected, format!("{} texts, {shares} shares", values.len())));
+        }
+        Ok(())
+    }
+
+    /// The column for a sentence: by its name, or its place, from 0.
+    pub(in crate::dataset) fn title(&self, at: usize) -> String {
+        if self.name.is_empty() { format!("column {}", at + 1) } else { format!("{:?}", self.name) }
+    }
+}

@@ -1,0 +1,252 @@
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use ndarray::{Array1, array};
+use ndarray_npy::WriteNpyExt;
+use tempfile::TempDir;
+
+use super::*;
+use crate::spec::Normalise;
+
+/// A folder of small files.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new(files: &[(&str, Vec<u8>)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in files {
+            std::fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        Self(folder)
+    }
+
+    /// Loads a source whose path is in this folder.
+    fn load(&self, spec: &DatasetSpec) -> Result<(Dataset, Schema), String> {
+        let folder = self.0.path();
+        let loaded = load(spec, folder, None);
+        let folder = format!("{}/", folder.display());
+        loaded.map_err(|error| error.to_string().replace(&folder, ""))
+    }
+}
+
+fn csv(text: &str) -> Folder {
+    Folder::new(&[("data.csv", text.into())])
+}
+
+fn csv_spec() -> DatasetSpec {
+    DatasetSpec::new("csv:data.csv")
+}
+
+fn packed(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn idx(magic: u32, header: &[u32], body: &[u8]) -> Vec<u8> {
+    let words = [&[magic], header].concat();
+    let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+    bytes.extend(body);
+    bytes
+}
+
+/// Three images of 2 × 1 pixels, and a test image.
+fn images() -> Folder {
+    Folder::new(&[
+        ("train-images-idx3-ubyte", idx(0x803, &[3, 2, 1], &[0, 51, 102, 153, 204, 255])),
+        ("train-labels-idx1-ubyte.gz", packed(&idx(0x801, &[3], &[0, 2, 1]))),
+        ("t10k-images-idx3-ubyte", idx(0x803, &[1, 2, 1], &[7, 8])),
+        ("t10k-labels-idx1-ubyte", idx(0x801, &[1], &[4])),
+    ])
+}
+
+fn npy(array: &impl WriteNpyExt) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    array.write_npy(&mut bytes).unwrap();
+    bytes
+}
+
+/// Thirty examples of two features, sorted by their three classes.
+fn sorted() -> String {
+    let row = |at: usize| format!("{at},{}.5,{}\n", at % 4, ["x", "y", "z"][at / 10]);
+    "a,b,kind\n".to_owned() + &(0..30).map(row).collect::<String>()
+}
+
+#[test]
+fn a_source_is_split_scaled_and_described() {
+    let folder = images();
+    let (data, schema) = folder.load(&DatasetSpec::new("idx:.")).unwrap();
+    assert_eq!(data.train.features(), &Features::U8(vec![0, 51, 102, 153, 204, 255]));
+    assert_eq!((data.train.labels(), data.test.labels()), (&[0, 2, 1][..], &[3][..]));
+    // The labels have a gap, so they are mapped.
+    assert_eq!(schema.classes, ["0", "1", "2", "4"]);
+    assert_eq!(
+        schema.understood,
+        "idx:.: 4 examples, 2 × 1 features, 0, 1, 2, 4, 3 to train and 1 to test"
+    );
+}
+
+#[test]
+fn whole_numbers_and_names_become_classes() {
+    let (data, schema) = csv(&sorted()).load(&csv_spec()).unwrap();
+    assert_eq!((data.train.len(), data.test.len(), data.train.classes()), (30, 0, 3));
+    assert_eq!(schema.classes, ["x", "y", "z"]);
+    assert_eq!(
+        schema.understood,
+        "data.csv: 30 examples, 2 features, label \"kind\" (last column; x, y, z), no test split \
+         (dataset.test_examples=0.2 holds one out)"
+    );
+    assert_eq!(schema.warnings.len(), 1, "{:?}", schema.warnings);
+}
+
+#[test]
+fn test_examples_are_held_out_by_class_or_at_the_end() {
+    let folder = csv(&sorted());
+    let held_out = |test_examples, split| {
+        let spec = DatasetSpec { test_examples: Some(test_examples), split, ..csv_spec() };
+        folder.load(&spec).map(|(data, schema)| (data.test.labels().to_vec(), schema.understood))
+    };
+    let (labels, line) = held_out(TestExamples::Share(0.2), SplitBy::Stratified).unwrap();
+    assert_eq!(labels, [0, 0, 1, 1, 2, 2]);
+    assert!(line.ends_with("x, y, z), split 24/6 by class"), "{line}");
+    let (labels, line) = held_out(TestExamples::Count(4), SplitBy::Last).unwrap();
+    assert_eq!(labels, [2, 2, 2, 2]);
+    assert!(line.ends_with("split 26/4 at the end"), "{line}");
+    assert_eq!(held_out(TestExamples::Count(30), SplitBy::Last).unwrap().0.len(), 30);
+    assert_eq!(
+        held_out(TestExamples::Count(31), SplitBy::Last).unwrap_err(),
+        "dataset: expected `test_examples` of at most 30, the number of training examples, found 31"
+    );
+    let seed = |split_seed| {
+        let split = SplitBy::Stratified;
+        let test_examples = Some(TestExamples::Count(6));
+        let spec = DatasetSpec { test_examples, split, split_seed, ..csv_spec() };
+        folder.load(&spec).unwrap().0
+    };
+    assert_eq!(seed(7), seed(7));
+    assert_ne!(seed(7), seed(8));
+}
+
+#[test]
+fn training_examples_are_held_out_in_place_of_a_sources_own_test_split() {
+    let spec = |count| DatasetSpec {
+        test_examples: Some(TestExamples::Count(count)),
+        classes: Some(5),
+        ..DatasetSpec::new("idx:.")
+    };
+    let folder = images();
+    let (data, _) = folder.load(&spec(2)).unwrap();
+    assert_eq!(data.train.features(), &Features::U8(vec![0, 51]));
+    assert_eq!(data.test.features(), &Features::U8(vec![102, 153, 204, 255]));
+    assert!(folder.load(&spec(0)).unwrap().0.test.is_empty());
+    let digits = |test_examples| {
+        let spec = DatasetSpec { test_examples, ..DatasetSpec::new("digits") };
+        folder.load(&spec).unwrap().0
+    };
+    let (all, held_out) = (digits(None), digits(Some(TestExamples::Count(100))));
+    assert_eq!((all.train.len(), all.test.len(), all.train.scale()), (1438, 359, 16.0));
+    assert_eq!((held_out.train.len(), held_out.test.len()), (1338, 100));
+    assert_eq!(held_out.test.labels(), &all.train.labels()[1338..]);
+}
+
+#[test]
+fn a_test_split_may_be_a_file_of_its_own() {
+    let test = "kind,b,a\nz,7.25,3\nx,1.5,4\n";
+    let folder = Folder::new(&[("data.csv", sorted().into()), ("test.csv", test.into())]);
+    let spec = DatasetSpec { test_source: Some("csv:test.csv".into()), ..csv_spec() };
+    let (data, schema) = folder.load(&spec).unwrap();
+    assert_eq!(data.test.features(), &Features::F32(vec![3.0, 7.25, 4.0, 1.5]));
+    assert_eq!(data.test.labels(), [2, 0]);
+    assert!(schema.understood.ends_with("30 to train and 2 to test"), "{}", schema.understood);
+    let spec = DatasetSpec { test_source: Some("npy:.".into()), ..csv_spec() };
+    assert!(folder.load(&spec).unwrap_err().contains("`dataset.test_source` of the kind"));
+}
+
+#[test]
+fn features_are_scaled_by_the_training_split_alone() {
+    let folder = csv("0,0\n10,1\n0,0\n10,1\n0,0\n10,1\n0,0\n10,1\n0,0\n10,1\n40,0\n");
+    let spec = DatasetSpec {
+        normalise: Normalise::Minmax,
+        test_examples: Some(TestExamples::Count(1)),
+        ..csv_spec()
+    };
+    let (data, schema) = folder.load(&spec).unwrap();
+    assert_eq!(data.test.features(), &Features::F32(vec![4.0]));
+    assert_eq!((data.train.scale(), &schema.warnings[..]), (1.0, &[][..]));
+    // Other data is scaled in the same way.
+    let other = csv("20,1\n0,0\n");
+    let (data, _) = load(&csv_spec(), other.0.path(), Some(&schema)).unwrap();
+    assert_eq!(data.train.features(), &Features::F32(vec![2.0, 0.0]));
+    let plain = DatasetSpec { normalise: Normalise::None, ..spec };
+    let (_, schema) = folder.load(&plain).unwrap();
+    assert!(schema.warnings.is_empty(), "{:?}", schema.warnings);
+    let far = csv(&"0,0\n255,1\n".repeat(5));
+    let (_, schema) = far.load(&csv_spec()).unwrap();
+    assert!(schema.warnings[0].starts_with("features reach 255"), "{:?}", schema.warnings);
+}
+
+#[test]
+fn later_data_is_read_as_the_first_was() {
+    let (_, schema) = csv(&sorted()).load(&csv_spec()).unwrap();
+    let schema = Schema::from_json(&schema.to_json().unwrap()).unwrap();
+    let again = |text: &str| {
+        let folder = csv(text);
+        let loaded = load(&csv_spec(), folder.0.path(), Some(&schema));
+        let name = format!("{}/", folder.0.path().display());
+        loaded.map(|(data, _)| data).map_err(|error| error.to_string().replace(&name, ""))
+    };
+    // Without the last class, and with columns in another order.
+    let data = again("kind,b,a\ny,1.5,2\nx,3.5,4\n").unwrap();
+    assert_eq!((data.train.labels(), data.train.classes()), (&[1, 0][..], 3));
+    assert_eq!(data.train.features(), &Features::F32(vec![2.0, 1.5, 4.0, 3.5]));
+    let numbers = sorted().replace('x', "0").replace('y', "1").replace('z', "2");
+    let (_, schema) = csv(&numbers).load(&csv_spec()).unwrap();
+    let first = csv("a,b,kind\n1,2,0\n3,4,1\n");
+    let (data, _) = load(&csv_spec(), first.0.path(), Some(&schema)).unwrap();
+    assert_eq!((data.train.labels(), data.train.classes()), (&[0, 1][..], 3));
+    let error = again("a,b,kind\n1,2,w\n").unwrap_err();
+    assert_eq!(error, "data.csv, line 2: expected a label that is known: x, y, z, found \"w\"");
+    let error = again("1,2,3,x\n").unwrap_err();
+    assert!(error.contains("expected 3 columns, as the training examples have"), "{error}");
+}
+
+#[test]
+fn sources_are_told_by_their_names() {
+    let arrays: Vec<(&str, Vec<u8>)> = vec![
+        ("x_train.npy", npy(&array![[1.0f64, 2.5], [-3.0, 4.0]])),
+        ("y_train.npy", npy(&Array1::from(vec![3i64, 1]))),
+    ];
+    let (data, schema) = Folder::new(&arrays).load(&DatasetSpec::new("npy:.")).unwrap();
+    assert_eq!(data.train.features(), &Features::F32(vec![1.0, 2.5, -3.0, 4.0]));
+    assert_eq!(
+        (data.train.labels(), &schema.classes[..]),
+        (&[1, 0][..], &["1".into(), "3".into()][..])
+    );
+    let folder = csv(&sorted());
+    let path = folder.0.path().join("data.csv");
+    let (_, schema) = folder.load(&DatasetSpec::new(path.display().to_string())).unwrap();
+    assert_eq!(schema.classes.len(), 3);
+    for source in ["nowhere", "csv:", "iris", "sql:x"] {
+        let error = folder.load(&DatasetSpec::new(source)).unwrap_err();
+        assert!(error.starts_with("unknown dataset source"), "{error}");
+    }
+    let only = Folder::new(&[arrays[0].clone()]).load(&DatasetSpec::new("npy:."));
+    assert!(only.unwrap_err().contains("expected labels of its examples, found none"));
+}
+
+#[test]
+fn files_are_read_whatever_they_are_packed_in() {
+    let text = sorted();
+    let (expected, _) = csv(&text).load(&csv_spec()).unwrap();
+    let utf16: Vec<u8> =
+        "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    for bytes in [packed(text.as_bytes()), utf16, [b"\xef\xbb\xbf", text.as_bytes()].concat()] {
+        let folder = Folder::new(&[("data.csv", bytes)]);
+        assert_eq!(folder.load(&csv_spec()).unwrap().0, expected);
+    }
+    let (head, rest) = text.split_at(text.find("15,").unwrap());
+    let parts = [("p1.csv", head.into()), ("p2.csv", format!("a,b,kind\n{rest}").into())];
+    let folder = Folder::new(&parts);
+    assert_eq!(folder.load(&DatasetSpec::new("csv:p*.csv")).unwrap().0, expected);
+}

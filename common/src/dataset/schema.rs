@@ -1,0 +1,218 @@
+//! [`Schema`]: what a client has understood of its files. It is kept with a run and its final
+//! state, so that later files are read in the same way, and classes have their names.
+
+use serde::{Deserialize, Serialize};
+
+use super::columns::Column;
+use super::error::{DatasetError, invalid};
+use super::labels::listed;
+use super::normalise::Normalisation;
+use crate::limits;
+
+/// Names of classes in the line about a dataset.
+const LISTED: usize = 5;
+
+/// What a dataset's values mean.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Schema {
+    /// A line that says what the files were taken for.
+    pub understood: String,
+    /// What may be wrong with them, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// The shape of one example, as `[28, 28]`.
+    pub shape: Vec<u32>,
+    /// The divisor of feature values, before they are scaled by what the training examples have.
+    pub scale: f32,
+    /// Number of classes.
+    pub class_count: u32,
+    /// Names of the classes 0, 1, …; empty if the labels are these numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
+    /// The columns of a table, in the order of its files; empty for other sources.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) columns: Vec<Column>,
+    /// How features were scaled, by what the training examples have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) normalisation: Option<Normalisation>,
+}
+
+impl Schema {
+    /// The schema as JSON. Equal schemas make equal texts.
+    ///
+    /// # Errors
+    /// It is longer than [`limits::SCHEMA_BYTES`].
+    pub fn to_json(&self) -> Result<String, DatasetError> {
+        // This cannot fail: there are no maps with keys that are no texts.
+        let text = serde_json::to_string(self).unwrap_or_default();
+        if text.len() > limits::SCHEMA_BYTES {
+            let expected = format!(
+                "names and scales of columns and classes of at most {} bytes (without \
+                 `dataset.normalise`, they have less)",
+                limits::SCHEMA_BYTES
+            );
+            return Err(invalid(expected, text.len()));
+        }
+        Ok(text)
+    }
+
+    /// Reads what [`Schema::to_json`] has written, perhaps by another program.
+    ///
+    /// # Errors
+    /// The text is too long, is no schema, or its parts contradict each other.
+    pub fn from_json(text: &str) -> Result<Self, DatasetError> {
+        if text.len() > limits::SCHEMA_BYTES {
+            let expected = format!("a schema of at most {} bytes", limits::SCHEMA_BYTES);
+            return Err(invalid(expected, text.len()));
+        }
+        let schema: Self =
+            serde_json::from_str(text).map_err(|error| invalid("a schema in JSON", error))?;
+        schema.check()?;
+        Ok(schema)
+    }
+
+    fn check(&self) -> Result<(), DatasetError> {
+        let names = self.classes.len();
+        if !(1..=limits::CLASSES).contains(&self.class_count)
+            || !(names == 0 || names == self.class_count as usize)
+        {
+            let expected = format!("1 to {} classes, all or none with a name", limits::CLASSES);
+            return Err(invalid(expected, format!("{} with {names} names", self.class_count)));
+        }
+        if !(self.scale > 0.0 && self.scale.is_finite()) {
+            return Err(invalid("a finite scale above 0", self.scale));
+        }
+        let width = self.width();
+        if !(1..=u64::from(limits::FEATURES)).contains(&width) {
+            return Err(invalid(format!("1 to {} features", limits::FEATURES), width));
+        }
+        let columns: u64 = self.columns.iter().map(|column| column.width() as u64).sum();
+        if !self.columns.is_empty() && columns != width {
+            return Err(invalid(format!("columns of {width} features"), columns));
+        }
+        for column in &self.columns {
+            column.check()?;
+        }
+        self.normalisation.as_ref().map_or(Ok(()), |it| it.check(width))
+    }
+
+    /// Features of one example.
+    pub fn width(&self) -> u64 {
+        self.shape.iter().fold(1, |width: u64, length| width.saturating_mul((*length).into()))
+    }
+
+    /// The name of a class.
+    pub fn class(&self, class: u32) -> String {
+        self.classes.get(class as usize).cloned().unwrap_or_else(|| class.to_string())
+    }
+}
+
+/// The parts of the line about a dataset.
+pub(super) struct Line<'a> {
+    pub(super) name: &'a str,
+    pub(super) examples: u64,
+    pub(super) shape: &'a [u32],
+    /// The column of the label, and why it is that one, as `last column; `.
+    pub(super) label: Option<(String, &'static str)>,
+    pub(super) names: &'a [String],
+    pub(super) classes: u32,
+    /// What became of the examples.
+    pub(super) split: String,
+    pub(super) notes: &'a [String],
+}
+
+impl Line<'_> {
+    pub(super) fn text(&self) -> String {
+        let shape = match self.shape {
+            [1] => "1 feature".to_owned(),
+            [width] => format!("{width} features"),
+            axes => {
+                let axes: Vec<String> = axes.iter().map(u32::to_string).collect();
+                format!("{} features", axes.join(" × "))
+            }
+        };
+        let classes = match self.names {
+            [] => format!("{} classes", self.classes),
+            names => listed(names, LISTED),
+        };
+        let label = match &self.label {
+            Some((title, why)) => format!("label {title} ({why}{classes})"),
+            None if self.classes > 1 => classes,
+            None => "no labels".to_owned(),
+        };
+        let notes: String = self.notes.iter().map(|note| format!("; {note}")).collect();
+        let examples = self.examples;
+        format!("{}: {examples} examples, {shape}, {label}, {}{notes}", self.name, self.split)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::columns::Role;
+
+    #[test]
+    fn a_schema_is_read_as_it_was_written() {
+        let number = Column { name: "x".into(), role: Role::Number { missing: Some(0.1) } };
+        let values = vec!["a".to_owned(), "b".to_owned()];
+        let text = Column { name: "t".into(), role: Role::Categories { values, missing: None } };
+        let label = Column { name: String::new(), role: Role::Label };
+        let schema = Schema {
+            understood: "x.csv: 3 examples".into(),
+            warnings: vec!["far".into()],
+            shape: vec![3],
+            scale: 1.5,
+            class_count: 2,
+            classes: vec!["no".into(), "yes".into()],
+            columns: vec![number, text, label],
+            normalisation: Some(Normalisation {
+                shift: vec![0.1, -1e300, 0.0],
+                range: vec![1.0, 1e-300, 2.5],
+            }),
+        };
+        let text = schema.to_json().unwrap();
+        assert_eq!(Schema::from_json(&text).unwrap(), schema);
+        assert_eq!((schema.class(1), schema.class(7)), ("yes".into(), "7".into()));
+        for (from, to) in [
+            ("\"shape\":[3]", "\"shape\":[4]"),
+            ("\"shape\":[3]", "\"shape\":[]"),
+            ("\"shape\":[3]", "\"shape\":[4294967295,4294967295]"),
+            ("{\"understood", "{\"other\":1,\"understood"),
+            ("\"range\"", "\"rang\""),
+            ("\"class_count\":2", "\"class_count\":3"),
+            ("\"scale\":1.5", "\"scale\":0.0"),
+        ] {
+            assert!(Schema::from_json(&text.replacen(from, to, 1)).is_err(), "{to}");
+        }
+    }
+
+    #[test]
+    fn a_line_says_all() {
+        let names = ["setosa", "versicolor", "virginica"].map(str::to_owned);
+        let line = Line {
+            name: "iris.csv",
+            examples: 150,
+            shape: &[4],
+            label: Some(("\"species\"".into(), "last column; ")),
+            names: &names,
+            classes: 3,
+            split: "split 120/30 by class".into(),
+            notes: &["\"id\" counts the examples and is left out".into()],
+        };
+        assert_eq!(
+            line.text(),
+            "iris.csv: 150 examples, 4 features, label \"species\" (last column; setosa, \
+             versicolor, virginica), split 120/30 by class; \"id\" counts the examples and is \
+             left out"
+        );
+        let chosen = Line { label: Some(("\"species\"".into(), "")), ..line };
+        assert!(chosen.text().contains("label \"species\" (setosa, versicolor, virginica), "));
+        let line =
+            Line { label: None, names: &[], shape: &[28, 28], classes: 10, notes: &[], ..chosen };
+        assert_eq!(
+            line.text(),
+            "iris.csv: 150 examples, 28 × 28 features, 10 classes, split 120/30 by class"
+        );
+    }
+}

@@ -1,0 +1,162 @@
+//! The first records of a file that are no examples: a header, or scikit-learn's line of counts.
+
+use super::cell::{Cell, Notation, is_missing_text};
+use super::dialect::{Dialect, Record};
+
+/// Records that are looked at to tell a header from an example.
+const SAMPLE_RECORDS: usize = 500;
+
+/// Least number of names that are numbers for a header of such names.
+const NUMBERED: usize = 3;
+
+/// What a file says before its examples.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(in crate::dataset) struct Header {
+    /// Names of the columns; empty without a header. An unnamed column has an empty name.
+    pub(in crate::dataset) names: Vec<String>,
+    /// The header's own fields, by which a repeated header is known.
+    pub(in crate::dataset) fields: Vec<String>,
+    /// Names of the classes, in scikit-learn's line of counts.
+    pub(in crate::dataset) classes: Vec<String>,
+    /// Number of columns of the examples.
+    pub(in crate::dataset) columns: usize,
+    /// Records to skip.
+    pub(in crate::dataset) records: usize,
+}
+
+impl Header {
+    /// Of a text.
+    pub(in crate::dataset) fn of(text: &str, dialect: Dialect, notation: Notation) -> Self {
+        let mut records = dialect.records(text.as_bytes());
+        let (mut sample, mut record) = (Vec::new(), Record::default());
+        while sample.len() < SAMPLE_RECORDS && records.next(&mut record) {
+            sample.push(record.clone());
+        }
+        let Some((first, rest)) = sample.split_first() else { return Self::default() };
+        let columns = usual_length(if rest.len() < 2 { &sample } else { rest });
+        let fields = first.fields().map(str::to_owned).collect::<Vec<_>>();
+        if is_counts(&fields, columns) && fields[0] == (count(text, dialect) - 1).to_string() {
+            let classes = fields[2..].iter().filter(|name| !name.is_empty()).cloned().collect();
+            return Self { fields, classes, columns, records: 1, names: Vec::new() };
+        }
+        // A file that was put together from several repeats its header.
+        let others: Vec<Record> =
+            rest.iter().filter(|record| !record.equals(&fields)).cloned().collect();
+        if !is_header(first, &others, columns, notation) {
+            return Self { columns, ..Self::default() };
+        }
+        let names = names(&fields, rest, columns);
+        Self { names, fields, columns, records: 1, classes: Vec::new() }
+    }
+}
+
+/// The length that most records have; of two, the larger.
+fn usual_length(records: &[Record]) -> usize {
+    let mut lengths: Vec<usize> = records.iter().map(Record::len).collect();
+    lengths.sort_unstable();
+    let runs = lengths.chunk_by(|a, b| a == b);
+    runs.max_by_key(|run| run.len()).map_or(0, |run| run[0])
+}
+
+fn count(text: &str, dialect: Dialect) -> usize {
+    let (mut records, mut record) = (dialect.records(text.as_bytes()), Record::default());
+    std::iter::from_fn(|| records.next(&mut record).then_some(())).count()
+}
+
+/// Whether this may be scikit-learn's first line: `150,4,setosa,versicolor,virginica`.
+fn is_counts(fields: &[String], columns: usize) -> bool {
+    fields.len() > 3
+        && fields[0].parse::<usize>().is_ok()
+        && fields[1].parse() == Ok(columns.saturating_sub(1))
+        && fields[2..].iter().all(|name| name.parse::<f64>().is_err())
+}
+
+fn is_header(first: &Record, rest: &[Record], columns: usize, notation: Notation) -> bool {
+    let is_text = |field: &str| {
+        notation.cell(field) == Cell::Other || (field.len() > 4 && !is_missing_text(field))
+    };
+    // In R's files, a header has no name for the column of row names.
+    let shift = usize::from(first.len() + 1 == columns);
+    let column_has_numbers = |at: usize| {
+        let cells = || rest.iter().map(|record| notation.cell(record.field(at + shift)));
+        cells().any(|cell| matches!(cell, Cell::Number(_)))
+            && cells().all(|cell| cell != Cell::Other)
+    };
+    let is_other = |at: &usize| notation.cell(first.field(*at)) == Cell::Other;
+    let mut others = (0..first.len()).filter(is_other);
+    if others.any(column_has_numbers) {
+        return true;
+    }
+    if !rest.is_empty() && are_numbered(first) {
+        return true;
+    }
+    // A table of texts only: names stand nowhere else.
+    let all_are_texts = first.fields().all(is_text);
+    let stands_again =
+        |at: usize| rest.iter().any(|record| record.field(at + shift) == first.field(at));
+    all_are_texts && !(0..first.len()).any(stands_again)
+}
+
+/// Whether the fields are the names that pandas gives: `0,1,2`, perhaps with texts between or an
+/// empty one before.
+fn are_numbered(first: &Record) -> bool {
+    let numbers: Vec<u64> = first.fields().filter_map(|field| field.parse().ok()).collect();
+    let is_counted = numbers.windows(2).all(|pair| pair[1] == pair[0] + 1);
+    let others = first.len() - numbers.len();
+    numbers.len() >= NUMBERED && numbers[0] <= 1 && is_counted && others <= 2
+}
+
+/// A name for each column.
+fn names(fields: &[String], rest: &[Record], columns: usize) -> Vec<String> {
+    let mut names = fields.to_vec();
+    if names.len() + 1 == columns {
+        let is_last_empty = rest.iter().all(|record| record.field(columns - 1).is_empty());
+        names.insert(if is_last_empty { names.len() } else { 0 }, String::new());
+    }
+    while names.len() > columns && names.last().is_some_and(String::is_empty) {
+        names.pop();
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(text: &str) -> Header {
+        Header::of(text, Dialect::sniff(text), Notation { decimal_commas: false })
+    }
+
+    #[test]
+    fn headers_are_told_from_examples() {
+        for (text, names) in [
+            ("a,b\n1,2\n", "a b"),
+            ("a,b,label\n1,NA,x\n2,3,y\n", "a b label"),
+            ("label,1x1\n3,0\n", "label 1x1"),
+            ("0,1,2,3\n5,1,7,0\n", "0 1 2 3"),
+            (",0,1,2,target\n0,5,1,7,a\n", " 0 1 2 target"),
+            ("color,size\nred,large\nblue,small\nred,small\n", "color size"),
+            ("1,2\n3,4\n", ""),
+            ("5.1,3.5,setosa\n4.9,3.0,setosa\n", ""),
+            ("red,large\nblue,small\nred,small\n", ""),
+            ("a,b\n1,2,3\n4,5,6\n", " a b"),
+            ("a,b,c\n1,2,3,\n4,5,6,\n", "a b c "),
+            ("a,b,\n1,2\n4,5\n", "a b"),
+            ("\"a\" \"b\"\n\"1\" 5.1 \"x\"\n\"2\" 3 \"y\"\n", " a b"),
+            ("?,1\n2,3\n", ""),
+            ("a,b,label\n", "a b label"),
+        ] {
+            let found = header(text);
+            assert_eq!(found.names.join(" "), names, "{text:?}");
+            assert_eq!(found.records, usize::from(!names.is_empty()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_counts_is_no_example() {
+        let text = "3,2,setosa,virginica\n5.1,3.5,0\n4.9,3.0,1\n4.7,3.2,1\n";
+        let found = header(text);
+        assert_eq!((found.classes.join(" "), found.columns), ("setosa virginica".into(), 3));
+        assert_eq!(header(&text.replace("3,2,", "4,2,")).classes, [""; 0]);
+    }
+}

@@ -1,0 +1,298 @@
+//! The examples of files whose columns are known.
+
+use super::cell::{Cell, Notation, is_missing_text};
+use super::dialect::{Dialect, Record};
+use super::facts::beginning;
+use super::header::Header;
+use super::infer::{self, Plan};
+use super::{Choices, Missing, TextFile};
+use crate::dataset::DatasetError;
+use crate::dataset::Features;
+use crate::dataset::columns::{Column, Role};
+use crate::dataset::raw::{Places, Raw, RawLabels};
+use crate::dataset::source::file::SPLIT_BYTES;
+use crate::limits;
+
+/// Texts that an error lists.
+const LISTED: usize = 10;
+
+/// Examples of one file or several, as their columns say.
+#[derive(Debug)]
+pub(in crate::dataset) struct Table {
+    pub(in crate::dataset) raw: Raw,
+    /// Examples that were left out because a value is missing.
+    pub(in crate::dataset) dropped: u64,
+}
+
+/// Where a file has the columns of a plan.
+struct Order {
+    dialect: Dialect,
+    header: Header,
+    /// The place in the file of each column, `None` if the file does not have it.
+    places: Vec<Option<usize>>,
+}
+
+/// What is read so far.
+struct Reader<'a> {
+    plan: &'a Plan,
+    missing: Missing,
+    values: Values,
+    labels: Vec<String>,
+    lines: Vec<u64>,
+    dropped: u64,
+    /// The features of the present example.
+    row: Vec<f32>,
+}
+
+/// Feature values: bytes as long as all are whole numbers from 0 to 255.
+enum Values {
+    Bytes(Vec<u8>),
+    Floats(Vec<f32>),
+}
+
+impl Table {
+    /// Reads files by a plan, which may have come from other files.
+    pub(in crate::dataset) fn read(
+        files: &[TextFile],
+        plan: &Plan,
+        choices: &Choices<'_>,
+    ) -> Result<Self, DatasetError> {
+        let width: usize = plan.columns.iter().map(Column::width).sum();
+        let first = files.first().map_or("", |file| file.name.as_str());
+        if width > limits::FEATURES as usize {
+            let expected = format!("at most {} features", limits::FEATURES);
+            return Err(files.first().map_or(DatasetError::Source(String::new()), |file| {
+                file.wrong(1, expected, width)
+            }));
+        }
+        let mut reader = Reader {
+            plan,
+            missing: choices.missing,
+            values: Values::Bytes(Vec::new()),
+            labels: Vec::new(),
+            lines: Vec::new(),
+            dropped: 0,
+            row: Vec::with_capacity(width),
+        };
+        let mut has_labels = plan.label.is_some();
+        for file in files {
+            let order = Order::of(file, plan, choices)?;
+            has_labels &= plan.label.is_some_and(|(at, _)| order.places[at].is_some());
+            file.examples(order.dialect, &order.header, |record| {
+                reader.take(file, &order, record)
+            })?;
+        }
+        if reader.lines.is_empty() {
+            let found = if reader.dropped > 0 { "examples that all miss a value" } else { "none" };
+            return Err(files.first().map_or(DatasetError::Source(String::new()), |file| {
+                file.wrong(1, "examples", found)
+            }));
+        }
+        let Reader { values, labels, lines, dropped, .. } = reader;
+        let raw = Raw {
+            features: match values {
+                Values::Bytes(values) => Features::U8(values),
+                Values::Floats(values) => Features::F32(values),
+            },
+            shape: vec![width as u32],
+            labels: if has_labels { RawLabels::Texts(labels) } else { RawLabels::None },
+            label_file: first.to_owned(),
+            places: Places::Lines(lines),
+        };
+        Ok(Self { raw, dropped })
+    }
+}
+
+impl Order {
+    fn of(file: &TextFile, plan: &Plan, choices: &Choices<'_>) -> Result<Self, DatasetError> {
+        let dialect = match choices.separator {
+            Some(separator) => Dialect::of(separator),
+            None => Dialect::sniff(&file.text),
+        };
+        let notation = Notation { decimal_commas: dialect.has_decimal_commas() };
+        let header = Header::of(&file.text, dialect, notation);
+        let has_names = plan.columns.iter().any(|column| !column.name.is_empty());
+        let places = if has_names && !header.names.is_empty() {
+            by_name(file, plan, &header)?
+        } else {
+            by_place(file, plan, header.columns)?
+        };
+        Ok(Self { dialect, header, places })
+    }
+}
+
+/// The columns of a file with a header: in any order, and perhaps with others.
+fn by_name(
+    file: &TextFile,
+    plan: &Plan,
+    header: &Header,
+) -> Result<Vec<Option<usize>>, DatasetError> {
+    let place = |(at, column): (usize, &Column)| {
+        let named = header.names.iter().position(|name| *name == column.name);
+        // Columns without a name are told by their place.
+        let named = if column.name.is_empty() { Some(at) } else { named };
+        if named.is_none() && column.width() > 0 {
+            let expected = format!("a column {}, as in the training examples", column.title(at));
+            return Err(file.wrong(1, expected, "no such name in the header"));
+        }
+        Ok(named.filter(|at| *at < header.columns))
+    };
+    plan.columns.iter().enumerate().map(place).collect()
+}
+
+/// The columns of a file without a header: all, or all but the label, or the features only.
+fn by_place(
+    file: &TextFile,
+    plan: &Plan,
+    columns: usize,
+) -> Result<Vec<Option<usize>>, DatasetError> {
+    let all = plan.columns.len();
+    let number = |is_there: &dyn Fn(&Column) -> bool| {
+        let mut next = 0;
+        let place = |column: &Column| {
+            is_there(column).then(|| {
+                next += 1;
+                next - 1
+            })
+        };
+        plan.columns.iter().map(place).collect::<Vec<_>>()
+    };
+    let all_columns = |_: &Column| true;
+    let without_label = |column: &Column| column.role != Role::Label;
+    let features = |column: &Column| column.width() > 0;
+    for is_there in [&all_columns as &dyn Fn(&Column) -> bool, &without_label, &features] {
+        let places = number(is_there);
+        if places.iter().flatten().count() == columns {
+            return Ok(places);
+        }
+    }
+    let expected =
+        format!("{all} columns, as the training examples have, with or without the label");
+    Err(file.wrong(1, expected, columns))
+}
+
+impl Reader<'_> {
+    fn take(
+        &mut self,
+        file: &TextFile,
+        order: &Order,
+        record: &Record,
+    ) -> Result<(), DatasetError> {
+        let notation = Notation { decimal_commas: order.dialect.has_decimal_commas() };
+        self.row.clear();
+        let mut label = None;
+        for (at, column) in self.plan.columns.iter().enumerate() {
+            let Some(place) = order.places[at] else { continue };
+            let field = record.field(place);
+            let is_missing = match &column.role {
+                Role::Number { missing } => !number(&mut self.row, notation.cell(field), *missing)
+                    .map_err(|()| wrong_number(file, record, (place, column), field))?,
+                Role::Categories { values, missing } => {
+                    !category(&mut self.row, field, values, missing.as_deref())
+                        .map_err(|()| wrong_text(file, record, (place, column), values, field))?
+                }
+                Role::Label => {
+                    label = Some(field);
+                    is_missing_text(field)
+                }
+                Role::Ignored => false,
+            };
+            if is_missing && self.missing == Missing::Drop {
+                self.dropped += 1;
+                return Ok(());
+            }
+            if is_missing {
+                return Err(file.missing(record.line(), place, &column.title(place)));
+            }
+        }
+        self.labels.extend(label.map(str::to_owned));
+        self.lines.push(record.line());
+        self.values.take(&self.row);
+        if self.values.bytes() > SPLIT_BYTES || self.lines.len() as u64 > limits::EXAMPLES {
+            let expected = format!(
+                "at most {} examples and {SPLIT_BYTES} bytes of features",
+                limits::EXAMPLES
+            );
+            return Err(file.wrong(record.line(), expected, "more"));
+        }
+        Ok(())
+    }
+}
+
+/// Appends a number; `false` if it is missing and nothing stands for it.
+fn number(row: &mut Vec<f32>, cell: Cell, missing: Option<f32>) -> Result<bool, ()> {
+    let value = match cell {
+        Cell::Number(value) => Some(value),
+        Cell::Missing => missing,
+        Cell::Other => return Err(()),
+    };
+    row.extend(value);
+    Ok(value.is_some())
+}
+
+/// The same for a text that becomes several features.
+fn category(
+    row: &mut Vec<f32>,
+    field: &str,
+    values: &[String],
+    missing: Option<&[f32]>,
+) -> Result<bool, ()> {
+    if is_missing_text(field) {
+        row.extend_from_slice(missing.unwrap_or_default());
+        return Ok(missing.is_some());
+    }
+    let found = values.binary_search_by(|value| value.as_str().cmp(field)).map_err(|_| ())?;
+    row.extend((0..values.len()).map(|at| if at == found { 1.0 } else { 0.0 }));
+    Ok(true)
+}
+
+fn wrong_number(
+    file: &TextFile,
+    record: &Record,
+    (place, column): (usize, &Column),
+    field: &str,
+) -> DatasetError {
+    let title = column.title(place);
+    let expected = format!("a finite number in {}", infer::place(place, &title));
+    file.wrong(record.line(), expected, format!("{:?}", beginning(field)))
+}
+
+fn wrong_text(
+    file: &TextFile,
+    record: &Record,
+    (place, column): (usize, &Column),
+    values: &[String],
+    field: &str,
+) -> DatasetError {
+    let listed = values.iter().take(LISTED).map(|value| beginning(value)).collect::<Vec<_>>();
+    let more = if values.len() > LISTED { ", …" } else { "" };
+    let expected = format!(
+        "one of the texts of the training examples in {}: {}{more}",
+        infer::place(place, &column.title(place)),
+        listed.join(", ")
+    );
+    file.wrong(record.line(), expected, format!("{:?}", beginning(field)))
+}
+
+impl Values {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Bytes(values) => values.len() as u64,
+            Self::Floats(values) => 4 * values.len() as u64,
+        }
+    }
+
+    /// Appends the features of one example.
+    fn take(&mut self, row: &[f32]) {
+        let is_byte = |value: &f32| *value >= 0.0 && *value <= 255.0 && value.fract() == 0.0;
+        if let Self::Bytes(values) = self {
+            if row.iter().all(is_byte) {
+                return values.extend(row.iter().map(|value| *value as u8));
+            }
+            *self = Self::Floats(values.iter().map(|value| f32::from(*value)).collect());
+        }
+        if let Self::Floats(values) = self {
+            values.extend_from_slice(row);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Tables in files.
+
+use std::path::Path;
+
+use super::csv::{Choices, Plan, Table, TextFile, Why};
+use super::file::{SPLIT_BYTES, SourceFile};
+use super::text::{Encoding, decode};
+use super::{Found, Kind, paths, within};
+use crate::dataset::DatasetError;
+use crate::dataset::error::invalid;
+use crate::dataset::examples::Features;
+use crate::dataset::labels::as_numbers;
+use crate::dataset::raw::{Raw, RawLabels};
+use crate::dataset::schema::Schema;
+use crate::spec::DatasetSpec;
+
+/// UCI "Optical Recognition of Handwritten Digits": see `digits.md` beside it.
+const DIGITS: &[u8] = include_bytes!("../digits.csv.gz");
+
+/// Every fifth example of `digits` is a test example. The file is sorted by writer, so a
+/// split by position would test on other writers than it trained on.
+const DIGITS_TEST_EVERY: usize = 5;
+
+/// Reads all files of a table, and those of its test split.
+pub(super) fn read(
+    spec: &DatasetSpec,
+    path: &str,
+    base: &Path,
+    known: Option<&Schema>,
+) -> Result<Found, DatasetError> {
+    let choices = Choices {
+        separator: spec.separator.as_deref().and_then(|text| text.bytes().next()),
+        label: spec.label.as_deref(),
+        missing: spec.missing,
+        ignore: spec.ignore.as_deref(),
+    };
+    let mut notes = Vec::new();
+    let files = open(path, base, &mut notes)?;
+    let plan = match known.and_then(|known| Plan::known(&known.columns)) {
+        Some(plan) => plan,
+        None => Plan::infer(&files, &choices)?,
+    };
+    let table = Table::read(&files, &plan, &choices)?;
+    let mut dropped = table.dropped;
+    let test = match &spec.test_source {
+        None => None,
+        Some(source) => {
+            let (Kind::Csv, path) = super::kind(source)? else {
+                let expected = "`dataset.test_source` of the kind of `dataset.source`";
+                return Err(invalid(expected, format!("{source:?}")));
+            };
+            let table = Table::read(&open(path, base, &mut notes)?, &plan, &choices)?;
+            dropped += table.dropped;
+            Some(with_numbers(table.raw))
+        }
+    };
+    notes.extend(plan.notes.iter().cloned());
+    if dropped > 0 {
+        notes.push(format!("{dropped} examples with missing values are left out"));
+    }
+    let label = plan.label.map(|label| label_text(&plan, label));
+    Ok(Found {
+        train: with_numbers(table.raw),
+        test,
+        scale: 1.0,
+        name: path.to_owned(),
+        label,
+        classes: plan.classes,
+        columns: plan.columns,
+        notes,
+        warnings: plan.warnings,
+    })
+}
+
+/// Labels that are all numbers are numbers.
+fn with_numbers(raw: Raw) -> Raw {
+    Raw { labels: as_numbers(raw.labels), ..raw }
+}
+
+/// The files of a path or pattern, in memory.
+fn open(path: &str, base: &Path, notes: &mut Vec<String>) -> Result<Vec<TextFile>, DatasetError> {
+    let pattern = within(base, path);
+    let files = match path {
+        "-" => vec![pattern],
+        _ => paths::files(&pattern.to_string_lossy())?,
+    };
+    let mut left = SPLIT_BYTES;
+    let mut texts = Vec::with_capacity(files.len());
+    for path in files {
+        let mut file = SourceFile::open(&path)?;
+        let bytes = file.rest(left, "text")?;
+        left -= bytes.len() as u64;
+        let (text, encoding) = decode(file.name(), bytes)?;
+        if let Encoding::Latin1 { byte } = encoding {
+            let name = file.name();
+            notes.push(format!("{name} is no UTF-8 at byte {byte}, and is read as Latin-1"));
+        }
+        texts.push(TextFile::new(file.name().to_owned(), text));
+    }
+    Ok(texts)
+}
+
+/// The label for the line about a dataset: its column, and why it is that one.
+fn label_text(plan: &Plan, (at, why): (usize, Why)) -> (String, &'static str) {
+    let why = match why {
+        Why::Chosen | Why::Known => "",
+        Why::Name => "by its name; ",
+        Why::Last => "last column; ",
+        Why::First => "first column; ",
+        Why::LastOfTwo => {
+            "last column, and the first could be it, too: --set dataset.label=first; "
+        }
+    };
+    (plan.columns[at].title(at), why)
+}
+
+/// The embedded digits.
+pub(super) fn digits() -> Result<Found, DatasetError> {
+    let mut file = SourceFile::new("digits".into(), DIGITS)?;
+    let (text, _) = decode("digits", file.rest(SPLIT_BYTES, "text")?)?;
+    let choices = Choices { label: Some("last"), ..Choices::default() };
+    let files = [TextFile::new("digits".into(), text)];
+    let plan = Plan::infer(&files, &choices)?;
+    let all = with_numbers(Table::read(&files, &plan, &choices)?.raw);
+    let (mut train, mut test) = (Vec::new(), Vec::new());
+    let count = match &all.labels {
+        RawLabels::Numbers(labels) => labels.len(),
+        _ => 0,
+    };
+    for example in 0..count {
+        let is_test = example % DIGITS_TEST_EVERY == DIGITS_TEST_EVERY - 1;
+        if is_test { test.push(example) } else { train.push(example) }
+    }
+    let part = |examples: &[usize]| Raw { shape: vec![8, 8], ..all.rows(examples) };
+    debug_assert!(matches!(all.features, Features::U8(_)), "whole numbers from 0 to 16");
+    Ok(Found {
+        train: part(&train),
+        test: Some(part(&test)),
+        scale: 16.0,
+        name: "digits".into(),
+        label: None,
+        classes: Vec::new(),
+        columns: Vec::new(),
+        notes: Vec::new(),
+        warnings: Vec::new(),
+    })
+}

@@ -1,0 +1,167 @@
+//! [`DatasetSpec`]: where the examples come from, and what their values mean.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Where the examples come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetSpec {
+    /// `digits`, `csv:FILE`, `idx:FOLDER`, `npy:FOLDER`, `npz:FILE`, or a path without a kind, which
+    /// is told by its name.
+    pub source: String,
+    /// Another source of the same kind, whose examples are the test split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_source: Option<String>,
+    /// Number of classes. By default those that the labels of both splits have: the largest plus
+    /// one, if they are whole numbers from 0 without a gap, or else as many as there are different
+    /// ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<u32>,
+    /// Feature values are divided by this, to bring them to [0, 1]. The default depends on
+    /// the source: 16 for `digits`, 255 for arrays of bytes, 1 for the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f32>,
+    /// How features are then scaled, by what the training examples have.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub normalise: Normalise,
+    /// How many training examples are the test split, instead of the source's own if it has one:
+    /// a count, or a share below 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_examples: Option<TestExamples>,
+    /// Which examples these are. Specs from before this field existed mean the last ones; the
+    /// command line writes it into each new spec.
+    #[serde(default = "last", skip_serializing_if = "is_last")]
+    pub split: SplitBy,
+    /// Seed of the draw, if there is one.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub split_seed: u64,
+    /// The column of the label in a table: its name, `first` or `last`. By default it is found by
+    /// its name or its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// The character that separates the columns of a table. By default it is found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub separator: Option<String>,
+    /// What is done about missing values in a table.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub missing: Missing,
+    /// Columns of a table to leave out. By default those that count the examples, and texts that
+    /// nearly every example has another one of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ignore: Option<Vec<String>>,
+    /// Size of a window for shuffling, in MiB of chunks, from 1. A split that fits into one
+    /// window is shuffled as a whole. In a larger split the chunks are shuffled first, and
+    /// then the examples within each window, so that a worker needs few chunks for a step.
+    #[serde(default = "default_shuffle_window", skip_serializing_if = "is_default_window")]
+    pub shuffle_window: u32,
+}
+
+/// Default of [`DatasetSpec::shuffle_window`], in MiB.
+pub const SHUFFLE_WINDOW: u32 = 64;
+
+/// A way of scaling features, by what the training examples have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Normalise {
+    /// None.
+    #[default]
+    None,
+    /// To mean 0 and standard deviation 1.
+    Standard,
+    /// To the range from 0 to 1.
+    Minmax,
+}
+
+/// How the test examples are chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SplitBy {
+    /// Drawn, with the same share of each class.
+    #[default]
+    Stratified,
+    /// The last ones.
+    Last,
+}
+
+/// What is done about missing values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Missing {
+    /// The data is refused.
+    #[default]
+    Error,
+    /// Examples that miss a value are left out.
+    Drop,
+    /// The mean of the column stands for it.
+    Mean,
+}
+
+/// How many training examples are held out.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum TestExamples {
+    /// So many.
+    Count(u64),
+    /// This share of all, below 1.
+    Share(f64),
+}
+
+impl fmt::Display for TestExamples {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(count) => count.fmt(f),
+            Self::Share(share) => share.fmt(f),
+        }
+    }
+}
+
+impl DatasetSpec {
+    /// A source, with defaults for everything else.
+    pub fn new(source: impl Into<String>) -> Self {
+        Self {
+            source: source.into(),
+            test_source: None,
+            classes: None,
+            scale: None,
+            normalise: Normalise::None,
+            test_examples: None,
+            split: SplitBy::Last,
+            split_seed: 1,
+            label: None,
+            separator: None,
+            missing: Missing::Error,
+            ignore: None,
+            shuffle_window: SHUFFLE_WINDOW,
+        }
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+fn last() -> SplitBy {
+    SplitBy::Last
+}
+// Serde hands out a reference.
+#[expect(clippy::trivially_copy_pass_by_ref)]
+fn is_last(split: &SplitBy) -> bool {
+    *split == SplitBy::Last
+}
+fn one() -> u64 {
+    1
+}
+// Serde hands out a reference.
+#[expect(clippy::trivially_copy_pass_by_ref)]
+fn is_one(seed: &u64) -> bool {
+    *seed == 1
+}
+fn default_shuffle_window() -> u32 {
+    SHUFFLE_WINDOW
+}
+// Serde hands out a reference.
+#[expect(clippy::trivially_copy_pass_by_ref)]
+fn is_default_window(window: &u32) -> bool {
+    *window == SHUFFLE_WINDOW
+}
