@@ -73,7 +73,12 @@ fn transfer(criterion: &mut Criterion) {
     let segments = layout.state_segments();
     let partial = Partial {
         weight: 100,
-        results: Results { examples: 100, sums: BTreeMap::new(), counts: BTreeMap::new() },
+        results: Results {
+            examples: 100,
+            sums: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            ..Results::default()
+        },
         tensors: vec![Some(Contribution::Mean { examples: 100, values: values(0.0).into() })],
     };
     let mut next = NetworkState::zeros(&layout).expect("a valid layout");

@@ -154,6 +154,7 @@ fn shards(criterion: &mut Criterion) {
             StepKind::Train { .. } => "round",
             StepKind::Label { .. } => "labelling",
             StepKind::Evaluate { .. } => "test",
+            StepKind::Predict { .. } => "prediction",
         };
         group.throughput(Throughput::Elements(plan.examples(&step)));
         group.bench_function(name, |bencher| {

@@ -84,7 +84,17 @@ impl Dataset {
         base: &Path,
         known: Option<&Schema>,
     ) -> Result<(Self, Schema), DatasetError> {
-        load::load(spec, base, known)
+        load::load(spec, base, known, true)
+    }
+
+    /// [`Dataset::load_as`] for examples that are to be predicted: labels are not read, whether they
+    /// are there or not, and all are 0. No example is left out, as there is a prediction for each.
+    pub fn load_unlabelled(
+        spec: &DatasetSpec,
+        base: &Path,
+        known: Option<&Schema>,
+    ) -> Result<(Self, Schema), DatasetError> {
+        load::load(spec, base, known, false)
     }
 
     /// One split.

@@ -41,6 +41,13 @@ pub const RESULT_COUNTS: usize = 112 << 10;
 /// take half a frame.
 pub const PARTIAL_RESULT_COUNTS: usize = RESULT_COUNTS / 2;
 
+/// Most scores of one step of a prediction, in f32: encoded, with 5 bytes each, they take half a
+/// frame. A step has the scores of at least one example.
+pub const STEP_SCORES: usize = PAYLOAD_BYTES / 2 / 5;
+
+/// Most scores of all examples of a prediction together: 1 GiB of f32.
+pub const SCORES: u64 = 1 << 28;
+
 /// Longest history of a run, in bytes of JSON: 512 rounds, 512 evaluations and
 /// [`RESULT_COUNTS`] counts.
 pub const HISTORY_BYTES: usize = 3 << 20;
@@ -155,6 +162,10 @@ const _: () = assert!(HEARTBEAT_TIMEOUT.as_millis() >= 3 * HEARTBEAT_INTERVAL.as
 const _: () = assert!(9 * RESULT_COUNTS <= FRAME_BYTES);
 const _: () = assert!(INLINE_PARTIAL_BYTES as usize + 9 * PARTIAL_RESULT_COUNTS <= FRAME_BYTES);
 const _: () = assert!(16 * MERGE_SEGMENTS + 9 * PARTIAL_RESULT_COUNTS <= FRAME_BYTES);
+const _: () = assert!(5 * STEP_SCORES + 9 * PARTIAL_RESULT_COUNTS <= FRAME_BYTES);
+
+// An example of a prediction has a score for each class.
+const _: () = assert!(CLASSES as usize <= STEP_SCORES);
 
 /// Most runs that a coordinator queues or remembers.
 pub const RUNS: usize = 1024;

@@ -117,6 +117,18 @@ pub trait Replica: Send {
         Err(ModelError::NoLabels)
     }
 
+    /// Appends the scores of each example of a batch to `scores`, example by example, without
+    /// learning: for each class one, of which the first largest is the class that the model finds;
+    /// all 0 if it finds none. They must be finite. Targets have no meaning.
+    fn predict_batch(
+        &mut self,
+        batch: &Batch<'_>,
+        scores: &mut Vec<f32>,
+    ) -> Result<(), ModelError> {
+        let _ = (batch, scores);
+        Err(ModelError::NoScores)
+    }
+
     /// The instance's current state, with the layout of the base.
     fn state(&self) -> &NetworkState;
 
@@ -217,6 +229,20 @@ pub enum ModelError {
         "spec field `evaluation.labelling`: this model has no labelling; set the field to false"
     )]
     NoLabels,
+    /// The spec asks for scores, and the model gives none.
+    #[error("spec field `predict`: this model gives no scores of examples; set the field to false")]
+    NoScores,
+    /// A score of an example is NaN or infinite.
+    #[error(
+        "example {example}: expected finite scores, found {found}: the state or the features have \
+         values that are too large"
+    )]
+    NotFinite {
+        /// Its place in its split.
+        example: u64,
+        /// The score.
+        found: f32,
+    },
     /// Any other error of a model.
     #[error("{0}")]
     Other(String),

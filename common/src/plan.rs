@@ -9,7 +9,8 @@
 //!                                             evaluation, every = 2
 //! ```
 //!
-//! If the spec asks for labels, a labelling step precedes each evaluation.
+//! If the spec asks for labels, a labelling step precedes each evaluation. A run that predicts has
+//! steps of another kind only.
 //!
 //! Every step can be computed from its index alone, so that a restarted coordinator, a new
 //! worker and a replay can start at any step.
@@ -17,6 +18,7 @@
 mod audit;
 mod block;
 mod order;
+mod prediction;
 
 use std::ops::Range;
 
@@ -28,6 +30,8 @@ use crate::spec::{RunSpec, SpecError, Split};
 use audit::is_audited;
 pub use block::{BlockPlan, Task};
 pub use order::{EpochOrder, Shuffle};
+use prediction::Prediction;
+pub use prediction::SCORES;
 
 /// The kind of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +60,14 @@ pub enum StepKind {
         /// Whole epochs trained before it.
         epochs: u64,
     },
+    /// A part of a prediction: the scores of some examples of a split, without learning. Its shards
+    /// are numbered like replicas, and their scores are combined over the same kind of tree.
+    Predict {
+        /// The split.
+        split: Split,
+        /// The first example of the step in its split.
+        first: u64,
+    },
 }
 
 /// One step of a run.
@@ -79,7 +91,7 @@ impl Step {
     pub fn split(&self) -> Split {
         match self.kind {
             StepKind::Train { .. } | StepKind::Label { .. } => Split::Train,
-            StepKind::Evaluate { split, .. } => split,
+            StepKind::Evaluate { split, .. } | StepKind::Predict { split, .. } => split,
         }
     }
 }
@@ -107,6 +119,8 @@ pub struct RunPlan {
     labelling: Option<Pass>,
     /// The evaluations; `None` if there is nothing to evaluate.
     evaluation: Option<Pass>,
+    /// The prediction, in place of everything else.
+    prediction: Option<Prediction>,
 }
 
 /// A pass over a split without learning.
@@ -159,7 +173,14 @@ impl RunPlan {
             every: 0,
             labelling: None,
             evaluation: None,
+            prediction: None,
         };
+        if spec.predict {
+            let examples = if spec.evaluation.split == Split::Train { train } else { test };
+            let size = SplitSize { examples, ..size };
+            plan.prediction = Some(Prediction::new(&spec.evaluation, size)?);
+            return Ok(plan);
+        }
         if spec.update_weights {
             if train == 0 {
                 return Err(SpecError::field("dataset.source", "training examples", "none"));
@@ -207,7 +228,10 @@ impl RunPlan {
     /// Number of steps: the training rounds, the evaluations between them and at the end, each
     /// with its labelling.
     pub fn steps(&self) -> u64 {
-        self.rounds + self.passes() * self.pauses()
+        match &self.prediction {
+            Some(prediction) => prediction.steps(),
+            None => self.rounds + self.passes() * self.pauses(),
+        }
     }
 
     /// Number of consecutive steps between two training rounds.
@@ -227,7 +251,7 @@ impl RunPlan {
 
     /// Training rounds completed before a step; all of them past the end.
     pub fn rounds_before(&self, index: u64) -> u64 {
-        if index >= self.steps() {
+        if index >= self.steps() || self.prediction.is_some() {
             return self.rounds;
         }
         let cycle = self.every + self.passes();
@@ -239,6 +263,9 @@ impl RunPlan {
     pub fn step(&self, index: u64) -> Option<Step> {
         if index >= self.steps() {
             return None;
+        }
+        if let Some(prediction) = &self.prediction {
+            return Some(prediction.at(index));
         }
         // A cycle consists of rounds (fewer in the last cycle) and the steps after them.
         let cycle = self.every + self.passes();
@@ -276,7 +303,7 @@ impl RunPlan {
     pub fn order(&self, step: &Step) -> Option<EpochOrder> {
         match step.kind {
             StepKind::Train { epoch, .. } => Some(self.shuffle.order(self.seed, epoch)),
-            StepKind::Label { .. } | StepKind::Evaluate { .. } => None,
+            StepKind::Label { .. } | StepKind::Evaluate { .. } | StepKind::Predict { .. } => None,
         }
     }
 
@@ -314,6 +341,9 @@ impl RunPlan {
             StepKind::Train { first, .. } => return (first, self.shard_examples(), self.train),
             StepKind::Label { .. } => self.labelling,
             StepKind::Evaluate { .. } => self.evaluation,
+            StepKind::Predict { first, .. } => {
+                return self.prediction.map_or((0, 0, 0), |all| all.extent(first));
+            }
         };
         pass.map_or((0, 0, 0), |pass| (0, pass.shard, pass.examples))
     }

@@ -18,8 +18,8 @@ pub const CONFUSION: &str = "confusion";
 /// rest of the name says.
 pub const WARNING: &str = "warning.";
 
-/// Sums over examples. Results of several replicas are combined over the same binary tree as
-/// their states, so that the f64 sums have the same bits on any cluster.
+/// Sums over examples, and the scores of each. Results of several replicas are combined over the
+/// same binary tree as their states, so that the f64 sums have the same bits on any cluster.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Results {
@@ -29,10 +29,15 @@ pub struct Results {
     pub sums: BTreeMap<String, f64>,
     /// Exact counts, by name ([`CORRECT`], [`CONFUSION`], …).
     pub counts: BTreeMap<String, Vec<u64>>,
+    /// `[examples, outputs]`, row by row, in the order of the examples: the scores of a prediction.
+    /// Empty in other steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scores: Vec<f32>,
 }
 
 impl Results {
-    /// Adds the results of later replicas: `other`'s sums to these, in that order.
+    /// Adds the results of later replicas: `other`'s sums to these, and its scores after these, in
+    /// that order.
     pub fn combine(&mut self, other: &Self) {
         self.examples = self.examples.wrapping_add(other.examples);
         for (name, value) in &other.sums {
@@ -45,6 +50,7 @@ impl Results {
                 *count = count.wrapping_add(*value);
             }
         }
+        self.scores.extend_from_slice(&other.scores);
     }
 
     /// A digest that differs if any bit of the results differs, including NaN.
@@ -58,6 +64,12 @@ impl Results {
             push_name(&mut bytes, b'c', name);
             bytes.extend((counts.len() as u64).to_le_bytes());
             bytes.extend(counts.iter().flat_map(|count| count.to_le_bytes()));
+        }
+        if !self.scores.is_empty() {
+            push_name(&mut bytes, b'p', "scores");
+            bytes.extend((self.scores.len() as u64).to_le_bytes());
+            // They are finite.
+            bytes.extend(self.scores.iter().flat_map(|score| score.to_le_bytes()));
         }
         Digest::of(&bytes)
     }
@@ -135,6 +147,7 @@ mod tests {
             examples: 2,
             sums: [(LOSS.into(), 3.0)].into(),
             counts: [(CORRECT.into(), vec![1])].into(),
+            ..Results::default()
         };
         let mut all = Results::default();
         all.combine(&one);
@@ -148,6 +161,18 @@ mod tests {
         assert_ne!(sum(0.0).digest(), sum(-0.0).digest());
         let count = |counts| Results { counts: [("x".into(), counts)].into(), ..one.clone() };
         assert_ne!(count(vec![]).digest(), count(vec![0]).digest());
+    }
+
+    #[test]
+    fn scores_are_in_the_order_of_the_examples() {
+        let of = |scores: &[f32]| Results { scores: scores.to_vec(), ..Results::default() };
+        let mut all = of(&[0.1, 0.9]);
+        all.combine(&Results::default());
+        all.combine(&of(&[0.5, 0.5]));
+        assert_eq!(all.scores, [0.1, 0.9, 0.5, 0.5]);
+        assert_ne!(all.digest(), of(&[0.5, 0.5, 0.1, 0.9]).digest());
+        assert_ne!(of(&[0.0]).digest(), of(&[]).digest());
+        assert_ne!(of(&[0.0]).digest(), of(&[-0.0]).digest());
     }
 
     #[test]
@@ -165,6 +190,7 @@ mod tests {
             examples: 4,
             sums: sums.map(|(name, sum)| (name.into(), sum)).into(),
             counts: counts.map(|(name, counts)| (name.into(), counts)).into(),
+            ..Results::default()
         };
         let metrics = [("silent", 0.25), ("spikes", 14.0)];
         assert_eq!(results.metrics(), metrics.map(|(name, value)| (name.into(), value)).into());

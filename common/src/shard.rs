@@ -60,7 +60,8 @@ const WATCHED_TOGETHER: u64 = 64;
 /// shard, from 0, and its number of examples; it may stop the shard. Returns `None` if the
 /// shard has no examples.
 ///
-/// The examples of the results are counted here, independent of the model.
+/// The examples of the results are counted here, independent of the model, and only a prediction has
+/// scores.
 pub fn run(
     input: &ShardInput<'_>,
     index: u32,
@@ -87,7 +88,7 @@ pub fn run_in(
     replica.begin(input.base)?;
     let batch_size = match input.step.kind {
         StepKind::Train { .. } => u64::from(input.plan.batch_size()).max(1),
-        StepKind::Label { .. } | StepKind::Evaluate { .. } => {
+        StepKind::Label { .. } | StepKind::Evaluate { .. } | StepKind::Predict { .. } => {
             u64::from(input.plan.batch_size()).max(WATCHED_TOGETHER)
         }
     };
@@ -100,6 +101,7 @@ pub fn run_in(
             StepKind::Train { .. } => replica.process_batch(&batch)?,
             StepKind::Label { .. } => replica.label_batch(&batch)?,
             StepKind::Evaluate { .. } => replica.evaluate_batch(&batch)?,
+            StepKind::Predict { .. } => scores(input, replica, &batch)?,
         };
         results.combine(&batch_results);
         if after_batch(number, end - start).is_break() {
@@ -107,11 +109,14 @@ pub fn run_in(
         }
     }
     results.examples = positions.end - positions.start;
+    if !matches!(input.step.kind, StepKind::Predict { .. }) {
+        results.scores.clear();
+    }
     let partial = match input.step.kind {
         StepKind::Train { .. } => {
             Partial::of_replica_in(spare, replica, index, input.base, results)?
         }
-        StepKind::Label { .. } | StepKind::Evaluate { .. } => {
+        StepKind::Label { .. } | StepKind::Evaluate { .. } | StepKind::Predict { .. } => {
             let tensors = vec![None; input.base.tensors().len()];
             let partial = Partial { weight: results.examples, results, tensors };
             let hashes = partial.segment_hashes(&input.base.layout());
@@ -119,6 +124,33 @@ pub fn run_in(
         }
     };
     Ok(Some(partial))
+}
+
+/// The scores of a batch's examples, which must be as many as the plan says, and finite.
+fn scores(
+    input: &ShardInput<'_>,
+    replica: &mut dyn Replica,
+    batch: &Batch<'_>,
+) -> Result<Results, ShardError> {
+    let mut results = Results::default();
+    replica.predict_batch(batch, &mut results.scores)?;
+    let expected = batch.examples.len() * input.plan.outputs(input.step) as usize;
+    if results.scores.len() != expected {
+        let message = format!(
+            "the model's `predict_batch`: expected {expected} scores for {} examples, found {}",
+            batch.examples.len(),
+            results.scores.len()
+        );
+        return Err(ModelError::Other(message).into());
+    }
+    match results.scores.iter().position(|score| !score.is_finite()) {
+        None => Ok(results),
+        Some(at) => Err(ModelError::NotFinite {
+            example: batch.examples[at / input.plan.outputs(input.step) as usize],
+            found: results.scores[at],
+        }
+        .into()),
+    }
 }
 
 /// The memory of one batch, reused for the next.
@@ -149,6 +181,10 @@ impl Gathered {
                 self.examples.extend(positions);
                 epochs
             }
+            StepKind::Predict { .. } => {
+                self.examples.extend(positions);
+                0
+            }
         };
         let split = input.step.split();
         input.data.gather(split, &self.examples, &mut self.features, &mut self.labels)?;
@@ -171,6 +207,7 @@ mod tests {
     use ndarray::ArrayD;
 
     use super::*;
+    use crate::dataset::SplitSize;
     use crate::merge::{Contribution, MergeRule};
     use crate::spec::{RunSpec, Split};
     use crate::state::{Tensor, TensorData};
@@ -205,8 +242,9 @@ mod tests {
             assert_eq!(features, batch.examples);
             assert_eq!(batch.features.dim(), (batch.examples.len(), 1));
             self.batches.push((why, features));
-            let examples = 77; // Wrong, and overruled.
-            Results { examples, sums: [("loss".into(), 1.0)].into(), ..Results::default() }
+            let (examples, scores) = (77, vec![0.5]); // Wrong, and overruled.
+            let sums = [("loss".into(), 1.0)].into();
+            Results { examples, sums, scores, ..Results::default() }
         }
     }
 
@@ -224,6 +262,15 @@ mod tests {
         fn label_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
             Ok(self.remember(batch, "label"))
         }
+        fn predict_batch(
+            &mut self,
+            batch: &Batch<'_>,
+            scores: &mut Vec<f32>,
+        ) -> Result<(), ModelError> {
+            let sum = self.state.f32("sum")?[0];
+            scores.extend(batch.features.iter().flat_map(|feature| [*feature, sum]));
+            Ok(())
+        }
         fn state(&self) -> &NetworkState {
             &self.state
         }
@@ -233,6 +280,36 @@ mod tests {
         let data = TensorData::F32(ArrayD::from_elem(vec![1], value));
         let tensor = Tensor { data, rule: MergeRule::Sum };
         NetworkState::new([("sum".to_string(), tensor)]).unwrap()
+    }
+
+    #[test]
+    fn only_a_prediction_has_scores_and_they_are_checked() {
+        let (partial, _, _) = shard(2, 0, u64::MAX);
+        assert_eq!(partial.unwrap().unwrap().results.scores, [0.0; 0]);
+        let spec = "model = 'adder'
+            predict = true
+            update_weights = false
+            evaluation.split = 'train'
+            dataset.source = 'digits'";
+        let plan = |outputs| {
+            let size = SplitSize { outputs, ..SplitSize::of_one_chunk(8) };
+            RunPlan::new(&RunSpec::from_toml(spec).unwrap(), size, 0).unwrap()
+        };
+        let predict = |plan: &RunPlan, scale| {
+            let step = plan.step(0).unwrap();
+            let base = state(scale);
+            let input = ShardInput { plan, step: &step, order: None, base: &base, data: &Numbers };
+            let mut adder = Adder { state: state(-1.0), batches: Vec::new() };
+            run(&input, 0, &mut adder, &mut |_, _| ControlFlow::Continue(()))
+        };
+        let partial = predict(&plan(2), 10.0).unwrap().unwrap();
+        let scores = (0..8).flat_map(|example| [example as f32, 10.0]);
+        assert_eq!(partial.results.scores, scores.collect::<Vec<_>>());
+        assert_eq!((partial.weight, partial.results.examples, partial.tensors), (8, 8, vec![None]));
+        let error = predict(&plan(3), 10.0).unwrap_err().to_string();
+        assert!(error.contains("expected 24 scores for 8 examples, found 16"), "{error}");
+        let error = predict(&plan(2), f32::INFINITY).unwrap_err().to_string();
+        assert!(error.contains("example 0: expected finite scores, found inf"), "{error}");
     }
 
     /// Two replicas with up to two batches of three; eight examples to train

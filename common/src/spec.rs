@@ -45,6 +45,11 @@ pub struct RunSpec {
     /// Whether to train. If not, the run only evaluates its initial state.
     #[serde(default = "default_true")]
     pub update_weights: bool,
+    /// Whether to give the scores of each example of `evaluation.split`, in place of an evaluation.
+    /// They are the run's final state: the tensor `scores`, `[examples, outputs]`. Such a run does
+    /// not train, and does not label.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub predict: bool,
     /// Share of the shards that two workers compute, to compare their results: 0 to 1. It
     /// does not change the result.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -107,6 +112,11 @@ pub enum Split {
 #[expect(clippy::trivially_copy_pass_by_ref)]
 fn is_zero(share: &f64) -> bool {
     *share == 0.0
+}
+// Serde hands out a reference.
+#[expect(clippy::trivially_copy_pass_by_ref)]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 fn default_seed() -> u64 {
     1
@@ -197,6 +207,7 @@ impl RunSpec {
         let mut table = toml::Table::try_from(&spec).expect("a valid spec can be written as TOML");
         // Left out of the text that users' runs are known by.
         table.insert("audit".into(), self.audit.into());
+        table.insert("predict".into(), self.predict.into());
         if let Some(toml::Value::Table(dataset)) = table.get_mut("dataset") {
             dataset.insert("shuffle_window".into(), i64::from(self.dataset.shuffle_window).into());
         }

@@ -4,6 +4,7 @@
 //! serve      the coordinator itself
 //! run        submit, follow, download        ┐ job: a run from start to end
 //! evaluate   the same without training       │
+//! predict    the same for each example       │
 //! follow     follow and download only        ┘ home: the files a run leaves
 //! resume     continues a run that has ended
 //! plot       pictures of a final state
@@ -24,6 +25,7 @@ mod listing;
 mod models;
 mod output;
 mod plot;
+mod predict;
 mod progress;
 mod reconnect;
 mod replay;
@@ -101,6 +103,8 @@ enum Command {
     Explain(explain::ExplainFlags),
     /// Evaluate a trained state on a dataset
     Evaluate(Box<evaluate::EvaluateFlags>),
+    /// Predict the class of each example of a file with a trained state
+    Predict(Box<predict::PredictFlags>),
     /// Draw a final state, or the learning curve of its run, as a picture
     Plot(plot::PlotFlags),
     /// Create, show, renew and export the keys of a cluster
@@ -224,6 +228,7 @@ fn dispatch(program: Program, command: Command) -> Result<(), Failure> {
         Command::Show(flags) => show::show(&flags),
         Command::Explain(flags) => explain::explain(&flags),
         Command::Evaluate(flags) => evaluate::evaluate(program, *flags),
+        Command::Predict(flags) => predict::predict(program, *flags),
         Command::Plot(flags) => plot::plot(&flags),
         Command::Keys(flags) => keys::keys(flags),
         Command::Models(flags) => models::models(&program.registry, &flags),

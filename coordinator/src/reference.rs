@@ -175,6 +175,7 @@ impl ParallelBatchProcessor {
             epochs: params.update_weights.then_some(params.epochs),
             rounds: None,
             update_weights: params.update_weights,
+            predict: false,
             audit: 0.0,
             dataset: DatasetSpec::new("memory"),
             parameters,
@@ -206,7 +207,8 @@ impl ParallelBatchProcessor {
         for index in 0..plan.steps() {
             all.push(steps.run(index, &mut state)?);
         }
-        Ok((state, all))
+        let scores = all.iter().flat_map(|step| step.results.scores.iter().copied()).collect();
+        Ok((plan.scores_state(scores).unwrap_or(state), all))
     }
 }
 
@@ -294,7 +296,7 @@ impl<'a> Steps<'a> {
 fn epoch_of(step: &Step) -> Option<u64> {
     match step.kind {
         StepKind::Train { epoch, .. } => Some(epoch),
-        StepKind::Label { .. } | StepKind::Evaluate { .. } => None,
+        StepKind::Label { .. } | StepKind::Evaluate { .. } | StepKind::Predict { .. } => None,
     }
 }
 

@@ -55,8 +55,8 @@ def add(left, right):
     sums = {it: left["sums"].get(it, -0.0) + value for it, value in right["sums"].items()}
     both = {it: (left["counts"].get(it, []), values) for it, values in right["counts"].items()}
     counts = {it: [a + b for a, b in zip_longest(*two, fillvalue=0)] for it, two in both.items()}
-    examples = left["examples"] + right["examples"]
-    return {"examples": examples, "sums": left["sums"] | sums, "counts": left["counts"] | counts}
+    both = {"sums": left["sums"] | sums, "counts": left["counts"] | counts}
+    return both | {it: left[it] + right[it] for it in ("examples", "scores")}
 
 
 def tree(tensors, shards):
@@ -80,8 +80,9 @@ def digest(head, weight, results, segments, shards=()):
     for name, value in sorted(results["sums"].items()):
         data += struct.pack("<cQ", b"s", len(name)) + name.encode() + struct.pack("<d", value if value == value else float("nan"))
     for name, values in sorted(results["counts"].items()):
-        numbers = struct.pack(f"<{len(values) + 1}Q", len(values), *values)
-        data += struct.pack("<cQ", b"c", len(name)) + name.encode() + numbers
+        data += struct.pack("<cQ", b"c", len(name)) + name.encode() + struct.pack(f"<{len(values) + 1}Q", len(values), *values)
+    if scores := results["scores"]:
+        data += struct.pack(f"<cQ6sQ{len(scores)}f", b"p", 6, b"scores", len(scores), *scores)
     hashes = b"".join(map(xxh3_128_digest, segments))
     partial = sha256(b"samebit-partial-2\n" + struct.pack("<Q", weight) + hashes).digest()
     return sha256(head + partial + sha256(data).digest() + b"".join(shards)).digest()

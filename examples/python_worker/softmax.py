@@ -19,11 +19,9 @@ def exp(x):
     k = np.where((size > 0x3EB17218) & (size < 0x42CFF1B5), k, F32(0))
     high, low = x - k * HIGH, k * LOW
     r = high - low
-    rr = r * r
-    c = r - rr * (P1 + rr * P2)
-    y = F32(1) + (r * c / (F32(2) - c) - low + high)
-    y = np.ldexp(y.astype(F64), k.astype(np.int32)).astype(F32)
-    y = np.where(size <= 0x39000000, F32(1) + x, np.where(size >= 0x42CFF1B5, F32(0), y))
+    c = r - r * r * (P1 + r * r * P2)
+    y = np.ldexp((F32(1) + (r * c / (F32(2) - c) - low + high)).astype(F64), k.astype(np.int32))
+    y = np.where(size <= 0x39000000, F32(1) + x, np.where(size >= 0x42CFF1B5, F32(0), y.astype(F32)))
     return np.where(size > 0x7F800000, x, y)
 
 
@@ -49,14 +47,13 @@ class Softmax:
         self.rate, self.decay = F32(parameters["learning_rate"]), F32(parameters["weight_decay"])
         self.state = {name: values.copy() for name, values in base.items()}
 
-    def process(self, features, labels, learns):
-        """Evaluates a batch, or learns from it, and returns its results."""
+    def process(self, features, labels, task):
+        """Evaluates or predicts a batch, or learns from it, and returns its results."""
         weights, bias, rows = self.state["weights"], self.state["bias"], np.arange(len(labels))
-        outputs = np.zeros((len(labels), len(bias)), F32)
+        outputs, found = np.zeros((len(labels), len(bias)), F32), np.zeros(len(labels), np.int64)
         for at, row in enumerate(weights):
             outputs += features[:, at, None] * row
         outputs += bias
-        found = np.zeros(len(labels), np.int64)
         for at in range(1, len(bias)):
             found = np.where(outputs[:, at] > outputs[rows, found], at, found)
         largest = outputs[rows, found]
@@ -64,12 +61,15 @@ class Softmax:
         total = np.add.accumulate(delta, axis=1)[:, -1]
         losses = np.add.accumulate(ln(total.astype(F64)) + above.astype(F64))
         delta /= total[:, None]
+        if task == "predict":
+            scores = delta.ravel().tolist()
+            return {"examples": len(rows), "sums": {}, "counts": {}, "scores": scores}
         delta[rows, labels] -= F32(1)
         counts = {"correct": [int((found == labels).sum())]}
         if len(bias) <= 128:
             pairs = np.bincount(labels * len(bias) + found, minlength=len(bias) ** 2)
             counts["confusion"] = pairs.tolist()
-        if learns:
+        if task == "train":
             for_weights, for_bias = np.zeros_like(weights), np.zeros_like(bias)
             for inputs, change in zip(features, delta):
                 for_weights += inputs[:, None] * change

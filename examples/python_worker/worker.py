@@ -23,7 +23,7 @@ HANDSHAKE_FRAME, FRAME, INLINE = 16 << 10, (1 << 20) + (64 << 10), 512 << 10
 PROFILE, BLOCK, SHARD = "samebit-f32-2/libm-0.2.16", b"samebit-block-1\n", b"samebit-shard-1\n"
 CANNOT = "the Python worker only has `softmax`, version 2, with small states, `mean` and `sum`"
 TYPES = {"f32": np.dtype("<f4"), "u64": np.dtype("<u8"), "u8": np.dtype("u1")}
-EMPTY = (0, {"examples": 0, "sums": {}, "counts": {}}, [])  # A shard without examples.
+EMPTY = (0, {"examples": 0, "sums": {}, "counts": {}, "scores": []}, [])  # A shard without any.
 
 
 class Split:
@@ -54,10 +54,9 @@ class Session:
         self.stream, self.sending = self.socket.makefile("rb"), threading.Lock()
         self.runs, self.bases, self.incoming = {}, {}, b""
         self.messages, self.assigned, self.progress = queue.SimpleQueue(), [], []
-        about = {"name": name, "process": process, "slots": 1}
-        role = {"Worker": about | {"memory_limit": 1 << 30, "cache_limit": 1 << 29}}
-        hello = {"magic": "samebit", "protocol": 10, "build": "python-1", "numeric_profile": PROFILE}
-        self.send(hello | {"role": role})
+        memory = {"memory_limit": 1 << 30, "cache_limit": 1 << 29}
+        hello = {"magic": "samebit", "protocol": 11, "build": "python-1", "numeric_profile": PROFILE}
+        self.send(hello | {"role": {"Worker": memory | {"name": name, "process": process, "slots": 1}}})
         answer, fields = self.receive(HANDSHAKE_FRAME)
         if answer == "Refused":
             raise (OSError if fields["may_pass"] else SystemExit)(fields["reason"])
@@ -173,8 +172,8 @@ class Session:
         replica, values = Softmax(spec["parameters"], base), []
         for at in range(0, len(examples), size):
             batch = examples[at : at + size]
-            observed = replica.process(split.features[batch], split.labels[batch], learns)
-            results = rounds.add(results, observed)
+            of = split.features[batch], split.labels[batch], plan["task"]
+            results = rounds.add(results, {"scores": []} | replica.process(*of))
         for name, rule in [(it["name"], it["rule"]) for it in tensors if learns]:
             values.append(replica.state[name] - (base[name] if rule == "sum" else 0))
             if not np.isfinite(values[-1]).all():

@@ -23,15 +23,23 @@ struct Part {
 }
 
 /// Loads a spec's dataset. `base` is the folder of relative paths. `known` is the schema of the
-/// data that a state was trained on: columns, classes and scales are those.
+/// data that a state was trained on: columns, classes and scales are those. Without `labels`, labels
+/// are not read.
 pub(super) fn load(
     spec: &DatasetSpec,
     base: &Path,
     known: Option<&Schema>,
+    labels: bool,
 ) -> Result<(Dataset, Schema), DatasetError> {
-    let found = source::read(spec, base, known)?;
+    let mut found = source::read(spec, base, known, labels)?;
     check_shapes(&found, known)?;
-    let classes = classes(&found, spec, known)?;
+    let classes = if labels {
+        classes(&found, spec, known)?
+    } else {
+        found.train.labels = RawLabels::None;
+        found.test.iter_mut().for_each(|test| test.labels = RawLabels::None);
+        Classes { names: known.map_or(Vec::new(), |known| known.classes.clone()) }
+    };
     let shape = found.train.shape.clone();
     let width = found.train.width();
     let scale = spec.scale.or(known.map(|known| known.scale)).unwrap_or(found.scale);
@@ -46,7 +54,8 @@ pub(super) fn load(
     let test = test.filter(|_| spec.test_examples.is_none()).map(part).transpose()?;
     let largest_label = |part: &Part| part.labels.iter().max().map_or(0, |label| label + 1);
     let all = train.labels.len() + test.as_ref().map_or(0, |test| test.labels.len());
-    let (train, test, split) = split(train, test, width, spec)?;
+    let (train, test, split) =
+        if labels { split(train, test, width, spec)? } else { to_predict(train, test) };
     let class_count = match (classes.names.len(), count) {
         (0, None) => largest_label(&train).max(largest_label(&test)).max(1),
         (0, Some(count)) => count,
@@ -170,6 +179,12 @@ fn split(
     let kept: Vec<usize> = (0..all).filter(|example| !is_held_out[*example]).collect();
     let text = format!("split {}/{} {how}", kept.len(), held_out.len());
     Ok((train.rows(width, &kept), train.rows(width, &held_out), text))
+}
+
+/// Both splits as they are.
+fn to_predict(train: Part, test: Option<Part>) -> (Part, Part, String) {
+    let none = Part { features: train.features.none(), labels: Vec::new() };
+    (train, test.unwrap_or(none), "labels are not read".into())
 }
 
 impl Part {

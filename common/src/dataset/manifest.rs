@@ -43,12 +43,14 @@ pub struct SplitSize {
     pub chunk_examples: u64,
     /// Bytes of an example in its chunk.
     pub example_bytes: u64,
+    /// Scores that a model gives for an example.
+    pub outputs: u32,
 }
 
 impl SplitSize {
-    /// A split of examples of one byte each, in one chunk.
+    /// A split of examples of one byte and one score each, in one chunk.
     pub fn of_one_chunk(examples: u64) -> Self {
-        Self { examples, chunk_examples: examples.max(1), example_bytes: 1 }
+        Self { examples, chunk_examples: examples.max(1), example_bytes: 1, outputs: 1 }
     }
 }
 
@@ -113,6 +115,7 @@ impl SplitManifest {
             examples: self.examples,
             chunk_examples: self.chunk_examples.into(),
             example_bytes: self.example_bytes() as u64,
+            outputs: self.classes,
         }
     }
 

@@ -131,16 +131,17 @@ fn kind(source: &str) -> Result<(Kind, &str), DatasetError> {
 }
 
 /// Reads a spec's source. `base` is the folder of relative paths. `known` is the schema of earlier
-/// files, by which these are read.
+/// files, by which these are read. Without `labels`, a table's labels are not read.
 pub(super) fn read(
     spec: &DatasetSpec,
     base: &Path,
     known: Option<&Schema>,
+    labels: bool,
 ) -> Result<Found, DatasetError> {
     let (kind, path) = kind(&spec.source)?;
     let mut found = match kind {
         Kind::Digits => table::digits()?,
-        Kind::Csv => return table::read(spec, path, base, known),
+        Kind::Csv => return table::read(spec, path, base, known, labels),
         _ => arrays(kind, &within(base, path), spec.source.clone())?,
     };
     if let Some(source) = &spec.test_source {

@@ -16,6 +16,8 @@ pub enum Task {
     Label,
     /// Evaluate them.
     Evaluate,
+    /// Give the scores of each.
+    Predict,
 }
 
 /// The part of a run's plan that concerns one block of one step: enough to
@@ -71,6 +73,7 @@ impl RunPlan {
             StepKind::Train { epoch, .. } => (Task::Train, epoch),
             StepKind::Label { epochs } => (Task::Label, epochs),
             StepKind::Evaluate { epochs, .. } => (Task::Evaluate, epochs),
+            StepKind::Predict { .. } => (Task::Predict, 0),
         };
         let replicas = block.replicas(step.replicas);
         let first = self.positions(step, replicas.start).start;

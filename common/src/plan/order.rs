@@ -27,7 +27,7 @@ impl Shuffle {
     /// A split of this size in windows of this many MiB, rounded down to whole chunks, at least
     /// one. A split that is not larger is one window.
     pub(super) fn of(size: SplitSize, window_mib: u32) -> Self {
-        let SplitSize { examples, chunk_examples, example_bytes } = size;
+        let SplitSize { examples, chunk_examples, example_bytes, .. } = size;
         let (window, chunk_examples) = (u64::from(window_mib) << 20, chunk_examples.max(1));
         let all_bytes = examples.saturating_mul(example_bytes);
         let is_one = all_bytes <= window;

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::spec::EvaluationSpec;
 
 /// Splits of these tests are cut into chunks only where that is what they test.
 impl From<u64> for SplitSize {
@@ -32,6 +33,7 @@ fn outline(plan: &RunPlan) -> String {
         StepKind::Train { round, epoch, first } => format!("{round}@{epoch}+{first}"),
         StepKind::Label { epochs } => format!("L{epochs}"),
         StepKind::Evaluate { epochs, .. } => format!("E{epochs}"),
+        StepKind::Predict { first, .. } => format!("P{first}"),
     });
     steps.collect::<Vec<_>>().join(" ")
 }
@@ -235,6 +237,7 @@ proptest! {
                     prop_assert_eq!((ranges[0].start, ranges[ranges.len() - 1].end), (0, test));
                     prop_assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start));
                 }
+                StepKind::Predict { .. } => prop_assert!(false, "nothing is predicted"),
             }
         }
         prop_assert_eq!((rounds, epochs_done, next), (plan.rounds(), u64::from(epochs), 0));
@@ -251,7 +254,8 @@ proptest! {
 
 #[test]
 fn a_window_decides_the_order_of_a_split_that_is_larger() {
-    let train = SplitSize { examples: 4000, chunk_examples: 100, example_bytes: 10 << 10 };
+    let train =
+        SplitSize { examples: 4000, chunk_examples: 100, example_bytes: 10 << 10, outputs: 1 };
     let order = |window| {
         let mut spec = spec(1, 1, 1);
         spec.dataset.shuffle_window = window;
@@ -296,4 +300,61 @@ proptest! {
         let windows = (stretch.end - stretch.start).div_ceil(window * chunk) + 2;
         prop_assert!(needed.len() as u64 <= window * windows, "{needed:?}");
     }
+}
+
+fn prediction(shard_size: u32) -> RunSpec {
+    let evaluation =
+        EvaluationSpec { split: Split::Train, shard_size, ..EvaluationSpec::default() };
+    RunSpec { update_weights: false, predict: true, epochs: None, evaluation, ..spec(3, 2, 2) }
+}
+
+fn examples_of(examples: u64, outputs: u32) -> SplitSize {
+    SplitSize { outputs, ..SplitSize::of_one_chunk(examples) }
+}
+
+proptest! {
+    #[test]
+    fn a_prediction_has_each_example_once_in_order(
+        examples in 1u64..3000,
+        outputs in prop_oneof![1u32..20, 900u32..3000, Just(limits::CLASSES)],
+        shard_size in prop_oneof![1u32..40, Just(256u32), Just(u32::MAX)],
+    ) {
+        let plan = RunPlan::new(&prediction(shard_size), examples_of(examples, outputs), 0).unwrap();
+        let mut next = 0;
+        for index in 0..plan.steps() {
+            let step = plan.step(index).unwrap();
+            prop_assert_eq!(step.kind, StepKind::Predict { split: Split::Train, first: next });
+            let begin = next;
+            for shard in 0..step.replicas {
+                let positions = plan.positions(&step, shard);
+                prop_assert!(positions.start == next && positions.end > next);
+                next = positions.end;
+            }
+            prop_assert_eq!(plan.examples(&step), next - begin);
+            prop_assert!((next - begin) * u64::from(outputs) <= limits::STEP_SCORES as u64);
+            prop_assert_eq!((plan.rounds_before(index), plan.outputs(&step)), (0, outputs));
+            let told = plan.block(&step, step.root());
+            prop_assert_eq!((told.task, told.positions[0], told.epoch), (Task::Predict, begin, 0));
+        }
+        prop_assert_eq!((next, plan.predicted(), plan.rounds()), (examples, examples, 0));
+        prop_assert_eq!(plan.step(plan.steps()), None);
+        prop_assert_eq!(plan.scores_layout().unwrap().tensors[0].shape.clone(), [examples, outputs.into()]);
+    }
+}
+
+#[test]
+fn a_prediction_has_a_limit_and_something_to_predict() {
+    let error = |examples, outputs| {
+        let size = examples_of(examples, outputs);
+        RunPlan::new(&prediction(1), size, 0).unwrap_err().to_string()
+    };
+    assert!(error(0, 3).contains("since the run only predicts"), "{}", error(0, 3));
+    let many = error(limits::SCORES / 1000 + 1, 1000);
+    assert!(many.contains("at most 268435 examples of 1000 scores"), "{many}");
+    let size = examples_of(4, 3);
+    let plan = RunPlan::new(&prediction(1), size, 0).unwrap();
+    assert!(plan.scores_state(vec![0.5; 11]).is_none(), "a score is missing");
+    assert_eq!(plan.scores_state(vec![0.5; 12]).unwrap().layout(), plan.scores_layout().unwrap());
+    let train = RunSpec { update_weights: true, epochs: Some(1), ..prediction(1) };
+    assert!(train.validate().unwrap_err().to_string().contains("spec field `predict`"));
 }

@@ -27,6 +27,16 @@ pub(super) fn spec(spec: &RunSpec) -> Result<(), SpecError> {
         return Err(SpecError::field("batch_size", expected, found));
     }
     duration(spec)?;
+    if spec.predict && spec.update_weights {
+        return Err(SpecError::field("predict", "false in a run with `update_weights`", true));
+    }
+    if spec.predict && spec.evaluation.labelling {
+        return Err(SpecError::field(
+            "evaluation.labelling",
+            "false in a run with `predict`",
+            true,
+        ));
+    }
     range("audit", spec.audit, 0.0, 1.0)?;
     dataset(&spec.dataset)?;
     for (key, value) in &spec.parameters {

@@ -74,10 +74,12 @@ fn payload() -> impl Strategy<Value = Bytes> {
 fn results() -> impl Strategy<Value = Results> {
     let sums = btree_map(name(), any::<f64>(), 0..3);
     let counts = btree_map(name(), vec(any::<u64>(), 0..20), 0..3);
-    (any::<u64>(), sums, counts).prop_map(|(examples, sums, counts)| Results {
+    let scores = vec(-1e30f32..1e30, 0..4);
+    (any::<u64>(), sums, counts, scores).prop_map(|(examples, sums, counts, scores)| Results {
         examples,
         sums,
         counts,
+        scores,
     })
 }
 
@@ -237,7 +239,12 @@ pub(crate) fn from_worker() -> impl Strategy<Value = FromWorker> {
 
 /// Of one replica, of some, and of as many as a block may have.
 fn block_plan() -> impl Strategy<Value = BlockPlan> {
-    let task = prop_oneof![Just(Task::Train), Just(Task::Label), Just(Task::Evaluate)];
+    let task = prop_oneof![
+        Just(Task::Train),
+        Just(Task::Label),
+        Just(Task::Evaluate),
+        Just(Task::Predict)
+    ];
     let few = vec(0..=EXAMPLES, 2..8).prop_map(|mut positions| {
         positions.sort_unstable();
         positions
@@ -449,6 +456,11 @@ fn event() -> impl Strategy<Value = RunEvent> {
         ),
         (run(), any::<u64>(), any::<u64>())
             .prop_map(|(run, epochs, examples)| RunEvent::Labelled { run, epochs, examples }),
+        (run(), any::<u64>(), any::<u64>()).prop_map(|(run, examples, of)| RunEvent::Predicted {
+            run,
+            examples,
+            of
+        }),
         (run(), any::<u64>(), split(), results(), number(), number()).prop_map(
             |(run, epochs, split, results, loss, accuracy)| RunEvent::Evaluation {
                 run,

@@ -10,7 +10,7 @@ use crate::limits::{
     BLOCK_REPLICAS, CONNECTIONS, DATASET_CHUNKS, EXAMPLES, HISTORY_BYTES, INLINE_PARTIAL_BYTES,
     MERGE_SEGMENTS, NAME_BYTES, PARTIAL_RESULT_COUNTS, PAYLOAD_BYTES, RESULT_COUNTS, RESULT_NAMES,
     RUNS, SCHEMA_BYTES, SLOTS, SPEC_BYTES, STATUS_REASON_BYTES, STATUS_UNFIT, STATUS_WORKERS,
-    TEXT_BYTES,
+    STEP_SCORES, TEXT_BYTES,
 };
 use crate::plan::BlockPlan;
 use crate::results::Results;
@@ -393,7 +393,15 @@ impl Check {
     fn results(self, results: &Results) -> Result<(), FrameError> {
         self.names("results.sums", &results.sums)?;
         self.names("results.counts", &results.counts)?;
-        self.at_most("results.counts", results.count_of_counts(), RESULT_COUNTS, "counts together")
+        self.at_most(
+            "results.counts",
+            results.count_of_counts(),
+            RESULT_COUNTS,
+            "counts together",
+        )?;
+        self.at_most("results.scores", results.scores.len(), STEP_SCORES, "scores")?;
+        let strange = results.scores.iter().copied().find(|score| !score.is_finite());
+        strange.map_or(Ok(()), |found| self.that(false, "results.scores", "finite scores", found))
     }
 
     fn block_done(self, done: &BlockDone) -> Result<(), FrameError> {
@@ -402,8 +410,12 @@ impl Check {
         self.at_most("shards", done.shards.len(), BLOCK_REPLICAS as usize, "shards")?;
         self.at_most("payload", done.payload.len(), PAYLOAD_BYTES, "bytes")?;
         let (bytes, counts) = (done.partial_bytes, done.results.count_of_counts());
+        if bytes > 0 || !done.results.scores.is_empty() {
+            let what = "counts beside a partial, or beside scores";
+            self.at_most("results.counts", counts, PARTIAL_RESULT_COUNTS, what)?;
+        }
         if bytes > 0 {
-            self.at_most("results.counts", counts, PARTIAL_RESULT_COUNTS, "counts by a partial")?;
+            self.at_most("results.scores", done.results.scores.len(), 0, "scores by a partial")?;
         }
         if done.is_inline {
             let expected = format_args!("at most {INLINE_PARTIAL_BYTES} bytes inline");
@@ -444,6 +456,7 @@ impl Check {
             | RunEvent::Checkpoint { .. }
             | RunEvent::State { .. }
             | RunEvent::Labelled { .. }
+            | RunEvent::Predicted { .. }
             | RunEvent::Cancelled { .. } => Ok(()),
         }
     }

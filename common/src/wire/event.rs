@@ -84,6 +84,15 @@ pub enum RunEvent {
         /// Examples that the labels come from.
         examples: u64,
     },
+    /// A part of a prediction is done.
+    Predicted {
+        /// The run.
+        run: RunId,
+        /// Examples that have their scores.
+        examples: u64,
+        /// All examples.
+        of: u64,
+    },
     /// An evaluation is done.
     Evaluation {
         /// The run.

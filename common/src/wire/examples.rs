@@ -76,6 +76,7 @@ pub(crate) fn block_done() -> BlockDone {
         examples: weight,
         sums: [("loss".into(), 1.5)].into(),
         counts: [("correct".into(), vec![38])].into(),
+        scores: Vec::new(),
     };
     let segment = segment_hash(&values);
     let partial = Partial::digest_of(weight, [segment]);

@@ -20,7 +20,7 @@ use crate::id::{AssignmentId, Block, ProcessId, RunId, StepId};
 use crate::limits::{
     BLOCK_REPLICAS, DATASET_CHUNKS, EXAMPLES, FRAME_BYTES, HANDSHAKE_FRAME_BYTES,
     INLINE_PARTIAL_BYTES, MERGE_SEGMENTS, NAME_BYTES, PARTIAL_RESULT_COUNTS, PAYLOAD_BYTES,
-    RESULT_COUNTS, RESULT_NAMES, SLOTS, TEXT_BYTES,
+    RESULT_COUNTS, RESULT_NAMES, SLOTS, STEP_SCORES, TEXT_BYTES,
 };
 use crate::plan::{BlockPlan, Task};
 use crate::results::Results;
@@ -328,6 +328,7 @@ fn fields_out_of_bounds_are_refused_by_name() {
     };
     let named =
         |name: &str| Results { counts: [(name.into(), vec![1])].into(), ..Default::default() };
+    let scores = |scores: Vec<f32>| Results { scores, ..Default::default() };
     let shards = |count| {
         let FromWorker::BlockDone(done) = done(counts(0), false, b"") else { unreachable!() };
         let shard = ShardDone { digest: done.digest, compute_us: 1 };
@@ -350,6 +351,8 @@ fn fields_out_of_bounds_are_refused_by_name() {
         (FromWorker::NeedChunks { run, split, chunks: vec![DATASET_CHUNKS as u32] }, "chunks"),
         (done(counts(PARTIAL_RESULT_COUNTS + 1), false, b""), "results.counts"),
         (beside(0, RESULT_COUNTS + 1), "results.counts"),
+        (done(scores(vec![0.5; STEP_SCORES + 1]), true, b""), "results.scores"),
+        (done(scores(vec![f32::NAN]), true, b""), "results.scores"),
         (done(counts(0), false, b"x"), "payload"),
         (done(counts(0), false, &[0; 16 * (MERGE_SEGMENTS + 1)]), "payload"),
         (shards(BLOCK_REPLICAS as usize + 1), "shards"),
@@ -384,9 +387,11 @@ fn the_largest_results_fit_a_frame() {
     let each =
         |counts: usize| names().map(move |name| (name, vec![u64::MAX; counts / RESULT_NAMES]));
     let shard = ShardDone { digest: crate::digest::Digest::of(b""), compute_us: u64::MAX };
-    for (counts, inline) in
-        [(RESULT_COUNTS, 0), (PARTIAL_RESULT_COUNTS, INLINE_PARTIAL_BYTES as usize)]
-    {
+    for (counts, inline, scores) in [
+        (RESULT_COUNTS, 0, 0),
+        (PARTIAL_RESULT_COUNTS, INLINE_PARTIAL_BYTES as usize, 0),
+        (PARTIAL_RESULT_COUNTS, 0, STEP_SCORES),
+    ] {
         let done = BlockDone {
             step: StepId { run: RunId(u64::MAX), index: u64::MAX },
             block: Block { level: 0, index: 0 },
@@ -395,6 +400,7 @@ fn the_largest_results_fit_a_frame() {
                 examples: u64::MAX,
                 sums: names().map(|name| (name, 0.1)).collect(),
                 counts: each(counts).collect(),
+                scores: vec![0.1; scores],
             },
             digest: crate::digest::Digest::of(b""),
             shards: vec![shard; BLOCK_REPLICAS as usize],

@@ -17,6 +17,8 @@ pub(super) struct Deduplication {
     /// Epochs before the last labelling, and before the last evaluation.
     labelled: Option<u64>,
     evaluated: Option<u64>,
+    /// Examples that were predicted.
+    predicted: Option<u64>,
     /// The round of the last checkpoint.
     checkpoint: Option<u64>,
     /// How often each other event was received: before, and on this connection.
@@ -40,6 +42,7 @@ impl Deduplication {
                 is_news
             }
             RunEvent::Labelled { epochs, .. } => is_later(&mut self.labelled, *epochs),
+            RunEvent::Predicted { examples, .. } => is_later(&mut self.predicted, *examples),
             RunEvent::Evaluation { epochs, .. } => is_later(&mut self.evaluated, *epochs),
             RunEvent::Checkpoint { round, .. } => is_later(&mut self.checkpoint, *round),
             event if event.is_last() => true,

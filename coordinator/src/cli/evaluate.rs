@@ -1,6 +1,6 @@
 //! `coordinator evaluate`: a run without training.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use common::model::Registry;
@@ -51,11 +51,21 @@ pub(super) struct EvaluateFlags {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum SplitFlag {
+pub(super) enum SplitFlag {
     /// The test examples
     Test,
     /// The training examples
     Train,
+}
+
+impl SplitFlag {
+    /// Its name in a spec.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Test => "test",
+            Self::Train => "train",
+        }
+    }
 }
 
 /// Evaluates, and prints loss, accuracy and confusion matrix.
@@ -82,6 +92,38 @@ pub(super) fn evaluate(program: Program, flags: EvaluateFlags) -> Result<(), Fai
     progress.end()
 }
 
+/// The spec of a run that starts from a state and does not train: the spec in its file, if it has
+/// one, with another model or dataset.
+pub(super) fn table_of_state(
+    state: &Path,
+    made_by: Option<&RunSpec>,
+    (model, dataset): (Option<&str>, Option<&str>),
+) -> Result<Table, Failure> {
+    let mut table = match made_by {
+        Some(spec) => spec.to_toml().parse::<Table>().map_err(Failure::failed)?,
+        None => Table::new(),
+    };
+    if let Some(model) = model {
+        set_model(&mut table, model);
+    }
+    if let Some(source) = dataset {
+        set_source(&mut table, source);
+    }
+    for (field, flag) in [("model", "--model NAME"), ("dataset", "--dataset SOURCE")] {
+        if !table.contains_key(field) {
+            let file = state.display();
+            return Err(Failure::bad_input(format!(
+                "{file} does not name its {field}: add {flag}"
+            )));
+        }
+    }
+    for key in ["epochs", "rounds", "evaluation", "predict"] {
+        table.remove(key);
+    }
+    table.insert("update_weights".into(), Value::Boolean(false));
+    Ok(table)
+}
+
 /// The spec for evaluating a state: the spec in its file, if it has one, with the flags
 /// applied.
 fn evaluation_spec(
@@ -89,33 +131,10 @@ fn evaluation_spec(
     made_by: Option<&RunSpec>,
     flags: &EvaluateFlags,
 ) -> Result<RunSpec, Failure> {
-    let mut table = match made_by {
-        Some(spec) => spec.to_toml().parse::<Table>().map_err(Failure::failed)?,
-        None => Table::new(),
-    };
-    if let Some(model) = &flags.model {
-        set_model(&mut table, model);
-    }
-    if let Some(source) = &flags.dataset {
-        set_source(&mut table, source);
-    }
-    for (field, flag) in [("model", "--model NAME"), ("dataset", "--dataset SOURCE")] {
-        if !table.contains_key(field) {
-            let file = flags.state.display();
-            return Err(Failure::bad_input(format!(
-                "{file} does not name its {field}: add {flag}"
-            )));
-        }
-    }
-    for key in ["epochs", "rounds", "evaluation"] {
-        table.remove(key);
-    }
-    table.insert("update_weights".into(), Value::Boolean(false));
-    let split = match flags.split {
-        SplitFlag::Test => "test",
-        SplitFlag::Train => "train",
-    };
-    let evaluation = Table::from_iter([("split".to_owned(), Value::from(split))]);
+    let names = (flags.model.as_deref(), flags.dataset.as_deref());
+    let mut table = table_of_state(&flags.state, made_by, names)?;
+    let split = Value::from(flags.split.name());
+    let evaluation = Table::from_iter([("split".to_owned(), split)]);
     table.insert("evaluation".into(), evaluation.into());
     apply_settings(&mut table, &flags.set)?;
     registry.complete(&mut table);

@@ -311,6 +311,7 @@ impl Session<'_> {
                 RunEvent::Queued { .. }
                 | RunEvent::Started { .. }
                 | RunEvent::Labelled { .. }
+                | RunEvent::Predicted { .. }
                 | RunEvent::Worker { .. }
                 | RunEvent::Resumed { .. }
                 | RunEvent::Checkpoint { .. }
@@ -369,7 +370,8 @@ async fn prepare(
 ) -> Result<(Submission, Schema), Failure> {
     let prepared = tokio::task::spawn_blocking(move || {
         spec.validate()?;
-        let loaded = Dataset::load_as(&spec.dataset, &base, known.as_ref())?;
+        let load = if spec.predict { Dataset::load_unlabelled } else { Dataset::load_as };
+        let loaded = load(&spec.dataset, &base, known.as_ref())?;
         let schema = loaded.1.clone();
         let submission = Submission::of(&registry, spec, loaded, state, settings)?;
         Ok::<_, SubmissionError>((submission, schema))

@@ -10,7 +10,7 @@ use super::exit::Failure;
 use super::plot::{Picture, check_plot, draw_final, show_small};
 use super::progress::Progress;
 use super::summary::Summary;
-use crate::client::{Fetched, StateFile, check_output, is_standard_output};
+use crate::client::{Fetched, Format, Predictions, StateFile, check_output, is_standard_output};
 
 #[derive(Debug, Args)]
 pub(super) struct HomeFlags {
@@ -56,7 +56,7 @@ impl HomeFlags {
 
     /// What to do with the final state.
     pub(super) fn home(&self) -> Output {
-        Output { output: self.output.clone(), plot: self.plot.clone() }
+        Output { output: self.output.clone(), plot: self.plot.clone(), predictions: None }
     }
 
     /// Prints the summary, then returns the error of an output that could not be written.
@@ -108,6 +108,8 @@ pub(super) struct Output {
     output: Option<PathBuf>,
     /// Where to write a picture of it.
     plot: Option<PathBuf>,
+    /// Where to write it as predictions.
+    predictions: Option<(PathBuf, Format)>,
 }
 
 /// The outputs of a run, and the error of an output that could not be written.
@@ -117,8 +119,10 @@ pub(super) struct Brought {
     pub(super) output: Option<PathBuf>,
     /// The picture that was written.
     picture: Option<Picture>,
+    /// The predictions that were written.
+    pub(super) predictions: Option<Predictions>,
     /// The output that could not be written. The run itself has succeeded.
-    failure: Option<Failure>,
+    pub(super) failure: Option<Failure>,
 }
 
 /// The fallback for a state that cannot be written to its destination.
@@ -130,10 +134,31 @@ pub(super) enum Otherwise {
     Keep,
 }
 
+impl Otherwise {
+    /// Does what is left to do for a state that was not written, and adds it to the error.
+    fn of(self, failure: Failure, fetched: &Fetched) -> Failure {
+        let way_out = match self {
+            Self::Follow(run) => {
+                format!("`coordinator follow {run} --output FILE` writes it elsewhere")
+            }
+            Self::Keep => match StateFile::keep(fetched) {
+                Ok(kept) => format!("the state is saved in {}", kept.display()),
+                Err(error) => format!("it cannot be saved elsewhere: {error}"),
+            },
+        };
+        failure.and("the run itself has succeeded").and(way_out)
+    }
+}
+
 impl Output {
     /// Whether the final state is wanted.
     pub(super) fn is_wanted(&self) -> bool {
-        self.output.is_some() || self.plot.is_some()
+        self.output.is_some() || self.plot.is_some() || self.predictions.is_some()
+    }
+
+    /// Predictions in a file.
+    pub(super) fn of_predictions(path: PathBuf, format: Format) -> Self {
+        Self { predictions: Some((path, format)), ..Self::default() }
     }
 
     /// Writes all outputs, and blocks until the readers of pipes have read them.
@@ -142,19 +167,13 @@ impl Output {
         if let Some(path) = self.output {
             match StateFile::save(&path, fetched) {
                 Ok(()) => brought.output = Some(path),
-                Err(error) => {
-                    let way_out = match otherwise {
-                        Otherwise::Follow(run) => {
-                            format!("`coordinator follow {run} --output FILE` writes it elsewhere")
-                        }
-                        Otherwise::Keep => match StateFile::keep(fetched) {
-                            Ok(kept) => format!("the state is saved in {}", kept.display()),
-                            Err(error) => format!("it cannot be saved elsewhere: {error}"),
-                        },
-                    };
-                    let failure = Failure::failed(error).and("the run itself has succeeded");
-                    brought.failure = Some(failure.and(way_out));
-                }
+                Err(error) => brought.failure = Some(otherwise.of(Failure::failed(error), fetched)),
+            }
+        }
+        if let Some((path, format)) = self.predictions {
+            match Predictions::of(fetched).and_then(|all| all.write(&path, format).map(|()| all)) {
+                Ok(all) => (brought.predictions, brought.output) = (Some(all), Some(path)),
+                Err(error) => brought.failure = Some(otherwise.of(Failure::failed(error), fetched)),
             }
         }
         if let Some(path) = self.plot {

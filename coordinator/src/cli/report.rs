@@ -40,9 +40,13 @@ impl Throttle {
 }
 
 /// Whether an event is always printed, even if lines are throttled: all events except
-/// rounds before the last.
+/// rounds, and parts of a prediction, before the last.
 pub(super) fn is_always_told(event: &RunEvent) -> bool {
-    !matches!(event, RunEvent::Round { round, rounds, .. } if round < rounds)
+    match event {
+        RunEvent::Round { round, rounds, .. } => round >= rounds,
+        RunEvent::Predicted { examples, of, .. } => examples >= of,
+        _ => true,
+    }
 }
 
 /// An event as a line for people. `None` for the last event, which the summary or the
@@ -62,6 +66,9 @@ pub(super) fn line(event: &RunEvent) -> Option<String> {
         }
         RunEvent::Labelled { epochs, examples, .. } => {
             format!("labelling after {}: {examples} examples", plural(*epochs, "epoch"))
+        }
+        RunEvent::Predicted { examples, of, .. } => {
+            format!("predicted {examples} of {of} examples")
         }
         RunEvent::Evaluation { epochs, split, loss, accuracy, .. } => format!(
             "evaluation after {}: {}",

@@ -184,7 +184,7 @@ fn parts(rerun: &Rerun, end: u64, flags: &VerifyFlags) -> Result<Vec<Range<u64>>
 fn last_round(rerun: &Rerun, steps: Range<u64>) -> u64 {
     let round = |step| match rerun.plan().step(step)?.kind {
         StepKind::Train { round, .. } => Some(round + 1),
-        StepKind::Label { .. } | StepKind::Evaluate { .. } => None,
+        StepKind::Label { .. } | StepKind::Evaluate { .. } | StepKind::Predict { .. } => None,
     };
     steps.rev().find_map(round).unwrap_or(0)
 }
@@ -193,7 +193,7 @@ fn last_round(rerun: &Rerun, steps: Range<u64>) -> u64 {
 fn sampled(rerun: &Rerun, end: u64, share: f64) -> Result<Vec<Range<u64>>, Failure> {
     let round = |step| match rerun.plan().step(step)?.kind {
         StepKind::Train { round, .. } => Some((step, round + 1)),
-        StepKind::Label { .. } | StepKind::Evaluate { .. } => None,
+        StepKind::Label { .. } | StepKind::Evaluate { .. } | StepKind::Predict { .. } => None,
     };
     let trains: Vec<(u64, u64)> = (0..end).filter_map(round).collect();
     if trains.is_empty() {
@@ -362,6 +362,7 @@ impl Comparison<'_> {
                 }
                 mut event @ (RunEvent::Round { .. }
                 | RunEvent::Labelled { .. }
+                | RunEvent::Predicted { .. }
                 | RunEvent::Evaluation { .. }) => {
                     self.check.shards_are_in(at).map_err(Failure::failed)?;
                     if let RunEvent::Round { rounds, .. } = &mut event {

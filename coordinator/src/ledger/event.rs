@@ -75,6 +75,9 @@ impl Columns {
             RunEvent::Labelled { epochs, examples, .. } => {
                 Self { kind: StepName::Label, epoch: *epochs, examples: *examples, ..nothing }
             }
+            RunEvent::Predicted { examples, .. } => {
+                Self { kind: StepName::Predict, examples: *examples, ..nothing }
+            }
             RunEvent::Evaluation { epochs, results, loss, accuracy, .. } => Self {
                 kind: StepName::Evaluate,
                 epoch: *epochs,
@@ -162,6 +165,7 @@ mod tests {
             examples: 3,
             sums: [("loss".to_owned(), sum), ("spikes".to_owned(), 0.1)].into(),
             counts: [("correct".to_owned(), vec![u64::MAX, 1])].into(),
+            ..Results::default()
         };
         let (run, split) = (RunId(1), Split::Test);
         RunEvent::Evaluation { run, epochs: 2, split, results, loss, accuracy: None }

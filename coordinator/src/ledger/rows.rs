@@ -84,11 +84,13 @@ pub enum StepName {
     Label,
     /// An evaluation.
     Evaluate,
+    /// A part of a prediction.
+    Predict,
 }
 
 impl StepName {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Train, Self::Label, Self::Evaluate];
+    pub const ALL: [Self; 4] = [Self::Train, Self::Label, Self::Evaluate, Self::Predict];
 
     /// The name of such a step for people.
     pub fn place(self) -> &'static str {
@@ -96,6 +98,7 @@ impl StepName {
             Self::Train => "round",
             Self::Label => "labelling",
             Self::Evaluate => "evaluation",
+            Self::Predict => "prediction",
         }
     }
 
@@ -105,6 +108,7 @@ impl StepName {
             Self::Train => "train",
             Self::Label => "label",
             Self::Evaluate => "evaluate",
+            Self::Predict => "predict",
         }
     }
 }

@@ -184,6 +184,7 @@ impl HistorySoFar {
             RunEvent::Queued { .. }
             | RunEvent::Started { .. }
             | RunEvent::Labelled { .. }
+            | RunEvent::Predicted { .. }
             | RunEvent::Worker { .. }
             | RunEvent::Resumed { .. }
             | RunEvent::Checkpoint { .. }

@@ -12,6 +12,7 @@ mod incarnation;
 mod liveness;
 mod parting;
 mod peers;
+mod predict;
 mod profile;
 mod queue;
 mod reading;
@@ -75,6 +76,7 @@ fn kinds(events: &[RunEvent]) -> Vec<&'static str> {
         RunEvent::Round { .. } => "round",
         RunEvent::Labelled { .. } => "labelled",
         RunEvent::Evaluation { .. } => "evaluation",
+        RunEvent::Predicted { .. } => "predicted",
         RunEvent::Finished { .. } => "finished",
         _ => "other",
     };

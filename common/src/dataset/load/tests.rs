@@ -7,7 +7,7 @@ use ndarray_npy::WriteNpyExt;
 use tempfile::TempDir;
 
 use super::*;
-use crate::spec::Normalise;
+use crate::spec::{Missing, Normalise};
 
 /// A folder of small files.
 struct Folder(TempDir);
@@ -24,7 +24,7 @@ impl Folder {
     /// Loads a source whose path is in this folder.
     fn load(&self, spec: &DatasetSpec) -> Result<(Dataset, Schema), String> {
         let folder = self.0.path();
-        let loaded = load(spec, folder, None);
+        let loaded = load(spec, folder, None, true);
         let folder = format!("{}/", folder.display());
         loaded.map_err(|error| error.to_string().replace(&folder, ""))
     }
@@ -176,7 +176,7 @@ fn features_are_scaled_by_the_training_split_alone() {
     assert_eq!((data.train.scale(), &schema.warnings[..]), (1.0, &[][..]));
     // Other data is scaled in the same way.
     let other = csv("20,1\n0,0\n");
-    let (data, _) = load(&csv_spec(), other.0.path(), Some(&schema)).unwrap();
+    let (data, _) = load(&csv_spec(), other.0.path(), Some(&schema), true).unwrap();
     assert_eq!(data.train.features(), &Features::F32(vec![2.0, 0.0]));
     let plain = DatasetSpec { normalise: Normalise::None, ..spec };
     let (_, schema) = folder.load(&plain).unwrap();
@@ -192,7 +192,7 @@ fn later_data_is_read_as_the_first_was() {
     let schema = Schema::from_json(&schema.to_json().unwrap()).unwrap();
     let again = |text: &str| {
         let folder = csv(text);
-        let loaded = load(&csv_spec(), folder.0.path(), Some(&schema));
+        let loaded = load(&csv_spec(), folder.0.path(), Some(&schema), true);
         let name = format!("{}/", folder.0.path().display());
         loaded.map(|(data, _)| data).map_err(|error| error.to_string().replace(&name, ""))
     };
@@ -203,7 +203,7 @@ fn later_data_is_read_as_the_first_was() {
     let numbers = sorted().replace('x', "0").replace('y', "1").replace('z', "2");
     let (_, schema) = csv(&numbers).load(&csv_spec()).unwrap();
     let first = csv("a,b,kind\n1,2,0\n3,4,1\n");
-    let (data, _) = load(&csv_spec(), first.0.path(), Some(&schema)).unwrap();
+    let (data, _) = load(&csv_spec(), first.0.path(), Some(&schema), true).unwrap();
     assert_eq!((data.train.labels(), data.train.classes()), (&[0, 1][..], 3));
     let error = again("a,b,kind\n1,2,w\n").unwrap_err();
     assert_eq!(error, "data.csv, line 2: expected a label that is known: x, y, z, found \"w\"");
@@ -249,4 +249,30 @@ fn files_are_read_whatever_they_are_packed_in() {
     let parts = [("p1.csv", head.into()), ("p2.csv", format!("a,b,kind\n{rest}").into())];
     let folder = Folder::new(&parts);
     assert_eq!(folder.load(&DatasetSpec::new("csv:p*.csv")).unwrap().0, expected);
+}
+
+#[test]
+fn examples_to_predict_need_no_labels_and_all_stay() {
+    let (_, schema) = csv(&sorted()).load(&csv_spec()).unwrap();
+    let load = |text: &str, missing: Missing| {
+        let folder = csv(text);
+        let spec = DatasetSpec { missing, ..csv_spec() };
+        let loaded = Dataset::load_unlabelled(&spec, folder.0.path(), Some(&schema));
+        let name = format!("{}/", folder.0.path().display());
+        loaded.map_err(|error| error.to_string().replace(&name, ""))
+    };
+    // Without the label, with labels that nobody knows, and with empty ones.
+    for text in
+        ["b,a\n1.5,2\n3.5,4\n", "a,b,kind\n2,1.5,w\n4,3.5,v\n", "a,b,kind\n2,1.5,\n4,3.5,\n"]
+    {
+        let (data, read) = load(text, Missing::Drop).unwrap();
+        assert_eq!(data.train.features(), &Features::F32(vec![2.0, 1.5, 4.0, 3.5]), "{text}");
+        assert_eq!((data.train.labels(), data.train.classes()), (&[0, 0][..], 3), "{text}");
+        assert_eq!((read.class(2), read.class_count), ("z".to_owned(), 3));
+        assert!(read.understood.contains("2 examples"), "{}", read.understood);
+        assert!(read.understood.contains("labels are not read"), "{}", read.understood);
+    }
+    // A prediction has a row for each example.
+    let error = load("a,b\n2,\n4,3.5\n", Missing::Drop).unwrap_err();
+    assert!(error.starts_with("data.csv, line 2: expected a value in column 2"), "{error}");
 }

@@ -27,14 +27,22 @@ pub(in crate::dataset) use self::infer::{Plan, Why};
 pub(in crate::dataset) use self::read::Table;
 
 /// What a user has said of the columns.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(in crate::dataset) struct Choices<'a> {
+    /// Whether labels are read. If not, no column is guessed to be the label.
+    pub(in crate::dataset) labels: bool,
     pub(in crate::dataset) separator: Option<u8>,
     /// The name of the label's column, `first` or `last`.
     pub(in crate::dataset) label: Option<&'a str>,
     pub(in crate::dataset) missing: Missing,
     /// Columns to leave out, instead of those that are recognised.
     pub(in crate::dataset) ignore: Option<&'a [String]>,
+}
+
+impl Default for Choices<'_> {
+    fn default() -> Self {
+        Self { labels: true, separator: None, label: None, missing: Missing::Error, ignore: None }
+    }
 }
 
 /// A file in memory.

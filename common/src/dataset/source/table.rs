@@ -12,7 +12,7 @@ use crate::dataset::examples::Features;
 use crate::dataset::labels::as_numbers;
 use crate::dataset::raw::{Raw, RawLabels};
 use crate::dataset::schema::Schema;
-use crate::spec::DatasetSpec;
+use crate::spec::{DatasetSpec, Missing};
 
 /// UCI "Optical Recognition of Handwritten Digits": see `digits.md` beside it.
 const DIGITS: &[u8] = include_bytes!("../digits.csv.gz");
@@ -27,11 +27,18 @@ pub(super) fn read(
     path: &str,
     base: &Path,
     known: Option<&Schema>,
+    labels: bool,
 ) -> Result<Found, DatasetError> {
     let choices = Choices {
+        labels,
         separator: spec.separator.as_deref().and_then(|text| text.bytes().next()),
         label: spec.label.as_deref(),
-        missing: spec.missing,
+        // There is a prediction for each example.
+        missing: if labels || spec.missing != Missing::Drop {
+            spec.missing
+        } else {
+            Missing::Error
+        },
         ignore: spec.ignore.as_deref(),
     };
     let mut notes = Vec::new();
@@ -58,7 +65,7 @@ pub(super) fn read(
     if dropped > 0 {
         notes.push(format!("{dropped} examples with missing values are left out"));
     }
-    let label = plan.label.map(|label| label_text(&plan, label));
+    let label = plan.label.filter(|_| labels).map(|label| label_text(&plan, label));
     Ok(Found {
         train: with_numbers(table.raw),
         test,

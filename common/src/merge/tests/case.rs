@@ -157,6 +157,7 @@ impl Case {
             examples: replica.examples,
             sums: [("loss".into(), 1.0 / f64::from(index + 3))].into(),
             counts: [("correct".into(), vec![u64::from(index)])].into(),
+            ..Results::default()
         };
         let spare = BufferPool::default();
         let hashed = |gives| {

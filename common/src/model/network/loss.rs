@@ -36,23 +36,9 @@ impl Tally {
     }
 
     fn add_example(&mut self, outputs: &mut [f32], label: usize) {
-        let mut found = 0;
-        for (class, output) in outputs.iter().enumerate() {
-            if *output > outputs[found] {
-                found = class;
-            }
-        }
-        let largest = outputs[found];
-        let above = largest - outputs[label];
-        let mut sum = 0.0;
-        for output in outputs.iter_mut() {
-            // The largest becomes 1, so that nothing overflows.
-            *output = libm::expf(*output - largest);
-            sum += *output;
-        }
-        for output in outputs.iter_mut() {
-            *output /= sum;
-        }
+        let found = first_largest(outputs);
+        let above = outputs[found] - outputs[label];
+        let sum = softmax(outputs, found);
         outputs[label] -= 1.0;
 
         self.examples += 1;
@@ -72,6 +58,41 @@ impl Tally {
             examples: self.examples,
             sums: BTreeMap::from([(LOSS.to_owned(), self.loss)]),
             counts,
+            scores: Vec::new(),
         }
+    }
+}
+
+/// The place of the largest output, the first one of equals.
+fn first_largest(outputs: &[f32]) -> usize {
+    let mut found = 0;
+    for (class, output) in outputs.iter().enumerate() {
+        if *output > outputs[found] {
+            found = class;
+        }
+    }
+    found
+}
+
+/// Replaces an example's outputs with the probabilities of the classes, the first largest of which
+/// is at `largest`. Returns the sum by which they were divided.
+fn softmax(outputs: &mut [f32], largest: usize) -> f32 {
+    let (largest, mut sum) = (outputs[largest], 0.0);
+    for output in outputs.iter_mut() {
+        // The largest becomes 1, so that nothing overflows.
+        *output = libm::expf(*output - largest);
+        sum += *output;
+    }
+    for output in outputs.iter_mut() {
+        *output /= sum;
+    }
+    sum
+}
+
+/// Replaces outputs `[examples, classes]` with the probabilities of the classes.
+pub(super) fn probabilities(outputs: &mut ArrayViewMut2<'_, f32>) {
+    for mut outputs in outputs.rows_mut() {
+        let outputs = outputs.as_slice_mut().expect("outputs are in standard layout");
+        softmax(outputs, first_largest(outputs));
     }
 }

@@ -4,10 +4,10 @@ mod learn;
 
 use std::sync::Arc;
 
-use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut2, Ix1, Ix2, s};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut2, Axis, Ix1, Ix2, s};
 
 use self::learn::Chunk;
-use super::loss::Tally;
+use super::loss::{Tally, probabilities};
 use super::{Design, EXAMPLES, Layer, Learnt, Optimiser};
 use crate::model::kernel::{Kernel, NonZeros};
 use crate::model::{Batch, ModelError, Replica};
@@ -99,15 +99,18 @@ impl NetworkReplica {
         Ok(())
     }
 
+    fn check_features(&self, batch: &Batch<'_>) -> Result<(), ModelError> {
+        let (features, found) = (self.design.layers[0].inputs, batch.features.ncols());
+        if found == features {
+            return Ok(());
+        }
+        let (expected, found) = (format!("{features} features"), format!("{found} features"));
+        Err(ModelError::Data { expected, found })
+    }
+
     fn check_batch(&self, batch: &Batch<'_>) -> Result<(), ModelError> {
         let wrong = |expected: String, found: String| Err(ModelError::Data { expected, found });
-        let features = self.design.layers[0].inputs;
-        if batch.features.ncols() != features {
-            return wrong(
-                format!("{features} features"),
-                format!("{} features", batch.features.ncols()),
-            );
-        }
+        self.check_features(batch)?;
         let labels = batch.classes()?;
         if labels.len() != batch.features.nrows() {
             return wrong(
@@ -194,6 +197,21 @@ impl Replica for NetworkReplica {
             tally.add(&mut last_outputs(&mut self.work, labels.len()), labels);
         }
         Ok(tally.into_results())
+    }
+
+    fn predict_batch(
+        &mut self,
+        batch: &Batch<'_>,
+        scores: &mut Vec<f32>,
+    ) -> Result<(), ModelError> {
+        self.check_features(batch)?;
+        for features in batch.features.axis_chunks_iter(Axis(0), CHUNK) {
+            self.forward(features)?;
+            let mut outputs = last_outputs(&mut self.work, features.nrows());
+            probabilities(&mut outputs);
+            scores.extend_from_slice(dense_mut(&mut outputs));
+        }
+        Ok(())
     }
 
     fn state(&self) -> &NetworkState {

@@ -298,12 +298,33 @@ fn what_does_not_fit_is_refused() {
 fn results_add_up() {
     let model = build("softmax", "").unwrap();
     let mut replica = begin(&*model, &model.initial_state().unwrap());
-    let Results { examples, sums, counts } =
+    let Results { examples, sums, counts, .. } =
         replica.evaluate_batch(&Examples::new(10).batch()).unwrap();
     assert_eq!(examples, 10);
     assert_eq!(counts[CONFUSION].iter().sum::<u64>(), 10);
     // Zero weights find every class equally likely.
     assert!((sums[LOSS] - 10.0 * 3.0_f64.ln()).abs() < 1e-5);
+}
+
+#[test]
+fn scores_are_probabilities_and_the_first_largest_is_the_class_found() {
+    let model = build("mlp", "hidden = [7]").unwrap();
+    let mut replica = begin(&*model, &model.initial_state().unwrap());
+    // More than go through the layers at a time.
+    let examples = Examples::new(2 * super::CHUNK + 3);
+    let evaluated = replica.evaluate_batch(&examples.batch()).unwrap();
+    let mut scores = vec![7.0];
+    replica.predict_batch(&examples.batch(), &mut scores).unwrap();
+    assert_eq!(scores.len(), 1 + 3 * (2 * super::CHUNK + 3), "they are appended");
+    let mut found = [0; 3];
+    for scores in scores[1..].chunks_exact(3) {
+        assert!((scores.iter().sum::<f32>() - 1.0).abs() < 1e-6, "{scores:?}");
+        let largest = scores.iter().copied().fold(0.0, f32::max);
+        found[scores.iter().position(|score| *score == largest).unwrap()] += 1;
+    }
+    let confusion = &evaluated.counts[CONFUSION];
+    let columns = [0, 1, 2].map(|class| confusion.iter().skip(class).step_by(3).sum::<u64>());
+    assert_eq!(found, columns);
 }
 
 /// A whole run in this thread: the test accuracy at its end.
@@ -335,7 +356,9 @@ fn accuracy(spec: &RunSpec) -> f64 {
         match step.kind {
             StepKind::Train { .. } => state = merge::finish(&state, merged.as_ref()),
             StepKind::Evaluate { .. } => accuracy = merged.unwrap().results.accuracy().unwrap(),
-            StepKind::Label { .. } => unreachable!("the spec asks for no labels"),
+            StepKind::Label { .. } | StepKind::Predict { .. } => {
+                unreachable!("the spec asks for neither")
+            }
         }
     }
     accuracy

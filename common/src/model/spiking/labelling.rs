@@ -73,6 +73,18 @@ impl Electorate {
     /// The class that the neurons' spikes stand for; `None` where none with a
     /// label has spiked.
     pub(super) fn vote(&mut self, spikes: &[u32]) -> Option<usize> {
+        self.count(spikes);
+        largest(self.votes.iter().copied().zip(self.sizes.iter().copied()))
+    }
+
+    /// The mean spikes of each class's neurons; 0 for a class without any.
+    pub(super) fn means(&mut self, spikes: &[u32]) -> impl Iterator<Item = f32> + '_ {
+        self.count(spikes);
+        let mean = |(votes, size): (&u64, &u64)| (*votes as f64 / (*size).max(1) as f64) as f32;
+        self.votes.iter().zip(&self.sizes).map(mean)
+    }
+
+    fn count(&mut self, spikes: &[u32]) {
         self.votes.clear();
         self.votes.resize(self.sizes.len(), 0);
         for (label, spikes) in self.labels.iter().zip(spikes) {
@@ -80,7 +92,6 @@ impl Electorate {
                 self.votes[*label as usize] += u64::from(*spikes);
             }
         }
-        largest(self.votes.iter().copied().zip(self.sizes.iter().copied()))
     }
 }
 
@@ -105,6 +116,7 @@ mod tests {
         assert_eq!(electorate.vote(&[1, 1, 2, 1, 0]), Some(0));
         assert_eq!(electorate.vote(&[1, 1, 1, 1, 0]), Some(0), "the first one of equals");
         assert_eq!(electorate.vote(&[0, 0, 0, 0, 7]), None);
+        assert_eq!(electorate.means(&[1, 1, 2, 1, 9]).collect::<Vec<_>>(), [4.0 / 3.0, 1.0, 0.0]);
         let error = electorate.load(&[3], 3).unwrap_err().to_string();
         assert!(error.contains("labels below 3") && error.contains("3 for neuron 0"), "{error}");
         electorate.load(&[NO_LABEL], 3).unwrap();

@@ -193,6 +193,16 @@ impl SpikingReplica {
         }
     }
 
+    fn check_labelled(&self) -> Result<(), ModelError> {
+        if self.electorate.can_vote() {
+            return Ok(());
+        }
+        Err(ModelError::Other(
+            "no neuron has a label: set `evaluation.labelling` to true, and give a training split"
+                .into(),
+        ))
+    }
+
     /// Neurons that have spiked since `begin`, ascending.
     fn touched(&self) -> impl Iterator<Item = usize> + '_ {
         let spikes = self.learnt.spikes.iter().enumerate();
@@ -310,13 +320,7 @@ impl Replica for SpikingReplica {
 
     fn evaluate_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
         self.check_labels(batch)?;
-        if !self.electorate.can_vote() {
-            return Err(ModelError::Other(
-                "no neuron has a label: set `evaluation.labelling` to true, and give a training \
-                 split"
-                    .into(),
-            ));
-        }
+        self.check_labelled()?;
         let classes = self.design.settings.classes;
         let mut confusion = vec![0; classes * classes];
         let (mut correct, mut too_few, mut undecided) = (0, 0, 0);
@@ -336,6 +340,20 @@ impl Replica for SpikingReplica {
             named([(CORRECT, correct), (TOO_FEW_SPIKES, too_few), (UNDECIDED, undecided)]);
         counts.insert(CONFUSION.into(), confusion);
         Ok(Results { examples: batch.examples.len() as u64, counts, ..Results::default() })
+    }
+
+    fn predict_batch(
+        &mut self,
+        batch: &Batch<'_>,
+        scores: &mut Vec<f32>,
+    ) -> Result<(), ModelError> {
+        self.check_labelled()?;
+        for (row, example) in batch.examples.iter().enumerate() {
+            self.load_levels(batch, row)?;
+            self.present((Purpose::Evaluate, 0, *example), |_, _| ());
+            scores.extend(self.electorate.means(self.presenter.spikes()));
+        }
+        Ok(())
     }
 
     fn refresh(&mut self, tensor: &str) {

@@ -161,7 +161,7 @@ impl<'a> Check<'a> {
                 0 => self.same.gaps += 1,
                 _ => self.same.steps += 1,
             }
-            if self.known == step && self.is_evaluation(step) {
+            if self.known == step && self.is_pass(step) {
                 self.known = step + 1;
             }
             return Ok(());
@@ -224,7 +224,7 @@ impl<'a> Check<'a> {
     fn step_is_in(&mut self, step: u64, recorded: Digest, found: Digest) -> Result<(), String> {
         if recorded == found {
             self.same.whole_steps += 1;
-            if self.known == step && self.is_evaluation(step) {
+            if self.known == step && self.is_pass(step) {
                 self.known = step + 1;
             }
             return Ok(());
@@ -248,8 +248,10 @@ impl<'a> Check<'a> {
         self.same.open += u64::from(self.known < step);
     }
 
-    fn is_evaluation(&self, step: u64) -> bool {
-        matches!(self.plan.step(step).map(|step| step.kind), Some(StepKind::Evaluate { .. }))
+    /// Whether the next step has the same base.
+    fn is_pass(&self, step: u64) -> bool {
+        let kind = self.plan.step(step).map(|step| step.kind);
+        matches!(kind, Some(StepKind::Evaluate { .. } | StepKind::Predict { .. }))
     }
 
     /// The steps whose merges have not been checked yet, up to this one.
@@ -267,6 +269,7 @@ impl<'a> Check<'a> {
             Some(StepKind::Train { round, .. }) => format!("step {step} (round {})", round + 1),
             Some(StepKind::Label { .. }) => format!("step {step} (a labelling)"),
             Some(StepKind::Evaluate { .. }) => format!("step {step} (an evaluation)"),
+            Some(StepKind::Predict { .. }) => format!("step {step} (a part of a prediction)"),
             None => format!("step {step}"),
         }
     }

@@ -57,7 +57,8 @@ impl Engine {
         let (done, kind) = (active.step_id(), active.kind());
         let more = active.next_step(self.now);
         let (step, ready) = (active.step_id(), active.step_ready());
-        let same_base = matches!(kind, StepKind::Evaluate { .. }) && more;
+        let same_base =
+            matches!(kind, StepKind::Evaluate { .. } | StepKind::Predict { .. }) && more;
         self.peers.end_step(done, same_base.then_some(step));
         if more {
             self.pending.push_back(ready);

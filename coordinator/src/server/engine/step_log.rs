@@ -72,6 +72,9 @@ impl Engine {
             RunEvent::Labelled { run, epochs, examples } => {
                 log!(due, run = run.0, "labelled by {examples} examples after epoch {epochs}");
             }
+            RunEvent::Predicted { run, examples, of } => {
+                log!(due, run = run.0, "predicted {examples} of {of} examples");
+            }
             RunEvent::Evaluation { run, epochs, split, loss, accuracy, .. } => log!(
                 due,
                 run = run.0,

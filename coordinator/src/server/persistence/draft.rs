@@ -131,7 +131,15 @@ impl Draft {
                 folder.start(&self.record)?
             }
         };
-        run.state = state.map(|state| self.begin_from(state)).transpose()?.map(Arc::new);
+        let step = run.restart.as_ref().map_or(0, |restart| restart.step);
+        run.state = match state {
+            Some(state) if self.has_scores(step) => {
+                self.check_scores(&state)?;
+                Some(Arc::new(state))
+            }
+            Some(state) => Some(Arc::new(self.begin_from(state)?)),
+            None => None,
+        };
         Ok(run)
     }
 
@@ -143,6 +151,17 @@ impl Draft {
         let state = self.design.initial_state().map_err(RecoverError::Model)?;
         contents.run.state = Some(Arc::new(self.begin_from(state)?));
         Ok(())
+    }
+
+    /// Whether the state at a step is a prediction's scores.
+    fn has_scores(&self, step: u64) -> bool {
+        let plan = &self.submission.plan;
+        self.fork.is_none() && plan.predicts() && step >= plan.steps()
+    }
+
+    fn check_scores(&self, state: &NetworkState) -> Result<(), RecoverError> {
+        let layout = self.submission.plan.scores_layout().unwrap_or_default();
+        Ok(layout.check_same_tensors(&state.layout())?)
     }
 
     /// Checks a state, and sets the merge rules of the run that begins from it. Also sets the

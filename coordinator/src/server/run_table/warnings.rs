@@ -32,7 +32,7 @@ impl Warnings {
         let of_kind = match kind {
             StepKind::Train { .. } => &mut self.training,
             StepKind::Label { .. } => &mut self.labelling,
-            StepKind::Evaluate { .. } => &mut self.evaluation,
+            StepKind::Evaluate { .. } | StepKind::Predict { .. } => &mut self.evaluation,
         };
         if !matches!(kind, StepKind::Train { .. }) {
             of_kind.clear();

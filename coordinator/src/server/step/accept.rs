@@ -155,8 +155,10 @@ fn classify(
 
 /// The partial of a block of the current step, if it matches the results of its shards.
 fn decode(active: &ActiveRun, done: &BlockDone) -> Result<DecodedPartial, PartialError> {
+    let weight = active.weight(done.block);
     let expected = Expected {
-        weight: active.weight(done.block),
+        weight,
+        scores: weight * u64::from(active.submission().plan.outputs(&active.step)),
         shards: done.block.replicas(active.step.replicas).len(),
         learns: matches!(active.step.kind, StepKind::Train { .. }),
     };

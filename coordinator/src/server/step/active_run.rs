@@ -83,6 +83,8 @@ pub(in crate::server) struct ActiveRun {
     /// Results of the current step's replicas, combined as they arrive: results may be large, and
     /// blocks many.
     observed: MergeTree<Results>,
+    /// The scores of the steps so far, if the run predicts.
+    pub(super) scores: Vec<f32>,
     /// The parts of the current or last merge.
     pub(super) parts: Vec<PartialSource>,
     pub(super) timing: Timing,
@@ -130,6 +132,7 @@ impl ActiveRun {
             frames: None,
             growing: None,
             outcomes: BTreeMap::new(),
+            scores: Vec::new(),
             parts: Vec::new(),
             timing: Timing::resume(progress, now),
             warnings: Warnings::of_progress(progress),
@@ -384,6 +387,14 @@ impl ActiveRun {
         }
     }
 
+    /// Makes the scores of a prediction the final state. A run that continues after its last step
+    /// has them already.
+    pub(super) fn take_scores(&mut self) {
+        if let Some(state) = self.submission.plan.scores_state(std::mem::take(&mut self.scores)) {
+            self.state = Arc::new(state);
+        }
+    }
+
     /// Advances to the next step; `false` if there is none.
     pub(in crate::server) fn next_step(&mut self, now: Instant) -> bool {
         self.outcomes.clear();
@@ -412,7 +423,8 @@ impl ActiveRun {
         rounds: u64,
         now: Instant,
     ) -> bool {
-        if self.checkpoints.is_under_way || !self.is_kept() || self.is_done() {
+        let is_possible = self.is_kept() && !self.submission.plan.predicts();
+        if self.checkpoints.is_under_way || !is_possible || self.is_done() {
             return false;
         }
         let (begun, round) = self.checkpoints.begun;
@@ -421,7 +433,9 @@ impl ActiveRun {
 
     /// Whether it has progress that is in no checkpoint.
     pub(in crate::server) fn is_unsaved(&self) -> bool {
-        self.is_kept() && self.base_step > 0 && self.checkpoints.step != self.base_step
+        // A prediction has its scores in memory until its end: it begins again.
+        let has_progress = self.base_step > 0 && !self.submission.plan.predicts();
+        self.is_kept() && has_progress && self.checkpoints.step != self.base_step
     }
 
     /// Whether a checkpoint is being written.

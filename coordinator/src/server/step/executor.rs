@@ -131,7 +131,9 @@ impl StepExecutor {
         };
         active.parts = parts.iter().map(piece).collect();
         match active.step.kind {
-            StepKind::Evaluate { .. } => vec![Effect::Merged { next: None, digest: None }],
+            StepKind::Evaluate { .. } | StepKind::Predict { .. } => {
+                vec![Effect::Merged { next: None, digest: None }]
+            }
             StepKind::Label { .. } => vec![self.label()].into_iter().flatten().collect(),
             StepKind::Train { .. } => self.merge_round(now),
         }
@@ -223,7 +225,9 @@ impl StepExecutor {
             Err(cause) => {
                 let what = match active.step.kind {
                     StepKind::Label { .. } => "labelled",
-                    StepKind::Train { .. } | StepKind::Evaluate { .. } => "merged",
+                    StepKind::Train { .. }
+                    | StepKind::Evaluate { .. }
+                    | StepKind::Predict { .. } => "merged",
                 };
                 Effect::GiveUp(format!("the {what} state of {step}: {cause}"))
             }
@@ -269,6 +273,11 @@ impl StepExecutor {
                 active.timing.evaluated = (loss, accuracy);
                 RunEvent::Evaluation { run, epochs, split, results, loss, accuracy }
             }
+            StepKind::Predict { first, .. } => {
+                active.scores.extend_from_slice(&results.scores);
+                let (examples, of) = (first + results.examples, active.submission.plan.predicted());
+                RunEvent::Predicted { run, examples, of }
+            }
         };
         Some(StepOutcome { event, warnings })
     }
@@ -288,6 +297,7 @@ impl StepExecutor {
     pub(in crate::server) fn digest(&mut self) -> Option<Effect> {
         let active = self.active.as_mut()?;
         active.stage = Stage::Digesting;
+        active.take_scores();
         let (state, of) = (active.state.clone(), active.incarnation);
         Some(if state.bytes() <= SMALL_STATE {
             Effect::Digested(state.digest())

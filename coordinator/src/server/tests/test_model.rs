@@ -26,7 +26,8 @@ pub(super) static BUILDS: [Held; 6] = [const { Held::new(false) }; 6];
 /// examples. The model panics when it finalises a state that has seen `panic_at` examples, and when
 /// it labels by `panic_labels` examples. It warns of features that are negative or above 50. With
 /// `grow_at`, `w` becomes one value longer instead of the panic of `panic_at`. With `unaffordable`,
-/// it panics when it makes its state.
+/// it panics when it makes its state. It gives `outputs` scores for an example: its feature, and
+/// numbers from 1 above the first value of `w`.
 #[derive(Clone, Debug)]
 struct TestModel {
     state: NetworkState,
@@ -36,6 +37,7 @@ struct TestModel {
     panic_labels: Option<u64>,
     /// Whether merged states stay as they are.
     as_merged: bool,
+    outputs: usize,
     held: Option<&'static Held>,
 }
 
@@ -151,7 +153,7 @@ impl Replica for TestModel {
         let odd = batch.features.iter().filter(|value| !(0.0..=50.0).contains(*value));
         let counts = [("warning.odd".to_owned(), vec![odd.count() as u64])];
         let counts = counts.into_iter().chain([("batches".to_owned(), vec![1])]).collect();
-        Ok(Results { examples: batch.examples.len() as u64, sums, counts })
+        Ok(Results { examples: batch.examples.len() as u64, sums, counts, ..Results::default() })
     }
 
     fn label_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
@@ -160,6 +162,19 @@ impl Replica for TestModel {
         let named = [("above", above), ("warning.above", above)];
         let counts = named.map(|(name, count)| (name.to_owned(), vec![count as u64])).into();
         Ok(Results { counts, ..Default::default() })
+    }
+
+    fn predict_batch(
+        &mut self,
+        batch: &Batch<'_>,
+        scores: &mut Vec<f32>,
+    ) -> Result<(), ModelError> {
+        let first = self.first()?;
+        for features in batch.features.outer_iter() {
+            scores.push(features[0]);
+            scores.extend((1..self.outputs).map(|place| first + place as f32));
+        }
+        Ok(())
     }
 
     fn state(&self) -> &NetworkState {
@@ -184,6 +199,7 @@ fn build(
     let held = held.map(|(_, held)| held);
     let (grow_at, unaffordable) = (count("grow_at"), parameters.contains_key("unaffordable"));
     let as_merged = parameters.contains_key("as_merged");
+    let outputs = number("outputs").unwrap_or(1) as usize;
     Ok(Box::new(TestModel {
         state,
         grow_at,
@@ -191,6 +207,7 @@ fn build(
         panic_at,
         panic_labels,
         as_merged,
+        outputs,
         held,
     }))
 }

@@ -303,6 +303,9 @@ impl Draft {
             let place = place.ok_or_else(|| self.unknown(file, "dataset.label", chosen))?;
             return Ok(Some((place, Why::Chosen)));
         }
+        if !choices.labels {
+            return Ok(None);
+        }
         let may_be = |at: usize| self.facts[at].may_be_label();
         let named = LABELS.iter().find_map(|label| {
             self.names.iter().position(|name| name.trim().eq_ignore_ascii_case(label))

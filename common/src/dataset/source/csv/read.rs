@@ -36,6 +36,8 @@ struct Order {
 struct Reader<'a> {
     plan: &'a Plan,
     missing: Missing,
+    /// Whether labels are read.
+    takes_labels: bool,
     values: Values,
     labels: Vec<String>,
     lines: Vec<u64>,
@@ -68,13 +70,14 @@ impl Table {
         let mut reader = Reader {
             plan,
             missing: choices.missing,
+            takes_labels: choices.labels,
             values: Values::Bytes(Vec::new()),
             labels: Vec::new(),
             lines: Vec::new(),
             dropped: 0,
             row: Vec::with_capacity(width),
         };
-        let mut has_labels = plan.label.is_some();
+        let mut has_labels = choices.labels && plan.label.is_some();
         for file in files {
             let order = Order::of(file, plan, choices)?;
             has_labels &= plan.label.is_some_and(|(at, _)| order.places[at].is_some());
@@ -191,6 +194,7 @@ impl Reader<'_> {
                     !category(&mut self.row, field, values, missing.as_deref())
                         .map_err(|()| wrong_text(file, record, (place, column), values, field))?
                 }
+                Role::Label if !self.takes_labels => false,
                 Role::Label => {
                     label = Some(field);
                     is_missing_text(field)

@@ -60,11 +60,13 @@ pub(in crate::server) struct Expected {
     pub(in crate::server) shards: usize,
     /// Whether its step changes the state. Otherwise a block has results only.
     pub(in crate::server) learns: bool,
+    /// Number of scores: 0 unless its step predicts.
+    pub(in crate::server) scores: u64,
 }
 
 impl Expected {
     fn check(self, done: &BlockDone) -> Result<(), PartialError> {
-        let Self { weight, shards, learns } = self;
+        let Self { weight, shards, learns, scores } = self;
         if done.weight != weight {
             return Err(PartialError::Weight { expected: weight, found: done.weight });
         }
@@ -74,6 +76,10 @@ impl Expected {
         if done.results.examples != weight {
             let found = done.results.examples;
             return Err(PartialError::Examples { expected: weight, found });
+        }
+        let found = done.results.scores.len() as u64;
+        if found != scores {
+            return Err(PartialError::Scores { expected: scores, found });
         }
         if done.is_inline || learns { Ok(()) } else { Err(PartialError::NotInline) }
     }
@@ -203,6 +209,14 @@ pub(in crate::server) enum PartialError {
         /// Number of examples of the block.
         expected: u64,
         /// The weight received.
+        found: u64,
+    },
+    /// Its number of scores is not that of its examples.
+    #[error("expected {expected} scores, found {found}")]
+    Scores {
+        /// The scores of all examples of the block.
+        expected: u64,
+        /// Number of scores received.
         found: u64,
     },
     /// Its number of shards is not that of its block.

@@ -1,0 +1,242 @@
+//! Predictions in files: for each example the class that the model finds, and its scores.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use common::plan::SCORES;
+use common::state::StateError;
+use serde_json::{Map, Value, json};
+
+use super::connection::Fetched;
+use super::destination;
+
+/// Classes that [`Predictions::counts`] names.
+const COUNTED: usize = 10;
+
+/// How predictions are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// A table with a header: `prediction`, then a column of scores for each class.
+    Csv,
+    /// NumPy's array of records: `class` (text) and `scores` (f32).
+    Npy,
+    /// A JSON object a line: `class` (null if there is none) and `scores` by class.
+    JsonLines,
+}
+
+impl Format {
+    /// The format of a file, by its name. Standard output gets CSV.
+    pub(crate) fn of(path: &Path) -> Result<Self, StateError> {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        match extension {
+            _ if destination::is_standard_output(path) => Ok(Self::Csv),
+            Some("csv") => Ok(Self::Csv),
+            Some("npy") => Ok(Self::Npy),
+            Some("jsonl" | "ndjson") => Ok(Self::JsonLines),
+            _ => Err(StateError::File {
+                path: path.display().to_string(),
+                message: format!(
+                    "expected an output that ends in .csv, .npy or .jsonl, found {}",
+                    extension.map_or("none of them".into(), |it| format!(".{it}"))
+                ),
+            }),
+        }
+    }
+}
+
+/// The predictions of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Predictions {
+    /// Names of the classes.
+    classes: Vec<String>,
+    /// `[examples, classes]`.
+    scores: Vec<f32>,
+}
+
+impl Predictions {
+    /// Those in the final state of a prediction.
+    pub(crate) fn of(fetched: &Fetched) -> Result<Self, StateError> {
+        let scores = fetched.state.f32(SCORES)?;
+        let width = scores.shape().get(1).copied().unwrap_or(1);
+        let name = |class: u32| match &fetched.schema {
+            Some(schema) => schema.class(class),
+            None => class.to_string(),
+        };
+        let classes = (0..width as u32).map(name).collect();
+        Ok(Self { classes, scores: scores.iter().copied().collect() })
+    }
+
+    /// The scores of each example.
+    fn rows(&self) -> impl Iterator<Item = &[f32]> {
+        self.scores.chunks_exact(self.classes.len().max(1))
+    }
+
+    /// The name of the class with the first largest score; `None` if all are 0.
+    fn class(&self, scores: &[f32]) -> Option<&str> {
+        found(scores).map(|class| self.classes[class].as_str())
+    }
+
+    /// How many examples were found to be of each class, as a sentence.
+    pub(crate) fn counts(&self) -> String {
+        let (mut counts, mut none) = (vec![0_u64; self.classes.len()], 0_u64);
+        for scores in self.rows() {
+            *found(scores).map_or(&mut none, |class| &mut counts[class]) += 1;
+        }
+        let mut by_class: Vec<(&str, u64)> =
+            self.classes.iter().map(String::as_str).zip(counts).collect();
+        let more = by_class.len().saturating_sub(COUNTED);
+        by_class.truncate(COUNTED);
+        let mut pieces: Vec<String> =
+            by_class.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        if more > 0 {
+            pieces.push(format!("and {more} more classes"));
+        }
+        if none > 0 {
+            pieces.push(format!("no class {none}"));
+        }
+        pieces.join(", ")
+    }
+
+    /// Writes them. A regular file is replaced at once.
+    pub(crate) fn write(&self, path: &Path, format: Format) -> Result<(), StateError> {
+        let content = |out: &mut dyn Write| match format {
+            Format::Csv => self.to_csv(out),
+            Format::Npy => self.to_npy(out),
+            Format::JsonLines => self.to_json_lines(out),
+        };
+        destination::write(path, content).map_err(|error| StateError::File {
+            path: path.display().to_string(),
+            message: format!("cannot be written: {error}"),
+        })
+    }
+
+    fn to_csv(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut table = csv::Writer::from_writer(out);
+        let header = std::iter::once("prediction").chain(self.classes.iter().map(String::as_str));
+        table.write_record(header)?;
+        for scores in self.rows() {
+            let class = self.class(scores).unwrap_or_default().to_owned();
+            // The shortest text that is read as the same number.
+            let scores = scores.iter().map(f32::to_string);
+            table.write_record(std::iter::once(class).chain(scores))?;
+        }
+        table.flush()
+    }
+
+    fn to_json_lines(&self, out: &mut dyn Write) -> io::Result<()> {
+        for scores in self.rows() {
+            let by_class = self.classes.iter().zip(scores);
+            let by_class: Map<String, Value> =
+                by_class.map(|(name, score)| (name.clone(), json!(score))).collect();
+            serde_json::to_writer(
+                &mut *out,
+                &json!({ "class": self.class(scores), "scores": by_class }),
+            )?;
+            out.write_all(b"\n")?;
+        }
+        Ok(())
+    }
+
+    /// Version 1 of the format: names in UCS-4, all little-endian.
+    fn to_npy(&self, out: &mut dyn Write) -> io::Result<()> {
+        let (count, width) = (self.rows().count(), self.classes.len());
+        let length = self.classes.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(1);
+        let mut header = format!(
+            "{{'descr': [('class', '<U{length}'), ('scores', '<f4', ({width},))], \
+             'fortran_order': False, 'shape': ({count},), }}"
+        );
+        // The values begin at a multiple of 64 bytes.
+        let begin = b"\x93NUMPY\x01\x00".len() + 2;
+        while !(begin + header.len() + 1).is_multiple_of(64) {
+            header.push(' ');
+        }
+        header.push('\n');
+        out.write_all(b"\x93NUMPY\x01\x00")?;
+        out.write_all(&(header.len() as u16).to_le_bytes())?;
+        out.write_all(header.as_bytes())?;
+        for scores in self.rows() {
+            let mut name: Vec<u32> =
+                self.class(scores).unwrap_or_default().chars().map(u32::from).collect();
+            name.resize(length, 0);
+            for value in name {
+                out.write_all(&value.to_le_bytes())?;
+            }
+            for score in scores {
+                out.write_all(&score.to_le_bytes())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The class with the first largest score; `None` if all are 0.
+fn found(scores: &[f32]) -> Option<usize> {
+    let mut best = 0;
+    for (class, score) in scores.iter().enumerate() {
+        if *score > scores[best] {
+            best = class;
+        }
+    }
+    scores.iter().any(|score| *score != 0.0).then_some(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn predictions() -> Predictions {
+        let classes = ["no", "yes, \"sure\"", "Größe"].map(str::to_owned).to_vec();
+        Predictions { classes, scores: vec![0.25, 0.5, 0.25, 0.1, 0.1, 0.0, 0.0, 0.0, 0.0] }
+    }
+
+    fn written(write: impl Fn(&Predictions, &mut dyn Write) -> io::Result<()>) -> Vec<u8> {
+        let mut out = Vec::new();
+        write(&predictions(), &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn each_format_has_class_and_scores() {
+        let csv = String::from_utf8(written(Predictions::to_csv)).unwrap();
+        assert_eq!(
+            csv,
+            "prediction,no,\"yes, \"\"sure\"\"\",Größe\n\
+             \"yes, \"\"sure\"\"\",0.25,0.5,0.25\nno,0.1,0.1,0\n,0,0,0\n"
+        );
+        let json = String::from_utf8(written(Predictions::to_json_lines)).unwrap();
+        let lines: Vec<Value> =
+            json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines[0]["class"], "yes, \"sure\"");
+        assert_eq!(lines[0]["scores"]["Größe"], 0.25);
+        assert_eq!((&lines[2]["class"], lines.len()), (&Value::Null, 3));
+        assert_eq!(predictions().counts(), "no 1, yes, \"sure\" 1, Größe 0, no class 1");
+    }
+
+    #[test]
+    fn an_array_of_records_has_rows_of_one_size() {
+        let npy = written(Predictions::to_npy);
+        let length = u16::from_le_bytes([npy[8], npy[9]]) as usize;
+        assert_eq!((10 + length) % 64, 0);
+        let header = String::from_utf8(npy[10..10 + length].to_vec()).unwrap();
+        assert!(header.contains("('class', '<U11'), ('scores', '<f4', (3,))"), "{header}");
+        let rows = &npy[10 + length..];
+        let row = 11 * 4 + 3 * 4;
+        assert_eq!(rows.len(), 3 * row);
+        assert_eq!(rows[row..row + 8], [b'n', 0, 0, 0, b'o', 0, 0, 0]);
+        assert_eq!(rows[44..48], 0.25f32.to_le_bytes());
+    }
+
+    #[test]
+    fn names_of_outputs_tell_the_format() {
+        for (name, format) in [
+            ("-", Format::Csv),
+            ("a.csv", Format::Csv),
+            ("a.npy", Format::Npy),
+            ("a.b.jsonl", Format::JsonLines),
+        ] {
+            assert_eq!(Format::of(Path::new(name)).unwrap(), format, "{name}");
+        }
+        let error = Format::of(Path::new("a.parquet")).unwrap_err().to_string();
+        assert!(error.contains(".npy") && error.ends_with("found .parquet"), "{error}");
+    }
+}
