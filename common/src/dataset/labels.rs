@@ -19,13 +19,6 @@ pub(super) struct Classes {
     pub(super) names: Vec<String>,
 }
 
-/// A label while classes are made of them.
-#[derive(Clone, Debug, PartialEq)]
-enum Label {
-    Number(f64),
-    Text(String),
-}
-
 impl Classes {
     /// Of the labels of all splits. Whole numbers from 0 without a gap are classes already, and so
     /// are all whole numbers from 0 if the number of classes is given. Other labels are sorted,
@@ -34,14 +27,17 @@ impl Classes {
         let mut numbers = BTreeMap::new();
         let mut texts = BTreeMap::new();
         for split in splits {
-            for label in labels(&split.labels) {
-                match label {
-                    Label::Number(value) => numbers.insert(ordered(value), value).is_none(),
-                    Label::Text(text) => texts.insert(text, ()).is_none(),
-                };
-                if numbers.len() + texts.len() > limits::CLASSES as usize {
-                    let expected = format!("at most {} different labels", limits::CLASSES);
-                    return Err(wrong(split, 0, expected, "more".into()));
+            match &split.labels {
+                RawLabels::None => {}
+                RawLabels::Numbers(values) => {
+                    for value in values {
+                        numbers.insert(ordered(*value), *value);
+                        check_count(split, numbers.len() + texts.len())?;
+                    }
+                }
+                RawLabels::Texts(all) => {
+                    texts.extend(all.names().iter().map(|text| (name(text).to_owned(), ())));
+                    check_count(split, numbers.len() + texts.len())?;
                 }
             }
         }
@@ -52,7 +48,7 @@ impl Classes {
             return Ok(Self::default());
         }
         let numbers = numbers.values().map(|value| number(*value));
-        Ok(Self { names: numbers.chain(texts.into_keys().map(|text| name(&text))).collect() })
+        Ok(Self { names: numbers.chain(texts.into_keys()).collect() })
     }
 
     /// The classes of a split's labels, and how many classes there are. Without labels, all are of
@@ -63,28 +59,42 @@ impl Classes {
         examples: usize,
         count: Option<u32>,
     ) -> Result<Vec<u32>, DatasetError> {
-        if raw.labels == RawLabels::None {
-            return Ok(vec![0; examples]);
-        }
         let bound = match (self.names.len(), count) {
             (0, count) => count.unwrap_or(limits::CLASSES),
             (names, _) => names as u32,
         };
         let by_name: BTreeMap<&str, u32> =
             self.names.iter().zip(0..).map(|(name, class)| (name.as_str(), class)).collect();
-        let class = |(at, label): (usize, Label)| {
-            let text = match &label {
-                Label::Number(value) => number(*value),
-                Label::Text(text) => name(text),
-            };
-            let class = if self.names.is_empty() {
-                text.parse().ok().filter(|class| *class < bound)
-            } else {
-                by_name.get(text.as_str()).copied()
-            };
-            class.ok_or_else(|| wrong(raw, at, self.expected(bound), format!("{text:?}")))
+        let class = |label: &str| match self.names.is_empty() {
+            true => label.parse().ok().filter(|class| *class < bound),
+            false => by_name.get(label).copied(),
         };
-        labels(&raw.labels).enumerate().map(class).collect()
+        let wrong = |at, label: &str| wrong(raw, at, self.expected(bound), format!("{label:?}"));
+        match &raw.labels {
+            RawLabels::None => Ok(vec![0; examples]),
+            RawLabels::Numbers(numbers) => {
+                let mut known = BTreeMap::new();
+                let class = |(at, value): (usize, &f64)| match known.get(&ordered(*value)) {
+                    Some(class) => Ok(*class),
+                    None => {
+                        let label = number(*value);
+                        let class = class(&label).ok_or_else(|| wrong(at, &label))?;
+                        known.insert(ordered(*value), class);
+                        Ok(class)
+                    }
+                };
+                numbers.iter().enumerate().map(class).collect()
+            }
+            RawLabels::Texts(texts) => {
+                let class = |(at, text): (usize, &String)| {
+                    let label = name(text);
+                    class(label).ok_or_else(|| wrong(texts.first(at), label))
+                };
+                let classes: Vec<u32> =
+                    texts.names().iter().enumerate().map(class).collect::<Result<_, _>>()?;
+                Ok(texts.each(&classes))
+            }
+        }
     }
 
     fn expected(&self, bound: u32) -> String {
@@ -101,21 +111,13 @@ pub(super) fn listed(names: &[String], most: usize) -> String {
     if names.len() > most { format!("{first}, … ({} in all)", names.len()) } else { first }
 }
 
-/// All labels. Texts that are numbers, as in a column of a table, are numbers if all are.
-fn labels(raw: &RawLabels) -> Box<dyn Iterator<Item = Label> + '_> {
-    match raw {
-        RawLabels::None => Box::new(std::iter::empty()),
-        RawLabels::Numbers(numbers) => Box::new(numbers.iter().map(|it| Label::Number(*it))),
-        RawLabels::Texts(texts) => Box::new(texts.iter().map(|text| Label::Text(text.clone()))),
-    }
-}
-
 /// The texts of a column as numbers, if all are finite numbers.
 pub(super) fn as_numbers(labels: RawLabels) -> RawLabels {
     let RawLabels::Texts(texts) = &labels else { return labels };
     let number = |text: &String| text.parse::<f64>().ok().filter(|value| value.is_finite());
-    match texts.iter().map(number).collect() {
-        Some(numbers) => RawLabels::Numbers(numbers),
+    let numbers: Option<Vec<f64>> = texts.names().iter().map(number).collect();
+    match numbers {
+        Some(numbers) => RawLabels::Numbers(texts.each(&numbers)),
         None => labels,
     }
 }
@@ -132,17 +134,26 @@ fn number(value: f64) -> String {
     (value + 0.0).to_string()
 }
 
-fn name(text: &str) -> String {
+/// The name of a class of this label.
+fn name(text: &str) -> &str {
     let mut end = text.len().min(NAME_BYTES);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    text[..end].to_owned()
+    &text[..end]
+}
+
+fn check_count(split: &Raw, found: usize) -> Result<(), DatasetError> {
+    if found > limits::CLASSES as usize {
+        let expected = format!("at most {} different labels", limits::CLASSES);
+        return Err(wrong(split, 0, expected, "more".into()));
+    }
+    Ok(())
 }
 
 fn wrong(raw: &Raw, at: usize, expected: String, found: String) -> DatasetError {
     let place = match &raw.places {
-        Places::Lines(lines) => format!("line {}", lines.get(at).copied().unwrap_or(1)),
+        Places::Lines(lines) => format!("line {}", lines.get(at)),
         Places::Bytes { start, size } => format!("byte {}", start + size * at as u64),
     };
     DatasetError::Content { path: raw.label_file.clone(), place, expected, found }
@@ -152,6 +163,7 @@ fn wrong(raw: &Raw, at: usize, expected: String, found: String) -> DatasetError 
 mod tests {
     use super::*;
     use crate::dataset::Features;
+    use crate::dataset::raw::Texts;
 
     fn raw(labels: RawLabels) -> Raw {
         Raw {
@@ -175,7 +187,7 @@ mod tests {
     }
 
     fn texts(values: &str) -> RawLabels {
-        RawLabels::Texts(values.split(' ').map(str::to_owned).collect())
+        RawLabels::Texts(values.split(' ').collect::<Texts>())
     }
 
     #[test]

@@ -16,6 +16,9 @@ use crate::spec::{DatasetSpec, SplitBy, TestExamples};
 /// Features beyond this are far from 0 to 1.
 const FAR: f32 = 10.0;
 
+/// Splits whose largest features differ by more than this factor are hardly of one scale.
+const APART: f32 = 100.0;
+
 /// One split on its way.
 struct Part {
     features: Features,
@@ -26,6 +29,24 @@ struct Part {
 /// data that a state was trained on: columns, classes and scales are those. Without `labels`, labels
 /// are not read.
 pub(super) fn load(
+    spec: &DatasetSpec,
+    base: &Path,
+    known: Option<&Schema>,
+    labels: bool,
+) -> Result<(Dataset, Schema), DatasetError> {
+    load_source(spec, base, known, labels).map_err(|error| match error {
+        // What is wrong with all of it has no place.
+        DatasetError::Invalid { expected, found } => DatasetError::Content {
+            path: spec.source.clone(),
+            place: "all examples".into(),
+            expected,
+            found,
+        },
+        error => error,
+    })
+}
+
+fn load_source(
     spec: &DatasetSpec,
     base: &Path,
     known: Option<&Schema>,
@@ -66,7 +87,8 @@ pub(super) fn load(
         None => Normalisation::of(&train.features, width, scale, spec.normalise),
     };
     if normalisation.is_none() && known.is_none() {
-        warnings.extend(far(&train.features, width, scale));
+        warnings.extend(far(&train.features, scale));
+        warnings.extend(apart(&train.features, &test.features, scale));
     }
     let line = Line {
         name: &name,
@@ -90,7 +112,7 @@ pub(super) fn load(
     };
     let examples = |part: Part| {
         let (features, scale) = match &schema.normalisation {
-            Some(scales) => (scales.apply(&part.features, scale), 1.0),
+            Some(scales) => (scales.apply(part.features, scale), 1.0),
             None => (part.features, scale),
         };
         Examples::new(features, part.labels, width as u32, class_count, scale)
@@ -168,17 +190,15 @@ fn split(
         }
     };
     let classes = train.labels.iter().max().map_or(1, |label| label + 1);
-    let (held_out, how) = match spec.split {
+    let (held_out, how): (Vec<usize>, _) = match spec.split {
         SplitBy::Last => ((all - count..all).collect(), "at the end"),
         SplitBy::Stratified => {
             (stratified(&train.labels, classes, count, spec.split_seed), "by class")
         }
     };
-    let mut is_held_out = vec![false; all];
-    held_out.iter().for_each(|example: &usize| is_held_out[*example] = true);
-    let kept: Vec<usize> = (0..all).filter(|example| !is_held_out[*example]).collect();
-    let text = format!("split {}/{} {how}", kept.len(), held_out.len());
-    Ok((train.rows(width, &kept), train.rows(width, &held_out), text))
+    let text = format!("split {}/{} {how}", all - held_out.len(), held_out.len());
+    let (train, test) = train.without(width, &held_out);
+    Ok((train, test, text))
 }
 
 /// Both splits as they are.
@@ -188,23 +208,58 @@ fn to_predict(train: Part, test: Option<Part>) -> (Part, Part, String) {
 }
 
 impl Part {
-    fn rows(&self, width: usize, examples: &[usize]) -> Self {
-        let features = match &self.features {
-            Features::U8(values) => Features::U8(rows(values, width, examples)),
-            Features::F32(values) => Features::F32(rows(values, width, examples)),
+    /// The examples without some, which are in ascending order, and those. Needs memory for those
+    /// only.
+    fn without(mut self, width: usize, examples: &[usize]) -> (Self, Self) {
+        let features = match &mut self.features {
+            Features::U8(values) => Features::U8(take_rows(values, width, examples)),
+            Features::F32(values) => Features::F32(take_rows(values, width, examples)),
         };
-        Self { features, labels: rows(&self.labels, 1, examples) }
+        let labels = take_rows(&mut self.labels, 1, examples);
+        (self, Self { features, labels })
     }
 }
 
+/// Takes rows out of all rows; `examples` is in ascending order.
+fn take_rows<T: Copy>(values: &mut Vec<T>, width: usize, examples: &[usize]) -> Vec<T> {
+    let taken = rows(values, width, examples);
+    let mut end = 0;
+    let starts = examples.iter().map(|example| example + 1);
+    let ends = examples.iter().skip(1).copied().chain([values.len() / width.max(1)]);
+    if let Some(first) = examples.first() {
+        end = first * width;
+    }
+    for (start, next) in starts.zip(ends) {
+        values.copy_within(start * width..next * width, end);
+        end += (next - start) * width;
+    }
+    if !examples.is_empty() {
+        values.truncate(end);
+        values.shrink_to_fit();
+    }
+    taken
+}
+
 /// The warning for features that are far from 0 to 1.
-fn far(features: &Features, width: usize, scale: f32) -> Option<String> {
-    let largest = largest(features, width, scale);
+fn far(features: &Features, scale: f32) -> Option<String> {
+    let largest = largest(features, scale);
     (largest > FAR).then(|| {
         format!(
             "features reach {largest}, far from 0 to 1, and most models learn badly from them: set \
              dataset.normalise to \"standard\" or \"minmax\", or dataset.scale to what they are to \
              be divided by"
+        )
+    })
+}
+
+/// The warning for splits of which one seems to be scaled and the other is not.
+fn apart(train: &Features, test: &Features, scale: f32) -> Option<String> {
+    let (train, test) = (largest(train, scale), largest(test, scale));
+    let are_apart = train.min(test) > 0.0 && train.max(test) / train.min(test) > APART;
+    are_apart.then(|| {
+        format!(
+            "features reach {train} in the training split and {test} in the test split: scale both \
+             in the same way"
         )
     })
 }

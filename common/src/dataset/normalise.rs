@@ -82,17 +82,27 @@ impl Normalisation {
     }
 
     /// Scales all values, `[examples, width]`. The result needs no scale.
-    pub(super) fn apply(&self, features: &Features, scale: f32) -> Features {
-        let width = self.shift.len();
-        let mut scaled = Vec::with_capacity(features.len());
-        each_row(features, width, scale, |row| {
-            let values = row.iter().zip(&self.shift).zip(&self.range);
-            let value = |((value, shift), range): ((&f32, &f64), &f64)| {
-                ((f64::from(*value) - shift) / range) as f32
-            };
-            scaled.extend(values.map(value));
-        });
-        Features::F32(scaled)
+    pub(super) fn apply(&self, features: Features, scale: f32) -> Features {
+        let scaled = |value: f32, (shift, range): (&f64, &f64)| {
+            ((f64::from(value / scale) - shift) / range) as f32
+        };
+        let columns = || self.shift.iter().zip(&self.range);
+        let width = self.shift.len().max(1);
+        Features::F32(match features {
+            Features::U8(values) => {
+                let mut all = Vec::with_capacity(values.len());
+                for row in values.chunks_exact(width) {
+                    all.extend(row.iter().zip(columns()).map(|(it, of)| scaled((*it).into(), of)));
+                }
+                all
+            }
+            Features::F32(mut values) => {
+                for row in values.chunks_exact_mut(width) {
+                    row.iter_mut().zip(columns()).for_each(|(it, of)| *it = scaled(*it, of));
+                }
+                values
+            }
+        })
     }
 }
 
@@ -102,12 +112,12 @@ fn range(of: f64) -> f64 {
 }
 
 /// The largest magnitude of all values.
-pub(super) fn largest(features: &Features, width: usize, scale: f32) -> f32 {
-    let mut largest = 0.0f32;
-    each_row(features, width, scale, |row| {
-        largest = row.iter().fold(largest, |largest, value| largest.max(value.abs()));
-    });
-    largest
+pub(super) fn largest(features: &Features, scale: f32) -> f32 {
+    let largest = match features {
+        Features::U8(values) => values.iter().max().map_or(0.0, |value| f32::from(*value)),
+        Features::F32(values) => values.iter().fold(0.0, |most: f32, value| most.max(value.abs())),
+    };
+    largest / scale
 }
 
 /// Calls `take` with each example's values, divided by the scale.
@@ -136,7 +146,7 @@ mod tests {
     fn scaled(values: &[f32], how: Normalise) -> Vec<f32> {
         let features = Features::F32(values.to_vec());
         let found = Normalisation::of(&features, 2, 1.0, how).unwrap();
-        match found.apply(&features, 1.0) {
+        match found.apply(features, 1.0) {
             Features::F32(values) => values,
             Features::U8(_) => Vec::new(),
         }
@@ -150,9 +160,9 @@ mod tests {
         assert_eq!(scaled(&values, Normalise::Standard), [-two, 0.0, 0.0, 0.0, two, 0.0]);
         let bytes = Features::U8(vec![0, 10, 255, 30]);
         let found = Normalisation::of(&bytes, 2, 255.0, Normalise::Minmax).unwrap();
-        assert_eq!(found.apply(&bytes, 255.0), Features::F32(vec![0.0, 0.0, 1.0, 1.0]));
+        assert_eq!(found.apply(bytes.clone(), 255.0), Features::F32(vec![0.0, 0.0, 1.0, 1.0]));
         assert_eq!(Normalisation::of(&bytes, 2, 1.0, Normalise::None), None);
-        assert_eq!(largest(&bytes, 2, 255.0), 1.0);
+        assert_eq!(largest(&bytes, 255.0), 1.0);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! One split as its files have it, before labels become classes.
 
+use std::collections::BTreeMap;
+
 use super::examples::Features;
 
 /// Labels as their source has them, one for each example.
@@ -10,14 +12,103 @@ pub(super) enum RawLabels {
     /// Finite numbers: whole ones of any integer type up to 2^53, floats, and booleans as 0 and 1.
     Numbers(Vec<f64>),
     /// Texts.
-    Texts(Vec<String>),
+    Texts(Texts),
+}
+
+/// Texts of which many are equal: each different one is in memory once.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Texts {
+    /// The different ones, in the order in which they came.
+    names: Vec<String>,
+    /// The place of each in `names`.
+    places: BTreeMap<String, u32>,
+    /// The place of each text.
+    of: Vec<u32>,
+}
+
+impl Texts {
+    /// Appends a text.
+    pub(super) fn push(&mut self, text: &str) {
+        let place = self.places.get(text).copied().unwrap_or_else(|| {
+            let place = self.names.len() as u32;
+            self.names.push(text.to_owned());
+            self.places.insert(text.to_owned(), place);
+            place
+        });
+        self.of.push(place);
+    }
+
+    /// The different ones.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// For each text, what its name stands for: `values` has as many values as there are names.
+    pub(super) fn each<T: Copy>(&self, values: &[T]) -> Vec<T> {
+        self.of.iter().map(|place| values[*place as usize]).collect()
+    }
+
+    /// The first text that has a name.
+    pub(super) fn first(&self, name: usize) -> usize {
+        self.of.iter().position(|place| *place as usize == name).unwrap_or(0)
+    }
+
+    fn rows(&self, examples: &[usize]) -> Self {
+        Self { of: rows(&self.of, 1, examples), ..self.clone() }
+    }
+}
+
+impl<T: AsRef<str>> FromIterator<T> for Texts {
+    fn from_iter<I: IntoIterator<Item = T>>(texts: I) -> Self {
+        let mut all = Self::default();
+        texts.into_iter().for_each(|text| all.push(text.as_ref()));
+        all
+    }
+}
+
+/// The line of each example: most are behind the line of the example before.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Lines {
+    /// The first examples of lines without a gap, and their lines.
+    runs: Vec<(usize, u64)>,
+    count: usize,
+}
+
+impl Lines {
+    /// Appends a line.
+    pub(super) fn push(&mut self, line: u64) {
+        if self.get(self.count) != line || self.runs.is_empty() {
+            self.runs.push((self.count, line));
+        }
+        self.count += 1;
+    }
+
+    /// The line of an example.
+    pub(super) fn get(&self, example: usize) -> u64 {
+        let run = self.runs.partition_point(|(first, _)| *first <= example);
+        let Some((first, line)) = run.checked_sub(1).and_then(|run| self.runs.get(run)) else {
+            return 1;
+        };
+        line + (example - first) as u64
+    }
+
+    /// Number of examples.
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    fn rows(&self, examples: &[usize]) -> Self {
+        let mut lines = Self::default();
+        examples.iter().for_each(|example| lines.push(self.get(*example)));
+        lines
+    }
 }
 
 /// Where the label of an example stands in its file, for errors.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Places {
     /// The line of each example, from 1.
-    Lines(Vec<u64>),
+    Lines(Lines),
     /// The first label is at byte `start` of the unpacked file, the next `size` bytes later.
     Bytes { start: u64, size: u64 },
 }
@@ -56,10 +147,10 @@ impl Raw {
         let labels = match &self.labels {
             RawLabels::None => RawLabels::None,
             RawLabels::Numbers(labels) => RawLabels::Numbers(rows(labels, 1, examples)),
-            RawLabels::Texts(labels) => RawLabels::Texts(rows(labels, 1, examples)),
+            RawLabels::Texts(labels) => RawLabels::Texts(labels.rows(examples)),
         };
         let places = match &self.places {
-            Places::Lines(lines) => Places::Lines(rows(lines, 1, examples)),
+            Places::Lines(lines) => Places::Lines(lines.rows(examples)),
             bytes => bytes.clone(),
         };
         let (shape, label_file) = (self.shape.clone(), self.label_file.clone());

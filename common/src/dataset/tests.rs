@@ -1,3 +1,6 @@
+#[cfg(target_os = "linux")]
+mod memory;
+
 use proptest::prelude::*;
 
 use super::*;

@@ -116,7 +116,8 @@ fn test_examples_are_held_out_by_class_or_at_the_end() {
     assert_eq!(held_out(TestExamples::Count(30), SplitBy::Last).unwrap().0.len(), 30);
     assert_eq!(
         held_out(TestExamples::Count(31), SplitBy::Last).unwrap_err(),
-        "dataset: expected `test_examples` of at most 30, the number of training examples, found 31"
+        "csv:data.csv, all examples: expected `test_examples` of at most 30, the number of training \
+         examples, found 31"
     );
     let seed = |split_seed| {
         let split = SplitBy::Stratified;

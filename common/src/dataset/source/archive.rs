@@ -1,6 +1,8 @@
 //! Zip archives with one file of data.
 
+use std::cell::Cell;
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::rc::Rc;
 
 use flate2::Crc;
 use flate2::bufread::DeflateDecoder;
@@ -8,6 +10,10 @@ use zip::{CompressionMethod, ZipArchive};
 
 /// Ends of names of the file that is wanted, if there are several.
 const WANTED: [&str; 5] = [".csv", ".tsv", ".txt", ".data", ".npy"];
+
+/// Limit of the bytes that are read for the list of files, which is kept in memory: enough for ten
+/// thousand of them.
+const LIST_BYTES: u64 = 1 << 20;
 
 /// Most names, and most characters of each, in an error.
 const NAMES: usize = 8;
@@ -34,10 +40,41 @@ impl From<zip::result::ZipError> for UnpackError {
     }
 }
 
+/// Opens an archive: reads the list of its files.
+pub(super) fn opened<R: Read + Seek>(
+    archive: R,
+) -> Result<ZipArchive<Limited<R>>, zip::result::ZipError> {
+    let left = Rc::new(Cell::new(LIST_BYTES));
+    let archive = ZipArchive::new(Limited { file: archive, left: Rc::clone(&left) })?;
+    left.set(u64::MAX);
+    Ok(archive)
+}
+
+/// A file of which no more than some bytes may be read.
+pub(super) struct Limited<R> {
+    file: R,
+    left: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        let left = self.left.get().checked_sub(read as u64);
+        self.left.set(left.ok_or_else(|| io::Error::other("too long a list of files"))?);
+        Ok(read)
+    }
+}
+
+impl<R: Seek> Seek for Limited<R> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
 /// Opens the file of an archive that is wanted: the only one, or the only one with the name of
 /// a file of data.
 pub(super) fn open<R: Read + Seek>(archive: R) -> Result<impl Read, UnpackError> {
-    let mut archive = ZipArchive::new(archive)?;
+    let mut archive = opened(archive)?;
     let index = wanted(&names(&archive)?)?;
     let entry = archive.by_index_data(index)?;
     if entry.encrypted() {
@@ -281,6 +318,20 @@ mod tests {
             "{error}"
         );
         assert!(error.ends_with(": unpack it with `7z x` first"), "{error}");
+    }
+
+    #[test]
+    fn lists_of_files_are_bounded() {
+        let name = "n".repeat(1000);
+        let names: Vec<String> = (0..1100).map(|at| format!("{name}{at}")).collect();
+        let files: Vec<_> = names.iter().map(|name| (name.as_str(), "")).collect();
+        let whole = zip(&files, CompressionMethod::Stored);
+        assert!(read(&whole).unwrap_err().contains("too long a list of files"));
+        // The end of the list may claim any number of files.
+        let mut few = zip(&[("a.csv", "1")], CompressionMethod::Stored);
+        let end = few.len() - 22;
+        few[end + 8..end + 12].fill(0xff);
+        let _ = read(&few);
     }
 
     #[test]

@@ -68,12 +68,17 @@ impl Items<'_> {
         while done < self.count {
             let items = most.min(self.count - done);
             let chunk = file.take(items * self.size, self.what)?;
-            each(done, &chunk).map_err(|Wrong { at, expected, found }| {
-                file.wrong_byte(self.start + at * self.size, expected, found)
-            })?;
+            self.check(file, each(done, &chunk))?;
             done += items;
         }
         file.end()
+    }
+
+    /// The error of a wrong item.
+    fn check(&self, file: &dyn Bytes, result: Result<(), Wrong>) -> Result<(), DatasetError> {
+        result.map_err(|Wrong { at, expected, found }| {
+            file.wrong_byte(self.start + at * self.size, expected, found)
+        })
     }
 }
 
@@ -150,12 +155,10 @@ impl Layout {
         let values = shape.iter().fold(count, |values, length| values * u64::from(*length));
         let items = self.items(values, "features");
         let features = if self.number.is_byte() {
-            let mut bytes = Vec::new();
-            items.read(file, |at, chunk| {
-                self.check_bools(at, chunk)?;
-                bytes.extend_from_slice(chunk);
-                Ok(())
-            })?;
+            // They are kept as they are read.
+            let bytes = file.take(values, items.what)?;
+            items.check(file, self.check_bools(0, &bytes))?;
+            file.end()?;
             Features::U8(self.row_major(bytes))
         } else {
             let mut singles = Vec::new();
@@ -170,7 +173,10 @@ impl Layout {
 
     /// Checks that the values are 0 or 1, if they are booleans. `at` is the first one's index.
     pub(super) fn check_bools(&self, at: u64, bytes: &[u8]) -> Result<(), Wrong> {
-        let wrong = bytes.iter().position(|byte| self.number == Number::Bool && *byte > 1);
+        if self.number != Number::Bool {
+            return Ok(());
+        }
+        let wrong = bytes.iter().position(|byte| *byte > 1);
         wrong.map_or(Ok(()), |index| {
             let expected = "0 or 1, as the array is of type bool".into();
             Err(Wrong { at: at + index as u64, expected, found: bytes[index].to_string() })

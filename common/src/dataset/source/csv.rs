@@ -18,7 +18,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-use self::dialect::{Dialect, Record};
+use self::dialect::{Dialect, FIELDS, RECORD_BYTES, Record};
 use self::header::Header;
 use crate::dataset::DatasetError;
 use crate::spec::Missing;
@@ -59,17 +59,22 @@ impl TextFile {
     }
 
     /// Calls `take` with each example, which has as many fields as the header says.
-    fn examples(
-        &self,
+    fn examples<'a>(
+        &'a self,
         dialect: Dialect,
         header: &Header,
-        mut take: impl FnMut(&Record) -> Result<(), DatasetError>,
+        mut take: impl FnMut(&Record<'a>) -> Result<(), DatasetError>,
     ) -> Result<(), DatasetError> {
         let (mut records, mut record) = (dialect.records(self.text.as_bytes()), Record::default());
         while records.next(&mut record) {
             // A file that was put together from several repeats its header.
             if header.records > 0 && record.equals(&header.fields) {
                 continue;
+            }
+            if record.is_cut() {
+                let expected =
+                    format!("at most {FIELDS} fields and {RECORD_BYTES} bytes between two quotes");
+                return Err(self.wrong(record.line(), expected, "more"));
             }
             if record.len() != header.columns {
                 let expected = format!("{} fields, as on other lines", header.columns);

@@ -1,25 +1,21 @@
 //! `.npz` archives of NumPy: a zip file whose members are `.npy` files, with the names of
 //! [`pairs`].
 
-use std::cell::Cell;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use zip::ZipArchive;
 use zip::read::ZipFile;
 use zip::result::ZipError;
 
 use super::Splits;
+use super::archive::{self, Limited};
 use super::array::{self, Bytes};
 use super::listing::{Listing, missing, shown};
 use super::npy::{self, Arrays};
 use super::pairs::{self, NoChoice};
 use crate::dataset::DatasetError;
-
-/// Most bytes that are read for the list of members: enough for ten thousand of them.
-const LIST_BYTES: u64 = 1 << 20;
 
 /// Loads the arrays of an archive. The test split may be missing, and so may all labels; an
 /// archive of one array has features only, whatever its name.
@@ -54,7 +50,7 @@ pub(super) fn only(folder: &Path) -> Result<Option<PathBuf>, DatasetError> {
 /// An open archive.
 struct Archive {
     path: String,
-    zip: ZipArchive<Limited>,
+    zip: ZipArchive<Limited<BufReader<File>>>,
 }
 
 impl Archive {
@@ -66,10 +62,7 @@ impl Archive {
             return Err(io(io::Error::other("expected a file, found something else")));
         }
         let file = BufReader::new(File::open(path).map_err(io)?);
-        let left = Rc::new(Cell::new(LIST_BYTES));
-        let limited = Limited { file, left: Rc::clone(&left) };
-        let zip = ZipArchive::new(limited).map_err(|error| wrong_zip(&name, error))?;
-        left.set(u64::MAX);
+        let zip = archive::opened(file).map_err(|error| wrong_zip(&name, error))?;
         Ok(Self { path: name, zip })
     }
 
@@ -113,7 +106,7 @@ fn wrong_zip(path: &str, error: ZipError) -> DatasetError {
 /// A member of an archive, unpacked as it is read.
 struct Member<'a> {
     name: String,
-    reader: BufReader<ZipFile<'a, Limited>>,
+    reader: BufReader<ZipFile<'a, Limited<BufReader<File>>>>,
     /// Bytes read so far.
     offset: u64,
 }
@@ -158,27 +151,6 @@ impl Bytes for Member<'_> {
     fn wrong_byte(&self, byte: u64, expected: String, found: String) -> DatasetError {
         let place = format!("byte {byte}");
         DatasetError::Content { path: self.name.clone(), place, expected, found }
-    }
-}
-
-/// A file of which no more than some bytes may be read.
-struct Limited {
-    file: BufReader<File>,
-    left: Rc<Cell<u64>>,
-}
-
-impl Read for Limited {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read(buffer)?;
-        let left = self.left.get().checked_sub(read as u64);
-        self.left.set(left.ok_or_else(|| io::Error::other("too long a list of members"))?);
-        Ok(read)
-    }
-}
-
-impl Seek for Limited {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.file.seek(to)
     }
 }
 

@@ -48,6 +48,8 @@ pub(super) fn read(
         None => Plan::infer(&files, &choices)?,
     };
     let table = Table::read(&files, &plan, &choices)?;
+    // Their text takes as much memory as the files.
+    drop(files);
     let mut dropped = table.dropped;
     let test = match &spec.test_source {
         None => None,

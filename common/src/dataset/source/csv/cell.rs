@@ -26,9 +26,14 @@ pub(in crate::dataset) struct Notation {
 impl Notation {
     /// The value of a field without blanks around it.
     pub(in crate::dataset) fn cell(self, field: &str) -> Cell {
-        if let Some(byte) = small(field.as_bytes()) {
-            return Cell::Number(byte.into());
+        match small(field.as_bytes()) {
+            Some(number) => Cell::Number(number.into()),
+            None => self.other(field),
         }
+    }
+
+    /// The value of a field that is no small number.
+    pub(super) fn other(self, field: &str) -> Cell {
         if MISSING.contains(&field) {
             return Cell::Missing;
         }
@@ -57,13 +62,15 @@ pub(in crate::dataset) fn is_missing_text(field: &str) -> bool {
 }
 
 /// A number of up to three digits and nothing else, as most pixels are.
-fn small(field: &[u8]) -> Option<u16> {
-    if field.is_empty() || field.len() > 3 {
-        return None;
+#[inline]
+pub(super) fn small(field: &[u8]) -> Option<u16> {
+    let digit = |byte: &u8| Some(u16::from(*byte).wrapping_sub(48)).filter(|digit| *digit < 10);
+    match field {
+        [a] => digit(a),
+        [a, b] => Some(digit(a)? * 10 + digit(b)?),
+        [a, b, c] => Some(digit(a)? * 100 + digit(b)? * 10 + digit(c)?),
+        _ => None,
     }
-    field.iter().try_fold(0u16, |value, byte| {
-        byte.is_ascii_digit().then(|| value * 10 + u16::from(byte - b'0'))
-    })
 }
 
 #[cfg(test)]

@@ -1,12 +1,22 @@
 //! How a text is divided into records and fields: the separator, and the lines that are no records.
 
-use csv::{ByteRecord, ReaderBuilder};
+use std::borrow::Cow;
+
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
+
+use crate::limits;
 
 /// Bytes of a text that are looked at to find the separator.
 const SAMPLE_BYTES: usize = 256 << 10;
 
 /// Records that are looked at.
 const SAMPLE_RECORDS: usize = 200;
+
+/// Limit of the fields of a record: all features, and columns that are none.
+pub(super) const FIELDS: usize = limits::FEATURES as usize + 1024;
+
+/// Limit of the bytes of a record.
+pub(super) const RECORD_BYTES: usize = 64 << 20;
 
 /// Separators that are recognised, the first ones preferred if several fit.
 const SEPARATORS: [u8; 5] = *b"\t;|, ";
@@ -65,82 +75,176 @@ impl Dialect {
 
     /// The records of a text, without comments and without those whose fields are all empty.
     pub(in crate::dataset) fn records(self, text: &[u8]) -> Records<'_> {
-        let mut builder = ReaderBuilder::new();
-        builder.has_headers(false).flexible(true).comment(Some(COMMENT));
-        builder.delimiter(self.separator);
-        let reader = builder.from_reader(text);
-        Records { reader, text, are_blanks: self.separator == b' ', counted: 0, line: 1 }
+        let reader = ReaderBuilder::new().delimiter(self.separator).build();
+        let mut kinds = [Kind::Other; 256];
+        kinds[usize::from(self.separator)] = Kind::Separator;
+        for (byte, kind) in [(b'\n', Kind::End), (b'\r', Kind::Special), (b'"', Kind::Special)] {
+            kinds[usize::from(byte)] = kind;
+        }
+        let are_blanks = self.separator == b' ';
+        Records { text, at: 0, line: 1, kinds, reader: Box::new(reader), are_blanks }
     }
+}
+
+/// What a byte means in a line without quotes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Other,
+    Separator,
+    End,
+    /// Something that only the parser of quotes knows.
+    Special,
 }
 
 /// Reads the records of a text.
 #[derive(Debug)]
 pub(in crate::dataset) struct Records<'a> {
-    reader: csv::Reader<&'a [u8]>,
     text: &'a [u8],
-    are_blanks: bool,
-    /// The line at this byte.
-    counted: usize,
+    /// The next byte, and its line.
+    at: usize,
     line: u64,
+    kinds: [Kind; 256],
+    reader: Box<Reader>,
+    are_blanks: bool,
 }
 
 /// One record. Its fields have no blanks around them.
 #[derive(Clone, Debug, Default)]
-pub(in crate::dataset) struct Record {
-    fields: ByteRecord,
-    /// The fields that count: all, or those that are not empty if blanks separate them.
-    places: Vec<usize>,
+pub(in crate::dataset) struct Record<'a> {
+    /// Its line, if it has no quotes.
+    plain: &'a [u8],
+    /// Otherwise its fields without their quotes.
+    unquoted: Vec<u8>,
+    is_quoted: bool,
+    /// Where the fields begin and end. If blanks separate them, only those that are not empty.
+    fields: Vec<(u32, u32)>,
     /// Its line, from 1.
     line: u64,
+    /// Whether it has more than [`FIELDS`] or [`RECORD_BYTES`], of which the rest is left out.
+    is_cut: bool,
 }
 
-impl Records<'_> {
+impl<'a> Records<'a> {
     /// Reads the next record; `false` at the end.
-    pub(in crate::dataset) fn next(&mut self, record: &mut Record) -> bool {
+    pub(in crate::dataset) fn next(&mut self, record: &mut Record<'a>) -> bool {
         loop {
-            // A flexible reader of bytes from memory knows no errors.
-            if !self.reader.read_byte_record(&mut record.fields).unwrap_or(false) {
+            self.skip();
+            record.line = self.line;
+            record.fields.clear();
+            record.is_cut = false;
+            if self.at >= self.text.len() {
                 return false;
             }
-            let start = record.fields.position().map_or(0, csv::Position::byte);
-            record.line = self.line_of(start as usize);
-            let count = record.fields.len();
-            record.places.clear();
-            let fields = &record.fields;
-            let is_kept = |at: &usize| !self.are_blanks || !fields[*at].trim_ascii().is_empty();
-            record.places.extend((0..count).filter(is_kept));
-            if (0..record.len()).any(|at| !record.bytes(at).is_empty()) {
+            if !self.plain(record) {
+                self.quoted(record);
+            }
+            if record.fields.iter().any(|(start, end)| start < end) {
                 return true;
             }
         }
     }
-}
 
-impl Records<'_> {
-    /// The line of the record that begins at or after a byte, behind empty lines and comments.
-    fn line_of(&mut self, byte: usize) -> u64 {
-        let mut start = byte.min(self.text.len());
+    /// Goes past empty lines and comments.
+    fn skip(&mut self) {
         loop {
-            match self.text.get(start) {
-                Some(b'\r' | b'\n') => start += 1,
+            match self.text.get(self.at) {
+                Some(b'\n') => (self.at, self.line) = (self.at + 1, self.line + 1),
+                Some(b'\r') => self.at += 1,
                 Some(&COMMENT) => {
-                    let end = self.text[start..].iter().position(|it| *it == b'\n');
-                    start += end.unwrap_or(self.text.len() - start);
+                    let end = self.text[self.at..].iter().position(|it| *it == b'\n');
+                    self.at += end.unwrap_or(self.text.len() - self.at);
                 }
-                _ => break,
+                _ => return,
             }
         }
-        let passed = &self.text[self.counted.min(start)..start];
-        self.line += passed.iter().filter(|it| **it == b'\n').count() as u64;
-        self.counted = self.counted.max(start);
-        self.line
+    }
+
+    /// Reads a record that is a line without quotes; `false`, and nothing is read, if it is not.
+    fn plain(&mut self, record: &mut Record<'a>) -> bool {
+        let rest = &self.text[self.at..];
+        record.is_quoted = false;
+        record.plain = rest;
+        let (mut start, mut end) = (0, rest.len());
+        for (at, byte) in rest.iter().enumerate() {
+            match self.kinds[usize::from(*byte)] {
+                Kind::Other => continue,
+                Kind::Separator => {
+                    record.push(start, at, self.are_blanks);
+                    start = at + 1;
+                    continue;
+                }
+                Kind::End => end = at,
+                Kind::Special if rest[at..].starts_with(b"\r\n") => end = at,
+                Kind::Special => {
+                    record.fields.clear();
+                    record.is_cut = false;
+                    return false;
+                }
+            }
+            break;
+        }
+        record.push(start, end, self.are_blanks);
+        // The end of the line is left for `skip`.
+        self.at += end;
+        true
+    }
+
+    /// Reads a record that may have quotes, and ends of lines in them.
+    fn quoted(&mut self, record: &mut Record<'a>) {
+        self.reader.reset();
+        record.is_quoted = true;
+        let (mut input, mut ends) = (&self.text[self.at..], [0; 256]);
+        let (mut used, mut start) = (0, 0);
+        loop {
+            if used == record.unquoted.len() && used < RECORD_BYTES {
+                record.unquoted.resize((2 * used).clamp(1024, RECORD_BYTES), 0);
+            }
+            let out = &mut record.unquoted[used..];
+            let (result, read, written, fields) = self.reader.read_record(input, out, &mut ends);
+            (input, used) = (&input[read..], used + written);
+            for end in ends.iter().take(fields) {
+                record.push(start, *end, false);
+                start = *end;
+            }
+            if used == RECORD_BYTES {
+                // The rest is read over what is there, and left out.
+                (record.is_cut, used) = (true, 0);
+            }
+            if matches!(result, ReadRecordResult::Record | ReadRecordResult::End) {
+                break;
+            }
+        }
+        if self.are_blanks {
+            record.fields.retain(|(start, end)| start < end);
+        }
+        let end = self.text.len() - input.len();
+        self.line += self.text[self.at..end].iter().filter(|it| **it == b'\n').count() as u64;
+        self.at = end;
     }
 }
 
-impl Record {
+impl<'a> Record<'a> {
+    /// Appends a field, without the blanks around it, and not if it is empty and to be left out.
+    fn push(&mut self, mut start: usize, mut end: usize, leave_empty: bool) {
+        if self.is_cut || end > RECORD_BYTES || self.fields.len() == FIELDS {
+            self.is_cut = true;
+            return;
+        }
+        let bytes = if self.is_quoted { &self.unquoted[..] } else { self.plain };
+        while start < end && bytes[start].is_ascii_whitespace() {
+            start += 1;
+        }
+        while start < end && bytes[end - 1].is_ascii_whitespace() {
+            end -= 1;
+        }
+        if start < end || !leave_empty {
+            self.fields.push((start as u32, end as u32));
+        }
+    }
+
     /// Number of fields.
     pub(in crate::dataset) fn len(&self) -> usize {
-        self.places.len()
+        self.fields.len()
     }
 
     /// Its line, from 1.
@@ -148,17 +252,32 @@ impl Record {
         self.line
     }
 
-    fn bytes(&self, at: usize) -> &[u8] {
-        self.fields[self.places[at]].trim_ascii()
+    /// Whether it is too long, and only its beginning is here.
+    pub(in crate::dataset) fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// The bytes of a field; none past the last one.
+    pub(in crate::dataset) fn bytes(&self, at: usize) -> &[u8] {
+        let Some((start, end)) = self.fields.get(at) else { return &[] };
+        let bytes = if self.is_quoted { &self.unquoted[..] } else { self.plain };
+        &bytes[*start as usize..*end as usize]
     }
 
     /// A field; empty past the last one.
     pub(in crate::dataset) fn field(&self, at: usize) -> &str {
-        if at >= self.len() {
-            return "";
-        }
         // The text is UTF-8, and separators and quotes are ASCII, so fields are UTF-8, too.
         std::str::from_utf8(self.bytes(at)).unwrap_or_default()
+    }
+
+    /// A field, which stays where it is in the text, if it can.
+    pub(in crate::dataset) fn kept(&self, at: usize) -> Cow<'a, str> {
+        match self.fields.get(at) {
+            Some((start, end)) if !self.is_quoted => {
+                String::from_utf8_lossy(&self.plain[*start as usize..*end as usize])
+            }
+            _ => Cow::Owned(self.field(at).to_owned()),
+        }
     }
 
     /// All fields.

@@ -1,84 +1,109 @@
 //! What is known of each column once all records were looked at.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 
-use super::cell::{Cell, Notation, is_missing_text};
+use super::cell::{Cell, Notation, is_missing_text, small};
 use super::dialect::Record;
+use crate::limits;
 
-/// Distinct texts of a column that are counted.
-pub(super) const DISTINCT: usize = 1 << 16;
+/// Distinct texts that are counted of a column that may be the label.
+const CLASSES: usize = limits::CLASSES as usize;
 
 /// Distinct texts of one column that may be features.
 const CATEGORIES: usize = 256;
 
-/// A column as its records have it.
+/// A column as its records have it. Small, as there may be many.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Facts {
+pub(super) struct Facts<'a> {
     pub(super) numbers: u64,
     pub(super) others: u64,
     pub(super) missing: u64,
-    /// The first field that is no number, and its line.
-    pub(super) first_other: Option<(u64, String)>,
-    /// The line of the first field that is missing as a number, and as a text.
-    pub(super) first_missing: Option<u64>,
-    pub(super) first_missing_text: Option<u64>,
     /// The sum of its numbers, in order.
     sum: f64,
-    /// How often each text occurs, if the column's texts are counted.
-    pub(super) texts: Option<BTreeMap<String, u64>>,
-    /// Whether more than [`DISTINCT`] texts were found.
-    pub(super) is_diverse: bool,
-    /// Whether each value so far was the one before plus one, and that value.
+    /// The first field that is no number, and its line.
+    pub(super) first_other: Option<Box<(u64, String)>>,
+    /// The line of the first field that is missing as a number, and as a text.
+    pub(super) first_missing: Option<NonZeroU64>,
+    pub(super) first_missing_text: Option<NonZeroU64>,
+    /// Its different texts, if they are counted.
+    pub(super) texts: Option<Box<Texts<'a>>>,
+    /// Whether a number is not a whole one from 0 to 255.
+    pub(super) exceeds_bytes: bool,
+}
+
+/// The different texts of a column.
+#[derive(Clone, Debug)]
+pub(super) struct Texts<'a> {
+    /// How often each occurs; empty if there are too many.
+    pub(super) counts: BTreeMap<Cow<'a, str>, u64>,
+    /// How many different ones are counted.
+    pub(super) limit: usize,
+    /// Whether there are more.
+    pub(super) are_diverse: bool,
+    /// Whether none was found twice, as far as they are counted.
+    are_different: bool,
+    /// Whether each field so far is a whole number.
+    are_whole: bool,
     counter: Counter,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// Whether each value so far was the one before plus one, and that value.
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Counter {
-    #[default]
     Fresh,
     At(u64),
     Broken,
 }
 
-impl Facts {
-    /// A column whose texts are counted from the beginning: it may be the label.
+impl<'a> Facts<'a> {
+    /// A column that may be the label.
     pub(super) fn of_candidate() -> Self {
-        Self { texts: Some(BTreeMap::new()), ..Self::default() }
+        Self { texts: Some(Box::new(Texts::new(CLASSES))), ..Self::default() }
+    }
+
+    /// A column that has texts.
+    pub(super) fn of_texts() -> Self {
+        Self { texts: Some(Box::new(Texts::new(CATEGORIES))), ..Self::default() }
     }
 
     /// Takes a record's field of this column.
-    pub(super) fn take(&mut self, record: &Record, at: usize, notation: Notation) {
+    #[inline]
+    pub(super) fn take(&mut self, record: &Record<'a>, at: usize, notation: Notation) {
+        match small(record.bytes(at)) {
+            // Most fields of images.
+            Some(number) if self.texts.is_none() => self.take_number(number.into()),
+            _ => self.take_other(record, at, notation),
+        }
+    }
+
+    #[inline]
+    fn take_number(&mut self, value: f32) {
+        self.numbers += 1;
+        self.sum += f64::from(value);
+        self.exceeds_bytes |= !is_byte(value);
+    }
+
+    fn take_other(&mut self, record: &Record<'a>, at: usize, notation: Notation) {
         let field = record.field(at);
+        let line = NonZeroU64::new(record.line());
         match notation.cell(field) {
-            Cell::Number(value) => {
-                self.numbers += 1;
-                self.sum += f64::from(value);
-            }
+            Cell::Number(value) => self.take_number(value),
             Cell::Missing => {
                 self.missing += 1;
-                self.first_missing.get_or_insert(record.line());
+                self.first_missing = self.first_missing.or(line);
             }
             Cell::Other => {
                 self.others += 1;
-                self.first_other.get_or_insert_with(|| (record.line(), beginning(field)));
-                self.texts.get_or_insert_default();
+                self.first_other.get_or_insert_with(|| Box::new((record.line(), beginning(field))));
+                self.texts.get_or_insert_with(|| Box::new(Texts::new(CATEGORIES)));
             }
         }
-        self.counter = match (self.counter, field.parse::<u64>()) {
-            (Counter::Fresh, Ok(value @ 0..=1)) => Counter::At(value),
-            (Counter::At(before), Ok(value)) if value == before + 1 => Counter::At(value),
-            _ => Counter::Broken,
-        };
         if is_missing_text(field) {
-            self.first_missing_text.get_or_insert(record.line());
+            self.first_missing_text = self.first_missing_text.or(line);
         } else if let Some(texts) = &mut self.texts {
-            if let Some(count) = texts.get_mut(field) {
-                *count += 1;
-            } else if texts.len() < DISTINCT {
-                texts.insert(field.to_owned(), 1);
-            } else {
-                self.is_diverse = true;
-            }
+            texts.take(record, at);
         }
     }
 
@@ -97,9 +122,14 @@ impl Facts {
         self.others > self.numbers
     }
 
-    /// Whether the fields count the examples, from 0 or 1.
-    pub(super) fn is_counter(&self) -> bool {
-        matches!(self.counter, Counter::At(last) if last > 1)
+    /// Whether the fields number the examples: they count from 0 or 1, or are different whole
+    /// numbers, as those of shuffled examples.
+    pub(super) fn are_numbers_of_examples(&self) -> bool {
+        let is_full = self.others + self.missing == 0 && self.numbers > 1;
+        self.texts.as_ref().filter(|_| is_full).is_some_and(|texts| {
+            let is_counter = matches!(texts.counter, Counter::At(last) if last > 1);
+            is_counter || (texts.are_whole && texts.are_different)
+        })
     }
 
     /// Whether it may be the label without being named so: at least two classes, which have at
@@ -110,21 +140,65 @@ impl Facts {
 
     /// The classes, and the examples that have one, if the texts were counted.
     pub(super) fn classes(&self) -> Option<(u64, u64)> {
-        let texts = self.texts.as_ref().filter(|_| !self.is_diverse)?;
-        Some((texts.len() as u64, texts.values().sum()))
+        let texts = self.texts.as_ref().filter(|texts| !texts.are_diverse)?;
+        Some((texts.counts.len() as u64, texts.counts.values().sum()))
     }
 
     /// Whether a column of texts has too many different ones to be features.
     pub(super) fn has_too_many_texts(&self) -> bool {
-        let texts = self.texts.as_ref().map_or(0, BTreeMap::len);
-        let fields = self.numbers + self.others;
-        self.is_diverse || texts > CATEGORIES || (texts as u64 * 2 > fields && texts > 10)
+        let Some(texts) = &self.texts else { return false };
+        let (count, fields) = (texts.counts.len(), self.numbers + self.others);
+        texts.are_diverse || count > CATEGORIES || (count as u64 * 2 > fields && count > 10)
     }
 
     /// The mean of its numbers.
     pub(super) fn mean(&self) -> f32 {
         if self.numbers == 0 { 0.0 } else { (self.sum / self.numbers as f64) as f32 }
     }
+}
+
+impl<'a> Texts<'a> {
+    fn new(limit: usize) -> Self {
+        Self {
+            counts: BTreeMap::new(),
+            limit,
+            are_diverse: false,
+            are_different: true,
+            are_whole: true,
+            counter: Counter::Fresh,
+        }
+    }
+
+    fn take(&mut self, record: &Record<'a>, at: usize) {
+        let field = record.field(at);
+        let number = field.parse::<u64>();
+        self.are_whole &= number.is_ok();
+        self.counter = match (self.counter, number) {
+            (Counter::Fresh, Ok(value @ 0..=1)) => Counter::At(value),
+            (Counter::At(before), Ok(value)) if before.checked_add(1) == Some(value) => {
+                Counter::At(value)
+            }
+            _ => Counter::Broken,
+        };
+        if self.are_diverse {
+            return;
+        }
+        if let Some(count) = self.counts.get_mut(field) {
+            *count += 1;
+            self.are_different = false;
+        } else if self.counts.len() < self.limit {
+            self.counts.insert(record.kept(at), 1);
+        } else {
+            self.are_diverse = true;
+            self.counts.clear();
+        }
+    }
+}
+
+/// Whether a byte can have this value.
+#[inline]
+pub(super) fn is_byte(value: f32) -> bool {
+    f32::from(value as u8) == value
 }
 
 /// The beginning of a field, for a sentence.

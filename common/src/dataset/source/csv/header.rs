@@ -6,6 +6,9 @@ use super::dialect::{Dialect, Record};
 /// Records that are looked at to tell a header from an example.
 const SAMPLE_RECORDS: usize = 500;
 
+/// Fields of all these records together, if the records are long.
+const SAMPLE_FIELDS: usize = 1 << 19;
+
 /// Least number of names that are numbers for a header of such names.
 const NUMBERED: usize = 3;
 
@@ -28,8 +31,9 @@ impl Header {
     /// Of a text.
     pub(in crate::dataset) fn of(text: &str, dialect: Dialect, notation: Notation) -> Self {
         let mut records = dialect.records(text.as_bytes());
-        let (mut sample, mut record) = (Vec::new(), Record::default());
-        while sample.len() < SAMPLE_RECORDS && records.next(&mut record) {
+        let (mut sample, mut record, mut fields) = (Vec::new(), Record::default(), 0);
+        while sample.len() < SAMPLE_RECORDS && fields < SAMPLE_FIELDS && records.next(&mut record) {
+            fields += record.len();
             sample.push(record.clone());
         }
         let Some((first, rest)) = sample.split_first() else { return Self::default() };
@@ -40,8 +44,8 @@ impl Header {
             return Self { fields, classes, columns, records: 1, names: Vec::new() };
         }
         // A file that was put together from several repeats its header.
-        let others: Vec<Record> =
-            rest.iter().filter(|record| !record.equals(&fields)).cloned().collect();
+        let others: Vec<&Record<'_>> =
+            rest.iter().filter(|record| !record.equals(&fields)).collect();
         if !is_header(first, &others, columns, notation) {
             return Self { columns, ..Self::default() };
         }
@@ -51,7 +55,7 @@ impl Header {
 }
 
 /// The length that most records have; of two, the larger.
-fn usual_length(records: &[Record]) -> usize {
+fn usual_length(records: &[Record<'_>]) -> usize {
     let mut lengths: Vec<usize> = records.iter().map(Record::len).collect();
     lengths.sort_unstable();
     let runs = lengths.chunk_by(|a, b| a == b);
@@ -71,7 +75,12 @@ fn is_counts(fields: &[String], columns: usize) -> bool {
         && fields[2..].iter().all(|name| name.parse::<f64>().is_err())
 }
 
-fn is_header(first: &Record, rest: &[Record], columns: usize, notation: Notation) -> bool {
+fn is_header(
+    first: &Record<'_>,
+    rest: &[&Record<'_>],
+    columns: usize,
+    notation: Notation,
+) -> bool {
     let is_text = |field: &str| {
         notation.cell(field) == Cell::Other || (field.len() > 4 && !is_missing_text(field))
     };
@@ -99,7 +108,7 @@ fn is_header(first: &Record, rest: &[Record], columns: usize, notation: Notation
 
 /// Whether the fields are the names that pandas gives: `0,1,2`, perhaps with texts between or an
 /// empty one before.
-fn are_numbered(first: &Record) -> bool {
+fn are_numbered(first: &Record<'_>) -> bool {
     let numbers: Vec<u64> = first.fields().filter_map(|field| field.parse().ok()).collect();
     let is_counted = numbers.windows(2).all(|pair| pair[1] == pair[0] + 1);
     let others = first.len() - numbers.len();
@@ -107,7 +116,7 @@ fn are_numbered(first: &Record) -> bool {
 }
 
 /// A name for each column.
-fn names(fields: &[String], rest: &[Record], columns: usize) -> Vec<String> {
+fn names(fields: &[String], rest: &[Record<'_>], columns: usize) -> Vec<String> {
     let mut names = fields.to_vec();
     if names.len() + 1 == columns {
         let is_last_empty = rest.iter().all(|record| record.field(columns - 1).is_empty());

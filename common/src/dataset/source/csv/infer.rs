@@ -1,7 +1,10 @@
 //! What each column of new files is: their header, their types, the label.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use super::cell::Notation;
-use super::dialect::Dialect;
+use super::dialect::{Dialect, FIELDS};
 use super::facts::Facts;
 use super::header::Header;
 use super::{Choices, Missing, TextFile};
@@ -26,6 +29,8 @@ pub(in crate::dataset) struct Plan {
     pub(in crate::dataset) notes: Vec<String>,
     /// What may be wrong, in the same form.
     pub(in crate::dataset) warnings: Vec<String>,
+    /// Whether all features are known to be whole numbers from 0 to 255, or not to be.
+    pub(in crate::dataset) are_bytes: Option<bool>,
 }
 
 /// Why a column is the label.
@@ -46,9 +51,9 @@ pub(in crate::dataset) enum Why {
 }
 
 /// A column while it is decided what it is.
-struct Draft {
+struct Draft<'a> {
     names: Vec<String>,
-    facts: Vec<Facts>,
+    facts: Vec<Facts<'a>>,
 }
 
 impl Plan {
@@ -61,6 +66,7 @@ impl Plan {
             classes: Vec::new(),
             notes: Vec::new(),
             warnings: Vec::new(),
+            are_bytes: None,
         })
     }
 
@@ -94,6 +100,7 @@ impl Plan {
             classes: header.classes,
             notes: Vec::new(),
             warnings,
+            are_bytes: None,
         };
         plan.take_columns(file, draft, choices)?;
         Ok(plan)
@@ -102,25 +109,29 @@ impl Plan {
     fn take_columns(
         &mut self,
         file: &TextFile,
-        draft: Draft,
+        draft: Draft<'_>,
         choices: &Choices<'_>,
     ) -> Result<(), DatasetError> {
+        let mut ignored = BTreeSet::new();
         for name in choices.ignore.unwrap_or_default() {
-            if draft.place_of(name).is_none() {
-                return Err(draft.unknown(file, "dataset.ignore", name));
-            }
+            let place = draft.place_of(name);
+            ignored.insert(place.ok_or_else(|| draft.unknown(file, "dataset.ignore", name))?);
         }
         let label = self.label.map(|(at, _)| at);
+        let mut are_bytes = true;
         for (at, (name, facts)) in draft.names.iter().zip(&draft.facts).enumerate() {
-            let role = match choices.ignore {
-                _ if label == Some(at) => Role::Label,
-                Some(ignored) if ignored.iter().any(|it| draft.place_of(it) == Some(at)) => {
-                    Role::Ignored
-                }
-                _ => self.role(file, (at, name, facts), choices)?,
+            let role = if label == Some(at) {
+                Role::Label
+            } else if ignored.contains(&at) {
+                Role::Ignored
+            } else {
+                self.role(file, (at, name, facts), choices)?
             };
+            are_bytes &= !facts.exceeds_bytes || !matches!(role, Role::Number { .. });
             self.columns.push(Column { name: name.clone(), role });
         }
+        // Of examples that are left out nothing is known.
+        self.are_bytes = (choices.missing == Missing::Error).then_some(are_bytes);
         if self.columns.iter().all(|column| column.width() == 0) {
             let found = format!("{} columns, none of them with values", self.columns.len());
             return Err(file.wrong(1, "a column of features", found));
@@ -132,7 +143,7 @@ impl Plan {
     fn role(
         &mut self,
         file: &TextFile,
-        (at, name, facts): (usize, &str, &Facts),
+        (at, name, facts): (usize, &str, &Facts<'_>),
         choices: &Choices<'_>,
     ) -> Result<Role, DatasetError> {
         let title = Column { name: name.to_owned(), role: Role::Ignored }.title(at);
@@ -143,16 +154,20 @@ impl Plan {
             return Ok(Role::Ignored);
         }
         if choices.ignore.is_none() && at == 0 && is_index(name, facts) {
-            self.notes.push(format!("{title} counts the examples and is left out"));
+            self.notes.push(format!("{title} numbers the examples and is left out"));
             return Ok(Role::Ignored);
         }
         if !facts.is_text() {
             return number(file, (at, &title), facts, choices.missing);
         }
         if choices.ignore.is_none() && facts.has_too_many_texts() {
-            let count = facts.texts.as_ref().map_or(0, |texts| texts.len());
-            let many = if facts.is_diverse { "more than " } else { "" };
-            self.notes.push(format!("{title} has {many}{count} different texts and is left out"));
+            let count = facts.texts.as_ref().map_or_else(String::new, |texts| {
+                match texts.are_diverse {
+                    true => format!("more than {}", texts.limit),
+                    false => texts.counts.len().to_string(),
+                }
+            });
+            self.notes.push(format!("{title} has {count} different texts and is left out"));
             return Ok(Role::Ignored);
         }
         let role = categories(file, (at, &title), facts, choices.missing)?;
@@ -171,6 +186,10 @@ pub(super) fn place(at: usize, title: &str) -> String {
 
 /// Checks that there are columns, and that the header has as many.
 fn check_header(file: &TextFile, header: &Header) -> Result<(), DatasetError> {
+    if header.columns >= FIELDS {
+        let expected = format!("at most {FIELDS} columns");
+        return Err(file.wrong(1, expected, "more"));
+    }
     if header.columns == 0 {
         return Err(file.wrong(1, "examples", "the end of the file"));
     }
@@ -187,26 +206,29 @@ fn check_header(file: &TextFile, header: &Header) -> Result<(), DatasetError> {
 }
 
 /// What all records of the files have.
-fn facts(
-    files: &[TextFile],
+fn facts<'a>(
+    files: &'a [TextFile],
     (dialect, notation): (Dialect, Notation),
     header: &Header,
     label: Option<&str>,
-) -> Result<Vec<Facts>, DatasetError> {
+) -> Result<Vec<Facts<'a>>, DatasetError> {
     let is_candidate = |at: usize| {
         let name = header.names.get(at).map_or("", String::as_str);
         let is_named = label == Some(name);
-        at == 0
-            || at + 1 == header.columns
+        // The first one may number the examples, and the last one may be empty.
+        at <= 1
+            || at + 2 >= header.columns
             || is_named
             || LABELS.iter().any(|it| name.eq_ignore_ascii_case(it))
     };
-    let mut candidates: Vec<bool> = (0..header.columns).map(is_candidate).collect();
+    let mut with_texts = BTreeSet::new();
     loop {
-        let start = |is_candidate: &bool| {
-            if *is_candidate { Facts::of_candidate() } else { Facts::default() }
+        let start = |at: usize| match is_candidate(at) {
+            true => Facts::of_candidate(),
+            false if with_texts.contains(&at) => Facts::of_texts(),
+            false => Facts::default(),
         };
-        let mut all: Vec<Facts> = candidates.iter().map(start).collect();
+        let mut all: Vec<Facts<'_>> = (0..header.columns).map(start).collect();
         for file in files {
             file.examples(dialect, header, |record| {
                 all.iter_mut().enumerate().for_each(|(at, it)| it.take(record, at, notation));
@@ -214,36 +236,35 @@ fn facts(
             })?;
         }
         // The texts of a column that began with numbers were counted from its first text on.
-        let mut is_complete = true;
-        for (is_candidate, facts) in candidates.iter_mut().zip(&all) {
-            if !*is_candidate && facts.is_text() && facts.numbers > 0 {
-                (*is_candidate, is_complete) = (true, false);
-            }
-        }
-        if is_complete {
+        let before = with_texts.len();
+        let began_late = |(at, facts): &(usize, &Facts<'_>)| {
+            !is_candidate(*at) && facts.is_text() && facts.numbers > 0
+        };
+        with_texts.extend(all.iter().enumerate().filter(began_late).map(|(at, _)| at));
+        if with_texts.len() == before {
             return Ok(all);
         }
     }
 }
 
-fn is_index(name: &str, facts: &Facts) -> bool {
+fn is_index(name: &str, facts: &Facts<'_>) -> bool {
     // The row names of R's files are quoted numbers, or texts.
     let is_named_so = INDEXES.iter().any(|it| name.eq_ignore_ascii_case(it));
-    is_named_so && (facts.is_counter() || (name.is_empty() && facts.is_text()))
+    is_named_so && (facts.are_numbers_of_examples() || (name.is_empty() && facts.is_text()))
 }
 
 fn number(
     file: &TextFile,
     (at, title): (usize, &str),
-    facts: &Facts,
+    facts: &Facts<'_>,
     missing: Missing,
 ) -> Result<Role, DatasetError> {
-    if let Some((line, field)) = &facts.first_other {
+    if let Some((line, field)) = facts.first_other.as_deref() {
         let expected = format!("a finite number in {}, as on other lines", place(at, title));
         return Err(file.wrong(*line, expected, format!("{field:?}")));
     }
     match (facts.first_missing, missing) {
-        (Some(line), Missing::Error) => Err(file.missing(line, at, title)),
+        (Some(line), Missing::Error) => Err(file.missing(line.get(), at, title)),
         (_, Missing::Mean) => Ok(Role::Number { missing: Some(facts.mean()) }),
         _ => Ok(Role::Number { missing: None }),
     }
@@ -252,22 +273,23 @@ fn number(
 fn categories(
     file: &TextFile,
     (at, title): (usize, &str),
-    facts: &Facts,
+    facts: &Facts<'_>,
     missing: Missing,
 ) -> Result<Role, DatasetError> {
-    let texts = facts.texts.clone().unwrap_or_default();
+    let texts = facts.texts.as_ref().map(|texts| texts.counts.clone()).unwrap_or_default();
     let all: u64 = texts.values().sum();
     let missing = match (facts.first_missing_text, missing) {
-        (Some(line), Missing::Error) => return Err(file.missing(line, at, title)),
+        (Some(line), Missing::Error) => return Err(file.missing(line.get(), at, title)),
         (_, Missing::Mean) => {
             Some(texts.values().map(|count| (*count as f64 / all.max(1) as f64) as f32).collect())
         }
         _ => None,
     };
-    Ok(Role::Categories { values: texts.into_keys().collect(), missing })
+    let values = texts.into_keys().map(Cow::into_owned).collect();
+    Ok(Role::Categories { values, missing })
 }
 
-impl Draft {
+impl Draft<'_> {
     /// The column of a name, or of `first` and `last`.
     fn place_of(&self, name: &str) -> Option<usize> {
         let named = self.names.iter().position(|it| it == name && !name.is_empty());

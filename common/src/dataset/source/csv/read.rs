@@ -1,15 +1,17 @@
 //! The examples of files whose columns are known.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use super::cell::{Cell, Notation, is_missing_text};
 use super::dialect::{Dialect, Record};
-use super::facts::beginning;
+use super::facts::{beginning, is_byte};
 use super::header::Header;
 use super::infer::{self, Plan};
 use super::{Choices, Missing, TextFile};
 use crate::dataset::DatasetError;
 use crate::dataset::Features;
 use crate::dataset::columns::{Column, Role};
-use crate::dataset::raw::{Places, Raw, RawLabels};
+use crate::dataset::raw::{Lines, Places, Raw, RawLabels, Texts};
 use crate::dataset::source::file::SPLIT_BYTES;
 use crate::limits;
 
@@ -39,8 +41,8 @@ struct Reader<'a> {
     /// Whether labels are read.
     takes_labels: bool,
     values: Values,
-    labels: Vec<String>,
-    lines: Vec<u64>,
+    labels: Texts,
+    lines: Lines,
     dropped: u64,
     /// The features of the present example.
     row: Vec<f32>,
@@ -71,9 +73,12 @@ impl Table {
             plan,
             missing: choices.missing,
             takes_labels: choices.labels,
-            values: Values::Bytes(Vec::new()),
-            labels: Vec::new(),
-            lines: Vec::new(),
+            values: match plan.are_bytes {
+                Some(false) => Values::Floats(Vec::new()),
+                _ => Values::Bytes(Vec::new()),
+            },
+            labels: Texts::default(),
+            lines: Lines::default(),
             dropped: 0,
             row: Vec::with_capacity(width),
         };
@@ -85,7 +90,7 @@ impl Table {
                 reader.take(file, &order, record)
             })?;
         }
-        if reader.lines.is_empty() {
+        if reader.lines.len() == 0 {
             let found = if reader.dropped > 0 { "examples that all miss a value" } else { "none" };
             return Err(files.first().map_or(DatasetError::Source(String::new()), |file| {
                 file.wrong(1, "examples", found)
@@ -130,17 +135,24 @@ fn by_name(
     plan: &Plan,
     header: &Header,
 ) -> Result<Vec<Option<usize>>, DatasetError> {
-    let place = |(at, column): (usize, &Column)| {
-        let named = header.names.iter().position(|name| *name == column.name);
+    // Columns of one name are told by their order.
+    let mut of_name = BTreeMap::<&str, VecDeque<usize>>::new();
+    for (at, name) in header.names.iter().enumerate() {
+        of_name.entry(name).or_default().push_back(at);
+    }
+    let mut place = |(at, column): (usize, &Column)| {
         // Columns without a name are told by their place.
-        let named = if column.name.is_empty() { Some(at) } else { named };
+        let named = match column.name.is_empty() {
+            true => Some(at),
+            false => of_name.get_mut(column.name.as_str()).and_then(VecDeque::pop_front),
+        };
         if named.is_none() && column.width() > 0 {
             let expected = format!("a column {}, as in the training examples", column.title(at));
             return Err(file.wrong(1, expected, "no such name in the header"));
         }
         Ok(named.filter(|at| *at < header.columns))
     };
-    plan.columns.iter().enumerate().map(place).collect()
+    plan.columns.iter().enumerate().map(&mut place).collect()
 }
 
 /// The columns of a file without a header: all, or all but the label, or the features only.
@@ -179,7 +191,7 @@ impl Reader<'_> {
         &mut self,
         file: &TextFile,
         order: &Order,
-        record: &Record,
+        record: &Record<'_>,
     ) -> Result<(), DatasetError> {
         let notation = Notation { decimal_commas: order.dialect.has_decimal_commas() };
         self.row.clear();
@@ -209,7 +221,9 @@ impl Reader<'_> {
                 return Err(file.missing(record.line(), place, &column.title(place)));
             }
         }
-        self.labels.extend(label.map(str::to_owned));
+        if let Some(label) = label {
+            self.labels.push(label);
+        }
         self.lines.push(record.line());
         self.values.take(&self.row);
         if self.values.bytes() > SPLIT_BYTES || self.lines.len() as u64 > limits::EXAMPLES {
@@ -252,7 +266,7 @@ fn category(
 
 fn wrong_number(
     file: &TextFile,
-    record: &Record,
+    record: &Record<'_>,
     (place, column): (usize, &Column),
     field: &str,
 ) -> DatasetError {
@@ -263,7 +277,7 @@ fn wrong_number(
 
 fn wrong_text(
     file: &TextFile,
-    record: &Record,
+    record: &Record<'_>,
     (place, column): (usize, &Column),
     values: &[String],
     field: &str,
@@ -288,9 +302,8 @@ impl Values {
 
     /// Appends the features of one example.
     fn take(&mut self, row: &[f32]) {
-        let is_byte = |value: &f32| *value >= 0.0 && *value <= 255.0 && value.fract() == 0.0;
         if let Self::Bytes(values) = self {
-            if row.iter().all(is_byte) {
+            if row.iter().all(|value| is_byte(*value)) {
                 return values.extend(row.iter().map(|value| *value as u8));
             }
             *self = Self::Floats(values.iter().map(|value| f32::from(*value)).collect());

@@ -27,7 +27,10 @@ fn floats(raw: &Raw) -> Vec<f32> {
 
 fn labels(raw: &Raw) -> String {
     match &raw.labels {
-        RawLabels::Texts(texts) => texts.join(" "),
+        RawLabels::Texts(texts) => {
+            let names: Vec<&str> = texts.names().iter().map(String::as_str).collect();
+            texts.each(&names).join(" ")
+        }
         RawLabels::Numbers(numbers) => format!("{numbers:?}"),
         RawLabels::None => String::new(),
     }

@@ -1,5 +1,6 @@
 //! The files of an idx dataset in a folder, by their names:
-//! `[PREFIX-]{train,t10k,test}-{images,labels}-idxN-TYPE[.gz]`, or with `.idxN-TYPE`.
+//! `[PREFIX-]{train,t10k,test}-{images,labels}-idxN-TYPE[.gz]`, or with `.idxN-TYPE`, or another
+//! end of packed files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,10 @@ const FOLDERS: [&[&str]; 3] = [
 
 /// The names that were looked for, in errors.
 const EXPECTED: &str = "the files train-images-idx3-ubyte and train-labels-idx1-ubyte, or with a \
-                        prefix as emnist-letters-, with .idx for -idx, or with .gz";
+                        prefix as emnist-letters-, with .idx for -idx, or packed, as with .gz";
+
+/// Ends of the names of packed files.
+const PACKED: [&str; 5] = [".gz", ".bz2", ".xz", ".zst", ".zip"];
 
 /// The files of one split.
 #[derive(Debug, PartialEq)]
@@ -83,16 +87,14 @@ struct Name<'a> {
     prefix: &'a str,
     split: Split,
     what: What,
-    /// Whether it ends in `.gz`, and whether it has `.idx` for `-idx`: the smaller is preferred.
+    /// Whether it is packed, and whether it has `.idx` for `-idx`: the smaller is preferred.
     variant: (bool, bool),
 }
 
 impl<'a> Name<'a> {
     fn parse(name: &'a str) -> Option<Self> {
-        let (stem, packed) = match name.strip_suffix(".gz") {
-            Some(stem) => (stem, true),
-            None => (name, false),
-        };
+        let unpacked = PACKED.iter().find_map(|end| name.strip_suffix(end));
+        let (stem, packed) = (unpacked.unwrap_or(name), unpacked.is_some());
         let (stem, end) = stem.rsplit_once("idx")?;
         let (dimensions, kind) = end.split_once('-')?;
         let is_number = !dimensions.is_empty() && dimensions.bytes().all(|b| b.is_ascii_digit());

@@ -85,11 +85,11 @@ fn files_of_numpy() {
     let raw = load_labels(&four, TEXTS).unwrap();
     assert_eq!(raw.shape, [1, 2]);
     let texts = ["cat", "döner", "", "a🐈"].map(String::from);
-    assert_eq!(raw.labels, RawLabels::Texts(texts.into()));
+    assert_eq!(raw.labels, RawLabels::Texts(texts.into_iter().collect()));
     assert_eq!(raw.places, Places::Bytes { start: 128, size: 20 });
     assert!(raw.label_file.ends_with("y.npy"), "{}", raw.label_file);
     let raw = load_labels(&two(), BYTE_TEXTS).unwrap();
-    assert_eq!(raw.labels, RawLabels::Texts(vec!["cat".into(), "dog".into()]));
+    assert_eq!(raw.labels, RawLabels::Texts(["cat", "dog"].into_iter().collect()));
     let raw = load_labels(&four, ONE_HOT).unwrap();
     assert_eq!(raw.labels, RawLabels::Numbers(vec![2.0, 0.0, 1.0, 1.0]));
     assert_eq!(raw.places, Places::Bytes { start: 128, size: 1 });

@@ -2,7 +2,7 @@
 
 use super::header::{Coding, Header, Text};
 use crate::dataset::DatasetError;
-use crate::dataset::raw::{Places, RawLabels};
+use crate::dataset::raw::{Places, RawLabels, Texts};
 use crate::dataset::source::array::{Bytes, Items, Labels, Wrong};
 use crate::dataset::source::file::SPLIT_BYTES;
 use crate::dataset::source::labels;
@@ -38,10 +38,11 @@ pub(super) fn labels(
         return Err(layout.wrong_shape(file, expected, ""));
     }
     let items = Items { start: header.start, size, count: examples, what: "labels" };
-    let mut texts = Vec::new();
+    let mut texts = Texts::default();
     items.read(file, |at, chunk| {
         for (index, bytes) in chunk.chunks_exact(size as usize).enumerate() {
-            texts.push(decoded(text.coding, bytes).ok_or_else(|| wrong(at + index as u64, bytes))?);
+            let label = decoded(text.coding, bytes).ok_or_else(|| wrong(at + index as u64, bytes))?;
+            texts.push(&label);
         }
         Ok(())
     })?;
