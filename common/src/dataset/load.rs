@@ -78,6 +78,7 @@ pub(super) fn load(
         classes: classes.names,
         columns,
         normalisation,
+        data: known.and_then(|known| known.data.clone()),
     };
     let examples = |part: Part| {
         let (features, scale) = match &schema.normalisation {

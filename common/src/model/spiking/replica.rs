@@ -193,6 +193,30 @@ impl SpikingReplica {
         }
     }
 
+    /// Why no neuron has a label, as far as the state tells, and what to do.
+    fn why_no_labels(&self) -> Result<String, ModelError> {
+        let counter = |name: &str| Ok::<u64, StateError>(self.state.u64(name)?[[0]]);
+        let (examples, spikes) = (counter(EXAMPLES)?, counter(SPIKES)?);
+        let settings = &self.design.settings;
+        let advice = format!(
+            "features have to reach from 0 to 1: set `dataset.normalise` to \"minmax\", or \
+             `dataset.scale` to the largest feature; or raise `parameters.rate_hz` (now {}) or \
+             `parameters.intensity_limit` (now {})",
+            settings.rate, settings.intensity_limit
+        );
+        Ok(if examples > 0 && spikes == 0 {
+            format!(
+                "no neuron has a label, as none of the {examples} examples that it was trained on \
+                 made a neuron spike, even at the highest intensity: {advice}"
+            )
+        } else {
+            format!(
+                "no neuron has a label: set `evaluation.labelling` to true, and give a training \
+                 split; if that is so, no example of that split made a neuron spike: {advice}"
+            )
+        })
+    }
+
     /// Neurons that have spiked since `begin`, ascending.
     fn touched(&self) -> impl Iterator<Item = usize> + '_ {
         let spikes = self.learnt.spikes.iter().enumerate();
@@ -311,11 +335,7 @@ impl Replica for SpikingReplica {
     fn evaluate_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
         self.check_labels(batch)?;
         if !self.electorate.can_vote() {
-            return Err(ModelError::Other(
-                "no neuron has a label: set `evaluation.labelling` to true, and give a training \
-                 split"
-                    .into(),
-            ));
+            return Err(ModelError::Other(self.why_no_labels()?));
         }
         let classes = self.design.settings.classes;
         let mut confusion = vec![0; classes * classes];

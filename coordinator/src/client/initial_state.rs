@@ -1,0 +1,132 @@
+//! A run's data and the state that it starts from, which may be of any program: the state is adapted
+//! to the model, and what it was trained on is compared with the data.
+
+use std::path::Path;
+
+use common::dataset::{DataDigests, DataShape, Dataset, Schema};
+use common::limits;
+use common::model::{Model, ModelError, Registry};
+use common::spec::{RunSpec, Split};
+use common::state::{FileTensors, Mapping, NetworkState, adapt};
+
+use super::SubmissionError;
+
+/// The tensor of the classes of a model's units, as `plot` draws them.
+const LABELS: &str = "labels";
+
+/// Most numbers of classes that are tried for a state whose file does not say how many it has.
+const TRIES: usize = 16;
+
+/// A state as its file has it.
+#[derive(Clone, Debug)]
+pub struct InitialState {
+    /// Its tensors.
+    pub tensors: FileTensors,
+    /// Which of them become tensors of the model under another name.
+    pub map: Vec<Mapping>,
+    /// What its data meant, for a state that is evaluated: new data is read in the same way.
+    pub known: Option<Schema>,
+}
+
+/// A run's data and its initial state.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The spec, with the state's number of classes if the data has fewer.
+    pub spec: RunSpec,
+    /// The examples.
+    pub dataset: Dataset,
+    /// What they mean.
+    pub schema: Schema,
+    /// The state; `None`: the model makes one.
+    pub state: Option<NetworkState>,
+    /// A sentence about each change of the state.
+    pub messages: Vec<String>,
+}
+
+/// Loads the data of a spec, and adapts a state to its model. `base` is the folder of relative
+/// paths.
+pub fn load(
+    registry: &Registry,
+    mut spec: RunSpec,
+    base: &Path,
+    initial: Option<InitialState>,
+) -> Result<Loaded, SubmissionError> {
+    spec.validate()?;
+    let known = initial.as_ref().and_then(|initial| initial.known.as_ref());
+    let (mut dataset, mut schema) = Dataset::load_as(&spec.dataset, base, known)?;
+    let Some(initial) = initial else {
+        return Ok(Loaded { spec, dataset, schema, state: None, messages: Vec::new() });
+    };
+    if let Some(classes) = more_classes(registry, &spec, dataset.shape(), &initial) {
+        spec.dataset.classes = Some(classes);
+        (dataset, schema) = Dataset::load_as(&spec.dataset, base, None)?;
+    }
+    let model = build(registry, &spec, dataset.shape())?;
+    let InitialState { tensors, map, .. } = initial;
+    let adapted = adapt(tensors, &model.layout()?, &map, || model.initial_state());
+    let (state, messages) = adapted.map_err(|error| match error {
+        ModelError::State(error) => SubmissionError::State(error),
+        error => error.into(),
+    })?;
+    Ok(Loaded { spec, dataset, schema, state: Some(state), messages })
+}
+
+/// The sentence about data that is not what a state was trained on. `trained` is of the state, `here`
+/// of the data that is evaluated.
+pub fn other_data(trained: &DataDigests, here: &DataDigests, split: Split) -> Option<String> {
+    let (of_state, of_data) = match split {
+        Split::Train => (trained.train, here.train),
+        Split::Test => (trained.test, here.test),
+    };
+    if of_state == of_data {
+        return None;
+    }
+    let what = if trained.train == here.train {
+        "evaluated on other test examples than those of the run that it was trained in"
+    } else {
+        "evaluated on other data than it was trained on"
+    };
+    let short = |digest: common::digest::Digest| digest.to_string()[..12].to_owned();
+    Some(format!("{what} (digest {}, not {})", short(of_data), short(of_state)))
+}
+
+fn build(
+    registry: &Registry,
+    spec: &RunSpec,
+    shape: DataShape,
+) -> Result<Box<dyn Model>, ModelError> {
+    registry.build(&spec.model, &spec.parameters, shape, spec.seed)
+}
+
+/// The number of classes of a state whose file does not say it, if the data lacks examples of the
+/// last ones: that with which the model has the tensors of the file.
+fn more_classes(
+    registry: &Registry,
+    spec: &RunSpec,
+    shape: DataShape,
+    initial: &InitialState,
+) -> Option<u32> {
+    let InitialState { tensors, map, known } = initial;
+    // Standard input can be read only once.
+    let is_gone = ["-", "csv:-"].contains(&&*spec.dataset.source);
+    if known.is_some() || spec.dataset.classes.is_some() || is_gone {
+        return None;
+    }
+    let fits = |classes: usize| {
+        let layout =
+            build(registry, spec, DataShape { classes, ..shape }).and_then(|model| model.layout());
+        layout.is_ok_and(|layout| tensors.fits(&layout, map))
+    };
+    // Units that learnt without labels may have been given a class that the data lacks.
+    let labelled = tensors.largest_counter(LABELS).map_or(0, |label| label.saturating_add(1));
+    let labelled = usize::try_from(labelled).unwrap_or(usize::MAX);
+    let least = labelled.max(shape.classes);
+    let found = if fits(shape.classes) {
+        least
+    } else {
+        let more = tensors.lengths().into_iter().filter(|length| *length > shape.classes);
+        more.take(TRIES).find(|length| fits(*length))?.max(least)
+    };
+    let found = u32::try_from(found).ok()?;
+    (found as usize > shape.classes && found <= limits::CLASSES).then_some(found)
+}
