@@ -127,6 +127,62 @@ fn more_classes(
         let more = tensors.lengths().into_iter().filter(|length| *length > shape.classes);
         more.take(TRIES).find(|length| fits(*length))?.max(least)
     };
-    let found = u32::try_from(found).ok()?;
-    (found as usize > shape.classes && found <= limits::CLASSES).then_some(found)
+    let is_more = found > shape.classes && found <= limits::CLASSES as usize && fits(found);
+    is_more.then_some(found as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use common::digest::Digest;
+
+    use super::*;
+
+    #[test]
+    fn other_data_is_told_by_its_digests() {
+        let data = |train: &str, test: &str| {
+            let [train, test] = [train, test].map(|text| Digest::of(text.as_bytes()));
+            DataDigests { train, test }
+        };
+        let trained = data("a", "b");
+        for split in [Split::Train, Split::Test] {
+            assert_eq!(other_data(&trained, &data("a", "b"), split), None);
+            let text = other_data(&trained, &data("c", "d"), split).unwrap();
+            assert!(text.starts_with("evaluated on other data than it was trained on"), "{text}");
+        }
+        // What is not evaluated does not count.
+        assert_eq!(other_data(&trained, &data("a", "d"), Split::Train), None);
+        assert_eq!(other_data(&trained, &data("c", "b"), Split::Test), None);
+        let text = other_data(&trained, &data("a", "d"), Split::Test).unwrap();
+        assert!(text.contains("other test examples"), "{text}");
+    }
+
+    #[test]
+    fn classes_that_the_data_lacks_are_those_of_the_state() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.csv");
+        std::fs::write(&path, "0,1,0\n1,0,1\n".repeat(8)).unwrap();
+        let text = format!(
+            "model = \"softmax\"\nepochs = 1\n[dataset]\nsource = \"csv:{}\"\nlabel = \"last\"\n",
+            path.display()
+        );
+        let spec = RunSpec::from_toml(&text).unwrap();
+        let registry = Registry::standard();
+        let initial = |classes| {
+            let model = build(&registry, &spec, DataShape { features: 2, classes }).unwrap();
+            let path = folder.path().join("state");
+            model.initial_state().unwrap().save(&path, &Default::default()).unwrap();
+            let tensors = FileTensors::load(&path).unwrap();
+            InitialState { tensors, map: Vec::new(), known: None }
+        };
+        let loaded = |classes, spec: &RunSpec| {
+            load(&registry, spec.clone(), Path::new(""), Some(initial(classes)))
+        };
+        let of_five = loaded(5, &spec).unwrap();
+        assert_eq!((of_five.spec.dataset.classes, of_five.dataset.shape().classes), (Some(5), 5));
+        assert_eq!(loaded(2, &spec).unwrap().spec.dataset.classes, None);
+        let mut two = spec.clone();
+        two.dataset.classes = Some(2);
+        let error = loaded(5, &two).unwrap_err().to_string();
+        assert!(error.contains("`bias`: expected shape [2], found shape [5]"), "{error}");
+    }
 }

@@ -99,6 +99,7 @@ fn is_plain(name: &str) -> bool {
 
 /// The order of names with numbers in them: `fc2` before `fc10`.
 fn natural(a: &str, b: &str) -> Ordering {
+    let whole = a.cmp(b);
     let (mut a, mut b) = (a, b);
     loop {
         let (next_a, next_b) = (part(a), part(b));
@@ -107,7 +108,7 @@ fn natural(a: &str, b: &str) -> Ordering {
             _ => next_a.cmp(next_b),
         };
         if order != Ordering::Equal || next_a.is_empty() {
-            return order.then_with(|| a.cmp(b));
+            return order.then(whole);
         }
         (a, b) = (&a[next_a.len()..], &b[next_b.len()..]);
     }
