@@ -25,7 +25,7 @@ use error::invalid;
 pub use error::DatasetError;
 pub use examples::{Examples, Features};
 pub use manifest::{FeatureType, SplitManifest, SplitSize};
-pub use schema::Schema;
+pub use schema::{DataDigests, Schema};
 pub use shape::DataShape;
 pub use source::sources;
 

@@ -3,6 +3,7 @@
 //! [`Layout`] is a state without its numbers; a [`Segment`] is a part of it that fits into one
 //! message. Files are safetensors.
 
+mod adapt;
 mod file;
 mod layout;
 mod revision;
@@ -19,6 +20,8 @@ use crate::digest::Digest;
 use crate::limits;
 use crate::merge::MergeRule;
 
+pub use adapt::{Mapping, MappingError, adapt};
+pub use file::FileTensors;
 pub use layout::{Layout, Segment, TensorLayout};
 pub(crate) use revision::Revision;
 pub use segment::shared_segment;

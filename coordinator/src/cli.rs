@@ -37,6 +37,7 @@ mod serve;
 mod show;
 mod signals;
 mod spec_flags;
+mod state_flags;
 mod status;
 mod summary;
 mod table;

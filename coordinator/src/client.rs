@@ -9,6 +9,7 @@
 mod connection;
 pub(crate) mod destination;
 mod error;
+mod initial_state;
 mod predictions;
 mod state_file;
 mod submission;
@@ -17,6 +18,7 @@ pub use crate::runs::{EvaluationPoint, HISTORY_POINTS, History, HistoryError, Ro
 pub use connection::{Client, Fetched};
 pub(crate) use destination::is_standard_output;
 pub use error::ClientError;
+pub use initial_state::{InitialState, Loaded, load, other_data};
 pub(crate) use predictions::{Format, Predictions};
 pub use state_file::{StateFile, check_output};
 pub use submission::{Submission, SubmissionError};

@@ -74,7 +74,8 @@ pub mod spec {
 pub mod state {
     pub use common::digest::Digest;
     pub use common::state::{
-        ElementType, Layout, NetworkState, StateError, Tensor, TensorData, TensorLayout,
+        ElementType, FileTensors, Layout, Mapping, NetworkState, StateError, Tensor, TensorData,
+        TensorLayout, adapt,
     };
     pub use coordinator::client::StateFile;
 }

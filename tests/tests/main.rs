@@ -29,5 +29,6 @@ mod secure;
 #[cfg(target_os = "linux")]
 mod shared_memory;
 mod simulation;
+mod states;
 mod template;
 mod words;

@@ -109,6 +109,7 @@ fn load_source(
         classes: classes.names,
         columns,
         normalisation,
+        data: known.and_then(|known| known.data.clone()),
     };
     let examples = |part: Part| {
         let (features, scale) = match &schema.normalisation {

@@ -7,6 +7,7 @@ use super::columns::Column;
 use super::error::{DatasetError, invalid};
 use super::labels::listed;
 use super::normalise::Normalisation;
+use crate::digest::Digest;
 use crate::limits;
 
 /// Names of classes in the line about a dataset.
@@ -36,6 +37,20 @@ pub struct Schema {
     /// How features were scaled, by what the training examples have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) normalisation: Option<Normalisation>,
+    /// What the examples are that a state was trained on; `None` before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataDigests>,
+}
+
+/// Digests of both splits ([`SplitManifest::digest`](super::SplitManifest::digest)): they tell a
+/// run's data from other data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataDigests {
+    /// Of the training split.
+    pub train: Digest,
+    /// Of the test split.
+    pub test: Digest,
 }
 
 impl Schema {
@@ -170,6 +185,7 @@ mod tests {
                 shift: vec![0.1, -1e300, 0.0],
                 range: vec![1.0, 1e-300, 2.5],
             }),
+            data: Some(DataDigests { train: Digest::of(b"train"), test: Digest::of(b"test") }),
         };
         let text = schema.to_json().unwrap();
         assert_eq!(Schema::from_json(&text).unwrap(), schema);

@@ -9,10 +9,17 @@
 //! The metadata has a rule for each tensor (`samebit.rule.NAME`) and the
 //! state's digest (`samebit.digest`). Equal states with equal metadata make
 //! equal files.
+//!
+//! [`NetworkState::load`] reads such a file as it is. [`FileTensors`] reads one of any program, to be
+//! adapted to a model.
+
+pub(super) mod numbers;
+mod other;
+mod tensors;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -25,6 +32,9 @@ use super::{ElementType, Layout, NetworkState, StateError, TensorLayout};
 use crate::digest::Digest;
 use crate::limits;
 use crate::merge::MergeRule;
+
+pub use tensors::FileTensors;
+pub(super) use tensors::{FileTensor, misfit_text, own_type};
 
 /// Limit of a header, in bytes: far more than [`limits::TENSORS`] tensors and a spec need.
 const HEADER_BYTES: u64 = 4 << 20;
@@ -65,7 +75,7 @@ impl NetworkState {
                 .write_segment(index, &segment, &payload)
                 .map_err(|error| file_error(path, error.to_string()))?;
         }
-        check_digest(path, &header, &state)?;
+        check_digest(path, &header, || state.digest())?;
         Ok(state)
     }
 
@@ -158,18 +168,29 @@ fn segments_of(layout: &Layout, place: usize) -> impl Iterator<Item = (usize, su
 
 /// Reads the header, and checks its length and its tensors' lengths against the file's.
 fn read_header(path: &Path, mut file: File) -> Result<(File, Metadata), StateError> {
-    let error = |message: String| file_error(path, message);
     let io_error = |error: std::io::Error| file_error(path, error.to_string());
     let file_bytes = file.metadata().map_err(io_error)?.len();
-    let mut length = [0; 8];
-    if file_bytes < 8 {
+    let mut start = Vec::new();
+    Read::by_ref(&mut file).take(other::BYTES as u64).read_to_end(&mut start).map_err(io_error)?;
+    // A file of another kind is named as such, wherever it is found to be none of this one.
+    let error = |message: String| {
+        file_error(
+            path,
+            match other::kind(&start) {
+                Some((what, advice)) => {
+                    format!("expected a safetensors file, found {what}: {advice}")
+                }
+                None => message,
+            },
+        )
+    };
+    let Some(length) = start.first_chunk() else {
         return Err(error(format!(
             "expected a safetensors file of at least 8 bytes, found {file_bytes}"
         )));
-    }
-    file.read_exact(&mut length).map_err(io_error)?;
-    let length = u64::from_le_bytes(length);
-    let longest = HEADER_BYTES.min(file_bytes - 8);
+    };
+    let length = u64::from_le_bytes(*length);
+    let longest = HEADER_BYTES.min(file_bytes.saturating_sub(8));
     if length > longest {
         return Err(error(format!(
             "expected a safetensors file with a header of at most {longest} bytes, found a length of \
@@ -177,6 +198,7 @@ fn read_header(path: &Path, mut file: File) -> Result<(File, Metadata), StateErr
         )));
     }
     let mut header = vec![0; length as usize];
+    file.seek(SeekFrom::Start(8)).map_err(io_error)?;
     file.read_exact(&mut header).map_err(io_error)?;
     let header: Metadata = serde_json::from_slice(&header)
         .map_err(|reason| error(format!("expected a safetensors header, found: {reason}")))?;
@@ -205,7 +227,7 @@ fn layout_of(path: &Path, header: &Metadata) -> Result<(Layout, Vec<usize>), Sta
             }
         };
         let shape = info.shape.iter().map(|axis| *axis as u64).collect();
-        let rule = rule_of(path, header, name, element)?;
+        let rule = rule_given(path, header, name)?.unwrap_or_else(|| default_rule(element));
         tensors.push(TensorLayout { name: name.clone(), shape, element, rule });
     }
     let mut order: Vec<usize> = (0..tensors.len()).collect();
@@ -219,21 +241,20 @@ fn metadata_of<'a>(header: &'a Metadata, key: &str) -> Option<&'a String> {
     header.metadata().as_ref()?.get(key)
 }
 
-fn rule_of(
-    path: &Path,
-    header: &Metadata,
-    name: &str,
-    element: ElementType,
-) -> Result<MergeRule, StateError> {
-    let Some(text) = metadata_of(header, &format!("{RULE}{name}")) else {
-        return Ok(match element {
-            ElementType::F32 => MergeRule::Mean,
-            ElementType::U64 => MergeRule::Sum,
-        });
-    };
+/// The rule of a tensor whose file names none.
+fn default_rule(element: ElementType) -> MergeRule {
+    match element {
+        ElementType::F32 => MergeRule::Mean,
+        ElementType::U64 => MergeRule::Sum,
+    }
+}
+
+/// The rule that the metadata of a file gives a tensor.
+fn rule_given(path: &Path, header: &Metadata, name: &str) -> Result<Option<MergeRule>, StateError> {
+    let Some(text) = metadata_of(header, &format!("{RULE}{name}")) else { return Ok(None) };
     let rule: Result<MergeRule, serde::de::value::Error> =
         serde::Deserialize::deserialize(text.as_str().into_deserializer());
-    rule.map_err(|_| {
+    rule.map(Some).map_err(|_| {
         let message = format!(
             "tensor `{name}`: expected the rule mean, mean_by, sum, max, fold or keep in the \
              metadata `{RULE}{name}`, found {text:?}"
@@ -242,11 +263,16 @@ fn rule_of(
     })
 }
 
-fn check_digest(path: &Path, header: &Metadata, state: &NetworkState) -> Result<(), StateError> {
+/// Compares the digest in the metadata, if it has one, with that of the tensors.
+fn check_digest(
+    path: &Path,
+    header: &Metadata,
+    digest: impl FnOnce() -> Digest,
+) -> Result<(), StateError> {
     let Some(expected) = metadata_of(header, DIGEST) else {
         return Ok(());
     };
-    let found: Digest = state.digest();
+    let found = digest();
     if *expected == found.to_string() {
         return Ok(());
     }

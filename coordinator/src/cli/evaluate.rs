@@ -14,7 +14,7 @@ use super::job::{self, Job};
 use super::output::{JobOutcome, Output};
 use super::progress::Progress;
 use super::spec_flags::{apply_settings, set_model, set_source, to_spec};
-use crate::client::StateFile;
+use super::state_flags::{MapFlags, initial_state};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -44,6 +44,8 @@ pub(super) struct EvaluateFlags {
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     #[command(flatten)]
+    map: MapFlags,
+    #[command(flatten)]
     cluster: ClusterFlags,
     /// Print one JSON object per line (docs/CLI.md lists their fields)
     #[arg(long)]
@@ -70,13 +72,13 @@ impl SplitFlag {
 
 /// Evaluates, and prints loss, accuracy and confusion matrix.
 pub(super) fn evaluate(program: Program, flags: EvaluateFlags) -> Result<(), Failure> {
-    let file = StateFile::load(&flags.state).map_err(Failure::bad_input)?;
-    let spec = evaluation_spec(&program.registry, file.spec.as_ref(), &flags)?;
+    let (mut state, origin) = initial_state(&flags.state, &flags.map)?;
+    let spec = evaluation_spec(&program.registry, origin.spec.as_ref(), &flags)?;
+    state.known = origin.schema;
     let job = Job {
         spec,
         base: PathBuf::new(),
-        known: file.schema,
-        state: Some(file.state),
+        state: Some(state),
         home: Output::default(),
         keep: KeepFlags::default(),
         once: false,

@@ -6,12 +6,11 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use common::dataset::{Dataset, Schema};
+use common::dataset::Schema;
 use common::id::RunId;
 use common::model::Registry;
 use common::run_settings::RunSettings;
 use common::spec::RunSpec;
-use common::state::NetworkState;
 use common::wire::message::RunEvent;
 use common::wire::tls::CallerTls;
 use tokio::time::{Instant, sleep_until};
@@ -20,7 +19,7 @@ use super::cluster_flags::{ClusterFlags, KeepFlags, start_local};
 use super::deduplication::Deduplication;
 use super::exit::Failure;
 use super::output::{Brought, JobOutcome, Otherwise, Output};
-use super::progress::Progress;
+use super::progress::{Progress, tell};
 use super::reconnect::{
     ReconnectTimeout, Wait, connect, fetch, follow_on, next_event, status, submit,
 };
@@ -28,7 +27,7 @@ use super::screen::start_logging;
 use super::signals::{Signals, signals};
 use super::summary::Summary;
 use super::{Address, Program};
-use crate::client::{Client, Submission, SubmissionError};
+use crate::client::{self, Client, InitialState, Submission, SubmissionError};
 use crate::local::LocalCluster;
 
 /// Longest wait for the coordinator to confirm that a run is cancelled.
@@ -41,10 +40,8 @@ pub(super) struct Job {
     pub(super) spec: RunSpec,
     /// The folder of the relative paths in it.
     pub(super) base: PathBuf,
-    /// What the data of the state means, for a state that is evaluated.
-    pub(super) known: Option<Schema>,
     /// The state to start from; `None`: the model makes one.
-    pub(super) state: Option<NetworkState>,
+    pub(super) state: Option<InitialState>,
     /// Outputs for the final state.
     pub(super) home: Output,
     /// Where and how often to save it.
@@ -146,18 +143,17 @@ impl Session<'_> {
         job: Job,
         settings: RunSettings,
     ) -> Result<JobOutcome, Failure> {
-        let Job { spec, base, known, state, home, once, detach, .. } = job;
+        let Job { spec, base, state, home, once, detach, .. } = job;
         let (address, tls) = (self.address.clone(), self.tls.clone());
         let patience = self.patience();
         let to = (&*address, tls.as_ref(), patience);
-        let data = (base, known);
+        let model = spec.model.clone();
         let submit = async {
-            let (submission, schema) =
-                prepare(registry, spec.clone(), data, state, (settings, once)).await?;
-            let client = submit((to.0, to.1), &submission, &mut Wait::new(to.2)).await?;
-            Ok::<_, Failure>((client, schema))
+            let prepared = prepare(registry, spec, base, state, (settings, once)).await?;
+            let client = submit((to.0, to.1), &prepared.submission, &mut Wait::new(to.2)).await?;
+            Ok::<_, Failure>((client, prepared.schema, prepared.messages))
         };
-        let ((mut client, run), schema) = tokio::select! {
+        let ((mut client, run), schema, messages) = tokio::select! {
             submitted = submit => submitted?,
             () = self.signals.next() => return Err(Failure::cancelled("cancelled")),
             reason = failure_of(self.local) => return Err(Failure::failed(reason)),
@@ -165,12 +161,13 @@ impl Session<'_> {
         if !detach {
             self.progress.understood(&schema);
         }
+        tell(&messages);
         self.schema = Some(schema);
         self.progress.submitted(run);
         if detach {
             return Ok(JobOutcome::Detached(run));
         }
-        self.see_through(&mut client, (run, spec.model), Interrupt::Cancels, home).await
+        self.see_through(&mut client, (run, model), Interrupt::Cancels, home).await
     }
 
     /// Follows a run to its end and writes its outputs.
@@ -360,28 +357,39 @@ pub(super) fn watch(
     outcome
 }
 
+/// A run that is ready to be submitted.
+struct Prepared {
+    submission: Submission,
+    /// What its data means.
+    schema: Schema,
+    /// What people are told about its initial state.
+    messages: Vec<String>,
+}
+
 /// Loads and checks everything.
 async fn prepare(
     registry: Registry,
     spec: RunSpec,
-    (base, known): (PathBuf, Option<Schema>),
-    state: Option<NetworkState>,
+    base: PathBuf,
+    state: Option<InitialState>,
     (settings, once): (RunSettings, bool),
-) -> Result<(Submission, Schema), Failure> {
+) -> Result<Prepared, Failure> {
     let prepared = tokio::task::spawn_blocking(move || {
-        spec.validate()?;
-        let load = if spec.predict { Dataset::load_unlabelled } else { Dataset::load_as };
-        let loaded = load(&spec.dataset, &base, known.as_ref())?;
-        let schema = loaded.1.clone();
-        let submission = Submission::of(&registry, spec, loaded, state, settings)?;
-        Ok::<_, SubmissionError>((submission, schema))
+        let loaded = client::load(&registry, spec, &base, state)?;
+        let client::Loaded { spec, dataset, schema, state, mut messages } = loaded;
+        let split = (!spec.update_weights && !spec.predict).then_some(spec.evaluation.split);
+        let data = (dataset, schema.clone());
+        let submission = Submission::of(&registry, spec, data, state, settings)?;
+        if let (Some(trained), Some(split)) = (&schema.data, split) {
+            messages.extend(client::other_data(trained, &submission.data(), split));
+        }
+        Ok::<_, SubmissionError>(Prepared { submission, schema, messages })
     });
-    let (mut submission, schema) =
-        prepared.await.map_err(Failure::failed)?.map_err(Failure::bad_input)?;
+    let mut prepared = prepared.await.map_err(Failure::failed)?.map_err(Failure::bad_input)?;
     if once {
-        submission = submission.only_once();
+        prepared.submission = prepared.submission.only_once();
     }
-    Ok((submission, schema))
+    Ok(prepared)
 }
 
 /// Resolves when the cluster of `--local` cannot continue; never without one.

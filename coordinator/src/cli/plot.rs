@@ -18,7 +18,7 @@ use common::state::NetworkState;
 pub(super) use self::draw::Picture;
 use self::draw::{Confusion, DrawError, Fields, Histogram};
 use super::exit::Failure;
-use super::progress::Progress;
+use super::progress::{Progress, tell};
 use super::report::split_name;
 use crate::client::{StateFile, check_output, is_standard_output};
 
@@ -124,19 +124,19 @@ pub(super) fn plot(flags: &PlotFlags) -> Result<(), Failure> {
 
 fn draw(flags: &PlotFlags) -> Result<Picture, Failure> {
     let file = StateFile::load(&flags.state).map_err(Failure::bad_input)?;
-    let history = || file.history().map_err(Failure::bad_input);
     let picture = match flags.what {
         What::Fields => {
             let name = flags.tensor.as_deref().unwrap_or(WEIGHTS);
-            return fields(&file.state, name, flags.width.map(|width| width as usize));
+            return fields(&state(file)?, name, flags.width.map(|width| width as usize));
         }
         What::Theta => {
-            let theta = file.state.f32(THETA).map_err(Failure::bad_input)?;
+            let state = state(file)?;
+            let theta = state.f32(THETA).map_err(Failure::bad_input)?;
             let values = theta.as_slice().unwrap_or_default();
             Histogram { name: "theta (mV)", owners: "neurons", values }.draw()
         }
         What::Confusion => {
-            let history = history()?;
+            let history = file.history().map_err(Failure::bad_input)?;
             let last = history.evaluations.last();
             let of = last.map_or("last evaluation".to_owned(), |last| {
                 format!("{} split after round {}", split_name(last.split), last.round)
@@ -144,11 +144,19 @@ fn draw(flags: &PlotFlags) -> Result<Picture, Failure> {
             Confusion { counts: &history.confusion, of: &of }.draw()
         }
         What::Curve => {
+            let history = file.history().map_err(Failure::bad_input)?;
             let model = file.spec.as_ref().map_or("run", |spec| &spec.model);
-            chart::of_history(model, &history()?).draw()
+            chart::of_history(model, &history).draw()
         }
     };
     picture.map_err(Failure::bad_input)
+}
+
+/// The state in a file. What was changed in it is told on standard error.
+fn state(file: StateFile) -> Result<NetworkState, Failure> {
+    let (state, messages) = file.into_state().map_err(Failure::bad_input)?;
+    tell(&messages);
+    Ok(state)
 }
 
 /// The columns of a matrix of a state.

@@ -15,8 +15,9 @@ use super::job::{self, Job};
 use super::output::{Brought, JobOutcome, Output};
 use super::progress::Progress;
 use super::spec_flags::{apply_settings, to_spec};
+use super::state_flags::{MapFlags, initial_state};
 use super::summary::Summary;
-use crate::client::{Format, StateFile, check_output, is_standard_output};
+use crate::client::{Format, check_output, is_standard_output};
 
 /// What the spec in a state's file says of its own examples, and not of those to predict.
 const OF_TRAINING: [&str; 5] =
@@ -56,6 +57,8 @@ pub(super) struct PredictFlags {
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     #[command(flatten)]
+    map: MapFlags,
+    #[command(flatten)]
     cluster: ClusterFlags,
     /// Print one JSON object per line (docs/CLI.md lists their fields)
     #[arg(long)]
@@ -71,13 +74,13 @@ pub(super) fn predict(program: Program, flags: PredictFlags) -> Result<(), Failu
         let message = "--json prints to standard output: expected a file for --output, found `-`";
         return Err(Failure::bad_input(message));
     }
-    let file = StateFile::load(&flags.state).map_err(Failure::bad_input)?;
-    let spec = prediction_spec(&program.registry, file.spec.as_ref(), &flags)?;
+    let (mut state, origin) = initial_state(&flags.state, &flags.map)?;
+    let spec = prediction_spec(&program.registry, origin.spec.as_ref(), &flags)?;
+    state.known = origin.schema;
     let job = Job {
         spec,
         base: PathBuf::new(),
-        known: file.schema,
-        state: Some(file.state),
+        state: Some(state),
         home: Output::of_predictions(flags.output, format),
         keep: KeepFlags::default(),
         once: false,

@@ -185,6 +185,11 @@ fn write_to(mut out: impl Write, text: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// Tells people something on standard error, as it is no result.
+pub(super) fn tell(lines: &[String]) {
+    lines.iter().for_each(|line| write_above(line));
+}
+
 /// Writes a line to standard error.
 fn write_above(line: &str) {
     // If standard error is closed, nobody reads the line.

@@ -10,7 +10,7 @@ use super::exit::Failure;
 use super::job::{self, Job};
 use super::output::HomeFlags;
 use super::spec_flags::SpecFlags;
-use crate::client::StateFile;
+use super::state_flags::{MapFlags, initial_state};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -36,6 +36,8 @@ pub(super) struct TrainFlags {
     /// Start from this state (safetensors) instead of the model's own
     #[arg(long, value_name = "FILE")]
     initial_state: Option<PathBuf>,
+    #[command(flatten)]
+    map: MapFlags,
     /// Follow an existing run of the same spec, data and initial state instead,
     /// if the coordinator knows one
     #[arg(long, conflicts_with = "local")]
@@ -52,13 +54,17 @@ pub(super) fn train(program: Program, flags: TrainFlags) -> Result<(), Failure> 
     let spec = flags.spec.assemble(&program.registry)?;
     flags.home.check(flags.initial_state.as_deref())?;
     let state = match &flags.initial_state {
-        Some(path) => Some(StateFile::load(path).map_err(Failure::bad_input)?.state),
+        Some(path) => Some(initial_state(path, &flags.map)?.0),
         None => None,
     };
+    if state.is_none() && !flags.map.map.is_empty() {
+        let message = "--map is about the tensors of a state: expected --initial-state FILE, too";
+        return Err(Failure::bad_input(message));
+    }
     let home = flags.home.home();
     let (keep, once, detach) = (flags.keep, flags.once, flags.detach);
     let base = flags.spec.base();
-    let job = Job { spec, base, known: None, state, home, keep, once, detach };
+    let job = Job { spec, base, state, home, keep, once, detach };
     let mut progress = flags.home.progress();
     let outcome = job::perform(program, job, &flags.cluster, &mut progress)?;
     flags.home.end(outcome, progress)

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use common::dataset::Schema;
 use common::spec::RunSpec;
-use common::state::{NetworkState, StateError};
+use common::state::{FileTensors, NetworkState, StateError};
 
 use super::connection::Fetched;
 use super::destination;
@@ -21,6 +21,8 @@ const PARAMETERS: &str = "samebit.parameters";
 const SPEC: &str = "samebit.spec";
 /// Metadata key of what the data means, as JSON.
 const SCHEMA: &str = "samebit.schema";
+/// Metadata key of the digest of the training examples, which the schema has, too.
+const DATA: &str = "samebit.data";
 /// Metadata key of the run's history, as JSON.
 const HISTORY: &str = "samebit.history";
 
@@ -30,11 +32,11 @@ const HEADER_BYTES: u64 = 16 << 20;
 /// Digits of a digest in a file name.
 const KEPT_DIGITS: usize = 12;
 
-/// A state and the metadata of its file.
+/// The tensors of a state's file, and its metadata.
 #[derive(Clone, Debug)]
 pub struct StateFile {
-    /// The state.
-    pub state: NetworkState,
+    /// The tensors, as the file has them.
+    pub tensors: FileTensors,
     /// The spec of its run, if the file has it.
     pub spec: Option<RunSpec>,
     /// What the data means that it was trained on, if the file has it.
@@ -48,7 +50,7 @@ pub struct StateFile {
 impl StateFile {
     /// Reads a file, which other programs may have written.
     pub fn load(path: &Path) -> Result<Self, StateError> {
-        let state = NetworkState::load(path)?;
+        let tensors = FileTensors::load(path)?;
         let mut metadata = read_metadata(path)?;
         let spec = metadata
             .get(SPEC)
@@ -58,7 +60,13 @@ impl StateFile {
         let schema = metadata.get(SCHEMA).map(|text| Schema::from_json(text)).transpose();
         let schema =
             schema.map_err(|error| file_error(path, format!("metadata `{SCHEMA}`: {error}")))?;
-        Ok(Self { state, spec, schema, path: path.to_owned(), history: metadata.remove(HISTORY) })
+        Ok(Self { tensors, spec, schema, path: path.to_owned(), history: metadata.remove(HISTORY) })
+    }
+
+    /// The state, without a model: its tensors as f32 and u64. With a sentence about each that has
+    /// another type in the file.
+    pub fn into_state(self) -> Result<(NetworkState, Vec<String>), StateError> {
+        self.tensors.into_state()
     }
 
     /// The history of the run. It is parsed on demand, as most commands do not need it.
@@ -112,6 +120,9 @@ fn metadata(fetched: &Fetched) -> Result<BTreeMap<String, String>, StateError> {
             message: error.to_string(),
         })?;
         metadata.insert(SCHEMA.to_owned(), text);
+        if let Some(data) = &schema.data {
+            metadata.insert(DATA.to_owned(), data.train.to_string());
+        }
     }
     Ok(metadata)
 }

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use common::dataset::{Dataset, DatasetError, Schema, SplitManifest};
+use common::dataset::{DataDigests, Dataset, DatasetError, Schema, SplitManifest};
 use common::digest::Digest;
 use common::id::SubmissionKey;
 use common::model::{ModelError, Registry};
@@ -83,12 +83,11 @@ impl Submission {
     pub fn of(
         registry: &Registry,
         spec: RunSpec,
-        (dataset, schema): (Dataset, Schema),
+        (dataset, mut schema): (Dataset, Schema),
         state: Option<NetworkState>,
         settings: RunSettings,
     ) -> Result<Self, SubmissionError> {
         spec.validate()?;
-        let schema = schema.to_json()?;
         let model = registry.build(&spec.model, &spec.parameters, dataset.shape(), spec.seed)?;
         RunPlan::new(&spec, dataset.train.size(), dataset.test.len())?;
         let mut state = state;
@@ -103,6 +102,10 @@ impl Submission {
         let (train, train_chunks) = dataset.train.into_chunks();
         let (test, test_chunks) = dataset.test.into_chunks();
         let source = Source::Loaded { train: train_chunks, test: test_chunks };
+        if spec.update_weights {
+            schema.data = Some(DataDigests { train: train.digest(), test: test.digest() });
+        }
+        let schema = schema.to_json()?;
         let key = SubmissionKey::draw()?;
         Ok(Self { key, spec, schema, source, train, test, state, settings, replay: None })
     }
@@ -117,6 +120,11 @@ impl Submission {
         self.key =
             SubmissionKey::of(Digest::of_digests(b"only once\0", parts.iter().chain(&state)));
         self
+    }
+
+    /// What tells its data from other data.
+    pub fn data(&self) -> DataDigests {
+        DataDigests { train: self.train.digest(), test: self.test.digest() }
     }
 
     /// The spec.

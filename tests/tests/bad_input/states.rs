@@ -29,6 +29,15 @@ fn but(part: &str, by: &str) -> Vec<u8> {
     bytes
 }
 
+/// A zip archive whose first file has this name.
+fn archive(name: &str) -> Vec<u8> {
+    let mut bytes = b"PK\x03\x04".to_vec();
+    bytes.resize(26, 0);
+    bytes.extend((name.len() as u16).to_le_bytes());
+    bytes.extend([0; 2]);
+    [bytes, name.as_bytes().to_vec()].concat()
+}
+
 /// A file of f32 tensors without metadata.
 fn plain(tensors: &[(&str, &[u64], &[f32])]) -> Vec<u8> {
     let (mut header, mut body) = (serde_json::Map::new(), Vec::new());
@@ -60,6 +69,9 @@ fn files_to_evaluate() {
     not_finite[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
     let mut changed = right();
     changed[end - 4] ^= 1;
+    let values = [0.5; 640];
+    let weights = ("weights", &[64, 10][..], &values[..]);
+    let complex = r#"{"weights":{"dtype":"C64","shape":[1],"data_offsets":[0,8]}}"#;
     check(vec![
         Case::coordinator("no such file", "evaluate DIR/none").says(&["DIR/none", "No such file"]),
         Case::coordinator("a folder", "evaluate DIR").says(&["DIR"]),
@@ -73,7 +85,12 @@ fn files_to_evaluate() {
             .says(&["DIR/state", "as its header says"]),
         evaluate("longer than it says", [right(), vec![0]].concat())
             .says(&["DIR/state", "as its header says"]),
-        evaluate("not finite", not_finite).says(&["DIR/state", "`weights`", "finite", "NaN"]),
+        evaluate("not finite", not_finite).says(&["DIR/state", "digest", "damaged"]),
+        evaluate(
+            "not finite, of another program",
+            plain(&[("bias", &[10], &[f32::NAN; 10]), weights]),
+        )
+        .says(&["DIR/state", "`bias` element 0", "finite", "NaN"]),
         evaluate("one bit changed", changed).says(&["DIR/state", "digest", "damaged"]),
         evaluate("an unknown rule", but("\"sum\"", "\"mad\"")).says(&[
             "DIR/state",
@@ -81,8 +98,12 @@ fn files_to_evaluate() {
             "mean_by",
             "\"mad\"",
         ]),
-        evaluate("another type", but("\"F32\"", "\"I32\"")).says(&["F32 or U64", "I32"]),
-        evaluate("a name with a blank", plain(&[("a b", &[1], &[1.0])])).says(&["\"a b\""]),
+        evaluate("another type", with_header(complex, &[0; 8])).says(&["`weights`", "C64"]),
+        evaluate("a name with a blank", plain(&[("a b", &[1], &[1.0])])).says(&[
+            "lacks `bias` f32 [10], `weights` f32 [64, 10]",
+            "has `a b` F32 [1]",
+            "--map",
+        ]),
         evaluate("no tensors", plain(&[])).says(&["does not fit", "`weights`"]),
         evaluate("another shape", plain(&[("weights", &[2], &[1.0, 2.0])])).says(&["does not fit"]),
         Case::coordinator("of whatever model", "evaluate DIR/state")
@@ -99,6 +120,45 @@ fn files_to_evaluate() {
         .file("state", right())
         .file("x", "1,2,0\n3,4,1\n")
         .says(&["does not fit the model", "`bias`"]),
+    ]);
+}
+
+#[test]
+fn files_of_other_kinds() {
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
+    let kind = |name: &str, file: &[u8]| evaluate(name, file.to_vec());
+    check(vec![
+        kind("a pointer", pointer.as_bytes()).says(&["DIR/state", "Git LFS", "`git lfs pull`"]),
+        kind("a page", b"<!DOCTYPE html><title>404</title>").says(&["an HTML page", "download"]),
+        kind("a pickle", b"\x80\x04\x95\x1a\0\0\0\0\0\0\0").says(&["pickle", "save_file("]),
+        kind("of torch.save", &archive("model/data.pkl")).says(&["torch.save", "save_file("]),
+        kind("an npz", &archive("weights.npy")).says(&["(npz)", "safetensors.numpy.save_file("]),
+        kind("packed", b"\x1f\x8b\x08\0\0\0\0\0\0\x03").says(&["gzip", "`gunzip`"]),
+        Case::coordinator("a pointer to draw", "plot DIR/state --out DIR/x.png")
+            .file("state", pointer)
+            .says(&["DIR/state", "`git lfs pull`"]),
+    ]);
+}
+
+#[test]
+fn tensors_of_other_names() {
+    let (weights, bias) = ([0.5; 640], [0.5; 10]);
+    let torch = plain(&[("fc.bias", &[10], &bias), ("fc.weight", &[10, 64], &weights)]);
+    let map = |name: &str, flags: &str| evaluate(name, torch.clone()).args(flags);
+    check(vec![
+        map("not mapped", "")
+            .says(&["--map 'weights=fc.weight^T' --map 'bias=fc.bias'", "seems to be of PyTorch"]),
+        map("not transposed", " --map weights=fc.weight --map bias=fc.bias").says(&[
+            "`weights`: expected shape [64, 10], found shape [10, 64] of `fc.weight`",
+            "`--map 'weights=fc.weight^T'` transposes it",
+        ]),
+        map("another tensor of the file", " --map weights=fc2.weight")
+            .says(&["a tensor of the file, which has `fc.bias` F32 [10], `fc.weight`"]),
+        map("another tensor of the model", " --map layer1.weights=fc.weight")
+            .says(&["a tensor of the model, which has `bias`, `examples`, `weights`"]),
+        map("no mapping", " --map weights").says(&["TENSOR=NAME", "'layer1.weights=fc1.weight^T'"]),
+        Case::coordinator("without a state", "run --map bias=b --coordinator 127.0.0.1:1")
+            .says(&["--initial-state FILE"]),
     ]);
 }
 

@@ -86,11 +86,17 @@ impl Settings {
         let mut parameters = Parameters::new(table);
         let read = &mut parameters;
         let scale = libm::sqrt(PUBLISHED_INPUTS / shape.features.max(1) as f64);
-        let neurons = read.about("", "neurons that learn").whole_number(
-            "neurons",
-            400,
-            1..=most_neurons(shape),
-        )?;
+        let most = most_neurons(shape);
+        let neurons = read
+            .about("", "neurons that learn")
+            .whole_number("neurons", 400, 1..=most)
+            .map_err(|error| with_reason(error, shape))?;
+        if neurons > most {
+            // The default.
+            let parameter = "neurons".into();
+            let (expected, found) = (format!("at most {most}"), neurons.to_string());
+            return Err(with_reason(ModelError::Parameter { parameter, expected, found }, shape));
+        }
         let theta_plus = 0.05 * (neurons as f64 / SCALED_NEURONS).min(1.0);
         let mut settings =
             Self {
@@ -322,12 +328,28 @@ impl Settings {
     }
 }
 
-/// Most neurons for data of this shape: the state has its bound, and so have
-/// the counts that labels are made of.
+/// Most neurons for data of this shape: the state has its bound, and so have the counts that labels
+/// are made of. A worker reports them in one message.
 fn most_neurons(shape: DataShape) -> usize {
     let state = limits::STATE_ELEMENTS as usize / (shape.features + 2).max(1);
     let counts = (limits::RESULT_COUNTS - limits::RESULT_NAMES) / shape.classes.max(1);
     state.min(counts.saturating_sub(1)).max(1)
+}
+
+/// Says why there is a limit to the number of neurons.
+fn with_reason(error: ModelError, shape: DataShape) -> ModelError {
+    match error {
+        ModelError::Parameter { parameter, expected, found } => {
+            let expected = format!(
+                "{expected} (for {} classes: a labelling counts the spikes of each neuron by class, \
+                 and a message holds {} counts)",
+                shape.classes,
+                limits::RESULT_COUNTS
+            );
+            ModelError::Parameter { parameter, expected, found }
+        }
+        error => error,
+    }
 }
 
 /// The settings in the form that the steps use.

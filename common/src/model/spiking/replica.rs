@@ -197,10 +197,31 @@ impl SpikingReplica {
         if self.electorate.can_vote() {
             return Ok(());
         }
-        Err(ModelError::Other(
-            "no neuron has a label: set `evaluation.labelling` to true, and give a training split"
-                .into(),
-        ))
+        Err(ModelError::Other(self.why_no_labels()?))
+    }
+
+    /// Why no neuron has a label, as far as the state tells, and what to do.
+    fn why_no_labels(&self) -> Result<String, ModelError> {
+        let counter = |name: &str| Ok::<u64, StateError>(self.state.u64(name)?[[0]]);
+        let (examples, spikes) = (counter(EXAMPLES)?, counter(SPIKES)?);
+        let settings = &self.design.settings;
+        let advice = format!(
+            "features have to reach from 0 to 1: set `dataset.normalise` to \"minmax\", or \
+             `dataset.scale` to the largest feature; or raise `parameters.rate_hz` (now {}) or \
+             `parameters.intensity_limit` (now {})",
+            settings.rate, settings.intensity_limit
+        );
+        Ok(if examples > 0 && spikes == 0 {
+            format!(
+                "no neuron has a label, as none of the {examples} examples that it was trained on \
+                 made a neuron spike, even at the highest intensity: {advice}"
+            )
+        } else {
+            format!(
+                "no neuron has a label: set `evaluation.labelling` to true, and give a training \
+                 split; if that is so, no example of that split made a neuron spike: {advice}"
+            )
+        })
     }
 
     /// Neurons that have spiked since `begin`, ascending.

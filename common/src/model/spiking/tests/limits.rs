@@ -42,6 +42,20 @@ fn settings_are_refused_by_name_range_and_unit() {
     }
     let most = refused("neurons = 100_000_000", shape);
     assert!(most.contains("`neurons`") && most.contains("found 100000000"), "{most}");
+    let many = refused("neurons = 6400", DataShape { features: 784, classes: 27 });
+    assert!(
+        many.contains("`neurons`: expected a whole number from 1 to 4244 (for 27 classes: "),
+        "{many}"
+    );
+    assert!(many.contains("a message holds 114688 counts), found 6400"), "{many}");
+    assert!(
+        Spiking::new(
+            &"neurons = 4244".parse().unwrap(),
+            DataShape { features: 784, classes: 27 },
+            1
+        )
+        .is_ok()
+    );
     let none = refused("", DataShape { features: 0, classes: 10 });
     assert!(none.contains("1 to 65536 features, and a class"), "{none}");
 }
@@ -99,6 +113,25 @@ fn who_has_no_labels_cannot_be_judged() {
     let error = with_batch(features.view(), |batch| replica.evaluate_batch(batch));
     let error = error.unwrap_err().to_string();
     assert!(error.contains("no neuron has a label: set `evaluation.labelling`"), "{error}");
+    assert!(error.contains("`dataset.normalise`") && error.contains("`dataset.scale`"), "{error}");
+}
+
+#[test]
+fn input_that_made_no_spikes_is_named_with_what_to_set() {
+    let mut replica = begun("neurons = 3\nintensity_limit = 4.5");
+    learn(&mut *replica, &Array2::zeros((3, 784))).unwrap();
+    let state = replica.state().clone();
+    replica.begin(&state).unwrap();
+    let features = Array2::zeros((1, 784));
+    let error = with_batch(features.view(), |batch| replica.evaluate_batch(batch));
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("none of the 3 examples that it was trained on"), "{error}");
+    for setting in
+        ["`dataset.normalise`", "`dataset.scale`", "`parameters.intensity_limit` (now 4.5)"]
+    {
+        assert!(error.contains(setting), "{setting}: {error}");
+    }
+    assert!(!error.contains("evaluation.labelling"), "{error}");
 }
 
 #[test]
