@@ -82,6 +82,9 @@ pub const FEATURES: u32 = 1 << 18;
 /// Most classes of a dataset.
 pub const CLASSES: u32 = 1 << 16;
 
+/// Most numbers in the target of one example.
+pub const TARGET_NUMBERS: u32 = 1 << 16;
+
 /// Most chunks of one split of a dataset.
 pub const DATASET_CHUNKS: usize = 16 << 10;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::error::DatasetError;
 use super::raw::{Places, Raw, RawLabels};
+use super::targets::{TargetType, TargetValues};
 use crate::limits;
 
 /// Bytes of a class's name that are kept.
@@ -95,6 +96,51 @@ impl Classes {
     }
 }
 
+/// The numbers that a model learns to predict. `known` are those of earlier data: without targets,
+/// all are 0.
+pub(super) fn vectors(raw: &Raw, known: Option<TargetType>) -> Result<TargetValues, DatasetError> {
+    let (values, width) = match (&raw.labels, known) {
+        (RawLabels::Vectors { values, width }, _) => (values.clone(), *width),
+        (RawLabels::Numbers(numbers), _) => {
+            let single = |(at, number): (usize, &f64)| {
+                let value = *number as f32;
+                let expected = "a target that a single-precision number can be";
+                let error = || wrong(raw, at, expected.into(), number.to_string());
+                value.is_finite().then_some(value).ok_or_else(error)
+            };
+            (numbers.iter().enumerate().map(single).collect::<Result<_, _>>()?, 1)
+        }
+        (RawLabels::Texts(texts), _) => {
+            let expected = "numbers, as `dataset.targets` is \"vector\"";
+            let text = texts.iter().find(|text| text.parse::<f64>().is_err());
+            return Err(wrong(raw, 0, expected.into(), format!("{:?}", text.map_or("", |it| it))));
+        }
+        (RawLabels::None, Some(TargetType::Vector(width))) => {
+            (vec![0.0; raw.len() * width as usize], width)
+        }
+        (RawLabels::None, _) => return Err(no_labels(raw)),
+    };
+    match known {
+        Some(TargetType::Vector(known)) if known != width => {
+            let expected = format!("targets of {known} numbers, as the other examples have");
+            Err(wrong(raw, 0, expected, width.to_string()))
+        }
+        _ => Ok(TargetValues::Vectors { values, width }),
+    }
+}
+
+/// The error for a split without labels.
+pub(super) fn no_labels(raw: &Raw) -> DatasetError {
+    DatasetError::Content {
+        path: raw.label_file.clone(),
+        place: "byte 0".into(),
+        expected: "labels of its examples (if the model learns without labels, set \
+                   `dataset.targets` to \"none\")"
+            .into(),
+        found: "none".into(),
+    }
+}
+
 /// The first names, and that there are more.
 pub(super) fn listed(names: &[String], most: usize) -> String {
     let first = names.iter().take(most).map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -107,6 +153,8 @@ fn labels(raw: &RawLabels) -> Box<dyn Iterator<Item = Label> + '_> {
         RawLabels::None => Box::new(std::iter::empty()),
         RawLabels::Numbers(numbers) => Box::new(numbers.iter().map(|it| Label::Number(*it))),
         RawLabels::Texts(texts) => Box::new(texts.iter().map(|text| Label::Text(text.clone()))),
+        // They are read for targets that are no labels.
+        RawLabels::Vectors { .. } => Box::new(std::iter::empty()),
     }
 }
 

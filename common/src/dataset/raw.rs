@@ -11,6 +11,8 @@ pub(super) enum RawLabels {
     Numbers(Vec<f64>),
     /// Texts.
     Texts(Vec<String>),
+    /// Finite numbers that a model learns to predict, `[examples, width]`.
+    Vectors { values: Vec<f32>, width: u32 },
 }
 
 /// Where the label of an example stands in its file, for errors.
@@ -57,6 +59,10 @@ impl Raw {
             RawLabels::None => RawLabels::None,
             RawLabels::Numbers(labels) => RawLabels::Numbers(rows(labels, 1, examples)),
             RawLabels::Texts(labels) => RawLabels::Texts(rows(labels, 1, examples)),
+            RawLabels::Vectors { values, width } => RawLabels::Vectors {
+                values: rows(values, *width as usize, examples),
+                width: *width,
+            },
         };
         let places = match &self.places {
             Places::Lines(lines) => Places::Lines(rows(lines, 1, examples)),
