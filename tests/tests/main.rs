@@ -28,5 +28,6 @@ mod secure;
 #[cfg(target_os = "linux")]
 mod shared_memory;
 mod simulation;
+mod targets;
 mod template;
 mod words;
