@@ -10,7 +10,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ndarray::{Array2, ArrayView2};
 
 use samebit_common::model::kernel::{Isa, Kernel, Step};
-use samebit_common::model::{Batch, DataShape, Registry, Targets};
+use samebit_common::model::{Batch, DataShape, Registry, TargetType, Targets};
 
 const ROWS: usize = 50;
 const INPUTS: usize = 784;
@@ -70,7 +70,7 @@ fn step(criterion: &mut Criterion) {
 /// A batch of an `mlp`, on the best instruction set.
 fn batch(criterion: &mut Criterion) {
     const CLASSES: usize = 10;
-    let shape = DataShape { features: INPUTS, classes: CLASSES };
+    let shape = DataShape::new(INPUTS, TargetType::Classes(CLASSES as u32));
     let parameters = toml::Table::from_iter([("hidden".into(), vec![OUTPUTS as i64].into())]);
     let model = Registry::standard().build("mlp", &parameters, shape, 1).expect("a valid model");
     let base = model.initial_state().expect("a state");

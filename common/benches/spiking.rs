@@ -17,11 +17,11 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ndarray::{Array2, Axis};
 
-use samebit_common::dataset::{DatasetError, ExampleSource, SplitSize};
+use samebit_common::dataset::{DatasetError, ExampleBuffer, ExampleSource, SplitSize};
 use samebit_common::merge::BufferPool;
 use samebit_common::model::kernel::Isa;
 use samebit_common::model::spiking::{LABELS, Spiking, THETA, WEIGHTS};
-use samebit_common::model::{Batch, DataShape, Model, Replica, Targets};
+use samebit_common::model::{Batch, DataShape, Model, Replica, TargetType, Targets};
 use samebit_common::plan::{RunPlan, Step, StepKind};
 use samebit_common::shard::{ShardInput, run_in};
 use samebit_common::spec::{RunSpec, Split};
@@ -75,7 +75,7 @@ fn training(criterion: &mut Criterion) {
         group.sample_size(10).measurement_time(Duration::from_secs(8));
         for isa in Isa::ALL {
             let parameters = toml::Table::from_iter([("neurons".into(), neurons.into())]);
-            let shape = DataShape { features: PIXELS, classes: 10 };
+            let shape = DataShape::new(PIXELS, TargetType::Classes(10));
             let model = Spiking::new(&parameters, shape, 1).expect("the parameters are right");
             let Some(model) = model.with_isa(isa) else { continue };
             // Trained when it is wanted, and once.
@@ -100,13 +100,12 @@ impl ExampleSource for Repeated {
         &self,
         _: Split,
         examples: &[u64],
-        features: &mut Vec<f32>,
-        labels: &mut Vec<u32>,
+        into: &mut ExampleBuffer,
     ) -> Result<(), DatasetError> {
         for example in examples {
             let image = self.0.row(*example as usize % self.0.nrows());
-            features.extend(image);
-            labels.push((*example % 10) as u32);
+            into.features.extend(image);
+            into.classes.push((*example % 10) as u32);
         }
         Ok(())
     }
@@ -131,7 +130,7 @@ fn run_step(
 
 fn shards(criterion: &mut Criterion) {
     let images = images();
-    let shape = DataShape { features: PIXELS, classes: 10 };
+    let shape = DataShape::new(PIXELS, TargetType::Classes(10));
     let model = Spiking::new(&toml::Table::new(), shape, 1).expect("the parameters are right");
     let (mut replica, mut base) = train(&model, &images);
     let classes = base.u64_mut(LABELS).expect("labels").into_iter().zip((0..10).cycle());

@@ -15,6 +15,7 @@ mod schema;
 mod shape;
 mod source;
 mod split;
+mod targets;
 
 use std::path::Path;
 
@@ -28,6 +29,7 @@ pub use manifest::{FeatureType, SplitManifest, SplitSize};
 pub use schema::{DataDigests, Schema};
 pub use shape::DataShape;
 pub use source::sources;
+pub use targets::{ExampleBuffer, TargetType, TargetValues};
 
 /// Both splits of a dataset, in memory.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,14 +43,13 @@ pub struct Dataset {
 /// Gives examples by index. Implemented over memory here, and over its chunk
 /// cache by the worker.
 pub trait ExampleSource: Send + Sync {
-    /// Appends the scaled features and the labels of `examples` of `split`, in
+    /// Appends the scaled features and the targets of `examples` of `split`, in
     /// that order.
     fn gather(
         &self,
         split: Split,
         examples: &[u64],
-        features: &mut Vec<f32>,
-        labels: &mut Vec<u32>,
+        into: &mut ExampleBuffer,
     ) -> Result<(), DatasetError>;
 }
 
@@ -57,12 +58,11 @@ impl ExampleSource for Dataset {
         &self,
         split: Split,
         examples: &[u64],
-        features: &mut Vec<f32>,
-        labels: &mut Vec<u32>,
+        into: &mut ExampleBuffer,
     ) -> Result<(), DatasetError> {
         let all = self.split(split);
         for example in examples {
-            all.read(*example, features, labels).ok_or_else(|| {
+            all.read(*example, into).ok_or_else(|| {
                 invalid(format!("an example of the {split:?} split below {}", all.len()), example)
             })?;
         }

@@ -89,6 +89,9 @@ pub const FEATURES: u32 = 1 << 18;
 /// Most classes of a dataset.
 pub const CLASSES: u32 = 1 << 16;
 
+/// Most numbers in the target of one example.
+pub const TARGET_NUMBERS: u32 = 1 << 16;
+
 /// Most chunks of one split of a dataset.
 pub const DATASET_CHUNKS: usize = 16 << 10;
 
@@ -164,8 +167,8 @@ const _: () = assert!(INLINE_PARTIAL_BYTES as usize + 9 * PARTIAL_RESULT_COUNTS 
 const _: () = assert!(16 * MERGE_SEGMENTS + 9 * PARTIAL_RESULT_COUNTS <= FRAME_BYTES);
 const _: () = assert!(5 * STEP_SCORES + 9 * PARTIAL_RESULT_COUNTS <= FRAME_BYTES);
 
-// An example of a prediction has a score for each class.
-const _: () = assert!(CLASSES as usize <= STEP_SCORES);
+// An example of a prediction has a score for each class, or the numbers of a target.
+const _: () = assert!(CLASSES as usize <= STEP_SCORES && TARGET_NUMBERS as usize <= STEP_SCORES);
 
 /// Most runs that a coordinator queues or remembers.
 pub const RUNS: usize = 1024;

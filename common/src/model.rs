@@ -17,7 +17,7 @@ use crate::merge::{UnitCounts, UnitMaps};
 use crate::results::Results;
 use crate::state::{Layout, NetworkState, StateError};
 
-pub use crate::dataset::DataShape;
+pub use crate::dataset::{DataShape, TargetType};
 pub use batch::{Batch, Targets};
 pub use finalise::{finalise, label};
 pub use network::EXAMPLES;

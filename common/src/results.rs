@@ -84,7 +84,8 @@ impl Results {
         });
         let examples = self.examples.max(1) as f64;
         sums.chain(counts)
-            .filter(|(name, _)| *name != LOSS && *name != CORRECT && !name.starts_with(WARNING))
+            .filter(|(name, _)| ![LOSS, CORRECT, CONFUSION].contains(&name.as_str()))
+            .filter(|(name, _)| !name.starts_with(WARNING))
             .map(|(name, value)| (name.clone(), value / examples))
             .filter(|(_, value)| value.is_finite())
             .take(limits::RESULT_NAMES)

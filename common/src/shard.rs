@@ -5,7 +5,7 @@ use std::ops::{ControlFlow, Range};
 
 use ndarray::ArrayView2;
 
-use crate::dataset::{DatasetError, ExampleSource};
+use crate::dataset::{DatasetError, ExampleBuffer, ExampleSource};
 use crate::merge::{BufferPool, MergeError, Partial};
 use crate::model::{Batch, ModelError, Replica, Targets};
 use crate::plan::{EpochOrder, RunPlan, Step, StepKind};
@@ -157,8 +157,7 @@ fn scores(
 #[derive(Default)]
 struct Gathered {
     examples: Vec<u64>,
-    features: Vec<f32>,
-    labels: Vec<u32>,
+    buffer: ExampleBuffer,
 }
 
 impl Gathered {
@@ -169,8 +168,7 @@ impl Gathered {
         positions: Range<u64>,
     ) -> Result<Batch<'_>, ShardError> {
         self.examples.clear();
-        self.features.clear();
-        self.labels.clear();
+        self.buffer.clear();
         let epoch = match input.step.kind {
             StepKind::Train { epoch, .. } => {
                 let order = input.order.expect("a training step comes with its epoch's order");
@@ -187,19 +185,34 @@ impl Gathered {
             }
         };
         let split = input.step.split();
-        input.data.gather(split, &self.examples, &mut self.features, &mut self.labels)?;
-        let count = self.examples.len();
-        if self.labels.len() != count || !self.features.len().is_multiple_of(count) {
-            return Err(ShardError::Data(DatasetError::Invalid {
-                expected: format!("features and labels of {count} examples"),
-                found: format!("{} values and {} labels", self.features.len(), self.labels.len()),
-            }));
-        }
-        let shape = (count, self.features.len() / count);
-        let features = ArrayView2::from_shape(shape, &self.features)
-            .expect("as many values as the shape says");
-        Ok(Batch::new(features, Targets::Classes(&self.labels), &self.examples, epoch))
+        input.data.gather(split, &self.examples, &mut self.buffer)?;
+        let features = rows(&self.buffer.features, self.examples.len())?;
+        Ok(Batch::new(features, self.targets()?, &self.examples, epoch))
     }
+
+    /// The targets of the examples: those of a kind that were gathered.
+    fn targets(&self) -> Result<Targets<'_>, ShardError> {
+        let ExampleBuffer { classes, vectors, .. } = &self.buffer;
+        let count = self.examples.len();
+        match (classes.len(), vectors.len()) {
+            (0, 0) => Ok(Targets::None),
+            (0, _) => Ok(Targets::Vectors(rows(vectors, count)?)),
+            (found, 0) if found == count => Ok(Targets::Classes(classes)),
+            (found, _) => Err(uneven(count, found)),
+        }
+    }
+}
+
+/// Values of so many examples, as many for each.
+fn rows(values: &[f32], count: usize) -> Result<ArrayView2<'_, f32>, ShardError> {
+    let shape = (count, values.len() / count.max(1));
+    let rows = ArrayView2::from_shape(shape, values).ok();
+    rows.filter(|rows| rows.len() == values.len()).ok_or_else(|| uneven(count, values.len()))
+}
+
+fn uneven(count: usize, found: usize) -> ShardError {
+    let expected = format!("features and targets of {count} examples");
+    ShardError::Data(DatasetError::Invalid { expected, found: format!("{found} values") })
 }
 
 #[cfg(test)]
@@ -220,11 +233,10 @@ mod tests {
             &self,
             _: Split,
             examples: &[u64],
-            features: &mut Vec<f32>,
-            labels: &mut Vec<u32>,
+            into: &mut ExampleBuffer,
         ) -> Result<(), DatasetError> {
-            features.extend(examples.iter().map(|example| *example as f32));
-            labels.extend(examples.iter().map(|example| *example as u32));
+            into.features.extend(examples.iter().map(|example| *example as f32));
+            into.classes.extend(examples.iter().map(|example| *example as u32));
             Ok(())
         }
     }
@@ -383,6 +395,29 @@ mod tests {
         let partial = partial.unwrap().unwrap();
         assert_eq!((partial.weight, partial.tensors), (8, vec![None]));
         assert_eq!((partial.results.examples, partial.results.sums["loss"]), (8, 1.0));
+    }
+
+    #[test]
+    fn targets_are_those_that_were_gathered() {
+        for (classes, vectors, expected) in [
+            (vec![], vec![], Ok("None")),
+            (vec![1, 0], vec![], Ok("Classes([1, 0])")),
+            (vec![], vec![0.5, 1.5, 2.5, 3.5], Ok("[[0.5, 1.5],")),
+            (vec![1], vec![], Err("targets of 2 examples, found 1 values")),
+            (vec![], vec![0.5; 3], Err("targets of 2 examples, found 3 values")),
+            (vec![1, 0], vec![0.5; 2], Err("targets of 2 examples, found 2 values")),
+        ] {
+            let buffer = ExampleBuffer { features: vec![0.0; 4], classes, vectors };
+            let gathered = Gathered { examples: vec![7, 8], buffer };
+            let found = gathered.targets().map(|targets| format!("{targets:?}"));
+            match (found, expected) {
+                (Ok(found), Ok(expected)) => assert!(found.contains(expected), "{found}"),
+                (Err(error), Err(expected)) => {
+                    assert!(error.to_string().contains(expected), "{error}");
+                }
+                (found, expected) => panic!("{found:?}, expected {expected:?}"),
+            }
+        }
     }
 
     #[test]

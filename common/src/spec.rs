@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::limits;
 use crate::merge_rule::MergeRule;
 
-pub use dataset::{DatasetSpec, Missing, Normalise, SHUFFLE_WINDOW, SplitBy, TestExamples};
+pub use dataset::{
+    DatasetSpec, LabelColumns, Missing, Normalise, SHUFFLE_WINDOW, SplitBy, TargetKind,
+    TestExamples,
+};
 
 /// One training or evaluation job, as a user writes it in TOML.
 ///

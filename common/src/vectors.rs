@@ -9,7 +9,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use crate::digest::Digest;
 use crate::id::Block;
 use crate::merge::{Contribution, Merge, Partial, Values, segment_hash};
-use crate::model::{Batch, DataShape, Registry};
+use crate::model::{Batch, DataShape, Registry, TargetType};
 use crate::plan::{EpochOrder, RunPlan};
 use crate::results::Results;
 use crate::spec::RunSpec;
@@ -131,7 +131,7 @@ fn functions(into: &mut Vectors) {
 
 fn softmax(into: &mut Vectors) {
     let parameters = "learning_rate = 0.5\nweight_decay = 0.01\n".parse().unwrap();
-    let shape = DataShape { features: 2, classes: 3 };
+    let shape = DataShape::new(2, TargetType::Classes(3));
     let model = Registry::standard().build("softmax", &parameters, shape, 1).unwrap();
     let mut base = model.initial_state().unwrap();
     let weights = [0.5, -0.25, 0.125, 1.0, 0.0, -1.5];

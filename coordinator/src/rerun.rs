@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use common::dataset::{DatasetError, ExampleSource, SplitManifest};
+use common::dataset::{DatasetError, ExampleBuffer, ExampleSource, SplitManifest};
 use common::digest::Digest;
 use common::id::RunId;
 use common::merge::Partial;
@@ -95,14 +95,13 @@ impl ExampleSource for KeptExamples {
         &self,
         split: Split,
         examples: &[u64],
-        features: &mut Vec<f32>,
-        labels: &mut Vec<u32>,
+        into: &mut ExampleBuffer,
     ) -> Result<(), DatasetError> {
         let (manifest, chunks) = self.split(split);
         for example in examples {
             let place = manifest.chunk_of(*example);
             let chunk = chunks.get(place).ok_or(DatasetError::MissingChunk(place, split))?;
-            manifest.read_example(chunk, *example, features, labels);
+            manifest.read_example(chunk, *example, into);
         }
         Ok(())
     }

@@ -33,7 +33,9 @@ pub use toml;
 
 /// Datasets, in memory.
 pub mod dataset {
-    pub use common::dataset::{Dataset, DatasetError, Examples, Features, Schema, sources};
+    pub use common::dataset::{
+        Dataset, DatasetError, Examples, Features, Schema, TargetValues, sources,
+    };
 }
 
 /// Whole runs in this process, without a coordinator or a worker. They start no process
@@ -53,7 +55,7 @@ pub mod merge {
 pub mod model {
     pub use common::model::{
         Batch, DataShape, Model, ModelError, Parameter, Parameters, Random, Registry, Replica,
-        Targets,
+        TargetType, Targets,
     };
 }
 
@@ -65,8 +67,8 @@ pub mod results {
 /// The spec of a run: model, data, rounds, and everything else that its bits depend on.
 pub mod spec {
     pub use common::spec::{
-        DatasetSpec, EvaluationSpec, Missing, Normalise, RunSpec, SpecError, Split, SplitBy,
-        TestExamples,
+        DatasetSpec, EvaluationSpec, LabelColumns, Missing, Normalise, RunSpec, SpecError, Split,
+        SplitBy, TargetKind, TestExamples,
     };
 }
 

@@ -30,5 +30,6 @@ mod secure;
 mod shared_memory;
 mod simulation;
 mod states;
+mod targets;
 mod template;
 mod words;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use common::dataset::DataShape;
+use common::dataset::{DataShape, TargetType};
 use common::model::Registry;
 use samebit::client::{Client, ClientError, ConnectionError, RunEvent};
 use samebit::spec::RunSpec;
@@ -60,7 +60,7 @@ fn aliases_have_all_commands_and_their_own_names() {
 #[test]
 fn the_parameters_of_every_model_are_listed() {
     let registry = Registry::standard();
-    let shape = DataShape { features: 64, classes: 10 };
+    let shape = DataShape::new(64, TargetType::Classes(10));
     for (model, _) in registry.list() {
         let listed = printed(&binaries().samebit, &["models", model]);
         let parameters = registry.parameters(model, shape).expect("it says which it has");

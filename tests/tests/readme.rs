@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use common::digest::Digest;
-use common::model::{DataShape, Registry};
+use common::model::{DataShape, Registry, TargetType};
 use tests::binaries::{binaries, workspace};
 use tests::examples::texts;
 use tests::expected;
@@ -48,7 +48,7 @@ fn spec_of(model: &str, parameters: &str) -> String {
 
 /// What is wrong with a parameter of a model, if anything.
 fn parameter_error(model: &str, parameters: &str) -> Option<String> {
-    let shape = DataShape { features: 64, classes: 10 };
+    let shape = DataShape::new(64, TargetType::Classes(10));
     let parameters = parameters.parse().expect("TOML");
     Registry::standard().build(model, &parameters, shape, 1).err().map(|error| error.to_string())
 }

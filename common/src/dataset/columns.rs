@@ -25,6 +25,8 @@ pub(in crate::dataset) enum Role {
     Categories { values: Vec<String>, missing: Option<Vec<f32>> },
     /// The label.
     Label,
+    /// A number of the target.
+    Target,
     /// Left out.
     Ignored,
 }
@@ -35,8 +37,13 @@ impl Column {
         match &self.role {
             Role::Number { .. } => 1,
             Role::Categories { values, .. } => values.len(),
-            Role::Label | Role::Ignored => 0,
+            Role::Label | Role::Target | Role::Ignored => 0,
         }
+    }
+
+    /// Whether it is the label, or a number of the target.
+    pub(in crate::dataset) fn is_target(&self) -> bool {
+        matches!(self.role, Role::Label | Role::Target)
     }
 
     /// Checks what another program may have written.

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use rayon::prelude::*;
 
 use super::error::{DatasetError, invalid};
-use super::manifest::{FeatureType, SplitManifest, SplitSize, example_bytes, scale_bytes};
+use super::manifest::{FeatureType, SplitManifest, SplitSize, example_bytes, scale_bytes, values};
+use super::targets::{ExampleBuffer, TargetType, TargetValues};
 use crate::digest::Digest;
 use crate::limits;
 
@@ -48,21 +49,20 @@ impl Features {
     }
 }
 
-/// Examples of one split. [`Examples::new`], the only constructor, checks that the fields
-/// agree.
+/// Examples of one split. The constructors check that the fields agree.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Examples {
     features: Features,
-    labels: Vec<u32>,
+    targets: TargetValues,
+    /// The shape of one example.
+    shape: Vec<u32>,
+    /// Features of one example.
     width: u32,
-    classes: u32,
     scale: f32,
 }
 
 impl Examples {
-    /// Checks that counts agree, labels are below `classes`, and features are
-    /// finite, also when divided by `scale`. `width` is the number of features
-    /// of one example.
+    /// Examples of `width` features with a class each, as [`Examples::with_targets`] checks them.
     pub fn new(
         features: Features,
         labels: Vec<u32>,
@@ -70,19 +70,33 @@ impl Examples {
         classes: u32,
         scale: f32,
     ) -> Result<Self, DatasetError> {
-        let examples = Self { features, labels, width, classes, scale };
+        let targets = TargetValues::Classes { labels, count: classes };
+        Self::with_targets(features, targets, vec![width], scale)
+    }
+
+    /// Checks that counts agree, classes are in their range and other targets finite, and features
+    /// are finite, also when divided by `scale`. `shape` is that of one example, as `[28, 28]`.
+    pub fn with_targets(
+        features: Features,
+        targets: TargetValues,
+        shape: Vec<u32>,
+        scale: f32,
+    ) -> Result<Self, DatasetError> {
+        let width = u32::try_from(values(&shape)).unwrap_or(u32::MAX);
+        let examples = Self { features, targets, shape, width, scale };
         // The limits for a manifest from a peer hold here as well.
         examples.header().validate_but_chunks()?;
-        let (found, values) = (examples.features.len(), examples.len() * u64::from(width));
-        if found as u64 != values {
-            let count = examples.len();
-            let expected = format!("{values} feature values ({count} examples of {width})");
+        let found = examples.features.len();
+        let count = match &examples.targets {
+            TargetValues::Classes { labels, .. } => labels.len() as u64,
+            _ => examples.len(),
+        };
+        if found as u64 != count * u64::from(width) {
+            let all = count * u64::from(width);
+            let expected = format!("{all} feature values ({count} examples of {width})");
             return Err(invalid(expected, found));
         }
-        if let Some(at) = examples.labels.iter().position(|label| *label >= classes) {
-            let found = format!("{} of example {at}", examples.labels[at]);
-            return Err(invalid(format!("labels below {classes}"), found));
-        }
+        examples.targets.check(count)?;
         if let Features::F32(values) = &examples.features
             && let Some(at) = values.iter().position(|value| !(value / scale).is_finite())
         {
@@ -95,12 +109,12 @@ impl Examples {
 
     /// Number of examples.
     pub fn len(&self) -> u64 {
-        self.labels.len() as u64
+        self.features.len() as u64 / u64::from(self.width.max(1))
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.features.is_empty()
     }
 
     /// Features of one example.
@@ -108,9 +122,14 @@ impl Examples {
         self.width
     }
 
-    /// Number of classes.
-    pub fn classes(&self) -> u32 {
-        self.classes
+    /// The shape of one example, as `[28, 28]`.
+    pub fn shape(&self) -> &[u32] {
+        &self.shape
+    }
+
+    /// What each example has as its target.
+    pub fn target_type(&self) -> TargetType {
+        self.targets.target_type()
     }
 
     /// The divisor of feature values.
@@ -123,27 +142,30 @@ impl Examples {
         &self.features
     }
 
-    /// One label per example.
-    pub fn labels(&self) -> &[u32] {
-        &self.labels
+    /// The targets of all examples.
+    pub fn targets(&self) -> &TargetValues {
+        &self.targets
     }
 
-    /// Appends the scaled features and the label of one example; `None` if
+    /// The class of each example; empty if they have none.
+    pub fn labels(&self) -> &[u32] {
+        match &self.targets {
+            TargetValues::Classes { labels, .. } => labels,
+            _ => &[],
+        }
+    }
+
+    /// Appends the scaled features and the target of one example; `None` if
     /// there is no such example.
-    pub(super) fn read(
-        &self,
-        example: u64,
-        features: &mut Vec<f32>,
-        labels: &mut Vec<u32>,
-    ) -> Option<()> {
-        let at = usize::try_from(example).ok()?;
-        labels.push(*self.labels.get(at)?);
+    pub(super) fn read(&self, example: u64, into: &mut ExampleBuffer) -> Option<()> {
+        let at = usize::try_from(example).ok().filter(|_| example < self.len())?;
         let width = self.width as usize;
         let values = at * width..(at + 1) * width;
         match &self.features {
-            Features::U8(all) => features.extend(scale_bytes(&all[values], self.scale)),
-            Features::F32(all) => features.extend(all[values].iter().map(|v| v / self.scale)),
+            Features::U8(all) => into.features.extend(scale_bytes(&all[values], self.scale)),
+            Features::F32(all) => into.features.extend(all[values].iter().map(|v| v / self.scale)),
         }
+        self.targets.read(at, into);
         Some(())
     }
 
@@ -172,14 +194,14 @@ impl Examples {
     }
 
     /// The bytes of chunk `index` of [`Examples::manifest`]: all features of
-    /// its examples, then all labels as u32, little-endian.
+    /// its examples, then all targets, little-endian: classes as u32, numbers as f32.
     ///
     /// # Panics
     /// If the manifest has no such chunk.
     pub fn chunk(&self, index: usize) -> Bytes {
         let header = self.header();
         let chunk_examples = header.chunk_examples as usize;
-        let (first, examples) = (index * chunk_examples, self.labels.len());
+        let (first, examples) = (index * chunk_examples, self.len() as usize);
         assert!(first < examples, "chunk {index} of {examples} examples does not exist");
         let rows = first..(first + chunk_examples).min(examples);
         let width = self.width as usize;
@@ -189,7 +211,7 @@ impl Examples {
             Features::U8(all) => bytes.extend_from_slice(&all[values]),
             Features::F32(all) => all[values].iter().for_each(|v| bytes.extend(v.to_le_bytes())),
         }
-        self.labels[rows].iter().for_each(|label| bytes.extend(label.to_le_bytes()));
+        self.targets.write(rows, &mut bytes);
         bytes.into()
     }
 
@@ -200,12 +222,14 @@ impl Examples {
 
     /// The manifest without its chunks: each holds as many examples as fit.
     fn header(&self) -> SplitManifest {
-        let element = self.features.element();
-        let chunk_examples = limits::PAYLOAD_BYTES as u64 / example_bytes(self.width, element);
+        let (element, targets) = (self.features.element(), self.target_type());
+        let bytes = example_bytes(self.width, element, targets);
+        let chunk_examples = limits::PAYLOAD_BYTES as u64 / bytes.max(1);
         SplitManifest {
             examples: self.len(),
             features: self.width,
-            classes: self.classes,
+            shape: self.shape.clone(),
+            targets,
             element,
             scale: self.scale,
             chunk_examples: chunk_examples as u32,

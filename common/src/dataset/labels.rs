@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::error::DatasetError;
 use super::raw::{Places, Raw, RawLabels};
+use super::targets::{TargetType, TargetValues};
 use crate::limits;
 
 /// Bytes of a class's name that are kept.
@@ -28,7 +29,8 @@ impl Classes {
         let mut texts = BTreeMap::new();
         for split in splits {
             match &split.labels {
-                RawLabels::None => {}
+                // Vectors are targets, and no labels.
+                RawLabels::None | RawLabels::Vectors { .. } => {}
                 RawLabels::Numbers(values) => {
                     for value in values {
                         numbers.insert(ordered(*value), *value);
@@ -71,7 +73,7 @@ impl Classes {
         };
         let wrong = |at, label: &str| wrong(raw, at, self.expected(bound), format!("{label:?}"));
         match &raw.labels {
-            RawLabels::None => Ok(vec![0; examples]),
+            RawLabels::None | RawLabels::Vectors { .. } => Ok(vec![0; examples]),
             RawLabels::Numbers(numbers) => {
                 let mut known = BTreeMap::new();
                 let class = |(at, value): (usize, &f64)| match known.get(&ordered(*value)) {
@@ -102,6 +104,53 @@ impl Classes {
             return format!("a label (a whole number from 0, below {bound})");
         }
         format!("a label that is known: {}", listed(&self.names, 10))
+    }
+}
+
+/// The numbers that a model learns to predict. `known` are those of earlier data: without targets,
+/// all are 0.
+pub(super) fn vectors(raw: &Raw, known: Option<TargetType>) -> Result<TargetValues, DatasetError> {
+    let (values, width) = match (&raw.labels, known) {
+        (RawLabels::Vectors { values, width }, _) => (values.clone(), *width),
+        (RawLabels::Numbers(numbers), _) => {
+            let single = |(at, number): (usize, &f64)| {
+                let value = *number as f32;
+                let expected = "a target that a single-precision number can be";
+                let error = || wrong(raw, at, expected.into(), number.to_string());
+                value.is_finite().then_some(value).ok_or_else(error)
+            };
+            (numbers.iter().enumerate().map(single).collect::<Result<_, _>>()?, 1)
+        }
+        (RawLabels::Texts(texts), _) => {
+            let expected = "numbers, as `dataset.targets` is \"vector\"";
+            let mut names = texts.names().iter();
+            let at = names.position(|text| text.parse::<f64>().is_err()).unwrap_or(0);
+            let text = texts.names().get(at).map_or("", String::as_str);
+            return Err(wrong(raw, texts.first(at), expected.into(), format!("{text:?}")));
+        }
+        (RawLabels::None, Some(TargetType::Vector(width))) => {
+            (vec![0.0; raw.len() * width as usize], width)
+        }
+        (RawLabels::None, _) => return Err(no_labels(raw)),
+    };
+    match known {
+        Some(TargetType::Vector(known)) if known != width => {
+            let expected = format!("targets of {known} numbers, as the other examples have");
+            Err(wrong(raw, 0, expected, width.to_string()))
+        }
+        _ => Ok(TargetValues::Vectors { values, width }),
+    }
+}
+
+/// The error for a split without labels.
+pub(super) fn no_labels(raw: &Raw) -> DatasetError {
+    DatasetError::Content {
+        path: raw.label_file.clone(),
+        place: "byte 0".into(),
+        expected: "labels of its examples (if the model learns without labels, set \
+                   `dataset.targets` to \"none\")"
+            .into(),
+        found: "none".into(),
     }
 }
 

@@ -5,15 +5,16 @@ use std::path::Path;
 use super::Dataset;
 use super::error::{DatasetError, invalid};
 use super::examples::{Examples, Features};
-use super::labels::Classes;
+use super::labels::{self, Classes};
 use super::normalise::{Normalisation, largest};
 use super::raw::{Raw, RawLabels, rows};
 use super::schema::{Line, Schema};
 use super::source::{self, Found};
 use super::split::stratified;
-use crate::spec::{DatasetSpec, SplitBy, TestExamples};
+use super::targets::{TargetType, TargetValues};
+use crate::spec::{DatasetSpec, SplitBy, TargetKind, TestExamples};
 
-/// Features beyond this are far from 0 to 1.
+/// Features and targets beyond this are far from 0 to 1.
 const FAR: f32 = 10.0;
 
 /// Splits whose largest features differ by more than this factor are hardly of one scale.
@@ -22,7 +23,7 @@ const APART: f32 = 100.0;
 /// One split on its way.
 struct Part {
     features: Features,
-    labels: Vec<u32>,
+    targets: TargetValues,
 }
 
 /// Loads a spec's dataset. `base` is the folder of relative paths. `known` is the schema of the
@@ -54,34 +55,26 @@ fn load_source(
 ) -> Result<(Dataset, Schema), DatasetError> {
     let mut found = source::read(spec, base, known, labels)?;
     check_shapes(&found, known)?;
-    let classes = if labels {
-        classes(&found, spec, known)?
-    } else {
+    // A test split of the source that the spec replaces does not count.
+    found.test = found.test.filter(|_| spec.test_examples.is_none());
+    if !labels {
         found.train.labels = RawLabels::None;
         found.test.iter_mut().for_each(|test| test.labels = RawLabels::None);
-        Classes { names: known.map_or(Vec::new(), |known| known.classes.clone()) }
-    };
+    }
+    let (targets, classes) = targets(&found, spec, known, labels)?;
     let shape = found.train.shape.clone();
     let width = found.train.width();
     let scale = spec.scale.or(known.map(|known| known.scale)).unwrap_or(found.scale);
     let Found { train, test, name, label, columns, notes, mut warnings, .. } = found;
-    let count = spec.classes.or(known.map(|known| known.class_count));
-    let part = |raw: Raw| {
-        let labels = classes.apply(&raw, raw.len(), count)?;
-        Ok::<_, DatasetError>(Part { features: raw.features, labels })
-    };
-    let train = part(train)?;
-    // A test split of the source that the spec replaces does not count.
-    let test = test.filter(|_| spec.test_examples.is_none()).map(part).transpose()?;
-    let largest_label = |part: &Part| part.labels.iter().max().map_or(0, |label| label + 1);
-    let all = train.labels.len() + test.as_ref().map_or(0, |test| test.labels.len());
+    let all = train.len() + test.as_ref().map_or(0, Raw::len);
+    let mut parts = std::iter::once(train).chain(test).zip(targets);
+    let mut part =
+        || parts.next().map(|(Raw { features, .. }, targets)| Part { features, targets });
+    let (train, test) = (part(), part());
+    let Some(train) = train else { return Err(invalid("examples", "none")) };
+    let target_type = train.targets.target_type();
     let (train, test, split) =
         if labels { split(train, test, width, spec)? } else { to_predict(train, test) };
-    let class_count = match (classes.names.len(), count) {
-        (0, None) => largest_label(&train).max(largest_label(&test)).max(1),
-        (0, Some(count)) => count,
-        (names, _) => names as u32,
-    };
     let normalisation = match known {
         Some(known) => known.normalisation.clone(),
         None => Normalisation::of(&train.features, width, scale, spec.normalise),
@@ -90,13 +83,16 @@ fn load_source(
         warnings.extend(far(&train.features, scale));
         warnings.extend(apart(&train.features, &test.features, scale));
     }
+    if known.is_none() {
+        warnings.extend(far_targets(&train.targets));
+    }
     let line = Line {
         name: &name,
         examples: all as u64,
         shape: &shape,
         label,
         names: &classes.names,
-        classes: class_count,
+        targets: target_type,
         split,
         notes: &notes,
     };
@@ -105,7 +101,7 @@ fn load_source(
         warnings,
         shape,
         scale,
-        class_count,
+        targets: target_type,
         classes: classes.names,
         columns,
         normalisation,
@@ -116,7 +112,7 @@ fn load_source(
             Some(scales) => (scales.apply(part.features, scale), 1.0),
             None => (part.features, scale),
         };
-        Examples::new(features, part.labels, width as u32, class_count, scale)
+        Examples::with_targets(features, part.targets, schema.shape.clone(), scale)
     };
     let dataset = Dataset { train: examples(train)?, test: examples(test)? };
     Ok((dataset, schema))
@@ -136,28 +132,69 @@ fn check_shapes(found: &Found, known: Option<&Schema>) -> Result<(), DatasetErro
     Ok(())
 }
 
-fn classes(
+/// What targets the data has: those of the data that a state was trained on, or else the spec's.
+pub(super) fn target_kind(spec: &DatasetSpec, known: Option<&Schema>) -> TargetKind {
+    match known.map(|known| known.targets) {
+        None => spec.targets,
+        Some(TargetType::None) => TargetKind::None,
+        Some(TargetType::Classes(_)) => TargetKind::Class,
+        Some(TargetType::Vector(_)) => TargetKind::Vector,
+    }
+}
+
+/// The targets of the training split and of the source's test split, and the names of classes.
+fn targets(
     found: &Found,
     spec: &DatasetSpec,
     known: Option<&Schema>,
-) -> Result<Classes, DatasetError> {
-    if let Some(known) = known {
-        return Ok(Classes { names: known.classes.clone() });
-    }
-    // A split of the source that the spec replaces gives no classes.
-    let test = found.test.as_ref().filter(|_| spec.test_examples.is_none());
-    let splits: Vec<&Raw> = std::iter::once(&found.train).chain(test).collect();
-    for split in &splits {
-        if split.labels == RawLabels::None {
-            return Err(DatasetError::Content {
-                path: split.label_file.clone(),
-                place: "byte 0".into(),
-                expected: "labels of its examples".into(),
-                found: "none".into(),
+    labels: bool,
+) -> Result<(Vec<TargetValues>, Classes), DatasetError> {
+    let splits: Vec<&Raw> = std::iter::once(&found.train).chain(&found.test).collect();
+    match target_kind(spec, known) {
+        TargetKind::None => Ok((vec![TargetValues::None; splits.len()], Classes::default())),
+        TargetKind::Vector => {
+            let mut known = known.map(|known| known.targets);
+            let mut vectors = Vec::new();
+            for split in splits {
+                let targets = labels::vectors(split, known)?;
+                known = Some(targets.target_type());
+                vectors.push(targets);
+            }
+            Ok((vectors, Classes::default()))
+        }
+        TargetKind::Class => {
+            let classes = match known {
+                Some(known) => Classes { names: known.classes.clone() },
+                None if !labels => Classes::default(),
+                None => classes(found, &splits, spec)?,
+            };
+            let known = known.and_then(|known| match known.targets {
+                TargetType::Classes(count) => Some(count),
+                _ => None,
             });
+            let given = spec.classes.or(known);
+            let labels = splits.iter().map(|split| classes.apply(split, split.len(), given));
+            let labels = labels.collect::<Result<Vec<_>, _>>()?;
+            let largest = labels.iter().flatten().max().map_or(1, |label| label + 1);
+            let count = match classes.names.len() {
+                0 => given.unwrap_or(largest),
+                names => names as u32,
+            };
+            let labels = labels.into_iter().map(|labels| TargetValues::Classes { labels, count });
+            Ok((labels.collect(), classes))
         }
     }
-    let classes = Classes::of(&splits, spec.classes)?;
+}
+
+fn classes(
+    found: &Found,
+    splits: &[&Raw],
+    spec: &DatasetSpec,
+) -> Result<Classes, DatasetError> {
+    if let Some(split) = splits.iter().find(|split| split.labels == RawLabels::None) {
+        return Err(labels::no_labels(split));
+    }
+    let classes = Classes::of(splits, spec.classes)?;
     let named = !found.classes.is_empty() && classes.names.is_empty();
     Ok(if named { Classes { names: found.classes.clone() } } else { classes })
 }
@@ -169,15 +206,16 @@ fn split(
     width: usize,
     spec: &DatasetSpec,
 ) -> Result<(Part, Part, String), DatasetError> {
-    let all = train.labels.len();
+    let all = train.features.len() / width.max(1);
     let count = match spec.test_examples {
         None => {
             let Some(test) = test else {
-                let none = Part { features: train.features.none(), labels: Vec::new() };
+                let none = train.none();
                 let text = "no test split (dataset.test_examples=0.2 holds one out)".to_owned();
                 return Ok((train, none, text));
             };
-            let text = format!("{all} to train and {} to test", test.labels.len());
+            let tested = test.features.len() / width.max(1);
+            let text = format!("{all} to train and {tested} to test");
             return Ok((train, test, text));
         }
         Some(TestExamples::Share(share)) => (all as f64 * share).round() as usize,
@@ -190,11 +228,14 @@ fn split(
             })?
         }
     };
-    let classes = train.labels.iter().max().map_or(1, |label| label + 1);
-    let (held_out, how): (Vec<usize>, _) = match spec.split {
-        SplitBy::Last => ((all - count..all).collect(), "at the end"),
-        SplitBy::Stratified => {
-            (stratified(&train.labels, classes, count, spec.split_seed), "by class")
+    let (held_out, how): (Vec<usize>, _) = match (spec.split, &train.targets) {
+        (SplitBy::Last, _) => ((all - count..all).collect(), "at the end"),
+        (SplitBy::Stratified, TargetValues::Classes { labels, count: classes }) => {
+            (stratified(labels, *classes, count, spec.split_seed), "by class")
+        }
+        // As if all were of one class.
+        (SplitBy::Stratified, _) => {
+            (stratified(&vec![0; all], 1, count, spec.split_seed), "at random")
         }
     };
     let text = format!("split {}/{} {how}", all - held_out.len(), held_out.len());
@@ -204,11 +245,16 @@ fn split(
 
 /// Both splits as they are.
 fn to_predict(train: Part, test: Option<Part>) -> (Part, Part, String) {
-    let none = Part { features: train.features.none(), labels: Vec::new() };
+    let none = train.none();
     (train, test.unwrap_or(none), "labels are not read".into())
 }
 
 impl Part {
+    /// No examples of the same kind.
+    fn none(&self) -> Self {
+        Self { features: self.features.none(), targets: self.targets.rows(&[]) }
+    }
+
     /// The examples without some, which are in ascending order, and those. Needs memory for those
     /// only.
     fn without(mut self, width: usize, examples: &[usize]) -> (Self, Self) {
@@ -216,8 +262,17 @@ impl Part {
             Features::U8(values) => Features::U8(take_rows(values, width, examples)),
             Features::F32(values) => Features::F32(take_rows(values, width, examples)),
         };
-        let labels = take_rows(&mut self.labels, 1, examples);
-        (self, Self { features, labels })
+        let targets = match &mut self.targets {
+            TargetValues::None => TargetValues::None,
+            TargetValues::Classes { labels, count } => {
+                TargetValues::Classes { labels: take_rows(labels, 1, examples), count: *count }
+            }
+            TargetValues::Vectors { values, width } => TargetValues::Vectors {
+                values: take_rows(values, *width as usize, examples),
+                width: *width,
+            },
+        };
+        (self, Self { features, targets })
     }
 }
 
@@ -261,6 +316,19 @@ fn apart(train: &Features, test: &Features, scale: f32) -> Option<String> {
         format!(
             "features reach {train} in the training split and {test} in the test split: scale both \
              in the same way"
+        )
+    })
+}
+
+/// The warning for targets that are far from -1 to 1.
+fn far_targets(targets: &TargetValues) -> Option<String> {
+    let TargetValues::Vectors { values, .. } = targets else { return None };
+    let largest = values.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+    (largest > FAR).then(|| {
+        format!(
+            "targets reach {largest}, far from -1 to 1, and are taken as they are: a model may \
+             learn badly from them; divide them in the file, or set a smaller \
+             parameters.learning_rate"
         )
     })
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::{DatasetError, invalid};
+use super::targets::{ExampleBuffer, TargetType};
 use crate::digest::Digest;
 use crate::limits;
 
@@ -26,12 +27,9 @@ impl FeatureType {
     }
 }
 
-/// Bytes of a label in a chunk.
-const LABEL_BYTES: u64 = 4;
-
 /// Bytes of one example in a chunk.
-pub(super) fn example_bytes(features: u32, element: FeatureType) -> u64 {
-    u64::from(features) * element.bytes() as u64 + LABEL_BYTES
+pub(super) fn example_bytes(features: u32, element: FeatureType, targets: TargetType) -> u64 {
+    u64::from(features) * element.bytes() as u64 + targets.bytes()
 }
 
 /// The size of a split and of its chunks.
@@ -62,8 +60,10 @@ pub struct SplitManifest {
     pub examples: u64,
     /// Features of one example.
     pub features: u32,
-    /// Number of classes.
-    pub classes: u32,
+    /// The shape of one example, as `[28, 28]`: it has as many values as there are features.
+    pub shape: Vec<u32>,
+    /// What each example has as its target.
+    pub targets: TargetType,
     /// Type of the feature values in the chunks.
     pub element: FeatureType,
     /// The divisor of feature values, in f32.
@@ -95,8 +95,14 @@ impl SplitManifest {
         };
         range("examples", self.examples, 0, limits::EXAMPLES)?;
         range("features of an example", self.features.into(), 1, limits::FEATURES.into())?;
-        range("classes", self.classes.into(), 1, limits::CLASSES.into())?;
-        let example_bytes = example_bytes(self.features, self.element);
+        range("axes of an example", self.shape.len() as u64, 1, limits::DIMENSIONS as u64)?;
+        let values = values(&self.shape);
+        if values != u64::from(self.features) {
+            let expected = format!("a shape of {} features", self.features);
+            return Err(invalid(expected, format!("{values} in {:?}", self.shape)));
+        }
+        self.targets.check()?;
+        let example_bytes = self.example_bytes() as u64;
         range("bytes of an example", example_bytes, 1, limits::PAYLOAD_BYTES as u64)?;
         let most = limits::PAYLOAD_BYTES as u64 / example_bytes;
         range("examples in a chunk", self.chunk_examples.into(), 1, most)?;
@@ -115,13 +121,29 @@ impl SplitManifest {
             examples: self.examples,
             chunk_examples: self.chunk_examples.into(),
             example_bytes: self.example_bytes() as u64,
-            outputs: self.classes,
+            outputs: self.targets.outputs(),
         }
     }
 
     /// Bytes of an example in its chunk.
     pub fn example_bytes(&self) -> usize {
-        example_bytes(self.features, self.element) as usize
+        example_bytes(self.features, self.element, self.targets) as usize
+    }
+
+    /// Checks that the examples of another split are of the same kind, unless one has none.
+    pub fn check_alike(&self, other: &Self) -> Result<(), DatasetError> {
+        if self.examples == 0 || other.examples == 0 {
+            return Ok(());
+        }
+        if self.shape != other.shape {
+            let expected = format!("examples of one shape in both splits, {:?}", self.shape);
+            return Err(invalid(expected, format!("{:?} in the other", other.shape)));
+        }
+        if self.targets.with(other.targets).is_none() {
+            let expected = format!("targets of one kind in both splits, {}", self.targets);
+            return Err(invalid(expected, format!("{} in the other", other.targets)));
+        }
+        Ok(())
     }
 
     /// The index of the chunk with example `index`.
@@ -131,8 +153,7 @@ impl SplitManifest {
 
     /// Bytes that chunk `index` must have; 0 past the last.
     pub fn chunk_bytes(&self, index: usize) -> usize {
-        let bytes = example_bytes(self.features, self.element);
-        self.examples_of_chunk(index).saturating_mul(bytes) as usize
+        self.examples_of_chunk(index).saturating_mul(self.example_bytes() as u64) as usize
     }
 
     /// Examples that chunk `index` holds.
@@ -141,8 +162,8 @@ impl SplitManifest {
         self.examples.saturating_sub(first).min(self.chunk_examples.into())
     }
 
-    /// Checks a chunk's bytes as they came from a peer: length, digest, label
-    /// range, finite features. The manifest is a valid one.
+    /// Checks a chunk's bytes as they came from a peer: length, digest, finite features, and
+    /// classes in their range or finite numbers as targets. The manifest is a valid one.
     pub fn check_chunk(&self, index: usize, bytes: &[u8]) -> Result<(), DatasetError> {
         let Some(digest) = self.chunks.get(index) else {
             return Err(invalid(format!("a chunk below {}", self.chunks.len()), index));
@@ -155,79 +176,90 @@ impl SplitManifest {
         if found != *digest {
             return Err(invalid(format!("digest {digest} of chunk {index}"), found));
         }
-        let labels = bytes.len() - self.examples_of_chunk(index) as usize * LABEL_BYTES as usize;
-        let (features, labels) = bytes.split_at(labels);
-        if let Some(label) = words(labels).find(|label| *label >= self.classes) {
-            return Err(invalid(format!("labels below {} in chunk {index}", self.classes), label));
+        let targets = self.examples_of_chunk(index) as usize * self.targets.bytes() as usize;
+        let (features, targets) = bytes.split_at(bytes.len() - targets);
+        match self.targets {
+            TargetType::None => {}
+            TargetType::Classes(count) => {
+                if let Some(label) = words(targets).find(|label| *label >= count) {
+                    return Err(invalid(format!("labels below {count} in chunk {index}"), label));
+                }
+            }
+            TargetType::Vector(_) => {
+                if let Some(value) = floats(targets).find(|value| !value.is_finite()) {
+                    return Err(invalid(format!("finite targets in chunk {index}"), value));
+                }
+            }
         }
         if self.element == FeatureType::F32 {
             let finite = |value: &f32| (value / self.scale).is_finite();
-            if let Some(value) = words(features).map(f32::from_bits).find(|value| !finite(value)) {
+            if let Some(value) = floats(features).find(|value| !finite(value)) {
                 return Err(invalid(format!("finite features in chunk {index}"), value));
             }
         }
         Ok(())
     }
 
-    /// Appends the scaled features and the label of `example` (its place in
+    /// Appends the scaled features and the target of `example` (its place in
     /// the split), of the chunk that holds it and whose bytes were checked
     /// before.
-    pub fn read_example(
-        &self,
-        chunk: &[u8],
-        example: u64,
-        features: &mut Vec<f32>,
-        labels: &mut Vec<u32>,
-    ) {
-        let (values, label) = self.example_of(chunk, example);
-        self.read(values, label, features, labels);
+    pub fn read_example(&self, chunk: &[u8], example: u64, into: &mut ExampleBuffer) {
+        let (values, target) = self.example_of(chunk, example);
+        self.read(values, target, into);
     }
 
     /// Copies the bytes of `example` out of its chunk, as
     /// [`read_example`](Self::read_example) would read them: its features, then its
-    /// label, [`example_bytes`](Self::example_bytes) together.
+    /// target, [`example_bytes`](Self::example_bytes) together.
     ///
     /// # Panics
     /// If `copy` has another length.
     pub fn copy_example(&self, chunk: &[u8], example: u64, copy: &mut [u8]) {
-        let (values, label) = self.example_of(chunk, example);
-        let (to_values, to_label) = copy.split_at_mut(values.len());
+        let (values, target) = self.example_of(chunk, example);
+        let (to_values, to_target) = copy.split_at_mut(values.len());
         to_values.copy_from_slice(values);
-        to_label.copy_from_slice(label);
+        to_target.copy_from_slice(target);
     }
 
-    /// Appends the scaled features and the label of an example that
+    /// Appends the scaled features and the target of an example that
     /// [`copy_example`](Self::copy_example) has copied.
-    pub fn read_copy(&self, copy: &[u8], features: &mut Vec<f32>, labels: &mut Vec<u32>) {
-        let (values, label) = copy.split_at(copy.len() - LABEL_BYTES as usize);
-        self.read(values, label, features, labels);
+    pub fn read_copy(&self, copy: &[u8], into: &mut ExampleBuffer) {
+        let (values, target) = copy.split_at(copy.len() - self.targets.bytes() as usize);
+        self.read(values, target, into);
     }
 
-    /// The bytes of the features and of the label of an example in its chunk.
+    /// The bytes of the features and of the target of an example in its chunk.
     fn example_of<'a>(&self, chunk: &'a [u8], example: u64) -> (&'a [u8], &'a [u8]) {
         let place = (example % u64::from(self.chunk_examples)) as usize;
         let row = self.features as usize * self.element.bytes();
-        let examples = chunk.len() / (row + LABEL_BYTES as usize);
-        let label = examples * row + place * LABEL_BYTES as usize;
-        (&chunk[place * row..(place + 1) * row], &chunk[label..label + LABEL_BYTES as usize])
+        let target = self.targets.bytes() as usize;
+        let first = chunk.len() / (row + target) * row + place * target;
+        (&chunk[place * row..(place + 1) * row], &chunk[first..first + target])
     }
 
-    fn read(&self, values: &[u8], label: &[u8], features: &mut Vec<f32>, labels: &mut Vec<u32>) {
+    fn read(&self, values: &[u8], target: &[u8], into: &mut ExampleBuffer) {
         match self.element {
-            FeatureType::U8 => features.extend(scale_bytes(values, self.scale)),
+            FeatureType::U8 => into.features.extend(scale_bytes(values, self.scale)),
             FeatureType::F32 => {
-                features.extend(words(values).map(|bits| f32::from_bits(bits) / self.scale));
+                into.features.extend(floats(values).map(|value| value / self.scale));
             }
         }
-        labels.extend(words(label));
+        match self.targets {
+            TargetType::None => {}
+            TargetType::Classes(_) => into.classes.extend(words(target)),
+            TargetType::Vector(_) => into.vectors.extend(floats(target)),
+        }
     }
 
     /// Digest of the manifest: the identity of the data.
     pub fn digest(&self) -> Digest {
-        let mut header = b"samebit split 1\n".to_vec();
+        let mut header = b"samebit split 2\n".to_vec();
         header.extend(self.examples.to_le_bytes());
-        header.extend(self.features.to_le_bytes());
-        header.extend(self.classes.to_le_bytes());
+        header.extend((self.shape.len() as u32).to_le_bytes());
+        self.shape.iter().for_each(|length| header.extend(length.to_le_bytes()));
+        let (kind, count) = self.targets.code();
+        header.push(kind);
+        header.extend(count.to_le_bytes());
         header.push(self.element.bytes() as u8);
         header.extend(self.scale.to_bits().to_le_bytes());
         header.extend(self.chunk_examples.to_le_bytes());
@@ -238,6 +270,16 @@ impl SplitManifest {
 /// Feature bytes divided by the scale in f32. All scaling is done here.
 pub(super) fn scale_bytes(bytes: &[u8], scale: f32) -> impl Iterator<Item = f32> + '_ {
     bytes.iter().map(move |byte| f32::from(*byte) / scale)
+}
+
+/// Values of an example of this shape.
+pub(super) fn values(shape: &[u32]) -> u64 {
+    shape.iter().fold(1, |values: u64, length| values.saturating_mul((*length).into()))
+}
+
+/// Little-endian single-precision numbers.
+fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
+    words(bytes).map(f32::from_bits)
 }
 
 /// Little-endian 32-bit words.

@@ -13,6 +13,8 @@ pub(super) enum RawLabels {
     Numbers(Vec<f64>),
     /// Texts.
     Texts(Texts),
+    /// Finite numbers that a model learns to predict, `[examples, width]`.
+    Vectors { values: Vec<f32>, width: u32 },
 }
 
 /// Texts of which many are equal: each different one is in memory once.
@@ -148,6 +150,10 @@ impl Raw {
             RawLabels::None => RawLabels::None,
             RawLabels::Numbers(labels) => RawLabels::Numbers(rows(labels, 1, examples)),
             RawLabels::Texts(labels) => RawLabels::Texts(labels.rows(examples)),
+            RawLabels::Vectors { values, width } => RawLabels::Vectors {
+                values: rows(values, *width as usize, examples),
+                width: *width,
+            },
         };
         let places = match &self.places {
             Places::Lines(lines) => Places::Lines(lines.rows(examples)),

@@ -3,10 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::columns::Column;
+use super::columns::{Column, Role};
 use super::error::{DatasetError, invalid};
 use super::labels::listed;
+use super::manifest::values;
 use super::normalise::Normalisation;
+use super::targets::TargetType;
 use crate::digest::Digest;
 use crate::limits;
 
@@ -14,7 +16,7 @@ use crate::limits;
 const LISTED: usize = 5;
 
 /// What a dataset's values mean.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Schema {
     /// A line that says what the files were taken for.
@@ -26,8 +28,8 @@ pub struct Schema {
     pub shape: Vec<u32>,
     /// The divisor of feature values, before they are scaled by what the training examples have.
     pub scale: f32,
-    /// Number of classes.
-    pub class_count: u32,
+    /// What each example has as its target.
+    pub targets: TargetType,
     /// Names of the classes 0, 1, …; empty if the labels are these numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
@@ -88,12 +90,16 @@ impl Schema {
     }
 
     fn check(&self) -> Result<(), DatasetError> {
-        let names = self.classes.len();
-        if !(1..=limits::CLASSES).contains(&self.class_count)
-            || !(names == 0 || names == self.class_count as usize)
-        {
-            let expected = format!("1 to {} classes, all or none with a name", limits::CLASSES);
-            return Err(invalid(expected, format!("{} with {names} names", self.class_count)));
+        self.targets.check()?;
+        let (names, targets) = (self.classes.len(), self.targets);
+        if names > 0 && targets != TargetType::Classes(names as u32) {
+            let expected = format!("a name for each class or for none, as there are {targets}");
+            return Err(invalid(expected, format!("{names} names")));
+        }
+        let columns = self.columns.iter().filter(|column| column.role == Role::Target).count();
+        if columns > 0 && targets != TargetType::Vector(columns as u32) {
+            let expected = format!("columns of the targets, as there are {targets}");
+            return Err(invalid(expected, format!("{columns} columns")));
         }
         if !(self.scale > 0.0 && self.scale.is_finite()) {
             return Err(invalid("a finite scale above 0", self.scale));
@@ -114,7 +120,19 @@ impl Schema {
 
     /// Features of one example.
     pub fn width(&self) -> u64 {
-        self.shape.iter().fold(1, |width: u64, length| width.saturating_mul((*length).into()))
+        values(&self.shape)
+    }
+
+    /// The names of the numbers of a target; empty if they have none.
+    pub fn target_names(&self) -> Vec<String> {
+        let targets = self.columns.iter().enumerate();
+        let targets = targets.filter(|(_, column)| column.role == Role::Target);
+        targets
+            .map(|(at, column)| match column.name.as_str() {
+                "" => column.title(at),
+                name => name.to_owned(),
+            })
+            .collect()
     }
 
     /// The name of a class.
@@ -128,10 +146,10 @@ pub(super) struct Line<'a> {
     pub(super) name: &'a str,
     pub(super) examples: u64,
     pub(super) shape: &'a [u32],
-    /// The column of the label, and why it is that one, as `last column; `.
+    /// The column of the label or of the target, and why it is that one, as `last column; `.
     pub(super) label: Option<(String, &'static str)>,
     pub(super) names: &'a [String],
-    pub(super) classes: u32,
+    pub(super) targets: TargetType,
     /// What became of the examples.
     pub(super) split: String,
     pub(super) notes: &'a [String],
@@ -148,13 +166,21 @@ impl Line<'_> {
             }
         };
         let classes = match self.names {
-            [] => format!("{} classes", self.classes),
+            [] => self.targets.to_string(),
             names => listed(names, LISTED),
         };
-        let label = match &self.label {
-            Some((title, why)) => format!("label {title} ({why}{classes})"),
-            None if self.classes > 1 => classes,
-            None => "no labels".to_owned(),
+        let label = match (self.targets, &self.label) {
+            (TargetType::None, _) => "no labels".to_owned(),
+            (TargetType::Classes(_), Some((title, why))) => {
+                format!("label {title} ({why}{classes})")
+            }
+            (TargetType::Classes(_), None) => classes,
+            (TargetType::Vector(1), Some((title, why))) => format!("target {title} ({why}number)"),
+            (TargetType::Vector(_), Some((title, why))) => {
+                format!("targets {title} ({why}numbers)")
+            }
+            (TargetType::Vector(1), None) => "a number as target".to_owned(),
+            (TargetType::Vector(width), None) => format!("{width} numbers as target"),
         };
         let notes: String = self.notes.iter().map(|note| format!("; {note}")).collect();
         let examples = self.examples;
@@ -178,7 +204,7 @@ mod tests {
             warnings: vec!["far".into()],
             shape: vec![3],
             scale: 1.5,
-            class_count: 2,
+            targets: TargetType::Classes(2),
             classes: vec!["no".into(), "yes".into()],
             columns: vec![number, text, label],
             normalisation: Some(Normalisation {
@@ -196,7 +222,9 @@ mod tests {
             ("\"shape\":[3]", "\"shape\":[4294967295,4294967295]"),
             ("{\"understood", "{\"other\":1,\"understood"),
             ("\"range\"", "\"rang\""),
-            ("\"class_count\":2", "\"class_count\":3"),
+            ("{\"classes\":2}", "{\"classes\":3}"),
+            ("{\"classes\":2}", "\"none\""),
+            ("\"label\"", "\"target\""),
             ("\"scale\":1.5", "\"scale\":0.0"),
         ] {
             assert!(Schema::from_json(&text.replacen(from, to, 1)).is_err(), "{to}");
@@ -212,7 +240,7 @@ mod tests {
             shape: &[4],
             label: Some(("\"species\"".into(), "last column; ")),
             names: &names,
-            classes: 3,
+            targets: TargetType::Classes(3),
             split: "split 120/30 by class".into(),
             notes: &["\"id\" counts the examples and is left out".into()],
         };
@@ -224,11 +252,23 @@ mod tests {
         );
         let chosen = Line { label: Some(("\"species\"".into(), "")), ..line };
         assert!(chosen.text().contains("label \"species\" (setosa, versicolor, virginica), "));
+        let targets = TargetType::Classes(10);
         let line =
-            Line { label: None, names: &[], shape: &[28, 28], classes: 10, notes: &[], ..chosen };
+            Line { label: None, names: &[], shape: &[28, 28], targets, notes: &[], ..chosen };
         assert_eq!(
             line.text(),
             "iris.csv: 150 examples, 28 × 28 features, 10 classes, split 120/30 by class"
         );
+        for (targets, title, expected) in [
+            (TargetType::None, None, "no labels"),
+            (TargetType::Vector(1), Some("\"price\""), "target \"price\" (number)"),
+            (TargetType::Vector(2), Some("\"x\", \"y\""), "targets \"x\", \"y\" (numbers)"),
+            (TargetType::Vector(3), None, "3 numbers as target"),
+        ] {
+            let label = title.map(|title| (title.to_owned(), ""));
+            let line = Line { label, targets, split: "no test split".into(), ..line };
+            let expected = format!("iris.csv: 150 examples, 28 × 28 features, {expected}, no test");
+            assert!(line.text().starts_with(&expected), "{}", line.text());
+        }
     }
 }

@@ -35,7 +35,7 @@ use super::error::DatasetError;
 use super::examples::Features;
 use super::raw::Raw;
 use super::schema::Schema;
-use crate::spec::DatasetSpec;
+use crate::spec::{DatasetSpec, TargetKind};
 
 /// Scale of images, and of other arrays of bytes.
 const BYTES: f32 = 255.0;
@@ -139,10 +139,11 @@ pub(super) fn read(
     labels: bool,
 ) -> Result<Found, DatasetError> {
     let (kind, path) = kind(&spec.source)?;
+    let targets = super::load::target_kind(spec, known);
     let mut found = match kind {
         Kind::Digits => table::digits()?,
         Kind::Csv => return table::read(spec, path, base, known, labels),
-        _ => arrays(kind, &within(base, path), spec.source.clone())?,
+        _ => arrays(kind, &within(base, path), spec.source.clone(), targets)?,
     };
     if let Some(source) = &spec.test_source {
         let (kind, path) = self::kind(source)?;
@@ -150,7 +151,7 @@ pub(super) fn read(
             let expected = "`dataset.test_source` of the kind of `dataset.source`";
             return Err(super::error::invalid(expected, format!("{source:?}")));
         }
-        found.test = Some(arrays(kind, &within(base, path), source.clone())?.train);
+        found.test = Some(arrays(kind, &within(base, path), source.clone(), targets)?.train);
     }
     Ok(found)
 }
@@ -160,14 +161,19 @@ fn within(base: &Path, path: &str) -> PathBuf {
     if path == "-" || base.as_os_str().is_empty() { path.into() } else { base.join(path) }
 }
 
-fn arrays(kind: Kind, path: &Path, name: String) -> Result<Found, DatasetError> {
+fn arrays(
+    kind: Kind,
+    path: &Path,
+    name: String,
+    targets: TargetKind,
+) -> Result<Found, DatasetError> {
     let (train, test) = match kind {
-        Kind::Idx => idx::load(path)?,
-        Kind::Npz => npz::load(path)?,
+        Kind::Idx => idx::load(path, targets)?,
+        Kind::Npz => npz::load(path, targets)?,
         _ if path.is_file() => npy::load_file(path)?,
         _ => match npz::only(path)? {
-            Some(archive) => npz::load(&archive)?,
-            None => npy::load_folder(path)?,
+            Some(archive) => npz::load(&archive, targets)?,
+            None => npy::load_folder(path, targets)?,
         },
     };
     let is_of_bytes = |raw: &Raw| match &raw.features {

@@ -12,45 +12,53 @@ fn spec(source: &str) -> DatasetSpec {
 }
 
 /// Reads all of a split through its chunks, as a worker does.
-fn through_chunks(examples: &Examples) -> (Vec<f32>, Vec<u32>) {
+fn through_chunks(examples: &Examples) -> ExampleBuffer {
     let manifest = examples.manifest();
     manifest.validate().unwrap();
     let (same, chunks) = examples.clone().into_chunks();
     assert_eq!(same, manifest);
     let mut numbered = chunks.iter().enumerate();
     assert!(numbered.all(|(index, chunk)| *chunk == examples.chunk(index)));
-    let (mut features, mut labels) = (Vec::new(), Vec::new());
+    let (mut read, mut copied) = (ExampleBuffer::default(), ExampleBuffer::default());
+    let mut copy = vec![0; manifest.example_bytes()];
     for example in 0..manifest.examples {
         let index = manifest.chunk_of(example);
         let chunk = examples.chunk(index);
         manifest.check_chunk(index, &chunk).unwrap();
-        manifest.read_example(&chunk, example, &mut features, &mut labels);
+        manifest.read_example(&chunk, example, &mut read);
+        manifest.copy_example(&chunk, example, &mut copy);
+        manifest.read_copy(&copy, &mut copied);
     }
-    (features, labels)
+    assert_eq!(bits(&read), bits(&copied));
+    read
 }
 
-fn gathered(examples: &Examples) -> (Vec<f32>, Vec<u32>) {
+fn gathered(examples: &Examples) -> ExampleBuffer {
     let dataset = Dataset { train: examples.clone(), test: examples.clone() };
-    let (mut features, mut labels) = (Vec::new(), Vec::new());
+    let mut gathered = ExampleBuffer::default();
     let all: Vec<u64> = (0..examples.len()).collect();
-    dataset.gather(Split::Test, &all, &mut features, &mut labels).unwrap();
-    (features, labels)
+    dataset.gather(Split::Test, &all, &mut gathered).unwrap();
+    gathered
 }
 
-fn bits(values: &[f32]) -> Vec<u32> {
-    values.iter().map(|value| value.to_bits()).collect()
+fn bits(examples: &ExampleBuffer) -> (Vec<u32>, Vec<u32>, Vec<u32>) {
+    let of = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect();
+    (of(&examples.features), examples.classes.clone(), of(&examples.vectors))
 }
 
 #[test]
 fn digits_are_embedded() {
     let digits = Dataset::load(&spec("digits")).unwrap();
     assert_eq!((digits.train.len(), digits.test.len()), (1438, 359));
-    assert_eq!((digits.train.width(), digits.train.classes()), (64, 10));
+    assert_eq!(
+        (digits.train.shape(), digits.train.target_type()),
+        (&[8, 8][..], TargetType::Classes(10))
+    );
     assert_eq!(digits.test.labels()[..5], [4, 9, 4, 9, 4]);
-    let (mut features, mut labels) = (Vec::new(), Vec::new());
-    digits.gather(Split::Train, &[0], &mut features, &mut labels).unwrap();
-    assert_eq!(labels, [0]);
-    assert_eq!(features[..8], [0.0, 0.0, 0.3125, 0.8125, 0.5625, 0.0625, 0.0, 0.0]);
+    let mut first = ExampleBuffer::default();
+    digits.gather(Split::Train, &[0], &mut first).unwrap();
+    assert_eq!(first.classes, [0]);
+    assert_eq!(first.features[..8], [0.0, 0.0, 0.3125, 0.8125, 0.5625, 0.0625, 0.0, 0.0]);
     // The data's identity: a change of it changes the digest of every run.
     let digest = "58f4c3ed8830ff7bf0121c61adc54993ade0bef699efd920b530d18471642a2a";
     assert_eq!(digits.train.manifest().digest().to_string(), digest);
@@ -71,16 +79,16 @@ fn every_source_that_loads_is_described() {
 #[test]
 fn a_scale_in_the_spec_takes_the_place_of_the_sources() {
     let digits = Dataset::load(&DatasetSpec { scale: Some(4.0), ..spec("digits") }).unwrap();
-    let (mut features, mut labels) = (Vec::new(), Vec::new());
-    digits.gather(Split::Train, &[0], &mut features, &mut labels).unwrap();
-    assert_eq!(features[2..4], [1.25, 3.25]);
+    let mut first = ExampleBuffer::default();
+    digits.gather(Split::Train, &[0], &mut first).unwrap();
+    assert_eq!(first.features[2..4], [1.25, 3.25]);
 }
 
 #[test]
 fn examples_that_do_not_exist_are_an_error() {
     let digits = Dataset::load(&spec("digits")).unwrap();
     for example in [359, u64::MAX] {
-        let result = digits.gather(Split::Test, &[0, example], &mut Vec::new(), &mut Vec::new());
+        let result = digits.gather(Split::Test, &[0, example], &mut ExampleBuffer::default());
         let error = result.unwrap_err().to_string();
         assert!(error.contains("of the Test split below 359"), "{error}");
     }
@@ -121,12 +129,16 @@ fn examples_that_do_not_agree_are_refused() {
 #[test]
 fn manifests_from_a_peer_are_checked() {
     type Change = fn(&mut SplitManifest);
-    let cases: [(Change, &str); 10] = [
+    let cases: [(Change, &str); 14] = [
         (|m| m.examples += 1_000_000, "chunks, found 1"),
         (|m| m.examples = u64::MAX, "examples from 0"),
         (|m| m.features = 0, "features of an example"),
         (|m| m.features = u32::MAX, "features of an example"),
-        (|m| m.classes = limits::CLASSES + 1, "classes from 1"),
+        (|m| m.shape = vec![8, 7], "a shape of 64 features, found 56 in [8, 7]"),
+        (|m| m.shape = vec![u32::MAX; 3], "a shape of 64 features"),
+        (|m| m.shape = vec![1; 9], "axes of an example from 1 to 8"),
+        (|m| m.targets = TargetType::Classes(limits::CLASSES + 1), "classes from 1"),
+        (|m| m.targets = TargetType::Vector(0), "numbers in a target from 1"),
         (|m| m.scale = f32::INFINITY, "a scale"),
         (|m| m.scale = 1e-40, "a scale"),
         (|m| m.chunk_examples = 0, "examples in a chunk"),
@@ -160,8 +172,15 @@ fn chunks_from_a_peer_are_checked() {
     // A digest that fits does not make the content right.
     let label = [&chunk[..24], &2u32.to_le_bytes(), &chunk[28..]].concat();
     let feature = [&f32::NAN.to_le_bytes(), &chunk[4..]].concat();
-    for (bytes, expected) in [(label, "labels below 2"), (feature, "finite features")] {
-        let manifest = SplitManifest { chunks: vec![Digest::of(&bytes)], ..manifest.clone() };
+    let target = [&chunk[..28], &f32::NAN.to_le_bytes(), &chunk[32..]].concat();
+    let (classes, vector) = (TargetType::Classes(2), TargetType::Vector(1));
+    for (bytes, targets, expected) in [
+        (label, classes, "labels below 2"),
+        (feature, classes, "finite features"),
+        (target, vector, "finite targets in chunk 0, found NaN"),
+    ] {
+        let chunks = vec![Digest::of(&bytes)];
+        let manifest = SplitManifest { chunks, targets, ..manifest.clone() };
         let error = manifest.check_chunk(0, &bytes).expect_err(expected).to_string();
         assert!(error.contains(expected), "{expected}: {error}");
     }
@@ -176,11 +195,7 @@ fn large_splits_take_several_chunks() {
     let manifest = examples.manifest();
     assert_eq!((manifest.chunk_examples, manifest.chunks.len()), (10, 3));
     assert_eq!(manifest.chunk_bytes(2), 5 * 100_004);
-    let (features, labels) = through_chunks(&examples);
-    assert_eq!((bits(&features), labels), {
-        let (features, labels) = gathered(&examples);
-        (bits(&features), labels)
-    });
+    assert_eq!(bits(&through_chunks(&examples)), bits(&gathered(&examples)));
 }
 
 proptest! {
@@ -189,15 +204,28 @@ proptest! {
         bytes in prop::collection::vec(any::<u8>(), 12),
         floats in prop::collection::vec(-1e6f32..1e6, 12),
         labels in prop::collection::vec(0..5u32, 4),
+        numbers in prop::collection::vec(any::<f32>().prop_filter("finite", |it| it.is_finite()), 8),
         scale in 1e-3f32..1e6,
     ) {
+        let targets = [
+            TargetValues::None,
+            TargetValues::Classes { labels, count: 5 },
+            TargetValues::Vectors { values: numbers, width: 2 },
+        ];
         for features in [Features::U8(bytes), Features::F32(floats)] {
-            let examples = Examples::new(features, labels.clone(), 3, 5, scale).unwrap();
-            let (features, labels) = through_chunks(&examples);
-            let (expected_features, expected_labels) = gathered(&examples);
-            prop_assert_eq!(bits(&features), bits(&expected_features));
-            prop_assert_eq!(&labels, &expected_labels);
-            prop_assert_eq!(examples.chunk(0).len(), examples.manifest().chunk_bytes(0));
+            for targets in &targets {
+                let (features, targets) = (features.clone(), targets.clone());
+                let shape = vec![3, 1];
+                let examples = Examples::with_targets(features, targets, shape, scale).unwrap();
+                let found = through_chunks(&examples);
+                prop_assert_eq!(bits(&found), bits(&gathered(&examples)));
+                match examples.targets() {
+                    TargetValues::None => prop_assert!(found.classes.is_empty()),
+                    TargetValues::Classes { labels, .. } => prop_assert_eq!(&found.classes, labels),
+                    TargetValues::Vectors { values, .. } => prop_assert_eq!(&found.vectors, values),
+                }
+                prop_assert_eq!(examples.chunk(0).len(), examples.manifest().chunk_bytes(0));
+            }
         }
     }
 }
@@ -205,10 +233,13 @@ proptest! {
 #[test]
 fn the_identity_covers_everything() {
     type Change = fn(&mut SplitManifest);
-    let changes: [Change; 7] = [
+    let changes: [Change; 10] = [
         |m| m.examples += 1,
-        |m| m.features += 1,
-        |m| m.classes += 1,
+        |m| m.shape = vec![4, 16],
+        |m| m.shape = vec![64],
+        |m| m.targets = TargetType::Classes(9),
+        |m| m.targets = TargetType::Vector(10),
+        |m| m.targets = TargetType::None,
         |m| m.element = FeatureType::F32,
         |m| m.scale = 1.0,
         |m| m.chunk_examples += 1,

@@ -2,7 +2,8 @@
 
 use ndarray::ArrayView2;
 
-use super::ModelError;
+use super::{DataShape, ModelError};
+use crate::dataset::TargetType;
 
 /// Examples for a replica to process, in order.
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +25,40 @@ pub struct Batch<'a> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Targets<'a> {
+    /// Nothing: the model learns without.
+    None,
     /// The class of each example, from 0.
     Classes(&'a [u32]),
+    /// Numbers for each example, `[examples, numbers]`, as the dataset has them.
+    Vectors(ArrayView2<'a, f32>),
+}
+
+impl Targets<'_> {
+    /// The error where others are needed.
+    fn not(&self, expected: &str) -> ModelError {
+        let found = match self {
+            Self::None => "no targets",
+            Self::Classes(_) => "classes",
+            Self::Vectors(_) => "vectors",
+        };
+        ModelError::Data { expected: expected.into(), found: found.into() }
+    }
+}
+
+impl DataShape {
+    /// The number of classes, for a model that needs classes.
+    ///
+    /// # Errors
+    /// [`ModelError::Data`] where the examples have none.
+    pub fn classes(&self) -> Result<usize, ModelError> {
+        match self.targets {
+            TargetType::Classes(count) => Ok(count as usize),
+            other => Err(ModelError::Data {
+                expected: "a class for each example (`dataset.targets` set to \"class\")".into(),
+                found: other.to_string(),
+            }),
+        }
+    }
 }
 
 impl<'a> Batch<'a> {
@@ -46,6 +79,18 @@ impl<'a> Batch<'a> {
     pub fn classes(&self) -> Result<&'a [u32], ModelError> {
         match self.targets {
             Targets::Classes(classes) => Ok(classes),
+            other => Err(other.not("classes")),
+        }
+    }
+
+    /// The numbers of each example's target, `[examples, numbers]`.
+    ///
+    /// # Errors
+    /// [`ModelError::Data`] where the examples have none.
+    pub fn vectors(&self) -> Result<ArrayView2<'a, f32>, ModelError> {
+        match self.targets {
+            Targets::Vectors(vectors) => Ok(vectors),
+            other => Err(other.not("vectors")),
         }
     }
 }

@@ -2,9 +2,12 @@
 //! n, from 1, are `layerN.weights` `[inputs, outputs]` and `layerN.bias`
 //! `[outputs]`, with merged momentum also `layerN.weights.velocity` and
 //! `layerN.bias.velocity`; beside them is the counter `examples`.
+//!
+//! The last layer has an output for each class, under softmax and cross-entropy; or, where targets
+//! are vectors, one for each number, under the mean squared error.
 
-use crate::model::network::{MomentumState, Network, Optimiser, learning_rate, weight_decay};
-use crate::model::{DataShape, Model, ModelError, Parameters};
+use crate::model::network::{Loss, MomentumState, Network, Optimiser, learning_rate, weight_decay};
+use crate::model::{DataShape, Model, ModelError, Parameters, TargetType};
 
 /// One line for `coordinator models`.
 pub const ABOUT: &str = "fully connected layers, ReLU, SGD with momentum";
@@ -54,7 +57,12 @@ impl Mlp {
                 weight_decay: weight_decay(read)?,
             };
         let parameters = parameters.finish()?;
-        let network = Network::with_hidden_layers(shape, &hidden, optimiser, seed)?;
+        let (outputs, loss) = match shape.targets {
+            TargetType::Vector(width) => (width as usize, Loss::SquaredError),
+            _ => (shape.classes()?, Loss::CrossEntropy),
+        };
+        let sizes = [&[shape.features], &hidden[..], &[outputs]].concat();
+        let network = Network::with_hidden_layers(&sizes, loss, optimiser, seed)?;
         Ok(Box::new(network.with(parameters)))
     }
 }

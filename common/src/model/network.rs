@@ -1,5 +1,5 @@
-//! Fully connected layers under softmax and cross-entropy, trained by SGD: the implementation of
-//! `softmax` (no hidden layer) and `mlp`.
+//! Fully connected layers under softmax and cross-entropy, or a squared error, trained by SGD: the
+//! implementation of `softmax` (no hidden layer) and `mlp`.
 
 mod initial;
 mod loss;
@@ -12,10 +12,11 @@ use ndarray::ArrayD;
 use crate::limits;
 use crate::merge::MergeRule;
 use crate::model::kernel::{Kernel, NonZeros};
-use crate::model::{DataShape, Model, ModelError, Parameters, Replica};
+use crate::model::{Model, ModelError, Parameters, Replica};
 use crate::state::{ElementType, Layout, NetworkState, Tensor, TensorData, TensorLayout};
 
 use initial::Initial;
+pub(super) use loss::Loss;
 use replica::{CHUNK, NetworkReplica};
 
 /// Name of the counter of examples that a network has learnt from.
@@ -94,7 +95,7 @@ struct Layer {
     bias: Learnt,
 }
 
-/// The model: layers from the features to the classes, ReLU between them.
+/// The model: layers from the features to the last outputs, ReLU between them.
 #[derive(Debug)]
 pub(super) struct Network {
     design: Arc<Design>,
@@ -108,44 +109,45 @@ pub(super) struct Network {
 #[derive(Debug)]
 struct Design {
     layers: Vec<Layer>,
+    loss: Loss,
     optimiser: Optimiser,
 }
 
 impl Network {
     /// Multinomial logistic regression, starting from zero weights. Its loss is convex.
     pub(super) fn without_hidden_layers(
-        shape: DataShape,
+        features: usize,
+        classes: usize,
         optimiser: Optimiser,
         seed: u64,
     ) -> Result<Self, ModelError> {
-        let layers = vec![layer("", shape.features, shape.classes)];
-        Self::new(layers, optimiser, Initial::Zero, seed)
+        let layers = vec![layer("", features, classes)];
+        Self::new(layers, Loss::CrossEntropy, optimiser, Initial::Zero, seed)
     }
 
-    /// Hidden layers of these sizes.
+    /// Layers between these sizes, from the features to the last outputs.
     pub(super) fn with_hidden_layers(
-        shape: DataShape,
-        hidden: &[usize],
+        sizes: &[usize],
+        loss: Loss,
         optimiser: Optimiser,
         seed: u64,
     ) -> Result<Self, ModelError> {
-        let inputs = std::iter::once(shape.features).chain(hidden.iter().copied());
-        let outputs = hidden.iter().copied().chain(std::iter::once(shape.classes));
         let layers = (1..)
-            .zip(inputs.zip(outputs))
-            .map(|(number, (inputs, outputs))| layer(&format!("layer{number}."), inputs, outputs));
-        Self::new(layers.collect(), optimiser, Initial::Uniform, seed)
+            .zip(sizes.windows(2))
+            .map(|(number, pair)| layer(&format!("layer{number}."), pair[0], pair[1]));
+        Self::new(layers.collect(), loss, optimiser, Initial::Uniform, seed)
     }
 
     fn new(
         layers: Vec<Layer>,
+        loss: Loss,
         optimiser: Optimiser,
         initial: Initial,
         seed: u64,
     ) -> Result<Self, ModelError> {
         if layers.iter().any(|layer| layer.inputs == 0 || layer.outputs == 0) {
             return Err(ModelError::Data {
-                expected: "at least one feature and one class".into(),
+                expected: "at least one feature, and one class or number to predict".into(),
                 found: "none".into(),
             });
         }
@@ -160,7 +162,7 @@ impl Network {
                 found: elements.to_string(),
             });
         }
-        let design = Arc::new(Design { layers, optimiser });
+        let design = Arc::new(Design { layers, loss, optimiser });
         Ok(Self { design, initial, seed, parameters: toml::Table::new() })
     }
 

@@ -27,6 +27,8 @@ impl Softmax {
             weight_decay: weight_decay(&mut parameters)?,
         };
         let parameters = parameters.finish()?;
-        Ok(Box::new(Network::without_hidden_layers(shape, optimiser, seed)?.with(parameters)))
+        let classes = shape.classes()?;
+        let network = Network::without_hidden_layers(shape.features, classes, optimiser, seed)?;
+        Ok(Box::new(network.with(parameters)))
     }
 }

@@ -4,7 +4,7 @@
 //! One layer of neurons, each connected to all inputs, learns without labels what the examples look
 //! like. The neuron that spikes first inhibits all others and moves its weights towards the example;
 //! its threshold rises, so that other neurons respond to later examples. Labels are assigned
-//! afterwards.
+//! afterwards, if the examples have classes.
 //!
 //! | tensor | shape | type | rule | |
 //! |---|---|---|---|---|
@@ -18,6 +18,7 @@
 //! assigns classes, and `replica` computes the contribution of a shard. docs/SPIKING.md lists the
 //! differences from the published script and their effects.
 
+mod counts;
 mod encoding;
 mod events;
 mod inhibition;
@@ -165,8 +166,10 @@ impl Spiking {
         if let toml::Value::Table(parameters) = spec.entry("parameters").or_insert_with(table) {
             parameters.entry("theta_step").or_insert(step.into());
         }
+        let targets = spec.get("dataset").and_then(|dataset| dataset.get("targets"));
+        let has_classes = targets.is_none_or(|targets| targets.as_str() == Some("class"));
         if let toml::Value::Table(evaluation) = spec.entry("evaluation").or_insert_with(table) {
-            evaluation.entry("labelling").or_insert(true.into());
+            evaluation.entry("labelling").or_insert(has_classes.into());
         }
     }
 
@@ -268,6 +271,9 @@ impl Model for Spiking {
         results: &Results,
     ) -> Result<(), ModelError> {
         let Settings { neurons, classes, .. } = self.design.settings;
+        if classes == 0 {
+            return Err(ModelError::NoLabels);
+        }
         let counts = |name: &str, length: usize| {
             let found = results.counts.get(name).map_or(0, Vec::len);
             results.counts.get(name).filter(|counts| counts.len() == length).ok_or_else(|| {

@@ -30,12 +30,16 @@ impl Prediction {
             let expected = "a split with examples, since the run only predicts";
             return Err(SpecError::field("evaluation.split", expected, "one without any"));
         }
+        if outputs == 0 {
+            let expected = "false for data without targets, of which a model gives no scores";
+            return Err(SpecError::field("predict", expected, true));
+        }
         if examples.saturating_mul(outputs.into()) > limits::SCORES {
-            let most = limits::SCORES / u64::from(outputs.max(1));
+            let most = limits::SCORES / u64::from(outputs);
             let expected = format!("at most {most} examples of {outputs} scores in one prediction");
             return Err(SpecError::field("dataset.source", expected, examples));
         }
-        let most = (limits::STEP_SCORES as u64 / u64::from(outputs.max(1))).max(1);
+        let most = (limits::STEP_SCORES as u64 / u64::from(outputs)).max(1);
         let shard = u64::from(spec.shard_size).min(most);
         let shards = (most / shard).min(limits::MAX_REPLICAS.into());
         let pass = Pass { split: spec.split, examples, shard };

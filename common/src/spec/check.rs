@@ -1,7 +1,7 @@
 //! The ranges of a spec's fields.
 
 use crate::limits;
-use crate::spec::{DatasetSpec, RunSpec, SpecError, TestExamples};
+use crate::spec::{DatasetSpec, RunSpec, SpecError, TargetKind, TestExamples};
 
 /// Limit of bytes in a dataset's source, which may contain a path (Linux's own limit for
 /// paths).
@@ -47,6 +47,11 @@ pub(super) fn spec(spec: &RunSpec) -> Result<(), SpecError> {
         name("merge (name of a tensor)", tensor, limits::NAME_BYTES)?;
     }
     range("evaluation.shard_size", spec.evaluation.shard_size, 1, u32::MAX)?;
+    if spec.evaluation.labelling && spec.dataset.targets != TargetKind::Class {
+        let expected = "false, as units get their labels from classes and `dataset.targets` is \
+                        not \"class\"";
+        return Err(SpecError::field("evaluation.labelling", expected, "true"));
+    }
 
     // A peer that gets the spec as text must be able to parse it.
     let text = spec.to_toml();
@@ -78,9 +83,7 @@ fn duration(spec: &RunSpec) -> Result<(), SpecError> {
 /// Checks the dataset's fields; the source itself is checked when it is loaded.
 fn dataset(dataset: &DatasetSpec) -> Result<(), SpecError> {
     name("dataset.source", &dataset.source, SOURCE_BYTES)?;
-    if let Some(classes) = dataset.classes {
-        range("dataset.classes", classes, 1, limits::CLASSES)?;
-    }
+    targets(dataset)?;
     if let Some(scale) = dataset.scale
         && !(scale.is_finite() && scale > 0.0)
     {
@@ -100,9 +103,6 @@ fn dataset(dataset: &DatasetSpec) -> Result<(), SpecError> {
     if let Some(source) = &dataset.test_source {
         name("dataset.test_source", source, SOURCE_BYTES)?;
     }
-    if let Some(label) = &dataset.label {
-        name("dataset.label", label, limits::NAME_BYTES)?;
-    }
     for column in dataset.ignore.iter().flatten() {
         name("dataset.ignore (name of a column)", column, limits::NAME_BYTES)?;
     }
@@ -114,6 +114,36 @@ fn dataset(dataset: &DatasetSpec) -> Result<(), SpecError> {
     }
     range("dataset.shuffle_window", dataset.shuffle_window, 1, limits::SHUFFLE_WINDOW)?;
     Ok(())
+}
+
+/// Checks what the targets are: classes and a label only where they mean something.
+fn targets(dataset: &DatasetSpec) -> Result<(), SpecError> {
+    if let Some(classes) = dataset.classes {
+        range("dataset.classes", classes, 1, limits::CLASSES)?;
+        if dataset.targets != TargetKind::Class {
+            let expected = "no number of classes, as `dataset.targets` is not \"class\"";
+            return Err(SpecError::field("dataset.classes", expected, classes));
+        }
+    }
+    let Some(label) = &dataset.label else { return Ok(()) };
+    let columns = label.names();
+    let (least, most) = match dataset.targets {
+        TargetKind::None => {
+            let expected = "no column, as `dataset.targets` is \"none\" (`dataset.ignore` leaves \
+                            columns out)";
+            return Err(SpecError::field("dataset.label", expected, format!("{columns:?}")));
+        }
+        TargetKind::Class => (1, 1),
+        TargetKind::Vector => (1, limits::TARGET_NUMBERS as usize),
+    };
+    if columns.len() < least || columns.len() > most {
+        let expected = match most {
+            1 => "one column (several are targets: set `dataset.targets` to \"vector\")".to_owned(),
+            _ => format!("{least} to {most} columns"),
+        };
+        return Err(SpecError::field("dataset.label", expected, columns.len()));
+    }
+    columns.iter().try_for_each(|column| name("dataset.label", column, limits::NAME_BYTES))
 }
 
 fn range<T: PartialOrd + std::fmt::Display>(

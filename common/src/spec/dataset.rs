@@ -14,6 +14,9 @@ pub struct DatasetSpec {
     /// Another source of the same kind, whose examples are the test split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_source: Option<String>,
+    /// What the examples have as targets.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub targets: TargetKind,
     /// Number of classes. By default those that the labels of both splits have: the largest plus
     /// one, if they are whole numbers from 0 without a gap, or else as many as there are different
     /// ones.
@@ -37,10 +40,10 @@ pub struct DatasetSpec {
     /// Seed of the draw, if there is one.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub split_seed: u64,
-    /// The column of the label in a table: its name, `first` or `last`. By default it is found by
-    /// its name or its place.
+    /// The column of the label or of the target in a table: its name, `first` or `last`; a list of
+    /// them, if each target is a vector. By default it is found by its name or its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub label: Option<String>,
+    pub label: Option<LabelColumns>,
     /// The character that separates the columns of a table. By default it is found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub separator: Option<String>,
@@ -61,6 +64,45 @@ pub struct DatasetSpec {
 /// Default of [`DatasetSpec::shuffle_window`], in MiB.
 pub const SHUFFLE_WINDOW: u32 = 64;
 
+/// What examples have as targets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetKind {
+    /// A class.
+    #[default]
+    Class,
+    /// Numbers that a model learns to predict: a vector of f32.
+    Vector,
+    /// Nothing, for models that learn without.
+    None,
+}
+
+/// Columns that are the label, or the numbers of the target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "the name of a column, or a list of names")]
+pub enum LabelColumns {
+    /// One.
+    One(String),
+    /// Several.
+    Several(Vec<String>),
+}
+
+impl LabelColumns {
+    /// Their names.
+    pub fn names(&self) -> &[String] {
+        match self {
+            Self::One(name) => std::slice::from_ref(name),
+            Self::Several(names) => names,
+        }
+    }
+}
+
+impl From<&str> for LabelColumns {
+    fn from(name: &str) -> Self {
+        Self::One(name.to_owned())
+    }
+}
+
 /// A way of scaling features, by what the training examples have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -78,7 +120,7 @@ pub enum Normalise {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SplitBy {
-    /// Drawn, with the same share of each class.
+    /// Drawn, with the same share of each class if there are classes.
     #[default]
     Stratified,
     /// The last ones.
@@ -123,6 +165,7 @@ impl DatasetSpec {
         Self {
             source: source.into(),
             test_source: None,
+            targets: TargetKind::Class,
             classes: None,
             scale: None,
             normalise: Normalise::None,

@@ -35,6 +35,19 @@ fn what_is_wrong_is_named() {
         ("dataset.scale = 0.0", "spec field `dataset.scale`: expected a finite number above 0"),
         ("dataset.scale = nan", "spec field `dataset.scale`"),
         ("dataset.scale = 1e300", "spec field `dataset.scale`"),
+        ("dataset.targets = 'number'", "expected one of `class`, `vector`, `none`"),
+        (
+            "dataset.targets = 'none'\ndataset.classes = 2",
+            "`dataset.classes`: expected no number of",
+        ),
+        ("dataset.targets = 'none'\ndataset.label = 'x'", "`dataset.ignore` leaves columns out"),
+        ("dataset.targets = 'vector'\ndataset.label = []", "1 to 65536 columns, found 0"),
+        ("dataset.label = ['x', 'y']", "set `dataset.targets` to \"vector\"), found 2"),
+        ("dataset.label = 3", "the name of a column, or a list of names"),
+        (
+            "dataset.targets = 'none'\nevaluation.labelling = true",
+            "`evaluation.labelling`: expected false, as units get their labels from classes",
+        ),
         ("dataset.classes = 0", "spec field `dataset.classes`: expected 1 to 65536, found 0"),
         ("dataset.test_examples = 3000000000", "spec field `dataset.test_examples`"),
         ("dataset.shuffle_window = 0", "spec field `dataset.shuffle_window`"),
@@ -200,7 +213,7 @@ fn any_dataset() -> impl Strategy<Value = DatasetSpec> {
                     normalise,
                     missing,
                     split_seed,
-                    label,
+                    label: label.map(LabelColumns::One),
                     separator,
                     ignore,
                     ..DatasetSpec::new("csv:ä \"b\".csv")
@@ -289,7 +302,7 @@ fn a_spec_knows_its_keys() {
 #[test]
 fn workers_get_every_key_that_has_a_value() {
     let registry = crate::model::Registry::standard();
-    let shape = crate::model::DataShape { features: 64, classes: 10 };
+    let shape = crate::model::DataShape::new(64, crate::model::TargetType::Classes(10));
     for (model, all) in [
         ("softmax", "learning_rate = 0.5|weight_decay = 0.0"),
         ("mlp", "hidden = [32]|learning_rate = 0.25|momentum = 0.9|momentum_state = \"merged\""),

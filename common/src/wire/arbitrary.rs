@@ -8,7 +8,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::dataset::{FeatureType, SplitManifest};
+use crate::dataset::{FeatureType, SplitManifest, TargetType};
 use crate::digest::Digest;
 use crate::id::{AssignmentId, Block, ProcessId, RunId, StepId, SubmissionKey, WorkerId};
 use crate::limits::{BLOCK_REPLICAS, EXAMPLES, HISTORY_BYTES, NAME_BYTES, SLOTS};
@@ -106,14 +106,27 @@ fn layout() -> impl Strategy<Value = Layout> {
 
 fn manifest() -> impl Strategy<Value = SplitManifest> {
     let element = prop_oneof![Just(FeatureType::U8), Just(FeatureType::F32)];
-    let chunks = vec(digest(), 0..6);
-    (1u32..1000, 1u32..100, element, 1u32..200, chunks, any::<bool>()).prop_map(
-        |(features, classes, element, chunk_examples, chunks, is_last_full)| {
+    let targets = prop_oneof![
+        Just(TargetType::None),
+        (1u32..100).prop_map(TargetType::Classes),
+        (1u32..10).prop_map(TargetType::Vector),
+    ];
+    let (shape, chunks) = (vec(1u32..10, 1..4), vec(digest(), 0..6));
+    (shape, targets, element, 1u32..200, chunks, any::<bool>()).prop_map(
+        |(shape, targets, element, chunk_examples, chunks, is_last_full)| {
             let full = chunks.len() as u64 * u64::from(chunk_examples);
             let missing = if is_last_full { 0 } else { u64::from(chunk_examples) - 1 };
             let examples = full.saturating_sub(missing);
-            let scale = 255.0;
-            SplitManifest { examples, features, classes, element, scale, chunk_examples, chunks }
+            SplitManifest {
+                examples,
+                features: shape.iter().product(),
+                shape,
+                targets,
+                element,
+                scale: 255.0,
+                chunk_examples,
+                chunks,
+            }
         },
     )
 }

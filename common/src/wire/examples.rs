@@ -9,7 +9,7 @@ use super::handshake;
 use super::message::{
     BlockDone, FromClient, FromWorker, Progress, Role, ShardDone, ToClient, ToWorker, Welcome,
 };
-use crate::dataset::{FeatureType, SplitManifest};
+use crate::dataset::{FeatureType, SplitManifest, TargetType};
 use crate::digest::Digest;
 use crate::id::{AssignmentId, Block, ProcessId, RunId, RunIdentity, StepId, WorkerId};
 use crate::merge::{MergeRule, Partial, segment_hash};
@@ -121,7 +121,8 @@ fn examples() -> BTreeMap<String, Vec<u8>> {
     let manifest = |examples, chunks: &[&[u8]]| SplitManifest {
         examples,
         features: 64,
-        classes: 10,
+        shape: vec![8, 8],
+        targets: TargetType::Classes(10),
         element: FeatureType::U8,
         scale: 16.0,
         chunk_examples: 15_420,

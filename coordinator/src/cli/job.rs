@@ -224,7 +224,7 @@ impl Session<'_> {
         (interrupt, idle): (Interrupt, bool),
     ) -> Result<Box<Summary>, Failure> {
         follow_on(client, run).await?;
-        let (mut evaluation, mut last_round) = (None, (None, None));
+        let (mut evaluation, mut last_round) = (None, Default::default());
         let mut deadline = None;
         let mut seen = Deduplication::default();
         let patience = self.patience();
@@ -265,7 +265,9 @@ impl Session<'_> {
             }
             match event {
                 RunEvent::Evaluation { split, results, .. } => evaluation = Some((split, results)),
-                RunEvent::Round { loss, accuracy, .. } => last_round = (loss, accuracy),
+                RunEvent::Round { loss, accuracy, metrics, .. } => {
+                    last_round = (loss, accuracy, metrics);
+                }
                 RunEvent::Failed { reason, .. } => {
                     return Err(Failure::failed(format!("run {run} has failed: {reason}")));
                 }

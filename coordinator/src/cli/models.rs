@@ -1,7 +1,7 @@
 //! `coordinator models`.
 
 use clap::Args;
-use common::model::{DataShape, Parameter, Registry};
+use common::model::{DataShape, Parameter, Registry, TargetType};
 
 use super::exit::Failure;
 use super::report;
@@ -46,7 +46,7 @@ const COLUMNS: &[Column] = &[
 /// Prints the models, or the parameters of one.
 pub(super) fn models(registry: &Registry, flags: &ModelsFlags) -> Result<(), Failure> {
     let Some(name) = &flags.name else { return super::print(&report::list(registry.list())) };
-    let shape = DataShape { features: flags.features as usize, classes: flags.classes as usize };
+    let shape = DataShape::new(flags.features as usize, TargetType::Classes(flags.classes));
     let parameters = registry.parameters(name, shape).map_err(Failure::bad_input)?;
     if parameters.is_empty() {
         return super::print(&format!("{name} has no parameters\n"));

@@ -177,7 +177,10 @@ impl Output {
             }
         }
         if let Some(path) = self.plot {
-            match (draw_final(&fetched.state, &path), brought.failure.take()) {
+            match (
+                draw_final(&fetched.state, fetched.schema.as_ref(), &path),
+                brought.failure.take(),
+            ) {
                 (Ok(picture), failure) => {
                     brought.picture = Some(picture);
                     brought.failure = failure;

@@ -12,6 +12,7 @@ mod write;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use common::dataset::Schema;
 use common::limits;
 use common::state::NetworkState;
 
@@ -28,6 +29,9 @@ const WEIGHTS: &str = "weights";
 const LABELS: &str = "labels";
 /// The tensor of the neurons' thresholds.
 const THETA: &str = "theta";
+
+/// Most colors of a picture.
+const COLORS: usize = 4;
 
 /// File extensions of picture formats other than PNG.
 const OTHER_PICTURES: &[&str] =
@@ -61,7 +65,7 @@ pub(super) struct PlotFlags {
     /// The matrix whose columns are the fields [default: weights]
     #[arg(long, value_name = "NAME")]
     tensor: Option<String>,
-    /// Columns of a field [default: as many as rows, a square]
+    /// Columns of a field [default: those of an example, or as many as rows]
     #[arg(long, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::FEATURES)))]
     width: Option<u32>,
@@ -127,7 +131,8 @@ fn draw(flags: &PlotFlags) -> Result<Picture, Failure> {
     let picture = match flags.what {
         What::Fields => {
             let name = flags.tensor.as_deref().unwrap_or(WEIGHTS);
-            return fields(&state(file)?, name, flags.width.map(|width| width as usize));
+            let (width, schema) = (flags.width.map(|width| width as usize), file.schema.clone());
+            return fields(&state(file)?, name, width, schema.as_ref());
         }
         What::Theta => {
             let state = state(file)?;
@@ -159,13 +164,30 @@ fn state(file: StateFile) -> Result<NetworkState, Failure> {
     Ok(state)
 }
 
-/// The columns of a matrix of a state.
-fn fields(state: &NetworkState, name: &str, width: Option<usize>) -> Result<Picture, Failure> {
+/// Columns of a picture of an example of this shape; `None` if it is no picture. Of several
+/// pictures, the last axis counts as columns, unless it is that of colors.
+fn columns(shape: &[u32]) -> Option<usize> {
+    let axes: Vec<usize> =
+        shape.iter().map(|axis| *axis as usize).filter(|axis| *axis > 1).collect();
+    match axes[..] {
+        [_, columns, colors] if colors <= COLORS => Some(columns * colors),
+        [_, .., columns] => Some(columns),
+        _ => None,
+    }
+}
+
+/// The columns of a matrix of a state. `schema` is that of the data.
+fn fields(
+    state: &NetworkState,
+    name: &str,
+    width: Option<usize>,
+    schema: Option<&Schema>,
+) -> Result<Picture, Failure> {
     let tensor = state.f32(name).map_err(|error| {
         let other = "`coordinator plot STATE --tensor NAME` draws another tensor";
         Failure::bad_input(format!("{error}: {other}"))
     })?;
-    let [_, neurons] = *tensor.shape() else {
+    let [inputs, neurons] = *tensor.shape() else {
         let message = format!(
             "tensor `{name}`: expected two dimensions [inputs, neurons], found shape {:?}",
             tensor.shape()
@@ -176,6 +198,8 @@ fn fields(state: &NetworkState, name: &str, width: Option<usize>) -> Result<Pict
     let labels = state.u64(LABELS).ok().filter(|labels| labels.shape() == [neurons]);
     let labels = labels.and_then(|labels| labels.as_slice());
     let values = tensor.as_slice().unwrap_or_default();
+    let schema = schema.filter(|schema| schema.width() == inputs as u64);
+    let width = width.or_else(|| columns(&schema?.shape));
     let picture: Result<Picture, DrawError> =
         Fields { name, values, neurons, labels, width }.draw();
     picture.map_err(|error| Failure::bad_input(format!("tensor `{name}`: {error}")))
@@ -209,8 +233,12 @@ pub(super) fn check_plot(plot: Option<&Path>, others: &[Option<&Path>]) -> Resul
 }
 
 /// Draws the fields of a run's final state, for `--plot`, and writes them.
-pub(super) fn draw_final(state: &NetworkState, path: &Path) -> Result<Picture, Failure> {
-    let drawn = fields(state, WEIGHTS, None).and_then(|picture| {
+pub(super) fn draw_final(
+    state: &NetworkState,
+    schema: Option<&Schema>,
+    path: &Path,
+) -> Result<Picture, Failure> {
+    let drawn = fields(state, WEIGHTS, None, schema).and_then(|picture| {
         write::png(path, &picture.canvas).map_err(Failure::failed)?;
         Ok(picture)
     });

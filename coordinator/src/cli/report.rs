@@ -18,7 +18,7 @@ pub(super) const GAP: &str = "  ";
 /// Losses from this value on are shown in scientific notation.
 const LARGE_LOSS: f64 = 1e6;
 
-/// Metrics that a round's line shows, the first ones by name.
+/// Metrics that a line shows, the first ones by name.
 const SHOWN_METRICS: usize = 3;
 
 /// Lets through the first line and then at most one every
@@ -70,11 +70,12 @@ pub(super) fn line(event: &RunEvent) -> Option<String> {
         RunEvent::Predicted { examples, of, .. } => {
             format!("predicted {examples} of {of} examples")
         }
-        RunEvent::Evaluation { epochs, split, loss, accuracy, .. } => format!(
-            "evaluation after {}: {}",
-            plural(*epochs, "epoch"),
-            [vec![split_name(*split).to_owned()], quality(*loss, *accuracy)].concat().join(GAP)
-        ),
+        RunEvent::Evaluation { epochs, split, loss, accuracy, results, .. } => {
+            let mut pieces = vec![split_name(*split).to_owned()];
+            pieces.extend(quality(*loss, *accuracy));
+            pieces.extend(metrics(&results.metrics()));
+            format!("evaluation after {}: {}", plural(*epochs, "epoch"), pieces.join(GAP))
+        }
         RunEvent::Worker { worker, what, detail, .. } if detail.is_empty() => {
             format!("worker {worker}: {what}")
         }
@@ -119,8 +120,7 @@ pub(super) fn round_pieces(event: &RunEvent) -> Vec<String> {
         return Vec::new();
     };
     let mut pieces = quality(*loss, *accuracy);
-    let metrics = metrics.iter().take(SHOWN_METRICS);
-    pieces.extend(metrics.map(|(name, value)| format!("{name} {}", figure(*value))));
+    pieces.extend(self::metrics(metrics));
     pieces.push(format!("{examples_per_second:.0} examples/s"));
     pieces.push(plural(u64::from(*workers), "worker"));
     pieces
@@ -158,12 +158,13 @@ pub(super) fn json_submitted(run: u64) -> String {
 
 /// The JSON line that says what the data was taken for.
 pub(super) fn json_dataset(schema: &Schema) -> String {
-    let Schema { understood, warnings, shape, classes, .. } = schema;
+    let Schema { understood, warnings, shape, targets, classes, .. } = schema;
     json!({
         "event": "dataset",
         "understood": understood,
         "warnings": warnings,
         "shape": shape,
+        "targets": targets,
         "classes": classes,
     })
     .to_string()
@@ -200,6 +201,14 @@ pub(super) fn cells(line: &[String], widths: &[usize]) -> String {
         let _ = write!(row, "{cell:<width$}  ");
     }
     row.trim_end().to_owned() + "\n"
+}
+
+/// The first metrics of a model.
+pub(super) fn metrics<'a>(
+    metrics: impl IntoIterator<Item = (&'a String, &'a f64)>,
+) -> impl Iterator<Item = String> {
+    let shown = metrics.into_iter().take(SHOWN_METRICS);
+    shown.map(|(name, value)| format!("{name} {}", figure(*value)))
 }
 
 /// Names and descriptions, a line each.

@@ -166,11 +166,13 @@ fn names_model(table: &Table, model: &str) -> bool {
     table.get("model").and_then(Value::as_str) == Some(model)
 }
 
-/// Sets the dataset; drops scale and split of another source.
+/// Sets the dataset; drops scale and split of another source, but not what the targets are.
 pub(super) fn set_source(table: &mut Table, source: &str) {
-    let dataset = table.get("dataset").and_then(|dataset| dataset.get("source"));
-    if dataset.and_then(Value::as_str) != Some(source) {
-        let dataset = Table::from_iter([("source".to_owned(), Value::from(source))]);
+    let value = |key: &str| table.get("dataset").and_then(|dataset| dataset.get(key)).cloned();
+    if value("source").as_ref().and_then(Value::as_str) != Some(source) {
+        let targets = value("targets").map(|targets| ("targets".to_owned(), targets));
+        let source = ("source".to_owned(), Value::from(source));
+        let dataset: Table = targets.into_iter().chain([source]).collect();
         table.insert("dataset".into(), dataset.into());
     }
 }
@@ -254,6 +256,10 @@ mod tests {
         assert_eq!((same.parameters.len(), same.dataset.scale), (1, Some(2.0)));
         let other = assemble(&flags("softmax", "digits"));
         assert_eq!((other.parameters.len(), other.dataset.scale), (0, None));
+        // What is to be learnt stays.
+        let (_folder, path) = file(&FILE.replace("scale = 2.0", "targets = \"none\""));
+        let flags = SpecFlags { spec: Some(path), ..flags("softmax", "digits") };
+        assert_eq!(assemble(&flags).dataset.targets, common::spec::TargetKind::None);
     }
 
     #[test]

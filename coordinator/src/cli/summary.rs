@@ -9,7 +9,7 @@ use common::digest::Digest;
 use common::results::{CONFUSION, Results};
 use common::spec::Split;
 
-use super::report::{GAP, plural, quality, split_name, table};
+use super::report::{GAP, metrics, plural, quality, split_name, table};
 
 /// Largest confusion matrix that is printed, in classes.
 const PRINTED_CLASSES: usize = 32;
@@ -23,8 +23,8 @@ pub(super) struct Summary {
     pub(super) seconds: f64,
     pub(super) loss: Option<f64>,
     pub(super) accuracy: Option<f64>,
-    /// Loss and accuracy of the last training round.
-    pub(super) last_round: (Option<f64>, Option<f64>),
+    /// Loss, accuracy and other metrics of the last training round.
+    pub(super) last_round: (Option<f64>, Option<f64>, BTreeMap<String, f64>),
     pub(super) synchronisation_share: f64,
     pub(super) digest: Digest,
     /// Examples that the model warns about, by warning.
@@ -129,11 +129,15 @@ impl Summary {
     }
 
     fn push_quality(&self, text: &mut String) {
-        if self.loss.is_some() || self.accuracy.is_some() {
-            let _ = writeln!(text, "result  {}", quality(self.loss, self.accuracy).join(GAP));
+        let evaluated = self.evaluation.as_ref().map(|(_, results)| results.metrics());
+        let mut pieces = quality(self.loss, self.accuracy);
+        pieces.extend(metrics(evaluated.iter().flatten()));
+        if !pieces.is_empty() {
+            let _ = writeln!(text, "result  {}", pieces.join(GAP));
         } else if self.evaluation.is_none() {
-            let (loss, accuracy) = self.last_round;
-            let mut pieces = quality(loss, accuracy);
+            let (loss, accuracy, others) = &self.last_round;
+            let mut pieces = quality(*loss, *accuracy);
+            pieces.extend(metrics(others));
             pieces.push(if pieces.is_empty() {
                 "none: nothing was evaluated".into()
             } else {
@@ -174,6 +178,7 @@ fn confusion(matrix: &[u64], name: impl Fn(usize) -> String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use common::results::LOSS;
 
     fn summary() -> Summary {
         let results = Results {
@@ -188,7 +193,7 @@ mod tests {
             seconds: 0.5,
             loss: Some(0.1),
             accuracy: Some(0.99),
-            last_round: (None, None),
+            last_round: (None, None, BTreeMap::new()),
             synchronisation_share: 0.125,
             digest: Digest::of(b"abc"),
             warnings: BTreeMap::new(),
@@ -255,11 +260,33 @@ mod tests {
     #[test]
     fn a_run_without_an_evaluation_has_a_result_all_the_same() {
         let (loss, accuracy) = (None, None);
-        let last_round = (Some(0.5), Some(0.75));
+        let last_round = (Some(0.5), Some(0.75), BTreeMap::new());
         let text = Summary { loss, accuracy, evaluation: None, last_round, ..summary() }.to_text();
         let line = "\nresult  loss 0.5000  accuracy 75.00 %  (of the last round: nothing was \
                     evaluated)\n";
         assert!(text.contains(line), "{text}");
+        let last_round = (None, None, [("spikes".to_owned(), 21.5)].into());
+        let text = Summary { loss, accuracy, evaluation: None, last_round, ..summary() }.to_text();
+        assert!(text.contains("\nresult  spikes 21.5  (of the last round: "), "{text}");
+    }
+
+    #[test]
+    fn what_a_model_measures_stands_in_place_of_an_accuracy() {
+        let sums = [(LOSS, 6.0), ("absolute_error", 3.0)];
+        let results = Results {
+            examples: 12,
+            sums: sums.map(|(name, sum)| (name.to_owned(), sum)).into(),
+            ..Results::default()
+        };
+        let summary = Summary {
+            loss: Some(0.5),
+            accuracy: None,
+            evaluation: Some((Split::Test, results)),
+            ..summary()
+        };
+        let text = summary.to_long_text();
+        assert!(text.contains("\nresult  loss 0.5000  absolute_error 0.2500\n"), "{text}");
+        assert!(!text.contains("accuracy") && !text.contains("true"), "{text}");
     }
 
     #[test]

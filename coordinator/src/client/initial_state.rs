@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use common::dataset::{DataDigests, DataShape, Dataset, Schema};
+use common::dataset::{DataDigests, DataShape, Dataset, Schema, TargetType};
 use common::limits;
 use common::model::{Model, ModelError, Registry};
 use common::spec::{RunSpec, Split};
@@ -113,22 +113,23 @@ fn more_classes(
     if known.is_some() || spec.dataset.classes.is_some() || is_gone {
         return None;
     }
+    let of_data = shape.classes().ok()?;
     let fits = |classes: usize| {
-        let layout =
-            build(registry, spec, DataShape { classes, ..shape }).and_then(|model| model.layout());
+        let shape = shape.with_targets(TargetType::Classes(classes as u32));
+        let layout = build(registry, spec, shape).and_then(|model| model.layout());
         layout.is_ok_and(|layout| tensors.fits(&layout, map))
     };
     // Units that learnt without labels may have been given a class that the data lacks.
     let labelled = tensors.largest_counter(LABELS).map_or(0, |label| label.saturating_add(1));
     let labelled = usize::try_from(labelled).unwrap_or(usize::MAX);
-    let least = labelled.max(shape.classes);
-    let found = if fits(shape.classes) {
+    let least = labelled.max(of_data);
+    let found = if fits(of_data) {
         least
     } else {
-        let more = tensors.lengths().into_iter().filter(|length| *length > shape.classes);
+        let more = tensors.lengths().into_iter().filter(|length| *length > of_data);
         more.take(TRIES).find(|length| fits(*length))?.max(least)
     };
-    let is_more = found > shape.classes && found <= limits::CLASSES as usize && fits(found);
+    let is_more = found > of_data && found <= limits::CLASSES as usize && fits(found);
     is_more.then_some(found as u32)
 }
 
@@ -169,7 +170,7 @@ mod tests {
         let spec = RunSpec::from_toml(&text).unwrap();
         let registry = Registry::standard();
         let initial = |classes| {
-            let model = build(&registry, &spec, DataShape { features: 2, classes }).unwrap();
+            let model = build(&registry, &spec, DataShape::new(2, TargetType::Classes(classes))).unwrap();
             let path = folder.path().join("state");
             model.initial_state().unwrap().save(&path, &Default::default()).unwrap();
             let tensors = FileTensors::load(&path).unwrap();
@@ -179,7 +180,7 @@ mod tests {
             load(&registry, spec.clone(), Path::new(""), Some(initial(classes)))
         };
         let of_five = loaded(5, &spec).unwrap();
-        assert_eq!((of_five.spec.dataset.classes, of_five.dataset.shape().classes), (Some(5), 5));
+        assert_eq!((of_five.spec.dataset.classes, of_five.dataset.shape().targets), (Some(5), TargetType::Classes(5)));
         assert_eq!(loaded(2, &spec).unwrap().spec.dataset.classes, None);
         let mut two = spec.clone();
         two.dataset.classes = Some(2);

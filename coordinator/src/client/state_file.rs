@@ -176,7 +176,7 @@ mod tests {
         let spec = RunSpec::from_toml(RunSpec::example()).unwrap();
         let state = NetworkState::default();
         let history = History { confusion: vec![3, 0, 1, 2], ..History::default() };
-        let json = r#"{"understood":"","shape":[4],"scale":1.0,"class_count":2}"#;
+        let json = r#"{"understood":"","shape":[4],"scale":1.0,"targets":{"classes":2}}"#;
         let schema = Some(Schema::from_json(json).unwrap());
         let fetched = Fetched { state, spec, schema, history };
         StateFile::save(&path, &fetched).unwrap();

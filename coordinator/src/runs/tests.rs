@@ -3,7 +3,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::dataset::{FeatureType, SplitManifest};
+use common::dataset::{FeatureType, SplitManifest, TargetType};
 use common::digest::Digest;
 use common::id::{RunId, RunIdentity, SubmissionKey};
 use common::merge_rule::MergeRule;
@@ -33,8 +33,16 @@ const VALUES: usize = 100_000;
 const KEEP: u32 = 2;
 
 fn manifest(chunks: Vec<Digest>) -> SplitManifest {
-    let (features, classes, element) = (1, 2, FeatureType::U8);
-    SplitManifest { examples: 1, features, classes, element, scale: 1.0, chunk_examples: 1, chunks }
+    SplitManifest {
+        examples: 1,
+        features: 1,
+        shape: vec![1],
+        targets: TargetType::Classes(2),
+        element: FeatureType::U8,
+        scale: 1.0,
+        chunk_examples: 1,
+        chunks,
+    }
 }
 
 fn submission() -> SubmissionRecord {

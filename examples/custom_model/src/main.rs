@@ -30,26 +30,28 @@ pub(crate) fn registry() -> Registry {
     registry
 }
 
-/// Builds the model from its parameters (it has none, and refuses any), the shape of the data and
-/// the seed (nothing here is random).
+/// Builds the model from its parameters (it has none, and refuses any), the shape of the data,
+/// which must have classes, and the seed (nothing here is random).
 fn build(
     parameters: &toml::Table,
     shape: DataShape,
     _seed: u64,
 ) -> Result<Box<dyn Model>, ModelError> {
     Parameters::new(parameters).finish()?;
-    Ok(Box::new(Centroids { shape }))
+    Ok(Box::new(Centroids { features: shape.features, classes: shape.classes()? }))
 }
 
+#[derive(Clone, Copy)]
 struct Centroids {
-    shape: DataShape,
+    features: usize,
+    classes: usize,
 }
 
 impl Model for Centroids {
     /// Step 1, the state. Each tensor has the rule by which replicas' versions are merged.
     /// Replicas process different examples, so their sums and counts are added.
     fn layout(&self) -> Result<Layout, ModelError> {
-        let DataShape { features, classes } = self.shape;
+        let Self { features, classes } = *self;
         let (f32s, u64s) = (ElementType::F32, ElementType::U64);
         Ok(Layout::new([
             TensorLayout::new("sums", f32s, &[features, classes], MergeRule::Sum),
@@ -63,7 +65,7 @@ impl Model for Centroids {
     }
 
     fn replica(&self) -> Result<Box<dyn Replica>, ModelError> {
-        Ok(Box::new(CentroidsReplica { shape: self.shape, state: self.initial_state()? }))
+        Ok(Box::new(CentroidsReplica { model: *self, state: self.initial_state()? }))
     }
 
     /// To be increased with every change of the computation: a worker with another version gets no
@@ -74,13 +76,13 @@ impl Model for Centroids {
 
     /// Memory of a replica, from which workers decide how many run at once.
     fn replica_bytes(&self) -> u64 {
-        let DataShape { features, classes } = self.shape;
+        let Self { features, classes } = self;
         (4 * features * classes + 8 * classes) as u64
     }
 }
 
 struct CentroidsReplica {
-    shape: DataShape,
+    model: Centroids,
     state: NetworkState,
 }
 
@@ -107,7 +109,7 @@ impl Replica for CentroidsReplica {
 
     /// Step 3, report results: sums and counts over examples. Accuracy is computed from `correct`.
     fn evaluate_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
-        let DataShape { features, classes } = self.shape;
+        let Centroids { features, classes } = self.model;
         let fits = batch.features.ncols() == features
             && batch.classes()?.iter().all(|label| (*label as usize) < classes);
         if !fits {

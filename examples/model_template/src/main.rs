@@ -21,7 +21,8 @@ fn registry() -> Registry {
     registry
 }
 
-/// Makes the model from its parameters, the data's shape and the run's seed.
+/// Makes the model from its parameters, the data's shape and the run's seed. `classes` refuses data
+/// that has none.
 fn build(
     parameters: &toml::Table,
     shape: DataShape,
@@ -30,12 +31,14 @@ fn build(
     let mut read = Parameters::new(parameters);
     let step = read.about("", "step of the weights").number("step", 0.1, 1e-6..=1e3)?;
     read.finish()?;
-    Ok(Box::new(Perceptron { shape, step: step as f32 }))
+    let (features, classes) = (shape.features, shape.classes()?);
+    Ok(Box::new(Perceptron { features, classes, step: step as f32 }))
 }
 
 #[derive(Clone)]
 struct Perceptron {
-    shape: DataShape,
+    features: usize,
+    classes: usize,
     step: f32,
 }
 
@@ -43,7 +46,7 @@ impl Model for Perceptron {
     /// The state that is passed from round to round, and the rules by which replicas' versions are
     /// merged.
     fn layout(&self) -> Result<Layout, ModelError> {
-        let shape = &[self.shape.features, self.shape.classes];
+        let shape = &[self.features, self.classes];
         let weights = TensorLayout::new("weights", ElementType::F32, shape, MergeRule::Mean);
         Ok(Layout::new([weights])?)
     }
@@ -59,7 +62,7 @@ impl Model for Perceptron {
 
     /// Memory of one running replica, in bytes.
     fn replica_bytes(&self) -> u64 {
-        (4 * self.shape.features * self.shape.classes) as u64
+        (4 * self.features * self.classes) as u64
     }
 
     /// Increase this with every change that changes a bit of a result.

@@ -1,7 +1,7 @@
 //! Clients that say what they may not.
 
 use bytes::Bytes;
-use common::dataset::{Examples, Features, SplitManifest};
+use common::dataset::{Examples, Features, SplitManifest, TargetType};
 use common::digest::Digest;
 use common::id::{RunId, SubmissionKey};
 use common::merge::MergeRule;
@@ -168,8 +168,28 @@ fn submissions() {
             .ends_rejected(&["nothing"]),
         submits("nothing to learn from", |parts| parts.train = no_examples())
             .ends_rejected(&["training"]),
-        submits("other examples to test with", |parts| parts.test = odd)
-            .ends_rejected(&["the test examples have 3 features", "expected 2"]),
+        submits("other examples to test with", |parts| parts.test = odd).ends_rejected(&[
+            "Test split",
+            "one shape in both splits, [2]",
+            "[3] in the other",
+        ]),
+        submits("targets of another kind to test with", |parts| {
+            parts.test = SplitManifest { targets: TargetType::Vector(1), ..parts.train.clone() };
+        })
+        .ends_rejected(&[
+            "Test split",
+            "one kind in both splits, 2 classes",
+            "a number in the",
+        ]),
+        submits("a shape of other features", |parts| parts.train.shape = vec![3]).ends_closed(&[
+            "field `train`",
+            "a shape of 2 features",
+            "3 in [3]",
+        ]),
+        submits("more numbers than a target may have", |parts| {
+            parts.train.targets = TargetType::Vector(u32::MAX);
+        })
+        .ends_closed(&["field `train`", "numbers in a target from 1 to 65536"]),
         submits("fewer chunks than it says", |parts| parts.train.chunks.clear())
             .ends_closed(&["field `train`", "1 chunks"]),
         submits("more examples than there can be", |parts| parts.train.examples = u64::MAX)

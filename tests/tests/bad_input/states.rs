@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use common::model::{DataShape, Registry};
+use common::model::{DataShape, Registry, TargetType};
 use toml::Table;
 
 use super::case::{Case, check, noise};
 
 /// A file as Samebit writes it: `softmax` over the digits.
 fn right() -> Vec<u8> {
-    let shape = DataShape { features: 64, classes: 10 };
+    let shape = DataShape::new(64, TargetType::Classes(10));
     let model = Registry::standard().build("softmax", &Table::new(), shape, 1);
     let state = model.and_then(|model| model.initial_state()).expect("the model makes a state");
     let folder = tempfile::tempdir().expect("a folder");

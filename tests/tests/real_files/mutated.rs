@@ -239,8 +239,9 @@ fn check_split(split: &Examples, schema: &Schema) -> Result<(), String> {
     if values as u64 != expected || schema.width() != u64::from(split.width()) {
         return Err(format!("{values} values, {expected} and {} expected", schema.width()));
     }
-    let is_class = |label: &u32| *label < schema.class_count;
-    let labels = split.labels().iter().all(is_class) && split.classes() == schema.class_count;
+    let classes = schema.targets.outputs();
+    let is_class = |label: &u32| *label < classes;
+    let labels = split.labels().iter().all(is_class) && split.target_type() == schema.targets;
     if labels { Ok(()) } else { Err("labels are no classes".into()) }
 }
 

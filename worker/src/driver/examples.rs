@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use common::dataset::{DatasetError, ExampleSource, SplitManifest};
+use common::dataset::{DatasetError, ExampleBuffer, ExampleSource, SplitManifest};
 use common::id::{Block, RunId};
 use common::limits;
 use common::plan::{EpochOrder, RunPlan, Step};
@@ -68,8 +68,7 @@ impl ExampleSource for CopiedExamples {
         &self,
         split: Split,
         examples: &[u64],
-        features: &mut Vec<f32>,
-        labels: &mut Vec<u32>,
+        into: &mut ExampleBuffer,
     ) -> Result<(), DatasetError> {
         let size = self.manifest.example_bytes();
         for example in examples {
@@ -77,7 +76,7 @@ impl ExampleSource for CopiedExamples {
             let chunk = self.manifest.chunk_of(*example);
             let place = found.ok_or(DatasetError::MissingChunk(chunk, split))?;
             let copy = &self.copies[place * size..(place + 1) * size];
-            self.manifest.read_copy(copy, features, labels);
+            self.manifest.read_copy(copy, into);
         }
         Ok(())
     }
@@ -218,12 +217,12 @@ mod tests {
         for place in [3, 0, 2, 1, 2] {
             copied.copy_from(place, &chunk(place));
         }
-        let (mut features, mut labels) = (Vec::new(), Vec::new());
-        copied.gather(Split::Train, &wanted, &mut features, &mut labels).unwrap();
-        assert_eq!(labels, wanted.map(|at| at as u32));
-        assert_eq!(features, [9.0, 9.5, 0.0, 0.5, 7.0, 7.5, 1.0, 1.5, 8.0, 8.5]);
+        let mut gathered = ExampleBuffer::default();
+        copied.gather(Split::Train, &wanted, &mut gathered).unwrap();
+        assert_eq!(gathered.classes, wanted.map(|at| at as u32));
+        assert_eq!(gathered.features, [9.0, 9.5, 0.0, 0.5, 7.0, 7.5, 1.0, 1.5, 8.0, 8.5]);
         for (split, example) in [(Split::Train, 3), (Split::Test, 0)] {
-            let missing = copied.gather(split, &[example], &mut features, &mut labels);
+            let missing = copied.gather(split, &[example], &mut gathered);
             assert!(matches!(missing, Err(DatasetError::MissingChunk(..))), "{missing:?}");
         }
     }

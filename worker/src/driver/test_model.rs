@@ -6,7 +6,7 @@ use std::sync::{Arc, Barrier, OnceLock};
 use common::dataset::{Dataset, Examples, Features};
 use common::id::{AssignmentId, Block, RunId, RunIdentity, StepId};
 use common::merge::{MergeRule, MergeTree, Partial};
-use common::model::{Batch, DataShape, Model, ModelError, Registry, Replica};
+use common::model::{Batch, DataShape, Model, ModelError, Registry, Replica, TargetType};
 use common::results::Results;
 use common::shard::{self, ShardInput};
 use common::spec::Split;
@@ -111,7 +111,7 @@ impl TestRun {
             Examples::new(Features::F32(features), vec![0; count], 1, 1, 1.0).unwrap()
         };
         let data = Dataset { train: split(17, 1.0), test: split(7, -1.0) };
-        let shape = DataShape { features: 1, classes: 1 };
+        let shape = DataShape::new(1, TargetType::Classes(1));
         let table = common::spec::RunSpec::from_toml(&spec).unwrap().parameters;
         let state = registry.build("toy", &table, shape, 1).unwrap().initial_state().unwrap();
         let opening = Opening {

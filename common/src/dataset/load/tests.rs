@@ -7,7 +7,7 @@ use ndarray_npy::WriteNpyExt;
 use tempfile::TempDir;
 
 use super::*;
-use crate::spec::{Missing, Normalise};
+use crate::spec::{LabelColumns, Missing, Normalise};
 
 /// A folder of small files.
 struct Folder(TempDir);
@@ -90,7 +90,10 @@ fn a_source_is_split_scaled_and_described() {
 #[test]
 fn whole_numbers_and_names_become_classes() {
     let (data, schema) = csv(&sorted()).load(&csv_spec()).unwrap();
-    assert_eq!((data.train.len(), data.test.len(), data.train.classes()), (30, 0, 3));
+    assert_eq!(
+        (data.train.len(), data.test.len(), data.train.target_type()),
+        (30, 0, TargetType::Classes(3))
+    );
     assert_eq!(schema.classes, ["x", "y", "z"]);
     assert_eq!(
         schema.understood,
@@ -199,13 +202,19 @@ fn later_data_is_read_as_the_first_was() {
     };
     // Without the last class, and with columns in another order.
     let data = again("kind,b,a\ny,1.5,2\nx,3.5,4\n").unwrap();
-    assert_eq!((data.train.labels(), data.train.classes()), (&[1, 0][..], 3));
+    assert_eq!(
+        (data.train.labels(), data.train.target_type()),
+        (&[1, 0][..], TargetType::Classes(3))
+    );
     assert_eq!(data.train.features(), &Features::F32(vec![2.0, 1.5, 4.0, 3.5]));
     let numbers = sorted().replace('x', "0").replace('y', "1").replace('z', "2");
     let (_, schema) = csv(&numbers).load(&csv_spec()).unwrap();
     let first = csv("a,b,kind\n1,2,0\n3,4,1\n");
     let (data, _) = load(&csv_spec(), first.0.path(), Some(&schema), true).unwrap();
-    assert_eq!((data.train.labels(), data.train.classes()), (&[0, 1][..], 3));
+    assert_eq!(
+        (data.train.labels(), data.train.target_type()),
+        (&[0, 1][..], TargetType::Classes(3))
+    );
     let error = again("a,b,kind\n1,2,w\n").unwrap_err();
     assert_eq!(error, "data.csv, line 2: expected a label that is known: x, y, z, found \"w\"");
     let error = again("1,2,3,x\n").unwrap_err();
@@ -268,12 +277,147 @@ fn examples_to_predict_need_no_labels_and_all_stay() {
     {
         let (data, read) = load(text, Missing::Drop).unwrap();
         assert_eq!(data.train.features(), &Features::F32(vec![2.0, 1.5, 4.0, 3.5]), "{text}");
-        assert_eq!((data.train.labels(), data.train.classes()), (&[0, 0][..], 3), "{text}");
-        assert_eq!((read.class(2), read.class_count), ("z".to_owned(), 3));
+        let classes = TargetType::Classes(3);
+        assert_eq!((data.train.labels(), data.train.target_type()), (&[0, 0][..], classes));
+        assert_eq!((read.class(2), read.targets), ("z".to_owned(), classes));
         assert!(read.understood.contains("2 examples"), "{}", read.understood);
         assert!(read.understood.contains("labels are not read"), "{}", read.understood);
     }
     // A prediction has a row for each example.
     let error = load("a,b\n2,\n4,3.5\n", Missing::Drop).unwrap_err();
     assert!(error.starts_with("data.csv, line 2: expected a value in column 2"), "{error}");
+}
+
+/// Twenty houses: two features, a price and an age.
+fn houses() -> String {
+    let row = |at: usize| format!("{},{},{}.25,{}\n", at % 5, at % 3, at, 100 - at);
+    "rooms,floor,price,age\n".to_owned() + &(0..20).map(row).collect::<String>()
+}
+
+fn vector_spec(label: &[&str]) -> DatasetSpec {
+    let names = label.iter().map(|name| (*name).to_owned()).collect();
+    let label = (!label.is_empty()).then_some(LabelColumns::Several(names));
+    DatasetSpec { targets: TargetKind::Vector, label, ..csv_spec() }
+}
+
+#[test]
+fn columns_of_numbers_are_targets() {
+    let folder = csv(&houses());
+    let (data, schema) = folder.load(&vector_spec(&["price"])).unwrap();
+    assert_eq!(data.train.target_type(), TargetType::Vector(1));
+    assert_eq!(data.train.width(), 3);
+    assert_eq!(
+        schema.understood,
+        "data.csv: 20 examples, 3 features, target \"price\" (number), no test split \
+         (dataset.test_examples=0.2 holds one out)"
+    );
+    assert!(schema.warnings.iter().any(|it| it.starts_with("targets reach 19.25, far from -1")));
+    let spec = DatasetSpec {
+        test_examples: Some(TestExamples::Count(4)),
+        split: SplitBy::Stratified,
+        ..vector_spec(&["age", "price"])
+    };
+    let (data, schema) = folder.load(&spec).unwrap();
+    assert_eq!(schema.target_names(), ["price", "age"]);
+    let line = "2 features, targets \"price\", \"age\" (numbers), split 16/4 at random";
+    assert!(schema.understood.ends_with(line), "{}", schema.understood);
+    let TargetValues::Vectors { values, width: 2 } = data.test.targets() else {
+        panic!("{:?}", data.test.targets())
+    };
+    assert!(values.chunks(2).all(|target| target[0] - 0.25 + target[1] == 100.0), "{values:?}");
+    let (_, schema) = folder.load(&vector_spec(&[])).unwrap();
+    assert!(schema.understood.contains("target \"age\" (last column; number)"));
+    // Later files are read in the same way, with the targets or without.
+    let (_, schema) = folder.load(&spec).unwrap();
+    let schema = Schema::from_json(&schema.to_json().unwrap()).unwrap();
+    for (text, expected) in [
+        ("age,price,floor,rooms\n7,2.5,1,3\n", [2.5, 7.0]),
+        ("floor,rooms\n1,3\n", [0.0, 0.0]),
+        ("3,1\n", [0.0, 0.0]),
+    ] {
+        let (data, _) = load(&csv_spec(), csv(text).0.path(), Some(&schema), true).unwrap();
+        assert_eq!(data.train.features(), &Features::U8(vec![3, 1]), "{text}");
+        let values = expected.to_vec();
+        assert_eq!(data.train.targets(), &TargetValues::Vectors { values, width: 2 }, "{text}");
+    }
+}
+
+#[test]
+fn targets_that_are_no_numbers_are_refused() {
+    let load = |text: &str, spec: &DatasetSpec| csv(text).load(spec).unwrap_err();
+    let kinds = houses().replace("age", "kind").replace("100", "new");
+    let error = load(&kinds, &vector_spec(&["kind"]));
+    assert!(error.starts_with("data.csv, line 2: expected a finite number in column 4"), "{error}");
+    assert!(error.contains("`dataset.targets` is \"vector\"") && error.ends_with("found \"new\""));
+    let error = load(&sorted(), &vector_spec(&[]));
+    assert!(
+        error.contains("a column of numbers to predict: name it by `dataset.label`"),
+        "{error}"
+    );
+    assert!(error.ends_with("found texts in \"kind\""), "{error}");
+    let gap = houses().replace("19.25,81", "19.25,");
+    let error = load(&gap, &vector_spec(&["age"]));
+    assert!(error.contains("line 21: expected a target in column 4 (\"age\")"), "{error}");
+    let spec = DatasetSpec { missing: Missing::Drop, ..vector_spec(&["price", "age"]) };
+    let (data, _) = csv(&gap).load(&spec).unwrap();
+    assert_eq!((data.train.len(), data.train.target_type()), (19, TargetType::Vector(2)));
+    // A label that looks like a number to predict.
+    let error = load(&houses(), &csv_spec());
+    assert!(error.contains("--set dataset.targets=vector"), "{error}");
+    let spec = DatasetSpec { label: Some("price".into()), ..csv_spec() };
+    let (_, schema) = csv(&houses()).load(&spec).unwrap();
+    assert!(schema.warnings.iter().any(|it| it.contains("--set dataset.targets=vector")));
+}
+
+#[test]
+fn data_without_labels_loads_where_none_are_needed() {
+    let none = |source: &str| DatasetSpec { targets: TargetKind::None, ..DatasetSpec::new(source) };
+    let (data, schema) = csv("a,b\n1,2\n3,4\n").load(&none("csv:data.csv")).unwrap();
+    assert_eq!(data.train.features(), &Features::U8(vec![1, 2, 3, 4]));
+    assert_eq!((data.train.len(), data.train.targets()), (2, &TargetValues::None));
+    assert!(schema.understood.contains("2 features, no labels, no test split"));
+    let (data, schema) = images().load(&none("idx:.")).unwrap();
+    assert_eq!((data.train.len(), data.test.len()), (3, 1));
+    assert!(schema.understood.contains("2 × 1 features, no labels, 3 to train"));
+    let arrays = [("x_train.npy", npy(&array![[1.0f64, 2.5], [-3.0, 4.0]]))];
+    let folder = Folder::new(&arrays);
+    assert_eq!(folder.load(&none("npy:.")).unwrap().0.train.len(), 2);
+    let error = folder.load(&DatasetSpec::new("npy:.")).unwrap_err();
+    assert!(error.contains("set `dataset.targets` to \"none\""), "{error}");
+    let error = folder.load(&DatasetSpec { targets: TargetKind::Vector, ..none("npy:.") });
+    assert!(error.unwrap_err().contains("expected labels of its examples"));
+    let test = ("x_test.npy", npy(&array![[1.0f64, 2.5]]));
+    let folder = Folder::new(&[arrays[0].clone(), ("y_train.npy", Vec::new()), test]);
+    assert_eq!(folder.load(&none("npy:.")).unwrap().0.test.len(), 1);
+}
+
+#[test]
+fn arrays_of_numbers_are_targets() {
+    let features = || ("x_train.npy", npy(&array![[1u8], [2], [3]]));
+    let load = |targets: Vec<u8>, kind| {
+        let folder = Folder::new(&[features(), ("y_train.npy", targets)]);
+        folder.load(&DatasetSpec { targets: kind, ..DatasetSpec::new("npy:.") })
+    };
+    let fortran = {
+        use ndarray::ShapeBuilder;
+        ndarray::Array2::from_shape_vec((3, 2).f(), vec![1i16, 3, 5, 2, 4, 6]).unwrap()
+    };
+    for (targets, values, width) in [
+        (npy(&array![0.5f64, -1.5, 2.0]), vec![0.5, -1.5, 2.0], 1),
+        (npy(&array![[1u8], [0], [255]]), vec![1.0, 0.0, 255.0], 1),
+        (npy(&array![[1.0f32, 2.0], [3.0, 4.0], [5.0, 6.0]]), vec![1., 2., 3., 4., 5., 6.], 2),
+        (npy(&fortran), vec![1., 2., 3., 4., 5., 6.], 2),
+        (npy(&array![true, false, true]), vec![1.0, 0.0, 1.0], 1),
+    ] {
+        let (data, _) = load(targets, TargetKind::Vector).unwrap();
+        assert_eq!(data.train.targets(), &TargetValues::Vectors { values, width });
+    }
+    for (targets, expected) in [
+        (npy(&array![1.0f64, f64::NAN, 2.0]), "y_train.npy, byte 136: expected a finite number"),
+        (npy(&array![1e300f64, 0.0, 2.0]), "y_train.npy, byte 128: expected a finite number"),
+        (npy(&array![[1.0f64, 2.0]]), "expected 3 labels, one for each example"),
+    ] {
+        let error = load(targets, TargetKind::Vector).unwrap_err();
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
 }

@@ -247,6 +247,14 @@ pub(super) struct Part {
 }
 
 impl Examples {
+    /// The values in single precision.
+    pub(super) fn into_singles(self) -> Vec<f32> {
+        match self.features {
+            Features::U8(bytes) => bytes.iter().map(|byte| f32::from(*byte)).collect(),
+            Features::F32(values) => values,
+        }
+    }
+
     /// Joins features and labels.
     pub(super) fn with(self, labels: Option<Labels>) -> Part {
         let Self { features, shape, name, layout, .. } = self;

@@ -6,6 +6,7 @@
 //! | `cell` | the value of a field |
 //! | `header` | names of columns, or scikit-learn's line of counts |
 //! | `facts` | what all fields of a column have |
+//! | `label` | which column is the label, or which ones are the target |
 //! | `infer` | what each column is: label, numbers, texts, left out |
 //! | `read` | the examples, by that plan |
 
@@ -14,6 +15,7 @@ mod dialect;
 mod facts;
 mod header;
 mod infer;
+mod label;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -21,9 +23,10 @@ mod tests;
 use self::dialect::{Dialect, FIELDS, RECORD_BYTES, Record};
 use self::header::Header;
 use crate::dataset::DatasetError;
-use crate::spec::Missing;
+use crate::spec::{Missing, TargetKind};
 
-pub(in crate::dataset) use self::infer::{Plan, Why};
+pub(in crate::dataset) use self::infer::Plan;
+pub(in crate::dataset) use self::label::Why;
 pub(in crate::dataset) use self::read::Table;
 
 /// What a user has said of the columns.
@@ -32,8 +35,10 @@ pub(in crate::dataset) struct Choices<'a> {
     /// Whether labels are read. If not, no column is guessed to be the label.
     pub(in crate::dataset) labels: bool,
     pub(in crate::dataset) separator: Option<u8>,
-    /// The name of the label's column, `first` or `last`.
-    pub(in crate::dataset) label: Option<&'a str>,
+    pub(in crate::dataset) targets: TargetKind,
+    /// The columns of the label or the target: names, `first` or `last`. None if they are to be
+    /// found.
+    pub(in crate::dataset) label: &'a [String],
     pub(in crate::dataset) missing: Missing,
     /// Columns to leave out, instead of those that are recognised.
     pub(in crate::dataset) ignore: Option<&'a [String]>,
@@ -92,6 +97,14 @@ impl TextFile {
             expected: expected.to_string(),
             found: found.to_string(),
         }
+    }
+
+    fn no_target(&self, line: u64, at: usize, title: &str) -> DatasetError {
+        let expected = format!(
+            "a target in {}, or `dataset.missing` set to \"drop\"",
+            infer::place(at, title)
+        );
+        self.wrong(line, expected, "none")
     }
 
     fn missing(&self, line: u64, at: usize, title: &str) -> DatasetError {

@@ -19,20 +19,21 @@ use super::numbers::{Number, Order};
 use super::{Splits, labels};
 use crate::dataset::DatasetError;
 use crate::limits;
+use crate::spec::TargetKind;
 use files::Pair;
 
 /// Numbers of one label of QMNIST.
 const QMNIST_COLUMNS: u64 = 8;
 
 /// Loads both splits; the test split may be missing, and so may all labels.
-pub(super) fn load(folder: &Path) -> Result<Splits, DatasetError> {
-    let files = files::find(folder)?;
-    let train = part(&files.train)?;
-    let test = files.test.as_ref().map(part).transpose()?;
+pub(super) fn load(folder: &Path, targets: TargetKind) -> Result<Splits, DatasetError> {
+    let files = files::find(folder, targets != TargetKind::None)?;
+    let train = part(&files.train, targets)?;
+    let test = files.test.as_ref().map(|pair| part(pair, targets)).transpose()?;
     array::agree(train, test)
 }
 
-fn part(Pair { images, labels }: &Pair) -> Result<Part, DatasetError> {
+fn part(Pair { images, labels }: &Pair, targets: TargetKind) -> Result<Part, DatasetError> {
     let mut file = SourceFile::open(images)?;
     let examples = header(&mut file)?.features(&mut file, images.display().to_string())?;
     let Some(path) = labels else {
@@ -42,7 +43,9 @@ fn part(Pair { images, labels }: &Pair) -> Result<Part, DatasetError> {
     let layout = header(&mut file)?;
     let name = path.display().to_string();
     let qmnist = path.file_name().is_some_and(|name| name.to_string_lossy().contains("qmnist"));
-    let labels = if qmnist && layout.shape == [examples.count, QMNIST_COLUMNS] {
+    let labels = if targets == TargetKind::Vector {
+        labels::vectors(&mut file, &layout, examples.count, name)
+    } else if qmnist && layout.shape == [examples.count, QMNIST_COLUMNS] {
         labels::columns(&mut file, &layout, examples.count, QMNIST_COLUMNS, name)
     } else {
         labels::numbers(&mut file, &layout, examples.count, name)

@@ -28,6 +28,27 @@ pub(super) fn numbers(
     }
 }
 
+/// Reads the numbers that a model learns to predict: all of an example's values.
+pub(super) fn vectors(
+    file: &mut dyn Bytes,
+    layout: &Layout,
+    examples: u64,
+    name: String,
+) -> Result<Labels, DatasetError> {
+    let width = per_example(file, layout, examples)?
+        .iter()
+        .fold(1, |width: u64, length| width.saturating_mul(*length));
+    if !(1..=u64::from(limits::TARGET_NUMBERS)).contains(&width) {
+        let expected = format!("targets of 1 to {} numbers", limits::TARGET_NUMBERS);
+        return Err(layout.wrong_shape(file, expected, ""));
+    }
+    let values = layout.features(file, name.clone())?.into_singles();
+    let size = if layout.fortran { 1 } else { width } * layout.number.bytes();
+    let places = Places::Bytes { start: layout.start, size };
+    let labels = RawLabels::Vectors { values, width: width as u32 };
+    Ok(Labels { labels, file: name, places })
+}
+
 /// The dimensions after that of the examples, without those of length 1 at the end.
 pub(super) fn per_example<'a>(
     file: &dyn Bytes,

@@ -13,17 +13,18 @@ use super::listing::{Listing, missing};
 use super::pairs::{self, Chosen, NoChoice, Pair};
 use super::{Splits, labels};
 use crate::dataset::DatasetError;
+use crate::spec::TargetKind;
 use header::{Element, Header};
 
 /// Loads the arrays of a folder. The test split may be missing, and so may all labels.
-pub(super) fn load_folder(folder: &Path) -> Result<Splits, DatasetError> {
+pub(super) fn load_folder(folder: &Path, targets: TargetKind) -> Result<Splits, DatasetError> {
     let listing = Listing::of(folder, |name| name.ends_with(".npy"))?;
-    let has = |name: &str| listing.has(&format!("{name}.npy"));
+    let has = |name: &str| pairs::may_be(name, targets) && listing.has(&format!("{name}.npy"));
     let chosen = pairs::choose(has).map_err(|NoChoice { expected, remark }| {
         let expected = format!("{expected} (.npy files)");
         missing(folder, &expected, &format!("{}: {remark}", listing.found()))
     })?;
-    load(&mut Folder { path: folder }, &chosen)
+    load(&mut Folder { path: folder }, &chosen, targets)
 }
 
 /// Loads one array as features without labels.
@@ -63,18 +64,26 @@ impl Arrays for Folder<'_> {
 }
 
 /// Loads chosen arrays.
-pub(super) fn load(arrays: &mut dyn Arrays, chosen: &Chosen) -> Result<Splits, DatasetError> {
-    let train = part(arrays, chosen.train)?;
-    let test = chosen.test.map(|pair| part(arrays, pair)).transpose()?;
+pub(super) fn load(
+    arrays: &mut dyn Arrays,
+    chosen: &Chosen,
+    targets: TargetKind,
+) -> Result<Splits, DatasetError> {
+    let train = part(arrays, chosen.train, targets)?;
+    let test = chosen.test.map(|pair| part(arrays, pair, targets)).transpose()?;
     array::agree(train, test)
 }
 
-fn part(arrays: &mut dyn Arrays, (name, label_name): Pair) -> Result<Part, DatasetError> {
+fn part(
+    arrays: &mut dyn Arrays,
+    (name, label_name): Pair,
+    targets: TargetKind,
+) -> Result<Part, DatasetError> {
     let shown = arrays.shown(name);
     let examples = features(&mut *arrays.open(name)?, shown)?;
     let labels = label_name.map(|name| {
         let shown = arrays.shown(name);
-        labels(&mut *arrays.open(name)?, examples.count, shown)
+        labels(&mut *arrays.open(name)?, examples.count, shown, targets)
     });
     Ok(examples.with(labels.transpose()?))
 }
@@ -91,10 +100,18 @@ pub(super) fn features(file: &mut dyn Bytes, name: String) -> Result<Examples, D
     }
 }
 
-/// Reads one array as the labels of `examples` examples.
-fn labels(file: &mut dyn Bytes, examples: u64, name: String) -> Result<Labels, DatasetError> {
+/// Reads one array as the labels or other targets of `examples` examples.
+fn labels(
+    file: &mut dyn Bytes,
+    examples: u64,
+    name: String,
+    targets: TargetKind,
+) -> Result<Labels, DatasetError> {
     let header = Header::read(file)?;
     match header.element {
+        Element::Number(number, order) if targets == TargetKind::Vector => {
+            labels::vectors(file, &header.layout(number, order), examples, name)
+        }
         Element::Number(number, order) => {
             labels::numbers(file, &header.layout(number, order), examples, name)
         }

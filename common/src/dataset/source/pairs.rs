@@ -2,6 +2,8 @@
 //! of an archive. An array of features and one of labels with names from different lines of
 //! the table are never mixed. Arrays of other names, as `x_val`, are not read.
 
+use crate::spec::TargetKind;
+
 /// Names of the arrays of a dataset.
 struct Names {
     features: &'static str,
@@ -76,6 +78,11 @@ pub(super) struct NoChoice {
 /// Whether this is a name of labels.
 pub(super) fn is_labels(name: &str) -> bool {
     NAMES.iter().any(|names| names.labels == name || names.test_labels == name)
+}
+
+/// Whether an array of this name may be read: labels are passed over if there are no targets.
+pub(super) fn may_be(name: &str, targets: TargetKind) -> bool {
+    targets != TargetKind::None || !is_labels(name)
 }
 
 /// Chooses arrays among those which `has` knows.

@@ -9,10 +9,10 @@ use super::{Found, Kind, paths, within};
 use crate::dataset::DatasetError;
 use crate::dataset::error::invalid;
 use crate::dataset::examples::Features;
-use crate::dataset::labels::as_numbers;
+use crate::dataset::labels::{as_numbers, listed};
 use crate::dataset::raw::{Raw, RawLabels};
 use crate::dataset::schema::Schema;
-use crate::spec::{DatasetSpec, Missing};
+use crate::spec::{DatasetSpec, LabelColumns, Missing};
 
 /// UCI "Optical Recognition of Handwritten Digits": see `digits.md` beside it.
 const DIGITS: &[u8] = include_bytes!("../digits.csv.gz");
@@ -20,6 +20,9 @@ const DIGITS: &[u8] = include_bytes!("../digits.csv.gz");
 /// Every fifth example of `digits` is a test example. The file is sorted by writer, so a
 /// split by position would test on other writers than it trained on.
 const DIGITS_TEST_EVERY: usize = 5;
+
+/// Columns of targets in the line about a dataset.
+const LISTED: usize = 5;
 
 /// Reads all files of a table, and those of its test split.
 pub(super) fn read(
@@ -32,7 +35,8 @@ pub(super) fn read(
     let choices = Choices {
         labels,
         separator: spec.separator.as_deref().and_then(|text| text.bytes().next()),
-        label: spec.label.as_deref(),
+        targets: crate::dataset::load::target_kind(spec, known),
+        label: spec.label.as_ref().map(LabelColumns::names).unwrap_or_default(),
         // There is a prediction for each example.
         missing: if labels || spec.missing != Missing::Drop {
             spec.missing
@@ -109,7 +113,7 @@ fn open(path: &str, base: &Path, notes: &mut Vec<String>) -> Result<Vec<TextFile
     Ok(texts)
 }
 
-/// The label for the line about a dataset: its column, and why it is that one.
+/// The label or target for the line about a dataset: its columns, and why they are those.
 fn label_text(plan: &Plan, (at, why): (usize, Why)) -> (String, &'static str) {
     let why = match why {
         Why::Chosen | Why::Known => "",
@@ -120,14 +124,17 @@ fn label_text(plan: &Plan, (at, why): (usize, Why)) -> (String, &'static str) {
             "last column, and the first could be it, too: --set dataset.label=first; "
         }
     };
-    (plan.columns[at].title(at), why)
+    let columns = plan.columns.iter().enumerate().skip(at);
+    let targets = columns.filter(|(_, column)| column.is_target());
+    let titles: Vec<String> = targets.map(|(at, column)| column.title(at)).collect();
+    (listed(&titles, LISTED), why)
 }
 
 /// The embedded digits.
 pub(super) fn digits() -> Result<Found, DatasetError> {
     let mut file = SourceFile::new("digits".into(), DIGITS)?;
     let (text, _) = decode("digits", file.rest(SPLIT_BYTES, "text")?)?;
-    let choices = Choices { label: Some("last"), ..Choices::default() };
+    let choices = Choices { label: &["last".to_owned()], ..Choices::default() };
     let files = [TextFile::new("digits".into(), text)];
     let plan = Plan::infer(&files, &choices)?;
     let all = with_numbers(Table::read(&files, &plan, &choices)?.raw);

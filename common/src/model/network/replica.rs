@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut2, Axis, Ix1, Ix2, s};
 
 use self::learn::Chunk;
-use super::loss::{Tally, probabilities};
+use super::loss::{Loss, Tally, probabilities};
 use super::{Design, EXAMPLES, Layer, Learnt, Optimiser};
 use crate::model::kernel::{Kernel, NonZeros};
 use crate::model::{Batch, ModelError, Replica};
@@ -111,21 +111,33 @@ impl NetworkReplica {
     fn check_batch(&self, batch: &Batch<'_>) -> Result<(), ModelError> {
         let wrong = |expected: String, found: String| Err(ModelError::Data { expected, found });
         self.check_features(batch)?;
+        let (examples, outputs) = (batch.features.nrows(), self.outputs());
+        if self.design.loss == Loss::SquaredError {
+            let found = batch.vectors()?.dim();
+            if found != (examples, outputs) {
+                return wrong(
+                    format!("targets of {outputs} numbers for each of {examples} examples"),
+                    format!("{} for {} examples", found.1, found.0),
+                );
+            }
+            return Ok(());
+        }
         let labels = batch.classes()?;
-        if labels.len() != batch.features.nrows() {
+        if labels.len() != examples {
             return wrong(
-                format!("a label for each of {} examples", batch.features.nrows()),
+                format!("a label for each of {examples} examples"),
                 format!("{} labels", labels.len()),
             );
         }
-        let classes = self.classes();
+        let classes = outputs;
         match labels.iter().find(|label| **label as usize >= classes) {
             Some(label) => wrong(format!("labels below {classes}"), format!("the label {label}")),
             None => Ok(()),
         }
     }
 
-    fn classes(&self) -> usize {
+    /// Outputs of the last layer.
+    fn outputs(&self) -> usize {
         self.design.layers.last().map_or(0, |layer| layer.outputs)
     }
 
@@ -178,23 +190,24 @@ impl Replica for NetworkReplica {
 
     fn process_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
         self.check_batch(batch)?;
-        let mut tally = Tally::new(self.classes());
-        let (examples, mut before) = (batch.features.nrows(), 0);
-        for (features, labels) in chunks(batch.features, batch.classes()?) {
+        let mut tally = Tally::new(self.design.loss, self.outputs());
+        let examples = batch.features.nrows();
+        for (before, features) in chunks(batch.features) {
             self.forward(features)?;
-            tally.add(&mut last_outputs(&mut self.work, labels.len()), labels);
+            let mut outputs = last_outputs(&mut self.work, features.nrows());
+            tally.add(&mut outputs, &batch.targets, before);
             self.learn(&Chunk { features, before, examples })?;
-            before += labels.len();
         }
         Ok(tally.into_results())
     }
 
     fn evaluate_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
         self.check_batch(batch)?;
-        let mut tally = Tally::new(self.classes());
-        for (features, labels) in chunks(batch.features, batch.classes()?) {
+        let mut tally = Tally::new(self.design.loss, self.outputs());
+        for (before, features) in chunks(batch.features) {
             self.forward(features)?;
-            tally.add(&mut last_outputs(&mut self.work, labels.len()), labels);
+            let mut outputs = last_outputs(&mut self.work, features.nrows());
+            tally.add(&mut outputs, &batch.targets, before);
         }
         Ok(tally.into_results())
     }
@@ -223,15 +236,12 @@ impl Replica for NetworkReplica {
     }
 }
 
-/// A batch in chunks, in its order.
-fn chunks<'a>(
-    features: ArrayView2<'a, f32>,
-    labels: &'a [u32],
-) -> impl Iterator<Item = (ArrayView2<'a, f32>, &'a [u32])> {
-    labels.chunks(CHUNK).enumerate().map(move |(place, labels)| {
-        let first = place * CHUNK;
-        (features.slice_move(s![first..first + labels.len(), ..]), labels)
-    })
+/// A batch in chunks, in its order, each with the number of examples before it.
+fn chunks(features: ArrayView2<'_, f32>) -> impl Iterator<Item = (usize, ArrayView2<'_, f32>)> {
+    let examples = features.nrows();
+    (0..examples)
+        .step_by(CHUNK)
+        .map(move |first| (first, features.slice_move(s![first..examples.min(first + CHUNK), ..])))
 }
 
 /// The last layer's outputs of a chunk.

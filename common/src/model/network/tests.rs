@@ -5,14 +5,14 @@ use ndarray::Array2;
 use crate::dataset::Dataset;
 use crate::id::Block;
 use crate::merge::{self, MergeTree};
-use crate::model::{Batch, DataShape, Model, ModelError, Registry, Replica, Targets};
+use crate::model::{Batch, DataShape, Model, ModelError, Registry, Replica, TargetType, Targets};
 use crate::plan::{RunPlan, StepKind};
 use crate::results::{CONFUSION, LOSS, Results};
 use crate::shard::{self, ShardInput};
 use crate::spec::RunSpec;
 use crate::state::{NetworkState, TensorData};
 
-const SHAPE: DataShape = DataShape { features: 5, classes: 3 };
+const SHAPE: DataShape = DataShape::new(5, TargetType::Classes(3));
 
 fn build(name: &str, parameters: &str) -> Result<Box<dyn Model>, ModelError> {
     Registry::standard().build(name, &parameters.parse().unwrap(), SHAPE, 1)
@@ -64,7 +64,7 @@ fn wrong_parameters_are_named() {
         let error = build(name, parameters).err().expect(parameters).to_string();
         assert!(error.contains(expected), "{parameters}: {error}");
     }
-    let no_features = DataShape { features: 0, classes: 3 };
+    let no_features = DataShape::new(0, TargetType::Classes(3));
     assert!(Registry::standard().build("mlp", &Default::default(), no_features, 1).is_err());
 }
 
@@ -74,7 +74,7 @@ fn networks_of_all_small_shapes_train_and_evaluate() {
         .flat_map(|features| ["", "1", "2", "1, 1", "3, 1, 2"].map(|hidden| (features, hidden)))
         .flat_map(|(features, hidden)| (1..4).map(move |classes| (features, hidden, classes)))
     {
-        let shape = DataShape { features, classes };
+        let shape = DataShape::new(features, TargetType::Classes(classes as u32));
         let case = format!("{features} features, hidden [{hidden}], {classes} classes");
         let parameters = format!("hidden = [{hidden}]").parse().unwrap();
         let model = Registry::standard().build("mlp", &parameters, shape, 1).expect(&case);
@@ -330,7 +330,7 @@ fn scores_are_probabilities_and_the_first_largest_is_the_class_found() {
 /// A whole run in this thread: the test accuracy at its end.
 fn accuracy(spec: &RunSpec) -> f64 {
     let data = Dataset::load(&spec.dataset).unwrap();
-    let shape = DataShape { features: 64, classes: 10 };
+    let shape = DataShape::new(64, TargetType::Classes(10));
     let registry = Registry::standard();
     let model = registry.build(&spec.model, &spec.parameters, shape, spec.seed).unwrap();
     let plan = RunPlan::new(spec, data.train.size(), data.test.len()).unwrap();
@@ -374,4 +374,53 @@ fn eight_replicas_learn_the_digits() {
     spec.parameters.clear();
     let softmax = accuracy(&spec);
     assert!(softmax >= 0.93, "{softmax}");
+}
+
+#[test]
+fn numbers_are_learnt_by_their_squared_error() {
+    let shape = DataShape::new(2, TargetType::Vector(2));
+    let parameters = "hidden = []\nlearning_rate = 0.1".parse().unwrap();
+    let model = Registry::standard().build("mlp", &parameters, shape, 1).unwrap();
+    let mut replica = begin(&*model, &model.initial_state().unwrap());
+    // More than one chunk.
+    let count = super::CHUNK + 20;
+    let features = Array2::from_shape_fn((count, 2), |(row, column)| {
+        ((row * (3 + 4 * column)) % 11) as f32 / 11.0
+    });
+    let targets = Array2::from_shape_fn((count, 2), |(row, column)| {
+        let [x, y] = [features[[row, 0]], features[[row, 1]]];
+        if column == 0 { 2.0 * x - y + 0.5 } else { x + y }
+    });
+    let places: Vec<u64> = (0..count as u64).collect();
+    let batch = Batch::new(features.view(), Targets::Vectors(targets.view()), &places, 0);
+    for _ in 0..500 {
+        replica.process_batch(&batch).unwrap();
+    }
+    let results = replica.evaluate_batch(&batch).unwrap();
+    assert_eq!(results.examples, count as u64);
+    assert!(results.loss().unwrap() < 1e-6, "{results:?}");
+    assert!(results.accuracy().is_none() && results.counts.is_empty(), "{results:?}");
+
+    let wrong = Batch::new(features.view(), Targets::Vectors(features.t()), &places, 0);
+    let error = replica.process_batch(&wrong).unwrap_err().to_string();
+    assert!(error.contains("targets of 2 numbers for each of 276 examples"), "{error}");
+    let wrong = Batch::new(features.view(), Targets::None, &places, 0);
+    let error = replica.process_batch(&wrong).unwrap_err().to_string();
+    assert!(error.contains("expected vectors, found no targets"), "{error}");
+}
+
+#[test]
+fn a_model_is_not_made_for_targets_that_it_cannot_learn() {
+    for (model, targets, found) in [
+        ("softmax", TargetType::Vector(2), "found vectors of 2 numbers"),
+        ("softmax", TargetType::None, "found no targets"),
+        ("mlp", TargetType::None, "found no targets"),
+        ("spiking", TargetType::Vector(1), "found a number"),
+    ] {
+        let shape = DataShape::new(4, targets);
+        let made = Registry::standard().build(model, &Default::default(), shape, 1);
+        let error = made.err().expect(model).to_string();
+        let expected = "a class for each example (`dataset.targets` set to \"class\")";
+        assert!(error.contains(expected) && error.contains(found), "{model}: {error}");
+    }
 }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use super::events;
 use super::kernel::Rates;
 use crate::limits;
-use crate::model::{DataShape, ModelError, Parameters};
+use crate::model::{DataShape, ModelError, Parameters, TargetType};
 
 /// Inputs of the published network. With fewer, rates rise and the sum of a
 /// neuron's weights falls with the square root of their number, so that the
@@ -42,6 +42,7 @@ pub(super) enum SpikesPerStep {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Settings {
     pub(super) inputs: usize,
+    /// 0 if the examples have none.
     pub(super) classes: usize,
     pub(super) neurons: usize,
     pub(super) dt: f64,
@@ -85,23 +86,27 @@ impl Settings {
     pub(super) fn read(table: &toml::Table, shape: DataShape) -> Result<Self, ModelError> {
         let mut parameters = Parameters::new(table);
         let read = &mut parameters;
+        let classes = match shape.targets {
+            TargetType::None => 0,
+            _ => shape.classes()?,
+        };
         let scale = libm::sqrt(PUBLISHED_INPUTS / shape.features.max(1) as f64);
-        let most = most_neurons(shape);
+        let most = most_neurons(shape.features, classes);
         let neurons = read
             .about("", "neurons that learn")
             .whole_number("neurons", 400, 1..=most)
-            .map_err(|error| with_reason(error, shape))?;
+            .map_err(|error| with_reason(error, classes))?;
         if neurons > most {
             // The default.
             let parameter = "neurons".into();
             let (expected, found) = (format!("at most {most}"), neurons.to_string());
-            return Err(with_reason(ModelError::Parameter { parameter, expected, found }, shape));
+            return Err(with_reason(ModelError::Parameter { parameter, expected, found }, classes));
         }
         let theta_plus = 0.05 * (neurons as f64 / SCALED_NEURONS).min(1.0);
         let mut settings =
             Self {
                 inputs: shape.features,
-                classes: shape.classes,
+                classes,
                 neurons,
                 dt: read.about("ms", "a time step").number("dt_ms", 0.5, 1e-3..=1e3)?,
                 presentation: read.about("ms", "how long an example is shown").number(
@@ -257,10 +262,10 @@ impl Settings {
             let (parameter, found) = (parameter.into(), found.to_string());
             Err(ModelError::Parameter { parameter, expected, found })
         };
-        if self.inputs == 0 || self.inputs > events::INPUTS || self.classes == 0 {
+        if self.inputs == 0 || self.inputs > events::INPUTS {
             return Err(ModelError::Data {
-                expected: format!("1 to {} features, and a class", events::INPUTS),
-                found: format!("{} features and {} classes", self.inputs, self.classes),
+                expected: format!("1 to {} features", events::INPUTS),
+                found: format!("{} features", self.inputs),
             });
         }
         let most = events::STEPS as f64 * self.dt;
@@ -330,20 +335,19 @@ impl Settings {
 
 /// Most neurons for data of this shape: the state has its bound, and so have the counts that labels
 /// are made of. A worker reports them in one message.
-fn most_neurons(shape: DataShape) -> usize {
-    let state = limits::STATE_ELEMENTS as usize / (shape.features + 2).max(1);
-    let counts = (limits::RESULT_COUNTS - limits::RESULT_NAMES) / shape.classes.max(1);
+fn most_neurons(features: usize, classes: usize) -> usize {
+    let state = limits::STATE_ELEMENTS as usize / (features + 2).max(1);
+    let counts = (limits::RESULT_COUNTS - limits::RESULT_NAMES) / classes.max(1);
     state.min(counts.saturating_sub(1)).max(1)
 }
 
 /// Says why there is a limit to the number of neurons.
-fn with_reason(error: ModelError, shape: DataShape) -> ModelError {
+fn with_reason(error: ModelError, classes: usize) -> ModelError {
     match error {
         ModelError::Parameter { parameter, expected, found } => {
             let expected = format!(
-                "{expected} (for {} classes: a labelling counts the spikes of each neuron by class, \
-                 and a message holds {} counts)",
-                shape.classes,
+                "{expected} (for {classes} classes: a labelling counts the spikes of each neuron by \
+                 class, and a message holds {} counts)",
                 limits::RESULT_COUNTS
             );
             ModelError::Parameter { parameter, expected, found }

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use ndarray::ArrayView1;
 
 use super::Design;
+use super::counts::{TOO_FEW_SPIKES, UNDECIDED, named, presented};
 use super::encoding::Purpose;
 use super::events::Events;
 use super::labelling::Electorate;
@@ -30,11 +31,6 @@ use crate::model::kernel::Isa;
 use crate::model::{Batch, ModelError, Replica};
 use crate::results::{CONFUSION, CORRECT, Results};
 use crate::state::{NetworkState, Revision, StateError};
-
-/// Count of the examples that never made enough spikes.
-const TOO_FEW_SPIKES: &str = "warning.too few spikes at the highest intensity";
-/// Count of the examples that no neuron with a label answered.
-const UNDECIDED: &str = "warning.no neuron with a label spiked";
 
 /// See [`super::Spiking`]. All memory is allocated once.
 #[derive(Debug)]
@@ -173,9 +169,12 @@ impl SpikingReplica {
         self.learnt.presentations += 1;
     }
 
-    /// Checks labels, and that there are as many as examples.
+    /// Checks labels, and that there are as many as examples, if there are classes.
     fn check_labels(&self, batch: &Batch<'_>) -> Result<(), ModelError> {
         let classes = self.design.settings.classes;
+        if classes == 0 {
+            return Ok(());
+        }
         let labels = batch.classes()?;
         let count = (labels.len(), batch.examples.len());
         if count != (batch.features.nrows(), batch.features.nrows()) {
@@ -222,6 +221,26 @@ impl SpikingReplica {
                  split; if that is so, no example of that split made a neuron spike: {advice}"
             )
         })
+    }
+
+    /// Presents a batch without asking for its classes. `after` is called after each presentation.
+    fn show(
+        &mut self,
+        batch: &Batch<'_>,
+        (purpose, epoch): (Purpose, u64),
+        after: fn(&mut Self),
+    ) -> Result<[(&'static str, u64); 3], ModelError> {
+        let (mut spikes, mut presentations, mut too_few) = (0, 0, 0);
+        for (row, example) in batch.examples.iter().enumerate() {
+            self.load_levels(batch, row)?;
+            let (enough, count) = self.present((purpose, epoch, *example), |replica, more| {
+                spikes += u64::from(more);
+                after(replica);
+            });
+            presentations += count;
+            too_few += u64::from(!enough);
+        }
+        Ok([(PRESENTATIONS, presentations), (SPIKES, spikes), (TOO_FEW_SPIKES, too_few)])
     }
 
     /// Neurons that have spiked since `begin`, ascending.
@@ -282,7 +301,9 @@ impl Replica for SpikingReplica {
         }
         self.theta.copy_from_slice(slice(base, THETA)?);
         let labels = base.u64(LABELS)?.as_slice().expect("tensors are in standard layout");
-        self.electorate.load(labels, self.design.settings.classes)?;
+        let classes = self.design.settings.classes;
+        // Without classes, labels from elsewhere stay as they are.
+        self.electorate.load(if classes == 0 { &[] } else { labels }, classes)?;
         let neurons = self.theta.len();
         self.learnt.theta.clone_from(&self.theta);
         self.learnt.factors.clear();
@@ -295,31 +316,21 @@ impl Replica for SpikingReplica {
 
     fn process_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
         self.check_labels(batch)?;
-        let (mut spikes, mut presentations, mut too_few) = (0, 0, 0);
-        for (row, example) in batch.examples.iter().enumerate() {
-            self.load_levels(batch, row)?;
-            let key = (Purpose::Train, batch.epoch, *example);
-            let (enough, count) = self.present(key, |replica, more| {
-                spikes += u64::from(more);
-                replica.end_presentation();
-            });
-            presentations += count;
-            too_few += u64::from(!enough);
-        }
+        let key = (Purpose::Train, batch.epoch);
+        let counts = self.show(batch, key, Self::end_presentation)?;
+        let [(_, presentations), (_, spikes), _] = counts;
         self.count(EXAMPLES, batch.examples.len() as u64)?;
         self.count(PRESENTATIONS, presentations)?;
         self.count(SPIKES, spikes)?;
-        let counts = [(PRESENTATIONS, presentations), (SPIKES, spikes), (TOO_FEW_SPIKES, too_few)];
-        Ok(Results {
-            examples: batch.examples.len() as u64,
-            counts: named(counts),
-            ..Results::default()
-        })
+        Ok(presented(batch, named(counts)))
     }
 
     fn label_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
         self.check_labels(batch)?;
         let classes = self.design.settings.classes;
+        if classes == 0 {
+            return Err(ModelError::NoLabels);
+        }
         let mut responses = vec![0; self.theta.len() * classes];
         let mut shown = vec![0; classes];
         let mut too_few = 0;
@@ -336,11 +347,15 @@ impl Replica for SpikingReplica {
         }
         let mut counts = named([(TOO_FEW_SPIKES, too_few)]);
         counts.extend([(RESPONSES.to_owned(), responses), (SHOWN.to_owned(), shown)]);
-        Ok(Results { examples: batch.examples.len() as u64, counts, ..Results::default() })
+        Ok(presented(batch, counts))
     }
 
     fn evaluate_batch(&mut self, batch: &Batch<'_>) -> Result<Results, ModelError> {
         self.check_labels(batch)?;
+        if self.design.settings.classes == 0 {
+            let counts = self.show(batch, (Purpose::Evaluate, 0), |_| ())?;
+            return Ok(presented(batch, named(counts)));
+        }
         self.check_labelled()?;
         let classes = self.design.settings.classes;
         let mut confusion = vec![0; classes * classes];
@@ -360,7 +375,7 @@ impl Replica for SpikingReplica {
         let mut counts =
             named([(CORRECT, correct), (TOO_FEW_SPIKES, too_few), (UNDECIDED, undecided)]);
         counts.insert(CONFUSION.into(), confusion);
-        Ok(Results { examples: batch.examples.len() as u64, counts, ..Results::default() })
+        Ok(presented(batch, counts))
     }
 
     fn predict_batch(
@@ -405,12 +420,6 @@ impl Replica for SpikingReplica {
             _ => None,
         }
     }
-}
-
-/// Counts of one element; warnings only if they are not zero.
-fn named<const N: usize>(counts: [(&str, u64); N]) -> std::collections::BTreeMap<String, Vec<u64>> {
-    let worth = |(name, count): &(&str, u64)| *count > 0 || !name.starts_with("warning.");
-    counts.into_iter().filter(worth).map(|(name, count)| (name.into(), vec![count])).collect()
 }
 
 fn slice<'a>(state: &'a NetworkState, name: &str) -> Result<&'a [f32], StateError> {

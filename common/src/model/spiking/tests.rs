@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use super::encoding::Purpose;
 use super::events::Events;
 use super::*;
-use crate::model::{Batch, Targets};
+use crate::model::{Batch, TargetType, Targets};
 use plain::Plain;
 
 /// The first training images of MNIST, a level for each pixel.
@@ -34,7 +34,7 @@ fn model(parameters: &str) -> Spiking {
 }
 
 fn model_for(features: usize, parameters: &str) -> Spiking {
-    let shape = DataShape { features, classes: 10 };
+    let shape = DataShape::new(features, TargetType::Classes(10));
     Spiking::new(&parameters.parse().unwrap(), shape, 1).unwrap()
 }
 

@@ -50,9 +50,33 @@ fn what_can_be_drawn_is_drawn() {
         std::fs::remove_file(out).unwrap();
     }
     assert_eq!(
-        fields(&state(), WEIGHTS, None).unwrap().caption,
+        fields(&state(), WEIGHTS, None, None).unwrap().caption,
         "weights: 3 fields of 2 × 2, by class"
     );
+    let schema = |shape: &str| {
+        let json =
+            format!(r#"{{"understood":"","shape":{shape},"scale":1.0,"targets":{{"classes":2}}}}"#);
+        Schema::from_json(&json).unwrap()
+    };
+    for (shape, expected) in [("[1,4,1]", "2 × 2"), ("[4,1,1]", "2 × 2"), ("[1,2,2]", "2 × 2")] {
+        let picture = fields(&state(), WEIGHTS, None, Some(&schema(shape))).unwrap();
+        assert!(picture.caption.contains(expected), "{shape}: {}", picture.caption);
+    }
+}
+
+#[test]
+fn examples_with_columns_give_them_to_pictures() {
+    for (shape, expected) in [
+        (&[64][..], None),
+        (&[20, 30], Some(30)),
+        (&[28, 20, 1], Some(20)),
+        (&[1, 28, 20], Some(20)),
+        (&[32, 16, 3], Some(48)),
+        (&[3, 32, 16], Some(16)),
+        (&[], None),
+    ] {
+        assert_eq!(columns(shape), expected, "{shape:?}");
+    }
 }
 
 #[test]
@@ -85,9 +109,9 @@ fn what_cannot_be_drawn_is_bad_input() {
 fn the_picture_of_a_run_fails_on_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.png");
-    draw_final(&state(), &path).unwrap();
+    draw_final(&state(), None, &path).unwrap();
     assert!(path.exists());
-    let failure = draw_final(&NetworkState::default(), &path).unwrap_err();
+    let failure = draw_final(&NetworkState::default(), None, &path).unwrap_err();
     assert_eq!(failure.exit(), Exit::BadInput);
     assert!(format!("{failure:?}").contains("the run itself has succeeded"), "{failure:?}");
     assert!(check_plot(None, &[None]).is_ok());

@@ -146,13 +146,14 @@ impl ChunkStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::dataset::FeatureType;
+    use common::dataset::{FeatureType, TargetType};
 
     fn manifest(contents: &[&[u8]]) -> SplitManifest {
         SplitManifest {
             examples: contents.len() as u64,
             features: 4,
-            classes: 2,
+            shape: vec![4],
+            targets: TargetType::Classes(2),
             element: FeatureType::U8,
             scale: 1.0,
             chunk_examples: 1,

@@ -79,10 +79,6 @@ pub(in crate::server) enum UploadError {
     Spec(#[from] SpecError),
     #[error("{0:?} split: {1}")]
     Split(Split, DatasetError),
-    #[error(
-        "the test examples have {found} features: expected {expected}, as the training examples have"
-    )]
-    Features { expected: u32, found: u32 },
     #[error(transparent)]
     State(#[from] StateError),
     #[error("{0}")]

@@ -167,10 +167,7 @@ impl Intake {
         let spec = RunSpec::from_toml(&text)?;
         train.validate().map_err(|error| UploadError::Split(Split::Train, error))?;
         test.validate().map_err(|error| UploadError::Split(Split::Test, error))?;
-        if train.examples > 0 && test.examples > 0 && train.features != test.features {
-            let (expected, found) = (train.features, test.features);
-            return Err(UploadError::Features { expected, found });
-        }
+        train.check_alike(&test).map_err(|error| UploadError::Split(Split::Test, error))?;
         let plan = RunPlan::new(&spec, train.size(), test.examples)?;
         let plan = plan.with_audit(settings.audit);
         if let Some(Replay { first, steps }) = replay

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use common::dataset::{FeatureType, SplitManifest};
+use common::dataset::{FeatureType, SplitManifest, TargetType};
 use common::digest::Digest;
 use common::id::{RunId, RunIdentity};
 use common::model::{DataShape, Registry};
@@ -21,7 +21,8 @@ fn submission(classes: u32) -> RunDefinition {
     let train = SplitManifest {
         examples: 4,
         features: 4,
-        classes,
+        shape: vec![4],
+        targets: TargetType::Classes(classes),
         element: FeatureType::U8,
         scale: 1.0,
         chunk_examples: 4,

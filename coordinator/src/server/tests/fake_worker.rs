@@ -5,12 +5,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes};
-use common::dataset::{DatasetError, ExampleSource, SplitManifest};
+use common::dataset::{DatasetError, ExampleBuffer, ExampleSource, SplitManifest};
 use common::digest::Digest;
 use common::id::{AssignmentId, Block, StepId};
 use common::limits;
 use common::merge::{MergeTree, Partial, segment_hash};
-use common::model::{DataShape, Model};
+use common::model::{DataShape, Model, TargetType};
 use common::plan::RunPlan;
 use common::shard::{self, ShardInput};
 use common::spec::{RunSpec, Split};
@@ -31,13 +31,12 @@ impl ExampleSource for Chunks {
         &self,
         split: Split,
         examples: &[u64],
-        features: &mut Vec<f32>,
-        labels: &mut Vec<u32>,
+        into: &mut ExampleBuffer,
     ) -> Result<(), DatasetError> {
         let manifest = &self.manifests[&split];
         for example in examples {
             let chunk = &self.chunks[&(split, manifest.chunk_of(*example))];
-            manifest.read_example(chunk, *example, features, labels);
+            manifest.read_example(chunk, *example, into);
         }
         Ok(())
     }
@@ -126,7 +125,7 @@ impl FakeWorker {
             ToWorker::OpenRun { run, spec, train, test, layout, .. } => {
                 let spec = RunSpec::from_toml(&spec).unwrap();
                 let plan = RunPlan::new(&spec, train.size(), test.examples).unwrap();
-                let shape = DataShape { features: 1, classes: 1 };
+                let shape = DataShape::new(1, TargetType::Classes(1));
                 let model = test_model::registry().build("toy", &spec.parameters, shape, spec.seed);
                 for (split, manifest) in [(Split::Train, train), (Split::Test, test)] {
                     let chunks = (0..manifest.chunks.len() as u32).collect();

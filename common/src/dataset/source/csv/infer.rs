@@ -7,21 +7,17 @@ use super::cell::Notation;
 use super::dialect::{Dialect, FIELDS};
 use super::facts::Facts;
 use super::header::Header;
-use super::{Choices, Missing, TextFile};
+use super::label::{Draft, LABELS, Why, is_index};
+use super::{Choices, Missing, TargetKind, TextFile};
 use crate::dataset::DatasetError;
 use crate::dataset::columns::{Column, Role};
-
-/// Names of columns that are taken for the label, the first ones preferred.
-const LABELS: [&str; 5] = ["label", "class", "target", "y", "species"];
-
-/// Names of a first column that may count the examples. An empty one is pandas' or R's.
-const INDEXES: [&str; 5] = ["", "unnamed: 0", "index", "id", "row"];
 
 /// How a file is read.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::dataset) struct Plan {
     pub(in crate::dataset) columns: Vec<Column>,
-    /// The column of the label, if there is one, and why it is that one.
+    /// The column of the label, or the first one of the target, if there is one, and why it is
+    /// that one.
     pub(in crate::dataset) label: Option<(usize, Why)>,
     /// Names of the classes 0, 1, …, if the file has them.
     pub(in crate::dataset) classes: Vec<String>,
@@ -33,33 +29,10 @@ pub(in crate::dataset) struct Plan {
     pub(in crate::dataset) are_bytes: Option<bool>,
 }
 
-/// Why a column is the label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::dataset) enum Why {
-    /// A user said so.
-    Chosen,
-    /// It was the label of earlier files.
-    Known,
-    /// Its name.
-    Name,
-    /// It is the last one.
-    Last,
-    /// It is the last one, and the first could be the label, too.
-    LastOfTwo,
-    /// It is the first one, and the last cannot be the label.
-    First,
-}
-
-/// A column while it is decided what it is.
-struct Draft<'a> {
-    names: Vec<String>,
-    facts: Vec<Facts<'a>>,
-}
-
 impl Plan {
     /// Of columns that are known from earlier files; `None` if there are none.
     pub(in crate::dataset) fn known(columns: &[Column]) -> Option<Self> {
-        let label = columns.iter().position(|column| column.role == Role::Label);
+        let label = columns.iter().position(Column::is_target);
         (!columns.is_empty()).then(|| Self {
             columns: columns.to_vec(),
             label: label.map(|at| (at, Why::Known)),
@@ -84,7 +57,7 @@ impl Plan {
         };
         let notation = Notation { decimal_commas: dialect.has_decimal_commas() };
         let header = Header::of(&file.text, dialect, notation);
-        check_header(file, &header)?;
+        check_header(file, &header, choices.targets)?;
         let mut names = header.names.clone();
         names.resize(header.columns, String::new());
         let facts = facts(files, (dialect, notation), &header, choices.label)?;
@@ -92,8 +65,10 @@ impl Plan {
             return Err(file.wrong(1, "examples", "a header and nothing else"));
         }
         let draft = Draft { names, facts };
-        let label = draft.label(file, choices)?;
-        let warnings = label.into_iter().filter_map(|label| draft.doubt(label)).collect();
+        let (targets, why) = draft.targets(file, choices)?;
+        let label = targets.first().map(|at| (*at, why));
+        let doubted = label.filter(|_| choices.targets == TargetKind::Class);
+        let warnings = doubted.into_iter().filter_map(|label| draft.doubt(label)).collect();
         let mut plan = Self {
             columns: Vec::with_capacity(draft.facts.len()),
             label,
@@ -102,7 +77,7 @@ impl Plan {
             warnings,
             are_bytes: None,
         };
-        plan.take_columns(file, draft, choices)?;
+        plan.take_columns(file, draft, &targets, choices)?;
         Ok(plan)
     }
 
@@ -110,6 +85,7 @@ impl Plan {
         &mut self,
         file: &TextFile,
         draft: Draft<'_>,
+        targets: &[usize],
         choices: &Choices<'_>,
     ) -> Result<(), DatasetError> {
         let mut ignored = BTreeSet::new();
@@ -117,11 +93,10 @@ impl Plan {
             let place = draft.place_of(name);
             ignored.insert(place.ok_or_else(|| draft.unknown(file, "dataset.ignore", name))?);
         }
-        let label = self.label.map(|(at, _)| at);
         let mut are_bytes = true;
         for (at, (name, facts)) in draft.names.iter().zip(&draft.facts).enumerate() {
-            let role = if label == Some(at) {
-                Role::Label
+            let role = if targets.contains(&at) {
+                target(file, (at, name, facts), choices)?
             } else if ignored.contains(&at) {
                 Role::Ignored
             } else {
@@ -185,7 +160,7 @@ pub(super) fn place(at: usize, title: &str) -> String {
 }
 
 /// Checks that there are columns, and that the header has as many.
-fn check_header(file: &TextFile, header: &Header) -> Result<(), DatasetError> {
+fn check_header(file: &TextFile, header: &Header, targets: TargetKind) -> Result<(), DatasetError> {
     if header.columns >= FIELDS {
         let expected = format!("at most {FIELDS} columns");
         return Err(file.wrong(1, expected, "more"));
@@ -193,7 +168,7 @@ fn check_header(file: &TextFile, header: &Header) -> Result<(), DatasetError> {
     if header.columns == 0 {
         return Err(file.wrong(1, "examples", "the end of the file"));
     }
-    if header.columns == 1 {
+    if header.columns == 1 && targets != TargetKind::None {
         let expected = "at least two columns: features and a label (`dataset.separator` says what \
                         separates them)";
         return Err(file.wrong(1, expected, "one"));
@@ -210,11 +185,11 @@ fn facts<'a>(
     files: &'a [TextFile],
     (dialect, notation): (Dialect, Notation),
     header: &Header,
-    label: Option<&str>,
+    label: &[String],
 ) -> Result<Vec<Facts<'a>>, DatasetError> {
     let is_candidate = |at: usize| {
         let name = header.names.get(at).map_or("", String::as_str);
-        let is_named = label == Some(name);
+        let is_named = label.iter().any(|label| label == name);
         // The first one may number the examples, and the last one may be empty.
         at <= 1
             || at + 2 >= header.columns
@@ -247,10 +222,30 @@ fn facts<'a>(
     }
 }
 
-fn is_index(name: &str, facts: &Facts<'_>) -> bool {
-    // The row names of R's files are quoted numbers, or texts.
-    let is_named_so = INDEXES.iter().any(|it| name.eq_ignore_ascii_case(it));
-    is_named_so && (facts.are_numbers_of_examples() || (name.is_empty() && facts.is_text()))
+/// What a column is that is the label, or a number of the target.
+fn target(
+    file: &TextFile,
+    (at, name, facts): (usize, &str, &Facts<'_>),
+    choices: &Choices<'_>,
+) -> Result<Role, DatasetError> {
+    if choices.targets == TargetKind::Class {
+        return Ok(Role::Label);
+    }
+    let title = Column { name: name.to_owned(), role: Role::Target }.title(at);
+    if let Some((line, field)) = facts.first_other.as_deref() {
+        let expected = format!(
+            "a finite number in {}, as `dataset.targets` is \"vector\" (for a class, set it to \
+             \"class\")",
+            place(at, &title)
+        );
+        return Err(file.wrong(*line, expected, format!("{field:?}")));
+    }
+    match facts.first_missing {
+        Some(line) if choices.missing != Missing::Drop => {
+            Err(file.no_target(line.get(), at, &title))
+        }
+        _ => Ok(Role::Target),
+    }
 }
 
 fn number(
@@ -287,102 +282,4 @@ fn categories(
     };
     let values = texts.into_keys().map(Cow::into_owned).collect();
     Ok(Role::Categories { values, missing })
-}
-
-impl Draft<'_> {
-    /// The column of a name, or of `first` and `last`.
-    fn place_of(&self, name: &str) -> Option<usize> {
-        let named = self.names.iter().position(|it| it == name && !name.is_empty());
-        named.or_else(|| match name {
-            "first" => Some(0),
-            "last" => Some(self.last()),
-            _ => None,
-        })
-    }
-
-    /// The last column that has anything.
-    fn last(&self) -> usize {
-        let last = self.facts.iter().rposition(|facts| !facts.is_empty());
-        last.unwrap_or(self.facts.len().saturating_sub(1))
-    }
-
-    /// The first column that has anything but the numbers of the examples.
-    fn first(&self) -> usize {
-        let is_it = |at: &usize| {
-            let facts = &self.facts[*at];
-            !facts.is_empty() && !(*at == 0 && is_index(&self.names[0], facts))
-        };
-        (0..self.facts.len()).find(is_it).unwrap_or(0)
-    }
-
-    fn label(
-        &self,
-        file: &TextFile,
-        choices: &Choices<'_>,
-    ) -> Result<Option<(usize, Why)>, DatasetError> {
-        if let Some(chosen) = choices.label {
-            let place = self.place_of(chosen);
-            let place = place.ok_or_else(|| self.unknown(file, "dataset.label", chosen))?;
-            return Ok(Some((place, Why::Chosen)));
-        }
-        if !choices.labels {
-            return Ok(None);
-        }
-        let may_be = |at: usize| self.facts[at].may_be_label();
-        let named = LABELS.iter().find_map(|label| {
-            self.names.iter().position(|name| name.trim().eq_ignore_ascii_case(label))
-        });
-        let (first, last) = (self.first(), self.last());
-        match named {
-            Some(at) if may_be(at) => Ok(Some((at, Why::Name))),
-            Some(at) => Err(self.no_label(file, &[at])),
-            None if may_be(last) && may_be(first) && first != last => {
-                Ok(Some((last, Why::LastOfTwo)))
-            }
-            None if may_be(last) => Ok(Some((last, Why::Last))),
-            None if may_be(first) => Ok(Some((first, Why::First))),
-            None => Err(self.no_label(file, &[last, first])),
-        }
-    }
-
-    /// The warning about a label that a user chose, and that would not have been taken for one.
-    fn doubt(&self, (at, why): (usize, Why)) -> Option<String> {
-        let facts = self.facts.get(at).filter(|_| why == Why::Chosen)?;
-        let title = Column { name: self.names[at].clone(), role: Role::Label }.title(at);
-        let (classes, examples) = facts.classes()?;
-        (!facts.may_be_label()).then(|| {
-            format!("the label {title} has {classes} different values in {examples} examples")
-        })
-    }
-
-    /// The error if none of these columns may be the label.
-    fn no_label(&self, file: &TextFile, columns: &[usize]) -> DatasetError {
-        let found = columns.iter().map(|at| {
-            let title = Column { name: self.names[*at].clone(), role: Role::Label }.title(*at);
-            match self.facts[*at].classes() {
-                Some((1, examples)) => format!("{title} with one value in {examples} examples"),
-                Some((values, examples)) => {
-                    format!("{title} with {values} different values in {examples} examples")
-                }
-                None => format!("{title} with too many different values"),
-            }
-        });
-        let found = found.collect::<Vec<_>>().join(", and ");
-        let expected = "a column of labels, of two or more classes with five examples each on \
-                        average: name it by `dataset.label`, as in --set dataset.label=NAME";
-        file.wrong(1, expected, found)
-    }
-
-    fn unknown(&self, file: &TextFile, field: &str, name: &str) -> DatasetError {
-        let mut names: Vec<String> =
-            self.names.iter().filter(|it| !it.is_empty()).cloned().collect();
-        let more = names.len().saturating_sub(20);
-        names.truncate(20);
-        let known = match (names.is_empty(), more) {
-            (true, _) => "\"first\" or \"last\", as the file has no header".to_owned(),
-            (_, 0) => format!("\"first\", \"last\" or one of {}", names.join(", ")),
-            _ => format!("\"first\", \"last\" or one of {} and {more} more", names.join(", ")),
-        };
-        file.wrong(1, format!("`{field}` to be {known}"), format!("{name:?}"))
-    }
 }

@@ -42,6 +42,8 @@ struct Reader<'a> {
     takes_labels: bool,
     values: Values,
     labels: Texts,
+    /// The numbers of the targets.
+    targets: Vec<f32>,
     lines: Lines,
     dropped: u64,
     /// The features of the present example.
@@ -78,6 +80,7 @@ impl Table {
                 _ => Values::Bytes(Vec::new()),
             },
             labels: Texts::default(),
+            targets: Vec::new(),
             lines: Lines::default(),
             dropped: 0,
             row: Vec::with_capacity(width),
@@ -85,7 +88,8 @@ impl Table {
         let mut has_labels = choices.labels && plan.label.is_some();
         for file in files {
             let order = Order::of(file, plan, choices)?;
-            has_labels &= plan.label.is_some_and(|(at, _)| order.places[at].is_some());
+            let mut columns = plan.columns.iter().zip(&order.places);
+            has_labels &= columns.all(|(column, place)| !column.is_target() || place.is_some());
             file.examples(order.dialect, &order.header, |record| {
                 reader.take(file, &order, record)
             })?;
@@ -96,14 +100,19 @@ impl Table {
                 file.wrong(1, "examples", found)
             }));
         }
-        let Reader { values, labels, lines, dropped, .. } = reader;
+        let Reader { values, labels, targets, lines, dropped, .. } = reader;
+        let numbers = plan.columns.iter().filter(|column| column.role == Role::Target).count();
         let raw = Raw {
             features: match values {
                 Values::Bytes(values) => Features::U8(values),
                 Values::Floats(values) => Features::F32(values),
             },
             shape: vec![width as u32],
-            labels: if has_labels { RawLabels::Texts(labels) } else { RawLabels::None },
+            labels: match numbers {
+                _ if !has_labels => RawLabels::None,
+                0 => RawLabels::Texts(labels),
+                width => RawLabels::Vectors { values: targets, width: width as u32 },
+            },
             label_file: first.to_owned(),
             places: Places::Lines(lines),
         };
@@ -173,7 +182,7 @@ fn by_place(
         plan.columns.iter().map(place).collect::<Vec<_>>()
     };
     let all_columns = |_: &Column| true;
-    let without_label = |column: &Column| column.role != Role::Label;
+    let without_label = |column: &Column| !column.is_target();
     let features = |column: &Column| column.width() > 0;
     for is_there in [&all_columns as &dyn Fn(&Column) -> bool, &without_label, &features] {
         let places = number(is_there);
@@ -195,7 +204,7 @@ impl Reader<'_> {
     ) -> Result<(), DatasetError> {
         let notation = Notation { decimal_commas: order.dialect.has_decimal_commas() };
         self.row.clear();
-        let mut label = None;
+        let (mut label, before) = (None, self.targets.len());
         for (at, column) in self.plan.columns.iter().enumerate() {
             let Some(place) = order.places[at] else { continue };
             let field = record.field(place);
@@ -211,11 +220,17 @@ impl Reader<'_> {
                     label = Some(field);
                     is_missing_text(field)
                 }
+                Role::Target => !number(&mut self.targets, notation.cell(field), None)
+                    .map_err(|()| wrong_number(file, record, (place, column), field))?,
                 Role::Ignored => false,
             };
             if is_missing && self.missing == Missing::Drop {
                 self.dropped += 1;
+                self.targets.truncate(before);
                 return Ok(());
+            }
+            if is_missing && column.role == Role::Target {
+                return Err(file.no_target(record.line(), place, &column.title(place)));
             }
             if is_missing {
                 return Err(file.missing(record.line(), place, &column.title(place)));

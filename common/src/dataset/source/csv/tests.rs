@@ -32,6 +32,7 @@ fn labels(raw: &Raw) -> String {
             texts.each(&names).join(" ")
         }
         RawLabels::Numbers(numbers) => format!("{numbers:?}"),
+        RawLabels::Vectors { values, width } => format!("{values:?} by {width}"),
         RawLabels::None => String::new(),
     }
 }
@@ -91,11 +92,11 @@ fn labels_are_found_by_name_and_place() {
     assert_eq!(why("", none), Ok(Some((2, Why::LastOfTwo))));
     assert_eq!(why("p,q,r\n", none), Ok(Some((2, Why::LastOfTwo))));
     assert_eq!(why("Class,q,r\n", none), Ok(Some((0, Why::Name))));
-    let label = |label| Choices { label: Some(label), ..none };
-    assert_eq!(why("p,q,r\n", label("p")), Ok(Some((0, Why::Chosen))));
-    assert_eq!(why("p,q,r\n", label("first")), Ok(Some((0, Why::Chosen))));
-    assert_eq!(why("p,q,r\n", label("q")), Ok(Some((1, Why::Chosen))));
-    let error = why("p,q,r\n", label("s")).unwrap_err();
+    let label = |label: &str| why("p,q,r\n", Choices { label: &[label.to_owned()], ..none });
+    assert_eq!(label("p"), Ok(Some((0, Why::Chosen))));
+    assert_eq!(label("first"), Ok(Some((0, Why::Chosen))));
+    assert_eq!(label("q"), Ok(Some((1, Why::Chosen))));
+    let error = label("s").unwrap_err();
     assert!(error.contains("`dataset.label`") && error.contains("one of p, q, r"), "{error}");
     let error = why("p,target,r\n", none).unwrap_err();
     assert!(error.contains("\"target\" with 20 different values in 20 examples"), "{error}");

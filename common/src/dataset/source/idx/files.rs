@@ -37,8 +37,10 @@ pub(super) struct Files {
     pub(super) test: Option<Pair>,
 }
 
-/// Finds the files of a dataset in a folder.
-pub(super) fn find(folder: &Path) -> Result<Files, DatasetError> {
+/// Finds the files of a dataset in a folder, those of labels only if they are wanted.
+pub(super) fn find(folder: &Path, with_labels: bool) -> Result<Files, DatasetError> {
+    let is_idx =
+        |name: &str| Name::parse(name).is_some_and(|name| with_labels || name.what == What::Images);
     let here = Listing::of(folder, is_idx)?;
     for below in FOLDERS {
         let mut found = Vec::new();
@@ -62,10 +64,6 @@ pub(super) fn find(folder: &Path) -> Result<Files, DatasetError> {
         }
     }
     Err(missing(folder, EXPECTED, &here.found()))
-}
-
-fn is_idx(name: &str) -> bool {
-    Name::parse(name).is_some()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -9,6 +9,10 @@ use crate::dataset::Features;
 use crate::dataset::raw::{Places, RawLabels};
 use crate::dataset::source::testing::{edited, edits, folder, message};
 
+fn load(path: &Path) -> Result<Splits, DatasetError> {
+    super::load(path, TargetKind::Class)
+}
+
 fn idx(number: u8, shape: &[u32], values: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0, 0, number, shape.len() as u8];
     bytes.extend(shape.iter().flat_map(|length| length.to_be_bytes()));

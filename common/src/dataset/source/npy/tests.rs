@@ -9,6 +9,10 @@ use crate::dataset::raw::{Places, Raw, RawLabels};
 use crate::dataset::source::testing::{edited, edits, folder, message};
 use fixtures::*;
 
+fn load_folder(path: &Path) -> Result<Splits, DatasetError> {
+    super::load_folder(path, TargetKind::Class)
+}
+
 /// A file as NumPy writes it.
 fn npy(descr: &str, order: &str, shape: &str, values: &[u8]) -> Vec<u8> {
     let header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}");

@@ -13,6 +13,10 @@ use crate::dataset::raw::{Places, RawLabels};
 use crate::dataset::source::testing::{edited, edits, folder, message};
 use fixtures::COMPRESSED;
 
+fn load(path: &Path) -> Result<Splits, DatasetError> {
+    super::load(path, TargetKind::Class)
+}
+
 fn npy(shape: &str, values: &[u8]) -> Vec<u8> {
     let header = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}");
     let mut bytes = b"\x93NUMPY\x01\x00\x76\x00".to_vec();

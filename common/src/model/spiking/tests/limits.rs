@@ -20,7 +20,7 @@ fn learn(replica: &mut dyn Replica, features: &Array2<f32>) -> Result<Results, M
 
 #[test]
 fn settings_are_refused_by_name_range_and_unit() {
-    let shape = DataShape { features: 784, classes: 10 };
+    let shape = DataShape::new(784, TargetType::Classes(10));
     for (parameters, expected) in [
         ("neuron = 3", "`neuron`: expected one of `neurons`, `dt_ms`"),
         ("neurons = 0", "`neurons`: expected a whole number from 1 to"),
@@ -42,22 +42,16 @@ fn settings_are_refused_by_name_range_and_unit() {
     }
     let most = refused("neurons = 100_000_000", shape);
     assert!(most.contains("`neurons`") && most.contains("found 100000000"), "{most}");
-    let many = refused("neurons = 6400", DataShape { features: 784, classes: 27 });
+    let shape_of = |classes| DataShape::new(784, TargetType::Classes(classes));
+    let many = refused("neurons = 6400", shape_of(27));
     assert!(
         many.contains("`neurons`: expected a whole number from 1 to 4244 (for 27 classes: "),
         "{many}"
     );
     assert!(many.contains("a message holds 114688 counts), found 6400"), "{many}");
-    assert!(
-        Spiking::new(
-            &"neurons = 4244".parse().unwrap(),
-            DataShape { features: 784, classes: 27 },
-            1
-        )
-        .is_ok()
-    );
-    let none = refused("", DataShape { features: 0, classes: 10 });
-    assert!(none.contains("1 to 65536 features, and a class"), "{none}");
+    assert!(Spiking::new(&"neurons = 4244".parse().unwrap(), shape_of(27), 1).is_ok());
+    let none = refused("", DataShape::new(0, TargetType::Classes(10)));
+    assert!(none.contains("1 to 65536 features"), "{none}");
 }
 
 #[test]
@@ -135,6 +129,35 @@ fn input_that_made_no_spikes_is_named_with_what_to_set() {
 }
 
 #[test]
+fn who_learns_without_classes_is_watched_and_not_judged() {
+    let shape = DataShape::new(784, TargetType::None);
+    let model = Spiking::new(&"neurons = 20".parse().unwrap(), shape, 1).unwrap();
+    let mut base = model.initial_state().unwrap();
+    // Labels from elsewhere stay.
+    base.u64_mut(LABELS).unwrap()[2] = 3;
+    let mut replica = model.replica().unwrap();
+    replica.begin(&base).unwrap();
+    let (features, examples) = (features(&images()[..3]), [0, 1, 2]);
+    let batch = Batch::new(features.view(), Targets::None, &examples, 0);
+    for results in [replica.process_batch(&batch), replica.evaluate_batch(&batch)] {
+        let results = results.unwrap();
+        assert_eq!((results.examples, results.accuracy()), (3, None));
+        assert!(results.metrics()[SPIKES] >= 5.0, "{results:?}");
+    }
+    assert_eq!(replica.state().u64(LABELS).unwrap()[2], 3);
+    assert!(matches!(replica.label_batch(&batch), Err(ModelError::NoLabels)));
+    let results = Results::default();
+    assert!(matches!(model.finish_labelling(&mut base, &results), Err(ModelError::NoLabels)));
+    let learnt = replica.state().clone();
+    let mut labelled = super::model("neurons = 20").replica().unwrap();
+    labelled.begin(&model.initial_state().unwrap()).unwrap();
+    with_batch(features.view(), |batch| labelled.process_batch(batch)).unwrap();
+    for name in [EXAMPLES, PRESENTATIONS, SPIKES] {
+        assert_eq!(labelled.state().u64(name).unwrap(), learnt.u64(name).unwrap(), "{name}");
+    }
+}
+
+#[test]
 fn a_spec_is_completed_where_it_says_nothing() {
     let complete = |text: &str| {
         let mut spec = text.parse().unwrap();
@@ -159,6 +182,8 @@ fn a_spec_is_completed_where_it_says_nothing() {
         assert_eq!(whole(&spec, "epochs"), Some(1), "{text}");
         assert_eq!(spec["evaluation"]["labelling"].as_bool(), Some(true), "{text}");
     }
+    let spec = complete("dataset.targets = 'none'");
+    assert_eq!(spec["evaluation"]["labelling"].as_bool(), Some(false));
     let spec = complete("rounds = 3\nevaluation.labelling = false\nparameters.neurons = 9");
     assert_eq!((whole(&spec, "epochs"), whole(&spec, "rounds")), (None, Some(3)));
     assert_eq!(spec["evaluation"]["labelling"].as_bool(), Some(false));

@@ -1,0 +1,171 @@
+//! Which column is the label, or which ones are the target.
+
+use super::facts::Facts;
+use super::{Choices, TargetKind, TextFile};
+use crate::dataset::DatasetError;
+use crate::dataset::columns::{Column, Role};
+
+/// Names of columns that are taken for the label, the first ones preferred.
+pub(super) const LABELS: [&str; 5] = ["label", "class", "target", "y", "species"];
+
+/// Names of a first column that may number the examples. An empty one is pandas' or R's.
+const INDEXES: [&str; 5] = ["", "unnamed: 0", "index", "id", "row"];
+
+/// What helps if a column has more values than a label.
+const PREDICTED: &str = " (for numbers to predict, --set dataset.targets=vector)";
+
+/// Why a column is the label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::dataset) enum Why {
+    /// A user said so.
+    Chosen,
+    /// It was the label of earlier files.
+    Known,
+    /// Its name.
+    Name,
+    /// It is the last one.
+    Last,
+    /// It is the last one, and the first could be the label, too.
+    LastOfTwo,
+    /// It is the first one, and the last cannot be the label.
+    First,
+}
+
+/// The columns while it is decided what each is.
+pub(super) struct Draft<'a> {
+    pub(super) names: Vec<String>,
+    pub(super) facts: Vec<Facts<'a>>,
+}
+
+impl Draft<'_> {
+    /// The column of a name, or of `first` and `last`.
+    pub(super) fn place_of(&self, name: &str) -> Option<usize> {
+        let named = self.names.iter().position(|it| it == name && !name.is_empty());
+        named.or_else(|| match name {
+            "first" => Some(0),
+            "last" => Some(self.last()),
+            _ => None,
+        })
+    }
+
+    /// The last column that has anything.
+    fn last(&self) -> usize {
+        let last = self.facts.iter().rposition(|facts| !facts.is_empty());
+        last.unwrap_or(self.facts.len().saturating_sub(1))
+    }
+
+    /// The first column that has anything but the numbers of the examples.
+    fn first(&self) -> usize {
+        let is_it = |at: &usize| {
+            let facts = &self.facts[*at];
+            !facts.is_empty() && !(*at == 0 && is_index(&self.names[0], facts))
+        };
+        (0..self.facts.len()).find(is_it).unwrap_or(0)
+    }
+
+    /// The columns of the label or of the target, ascending, and why they are those.
+    pub(super) fn targets(
+        &self,
+        file: &TextFile,
+        choices: &Choices<'_>,
+    ) -> Result<(Vec<usize>, Why), DatasetError> {
+        let place = |name: &String| {
+            self.place_of(name).ok_or_else(|| self.unknown(file, "dataset.label", name))
+        };
+        let mut chosen = choices.label.iter().map(place).collect::<Result<Vec<_>, _>>()?;
+        chosen.sort_unstable();
+        chosen.dedup();
+        match choices.targets {
+            TargetKind::None => Ok((Vec::new(), Why::Chosen)),
+            _ if !chosen.is_empty() => Ok((chosen, Why::Chosen)),
+            _ if !choices.labels => Ok((Vec::new(), Why::Chosen)),
+            TargetKind::Class => self.label(file).map(|(at, why)| (vec![at], why)),
+            TargetKind::Vector => self.number(file).map(|(at, why)| (vec![at], why)),
+        }
+    }
+
+    /// A column that is named as labels are.
+    fn named(&self) -> Option<usize> {
+        LABELS.iter().find_map(|label| {
+            self.names.iter().position(|name| name.trim().eq_ignore_ascii_case(label))
+        })
+    }
+
+    /// The column of a number that a model may learn to predict.
+    fn number(&self, file: &TextFile) -> Result<(usize, Why), DatasetError> {
+        let last = self.last();
+        let (at, why) = self.named().map_or((last, Why::Last), |at| (at, Why::Name));
+        if self.facts[at].is_text() {
+            let title = Column { name: self.names[at].clone(), role: Role::Target }.title(at);
+            let expected = "a column of numbers to predict: name it by `dataset.label`, as in \
+                            --set dataset.label=NAME";
+            return Err(file.wrong(1, expected, format!("texts in {title}")));
+        }
+        Ok((at, why))
+    }
+
+    fn label(&self, file: &TextFile) -> Result<(usize, Why), DatasetError> {
+        let may_be = |at: usize| self.facts[at].may_be_label();
+        let (first, last) = (self.first(), self.last());
+        match self.named() {
+            Some(at) if may_be(at) => Ok((at, Why::Name)),
+            Some(at) => Err(self.no_label(file, &[at])),
+            None if may_be(last) && may_be(first) && first != last => Ok((last, Why::LastOfTwo)),
+            None if may_be(last) => Ok((last, Why::Last)),
+            None if may_be(first) => Ok((first, Why::First)),
+            None => Err(self.no_label(file, &[last, first])),
+        }
+    }
+
+    /// The warning about a label that a user chose, and that would not have been taken for one.
+    pub(super) fn doubt(&self, (at, why): (usize, Why)) -> Option<String> {
+        let facts = self.facts.get(at).filter(|_| why == Why::Chosen)?;
+        let title = Column { name: self.names[at].clone(), role: Role::Label }.title(at);
+        let (classes, examples) = facts.classes()?;
+        (!facts.may_be_label()).then(|| {
+            let hint = if facts.is_text() || classes < 2 { "" } else { PREDICTED };
+            format!("the label {title} has {classes} different values in {examples} examples{hint}")
+        })
+    }
+
+    /// The error if none of these columns may be the label.
+    fn no_label(&self, file: &TextFile, columns: &[usize]) -> DatasetError {
+        let found = columns.iter().map(|at| {
+            let title = Column { name: self.names[*at].clone(), role: Role::Label }.title(*at);
+            match self.facts[*at].classes() {
+                Some((1, examples)) => format!("{title} with one value in {examples} examples"),
+                Some((values, examples)) => {
+                    format!("{title} with {values} different values in {examples} examples")
+                }
+                None => format!("{title} with too many different values"),
+            }
+        });
+        let found = found.collect::<Vec<_>>().join(", and ");
+        let hint = if columns.iter().any(|at| !self.facts[*at].is_text()) { PREDICTED } else { "" };
+        let expected = format!(
+            "a column of labels, of two or more classes with five examples each on average: name \
+             it by `dataset.label`, as in --set dataset.label=NAME{hint}"
+        );
+        file.wrong(1, expected, found)
+    }
+
+    pub(super) fn unknown(&self, file: &TextFile, field: &str, name: &str) -> DatasetError {
+        let mut names: Vec<String> =
+            self.names.iter().filter(|it| !it.is_empty()).cloned().collect();
+        let more = names.len().saturating_sub(20);
+        names.truncate(20);
+        let known = match (names.is_empty(), more) {
+            (true, _) => "\"first\" or \"last\", as the file has no header".to_owned(),
+            (_, 0) => format!("\"first\", \"last\" or one of {}", names.join(", ")),
+            _ => format!("\"first\", \"last\" or one of {} and {more} more", names.join(", ")),
+        };
+        file.wrong(1, format!("`{field}` to be {known}"), format!("{name:?}"))
+    }
+}
+
+/// Whether a column numbers the examples.
+pub(super) fn is_index(name: &str, facts: &Facts<'_>) -> bool {
+    // The row names of R's files are quoted numbers, or texts.
+    let is_named_so = INDEXES.iter().any(|it| name.eq_ignore_ascii_case(it));
+    is_named_so && (facts.are_numbers_of_examples() || (name.is_empty() && facts.is_text()))
+}
