@@ -186,11 +186,7 @@ fn targets(
     }
 }
 
-fn classes(
-    found: &Found,
-    splits: &[&Raw],
-    spec: &DatasetSpec,
-) -> Result<Classes, DatasetError> {
+fn classes(found: &Found, splits: &[&Raw], spec: &DatasetSpec) -> Result<Classes, DatasetError> {
     if let Some(split) = splits.iter().find(|split| split.labels == RawLabels::None) {
         return Err(labels::no_labels(split));
     }

@@ -170,7 +170,8 @@ mod tests {
         let spec = RunSpec::from_toml(&text).unwrap();
         let registry = Registry::standard();
         let initial = |classes| {
-            let model = build(&registry, &spec, DataShape::new(2, TargetType::Classes(classes))).unwrap();
+            let model =
+                build(&registry, &spec, DataShape::new(2, TargetType::Classes(classes))).unwrap();
             let path = folder.path().join("state");
             model.initial_state().unwrap().save(&path, &Default::default()).unwrap();
             let tensors = FileTensors::load(&path).unwrap();
@@ -180,7 +181,10 @@ mod tests {
             load(&registry, spec.clone(), Path::new(""), Some(initial(classes)))
         };
         let of_five = loaded(5, &spec).unwrap();
-        assert_eq!((of_five.spec.dataset.classes, of_five.dataset.shape().targets), (Some(5), TargetType::Classes(5)));
+        assert_eq!(
+            (of_five.spec.dataset.classes, of_five.dataset.shape().targets),
+            (Some(5), TargetType::Classes(5))
+        );
         assert_eq!(loaded(2, &spec).unwrap().spec.dataset.classes, None);
         let mut two = spec.clone();
         two.dataset.classes = Some(2);

@@ -46,7 +46,14 @@ pub(in crate::dataset) struct Choices<'a> {
 
 impl Default for Choices<'_> {
     fn default() -> Self {
-        Self { labels: true, separator: None, label: None, missing: Missing::Error, ignore: None }
+        Self {
+            labels: true,
+            separator: None,
+            targets: TargetKind::Class,
+            label: &[],
+            missing: Missing::Error,
+            ignore: None,
+        }
     }
 }
 

@@ -51,6 +51,7 @@ pub(super) fn evaluation(run: u64, index: u64, accuracy: f64) -> StepRow {
         examples: 4,
         sums: [("loss".to_owned(), 1.1)].into(),
         counts: [("correct".to_owned(), vec![3])].into(),
+        ..Results::default()
     };
     let event = RunEvent::Evaluation {
         run: RunId(run),

@@ -257,7 +257,7 @@ fn done(is_inline: bool, weight: u64, payload: Vec<u8>, hashes: &[u128]) -> Bloc
 }
 
 /// The properties of a block of one replica with one example.
-const EXPECTED: Expected = Expected { weight: 1, shards: 1, learns: true };
+const EXPECTED: Expected = Expected { weight: 1, shards: 1, learns: true, scores: 0 };
 
 #[test]
 fn an_inline_partial_is_cut_strictly() {
