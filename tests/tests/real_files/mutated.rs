@@ -115,7 +115,8 @@ impl Change {
             }
             _ => {
                 let is_end = |it: &u8| SEPARATORS.contains(it);
-                let mut fields: Vec<Vec<u8>> = lines[at].split(is_end).map(<[u8]>::to_vec).collect();
+                let mut fields: Vec<Vec<u8>> =
+                    lines[at].split(is_end).map(<[u8]>::to_vec).collect();
                 let separator = lines[at].iter().copied().find(|it| is_end(it)).unwrap_or(b',');
                 let (field, other) = (self.below(fields.len()), self.below(fields.len()));
                 fields[field] = match self.below(3) {
@@ -176,7 +177,8 @@ fn changed(number: u64, to: &Path) -> (Change, DatasetSpec) {
     let (from, other) = (folder(), &CASES[change.below(CASES.len())]);
     let all = files(&from.join(case.source));
     let target = change.below(all.len());
-    let read = |source: &str, file: &Path| fs::read(join(&from.join(source), file)).expect("a file");
+    let read =
+        |source: &str, file: &Path| fs::read(join(&from.join(source), file)).expect("a file");
     for (at, file) in all.iter().enumerate() {
         let mut bytes = read(case.source, file);
         if at == target {

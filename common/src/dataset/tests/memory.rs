@@ -29,7 +29,9 @@ fn most(unpacked: usize) -> u64 {
 /// What a child process runs; nothing if this is no child process.
 #[test]
 fn child() {
-    let (Some(folder), Ok(text)) = (std::env::var_os(FOLDER), std::env::var(DATASET)) else { return };
+    let (Some(folder), Ok(text)) = (std::env::var_os(FOLDER), std::env::var(DATASET)) else {
+        return;
+    };
     let spec: DatasetSpec = toml::from_str(&text).unwrap();
     let loaded = Dataset::load_as(&spec, Path::new(&folder), None);
     let loaded = match &loaded {
@@ -110,7 +112,12 @@ fn packed(head: &[u8], body: &[u8], times: usize) -> Vec<(&'static str, Vec<u8>)
 /// Repeats of a body of about 1 MiB.
 fn repeated(row: impl Fn(usize) -> String) -> (Vec<u8>, usize) {
     let mut body = String::new();
-    (0..).take_while(|at| { body += &row(*at); body.len() < 1 << 20 }).count();
+    (0..)
+        .take_while(|at| {
+            body += &row(*at);
+            body.len() < 1 << 20
+        })
+        .count();
     let times = SIZE / body.len();
     (body.into_bytes(), times)
 }
@@ -124,7 +131,13 @@ fn tables_take_three_times_their_size() {
         format!("{},{}\n", row.join(","), at % 10)
     };
     let flowers = |at: usize| {
-        format!("{}.{},{}.5,1.4,0.2,{}\n", at % 8, at % 10, at % 3, ["setosa", "versicolor"][at % 2])
+        format!(
+            "{}.{},{}.5,1.4,0.2,{}\n",
+            at % 8,
+            at % 10,
+            at % 3,
+            ["setosa", "versicolor"][at % 2]
+        )
     };
     let narrow = |at: usize| format!("{},{}\n", at * 7 % 10, at % 2);
     // One value that no byte has, after all others.

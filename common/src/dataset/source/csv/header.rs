@@ -75,12 +75,7 @@ fn is_counts(fields: &[String], columns: usize) -> bool {
         && fields[2..].iter().all(|name| name.parse::<f64>().is_err())
 }
 
-fn is_header(
-    first: &Record<'_>,
-    rest: &[&Record<'_>],
-    columns: usize,
-    notation: Notation,
-) -> bool {
+fn is_header(first: &Record<'_>, rest: &[&Record<'_>], columns: usize, notation: Notation) -> bool {
     let is_text = |field: &str| {
         notation.cell(field) == Cell::Other || (field.len() > 4 && !is_missing_text(field))
     };

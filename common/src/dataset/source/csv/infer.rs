@@ -161,12 +161,11 @@ impl Plan {
             return number(file, (at, &title), facts, choices.missing);
         }
         if choices.ignore.is_none() && facts.has_too_many_texts() {
-            let count = facts.texts.as_ref().map_or_else(String::new, |texts| {
-                match texts.are_diverse {
+            let count =
+                facts.texts.as_ref().map_or_else(String::new, |texts| match texts.are_diverse {
                     true => format!("more than {}", texts.limit),
                     false => texts.counts.len().to_string(),
-                }
-            });
+                });
             self.notes.push(format!("{title} has {count} different texts and is left out"));
             return Ok(Role::Ignored);
         }

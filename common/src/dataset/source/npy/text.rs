@@ -41,7 +41,8 @@ pub(super) fn labels(
     let mut texts = Texts::default();
     items.read(file, |at, chunk| {
         for (index, bytes) in chunk.chunks_exact(size as usize).enumerate() {
-            let label = decoded(text.coding, bytes).ok_or_else(|| wrong(at + index as u64, bytes))?;
+            let label =
+                decoded(text.coding, bytes).ok_or_else(|| wrong(at + index as u64, bytes))?;
             texts.push(&label);
         }
         Ok(())
