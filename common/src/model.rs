@@ -118,8 +118,9 @@ pub trait Replica: Send {
     }
 
     /// Appends the scores of each example of a batch to `scores`, example by example, without
-    /// learning: for each class one, of which the first largest is the class that the model finds;
-    /// all 0 if it finds none. They must be finite. Targets have no meaning.
+    /// learning: for each class one, of which the first largest is the class that the model finds,
+    /// and all 0 if it finds none; or the numbers that it predicts, if targets are numbers. They must
+    /// be finite. The batch's own targets have no meaning.
     fn predict_batch(
         &mut self,
         batch: &Batch<'_>,

@@ -1,8 +1,10 @@
-//! Predictions in files: for each example the class that the model finds, and its scores.
+//! Predictions in files: for each example the class that the model finds, and its scores; or the
+//! numbers that it predicts.
 
 use std::io::{self, Write};
 use std::path::Path;
 
+use common::dataset::{Schema, TargetType};
 use common::plan::SCORES;
 use common::state::StateError;
 use serde_json::{Map, Value, json};
@@ -16,11 +18,13 @@ const COUNTED: usize = 10;
 /// How predictions are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// A table with a header: `prediction`, then a column of scores for each class.
+    /// A table with a header: `prediction`, then a column of scores for each class. Of numbers, a
+    /// column for each.
     Csv,
-    /// NumPy's array of records: `class` (text) and `scores` (f32).
+    /// NumPy's array of records: `class` (text) and `scores` (f32). Of numbers, an array of f32.
     Npy,
-    /// A JSON object a line: `class` (null if there is none) and `scores` by class.
+    /// A JSON object a line: `class` (null if there is none) and `scores` by class. Of numbers, each
+    /// by its name.
     JsonLines,
 }
 
@@ -47,9 +51,11 @@ impl Format {
 /// The predictions of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Predictions {
-    /// Names of the classes.
-    classes: Vec<String>,
-    /// `[examples, classes]`.
+    /// Names of the classes, or of the numbers.
+    names: Vec<String>,
+    /// Whether they are those of classes.
+    are_classes: bool,
+    /// `[examples, names]`.
     scores: Vec<f32>,
 }
 
@@ -58,32 +64,45 @@ impl Predictions {
     pub(crate) fn of(fetched: &Fetched) -> Result<Self, StateError> {
         let scores = fetched.state.f32(SCORES)?;
         let width = scores.shape().get(1).copied().unwrap_or(1);
-        let name = |class: u32| match &fetched.schema {
-            Some(schema) => schema.class(class),
-            None => class.to_string(),
+        let targets = fetched.schema.as_ref().map(|schema| schema.targets);
+        let are_classes = !matches!(targets, Some(TargetType::Vector(_)));
+        let target_names = fetched.schema.as_ref().map(Schema::target_names).unwrap_or_default();
+        let name = |place: u32| match &fetched.schema {
+            Some(schema) if are_classes => schema.class(place),
+            Some(_) if target_names.len() == width => target_names[place as usize].to_string(),
+            Some(_) => format!("target {}", place + 1),
+            None => place.to_string(),
         };
-        let classes = (0..width as u32).map(name).collect();
-        Ok(Self { classes, scores: scores.iter().copied().collect() })
+        let names = (0..width as u32).map(name).collect();
+        Ok(Self { names, are_classes, scores: scores.iter().copied().collect() })
     }
 
     /// The scores of each example.
     fn rows(&self) -> impl Iterator<Item = &[f32]> {
-        self.scores.chunks_exact(self.classes.len().max(1))
+        self.scores.chunks_exact(self.names.len().max(1))
     }
 
     /// The name of the class with the first largest score; `None` if all are 0.
     fn class(&self, scores: &[f32]) -> Option<&str> {
-        found(scores).map(|class| self.classes[class].as_str())
+        found(scores).map(|class| self.names[class].as_str())
     }
 
-    /// How many examples were found to be of each class, as a sentence.
+    /// How many examples were found to be of each class, as a sentence; for numbers, how many there
+    /// are.
     pub(crate) fn counts(&self) -> String {
-        let (mut counts, mut none) = (vec![0_u64; self.classes.len()], 0_u64);
+        if !self.are_classes {
+            return format!(
+                "{} for each of {} examples",
+                self.names.join(", "),
+                self.rows().count()
+            );
+        }
+        let (mut counts, mut none) = (vec![0_u64; self.names.len()], 0_u64);
         for scores in self.rows() {
             *found(scores).map_or(&mut none, |class| &mut counts[class]) += 1;
         }
         let mut by_class: Vec<(&str, u64)> =
-            self.classes.iter().map(String::as_str).zip(counts).collect();
+            self.names.iter().map(String::as_str).zip(counts).collect();
         let more = by_class.len().saturating_sub(COUNTED);
         by_class.truncate(COUNTED);
         let mut pieces: Vec<String> =
@@ -112,26 +131,27 @@ impl Predictions {
 
     fn to_csv(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut table = csv::Writer::from_writer(out);
-        let header = std::iter::once("prediction").chain(self.classes.iter().map(String::as_str));
-        table.write_record(header)?;
+        let first = self.are_classes.then_some("prediction");
+        table.write_record(first.into_iter().chain(self.names.iter().map(String::as_str)))?;
         for scores in self.rows() {
             let class = self.class(scores).unwrap_or_default().to_owned();
             // The shortest text that is read as the same number.
             let scores = scores.iter().map(f32::to_string);
-            table.write_record(std::iter::once(class).chain(scores))?;
+            table.write_record(self.are_classes.then_some(class).into_iter().chain(scores))?;
         }
         table.flush()
     }
 
     fn to_json_lines(&self, out: &mut dyn Write) -> io::Result<()> {
         for scores in self.rows() {
-            let by_class = self.classes.iter().zip(scores);
-            let by_class: Map<String, Value> =
-                by_class.map(|(name, score)| (name.clone(), json!(score))).collect();
-            serde_json::to_writer(
-                &mut *out,
-                &json!({ "class": self.class(scores), "scores": by_class }),
-            )?;
+            let by_name = self.names.iter().zip(scores);
+            let by_name: Map<String, Value> =
+                by_name.map(|(name, score)| (name.clone(), json!(score))).collect();
+            let line = match self.are_classes {
+                true => json!({ "class": self.class(scores), "scores": by_name }),
+                false => Value::Object(by_name),
+            };
+            serde_json::to_writer(&mut *out, &line)?;
             out.write_all(b"\n")?;
         }
         Ok(())
@@ -139,12 +159,17 @@ impl Predictions {
 
     /// Version 1 of the format: names in UCS-4, all little-endian.
     fn to_npy(&self, out: &mut dyn Write) -> io::Result<()> {
-        let (count, width) = (self.rows().count(), self.classes.len());
-        let length = self.classes.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(1);
-        let mut header = format!(
-            "{{'descr': [('class', '<U{length}'), ('scores', '<f4', ({width},))], \
-             'fortran_order': False, 'shape': ({count},), }}"
-        );
+        let (count, width) = (self.rows().count(), self.names.len());
+        let length = self.names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(1);
+        let (descr, shape, length) = match self.are_classes {
+            true => {
+                let fields = format!("[('class', '<U{length}'), ('scores', '<f4', ({width},))]");
+                (fields, format!("({count},)"), length)
+            }
+            false => ("'<f4'".to_owned(), format!("({count}, {width})"), 0),
+        };
+        let mut header =
+            format!("{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}");
         // The values begin at a multiple of 64 bytes.
         let begin = b"\x93NUMPY\x01\x00".len() + 2;
         while !(begin + header.len() + 1).is_multiple_of(64) {
@@ -155,10 +180,8 @@ impl Predictions {
         out.write_all(&(header.len() as u16).to_le_bytes())?;
         out.write_all(header.as_bytes())?;
         for scores in self.rows() {
-            let mut name: Vec<u32> =
-                self.class(scores).unwrap_or_default().chars().map(u32::from).collect();
-            name.resize(length, 0);
-            for value in name {
+            let class = self.class(scores).unwrap_or_default().chars().map(u32::from);
+            for value in class.chain(std::iter::repeat(0)).take(length) {
                 out.write_all(&value.to_le_bytes())?;
             }
             for score in scores {
@@ -186,7 +209,8 @@ mod tests {
 
     fn predictions() -> Predictions {
         let classes = ["no", "yes, \"sure\"", "Größe"].map(str::to_owned).to_vec();
-        Predictions { classes, scores: vec![0.25, 0.5, 0.25, 0.1, 0.1, 0.0, 0.0, 0.0, 0.0] }
+        let scores = vec![0.25, 0.5, 0.25, 0.1, 0.1, 0.0, 0.0, 0.0, 0.0];
+        Predictions { names: classes, are_classes: true, scores }
     }
 
     fn written(write: impl Fn(&Predictions, &mut dyn Write) -> io::Result<()>) -> Vec<u8> {
@@ -224,6 +248,27 @@ mod tests {
         assert_eq!(rows.len(), 3 * row);
         assert_eq!(rows[row..row + 8], [b'n', 0, 0, 0, b'o', 0, 0, 0]);
         assert_eq!(rows[44..48], 0.25f32.to_le_bytes());
+    }
+
+    #[test]
+    fn numbers_have_no_class() {
+        let names = ["price", "age"].map(str::to_owned).to_vec();
+        let all = Predictions { names, are_classes: false, scores: vec![1.5, -2.0, 0.0, 0.0] };
+        let written = |write: &dyn Fn(&mut dyn Write) -> io::Result<()>| {
+            let mut out = Vec::new();
+            write(&mut out).unwrap();
+            out
+        };
+        let csv = written(&|out| all.to_csv(out));
+        assert_eq!(String::from_utf8(csv).unwrap(), "price,age\n1.5,-2\n0,0\n");
+        let json = String::from_utf8(written(&|out| all.to_json_lines(out))).unwrap();
+        let first: Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+        assert_eq!((&first["price"], &first["age"]), (&json!(1.5), &json!(-2.0)));
+        let npy = written(&|out| all.to_npy(out));
+        let header = String::from_utf8_lossy(&npy[10..128]);
+        assert!(header.contains("'descr': '<f4'") && header.contains("(2, 2)"), "{header}");
+        assert_eq!(npy.len(), 128 + 16);
+        assert_eq!(all.counts(), "price, age for each of 2 examples");
     }
 
     #[test]

@@ -221,7 +221,9 @@ impl Replica for NetworkReplica {
         for features in batch.features.axis_chunks_iter(Axis(0), CHUNK) {
             self.forward(features)?;
             let mut outputs = last_outputs(&mut self.work, features.nrows());
-            probabilities(&mut outputs);
+            if self.design.loss == Loss::CrossEntropy {
+                probabilities(&mut outputs);
+            }
             scores.extend_from_slice(dense_mut(&mut outputs));
         }
         Ok(())
