@@ -143,6 +143,7 @@ fn name(text: &str) -> String {
 fn wrong(raw: &Raw, at: usize, expected: String, found: String) -> DatasetError {
     let place = match &raw.places {
         Places::Lines(lines) => format!("line {}", lines.get(at).copied().unwrap_or(1)),
+        Places::Rows(rows) => format!("row {}", rows.get(at).copied().unwrap_or(0)),
         Places::Bytes { start, size } => format!("byte {}", start + size * at as u64),
     };
     DatasetError::Content { path: raw.label_file.clone(), place, expected, found }

@@ -29,7 +29,7 @@ pub(super) fn load(
     base: &Path,
     known: Option<&Schema>,
 ) -> Result<(Dataset, Schema), DatasetError> {
-    let found = source::read(spec, base, known)?;
+    let found = source::read(spec, base, known)?.with_names();
     check_shapes(&found, known)?;
     let classes = classes(&found, spec, known)?;
     let shape = found.train.shape.clone();
@@ -125,9 +125,10 @@ fn classes(
             });
         }
     }
-    let classes = Classes::of(&splits, spec.classes)?;
-    let named = !found.classes.is_empty() && classes.names.is_empty();
-    Ok(if named { Classes { names: found.classes.clone() } } else { classes })
+    if !found.classes.is_empty() {
+        return Ok(Classes { names: found.classes.clone() });
+    }
+    Classes::of(&splits, spec.classes)
 }
 
 /// The two splits, and what the line about the dataset says of them.

@@ -21,35 +21,67 @@ const DIGITS: &[u8] = include_bytes!("../digits.csv.gz");
 /// split by position would test on other writers than it trained on.
 const DIGITS_TEST_EVERY: usize = 5;
 
-/// Reads all files of a table, and those of its test split.
+/// A table in files, and what is to be said of them.
+#[derive(Debug)]
+pub(super) struct Tables {
+    pub(super) name: String,
+    pub(super) train: Vec<TextFile>,
+    pub(super) test: Option<Vec<TextFile>>,
+    pub(super) notes: Vec<String>,
+}
+
+/// Reads all text files of a table, and those of its test split.
 pub(super) fn read(
     spec: &DatasetSpec,
     path: &str,
     base: &Path,
     known: Option<&Schema>,
 ) -> Result<Found, DatasetError> {
+    let mut notes = Vec::new();
+    let train = open(path, base, &mut notes)?;
+    let test = match spec.test_source.as_deref().map(super::kind).transpose()? {
+        None => None,
+        Some((Kind::Csv, path)) => Some(open(path, base, &mut notes)?),
+        Some(_) => return Err(other_kind(spec)),
+    };
+    examples(
+        Tables { name: path.to_owned(), train, test, notes },
+        spec,
+        spec.label.as_deref(),
+        known,
+    )
+}
+
+/// The error for a test source of another kind than the source.
+pub(super) fn other_kind(spec: &DatasetSpec) -> DatasetError {
+    let source = spec.test_source.as_deref().unwrap_or_default();
+    invalid("`dataset.test_source` of the kind of `dataset.source`", format!("{source:?}"))
+}
+
+/// Reads the examples of a table. `label` is the column of the label, if it is known.
+pub(super) fn examples(
+    tables: Tables,
+    spec: &DatasetSpec,
+    label: Option<&str>,
+    known: Option<&Schema>,
+) -> Result<Found, DatasetError> {
     let choices = Choices {
         separator: spec.separator.as_deref().and_then(|text| text.bytes().next()),
-        label: spec.label.as_deref(),
+        label,
         missing: spec.missing,
         ignore: spec.ignore.as_deref(),
     };
-    let mut notes = Vec::new();
-    let files = open(path, base, &mut notes)?;
+    let Tables { name, train, test, mut notes } = tables;
     let plan = match known.and_then(|known| Plan::known(&known.columns)) {
         Some(plan) => plan,
-        None => Plan::infer(&files, &choices)?,
+        None => Plan::infer(&train, &choices)?,
     };
-    let table = Table::read(&files, &plan, &choices)?;
+    let table = Table::read(&train, &plan, &choices)?;
     let mut dropped = table.dropped;
-    let test = match &spec.test_source {
+    let test = match test {
         None => None,
-        Some(source) => {
-            let (Kind::Csv, path) = super::kind(source)? else {
-                let expected = "`dataset.test_source` of the kind of `dataset.source`";
-                return Err(invalid(expected, format!("{source:?}")));
-            };
-            let table = Table::read(&open(path, base, &mut notes)?, &plan, &choices)?;
+        Some(test) => {
+            let table = Table::read(&test, &plan, &choices)?;
             dropped += table.dropped;
             Some(with_numbers(table.raw))
         }
@@ -63,7 +95,7 @@ pub(super) fn read(
         train: with_numbers(table.raw),
         test,
         scale: 1.0,
-        name: path.to_owned(),
+        name,
         label,
         classes: plan.classes,
         columns: plan.columns,

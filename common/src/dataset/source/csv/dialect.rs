@@ -138,6 +138,21 @@ impl Records<'_> {
 }
 
 impl Record {
+    /// Begins a record without fields on a line.
+    #[cfg_attr(not(feature = "parquet"), expect(dead_code))]
+    pub(in crate::dataset) fn begin(&mut self, line: u64) {
+        self.fields.clear();
+        self.places.clear();
+        self.line = line;
+    }
+
+    /// Appends a field.
+    #[cfg_attr(not(feature = "parquet"), expect(dead_code))]
+    pub(in crate::dataset) fn push(&mut self, field: &str) {
+        self.places.push(self.fields.len());
+        self.fields.push_field(field.as_bytes());
+    }
+
     /// Number of fields.
     pub(in crate::dataset) fn len(&self) -> usize {
         self.places.len()

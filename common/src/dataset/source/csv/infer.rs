@@ -9,7 +9,7 @@ use crate::dataset::DatasetError;
 use crate::dataset::columns::{Column, Role};
 
 /// Names of columns that are taken for the label, the first ones preferred.
-const LABELS: [&str; 5] = ["label", "class", "target", "y", "species"];
+pub(in crate::dataset) const LABELS: [&str; 5] = ["label", "class", "target", "y", "species"];
 
 /// Names of a first column that may count the examples. An empty one is pandas' or R's.
 const INDEXES: [&str; 5] = ["", "unnamed: 0", "index", "id", "row"];
@@ -72,12 +72,8 @@ impl Plan {
         let Some(file) = files.first() else {
             return Err(DatasetError::Source(String::new()));
         };
-        let dialect = match choices.separator {
-            Some(separator) => Dialect::of(separator),
-            None => Dialect::sniff(&file.text),
-        };
+        let (dialect, header) = file.form(choices.separator);
         let notation = Notation { decimal_commas: dialect.has_decimal_commas() };
-        let header = Header::of(&file.text, dialect, notation);
         check_header(file, &header)?;
         let mut names = header.names.clone();
         names.resize(header.columns, String::new());
