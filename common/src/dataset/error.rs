@@ -9,7 +9,7 @@ pub enum DatasetError {
     /// The source is unknown.
     #[error(
         "unknown dataset source {0:?}: expected `digits`, `csv:FILE`, `idx:FOLDER`, `npy:FOLDER`, \
-         `npz:FILE`, or the path of a file or folder that exists"
+         `npz:FILE`, `safetensors:FILE`, `parquet:PATH`, or the path of a file or folder that exists"
     )]
     Source(String),
     /// A file cannot be opened or read.

@@ -203,6 +203,7 @@ fn check_count(split: &Raw, found: usize) -> Result<(), DatasetError> {
 fn wrong(raw: &Raw, at: usize, expected: String, found: String) -> DatasetError {
     let place = match &raw.places {
         Places::Lines(lines) => format!("line {}", lines.get(at)),
+        Places::Rows(rows) => format!("row {}", rows.get(at).copied().unwrap_or(0)),
         Places::Bytes { start, size } => format!("byte {}", start + size * at as u64),
     };
     DatasetError::Content { path: raw.label_file.clone(), place, expected, found }

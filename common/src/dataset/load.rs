@@ -53,7 +53,7 @@ fn load_source(
     known: Option<&Schema>,
     labels: bool,
 ) -> Result<(Dataset, Schema), DatasetError> {
-    let mut found = source::read(spec, base, known, labels)?;
+    let mut found = source::read(spec, base, known, labels)?.with_names();
     check_shapes(&found, known)?;
     // A test split of the source that the spec replaces does not count.
     found.test = found.test.filter(|_| spec.test_examples.is_none());
@@ -190,9 +190,10 @@ fn classes(found: &Found, splits: &[&Raw], spec: &DatasetSpec) -> Result<Classes
     if let Some(split) = splits.iter().find(|split| split.labels == RawLabels::None) {
         return Err(labels::no_labels(split));
     }
-    let classes = Classes::of(splits, spec.classes)?;
-    let named = !found.classes.is_empty() && classes.names.is_empty();
-    Ok(if named { Classes { names: found.classes.clone() } } else { classes })
+    if !found.classes.is_empty() {
+        return Ok(Classes { names: found.classes.clone() });
+    }
+    Classes::of(splits, spec.classes)
 }
 
 /// The two splits, and what the line about the dataset says of them.

@@ -111,6 +111,8 @@ impl Lines {
 pub(super) enum Places {
     /// The line of each example, from 1.
     Lines(Lines),
+    /// The row of each example, from 0.
+    Rows(Vec<u64>),
     /// The first label is at byte `start` of the unpacked file, the next `size` bytes later.
     Bytes { start: u64, size: u64 },
 }
@@ -157,6 +159,7 @@ impl Raw {
         };
         let places = match &self.places {
             Places::Lines(lines) => Places::Lines(lines.rows(examples)),
+            Places::Rows(all) => Places::Rows(rows(all, 1, examples)),
             bytes => bytes.clone(),
         };
         let (shape, label_file) = (self.shape.clone(), self.label_file.clone());

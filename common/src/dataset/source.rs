@@ -5,8 +5,9 @@
 //! | `file`, `ahead`, `kind`, `unpack`, `archive` | a file of any origin, decompressed as it is read |
 //! | `text`, `paths` | the text of a file; the files that a pattern names |
 //! | `csv` | tables |
-//! | `npy`, `npz`, `idx` | arrays, with what they share in `array`, `labels`, `listing`, `numbers`, `pairs` |
+//! | `npy`, `npz`, `safetensors`, `idx` | arrays, with what they share in `array`, `labels`, `listing`, `numbers`, `pairs` |
 //! | `table` | tables in files: all of a source, and its test split |
+//! | `parquet`, `image` | tables and images in Parquet files, if the feature `parquet` is on |
 
 mod ahead;
 mod archive;
@@ -14,6 +15,8 @@ mod array;
 pub(super) mod csv;
 pub(super) mod file;
 mod idx;
+#[cfg(feature = "parquet")]
+mod image;
 mod kind;
 mod labels;
 mod listing;
@@ -21,19 +24,23 @@ mod npy;
 mod npz;
 mod numbers;
 mod pairs;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod paths;
+mod safetensors;
 mod table;
 #[cfg(test)]
 mod testing;
 mod text;
 mod unpack;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::columns::Column;
 use super::error::DatasetError;
 use super::examples::Features;
-use super::raw::Raw;
+use super::raw::{Raw, RawLabels};
 use super::schema::Schema;
 use crate::spec::{DatasetSpec, TargetKind};
 
@@ -62,6 +69,35 @@ pub(super) struct Found {
     pub(super) warnings: Vec<String>,
 }
 
+impl Found {
+    /// With the names of the classes in place of their numbers, if the source has both.
+    pub(super) fn with_names(mut self) -> Self {
+        let train = named(&self.train.labels, &self.classes);
+        let test = self.test.as_ref().map(|test| named(&test.labels, &self.classes));
+        match (train, test) {
+            (Some(train), None) => self.train.labels = train,
+            (Some(train), Some(Some(labels))) => {
+                self.train.labels = train;
+                self.test = self.test.map(|test| Raw { labels, ..test });
+            }
+            _ => self.classes.clear(),
+        }
+        self
+    }
+}
+
+/// The names of classes that stand for their numbers; `None` if a label is no such number.
+fn named(labels: &RawLabels, names: &[String]) -> Option<RawLabels> {
+    let RawLabels::Numbers(labels) = labels else { return None };
+    let are_different = names.iter().collect::<BTreeSet<_>>().len() == names.len();
+    let name = |label: &f64| {
+        let is_class = label.fract() == 0.0 && *label >= 0.0;
+        names.get(*label as usize).filter(|_| is_class).cloned()
+    };
+    let texts = labels.iter().map(name).collect::<Option<_>>();
+    texts.filter(|_| are_different && !names.is_empty()).map(RawLabels::Texts)
+}
+
 /// Names and descriptions of the dataset sources, for `coordinator datasets`.
 pub fn sources() -> &'static [(&'static str, &'static str)] {
     &[
@@ -87,6 +123,13 @@ pub fn sources() -> &'static [(&'static str, &'static str)] {
              and x_test.npy and y_test.npy if present",
         ),
         ("npz:FILE", "the same arrays in one file"),
+        ("safetensors:FILE", "the same arrays in one file of that format"),
+        (
+            "parquet:PATH",
+            "a table or images in a Parquet file, in several (a pattern), or in a folder as Hugging \
+             Face has them (data/train-00000-of-00001.parquet); for programs built with the \
+             feature `parquet`, as releases are",
+        ),
     ]
 }
 
@@ -98,6 +141,8 @@ enum Kind {
     Idx,
     Npy,
     Npz,
+    Safetensors,
+    Parquet,
 }
 
 /// The kind of a source and its path. A path without a kind is told by its name, or by what is in
@@ -111,23 +156,41 @@ fn kind(source: &str) -> Result<(Kind, &str), DatasetError> {
         Some(("idx", path)) => return Ok((Kind::Idx, path)),
         Some(("npy", path)) => return Ok((Kind::Npy, path)),
         Some(("npz", path)) => return Ok((Kind::Npz, path)),
+        Some(("safetensors", path)) => return Ok((Kind::Safetensors, path)),
+        Some(("parquet", path)) => return Ok((Kind::Parquet, path)),
         _ => {}
     }
     let path = Path::new(source);
-    let has = |folder: &Path, part: &str| {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().take(1000);
-        entries.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().contains(part))
-    };
     match path.extension().and_then(|extension| extension.to_str()) {
         _ if path.is_dir() && (has(path, ".npy") || has(path, ".npz")) => Ok((Kind::Npy, source)),
+        _ if path.is_dir() && (has(path, ".parquet") || has_in_folder(path, ".parquet")) => {
+            Ok((Kind::Parquet, source))
+        }
         _ if path.is_dir() => Ok((Kind::Idx, source)),
         Some("npz") => Ok((Kind::Npz, source)),
+        Some("safetensors") => Ok((Kind::Safetensors, source)),
+        Some("parquet") => Ok((Kind::Parquet, source)),
         Some("csv" | "tsv" | "data" | "txt" | "dat" | "gz" | "bz2" | "xz" | "zst" | "zip") => {
             Ok((Kind::Csv, source))
         }
         _ if path.is_file() || source == "-" => Ok((Kind::Csv, source)),
         _ => Err(unknown()),
     }
+}
+
+/// The first entries of a folder.
+fn entries(folder: &Path) -> impl Iterator<Item = std::fs::DirEntry> {
+    std::fs::read_dir(folder).into_iter().flatten().flatten().take(1000)
+}
+
+/// Whether a folder has an entry with this part in its name.
+fn has(folder: &Path, part: &str) -> bool {
+    entries(folder).any(|entry| entry.file_name().to_string_lossy().contains(part))
+}
+
+/// The same of the folders in it.
+fn has_in_folder(folder: &Path, part: &str) -> bool {
+    entries(folder).any(|entry| entry.path().is_dir() && has(&entry.path(), part))
 }
 
 /// Reads a spec's source. `base` is the folder of relative paths. `known` is the schema of earlier
@@ -143,17 +206,41 @@ pub(super) fn read(
     let mut found = match kind {
         Kind::Digits => table::digits()?,
         Kind::Csv => return table::read(spec, path, base, known, labels),
+        Kind::Parquet => return parquet::read(spec, path, base, known, labels),
         _ => arrays(kind, &within(base, path), spec.source.clone(), targets)?,
     };
     if let Some(source) = &spec.test_source {
         let (kind, path) = self::kind(source)?;
-        if matches!(kind, Kind::Digits | Kind::Csv) {
-            let expected = "`dataset.test_source` of the kind of `dataset.source`";
-            return Err(super::error::invalid(expected, format!("{source:?}")));
+        if matches!(kind, Kind::Digits | Kind::Csv | Kind::Parquet) {
+            return Err(table::other_kind(spec));
         }
         found.test = Some(arrays(kind, &within(base, path), source.clone(), targets)?.train);
     }
     Ok(found)
+}
+
+/// Without the feature, Parquet is known, but not read.
+#[cfg(not(feature = "parquet"))]
+mod parquet {
+    use super::*;
+
+    pub(super) fn read(
+        _: &DatasetSpec,
+        path: &str,
+        base: &Path,
+        _: Option<&Schema>,
+    ) -> Result<Found, DatasetError> {
+        Err(DatasetError::Content {
+            path: within(base, path).display().to_string(),
+            place: "byte 0".into(),
+            expected: "another format, as this program was built without Parquet (releases have \
+                       it; cargo build --features parquet)"
+                .into(),
+            found: "Parquet: convert it with pandas.read_parquet(path).to_csv(\"x.csv\", \
+                    index=False)"
+                .into(),
+        })
+    }
 }
 
 /// A path that may be relative to a folder.
@@ -170,6 +257,7 @@ fn arrays(
     let (train, test) = match kind {
         Kind::Idx => idx::load(path, targets)?,
         Kind::Npz => npz::load(path, targets)?,
+        Kind::Safetensors => safetensors::load(path, targets)?,
         _ if path.is_file() => npy::load_file(path)?,
         _ => match npz::only(path)? {
             Some(archive) => npz::load(&archive, targets)?,

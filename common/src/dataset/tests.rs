@@ -69,7 +69,16 @@ fn digits_are_embedded() {
 #[test]
 fn every_source_that_loads_is_described() {
     let names: Vec<_> = sources().iter().map(|(name, _)| *name).collect();
-    assert_eq!(names, ["digits", "csv:FILE", "idx:FOLDER", "npy:FOLDER", "npz:FILE"]);
+    let all = [
+        "digits",
+        "csv:FILE",
+        "idx:FOLDER",
+        "npy:FOLDER",
+        "npz:FILE",
+        "safetensors:FILE",
+        "parquet:PATH",
+    ];
+    assert_eq!(names, all);
     for name in ["", "digit", "digits:", "idx", "idx:", "csv:", "http://host/x"] {
         let error = Dataset::load(&spec(name)).unwrap_err();
         assert!(matches!(error, DatasetError::Source(_)), "{name}: {error}");

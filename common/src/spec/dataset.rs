@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetSpec {
-    /// `digits`, `csv:FILE`, `idx:FOLDER`, `npy:FOLDER`, `npz:FILE`, or a path without a kind, which
-    /// is told by its name.
+    /// `digits`, `csv:FILE`, `idx:FOLDER`, `npy:FOLDER`, `npz:FILE`, `safetensors:FILE`,
+    /// `parquet:PATH`, or a path without a kind, which is told by its name.
     pub source: String,
     /// Another source of the same kind, whose examples are the test split.
     #[serde(default, skip_serializing_if = "Option::is_none")]

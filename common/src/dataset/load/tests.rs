@@ -421,3 +421,31 @@ fn arrays_of_numbers_are_targets() {
         assert!(error.contains(expected), "{expected}: {error}");
     }
 }
+
+/// Without the feature, the error says what to do.
+#[cfg(not(feature = "parquet"))]
+#[test]
+fn parquet_is_known_without_its_feature() {
+    let error = Folder::new(&[("x.parquet", b"PAR1".to_vec())])
+        .load(&DatasetSpec::new("parquet:x.parquet"));
+    let error = error.unwrap_err();
+    for part in ["cargo build --features parquet", "pandas.read_parquet(path).to_csv"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+/// The names of a file stand for its numbers, in its order.
+#[test]
+fn classes_that_a_file_names_keep_their_numbers() {
+    let rows = "1,2,0\n3,4,1\n5,6,0\n".repeat(4);
+    let folder = csv(&format!("12,2,pear,apple\n{rows}"));
+    let (data, schema) = folder.load(&csv_spec()).unwrap();
+    assert_eq!(schema.classes, ["pear", "apple"]);
+    assert_eq!(data.train.labels()[..3], [0, 1, 0]);
+    let (again, _) = load(&csv_spec(), folder.0.path(), Some(&schema), true).unwrap();
+    assert_eq!(again, data);
+    // A number without a name: the names say nothing.
+    let folder = csv(&format!("12,2,pear,apple\n{}", rows.replace(",1\n", ",2\n")));
+    let (_, schema) = folder.load(&csv_spec()).unwrap();
+    assert_eq!(schema.classes, ["0", "2"]);
+}

@@ -20,12 +20,19 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-use self::dialect::{Dialect, FIELDS, RECORD_BYTES, Record};
+use self::cell::Notation;
+use self::dialect::{Dialect, FIELDS, RECORD_BYTES};
 use self::header::Header;
 use crate::dataset::DatasetError;
+use crate::dataset::raw::{Lines, Places};
 use crate::spec::{Missing, TargetKind};
 
+#[cfg(feature = "parquet")]
+pub(in crate::dataset) use self::cell::is_missing_text;
+pub(in crate::dataset) use self::dialect::Record;
 pub(in crate::dataset) use self::infer::Plan;
+#[cfg(feature = "parquet")]
+pub(in crate::dataset) use self::label::LABELS;
 pub(in crate::dataset) use self::label::Why;
 pub(in crate::dataset) use self::read::Table;
 
@@ -57,17 +64,77 @@ impl Default for Choices<'_> {
     }
 }
 
-/// A file in memory.
-#[derive(Clone, Debug)]
+/// A file of a table: a text in memory, or rows of another format as the same texts.
+#[derive(Debug)]
 pub(in crate::dataset) struct TextFile {
     /// Its name, for sentences.
     name: String,
-    text: String,
+    content: Content,
 }
+
+#[derive(Debug)]
+enum Content {
+    Text(String),
+    Rows(Box<dyn Rows>),
+}
+
+/// The rows of a file that is no text. Each is read again when it is needed again.
+pub(in crate::dataset) trait Rows: std::fmt::Debug {
+    /// The names of the columns.
+    fn names(&self) -> &[String];
+
+    /// Calls `take` with each row. Its line is [`line_of_row`]'s.
+    fn each<'a>(
+        &'a self,
+        take: &mut dyn FnMut(&Record<'a>) -> Result<(), DatasetError>,
+    ) -> Result<(), DatasetError>;
+}
+
+/// The line that a row, from 0, has in a CSV file, whose first line names the columns.
+#[cfg_attr(not(feature = "parquet"), expect(dead_code))]
+pub(in crate::dataset) fn line_of_row(row: u64) -> u64 {
+    row + FIRST_ROW
+}
+
+/// The line of the first row.
+const FIRST_ROW: u64 = 2;
 
 impl TextFile {
     pub(in crate::dataset) fn new(name: String, text: String) -> Self {
-        Self { name, text: dialect::with_line_feeds(text) }
+        Self { name, content: Content::Text(dialect::with_line_feeds(text)) }
+    }
+
+    /// Of a format with rows.
+    #[cfg_attr(not(feature = "parquet"), expect(dead_code))]
+    pub(in crate::dataset) fn of_rows(name: String, rows: Box<dyn Rows>) -> Self {
+        Self { name, content: Content::Rows(rows) }
+    }
+
+    /// How the file is divided, and what it says before its examples.
+    fn form(&self, separator: Option<u8>) -> (Dialect, Header) {
+        let text = match &self.content {
+            Content::Text(text) => text,
+            Content::Rows(rows) => {
+                let names = rows.names().to_vec();
+                let header = Header { columns: names.len(), names, ..Header::default() };
+                return (Dialect::of(b','), header);
+            }
+        };
+        let dialect = match separator {
+            Some(separator) => Dialect::of(separator),
+            None => Dialect::sniff(text),
+        };
+        let notation = Notation { decimal_commas: dialect.has_decimal_commas() };
+        (dialect, Header::of(text, dialect, notation))
+    }
+
+    /// The places of examples on these lines.
+    fn places(&self, lines: Lines) -> Places {
+        let row = |example| lines.get(example).saturating_sub(FIRST_ROW);
+        match &self.content {
+            Content::Rows(_) => Places::Rows((0..lines.len()).map(row).collect()),
+            Content::Text(_) => Places::Lines(lines),
+        }
     }
 
     /// Calls `take` with each example, which has as many fields as the header says.
@@ -77,7 +144,11 @@ impl TextFile {
         header: &Header,
         mut take: impl FnMut(&Record<'a>) -> Result<(), DatasetError>,
     ) -> Result<(), DatasetError> {
-        let (mut records, mut record) = (dialect.records(self.text.as_bytes()), Record::default());
+        let text = match &self.content {
+            Content::Text(text) => text,
+            Content::Rows(rows) => return rows.each(&mut take),
+        };
+        let (mut records, mut record) = (dialect.records(text.as_bytes()), Record::default());
         while records.next(&mut record) {
             // A file that was put together from several repeats its header.
             if header.records > 0 && record.equals(&header.fields) {
@@ -100,7 +171,11 @@ impl TextFile {
     fn wrong(&self, line: u64, expected: impl ToString, found: impl ToString) -> DatasetError {
         DatasetError::Content {
             path: self.name.clone(),
-            place: format!("line {line}"),
+            place: match &self.content {
+                Content::Text(_) => format!("line {line}"),
+                Content::Rows(_) if line < FIRST_ROW => "columns".to_owned(),
+                Content::Rows(_) => format!("row {}", line - FIRST_ROW),
+            },
             expected: expected.to_string(),
             found: found.to_string(),
         }

@@ -79,7 +79,7 @@ pub(super) fn foreign(start: &[u8]) -> Option<&'static str> {
     match start {
         // A text may have the same four letters, but no control character behind them.
         [b'P', b'A', b'R', b'1', next, ..] if next.is_ascii_control() && !is_space(*next) => {
-            Some("a Parquet file: save it as CSV or with `numpy.save`")
+            Some("a Parquet file: give it as parquet:FILE")
         }
         [0x80, 2..=5, ..] => Some("a Python pickle: save its arrays with `numpy.save`"),
         _ if is_tar(start) => {

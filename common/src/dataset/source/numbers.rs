@@ -14,6 +14,8 @@ pub(super) enum Number {
     U64,
     I64,
     F16,
+    /// The first half of the bits of an [`Number::F32`].
+    Bf16,
     F32,
     F64,
 }
@@ -30,7 +32,7 @@ impl Number {
     pub(super) fn bytes(self) -> u64 {
         match self {
             Self::Bool | Self::U8 | Self::I8 => 1,
-            Self::U16 | Self::I16 | Self::F16 => 2,
+            Self::U16 | Self::I16 | Self::F16 | Self::Bf16 => 2,
             Self::U32 | Self::I32 | Self::F32 => 4,
             Self::U64 | Self::I64 | Self::F64 => 8,
         }
@@ -43,7 +45,7 @@ impl Number {
 
     /// Whether not every number of this type is a whole number.
     pub(super) fn is_float(self) -> bool {
-        matches!(self, Self::F16 | Self::F32 | Self::F64)
+        matches!(self, Self::F16 | Self::Bf16 | Self::F32 | Self::F64)
     }
 
     /// The numbers in `bytes`, each rounded once to the nearest single-precision value.
@@ -58,6 +60,9 @@ impl Number {
             Self::U64 => each(order, bytes, |b| u64::from_le_bytes(b) as f32),
             Self::I64 => each(order, bytes, |b| i64::from_le_bytes(b) as f32),
             Self::F16 => each(order, bytes, |b| half(u16::from_le_bytes(b))),
+            Self::Bf16 => {
+                each(order, bytes, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16))
+            }
             Self::F32 => each(order, bytes, f32::from_le_bytes),
             Self::F64 => each(order, bytes, |b| f64::from_le_bytes(b) as f32),
         }
@@ -91,7 +96,7 @@ fn each<const N: usize, T>(order: Order, bytes: &[u8], convert: impl Fn([u8; N])
 }
 
 /// A half-precision number: 1 bit of sign, 5 of exponent, 10 of fraction.
-fn half(bits: u16) -> f32 {
+pub(super) fn half(bits: u16) -> f32 {
     let sign = if bits >> 15 == 0 { 1.0 } else { -1.0 };
     let (exponent, fraction) = (u32::from(bits >> 10 & 31), u32::from(bits & 1023));
     match exponent {
@@ -150,6 +155,9 @@ mod tests {
         assert_eq!(singles(Number::I16, &(-32768_i16).to_le_bytes()), -32768.0);
         assert_eq!(singles(Number::U32, &u32::MAX.to_le_bytes()), 4_294_967_296.0);
         assert_eq!(singles(Number::U64, &u64::MAX.to_le_bytes()), 18_446_744_073_709_551_616.0);
+        assert_eq!(singles(Number::Bf16, &0x3f80_u16.to_le_bytes()), 1.0);
+        assert_eq!(singles(Number::Bf16, &0xc049_u16.to_le_bytes()), -3.140_625);
+        assert!(singles(Number::Bf16, &0x7fc0_u16.to_le_bytes()).is_nan());
         assert_eq!(singles(Number::F64, &1e300_f64.to_le_bytes()), f32::INFINITY);
         let bytes = u32::MAX.to_le_bytes();
         assert_eq!(Number::U32.doubles(Order::Little, &bytes), [4_294_967_295.0]);

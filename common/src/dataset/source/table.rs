@@ -24,7 +24,16 @@ const DIGITS_TEST_EVERY: usize = 5;
 /// Columns of targets in the line about a dataset.
 const LISTED: usize = 5;
 
-/// Reads all files of a table, and those of its test split.
+/// A table in files, and what is to be said of them.
+#[derive(Debug)]
+pub(super) struct Tables {
+    pub(super) name: String,
+    pub(super) train: Vec<TextFile>,
+    pub(super) test: Option<Vec<TextFile>>,
+    pub(super) notes: Vec<String>,
+}
+
+/// Reads all text files of a table, and those of its test split.
 pub(super) fn read(
     spec: &DatasetSpec,
     path: &str,
@@ -32,11 +41,40 @@ pub(super) fn read(
     known: Option<&Schema>,
     labels: bool,
 ) -> Result<Found, DatasetError> {
+    let mut notes = Vec::new();
+    let train = open(path, base, &mut notes)?;
+    let test = match spec.test_source.as_deref().map(super::kind).transpose()? {
+        None => None,
+        Some((Kind::Csv, path)) => Some(open(path, base, &mut notes)?),
+        Some(_) => return Err(other_kind(spec)),
+    };
+    examples(
+        Tables { name: path.to_owned(), train, test, notes },
+        spec,
+        spec.label.as_ref().map(LabelColumns::names).unwrap_or_default(),
+        (known, labels),
+    )
+}
+
+/// The error for a test source of another kind than the source.
+pub(super) fn other_kind(spec: &DatasetSpec) -> DatasetError {
+    let source = spec.test_source.as_deref().unwrap_or_default();
+    invalid("`dataset.test_source` of the kind of `dataset.source`", format!("{source:?}"))
+}
+
+/// Reads the examples of a table. `label` has the columns of the label or the target, if they are
+/// known.
+pub(super) fn examples(
+    tables: Tables,
+    spec: &DatasetSpec,
+    label: &[String],
+    (known, labels): (Option<&Schema>, bool),
+) -> Result<Found, DatasetError> {
     let choices = Choices {
         labels,
         separator: spec.separator.as_deref().and_then(|text| text.bytes().next()),
         targets: crate::dataset::load::target_kind(spec, known),
-        label: spec.label.as_ref().map(LabelColumns::names).unwrap_or_default(),
+        label,
         // There is a prediction for each example.
         missing: if labels || spec.missing != Missing::Drop {
             spec.missing
@@ -45,24 +83,19 @@ pub(super) fn read(
         },
         ignore: spec.ignore.as_deref(),
     };
-    let mut notes = Vec::new();
-    let files = open(path, base, &mut notes)?;
+    let Tables { name, train, test, mut notes } = tables;
     let plan = match known.and_then(|known| Plan::known(&known.columns)) {
         Some(plan) => plan,
-        None => Plan::infer(&files, &choices)?,
+        None => Plan::infer(&train, &choices)?,
     };
-    let table = Table::read(&files, &plan, &choices)?;
+    let table = Table::read(&train, &plan, &choices)?;
     // Their text takes as much memory as the files.
-    drop(files);
+    drop(train);
     let mut dropped = table.dropped;
-    let test = match &spec.test_source {
+    let test = match test {
         None => None,
-        Some(source) => {
-            let (Kind::Csv, path) = super::kind(source)? else {
-                let expected = "`dataset.test_source` of the kind of `dataset.source`";
-                return Err(invalid(expected, format!("{source:?}")));
-            };
-            let table = Table::read(&open(path, base, &mut notes)?, &plan, &choices)?;
+        Some(test) => {
+            let table = Table::read(&test, &plan, &choices)?;
             dropped += table.dropped;
             Some(with_numbers(table.raw))
         }
@@ -76,7 +109,7 @@ pub(super) fn read(
         train: with_numbers(table.raw),
         test,
         scale: 1.0,
-        name: path.to_owned(),
+        name,
         label,
         classes: plan.classes,
         columns: plan.columns,

@@ -242,6 +242,22 @@ impl<'a> Record<'a> {
         }
     }
 
+    /// Begins a record without fields on a line.
+    #[cfg_attr(not(feature = "parquet"), expect(dead_code))]
+    pub(in crate::dataset) fn begin(&mut self, line: u64) {
+        self.fields.clear();
+        self.unquoted.clear();
+        (self.line, self.is_quoted, self.is_cut) = (line, true, false);
+    }
+
+    /// Appends a text as a field.
+    #[cfg_attr(not(feature = "parquet"), expect(dead_code))]
+    pub(in crate::dataset) fn push_text(&mut self, field: &str) {
+        let start = self.unquoted.len();
+        self.unquoted.extend_from_slice(field.as_bytes());
+        self.push(start, self.unquoted.len(), false);
+    }
+
     /// Number of fields.
     pub(in crate::dataset) fn len(&self) -> usize {
         self.fields.len()

@@ -51,12 +51,8 @@ impl Plan {
         let Some(file) = files.first() else {
             return Err(DatasetError::Source(String::new()));
         };
-        let dialect = match choices.separator {
-            Some(separator) => Dialect::of(separator),
-            None => Dialect::sniff(&file.text),
-        };
+        let (dialect, header) = file.form(choices.separator);
         let notation = Notation { decimal_commas: dialect.has_decimal_commas() };
-        let header = Header::of(&file.text, dialect, notation);
         check_header(file, &header, choices.targets)?;
         let mut names = header.names.clone();
         names.resize(header.columns, String::new());

@@ -6,7 +6,7 @@ use crate::dataset::DatasetError;
 use crate::dataset::columns::{Column, Role};
 
 /// Names of columns that are taken for the label, the first ones preferred.
-pub(super) const LABELS: [&str; 5] = ["label", "class", "target", "y", "species"];
+pub(in crate::dataset) const LABELS: [&str; 5] = ["label", "class", "target", "y", "species"];
 
 /// Names of a first column that may number the examples. An empty one is pandas' or R's.
 const INDEXES: [&str; 5] = ["", "unnamed: 0", "index", "id", "row"];

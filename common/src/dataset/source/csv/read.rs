@@ -114,7 +114,7 @@ impl Table {
                 width => RawLabels::Vectors { values: targets, width: width as u32 },
             },
             label_file: first.to_owned(),
-            places: Places::Lines(lines),
+            places: files.first().map_or(Places::Rows(Vec::new()), |file| file.places(lines)),
         };
         Ok(Self { raw, dropped })
     }
@@ -122,12 +122,7 @@ impl Table {
 
 impl Order {
     fn of(file: &TextFile, plan: &Plan, choices: &Choices<'_>) -> Result<Self, DatasetError> {
-        let dialect = match choices.separator {
-            Some(separator) => Dialect::of(separator),
-            None => Dialect::sniff(&file.text),
-        };
-        let notation = Notation { decimal_commas: dialect.has_decimal_commas() };
-        let header = Header::of(&file.text, dialect, notation);
+        let (dialect, header) = file.form(choices.separator);
         let has_names = plan.columns.iter().any(|column| !column.name.is_empty());
         let places = if has_names && !header.names.is_empty() {
             by_name(file, plan, &header)?
