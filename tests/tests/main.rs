@@ -22,7 +22,6 @@ mod outputs;
 mod program;
 mod python_worker;
 mod readme;
-mod real_files;
 mod resume;
 mod screen;
 mod secure;
