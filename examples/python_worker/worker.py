@@ -21,7 +21,7 @@ from softmax import Softmax
 
 HANDSHAKE_FRAME, FRAME, INLINE = 16 << 10, (1 << 20) + (64 << 10), 512 << 10
 PROFILE, BLOCK, SHARD = "samebit-f32-2/libm-0.2.16", b"samebit-block-1\n", b"samebit-shard-1\n"
-CANNOT = "the Python worker only has `softmax`, version 2, with classes, small states, `mean` and `sum`"
+CANNOT = "the Python worker only has `softmax`, version 2, with small states, `mean` and `sum`"
 TYPES = {"f32": np.dtype("<f4"), "u64": np.dtype("<u8"), "u8": np.dtype("u1")}
 EMPTY = (0, {"examples": 0, "sums": {}, "counts": {}, "scores": []}, [])  # A shard without any.
 
@@ -115,7 +115,7 @@ class Session:
         spec, tensors = tomllib.loads(spec), layout["tensors"]
         size = sum(TYPES[it["element"]].itemsize * np.prod(it["shape"]) for it in tensors)
         is_known = (spec["model"], model_version) == ("softmax", 2) and size <= INLINE
-        is_plain = {it["rule"] for it in tensors} <= {"mean", "sum"} and "classes" in train["targets"]
+        is_plain = {t["rule"] for t in tensors} <= {"mean", "sum"} and "classes" in train["targets"]
         if not is_known or not is_plain or spec["evaluation"]["labelling"]:
             return self.say("Cannot", run=run, reason=f"{CANNOT}: use another worker")
         self.runs[run] = (spec, tensors, {"train": Split(train), "test": Split(test)})
