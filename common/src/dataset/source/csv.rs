@@ -110,6 +110,11 @@ impl TextFile {
         Self { name, content: Content::Rows(rows) }
     }
 
+    /// Names of the classes 0, 1, …, if the file has them.
+    pub(in crate::dataset) fn classes(&self, separator: Option<u8>) -> Vec<String> {
+        self.form(separator).1.classes
+    }
+
     /// How the file is divided, and what it says before its examples.
     fn form(&self, separator: Option<u8>) -> (Dialect, Header) {
         let text = match &self.content {

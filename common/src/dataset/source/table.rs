@@ -85,7 +85,10 @@ pub(super) fn examples(
     };
     let Tables { name, train, test, mut notes } = tables;
     let plan = match known.and_then(|known| Plan::known(&known.columns)) {
-        Some(plan) => plan,
+        Some(mut plan) => {
+            plan.classes = train.first().map_or_else(Vec::new, |it| it.classes(choices.separator));
+            plan
+        }
         None => Plan::infer(&train, &choices)?,
     };
     let table = Table::read(&train, &plan, &choices)?;
