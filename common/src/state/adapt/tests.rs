@@ -66,7 +66,7 @@ fn values(state: &NetworkState, name: &str) -> Vec<f32> {
 }
 
 #[test]
-fn what_fits_is_taken_without_a_word() {
+fn what_fits_is_taken_and_nothing_is_said() {
     let examples = ("examples", Dtype::U64, &[1][..], 7_u64.to_le_bytes().to_vec());
     let velocity = ("bias.velocity", Dtype::F32, &[2][..], f32s(&[1.0, 2.0]));
     let file = file(&[weights(), bias(), examples, velocity]);
