@@ -136,6 +136,11 @@ fn prepare(folder: &Path) {
     coordinator(folder, &format!("{run} softmax --output digits.safetensors"));
     coordinator(folder, &format!("{run} softmax --dataset idx:mnist --output mnist.safetensors"));
     coordinator(folder, &format!("{run} mlp --output mlp.safetensors"));
+    for name in ["penguins.csv", "new.csv"] {
+        fs::copy(workspace().join("tests/data/penguins.csv"), folder.join(name)).expect("a copy");
+    }
+    let penguins = "--dataset penguins.csv --set dataset.missing=mean";
+    coordinator(folder, &format!("{run} softmax {penguins} --output penguins.safetensors"));
     copy_file(folder, "digits.safetensors", "other.safetensors");
     for _ in 1..=3 {
         let run = "run --local 2 --model softmax --rounds 25 --quiet --runs finished";
@@ -190,6 +195,7 @@ fn type_in(prepared: &Path, example: &Example) -> Result<(), String> {
     let state = match text {
         _ if text.contains("layer1") => "mlp.safetensors",
         _ if text.contains("mnist") => "mnist.safetensors",
+        _ if text.contains("new.csv") => "penguins.safetensors",
         _ => "digits.safetensors",
     };
     copy_file(folder, state, "final.safetensors");

@@ -38,7 +38,15 @@ impl Classes {
                     }
                 }
                 RawLabels::Texts(all) => {
-                    texts.extend(all.names().iter().map(|text| (name(text).to_owned(), ())));
+                    match all.numbers() {
+                        Some(values) => {
+                            numbers.extend(values.iter().map(|value| (ordered(*value), *value)));
+                        }
+                        None => {
+                            let names = all.names().iter();
+                            texts.extend(names.map(|text| (name(text).to_owned(), ())));
+                        }
+                    }
                     check_count(split, numbers.len() + texts.len())?;
                 }
             }
@@ -88,9 +96,13 @@ impl Classes {
                 numbers.iter().enumerate().map(class).collect()
             }
             RawLabels::Texts(texts) => {
+                let numbers = texts.numbers();
                 let class = |(at, text): (usize, &String)| {
-                    let label = name(text);
-                    class(label).ok_or_else(|| wrong(texts.first(at), label))
+                    let label = match &numbers {
+                        Some(values) => number(values[at]),
+                        None => name(text).to_owned(),
+                    };
+                    class(&label).ok_or_else(|| wrong(texts.first(at), &label))
                 };
                 let classes: Vec<u32> =
                     texts.names().iter().enumerate().map(class).collect::<Result<_, _>>()?;
@@ -112,22 +124,17 @@ impl Classes {
 pub(super) fn vectors(raw: &Raw, known: Option<TargetType>) -> Result<TargetValues, DatasetError> {
     let (values, width) = match (&raw.labels, known) {
         (RawLabels::Vectors { values, width }, _) => (values.clone(), *width),
-        (RawLabels::Numbers(numbers), _) => {
-            let single = |(at, number): (usize, &f64)| {
-                let value = *number as f32;
-                let expected = "a target that a single-precision number can be";
-                let error = || wrong(raw, at, expected.into(), number.to_string());
-                value.is_finite().then_some(value).ok_or_else(error)
-            };
-            (numbers.iter().enumerate().map(single).collect::<Result<_, _>>()?, 1)
-        }
-        (RawLabels::Texts(texts), _) => {
-            let expected = "numbers, as `dataset.targets` is \"vector\"";
-            let mut names = texts.names().iter();
-            let at = names.position(|text| text.parse::<f64>().is_err()).unwrap_or(0);
-            let text = texts.names().get(at).map_or("", String::as_str);
-            return Err(wrong(raw, texts.first(at), expected.into(), format!("{text:?}")));
-        }
+        (RawLabels::Numbers(numbers), _) => (singles(raw, numbers, |at| at)?, 1),
+        (RawLabels::Texts(texts), _) => match texts.numbers() {
+            Some(values) => (texts.each(&singles(raw, &values, |at| texts.first(at))?), 1),
+            None => {
+                let expected = "numbers, as `dataset.targets` is \"vector\"";
+                let mut names = texts.names().iter();
+                let at = names.position(|text| text.parse::<f64>().is_err()).unwrap_or(0);
+                let text = texts.names().get(at).map_or("", String::as_str);
+                return Err(wrong(raw, texts.first(at), expected.into(), format!("{text:?}")));
+            }
+        },
         (RawLabels::None, Some(TargetType::Vector(width))) => {
             (vec![0.0; raw.len() * width as usize], width)
         }
@@ -140,6 +147,21 @@ pub(super) fn vectors(raw: &Raw, known: Option<TargetType>) -> Result<TargetValu
         }
         _ => Ok(TargetValues::Vectors { values, width }),
     }
+}
+
+/// Numbers in single precision; `example` is the first example of each.
+fn singles(
+    raw: &Raw,
+    numbers: &[f64],
+    example: impl Fn(usize) -> usize,
+) -> Result<Vec<f32>, DatasetError> {
+    let single = |(at, number): (usize, &f64)| {
+        let value = *number as f32;
+        let expected = "a target that a single-precision number can be";
+        let error = || wrong(raw, example(at), expected.into(), number.to_string());
+        value.is_finite().then_some(value).ok_or_else(error)
+    };
+    numbers.iter().enumerate().map(single).collect()
 }
 
 /// The error for a split without labels.
@@ -158,17 +180,6 @@ pub(super) fn no_labels(raw: &Raw) -> DatasetError {
 pub(super) fn listed(names: &[String], most: usize) -> String {
     let first = names.iter().take(most).map(String::as_str).collect::<Vec<_>>().join(", ");
     if names.len() > most { format!("{first}, … ({} in all)", names.len()) } else { first }
-}
-
-/// The texts of a column as numbers, if all are finite numbers.
-pub(super) fn as_numbers(labels: RawLabels) -> RawLabels {
-    let RawLabels::Texts(texts) = &labels else { return labels };
-    let number = |text: &String| text.parse::<f64>().ok().filter(|value| value.is_finite());
-    let numbers: Option<Vec<f64>> = texts.names().iter().map(number).collect();
-    match numbers {
-        Some(numbers) => RawLabels::Numbers(texts.each(&numbers)),
-        None => labels,
-    }
 }
 
 /// A number that is in the order of the values.
@@ -226,7 +237,7 @@ mod tests {
     }
 
     fn classes(labels: RawLabels, count: Option<u32>) -> (String, Vec<u32>) {
-        let raw = raw(as_numbers(labels));
+        let raw = raw(labels);
         let classes = Classes::of(&[&raw], count).unwrap();
         let found = classes.apply(&raw, 0, count).unwrap();
         (classes.names.join(" "), found)

@@ -11,7 +11,7 @@ pub(super) enum RawLabels {
     None,
     /// Finite numbers: whole ones of any integer type up to 2^53, floats, and booleans as 0 and 1.
     Numbers(Vec<f64>),
-    /// Texts.
+    /// Texts. They are numbers if all of a split are, as in a column of a table.
     Texts(Texts),
     /// Finite numbers that a model learns to predict, `[examples, width]`.
     Vectors { values: Vec<f32>, width: u32 },
@@ -43,6 +43,12 @@ impl Texts {
     /// The different ones.
     pub(super) fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// The numbers that the different ones are, if all are finite numbers.
+    pub(super) fn numbers(&self) -> Option<Vec<f64>> {
+        let number = |text: &String| text.parse::<f64>().ok().filter(|value| value.is_finite());
+        self.names.iter().map(number).collect()
     }
 
     /// For each text, what its name stands for: `values` has as many values as there are names.

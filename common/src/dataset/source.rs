@@ -40,7 +40,7 @@ use std::path::{Path, PathBuf};
 use super::columns::Column;
 use super::error::DatasetError;
 use super::examples::Features;
-use super::raw::{Raw, RawLabels};
+use super::raw::{Raw, RawLabels, Texts};
 use super::schema::Schema;
 use crate::spec::{DatasetSpec, TargetKind};
 
@@ -88,13 +88,19 @@ impl Found {
 
 /// The names of classes that stand for their numbers; `None` if a label is no such number.
 fn named(labels: &RawLabels, names: &[String]) -> Option<RawLabels> {
-    let RawLabels::Numbers(labels) = labels else { return None };
     let are_different = names.iter().collect::<BTreeSet<_>>().len() == names.len();
     let name = |label: &f64| {
         let is_class = label.fract() == 0.0 && *label >= 0.0;
-        names.get(*label as usize).filter(|_| is_class).cloned()
+        names.get(*label as usize).filter(|_| is_class)
     };
-    let texts = labels.iter().map(name).collect::<Option<_>>();
+    let texts: Option<Texts> = match labels {
+        RawLabels::Numbers(labels) => labels.iter().map(name).collect(),
+        RawLabels::Texts(texts) => {
+            let named = texts.numbers()?.iter().map(name).collect::<Option<Vec<&String>>>();
+            named.map(|named| texts.each(&named).into_iter().collect())
+        }
+        _ => None,
+    };
     texts.filter(|_| are_different && !names.is_empty()).map(RawLabels::Texts)
 }
 

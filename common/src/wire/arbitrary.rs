@@ -151,6 +151,9 @@ fn block_done() -> impl Strategy<Value = BlockDone> {
     let digests = (digest(), vec(shard_done(), 0..6));
     (step(), block(), results(), digests, numbers, option::of(payload())).prop_map(
         |(step, block, results, (digest, shards), (weight, partial_bytes, compute_us), inline)| {
+            // Scores are never beside a partial.
+            let scores = if partial_bytes > 0 { Vec::new() } else { results.scores };
+            let results = Results { scores, ..results };
             BlockDone {
                 step,
                 block,

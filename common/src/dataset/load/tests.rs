@@ -242,7 +242,10 @@ fn sources_are_told_by_their_names() {
         assert!(error.starts_with("unknown dataset source"), "{error}");
     }
     let only = Folder::new(&[arrays[0].clone()]).load(&DatasetSpec::new("npy:."));
-    assert!(only.unwrap_err().contains("expected labels of its examples, found none"));
+    assert!(
+        only.unwrap_err()
+            .contains("expected labels of its examples (if the model learns without labels")
+    );
 }
 
 #[test]

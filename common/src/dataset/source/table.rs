@@ -9,8 +9,8 @@ use super::{Found, Kind, paths, within};
 use crate::dataset::DatasetError;
 use crate::dataset::error::invalid;
 use crate::dataset::examples::Features;
-use crate::dataset::labels::{as_numbers, listed};
-use crate::dataset::raw::{Raw, RawLabels};
+use crate::dataset::labels::listed;
+use crate::dataset::raw::Raw;
 use crate::dataset::schema::Schema;
 use crate::spec::{DatasetSpec, LabelColumns, Missing};
 
@@ -100,7 +100,7 @@ pub(super) fn examples(
         Some(test) => {
             let table = Table::read(&test, &plan, &choices)?;
             dropped += table.dropped;
-            Some(with_numbers(table.raw))
+            Some(table.raw)
         }
     };
     notes.extend(plan.notes.iter().cloned());
@@ -109,7 +109,7 @@ pub(super) fn examples(
     }
     let label = plan.label.filter(|_| labels).map(|label| label_text(&plan, label));
     Ok(Found {
-        train: with_numbers(table.raw),
+        train: table.raw,
         test,
         scale: 1.0,
         name,
@@ -119,11 +119,6 @@ pub(super) fn examples(
         notes,
         warnings: plan.warnings,
     })
-}
-
-/// Labels that are all numbers are numbers.
-fn with_numbers(raw: Raw) -> Raw {
-    Raw { labels: as_numbers(raw.labels), ..raw }
 }
 
 /// The files of a path or pattern, in memory.
@@ -173,13 +168,9 @@ pub(super) fn digits() -> Result<Found, DatasetError> {
     let choices = Choices { label: &["last".to_owned()], ..Choices::default() };
     let files = [TextFile::new("digits".into(), text)];
     let plan = Plan::infer(&files, &choices)?;
-    let all = with_numbers(Table::read(&files, &plan, &choices)?.raw);
+    let all = Table::read(&files, &plan, &choices)?.raw;
     let (mut train, mut test) = (Vec::new(), Vec::new());
-    let count = match &all.labels {
-        RawLabels::Numbers(labels) => labels.len(),
-        _ => 0,
-    };
-    for example in 0..count {
+    for example in 0..all.len() {
         let is_test = example % DIGITS_TEST_EVERY == DIGITS_TEST_EVERY - 1;
         if is_test { test.push(example) } else { train.push(example) }
     }

@@ -189,7 +189,7 @@ fn columns_are_left_out_as_told() {
     let (plan, raw) = load(&text, Choices::default()).unwrap();
     assert_eq!(
         (raw.shape, &plan.notes[..]),
-        (vec![1], &["\"id\" counts the examples and is left out".to_owned()][..])
+        (vec![1], &["\"id\" numbers the examples and is left out".to_owned()][..])
     );
     let load = |ignore: &[&str]| {
         let ignore: Vec<String> = ignore.iter().map(|it| (*it).to_owned()).collect();

@@ -105,7 +105,7 @@ fn lists_are_limited() {
     let names: Vec<String> = (0..9_000).map(|index| format!("{index:0>90}.npy")).collect();
     let members: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &[][..])).collect();
     let error = message(load_bytes(&npz(&members, CompressionMethod::Stored)));
-    assert!(error.contains("too long a list of members"), "{error}");
+    assert!(error.contains("too long a list of files"), "{error}");
 }
 
 proptest! {

@@ -6,7 +6,6 @@ use super::file::{Column, ParquetFile, Role};
 use super::leaf::Leaf;
 use crate::dataset::DatasetError;
 use crate::dataset::examples::Features;
-use crate::dataset::labels::as_numbers;
 use crate::dataset::raw::{Places, Raw, RawLabels};
 use crate::dataset::source::csv::{LABELS, is_missing_text};
 use crate::dataset::source::file::SPLIT_BYTES;
@@ -246,7 +245,7 @@ impl Read {
         Raw {
             features: Features::U8(self.pixels),
             shape: self.shape,
-            labels: if has_labels { as_numbers(labels) } else { RawLabels::None },
+            labels: if has_labels { labels } else { RawLabels::None },
             label_file: file,
             places: Places::Rows(self.rows),
         }
