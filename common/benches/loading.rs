@@ -4,8 +4,8 @@
 use std::error::Error;
 use std::time::Instant;
 
-use common::dataset::Dataset;
-use common::spec::DatasetSpec;
+use samebit_common::dataset::Dataset;
+use samebit_common::spec::DatasetSpec;
 
 fn main() -> Result<(), Box<dyn Error>> {
     // Cargo adds flags for harnesses.

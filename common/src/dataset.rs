@@ -11,6 +11,7 @@ mod load;
 mod manifest;
 mod normalise;
 mod raw;
+mod rows;
 mod schema;
 mod shape;
 mod source;

@@ -120,8 +120,8 @@ fn predictions_are_the_same_bytes_on_any_cluster_and_what_an_evaluation_finds() 
     let evaluated =
         command(&cluster, &["evaluate", &state, "--dataset", &table, "--split", "train", "--json"]);
     let of = |line: &str| serde_json::from_str::<Value>(line).expect("JSON");
-    let evaluation = text(&evaluated.stdout).lines().map(of);
-    let evaluation = evaluation.filter(|event| event["event"] == "evaluation").last();
+    let mut evaluation = text(&evaluated.stdout).lines().map(of);
+    let evaluation = evaluation.rfind(|event| event["event"] == "evaluation");
     let confusion = evaluation.expect("an evaluation")["results"]["counts"]["confusion"].clone();
     let confusion: Vec<u64> =
         confusion.as_array().expect("counts").iter().map(|it| it.as_u64().expect("one")).collect();

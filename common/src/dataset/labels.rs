@@ -75,9 +75,12 @@ impl Classes {
         };
         let by_name: BTreeMap<&str, u32> =
             self.names.iter().zip(0..).map(|(name, class)| (name.as_str(), class)).collect();
-        let class = |label: &str| match self.names.is_empty() {
-            true => label.parse().ok().filter(|class| *class < bound),
-            false => by_name.get(label).copied(),
+        let class = |label: &str| {
+            if self.names.is_empty() {
+                label.parse().ok().filter(|class| *class < bound)
+            } else {
+                by_name.get(label).copied()
+            }
         };
         let wrong = |at, label: &str| wrong(raw, at, self.expected(bound), format!("{label:?}"));
         match &raw.labels {

@@ -7,8 +7,9 @@ use super::error::{DatasetError, invalid};
 use super::examples::{Examples, Features};
 use super::labels::{self, Classes};
 use super::normalise::{Normalisation, largest};
-use super::raw::{Raw, RawLabels, rows};
-use super::schema::{Line, Schema};
+use super::raw::{Raw, RawLabels};
+use super::rows::take_rows;
+use super::schema::{Line, Schema, target_kind};
 use super::source::{self, Found};
 use super::split::stratified;
 use super::targets::{TargetType, TargetValues};
@@ -130,16 +131,6 @@ fn check_shapes(found: &Found, known: Option<&Schema>) -> Result<(), DatasetErro
         return Err(invalid(expected, train));
     }
     Ok(())
-}
-
-/// What targets the data has: those of the data that a state was trained on, or else the spec's.
-pub(super) fn target_kind(spec: &DatasetSpec, known: Option<&Schema>) -> TargetKind {
-    match known.map(|known| known.targets) {
-        None => spec.targets,
-        Some(TargetType::None) => TargetKind::None,
-        Some(TargetType::Classes(_)) => TargetKind::Class,
-        Some(TargetType::Vector(_)) => TargetKind::Vector,
-    }
 }
 
 /// The targets of the training split and of the source's test split, and the names of classes.
@@ -271,26 +262,6 @@ impl Part {
         };
         (self, Self { features, targets })
     }
-}
-
-/// Takes rows out of all rows; `examples` is in ascending order.
-fn take_rows<T: Copy>(values: &mut Vec<T>, width: usize, examples: &[usize]) -> Vec<T> {
-    let taken = rows(values, width, examples);
-    let mut end = 0;
-    let starts = examples.iter().map(|example| example + 1);
-    let ends = examples.iter().skip(1).copied().chain([values.len() / width.max(1)]);
-    if let Some(first) = examples.first() {
-        end = first * width;
-    }
-    for (start, next) in starts.zip(ends) {
-        values.copy_within(start * width..next * width, end);
-        end += (next - start) * width;
-    }
-    if !examples.is_empty() {
-        values.truncate(end);
-        values.shrink_to_fit();
-    }
-    taken
 }
 
 /// The warning for features that are far from 0 to 1.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::examples::Features;
+use super::rows::rows;
 
 /// Labels as their source has them, one for each example.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +30,11 @@ pub(super) struct Texts {
 }
 
 impl Texts {
+    /// No texts, with memory for so many.
+    pub(super) fn with_capacity(count: usize) -> Self {
+        Self { of: Vec::with_capacity(count), ..Self::default() }
+    }
+
     /// Appends a text.
     pub(super) fn push(&mut self, text: &str) {
         let place = self.places.get(text).copied().unwrap_or_else(|| {
@@ -171,13 +177,4 @@ impl Raw {
         let (shape, label_file) = (self.shape.clone(), self.label_file.clone());
         Self { features, shape, labels, label_file, places }
     }
-}
-
-/// Rows of `width` values.
-pub(super) fn rows<T: Clone>(values: &[T], width: usize, examples: &[usize]) -> Vec<T> {
-    let mut taken = Vec::with_capacity(examples.len() * width);
-    for example in examples {
-        taken.extend_from_slice(&values[example * width..(example + 1) * width]);
-    }
-    taken
 }

@@ -11,6 +11,7 @@ use super::normalise::Normalisation;
 use super::targets::TargetType;
 use crate::digest::Digest;
 use crate::limits;
+use crate::spec::{DatasetSpec, TargetKind};
 
 /// Names of classes in the line about a dataset.
 const LISTED: usize = 5;
@@ -138,6 +139,16 @@ impl Schema {
     /// The name of a class.
     pub fn class(&self, class: u32) -> String {
         self.classes.get(class as usize).cloned().unwrap_or_else(|| class.to_string())
+    }
+}
+
+/// What targets the data has: those of the data that a state was trained on, or else the spec's.
+pub(super) fn target_kind(spec: &DatasetSpec, known: Option<&Schema>) -> TargetKind {
+    match known.map(|known| known.targets) {
+        None => spec.targets,
+        Some(TargetType::None) => TargetKind::None,
+        Some(TargetType::Classes(_)) => TargetKind::Class,
+        Some(TargetType::Vector(_)) => TargetKind::Vector,
     }
 }
 

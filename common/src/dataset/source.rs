@@ -152,8 +152,8 @@ enum Kind {
 }
 
 /// The kind of a source and its path. A path without a kind is told by its name, or by what is in
-/// the folder.
-fn kind(source: &str) -> Result<(Kind, &str), DatasetError> {
+/// the folder. `base` is the folder of relative paths.
+fn kind<'a>(source: &'a str, base: &Path) -> Result<(Kind, &'a str), DatasetError> {
     let unknown = || DatasetError::Source(source.chars().take(200).collect());
     match source.split_once(':') {
         None if source == "digits" => return Ok((Kind::Digits, source)),
@@ -166,7 +166,7 @@ fn kind(source: &str) -> Result<(Kind, &str), DatasetError> {
         Some(("parquet", path)) => return Ok((Kind::Parquet, path)),
         _ => {}
     }
-    let path = Path::new(source);
+    let path = &*within(base, source);
     match path.extension().and_then(|extension| extension.to_str()) {
         _ if path.is_dir() && (has(path, ".npy") || has(path, ".npz")) => Ok((Kind::Npy, source)),
         _ if path.is_dir() && (has(path, ".parquet") || has_in_folder(path, ".parquet")) => {
@@ -207,8 +207,8 @@ pub(super) fn read(
     known: Option<&Schema>,
     labels: bool,
 ) -> Result<Found, DatasetError> {
-    let (kind, path) = kind(&spec.source)?;
-    let targets = super::load::target_kind(spec, known);
+    let (kind, path) = kind(&spec.source, base)?;
+    let targets = super::schema::target_kind(spec, known);
     let mut found = match kind {
         Kind::Digits => table::digits()?,
         Kind::Csv => return table::read(spec, path, base, known, labels),
@@ -216,7 +216,7 @@ pub(super) fn read(
         _ => arrays(kind, &within(base, path), spec.source.clone(), targets)?,
     };
     if let Some(source) = &spec.test_source {
-        let (kind, path) = self::kind(source)?;
+        let (kind, path) = self::kind(source, base)?;
         if matches!(kind, Kind::Digits | Kind::Csv | Kind::Parquet) {
             return Err(table::other_kind(spec));
         }
@@ -235,6 +235,7 @@ mod parquet {
         path: &str,
         base: &Path,
         _: Option<&Schema>,
+        _: bool,
     ) -> Result<Found, DatasetError> {
         Err(DatasetError::Content {
             path: within(base, path).display().to_string(),

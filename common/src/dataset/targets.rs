@@ -6,7 +6,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::error::{DatasetError, invalid};
-use super::raw::rows;
+use super::rows::rows;
 use crate::limits;
 
 /// What each example has as its target.

@@ -422,6 +422,8 @@ pub struct Replay {
 /// From a client to the coordinator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+// A submission is large, and there are few.
+#[expect(clippy::large_enum_variant)]
 pub enum FromClient {
     /// The client is alive.
     Heartbeat,

@@ -121,7 +121,7 @@ fn prediction_spec(
 
 /// What was predicted, for people.
 fn text(summary: &Summary, brought: &Brought) -> String {
-    let mut text = summary.to_evaluation_text();
+    let mut text = summary.to_prediction_text();
     if let Some(predictions) = &brought.predictions {
         text += &format!("found   {}\n", predictions.counts());
     }

@@ -88,6 +88,14 @@ impl Summary {
         text + &self.confusion()
     }
 
+    /// The same for a prediction.
+    pub(super) fn to_prediction_text(&self) -> String {
+        let mut text = self.data();
+        let _ = writeln!(text, "model   {}\ndigest  {}", self.model, self.digest);
+        self.push_warnings(&mut text);
+        text
+    }
+
     /// What the data was taken for.
     fn data(&self) -> String {
         let schema = self.schema.as_ref().filter(|schema| !schema.understood.is_empty());

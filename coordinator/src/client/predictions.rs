@@ -136,7 +136,7 @@ impl Predictions {
         for scores in self.rows() {
             let class = self.class(scores).unwrap_or_default().to_owned();
             // The shortest text that is read as the same number.
-            let scores = scores.iter().map(f32::to_string);
+            let scores = scores.iter().map(|score| format!("{score:?}"));
             table.write_record(self.are_classes.then_some(class).into_iter().chain(scores))?;
         }
         table.flush()
@@ -147,9 +147,10 @@ impl Predictions {
             let by_name = self.names.iter().zip(scores);
             let by_name: Map<String, Value> =
                 by_name.map(|(name, score)| (name.clone(), json!(score))).collect();
-            let line = match self.are_classes {
-                true => json!({ "class": self.class(scores), "scores": by_name }),
-                false => Value::Object(by_name),
+            let line = if self.are_classes {
+                json!({ "class": self.class(scores), "scores": by_name })
+            } else {
+                Value::Object(by_name)
             };
             serde_json::to_writer(&mut *out, &line)?;
             out.write_all(b"\n")?;
@@ -161,12 +162,11 @@ impl Predictions {
     fn to_npy(&self, out: &mut dyn Write) -> io::Result<()> {
         let (count, width) = (self.rows().count(), self.names.len());
         let length = self.names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(1);
-        let (descr, shape, length) = match self.are_classes {
-            true => {
-                let fields = format!("[('class', '<U{length}'), ('scores', '<f4', ({width},))]");
-                (fields, format!("({count},)"), length)
-            }
-            false => ("'<f4'".to_owned(), format!("({count}, {width})"), 0),
+        let (descr, shape, length) = if self.are_classes {
+            let fields = format!("[('class', '<U{length}'), ('scores', '<f4', ({width},))]");
+            (fields, format!("({count},)"), length)
+        } else {
+            ("'<f4'".to_owned(), format!("({count}, {width})"), 0)
         };
         let mut header =
             format!("{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}");
@@ -225,7 +225,7 @@ mod tests {
         assert_eq!(
             csv,
             "prediction,no,\"yes, \"\"sure\"\"\",Größe\n\
-             \"yes, \"\"sure\"\"\",0.25,0.5,0.25\nno,0.1,0.1,0\n,0,0,0\n"
+             \"yes, \"\"sure\"\"\",0.25,0.5,0.25\nno,0.1,0.1,0.0\n,0.0,0.0,0.0\n"
         );
         let json = String::from_utf8(written(Predictions::to_json_lines)).unwrap();
         let lines: Vec<Value> =
@@ -260,7 +260,7 @@ mod tests {
             out
         };
         let csv = written(&|out| all.to_csv(out));
-        assert_eq!(String::from_utf8(csv).unwrap(), "price,age\n1.5,-2\n0,0\n");
+        assert_eq!(String::from_utf8(csv).unwrap(), "price,age\n1.5,-2.0\n0.0,0.0\n");
         let json = String::from_utf8(written(&|out| all.to_json_lines(out))).unwrap();
         let first: Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
         assert_eq!((&first["price"], &first["age"]), (&json!(1.5), &json!(-2.0)));

@@ -46,7 +46,7 @@ fn packed(bytes: &[u8]) -> Vec<u8> {
 fn sources() {
     check(vec![
         over("an unknown source", "mnist").says(&["\"mnist\"", "`digits`", "`csv:FILE`"]),
-        over("an unknown kind", "parquet:DIR/x").says(&["\"parquet:DIR/x\"", "`npy:FOLDER`"]),
+        over("an unknown kind", "feather:DIR/x").says(&["\"feather:DIR/x\"", "`npy:FOLDER`"]),
         over("no folder", "idx:").says(&["\"idx:\"", "`idx:FOLDER`"]),
         over("no such folder", "idx:DIR/none").says(&["DIR/none", "No such file"]),
         over("no such arrays", "npy:DIR").says(&["DIR", "x_train/y_train"]),

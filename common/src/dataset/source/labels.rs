@@ -128,9 +128,10 @@ fn one_hot(
         let values = layout.number.doubles(layout.order, chunk);
         for (index, value) in values.into_iter().enumerate().filter(|(_, value)| *value != 0.0) {
             let at = at + index as u64;
-            let (row, column) = match layout.fortran {
-                true => (at % examples, at / examples),
-                false => (at / classes, at % classes),
+            let (row, column) = if layout.fortran {
+                (at % examples, at / examples)
+            } else {
+                (at / classes, at % classes)
             };
             let label = &mut labels[row as usize];
             if value != 1.0 || *label != -1.0 {

@@ -30,7 +30,7 @@ use super::csv::TextFile;
 use super::table::{self, Tables};
 use super::{Found, Kind, within};
 use crate::dataset::schema::Schema;
-use crate::dataset::{DatasetError, columns, load};
+use crate::dataset::{DatasetError, columns, schema};
 use crate::spec::{DatasetSpec, TargetKind};
 
 /// Reads the files of a path or pattern, or of a folder with its splits.
@@ -42,7 +42,7 @@ pub(super) fn read(
     labels: bool,
 ) -> Result<Found, DatasetError> {
     let mut files = Files::of(&within(base, path))?;
-    match spec.test_source.as_deref().map(super::kind).transpose()? {
+    match spec.test_source.as_deref().map(|source| super::kind(source, base)).transpose()? {
         None => {}
         Some((Kind::Parquet, path)) => {
             files.test = Files::of(&within(base, path))?.train;
@@ -55,7 +55,7 @@ pub(super) fn read(
     let (train, test) = (open(&files.train)?, open(&files.test)?);
     let first = &train[0];
     if first.columns.iter().any(|column| column.role == Role::Image) {
-        let needs_label = labels && load::target_kind(spec, known) != TargetKind::None;
+        let needs_label = labels && schema::target_kind(spec, known) != TargetKind::None;
         return images::read((spec, path, needs_label), &train, &test, files.notes);
     }
     let label = match &spec.label {

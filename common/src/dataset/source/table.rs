@@ -43,11 +43,12 @@ pub(super) fn read(
 ) -> Result<Found, DatasetError> {
     let mut notes = Vec::new();
     let train = open(path, base, &mut notes)?;
-    let test = match spec.test_source.as_deref().map(super::kind).transpose()? {
-        None => None,
-        Some((Kind::Csv, path)) => Some(open(path, base, &mut notes)?),
-        Some(_) => return Err(other_kind(spec)),
-    };
+    let test =
+        match spec.test_source.as_deref().map(|source| super::kind(source, base)).transpose()? {
+            None => None,
+            Some((Kind::Csv, path)) => Some(open(path, base, &mut notes)?),
+            Some(_) => return Err(other_kind(spec)),
+        };
     examples(
         Tables { name: path.to_owned(), train, test, notes },
         spec,
@@ -73,7 +74,7 @@ pub(super) fn examples(
     let choices = Choices {
         labels,
         separator: spec.separator.as_deref().and_then(|text| text.bytes().next()),
-        targets: crate::dataset::load::target_kind(spec, known),
+        targets: crate::dataset::schema::target_kind(spec, known),
         label,
         // There is a prediction for each example.
         missing: if labels || spec.missing != Missing::Drop {
@@ -84,7 +85,7 @@ pub(super) fn examples(
         ignore: spec.ignore.as_deref(),
     };
     let Tables { name, train, test, mut notes } = tables;
-    let plan = match known.and_then(|known| Plan::known(&known.columns)) {
+    let mut plan = match known.and_then(|known| Plan::known(&known.columns)) {
         Some(mut plan) => {
             plan.classes = train.first().map_or_else(Vec::new, |it| it.classes(choices.separator));
             plan
@@ -94,6 +95,7 @@ pub(super) fn examples(
     let table = Table::read(&train, &plan, &choices)?;
     // Their text takes as much memory as the files.
     drop(train);
+    plan.examples = 0;
     let mut dropped = table.dropped;
     let test = match test {
         None => None,

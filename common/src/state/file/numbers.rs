@@ -149,19 +149,19 @@ pub(in crate::state) fn to_f32(dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>, M
 
 /// Each number as a counter. An error where it is negative, or not whole.
 pub(in crate::state) fn to_u64(dtype: Dtype, bytes: &[u8]) -> Result<Vec<u64>, Misfit> {
-    let words = bytes.chunks_exact(size(dtype)).enumerate();
+    let words = bytes.chunks_exact(size(dtype));
     match reader(dtype) {
-        Some(Reader::Unsigned(read)) => Ok(words.map(|(_, it)| read(it)).collect()),
+        Some(Reader::Unsigned(read)) => Ok(words.map(read).collect()),
         Some(Reader::Signed(read)) => {
             let count = |value: i64, at| u64::try_from(value).map_err(|_| (at, value.to_string()));
-            words.map(|(at, it)| count(read(it), at)).collect()
+            words.enumerate().map(|(at, it)| count(read(it), at)).collect()
         }
         Some(Reader::Float(read)) => {
             let is_count = |value: f64| value.fract() == 0.0 && (0.0..U64_END).contains(&value);
             let count = |value: f64, at| {
                 if is_count(value) { Ok(value as u64) } else { Err((at, text(value))) }
             };
-            words.map(|(at, it)| count(read(it), at)).collect()
+            words.enumerate().map(|(at, it)| count(read(it), at)).collect()
         }
         None => Err((0, format!("the type {dtype:?}"))),
     }

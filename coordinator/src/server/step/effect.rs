@@ -15,6 +15,8 @@ use crate::server::net::StateFrames;
 pub(in crate::server) type Job = Box<dyn FnOnce() -> Done + Send>;
 
 /// An effect outside this room.
+// A message is large, and there are few effects at a time.
+#[expect(clippy::large_enum_variant)]
 pub(in crate::server) enum Effect {
     /// Send this message to a worker.
     Send(WorkerId, ToWorker),

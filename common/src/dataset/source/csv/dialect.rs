@@ -50,7 +50,7 @@ impl Dialect {
 
     /// The share of the first records that have as many fields as most; 0 if those have one.
     fn regularity(self, text: &str) -> f64 {
-        let cut = text.as_bytes().len().min(SAMPLE_BYTES);
+        let cut = text.len().min(SAMPLE_BYTES);
         let sample = &text.as_bytes()[..cut];
         let mut lengths = Vec::new();
         let mut records = self.records(sample);

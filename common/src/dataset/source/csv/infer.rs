@@ -27,6 +27,8 @@ pub(in crate::dataset) struct Plan {
     pub(in crate::dataset) warnings: Vec<String>,
     /// Whether all features are known to be whole numbers from 0 to 255, or not to be.
     pub(in crate::dataset) are_bytes: Option<bool>,
+    /// Number of examples, if it is known, so that memory is taken once.
+    pub(in crate::dataset) examples: usize,
 }
 
 impl Plan {
@@ -40,6 +42,7 @@ impl Plan {
             notes: Vec::new(),
             warnings: Vec::new(),
             are_bytes: None,
+            examples: 0,
         })
     }
 
@@ -72,6 +75,7 @@ impl Plan {
             notes: Vec::new(),
             warnings,
             are_bytes: None,
+            examples: draft.facts.iter().map(Facts::count).max().unwrap_or(0) as usize,
         };
         plan.take_columns(file, draft, &targets, choices)?;
         Ok(plan)
@@ -132,11 +136,10 @@ impl Plan {
             return number(file, (at, &title), facts, choices.missing);
         }
         if choices.ignore.is_none() && facts.has_too_many_texts() {
-            let count =
-                facts.texts.as_ref().map_or_else(String::new, |texts| match texts.are_diverse {
-                    true => format!("more than {}", texts.limit),
-                    false => texts.counts.len().to_string(),
-                });
+            let count = match &facts.texts {
+                Some(texts) if texts.are_diverse => format!("more than {}", texts.limit),
+                texts => texts.as_ref().map_or(0, |texts| texts.counts.len()).to_string(),
+            };
             self.notes.push(format!("{title} has {count} different texts and is left out"));
             return Ok(Role::Ignored);
         }

@@ -58,7 +58,7 @@ impl Draft<'_> {
     fn first(&self) -> usize {
         let is_it = |at: &usize| {
             let facts = &self.facts[*at];
-            !facts.is_empty() && !(*at == 0 && is_index(&self.names[0], facts))
+            !facts.is_empty() && (*at != 0 || !is_index(&self.names[0], facts))
         };
         (0..self.facts.len()).find(is_it).unwrap_or(0)
     }

@@ -76,10 +76,10 @@ impl Table {
             missing: choices.missing,
             takes_labels: choices.labels,
             values: match plan.are_bytes {
-                Some(false) => Values::Floats(Vec::new()),
-                _ => Values::Bytes(Vec::new()),
+                Some(false) => Values::Floats(Vec::with_capacity(plan.examples * width)),
+                _ => Values::Bytes(Vec::with_capacity(plan.examples * width)),
             },
-            labels: Texts::default(),
+            labels: Texts::with_capacity(plan.examples),
             targets: Vec::new(),
             lines: Lines::default(),
             dropped: 0,
@@ -146,9 +146,10 @@ fn by_name(
     }
     let mut place = |(at, column): (usize, &Column)| {
         // Columns without a name are told by their place.
-        let named = match column.name.is_empty() {
-            true => Some(at),
-            false => of_name.get_mut(column.name.as_str()).and_then(VecDeque::pop_front),
+        let named = if column.name.is_empty() {
+            Some(at)
+        } else {
+            of_name.get_mut(column.name.as_str()).and_then(VecDeque::pop_front)
         };
         if named.is_none() && column.width() > 0 {
             let expected = format!("a column {}, as in the training examples", column.title(at));
