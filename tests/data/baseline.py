@@ -27,7 +27,7 @@ def table(name, label=-1, drop=(), **options):
     features = pandas.get_dummies(frame.drop(columns=label))
     # Categories stand where their column was.
     order = [column for of in frame.columns for column in features.columns
-             if column == of or column.startswith(f"{of}_") and column not in frame.columns]
+             if column == of or str(column).startswith(f"{of}_") and column not in frame.columns]
     return features[order].to_numpy("f4"), frame[label].to_numpy()
 
 

@@ -62,7 +62,7 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) {
 }
 
 fn check(split: &Examples) {
-    assert!(split.labels().iter().all(|label| *label < split.classes()));
+    assert!(split.labels().iter().all(|label| *label < split.target_type().outputs()));
     assert_eq!(split.features().len() as u64, split.len() * u64::from(split.width()));
     if let Features::F32(values) = split.features() {
         assert!(values.iter().all(|value| (value / split.scale()).is_finite()));
