@@ -14,14 +14,21 @@ const PURPOSE: [u8; 16] = *b"samebit/split/01";
 /// `samebit/split/01`. From place 0 on, an example is exchanged for one at or behind its place: the
 /// place `i` for `i + w mod n`, where `n` examples are left and `w` is the next 64-bit word.
 pub(super) fn stratified(labels: &[u32], classes: u32, count: usize, seed: u64) -> Vec<usize> {
-    let mut of_class: Vec<Vec<usize>> = vec![Vec::new(); classes as usize];
-    for (example, class) in labels.iter().enumerate() {
+    // There may be many: they take four bytes each, and nothing to grow.
+    let mut sizes = vec![0; classes as usize];
+    for class in labels {
+        if let Some(size) = sizes.get_mut(*class as usize) {
+            *size += 1;
+        }
+    }
+    let mut of_class: Vec<Vec<u32>> = sizes.into_iter().map(Vec::with_capacity).collect();
+    for (example, class) in (0..).zip(labels) {
         if let Some(examples) = of_class.get_mut(*class as usize) {
             examples.push(example);
         }
     }
     let (all, count) = (labels.len().max(1) as u128, count.min(labels.len()));
-    let share = |examples: &Vec<usize>| examples.len() as u128 * count as u128;
+    let share = |examples: &Vec<u32>| examples.len() as u128 * count as u128;
     let mut taken: Vec<usize> =
         of_class.iter().map(|examples| (share(examples) / all) as usize).collect();
     let mut by_rest: Vec<usize> = (0..of_class.len()).collect();
@@ -35,7 +42,7 @@ pub(super) fn stratified(labels: &[u32], classes: u32, count: usize, seed: u64) 
             let left = (examples.len() - place) as u64;
             examples.swap(place, place + (random.next_u64() % left) as usize);
         }
-        held_out.extend_from_slice(&examples[..taken]);
+        held_out.extend(examples[..taken].iter().map(|example| *example as usize));
     }
     held_out.sort_unstable();
     held_out
