@@ -105,7 +105,7 @@ fn is_header(first: &Record<'_>, rest: &[&Record<'_>], columns: usize, notation:
 /// empty one before.
 fn are_numbered(first: &Record<'_>) -> bool {
     let numbers: Vec<u64> = first.fields().filter_map(|field| field.parse().ok()).collect();
-    let is_counted = numbers.windows(2).all(|pair| pair[1] == pair[0] + 1);
+    let is_counted = numbers.windows(2).all(|pair| pair[0].checked_add(1) == Some(pair[1]));
     let others = first.len() - numbers.len();
     numbers.len() >= NUMBERED && numbers[0] <= 1 && is_counted && others <= 2
 }
