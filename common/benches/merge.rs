@@ -9,7 +9,7 @@ use std::sync::Arc;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use ndarray::ArrayD;
 use samebit_common::merge::{
-    Contribution, Merge, MergeRule, Partial, UnitCounts, UnitMaps, finish_segment,
+    Contribution, Merge, MergeRule, Partial, RealContribution, UnitCounts, UnitMaps, finish_segment,
 };
 use samebit_common::results::Results;
 use samebit_common::state::{NetworkState, Tensor, TensorData, shared_segment};
@@ -38,20 +38,28 @@ fn units(remainder: Option<u32>) -> Vec<u32> {
 
 fn fold(units: Vec<u32>) -> Contribution {
     let b = values(1.0)[..units.len() * SHAPE[0]].to_vec();
-    Contribution::Fold(UnitMaps { a: vec![0.5; units.len()], b, units })
+    Contribution::F32(RealContribution::Fold(UnitMaps { a: vec![0.5; units.len()], b, units }))
+}
+
+fn mean(offset: f32) -> Contribution {
+    let values = values(offset).into();
+    Contribution::F32(RealContribution::Mean { examples: 100, values })
 }
 
 fn mean_by(units: Vec<u32>) -> Contribution {
     let values = values(1.0)[..units.len() * SHAPE[0]].to_vec();
-    Contribution::MeanBy { counts: UnitCounts { counts: vec![3; units.len()], units }, values }
+    let counts = UnitCounts { counts: vec![3; units.len()], units };
+    Contribution::F32(RealContribution::MeanBy { counts, values })
 }
 
 fn merge(criterion: &mut Criterion) {
-    let mean = |offset| Contribution::Mean { examples: 100, values: values(offset).into() };
+    let f32 = Contribution::F32;
+    let sum = |offset| f32(RealContribution::Sum(values(offset).into()));
+    let max = |offset| f32(RealContribution::Max(values(offset).into()));
     let cases = [
         ("mean", mean(0.0), mean(1.0)),
-        ("sum", Contribution::Sum(values(0.0).into()), Contribution::Sum(values(1.0).into())),
-        ("max", Contribution::Max(values(0.0).into()), Contribution::Max(values(1.0).into())),
+        ("sum", sum(0.0), sum(1.0)),
+        ("max", max(0.0), max(1.0)),
         ("mean_by, same units", mean_by(units(None)), mean_by(units(None))),
         ("fold, same units", fold(units(None)), fold(units(None))),
         ("fold, disjoint units", fold(units(Some(0))), fold(units(Some(1)))),
@@ -79,7 +87,7 @@ fn transfer(criterion: &mut Criterion) {
             counts: BTreeMap::new(),
             ..Results::default()
         },
-        tensors: vec![Some(Contribution::Mean { examples: 100, values: values(0.0).into() })],
+        tensors: vec![Some(mean(0.0))],
     };
     let mut next = NetworkState::zeros(&layout).expect("a valid layout");
 

@@ -24,7 +24,7 @@ pub const NAME_BYTES: usize = 128;
 pub const SPEC_BYTES: usize = 64 << 10;
 
 /// Limit of a schema, the names and scales of a dataset's columns and classes, in bytes of JSON.
-pub const SCHEMA_BYTES: usize = 256 << 10;
+pub const SCHEMA_BYTES: usize = 384 << 10;
 
 /// Most bytes of a text in a message: an error, a reason, a detail.
 pub const TEXT_BYTES: usize = 16 << 10;
@@ -70,7 +70,7 @@ pub const DIMENSIONS: usize = 8;
 /// Most merge segments of a state: their hashes, 16 bytes each, take half a frame.
 pub const MERGE_SEGMENTS: usize = 32 << 10;
 
-/// Most elements of all tensors of a state together (16 GiB of f32).
+/// Most elements of all tensors of a state together (16 GiB of f32, 32 GiB of other types).
 pub const STATE_ELEMENTS: u64 = 1 << 32;
 
 /// Most replicas of a block that is handed to a worker: the message that reports it has an

@@ -23,8 +23,10 @@
 //! [`NetworkState::check_finite`]: crate::state::NetworkState::check_finite
 
 mod combine;
+mod decode;
 mod encode;
 mod finish;
+mod kind;
 mod partial;
 mod pool;
 mod replica;
@@ -39,6 +41,7 @@ use crate::results::Results;
 pub use crate::merge_rule::MergeRule;
 pub use encode::segment_hash;
 pub use finish::{copy_kept, finish, finish_segment, is_segment_finite};
+pub use kind::{Real, Whole};
 pub use partial::Partial;
 pub use pool::BufferPool;
 pub use tree::MergeTree;
@@ -53,45 +56,65 @@ pub struct UnitCounts {
     pub counts: Vec<u64>,
 }
 
-/// Affine changes `x → a·x + b` of some units, which `fold` composes.
+/// Affine changes `x → a·x + b` of some units, which `fold` composes. They have the type of the
+/// tensor's elements: f32, or f64.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct UnitMaps {
+pub struct UnitMaps<T = f32> {
     /// Units that changed, ascending.
     pub units: Vec<u32>,
     /// One factor per unit.
-    pub a: Vec<f32>,
+    pub a: Vec<T>,
     /// The unit's values one after another, `[units, unit_len]`.
-    pub b: Vec<f32>,
+    pub b: Vec<T>,
 }
 
-/// The contribution of one or several replicas to one merge segment of one tensor: an element
-/// of the rule's monoid. The identity is the absence of a contribution.
+/// The contribution of one or several replicas to one merge segment of one tensor, by the type of
+/// its elements. It is an element of the rule's monoid, whose identity is the absence of a
+/// contribution.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Contribution {
+    /// To an f32 tensor.
+    F32(RealContribution<f32>),
+    /// To an f64 tensor.
+    F64(RealContribution<f64>),
+    /// To a u64 tensor.
+    U64(WholeContribution<u64>),
+    /// To an i64 tensor.
+    I64(WholeContribution<i64>),
+}
+
+/// A [`Contribution`] of real values.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RealContribution<T: Real> {
     /// `mean`: the average so far of `examples` examples.
     Mean {
         /// Examples behind the values.
         examples: u64,
         /// One value per element.
-        values: Values,
+        values: Values<T>,
     },
     /// `mean_by`: the averages so far of the touched units.
     MeanBy {
         /// Touched units (of the whole tensor) and their counts.
         counts: UnitCounts,
         /// `[units, unit_len]`.
-        values: Vec<f32>,
+        values: Vec<T>,
     },
-    /// `sum` of f32 changes.
-    Sum(Values),
-    /// `sum` of exact changes, modulo 2⁶⁴.
-    Count(Vec<u64>),
-    /// `max` of f32 values.
-    Max(Values),
-    /// `max` of counters.
-    MaxCount(Vec<u64>),
+    /// `sum` of changes, one per element.
+    Sum(Values<T>),
+    /// `max` of values, one per element.
+    Max(Values<T>),
     /// `fold`: composed maps.
-    Fold(UnitMaps),
+    Fold(UnitMaps<T>),
+}
+
+/// A [`Contribution`] of exact values.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WholeContribution<T: Whole> {
+    /// `sum` of exact changes, modulo 2⁶⁴, one per element.
+    Sum(Vec<T>),
+    /// `max` of values, one per element.
+    Max(Vec<T>),
 }
 
 /// A value that can be combined with its right neighbour in replica order. Floating-point
@@ -132,7 +155,7 @@ pub enum MergeError {
         /// Index in the tensor, in row-major order.
         element: usize,
         /// The value found.
-        found: f32,
+        found: f64,
     },
     /// A model's contribution does not fit the tensor.
     #[error("tensor `{tensor}` of replica {replica}: expected {expected}, found {found}")]
@@ -157,7 +180,7 @@ pub enum MergeError {
         /// The replicas.
         block: Block,
         /// The value found.
-        found: f32,
+        found: f64,
     },
     /// A segment's payload from the wire does not decode.
     #[error("merge segment {segment} of tensor `{tensor}`: expected {expected}, found {found}")]

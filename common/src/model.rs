@@ -133,14 +133,14 @@ pub trait Replica: Send {
     /// The instance's current state, with the layout of the base.
     fn state(&self) -> &NetworkState;
 
-    /// [`Replica::state`], if its f32 values may be exchanged for others after the last batch of a
-    /// shard: then they become the contribution as they are, and are not copied. Whatever is found
-    /// there instead has no meaning until the next [`Replica::begin`].
+    /// [`Replica::state`], if its f32 and f64 values may be exchanged for others after the last
+    /// batch of a shard: then they become the contribution as they are, and are not copied.
+    /// Whatever is found there instead has no meaning until the next [`Replica::begin`].
     fn state_to_take(&mut self) -> Option<&mut NetworkState> {
         None
     }
 
-    /// Updates a tensor of [`Replica::state`]. It is called before an f32 tensor is read
+    /// Updates a tensor of [`Replica::state`]. It is called before a tensor is read
     /// there, so that an instance may compute on values stored elsewhere.
     fn refresh(&mut self, tensor: &str) {
         let _ = tensor;
@@ -153,8 +153,14 @@ pub trait Replica: Send {
         None
     }
 
-    /// For a tensor under `fold`: the units' changes since `begin`.
+    /// For an f32 tensor under `fold`: the units' changes since `begin`.
     fn unit_maps(&self, tensor: &str) -> Option<UnitMaps> {
+        let _ = tensor;
+        None
+    }
+
+    /// [`Replica::unit_maps`] for an f64 tensor.
+    fn unit_maps_f64(&self, tensor: &str) -> Option<UnitMaps<f64>> {
         let _ = tensor;
         None
     }

@@ -221,7 +221,7 @@ mod tests {
 
     use super::*;
     use crate::dataset::SplitSize;
-    use crate::merge::{Contribution, MergeRule};
+    use crate::merge::{Contribution, MergeRule, RealContribution};
     use crate::spec::{RunSpec, Split};
     use crate::state::{Tensor, TensorData};
 
@@ -371,7 +371,8 @@ mod tests {
             assert_eq!(partial.results.examples, own.len() as u64);
             assert_eq!(partial.results.sums["loss"], observed.len() as f64);
             let sum = own.iter().sum::<u64>() as f32;
-            assert_eq!(partial.tensors, [Some(Contribution::Sum(vec![sum].into()))]);
+            let sum = Contribution::F32(RealContribution::Sum(vec![sum].into()));
+            assert_eq!(partial.tensors, [Some(sum)]);
             let counts = adder.batches.iter().map(|(_, batch)| batch.len() as u64);
             assert_eq!(observed, (0..).zip(counts).collect::<Vec<_>>());
             seen.extend(own);

@@ -2,6 +2,7 @@
 
 mod check;
 mod dataset;
+mod forms;
 mod set;
 
 use std::collections::BTreeMap;
@@ -11,10 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::limits;
 use crate::merge_rule::MergeRule;
 
-pub use dataset::{
-    DatasetSpec, LabelColumns, Missing, Normalise, SHUFFLE_WINDOW, SplitBy, TargetKind,
-    TestExamples,
-};
+pub use dataset::{DatasetSpec, Missing, Normalise, SHUFFLE_WINDOW, SplitBy, TargetKind};
+pub use forms::{LabelColumns, TestExamples};
 
 /// One training or evaluation job, as a user writes it in TOML.
 ///

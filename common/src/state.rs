@@ -6,6 +6,7 @@
 mod adapt;
 mod file;
 mod layout;
+mod number;
 mod revision;
 mod segment;
 mod tensor;
@@ -23,6 +24,8 @@ use crate::merge::MergeRule;
 pub use adapt::{Mapping, MappingError, adapt};
 pub use file::FileTensors;
 pub use layout::{Layout, Segment, TensorLayout};
+pub use number::Number;
+pub(crate) use number::for_element;
 pub(crate) use revision::Revision;
 pub use segment::shared_segment;
 pub use tensor::{ElementType, Tensor, TensorData};
@@ -71,7 +74,7 @@ pub enum StateError {
         /// Index in row-major order.
         element: usize,
         /// The value found.
-        found: f32,
+        found: f64,
     },
     /// The rule does not support the element type.
     #[error("tensor `{tensor}`: the rule `{rule}` does not support {element} elements")]
@@ -169,20 +172,42 @@ impl NetworkState {
 
     /// The f32 tensor of this name.
     pub fn f32(&self, name: &str) -> Result<&ArrayD<f32>, StateError> {
-        match self.tensors.get(name).map(|tensor| &tensor.data) {
-            Some(TensorData::F32(array)) => Ok(array),
-            other => Err(self.no_tensor(ElementType::F32, name, other)),
-        }
+        self.array(name)
     }
 
     /// The f32 tensor of this name, to change in place. Its shape stays.
     pub fn f32_mut(&mut self, name: &str) -> Result<ArrayViewMutD<'_, f32>, StateError> {
-        self.f32(name)?;
-        self.revision = Revision::next();
-        match self.tensors.get_mut(name).map(|tensor| &mut tensor.data) {
-            Some(TensorData::F32(array)) => Ok(array.view_mut()),
-            _ => unreachable!("just found"),
-        }
+        self.array_mut(name)
+    }
+
+    /// The f64 tensor of this name.
+    pub fn f64(&self, name: &str) -> Result<&ArrayD<f64>, StateError> {
+        self.array(name)
+    }
+
+    /// The f64 tensor of this name, to change in place. Its shape stays.
+    pub fn f64_mut(&mut self, name: &str) -> Result<ArrayViewMutD<'_, f64>, StateError> {
+        self.array_mut(name)
+    }
+
+    /// The u64 tensor of this name.
+    pub fn u64(&self, name: &str) -> Result<&ArrayD<u64>, StateError> {
+        self.array(name)
+    }
+
+    /// The u64 tensor of this name, to change in place. Its shape stays.
+    pub fn u64_mut(&mut self, name: &str) -> Result<ArrayViewMutD<'_, u64>, StateError> {
+        self.array_mut(name)
+    }
+
+    /// The i64 tensor of this name.
+    pub fn i64(&self, name: &str) -> Result<&ArrayD<i64>, StateError> {
+        self.array(name)
+    }
+
+    /// The i64 tensor of this name, to change in place. Its shape stays.
+    pub fn i64_mut(&mut self, name: &str) -> Result<ArrayViewMutD<'_, i64>, StateError> {
+        self.array_mut(name)
     }
 
     /// The values of two different f32 tensors, to change in place.
@@ -193,28 +218,22 @@ impl NetworkState {
         let mut pair = [None, None];
         for (name, tensor) in &mut self.tensors {
             if let Some(place) = names.iter().position(|it| it == name) {
-                pair[place] = Some(tensor.data.f32_slice_mut());
+                pair[place] = Some(tensor.data.slice_mut());
             }
         }
         Ok(pair.map(|values| values.expect("two names, just found")))
     }
 
-    /// The u64 tensor of this name.
-    pub fn u64(&self, name: &str) -> Result<&ArrayD<u64>, StateError> {
-        match self.tensors.get(name).map(|tensor| &tensor.data) {
-            Some(TensorData::U64(array)) => Ok(array),
-            other => Err(self.no_tensor(ElementType::U64, name, other)),
-        }
+    fn array<T: Number>(&self, name: &str) -> Result<&ArrayD<T>, StateError> {
+        let found = self.tensors.get(name).map(|tensor| &tensor.data);
+        found.and_then(T::array).ok_or_else(|| self.no_tensor(T::ELEMENT, name, found))
     }
 
-    /// The u64 tensor of this name, to change in place. Its shape stays.
-    pub fn u64_mut(&mut self, name: &str) -> Result<ArrayViewMutD<'_, u64>, StateError> {
-        self.u64(name)?;
+    fn array_mut<T: Number>(&mut self, name: &str) -> Result<ArrayViewMutD<'_, T>, StateError> {
+        self.array::<T>(name)?;
         self.revision = Revision::next();
-        match self.tensors.get_mut(name).map(|tensor| &mut tensor.data) {
-            Some(TensorData::U64(array)) => Ok(array.view_mut()),
-            _ => unreachable!("just found"),
-        }
+        let found = self.tensors.get_mut(name).and_then(|tensor| T::array_mut(&mut tensor.data));
+        Ok(found.expect("just found").view_mut())
     }
 
     fn no_tensor(
@@ -266,27 +285,21 @@ impl NetworkState {
         self.revision = other.revision;
         for (own, other) in self.tensors.values_mut().zip(other.tensors.values()) {
             own.rule = other.rule;
-            match (&mut own.data, &other.data) {
-                (own @ TensorData::F32(_), other @ TensorData::F32(_)) => {
-                    own.f32_slice_mut().copy_from_slice(other.f32_slice());
-                }
-                (own @ TensorData::U64(_), other @ TensorData::U64(_)) => {
-                    own.u64_slice_mut().copy_from_slice(other.u64_slice());
-                }
-                _ => unreachable!("the element types were compared"),
-            }
+            for_element!(other.data.element(), T => {
+                own.data.slice_mut::<T>().copy_from_slice(other.data.slice::<T>());
+            });
         }
         Ok(())
     }
 
-    /// The values of an f32 tensor, in row-major order, in exchange for as many others.
+    /// The values of a tensor, in row-major order, in exchange for as many others.
     ///
     /// # Panics
-    /// There is no such f32 tensor, or it has another number of values.
-    pub(crate) fn exchange_values(&mut self, name: &str, others: Vec<f32>) -> Vec<f32> {
+    /// There is no such tensor, or it has another type or number of values.
+    pub(crate) fn exchange_values<T: Number>(&mut self, name: &str, others: Vec<T>) -> Vec<T> {
         self.revision = Revision::next();
         let tensor = self.tensors.get_mut(name).expect("a tensor of the state");
-        let TensorData::F32(array) = &mut tensor.data else { panic!("expected an f32 tensor") };
+        let array = T::array_mut(&mut tensor.data).expect("a tensor of this type");
         let length = array.len();
         let others = ArrayD::from_shape_vec(array.raw_dim(), others).expect("as many values");
         let (values, first) = std::mem::replace(array, others).into_raw_vec_and_offset();
@@ -331,13 +344,14 @@ impl NetworkState {
         Digest::of_digests(&layout.encode(), &leaves)
     }
 
-    /// Checks that every f32 is finite.
+    /// Checks that every f32 and f64 is finite.
     pub fn check_finite(&self) -> Result<(), StateError> {
         for (name, tensor) in &self.tensors {
-            let TensorData::F32(_) = tensor.data else { continue };
-            let values = tensor.data.f32_slice();
-            if let Some(element) = values::first_not_finite(values) {
-                let found = values[element];
+            let found = for_element!(tensor.data.element(), T => {
+                let values = tensor.data.slice::<T>();
+                values::first_not_finite(values).map(|place| (place, values[place].to_f64()))
+            });
+            if let Some((element, found)) = found {
                 return Err(StateError::NotFinite { tensor: name.clone(), element, found });
             }
         }

@@ -8,7 +8,9 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::digest::Digest;
 use crate::id::Block;
-use crate::merge::{Contribution, Merge, Partial, Values, segment_hash};
+use crate::merge::{
+    Contribution, Merge, MergeRule, Partial, Real, RealContribution, Values, segment_hash,
+};
 use crate::model::{Batch, DataShape, Registry, TargetType};
 use crate::plan::{EpochOrder, RunPlan};
 use crate::results::Results;
@@ -76,6 +78,23 @@ fn digests(into: &mut Vectors) {
     put(into, "empty shard digest", Partial::shard_digest(None, &layout).to_string());
 }
 
+/// A state with the types of 8 bytes that may be negative.
+fn wide_types(into: &mut Vectors) {
+    let moments = ArrayD::from_shape_vec(vec![2], vec![1.0, -0.5]).unwrap();
+    let balance = ArrayD::from_shape_vec(vec![1], vec![-2]).unwrap();
+    let state = NetworkState::new([
+        ("balance".to_owned(), Tensor { data: TensorData::I64(balance), rule: MergeRule::Sum }),
+        ("moments".to_owned(), Tensor { data: TensorData::F64(moments), rule: MergeRule::Mean }),
+    ]);
+    let state = state.unwrap();
+    let layout = state.layout();
+    put(into, "layout of f64 and i64", hex(&layout.encode()));
+    for (name, segment) in ["balance", "moments"].iter().zip(layout.state_segments()) {
+        put(into, &format!("state segment of {name}"), hex(&state.segment_bytes(&segment)));
+    }
+    put(into, "state digest of f64 and i64", state.digest().to_string());
+}
+
 fn plan(into: &mut Vectors) {
     let spec = "model = 'softmax'\nreplicas = 3\nbatch_size = 2\nupdate_interval = 2\nepochs = 2\n\
                 dataset.source = 'digits'\nevaluation.every = 1\n";
@@ -107,16 +126,38 @@ fn orders(into: &mut Vectors) {
 fn merge(into: &mut Vectors) {
     let mean = |values: [f32; 4], examples| {
         let values = values.to_vec().into();
-        Contribution::Mean { examples, values }
+        Contribution::F32(RealContribution::Mean { examples, values })
     };
     let (left, right) = ([1.0, 0.1, -0.0, 3e38], [2.0, 0.7, 0.0, -1e37]);
     put(into, "left", bits(left));
     put(into, "right", bits(right));
     let merged = mean(left, 30).merge(mean(right, 20));
-    let Contribution::Mean { examples: 50, values: Values::Owned(values) } = merged else {
+    let Some(RealContribution::Mean { examples: 50, values: Values::Owned(values) }) =
+        f32::of(&merged)
+    else {
         panic!("{merged:?}")
     };
-    put(into, "mean of 30 and 20 examples", bits(values));
+    put(into, "mean of 30 and 20 examples", bits(values.iter().copied()));
+}
+
+fn merge_of_f64(into: &mut Vectors) {
+    let bits = |values: &[f64]| {
+        values.iter().map(|value| format!("{:016x}", value.to_bits())).collect::<Vec<_>>().join(" ")
+    };
+    let mean = |values: [f64; 4], examples| {
+        let values = values.to_vec().into();
+        Contribution::F64(RealContribution::Mean { examples, values })
+    };
+    let (left, right) = ([1.0, 0.1, -0.0, 1e308], [2.0, 0.7, 0.0, -1e307]);
+    put(into, "left of f64", bits(&left));
+    put(into, "right of f64", bits(&right));
+    let merged = mean(left, 30).merge(mean(right, 20));
+    let Some(RealContribution::Mean { examples: 50, values: Values::Owned(values) }) =
+        f64::of(&merged)
+    else {
+        panic!("{merged:?}")
+    };
+    put(into, "mean of f64 of 30 and 20 examples", bits(values));
 }
 
 fn functions(into: &mut Vectors) {
@@ -168,7 +209,7 @@ fn the_documented_vectors_are_what_the_code_computes() {
     let mut found = documented();
     assert!(found.remove(ELSEWHERE).is_some(), "docs/PROTOCOL.md has no `{ELSEWHERE}`");
     let mut expected = Vectors::new();
-    for add in [digests, plan, orders, merge, functions, softmax] {
+    for add in [digests, wide_types, plan, orders, merge, merge_of_f64, functions, softmax] {
         add(&mut expected);
     }
     // Where a long value is broken makes no difference.

@@ -37,12 +37,14 @@ mod serve;
 mod show;
 mod signals;
 mod spec_flags;
+mod splits;
 mod state_flags;
 mod status;
 mod summary;
 mod table;
 mod train;
 mod verify;
+mod visible;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
@@ -238,8 +240,13 @@ fn dispatch(program: Program, command: Command) -> Result<(), Failure> {
     }
 }
 
-/// Writes to standard output and flushes it.
+/// Writes text for people to standard output and flushes it.
 fn print(text: &str) -> Result<(), Failure> {
+    print_raw(&visible::lines(text))
+}
+
+/// Writes JSON or a picture, as it is.
+fn print_raw(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)

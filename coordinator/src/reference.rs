@@ -359,3 +359,6 @@ impl Instances<'_> {
         outcome.map_err(|error| ReferenceError::Shard { step, replica: index, error })
     }
 }
+
+#[cfg(test)]
+mod tests;

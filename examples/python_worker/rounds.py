@@ -67,10 +67,10 @@ def tree(tensors, shards):
     left, right, values = tree(tensors, shards[:half]), tree(tensors, shards[half:]), []
     if left[0] == 0 or right[0] == 0:
         return left if right[0] == 0 else right
-    share = np.float32(right[0] / (left[0] + right[0]))
+    share = right[0] / (left[0] + right[0])
     for tensor, l, r in zip(tensors, left[2], right[2]):
-        mean = tensor["rule"] == "mean"
-        values.append(np.where(l == r, l, l + share * (r - l)) if mean else l + r)
+        mean, t = tensor["rule"] == "mean", l.dtype.type(share)
+        values.append(np.where(l == r, l, l + t * (r - l)) if mean else l + r)
     return left[0] + right[0], add(left[1], right[1]), values
 
 

@@ -22,7 +22,7 @@ from softmax import Softmax
 HANDSHAKE_FRAME, FRAME, INLINE = 16 << 10, (1 << 20) + (64 << 10), 512 << 10
 PROFILE, BLOCK, SHARD = "samebit-f32-2/libm-0.2.16", b"samebit-block-1\n", b"samebit-shard-1\n"
 CANNOT = "the Python worker only has `softmax`, version 2, with small states, `mean` and `sum`"
-TYPES = {"f32": np.dtype("<f4"), "u64": np.dtype("<u8"), "u8": np.dtype("u1")}
+TYPES = {it: np.dtype(f"<{it[0]}{int(it[1:]) // 8}") for it in "f32 f64 u64 i64 u8".split()}
 EMPTY = (0, {"examples": 0, "sums": {}, "counts": {}, "scores": []}, [])  # A shard without any.
 
 
@@ -55,7 +55,7 @@ class Session:
         self.runs, self.bases, self.incoming = {}, {}, b""
         self.messages, self.assigned, self.progress = queue.SimpleQueue(), [], []
         memory = {"memory_limit": 1 << 30, "cache_limit": 1 << 29}
-        hello = {"magic": "samebit", "protocol": 11, "build": "python-1", "numeric_profile": PROFILE}
+        hello = {"magic": "samebit", "protocol": 12, "build": "python-1", "numeric_profile": PROFILE}
         self.send(hello | {"role": {"Worker": memory | {"name": name, "process": process, "slots": 1}}})
         answer, fields = self.receive(HANDSHAKE_FRAME)
         if answer == "Refused":

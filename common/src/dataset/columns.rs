@@ -5,13 +5,48 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{DatasetError, invalid};
 
-/// A column of a table.
+/// A column of a table. In JSON, one of numbers is its name alone, as there may be many.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "Written", into = "Written")]
 pub(in crate::dataset) struct Column {
     /// Its name; empty without one.
     pub(in crate::dataset) name: String,
     pub(in crate::dataset) role: Role,
+}
+
+/// A column as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Written {
+    /// The name of a column of numbers, none of which may be missing.
+    Number(String),
+    Any(Any),
+}
+
+/// A column of any role.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Any {
+    name: String,
+    role: Role,
+}
+
+impl From<Written> for Column {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Number(name) => Self { name, role: Role::Number { missing: None } },
+            Written::Any(Any { name, role }) => Self { name, role },
+        }
+    }
+}
+
+impl From<Column> for Written {
+    fn from(Column { name, role }: Column) -> Self {
+        match role {
+            Role::Number { missing: None } => Self::Number(name),
+            role => Self::Any(Any { name, role }),
+        }
+    }
 }
 
 /// What a column is to the model.

@@ -7,9 +7,6 @@ use super::raw::{Places, Raw, RawLabels};
 use super::targets::{TargetType, TargetValues};
 use crate::limits;
 
-/// Bytes of a class's name that are kept.
-const NAME_BYTES: usize = 128;
-
 /// Digits of whole numbers that every f64 represents.
 const WHOLE: f64 = 9_007_199_254_740_992.0;
 
@@ -44,7 +41,7 @@ impl Classes {
                         }
                         None => {
                             let names = all.names().iter();
-                            texts.extend(names.map(|text| (name(text).to_owned(), ())));
+                            texts.extend(names.map(|text| (text.clone(), ())));
                         }
                     }
                     check_count(split, numbers.len() + texts.len())?;
@@ -102,8 +99,9 @@ impl Classes {
                 let numbers = texts.numbers();
                 let class = |(at, text): (usize, &String)| {
                     let label = match &numbers {
-                        Some(values) => number(values[at]),
-                        None => name(text).to_owned(),
+                        // Names of earlier files may be texts that look like numbers.
+                        Some(values) if class(text).is_none() => number(values[at]),
+                        _ => text.clone(),
                     };
                     class(&label).ok_or_else(|| wrong(texts.first(at), &label))
                 };
@@ -172,11 +170,18 @@ pub(super) fn no_labels(raw: &Raw) -> DatasetError {
     DatasetError::Content {
         path: raw.label_file.clone(),
         place: "byte 0".into(),
-        expected: "labels of its examples (if the model learns without labels, set \
-                   `dataset.targets` to \"none\")"
+        expected: "labels of its examples (`coordinator predict` needs none; if the model learns \
+                   without labels, set `dataset.targets` to \"none\"; a test split without labels \
+                   is replaced by dataset.test_examples=0.2)"
             .into(),
         found: "none".into(),
     }
+}
+
+/// The error for a label that has no name, where the source names classes.
+pub(super) fn no_name(raw: &Raw, at: usize, label: f64, names: usize) -> DatasetError {
+    let expected = format!("a label from 0 to {}, as {names} classes have names", names - 1);
+    wrong(raw, at, expected, number(label))
 }
 
 /// The first names, and that there are more.
@@ -195,15 +200,6 @@ fn ordered(value: f64) -> u64 {
 /// The text of a number; +0 and -0 have one.
 fn number(value: f64) -> String {
     (value + 0.0).to_string()
-}
-
-/// The name of a class of this label.
-fn name(text: &str) -> &str {
-    let mut end = text.len().min(NAME_BYTES);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
 }
 
 fn check_count(split: &Raw, found: usize) -> Result<(), DatasetError> {
@@ -269,6 +265,24 @@ mod tests {
         assert_eq!(classes(texts("True False"), None), ("False True".into(), vec![1, 0]));
         assert_eq!(classes(texts("1 x"), None), ("1 x".into(), vec![0, 1]));
         assert_eq!(classes(RawLabels::None, None), (as_they_are(), vec![]));
+    }
+
+    #[test]
+    fn labels_that_differ_stay_different() {
+        let long = "x".repeat(300);
+        let (names, found) = classes(texts(&format!("{long}a {long}b")), None);
+        assert_eq!((names.len(), found), (603, vec![0, 1]));
+        assert_eq!(classes(texts("001 1 002"), None), ("001 002 1".into(), vec![0, 2, 1]));
+        let large = "9007199254740993 9007199254740992";
+        assert_eq!(classes(texts(large), None).1, vec![1, 0]);
+        // By the names of earlier files, also where all are numbers here.
+        let known = |names: &str, found: &str| {
+            let names = names.split(' ').map(str::to_owned).collect();
+            Classes { names }.apply(&raw(texts(found)), 0, None).unwrap()
+        };
+        assert_eq!(known("01 02 x", "02 01"), [1, 0]);
+        assert_eq!(known("1.0 2 x", "1.0 2"), [0, 1]);
+        assert_eq!(known("-1 1 x", "1.0 -1"), [1, 0]);
     }
 
     #[test]

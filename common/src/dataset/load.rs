@@ -18,6 +18,9 @@ use crate::spec::{DatasetSpec, SplitBy, TargetKind, TestExamples};
 /// Features and targets beyond this are far from 0 to 1.
 const FAR: f32 = 10.0;
 
+/// Whole numbers beyond this are rounded in single precision: 2^24.
+const EXACT: f32 = 16_777_216.0;
+
 /// Splits whose largest features differ by more than this factor are hardly of one scale.
 const APART: f32 = 100.0;
 
@@ -54,7 +57,7 @@ fn load_source(
     known: Option<&Schema>,
     labels: bool,
 ) -> Result<(Dataset, Schema), DatasetError> {
-    let mut found = source::read(spec, base, known, labels)?.with_names();
+    let mut found = source::read(spec, base, known, labels)?.with_names()?;
     check_shapes(&found, known)?;
     // A test split of the source that the spec replaces does not count.
     found.test = found.test.filter(|_| spec.test_examples.is_none());
@@ -80,9 +83,13 @@ fn load_source(
         Some(known) => known.normalisation.clone(),
         None => Normalisation::of(&train.features, width, scale, spec.normalise),
     };
+    if known.is_none() {
+        warnings.extend(coarse(&train.features));
+    }
     if normalisation.is_none() && known.is_none() {
-        warnings.extend(far(&train.features, scale));
-        warnings.extend(apart(&train.features, &test.features, scale));
+        let (of_train, of_test) = (largest(&train.features, scale), largest(&test.features, scale));
+        warnings.extend(far(of_train));
+        warnings.extend(apart(of_train, of_test));
     }
     if known.is_none() {
         warnings.extend(far_targets(&train.targets));
@@ -141,7 +148,12 @@ fn targets(
     labels: bool,
 ) -> Result<(Vec<TargetValues>, Classes), DatasetError> {
     let splits: Vec<&Raw> = std::iter::once(&found.train).chain(&found.test).collect();
-    match target_kind(spec, known) {
+    let kind = target_kind(spec, known);
+    let unlabelled = splits.iter().find(|split| split.labels == RawLabels::None);
+    if let Some(split) = unlabelled.filter(|_| labels && kind != TargetKind::None) {
+        return Err(labels::no_labels(split));
+    }
+    match kind {
         TargetKind::None => Ok((vec![TargetValues::None; splits.len()], Classes::default())),
         TargetKind::Vector => {
             let mut known = known.map(|known| known.targets);
@@ -178,9 +190,6 @@ fn targets(
 }
 
 fn classes(found: &Found, splits: &[&Raw], spec: &DatasetSpec) -> Result<Classes, DatasetError> {
-    if let Some(split) = splits.iter().find(|split| split.labels == RawLabels::None) {
-        return Err(labels::no_labels(split));
-    }
     if !found.classes.is_empty() {
         return Ok(Classes { names: found.classes.clone() });
     }
@@ -265,8 +274,7 @@ impl Part {
 }
 
 /// The warning for features that are far from 0 to 1.
-fn far(features: &Features, scale: f32) -> Option<String> {
-    let largest = largest(features, scale);
+fn far(largest: f32) -> Option<String> {
     (largest > FAR).then(|| {
         format!(
             "features reach {largest}, far from 0 to 1, and most models learn badly from them: set \
@@ -276,9 +284,21 @@ fn far(features: &Features, scale: f32) -> Option<String> {
     })
 }
 
-/// The warning for splits of which one seems to be scaled and the other is not.
-fn apart(train: &Features, test: &Features, scale: f32) -> Option<String> {
-    let (train, test) = (largest(train, scale), largest(test, scale));
+/// The warning for features that single precision may not tell apart.
+fn coarse(features: &Features) -> Option<String> {
+    let Features::F32(_) = features else { return None };
+    let largest = largest(features, 1.0);
+    (largest >= EXACT).then(|| {
+        format!(
+            "features reach {largest}, and single precision does not tell all numbers beyond {EXACT} \
+             apart: subtract in the file what they have in common, as of times"
+        )
+    })
+}
+
+/// The warning for splits of which one seems to be scaled and the other is not, by their largest
+/// features.
+fn apart(train: f32, test: f32) -> Option<String> {
     let are_apart = train.min(test) > 0.0 && train.max(test) / train.min(test) > APART;
     are_apart.then(|| {
         format!(

@@ -114,7 +114,8 @@ fn range(of: f64) -> f64 {
 /// The largest magnitude of all values.
 pub(super) fn largest(features: &Features, scale: f32) -> f32 {
     let largest = match features {
-        Features::U8(values) => values.iter().max().map_or(0.0, |value| f32::from(*value)),
+        // By value: the largest of references is not found with vector instructions.
+        Features::U8(values) => values.iter().fold(0, |most: u8, value| most.max(*value)).into(),
         Features::F32(values) => values.iter().fold(0.0, |most: f32, value| most.max(value.abs())),
     };
     largest / scale

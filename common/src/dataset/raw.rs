@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use super::examples::Features;
 use super::rows::rows;
 
+/// Whole numbers below this are different in f64 if they are different: 2^53.
+const LARGEST: f64 = 9_007_199_254_740_992.0;
+
 /// Labels as their source has them, one for each example.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum RawLabels {
@@ -51,9 +54,17 @@ impl Texts {
         &self.names
     }
 
-    /// The numbers that the different ones are, if all are finite numbers.
+    /// The numbers that the different ones are, if all are finite numbers. Codes such as `007` are
+    /// none, and neither are whole numbers that f64 cannot tell apart.
     pub(super) fn numbers(&self) -> Option<Vec<f64>> {
-        let number = |text: &String| text.parse::<f64>().ok().filter(|value| value.is_finite());
+        let is_code = |text: &str| {
+            let digits = text.trim_start_matches(['+', '-']).as_bytes();
+            matches!(digits, [b'0', b'0'..=b'9', ..])
+        };
+        let number = |text: &String| {
+            let value = text.parse::<f64>().ok().filter(|value| value.abs() < LARGEST)?;
+            (!is_code(text)).then_some(value)
+        };
         self.names.iter().map(number).collect()
     }
 

@@ -65,9 +65,13 @@ impl Schema {
         // This cannot fail: there are no maps with keys that are no texts.
         let text = serde_json::to_string(self).unwrap_or_default();
         if text.len() > limits::SCHEMA_BYTES {
+            let advice = match (&self.normalisation, self.columns.is_empty()) {
+                (Some(_), _) => "without `dataset.normalise` they take less",
+                (None, false) => "shorten the names of the columns, or give arrays (npy)",
+                (None, true) => "give labels that are numbers from 0, without names",
+            };
             let expected = format!(
-                "names and scales of columns and classes of at most {} bytes (without \
-                 `dataset.normalise`, they have less)",
+                "names of columns and classes, and scales, of at most {} bytes as JSON: {advice}",
                 limits::SCHEMA_BYTES
             );
             return Err(invalid(expected, text.len()));
@@ -117,6 +121,47 @@ impl Schema {
             column.check()?;
         }
         self.normalisation.as_ref().map_or(Ok(()), |it| it.check(width))
+    }
+
+    /// A sentence about each way in which other data means something else than this, on which a state
+    /// was trained: other columns, other names of classes, other scales.
+    pub fn differences(&self, here: &Self) -> Vec<String> {
+        let features = |schema: &Self| {
+            let columns = schema.columns.iter().filter(|column| column.width() > 0);
+            columns.map(|column| column.name.clone()).collect::<Vec<_>>()
+        };
+        let (were, are) = (features(self), features(here));
+        let mut all = Vec::new();
+        if let Some(at) = were.iter().zip(&are).position(|(was, is)| was != is) {
+            all.push(format!(
+                "the columns of this data are not those that the state was trained on: feature {} is \
+                 `{}` here and was `{}`",
+                at + 1,
+                are[at],
+                were[at]
+            ));
+        }
+        if let (TargetType::Classes(before), TargetType::Classes(now)) =
+            (self.targets, here.targets)
+            && let Some(class) =
+                (0..before.min(now)).find(|class| self.class(*class) != here.class(*class))
+        {
+            all.push(format!(
+                "the classes of this data have other names than those that the state was trained on: \
+                 class {class} is `{}` here and was `{}`; what the state has learnt of it counts for \
+                 the new one",
+                here.class(class),
+                self.class(class)
+            ));
+        }
+        if (self.scale, &self.normalisation) != (here.scale, &here.normalisation) {
+            all.push(
+                "the features of this data are scaled by other values than those that the state was \
+                 trained on (dataset.scale, dataset.normalise)"
+                    .into(),
+            );
+        }
+        all
     }
 
     /// Features of one example.
@@ -240,6 +285,32 @@ mod tests {
         ] {
             assert!(Schema::from_json(&text.replacen(from, to, 1)).is_err(), "{to}");
         }
+    }
+
+    #[test]
+    fn data_of_another_meaning_is_told() {
+        let schema = |columns: &str, classes: &str, scale: f32| {
+            let (features, count) =
+                (columns.matches(',').count() + 1, classes.matches(',').count() + 1);
+            let json = format!(
+                r#"{{"understood":"","shape":[{features}],"scale":{scale:?},"targets":{{"classes":{count}}},"classes":[{classes}],"columns":[{columns}]}}"#
+            );
+            Schema::from_json(&json).unwrap()
+        };
+        let trained = schema(r#""x","y""#, r#""a","b","c""#, 1.0);
+        assert_eq!(trained.differences(&trained), [""; 0]);
+        // The data lacks the last class, or has one more.
+        let fewer = schema(r#""x","y""#, r#""a","b""#, 1.0);
+        assert_eq!((trained.differences(&fewer), fewer.differences(&trained)), (vec![], vec![]));
+        let other = schema(r#""y","x""#, r#""a","c""#, 255.0);
+        let found = trained.differences(&other).join("\n");
+        assert!(found.contains("feature 1 is `y` here and was `x`"), "{found}");
+        assert!(found.contains("class 1 is `c` here and was `b`"), "{found}");
+        assert!(found.contains("scaled by other values"), "{found}");
+        let mut numbers = trained.clone();
+        numbers.classes.clear();
+        let found = trained.differences(&numbers).join("\n");
+        assert!(found.contains("class 0 is `0` here and was `a`"), "{found}");
     }
 
     #[test]

@@ -40,12 +40,22 @@ use std::path::{Path, PathBuf};
 use super::columns::Column;
 use super::error::DatasetError;
 use super::examples::Features;
-use super::raw::{Raw, RawLabels, Texts};
+use super::labels as classes;
+use super::raw::{Raw, RawLabels};
 use super::schema::Schema;
 use crate::spec::{DatasetSpec, TargetKind};
 
 /// Scale of images, and of other arrays of bytes.
 const BYTES: f32 = 255.0;
+
+/// What is read of a source of arrays.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    /// Labels are passed over if there are no targets.
+    targets: TargetKind,
+    /// Whether there has to be a training split. Otherwise a test split alone is all of the data.
+    to_train: bool,
+}
 
 /// The training split, and the test split if the source has one.
 type Splits = (Raw, Option<Raw>);
@@ -70,38 +80,51 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// With the names of the classes in place of their numbers, if the source has both.
-    pub(super) fn with_names(mut self) -> Self {
-        let train = named(&self.train.labels, &self.classes);
-        let test = self.test.as_ref().map(|test| named(&test.labels, &self.classes));
-        match (train, test) {
-            (Some(train), None) => self.train.labels = train,
-            (Some(train), Some(Some(labels))) => {
-                self.train.labels = train;
-                self.test = self.test.map(|test| Raw { labels, ..test });
-            }
-            _ => self.classes.clear(),
+    /// With the names of the classes in place of their numbers, if the source has both. A split whose
+    /// labels are all -1, which stands for none, has no labels.
+    ///
+    /// # Errors
+    /// A number has no name.
+    pub(super) fn with_names(mut self) -> Result<Self, DatasetError> {
+        let are_different =
+            self.classes.iter().collect::<BTreeSet<_>>().len() == self.classes.len();
+        if !are_different {
+            self.classes.clear();
         }
-        self
+        if self.classes.is_empty() {
+            return Ok(self);
+        }
+        for split in std::iter::once(&mut self.train).chain(&mut self.test) {
+            split.labels = named(split, &self.classes)?;
+        }
+        Ok(self)
     }
 }
 
-/// The names of classes that stand for their numbers; `None` if a label is no such number.
-fn named(labels: &RawLabels, names: &[String]) -> Option<RawLabels> {
-    let are_different = names.iter().collect::<BTreeSet<_>>().len() == names.len();
-    let name = |label: &f64| {
-        let is_class = label.fract() == 0.0 && *label >= 0.0;
-        names.get(*label as usize).filter(|_| is_class)
+/// The names of classes in place of the numbers that stand for them. Labels that are no numbers stay.
+fn named(split: &Raw, names: &[String]) -> Result<RawLabels, DatasetError> {
+    let texts = |labels: &[f64]| {
+        let name = |(at, label): (usize, &f64)| {
+            let is_class = label.fract() == 0.0 && *label >= 0.0;
+            let name = names.get(*label as usize).filter(|_| is_class);
+            name.ok_or_else(|| classes::no_name(split, at, *label, names.len()))
+        };
+        labels.iter().enumerate().map(name).collect::<Result<Vec<&String>, _>>()
     };
-    let texts: Option<Texts> = match labels {
-        RawLabels::Numbers(labels) => labels.iter().map(name).collect(),
-        RawLabels::Texts(texts) => {
-            let named = texts.numbers()?.iter().map(name).collect::<Option<Vec<&String>>>();
-            named.map(|named| texts.each(&named).into_iter().collect())
-        }
-        _ => None,
-    };
-    texts.filter(|_| are_different && !names.is_empty()).map(RawLabels::Texts)
+    let is_none = |labels: &[f64]| !labels.is_empty() && labels.iter().all(|label| *label == -1.0);
+    Ok(match &split.labels {
+        RawLabels::Numbers(labels) if is_none(labels) => RawLabels::None,
+        RawLabels::Numbers(labels) => RawLabels::Texts(texts(labels)?.into_iter().collect()),
+        RawLabels::Texts(all) => match all.numbers() {
+            Some(numbers) if is_none(&numbers) => RawLabels::None,
+            Some(numbers) => {
+                let each = all.each(&numbers);
+                RawLabels::Texts(texts(&each)?.into_iter().collect())
+            }
+            None => RawLabels::Texts(all.clone()),
+        },
+        other => other.clone(),
+    })
 }
 
 /// Names and descriptions of the dataset sources, for `coordinator datasets`.
@@ -209,18 +232,20 @@ pub(super) fn read(
 ) -> Result<Found, DatasetError> {
     let (kind, path) = kind(&spec.source, base)?;
     let targets = super::schema::target_kind(spec, known);
+    let reading = Reading { targets, to_train: known.is_none() && labels };
     let mut found = match kind {
         Kind::Digits => table::digits()?,
         Kind::Csv => return table::read(spec, path, base, known, labels),
         Kind::Parquet => return parquet::read(spec, path, base, known, labels),
-        _ => arrays(kind, &within(base, path), spec.source.clone(), targets)?,
+        _ => arrays(kind, &within(base, path), spec.source.clone(), reading)?,
     };
     if let Some(source) = &spec.test_source {
         let (kind, path) = self::kind(source, base)?;
         if matches!(kind, Kind::Digits | Kind::Csv | Kind::Parquet) {
             return Err(table::other_kind(spec));
         }
-        found.test = Some(arrays(kind, &within(base, path), source.clone(), targets)?.train);
+        let reading = Reading { to_train: false, ..reading };
+        found.test = Some(arrays(kind, &within(base, path), source.clone(), reading)?.train);
     }
     Ok(found)
 }
@@ -255,20 +280,15 @@ fn within(base: &Path, path: &str) -> PathBuf {
     if path == "-" || base.as_os_str().is_empty() { path.into() } else { base.join(path) }
 }
 
-fn arrays(
-    kind: Kind,
-    path: &Path,
-    name: String,
-    targets: TargetKind,
-) -> Result<Found, DatasetError> {
+fn arrays(kind: Kind, path: &Path, name: String, reading: Reading) -> Result<Found, DatasetError> {
     let (train, test) = match kind {
-        Kind::Idx => idx::load(path, targets)?,
-        Kind::Npz => npz::load(path, targets)?,
-        Kind::Safetensors => safetensors::load(path, targets)?,
+        Kind::Idx => idx::load(path, reading)?,
+        Kind::Npz => npz::load(path, reading)?,
+        Kind::Safetensors => safetensors::load(path, reading)?,
         _ if path.is_file() => npy::load_file(path)?,
         _ => match npz::only(path)? {
-            Some(archive) => npz::load(&archive, targets)?,
-            None => npy::load_folder(path, targets)?,
+            Some(archive) => npz::load(&archive, reading)?,
+            None => npy::load_folder(path, reading)?,
         },
     };
     let is_of_bytes = |raw: &Raw| match &raw.features {

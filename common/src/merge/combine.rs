@@ -4,11 +4,27 @@ use std::cmp::Ordering;
 
 use rayon::prelude::*;
 
-use super::values::{EMPTY_BLOCK, blocks};
-use super::{Contribution, Merge, UnitCounts, UnitMaps, Values};
+use super::values::{blocks, empty_block};
+use super::{Contribution, Merge, Real, RealContribution, UnitCounts, UnitMaps};
+use super::{Values, Whole, WholeContribution};
 use crate::state::values::TASK_VALUES;
 
 impl Merge for Contribution {
+    /// # Panics
+    ///
+    /// If the two are not of the same segment of the same tensor.
+    fn merge(self, right: Self) -> Self {
+        match (self, right) {
+            (Self::F32(left), Self::F32(right)) => Self::F32(left.merge(right)),
+            (Self::F64(left), Self::F64(right)) => Self::F64(left.merge(right)),
+            (Self::U64(left), Self::U64(right)) => Self::U64(left.merge(right)),
+            (Self::I64(left), Self::I64(right)) => Self::I64(left.merge(right)),
+            _ => panic!("contributions to different types"),
+        }
+    }
+}
+
+impl<T: Real> Merge for RealContribution<T> {
     /// # Panics
     ///
     /// If the two are not of the same segment of the same tensor.
@@ -29,17 +45,9 @@ impl Merge for Contribution {
             (Self::Sum(left), Self::Sum(right)) => {
                 Self::Sum(combine_values(left, &right, |l, r| l + r))
             }
-            (Self::Count(mut left), Self::Count(right)) => {
-                combine(&mut left, &right, u64::wrapping_add);
-                Self::Count(left)
-            }
             (Self::Max(left), Self::Max(right)) => {
-                // Not f32::max: its result for 0 and −0 depends on the CPU.
+                // Not the `max` of floats: its result for 0 and −0 depends on the CPU.
                 Self::Max(combine_values(left, &right, |l, r| if r > l { r } else { l }))
-            }
-            (Self::MaxCount(mut left), Self::MaxCount(right)) => {
-                combine(&mut left, &right, u64::max);
-                Self::MaxCount(left)
             }
             (Self::Fold(left), Self::Fold(right)) => fold(left, right),
             _ => panic!("contributions of different rules"),
@@ -47,21 +55,44 @@ impl Merge for Contribution {
     }
 }
 
+impl<T: Whole> Merge for WholeContribution<T> {
+    /// # Panics
+    ///
+    /// If the two are not of the same segment of the same tensor.
+    fn merge(self, right: Self) -> Self {
+        match (self, right) {
+            (Self::Sum(mut left), Self::Sum(right)) => {
+                combine(&mut left, &right, T::wrapping_add);
+                Self::Sum(left)
+            }
+            (Self::Max(mut left), Self::Max(right)) => {
+                combine(&mut left, &right, T::max);
+                Self::Max(left)
+            }
+            _ => panic!("contributions of different rules"),
+        }
+    }
+}
+
 /// The right side's share of `nl + nr` examples.
-fn share(nl: u64, nr: u64) -> f32 {
-    (nr as f64 / nl.saturating_add(nr).max(1) as f64) as f32
+fn share<T: Real>(nl: u64, nr: u64) -> T {
+    T::from_f64(nr as f64 / nl.saturating_add(nr).max(1) as f64)
 }
 
 /// `l + t·(r − l)`. Equal values are unchanged, including −0.
-fn average(l: f32, r: f32, t: f32) -> f32 {
+fn average<T: Real>(l: T, r: T, t: T) -> T {
     let x = l + t * (r - l);
     if l == r { l } else { x }
 }
 
 /// Combines element by element, in the memory of `left` if it has its own.
-fn combine_values(left: Values, right: &Values, f: impl Fn(f32, f32) -> f32 + Sync) -> Values {
+fn combine_values<T: Real>(
+    left: Values<T>,
+    right: &Values<T>,
+    f: impl Fn(T, T) -> T + Sync,
+) -> Values<T> {
     assert_eq!(left.len(), right.len(), "contributions to one segment");
-    let (mut scratch, mut other) = (EMPTY_BLOCK, EMPTY_BLOCK);
+    let (mut scratch, mut other) = (empty_block(), empty_block());
     match (left, right) {
         (Values::Owned(mut left), Values::Owned(right)) => {
             combine(&mut left, right, f);
@@ -104,12 +135,12 @@ fn combine<T: Copy + Send + Sync>(left: &mut [T], right: &[T], f: impl Fn(T, T) 
     }
 }
 
-fn mean_by(
+fn mean_by<T: Real>(
     left: UnitCounts,
-    left_values: Vec<f32>,
+    left_values: Vec<T>,
     right: UnitCounts,
-    right_values: Vec<f32>,
-) -> Contribution {
+    right_values: Vec<T>,
+) -> RealContribution<T> {
     let joined = Joined::of(&left.units, &right.units);
     let (cl, cr) = (&left.counts, &right.counts);
     let values = joined.values(left_values, &right_values, |l, r| {
@@ -121,10 +152,10 @@ fn mean_by(
         (Some(l), None) => cl[l],
         (None, r) => cr[r.expect(A_SIDE)],
     });
-    Contribution::MeanBy { counts: UnitCounts { units: joined.units, counts }, values }
+    RealContribution::MeanBy { counts: UnitCounts { units: joined.units, counts }, values }
 }
 
-fn fold(left: UnitMaps, right: UnitMaps) -> Contribution {
+fn fold<T: Real>(left: UnitMaps<T>, right: UnitMaps<T>) -> RealContribution<T> {
     let joined = Joined::of(&left.units, &right.units);
     let (al, ar) = (&left.a, &right.a);
     let b = joined.values(left.b, &right.b, |_, r| {
@@ -136,7 +167,7 @@ fn fold(left: UnitMaps, right: UnitMaps) -> Contribution {
         (Some(l), None) => al[l],
         (None, r) => ar[r.expect(A_SIDE)],
     });
-    Contribution::Fold(UnitMaps { units: joined.units, a, b })
+    RealContribution::Fold(UnitMaps { units: joined.units, a, b })
 }
 
 /// The union of two ascending lists of units.
@@ -179,12 +210,12 @@ impl Joined {
 
     /// All units' values, one unit after another. `both(l, r)` gives what combines a value of
     /// place `l` of the left list with one of place `r` of the right list.
-    fn values<F: Fn(f32, f32) -> f32>(
+    fn values<T: Real, F: Fn(T, T) -> T>(
         &self,
-        mut left: Vec<f32>,
-        right: &[f32],
+        mut left: Vec<T>,
+        right: &[T],
         both: impl Fn(usize, usize) -> F + Sync,
-    ) -> Vec<f32> {
+    ) -> Vec<T> {
         if self.units.is_empty() {
             return left;
         }
@@ -206,7 +237,7 @@ impl Joined {
         if length <= TASK_VALUES {
             return self.append_values(&left, right, unit_len, both);
         }
-        let mut joined = vec![0.0; length];
+        let mut joined = vec![T::default(); length];
         each_unit(&mut joined, unit_len, |unit, values| match self.places[unit] {
             (Some(l), Some(r)) => {
                 let (combine, pairs) = (both(l, r), left[at(l)].iter().zip(&right[at(r)]));
@@ -221,13 +252,13 @@ impl Joined {
     }
 
     /// [`Joined::values`] of few values: one pass over memory that need not be cleared first.
-    fn append_values<F: Fn(f32, f32) -> f32>(
+    fn append_values<T: Real, F: Fn(T, T) -> T>(
         &self,
-        left: &[f32],
-        right: &[f32],
+        left: &[T],
+        right: &[T],
         unit_len: usize,
         both: impl Fn(usize, usize) -> F,
-    ) -> Vec<f32> {
+    ) -> Vec<T> {
         let at = |place: usize| place * unit_len..(place + 1) * unit_len;
         let mut joined = Vec::with_capacity(self.units.len() * unit_len);
         for places in &self.places {
@@ -248,9 +279,9 @@ impl Joined {
 const A_SIDE: &str = "a joined unit has a side";
 
 /// Calls `f(place, values)` for each unit's values, in parallel if there are many.
-fn each_unit(values: &mut [f32], unit_len: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+fn each_unit<T: Real>(values: &mut [T], unit_len: usize, f: impl Fn(usize, &mut [T]) + Sync) {
     let units = (TASK_VALUES / unit_len).max(1);
-    let run = |(task, values): (usize, &mut [f32])| {
+    let run = |(task, values): (usize, &mut [T])| {
         for (place, values) in values.chunks_exact_mut(unit_len).enumerate() {
             f(task * units + place, values);
         }

@@ -1,5 +1,5 @@
-//! The encoding of merge segments on the wire: [`Partial::segment`] writes it,
-//! [`Contribution::decode`] reads it.
+//! Writes merge segments as they are on the wire, and their digests. [`Contribution::decode`] reads
+//! them.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -8,12 +8,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use twox_hash::XxHash3_128;
 
-use super::{Contribution, MergeError, MergeRule, Partial, UnitCounts, UnitMaps, Values};
+use super::{Contribution, Partial, Real, RealContribution, Values, Whole, WholeContribution};
 use crate::digest::Digest;
 use crate::id::{Block, StepId};
-use crate::limits;
-use crate::state::values::{f32_bytes, read_f32, read_u64, u64_bytes};
-use crate::state::{ElementType, Layout, Segment, TensorLayout};
+use crate::state::values::value_bytes;
+use crate::state::{Layout, Segment};
 
 /// Prefix of the hashed bytes of a partial.
 const PARTIAL: &[u8] = b"samebit-partial-2\n";
@@ -30,17 +29,16 @@ impl Partial {
     /// | contribution | payload |
     /// |---|---|
     /// | none | empty |
-    /// | `mean`, `sum` or `max` of f32 | one f32 per element |
-    /// | `sum` or `max` of u64 | one u64 per element |
-    /// | `mean_by` | n: u32, units: n × u32, counts: n × u64, values: n × unit length × f32 |
-    /// | `fold` | n: u32, units: n × u32, a: n × f32, b: n × unit length × f32 |
+    /// | `mean`, `sum` or `max` | one T per element |
+    /// | `mean_by` | n: u32, units: n × u32, counts: n × u64, values: n × unit length × T |
+    /// | `fold` | n: u32, units: n × u32, a: n × T, b: n × unit length × T |
     ///
-    /// All numbers are little-endian. The elements are those of the segment's
-    /// range, in row-major order. Units are numbered in the whole tensor,
-    /// ascend, and lie in the segment's range; n is at least 1 (a segment
-    /// without touched units is empty); a unit's values follow one another,
-    /// then come those of the next unit. Counts are at least 1. The number of examples of a
-    /// `mean` is not encoded: it is the partial's weight.
+    /// T is the type of the tensor's elements. All numbers are little-endian. The
+    /// elements are those of the segment's range, in row-major order. Units are
+    /// numbered in the whole tensor, ascend, and lie in the segment's range; n is
+    /// at least 1 (a segment without touched units is empty); a unit's values follow
+    /// one another, then come those of the next unit. Counts are at least 1. The number
+    /// of examples of a `mean` is not encoded: it is the partial's weight.
     pub fn segment(&self, layout: &Layout, segment: &Segment) -> Vec<u8> {
         self.segment_bytes(layout, segment).into_owned()
     }
@@ -67,41 +65,21 @@ impl Partial {
     /// The segment's units, if it is of a rule by unit and any are touched.
     fn units(&self, layout: &Layout, segment: &Segment) -> Option<Units<'_>> {
         let unit_len = layout.tensors[segment.tensor].unit_len();
-        let (units, values) = match self.tensors[segment.tensor].as_ref()? {
-            Contribution::MeanBy { counts, values } => (&counts.units, values),
-            Contribution::Fold(maps) => (&maps.units, &maps.b),
-            _ => return None,
-        };
-        let places = places_in(units, &segment.range);
-        if places.is_empty() {
-            return None;
+        match self.tensors[segment.tensor].as_ref()? {
+            Contribution::F32(contribution) => contribution.units(unit_len, &segment.range),
+            Contribution::F64(contribution) => contribution.units(unit_len, &segment.range),
+            Contribution::U64(_) | Contribution::I64(_) => None,
         }
-        let factors = match self.tensors[segment.tensor].as_ref()? {
-            Contribution::MeanBy { counts, .. } => u64_bytes(&counts.counts[places.clone()]),
-            Contribution::Fold(maps) => f32_bytes(&maps.a[places.clone()]),
-            _ => return None,
-        };
-        Some(Units {
-            units: &units[places.clone()],
-            factors,
-            values: f32_bytes(&values[places.start * unit_len..places.end * unit_len]),
-        })
     }
 
     /// The segment's values, if its encoding consists only of values.
     fn value_bytes(&self, segment: &Segment) -> Option<Cow<'_, [u8]>> {
         let range = segment.range.clone();
         match self.tensors[segment.tensor].as_ref()? {
-            Contribution::Mean { values, .. }
-            | Contribution::Sum(values)
-            | Contribution::Max(values) => Some(match values {
-                Values::Owned(values) => f32_bytes(&values[range]),
-                Values::Wire(bytes) => Cow::Borrowed(&bytes[4 * range.start..4 * range.end]),
-            }),
-            Contribution::Count(values) | Contribution::MaxCount(values) => {
-                Some(u64_bytes(&values[range]))
-            }
-            Contribution::MeanBy { .. } | Contribution::Fold(_) => None,
+            Contribution::F32(contribution) => contribution.value_bytes(range),
+            Contribution::F64(contribution) => contribution.value_bytes(range),
+            Contribution::U64(contribution) => Some(value_bytes(&contribution.values()[range])),
+            Contribution::I64(contribution) => Some(value_bytes(&contribution.values()[range])),
         }
     }
 
@@ -109,15 +87,16 @@ impl Partial {
     pub fn encoded_bytes(&self, layout: &Layout) -> u64 {
         let bytes = |segment: &Segment| {
             let tensor = &layout.tensors[segment.tensor];
-            let units = match &self.tensors[segment.tensor] {
+            let touched = match &self.tensors[segment.tensor] {
                 None => return 0,
-                Some(Contribution::MeanBy { counts, .. }) => &counts.units,
-                Some(Contribution::Fold(maps)) => &maps.units,
-                Some(_) => return segment.range.len() * tensor.element.bytes(),
+                Some(Contribution::F32(contribution)) => contribution.touched(),
+                Some(Contribution::F64(contribution)) => contribution.touched(),
+                Some(Contribution::U64(_) | Contribution::I64(_)) => None,
             };
-            match places_in(units, &segment.range).len() {
-                0 => 0,
-                touched => 4 + touched * tensor.encoded_unit_bytes(),
+            match touched.map(|units| places_in(units, &segment.range).len()) {
+                None => segment.range.len() * tensor.element.bytes(),
+                Some(0) => 0,
+                Some(touched) => 4 + touched * tensor.encoded_unit_bytes(),
             }
         };
         layout.merge_segments().iter().map(|segment| bytes(segment) as u64).sum()
@@ -202,6 +181,62 @@ impl Partial {
     }
 }
 
+impl<T: Real> RealContribution<T> {
+    /// The touched units, under a rule by unit.
+    fn touched(&self) -> Option<&[u32]> {
+        match self {
+            Self::MeanBy { counts, .. } => Some(&counts.units),
+            Self::Fold(maps) => Some(&maps.units),
+            Self::Mean { .. } | Self::Sum(_) | Self::Max(_) => None,
+        }
+    }
+
+    /// The touched units in the range, if the rule is by unit and any are touched.
+    fn units(&self, unit_len: usize, range: &Range<usize>) -> Option<Units<'_>> {
+        let units = self.touched()?;
+        let places = places_in(units, range);
+        if places.is_empty() {
+            return None;
+        }
+        let (factors, values) = match self {
+            Self::MeanBy { counts, values } => {
+                (value_bytes(&counts.counts[places.clone()]), values)
+            }
+            Self::Fold(maps) => (value_bytes(&maps.a[places.clone()]), &maps.b),
+            Self::Mean { .. } | Self::Sum(_) | Self::Max(_) => return None,
+        };
+        Some(Units {
+            units: &units[places.clone()],
+            factors,
+            values: value_bytes(&values[places.start * unit_len..places.end * unit_len]),
+        })
+    }
+
+    /// The values in the range, unless the rule is by unit.
+    fn value_bytes(&self, range: Range<usize>) -> Option<Cow<'_, [u8]>> {
+        match self {
+            Self::Mean { values, .. } | Self::Sum(values) | Self::Max(values) => {
+                Some(match values {
+                    Values::Owned(values) => value_bytes(&values[range]),
+                    Values::Wire(bytes) => {
+                        let size = size_of::<T>();
+                        Cow::Borrowed(&bytes[size * range.start..size * range.end])
+                    }
+                })
+            }
+            Self::MeanBy { .. } | Self::Fold(_) => None,
+        }
+    }
+}
+
+impl<T: Whole> WholeContribution<T> {
+    fn values(&self) -> &[T] {
+        match self {
+            Self::Sum(values) | Self::Max(values) => values,
+        }
+    }
+}
+
 /// The hash of a merge segment in the digest of its partial: XXH3-128, seed 0, of the segment's
 /// payload.
 pub fn segment_hash(payload: &[u8]) -> u128 {
@@ -263,135 +298,5 @@ impl Units<'_> {
         hasher.write(&self.head(self.head_bytes()));
         hasher.write(&self.values);
         hasher.finish_128()
-    }
-}
-
-impl Contribution {
-    /// Decodes one merge segment that [`Partial::segment`] encoded; `None` for an empty
-    /// payload. `index` is the segment's index, for errors; `weight` the partial's weight.
-    /// Everything is checked: weight, length, order and range of units, counts, finiteness.
-    pub fn decode(
-        layout: &Layout,
-        index: usize,
-        segment: &Segment,
-        weight: u64,
-        payload: &Bytes,
-    ) -> Result<Option<Self>, MergeError> {
-        let tensor = &layout.tensors[segment.tensor];
-        let payload = Payload { tensor, index, segment, bytes: payload };
-        if payload.bytes.is_empty() {
-            return Ok(None);
-        }
-        if !(1..=limits::EXAMPLES).contains(&weight) {
-            let expected = format!("a weight from 1 to {} examples", limits::EXAMPLES);
-            return Err(payload.error(expected, format!("{weight}")));
-        }
-        let contribution = match (tensor.rule, tensor.element) {
-            (MergeRule::Mean, ElementType::F32) => {
-                Self::Mean { examples: weight, values: payload.all_f32()? }
-            }
-            (MergeRule::Sum, ElementType::F32) => Self::Sum(payload.all_f32()?),
-            (MergeRule::Max, ElementType::F32) => Self::Max(payload.all_f32()?),
-            (MergeRule::Sum, ElementType::U64) => Self::Count(payload.all_u64()?),
-            (MergeRule::Max, ElementType::U64) => Self::MaxCount(payload.all_u64()?),
-            (MergeRule::MeanBy, ElementType::F32) => {
-                let (units, rest) = payload.units()?;
-                let (counts, values) = rest.split_at(8 * units.len());
-                let counts = payload.counts(&units, counts)?;
-                let values = payload.f32("values", values)?;
-                Self::MeanBy { counts: UnitCounts { units, counts }, values }
-            }
-            (MergeRule::Fold, ElementType::F32) => {
-                let (units, rest) = payload.units()?;
-                let (a, b) = rest.split_at(4 * units.len());
-                let (a, b) = (payload.f32("factors", a)?, payload.f32("values", b)?);
-                Self::Fold(UnitMaps { units, a, b })
-            }
-            (rule, element) => {
-                let expected = format!("nothing under the rule `{rule}` on {element}");
-                return Err(payload.error(expected, format!("{} bytes", payload.bytes.len())));
-            }
-        };
-        Ok(Some(contribution))
-    }
-}
-
-/// A segment's bytes, and its place, for errors.
-struct Payload<'a> {
-    tensor: &'a TensorLayout,
-    index: usize,
-    segment: &'a Segment,
-    bytes: &'a Bytes,
-}
-
-impl<'a> Payload<'a> {
-    fn all_f32(&self) -> Result<Values, MergeError> {
-        self.check_length(4 * self.segment.range.len())?;
-        Values::from_wire(self.bytes.clone()).map_err(|found| self.not_finite("values", found))
-    }
-
-    fn all_u64(&self) -> Result<Vec<u64>, MergeError> {
-        self.check_length(8 * self.segment.range.len())?;
-        Ok(read_u64(self.bytes))
-    }
-
-    fn f32(&self, what: &str, bytes: &[u8]) -> Result<Vec<f32>, MergeError> {
-        read_f32(bytes).map_err(|found| self.not_finite(what, found))
-    }
-
-    fn not_finite(&self, what: &str, (place, found): (usize, f32)) -> MergeError {
-        self.error(format!("finite {what}"), format!("{found} at place {place}"))
-    }
-
-    /// The units, and the bytes after them, whose length has been checked.
-    fn units(&self) -> Result<(Vec<u32>, &'a [u8]), MergeError> {
-        let Some((count, rest)) = self.bytes.split_first_chunk::<4>() else {
-            return Err(self.error("at least 4 bytes".into(), format!("{}", self.bytes.len())));
-        };
-        let (count, longest) = (u32::from_le_bytes(*count) as usize, self.segment.range.len());
-        if !(1..=longest).contains(&count) {
-            return Err(self.error(format!("1 to {longest} units"), format!("{count}")));
-        }
-        self.check_length(4 + count * self.tensor.encoded_unit_bytes())?;
-        let (units, rest) = rest.split_at(4 * count);
-        let units = units.as_chunks::<4>().0.iter().map(|unit| u32::from_le_bytes(*unit));
-        let units: Vec<u32> = units.collect();
-        if let Some(unit) =
-            units.iter().find(|unit| !self.segment.range.contains(&(**unit as usize)))
-        {
-            return Err(self.error(format!("units in {:?}", self.segment.range), format!("{unit}")));
-        }
-        if let Some(pair) = units.windows(2).find(|pair| pair[0] >= pair[1]) {
-            let found = format!("{} before {}", pair[0], pair[1]);
-            return Err(self.error("units in ascending order".into(), found));
-        }
-        Ok((units, rest))
-    }
-
-    fn counts(&self, units: &[u32], bytes: &[u8]) -> Result<Vec<u64>, MergeError> {
-        let counts = read_u64(bytes);
-        match counts.iter().position(|count| *count == 0) {
-            None => Ok(counts),
-            Some(place) => {
-                let found = format!("0 of unit {}", units[place]);
-                Err(self.error("counts above 0".into(), found))
-            }
-        }
-    }
-
-    fn check_length(&self, expected: usize) -> Result<(), MergeError> {
-        if self.bytes.len() == expected {
-            return Ok(());
-        }
-        Err(self.error(format!("{expected} bytes"), format!("{}", self.bytes.len())))
-    }
-
-    fn error(&self, expected: String, found: String) -> MergeError {
-        MergeError::Payload {
-            segment: self.index,
-            tensor: self.tensor.name.clone(),
-            expected,
-            found,
-        }
     }
 }

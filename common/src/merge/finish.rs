@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::values::{EMPTY_BLOCK, blocks};
-use super::{Contribution, MergeRule, Partial, Values};
+use super::values::{blocks, empty_block};
+use super::{Contribution, MergeRule, Partial, Real, RealContribution, Values};
+use super::{Whole, WholeContribution};
 use crate::state::values::{TASK_VALUES, first_not_finite};
-use crate::state::{NetworkState, Segment, TensorData};
+use crate::state::{ElementType, NetworkState, Segment, Tensor, TensorData, for_element};
 
 /// Finishes one merge segment: writes `next`'s values from `merged` (the root
 /// of the tree) and `base`'s. Writes every element of the segment, and no
@@ -27,36 +28,54 @@ pub fn finish_segment(
     let base = base.tensor_at(segment.tensor).1;
     let next = &mut next.tensor_at_mut(segment.tensor).data;
     let range = segment.range.clone();
-    match (&base.data, next) {
-        (data @ TensorData::F32(_), next @ TensorData::F32(_)) if base.rule.by_unit() => {
-            let units = data.shape().last().copied().expect("a tensor has an axis");
-            finish_units(data.f32_slice(), range, units, merged, next.f32_slice_mut());
+    match base.data.element() {
+        ElementType::F32 => finish_reals::<f32>(base, range, merged, next),
+        ElementType::F64 => finish_reals::<f64>(base, range, merged, next),
+        ElementType::U64 => finish_wholes::<u64>(base, range, merged, next),
+        ElementType::I64 => finish_wholes::<i64>(base, range, merged, next),
+    }
+}
+
+/// What a caller that panics has done.
+const OF_ANOTHER_TYPE: &str = "contributions to the tensor's type";
+
+fn finish_reals<T: Real>(
+    base: &Tensor,
+    range: Range<usize>,
+    merged: Option<&Contribution>,
+    next: &mut TensorData,
+) {
+    let merged = merged.map(|merged| T::of(merged).expect(OF_ANOTHER_TYPE));
+    if base.rule.by_unit() {
+        let units = base.data.shape().last().copied().expect("a tensor has an axis");
+        return finish_units::<T>(base.data.slice(), range, units, merged, next.slice_mut());
+    }
+    let base = &base.data.slice::<T>()[range.clone()];
+    let next = &mut next.slice_mut::<T>()[range];
+    match merged {
+        None => copy(next, base),
+        Some(RealContribution::Mean { values, .. } | RealContribution::Max(values)) => {
+            finish_values(next, values, base, |_, x| x);
         }
-        (data @ TensorData::F32(_), next @ TensorData::F32(_)) => {
-            let base = &data.f32_slice()[range.clone()];
-            let next = &mut next.f32_slice_mut()[range];
-            match merged {
-                None => copy(next, base),
-                Some(Contribution::Mean { values, .. } | Contribution::Max(values)) => {
-                    finish_values(next, values, base, |_, x| x);
-                }
-                Some(Contribution::Sum(changes)) => {
-                    finish_values(next, changes, base, |base, change| base + change);
-                }
-                Some(_) => panic!("a contribution of another rule"),
-            }
+        Some(RealContribution::Sum(changes)) => {
+            finish_values(next, changes, base, |base, change| base + change);
         }
-        (data @ TensorData::U64(_), next @ TensorData::U64(_)) => {
-            let base = &data.u64_slice()[range.clone()];
-            let next = &mut next.u64_slice_mut()[range];
-            match merged {
-                None => copy(next, base),
-                Some(Contribution::MaxCount(values)) => copy(next, values),
-                Some(Contribution::Count(changes)) => add(next, base, changes, u64::wrapping_add),
-                Some(_) => panic!("a contribution of another rule"),
-            }
-        }
-        _ => panic!("states of different layouts"),
+        Some(_) => panic!("a contribution of another rule"),
+    }
+}
+
+fn finish_wholes<T: Whole>(
+    base: &Tensor,
+    range: Range<usize>,
+    merged: Option<&Contribution>,
+    next: &mut TensorData,
+) {
+    let base = &base.data.slice::<T>()[range.clone()];
+    let next = &mut next.slice_mut::<T>()[range];
+    match merged.map(|merged| T::of(merged).expect(OF_ANOTHER_TYPE)) {
+        None => copy(next, base),
+        Some(WholeContribution::Max(values)) => copy(next, values),
+        Some(WholeContribution::Sum(changes)) => add(next, base, changes, T::wrapping_add),
     }
 }
 
@@ -67,14 +86,15 @@ pub fn finish_segment(
 /// If the segment is not of the state's layout.
 pub fn is_segment_finite(state: &NetworkState, segment: &Segment) -> bool {
     let tensor = state.tensor_at(segment.tensor).1;
-    let TensorData::F32(_) = tensor.data else { return true };
-    let values = tensor.data.f32_slice();
-    if !tensor.rule.by_unit() {
-        return first_not_finite(&values[segment.range.clone()]).is_none();
-    }
-    let units = tensor.data.shape().last().copied().expect("a tensor has an axis");
-    let rows = values.chunks_exact(units);
-    rows.into_iter().all(|row| first_not_finite(&row[segment.range.clone()]).is_none())
+    for_element!(tensor.data.element(), T => {
+        let values = tensor.data.slice::<T>();
+        if !tensor.rule.by_unit() {
+            return first_not_finite(&values[segment.range.clone()]).is_none();
+        }
+        let units = tensor.data.shape().last().copied().expect("a tensor has an axis");
+        let mut rows = values.chunks_exact(units);
+        rows.all(|row| first_not_finite(&row[segment.range.clone()]).is_none())
+    })
 }
 
 /// Copies the tensors under `keep`, which have no merge segments.
@@ -109,17 +129,17 @@ pub fn finish(base: &NetworkState, merged: Option<&Partial>) -> NetworkState {
 }
 
 /// Writes `f` of the base and the merged values.
-fn finish_values(
-    next: &mut [f32],
-    values: &Values,
-    base: &[f32],
-    f: impl Fn(f32, f32) -> f32 + Sync,
+fn finish_values<T: Real>(
+    next: &mut [T],
+    values: &Values<T>,
+    base: &[T],
+    f: impl Fn(T, T) -> T + Sync,
 ) {
     if let Values::Owned(values) = values {
         return add(next, base, values, f);
     }
     assert_eq!(next.len(), values.len(), "values for one segment");
-    let mut scratch = EMPTY_BLOCK;
+    let mut scratch = empty_block();
     for at in blocks(next.len()) {
         let values = values.block(at.clone(), &mut scratch);
         for ((next, base), value) in next[at.clone()].iter_mut().zip(&base[at]).zip(values) {
@@ -155,20 +175,20 @@ fn add<T: Copy + Send + Sync>(
 }
 
 /// Finishes the units of `range` of a tensor with `all_units`.
-fn finish_units(
-    base: &[f32],
+fn finish_units<T: Real>(
+    base: &[T],
     range: Range<usize>,
     all_units: usize,
-    merged: Option<&Contribution>,
-    next: &mut [f32],
+    merged: Option<&RealContribution<T>>,
+    next: &mut [T],
 ) {
     match merged {
         None => write_units(base, range, all_units, (&[], &[]), |_, x, _| x, next),
-        Some(Contribution::MeanBy { counts, values }) => {
+        Some(RealContribution::MeanBy { counts, values }) => {
             write_units(base, range, all_units, (&counts.units, values), |_, _, x| x, next);
         }
-        Some(Contribution::Fold(maps)) => {
-            let apply = |place: usize, x: f32, b: f32| maps.a[place] * x + b;
+        Some(RealContribution::Fold(maps)) => {
+            let apply = |place: usize, x: T, b: T| maps.a[place] * x + b;
             write_units(base, range, all_units, (&maps.units, &maps.b), apply, next);
         }
         Some(_) => panic!("a contribution of another rule"),
@@ -177,20 +197,20 @@ fn finish_units(
 
 /// Writes the units of `range`: the base's values, or `f(place, base, value)`
 /// for the touched ones, which come with their values one unit after another.
-fn write_units(
-    base: &[f32],
+fn write_units<T: Real>(
+    base: &[T],
     range: Range<usize>,
     all_units: usize,
-    (units, values): (&[u32], &[f32]),
-    f: impl Fn(usize, f32, f32) -> f32 + Sync,
-    next: &mut [f32],
+    (units, values): (&[u32], &[T]),
+    f: impl Fn(usize, T, T) -> T + Sync,
+    next: &mut [T],
 ) {
     /// Rows written by one task: a unit's values for them lie together.
     const ROWS: usize = 16;
     let unit_len = base.len() / all_units;
     assert_eq!(values.len(), units.len() * unit_len, "values for one segment");
     assert!(units.iter().all(|unit| range.contains(&(*unit as usize))), "units of one segment");
-    let run = |(task, (next, base)): (usize, (&mut [f32], &[f32]))| {
+    let run = |(task, (next, base)): (usize, (&mut [T], &[T]))| {
         let rows = next.chunks_exact_mut(all_units).zip(base.chunks_exact(all_units));
         rows.for_each(|(next, base)| next[range.clone()].copy_from_slice(&base[range.clone()]));
         let rows = next.len() / all_units;

@@ -1,6 +1,6 @@
 //! [`Partial`]: the merged result of a block's replicas.
 
-use super::{Contribution, Merge, MergeError, merge_options};
+use super::{Contribution, Merge, MergeError, Real, RealContribution, merge_options};
 use crate::id::Block;
 use crate::results::Results;
 use crate::state::Layout;
@@ -26,12 +26,9 @@ impl Partial {
         for (tensor, contribution) in pairs.filter_map(|(tensor, it)| Some((tensor, it.as_ref()?)))
         {
             let found = match contribution {
-                Contribution::Mean { values, .. }
-                | Contribution::Sum(values)
-                | Contribution::Max(values) => values.first_not_finite(),
-                Contribution::MeanBy { values, .. } => not_finite_of(values),
-                Contribution::Fold(maps) => not_finite_of(&maps.a).or(not_finite_of(&maps.b)),
-                Contribution::Count(_) | Contribution::MaxCount(_) => None,
+                Contribution::F32(contribution) => contribution.first_not_finite(),
+                Contribution::F64(contribution) => contribution.first_not_finite(),
+                Contribution::U64(_) | Contribution::I64(_) => None,
             };
             if let Some(found) = found {
                 return Err(MergeError::Overflow { tensor: tensor.name.clone(), block, found });
@@ -41,7 +38,21 @@ impl Partial {
     }
 }
 
-fn not_finite_of(values: &[f32]) -> Option<f32> {
+impl<T: Real> RealContribution<T> {
+    /// The first value that is NaN or infinite.
+    fn first_not_finite(&self) -> Option<f64> {
+        let found = match self {
+            Self::Mean { values, .. } | Self::Sum(values) | Self::Max(values) => {
+                values.first_not_finite()
+            }
+            Self::MeanBy { values, .. } => not_finite_of(values),
+            Self::Fold(maps) => not_finite_of(&maps.a).or(not_finite_of(&maps.b)),
+        };
+        found.map(T::to_f64)
+    }
+}
+
+fn not_finite_of<T: Real>(values: &[T]) -> Option<T> {
     first_not_finite(values).map(|place| values[place])
 }
 

@@ -1,8 +1,8 @@
 //! [`DatasetSpec`]: where the examples come from, and what their values mean.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
+
+use super::forms::{LabelColumns, TestExamples, columns};
 
 /// Where the examples come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,7 +52,7 @@ pub struct DatasetSpec {
     pub missing: Missing,
     /// Columns of a table to leave out. By default those that count the examples, and texts that
     /// nearly every example has another one of.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "columns")]
     pub ignore: Option<Vec<String>>,
     /// Size of a window for shuffling, in MiB of chunks, from 1. A split that fits into one
     /// window is shuffled as a whole. In a larger split the chunks are shuffled first, and
@@ -75,32 +75,6 @@ pub enum TargetKind {
     Vector,
     /// Nothing, for models that learn without.
     None,
-}
-
-/// Columns that are the label, or the numbers of the target.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "the name of a column, or a list of names")]
-pub enum LabelColumns {
-    /// One.
-    One(String),
-    /// Several.
-    Several(Vec<String>),
-}
-
-impl LabelColumns {
-    /// Their names.
-    pub fn names(&self) -> &[String] {
-        match self {
-            Self::One(name) => std::slice::from_ref(name),
-            Self::Several(names) => names,
-        }
-    }
-}
-
-impl From<&str> for LabelColumns {
-    fn from(name: &str) -> Self {
-        Self::One(name.to_owned())
-    }
 }
 
 /// A way of scaling features, by what the training examples have.
@@ -138,25 +112,6 @@ pub enum Missing {
     Drop,
     /// The mean of the column stands for it.
     Mean,
-}
-
-/// How many training examples are held out.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum TestExamples {
-    /// So many.
-    Count(u64),
-    /// This share of all, below 1.
-    Share(f64),
-}
-
-impl fmt::Display for TestExamples {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Count(count) => count.fmt(f),
-            Self::Share(share) => share.fmt(f),
-        }
-    }
 }
 
 impl DatasetSpec {

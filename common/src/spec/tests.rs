@@ -16,6 +16,21 @@ fn the_example_is_the_default_run() {
 }
 
 #[test]
+fn a_column_whose_name_is_a_number_is_named_by_it() {
+    for (line, label, ignore) in [
+        ("label = 64", Some(LabelColumns::One("64".into())), None),
+        ("label = '64'", Some(LabelColumns::One("64".into())), None),
+        ("ignore = [1, 'x']", None, Some(vec!["1".to_owned(), "x".into()])),
+        ("ignore = 'id'", None, Some(vec!["id".to_owned()])),
+        ("ignore = []", None, Some(Vec::new())),
+    ] {
+        let spec = RunSpec::from_toml(&format!("{SMALL}dataset.{line}\n")).expect(line);
+        assert_eq!((&spec.dataset.label, &spec.dataset.ignore), (&label, &ignore), "{line}");
+        assert_eq!(RunSpec::from_toml(&spec.to_toml()).unwrap(), spec, "{line}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     let cases = [
         ("model = 3", "invalid type: integer `3`, expected a string"),
@@ -43,7 +58,16 @@ fn what_is_wrong_is_named() {
         ("dataset.targets = 'none'\ndataset.label = 'x'", "`dataset.ignore` leaves columns out"),
         ("dataset.targets = 'vector'\ndataset.label = []", "1 to 65536 columns, found 0"),
         ("dataset.label = ['x', 'y']", "set `dataset.targets` to \"vector\"), found 2"),
-        ("dataset.label = 3", "the name of a column, or a list of names"),
+        ("dataset.label = 0.5", "floating point `0.5`, expected the name of a column (in quotes"),
+        (
+            "dataset.ignore = [0.5]",
+            "floating point `0.5`, expected the name of a column (in quotes",
+        ),
+        (
+            "dataset.test_examples = '20%'",
+            "string \"20%\", expected a count of examples, or a share",
+        ),
+        ("dataset.test_examples = -3", "integer `-3`, expected a count of examples, or a share"),
         (
             "dataset.targets = 'none'\nevaluation.labelling = true",
             "`evaluation.labelling`: expected false, as units get their labels from classes",

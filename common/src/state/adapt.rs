@@ -123,7 +123,7 @@ fn plan(
 /// Whether a state can do without this tensor: counters and labels are counted again, and velocities
 /// come back.
 fn may_be_missing(wanted: &TensorLayout) -> bool {
-    wanted.element == ElementType::U64 || wanted.name.ends_with(VELOCITY)
+    !wanted.element.is_real() || wanted.name.ends_with(VELOCITY)
 }
 
 fn check_map(file: &FileTensors, layout: &Layout, map: &[Mapping]) -> Result<(), String> {

@@ -34,6 +34,7 @@ use crate::limits;
 use crate::merge::MergeRule;
 
 pub use tensors::FileTensors;
+use tensors::element_of;
 pub(super) use tensors::{FileTensor, misfit_text, own_type};
 
 /// Limit of a header, in bytes: far more than [`limits::TENSORS`] tensors and a spec need.
@@ -48,14 +49,14 @@ const DIGEST: &str = "samebit.digest";
 /// One tensor in the header.
 #[derive(Serialize)]
 struct Entry {
-    dtype: &'static str,
+    dtype: Dtype,
     shape: Vec<u64>,
     data_offsets: (u64, u64),
 }
 
 impl NetworkState {
     /// Reads a safetensors file; rules come from its metadata
-    /// (`samebit.rule.NAME`), by default `mean` (f32) or `sum` (u64). If the metadata has a
+    /// (`samebit.rule.NAME`), by default `mean` (f32, f64) or `sum` (u64, i64). If the metadata has a
     /// digest, it is checked.
     pub fn load(path: &Path) -> Result<Self, StateError> {
         let file = File::open(path).map_err(|error| file_error(path, error.to_string()))?;
@@ -135,10 +136,7 @@ fn header(
     let mut start = 0;
     for tensor in order.iter().map(|place| &layout.tensors[*place]) {
         let end = start + (tensor.elements() * tensor.element.bytes()) as u64;
-        let dtype = match tensor.element {
-            ElementType::F32 => "F32",
-            ElementType::U64 => "U64",
-        };
+        let dtype = own_type(tensor.element);
         let entry = Entry { dtype, shape: tensor.shape.clone(), data_offsets: (start, end) };
         header.insert(tensor.name.clone(), serde_json::to_value(entry)?);
         start = end;
@@ -216,15 +214,12 @@ fn layout_of(path: &Path, header: &Metadata) -> Result<(Layout, Vec<usize>), Sta
     let infos: BTreeMap<String, &TensorInfo> = header.tensors().into_iter().collect();
     let mut tensors = Vec::with_capacity(infos.len().min(limits::TENSORS));
     for (name, info) in &infos {
-        let element = match info.dtype {
-            Dtype::F32 => ElementType::F32,
-            Dtype::U64 => ElementType::U64,
-            other => {
-                let message = format!(
-                    "tensor `{name}`: expected elements of type F32 or U64, found {other:?}"
-                );
-                return Err(file_error(path, message));
-            }
+        let Some(element) = element_of(info.dtype) else {
+            let message = format!(
+                "tensor `{name}`: expected elements of type F32, F64, U64 or I64, found {:?}",
+                info.dtype
+            );
+            return Err(file_error(path, message));
         };
         let shape = info.shape.iter().map(|axis| *axis as u64).collect();
         let rule = rule_given(path, header, name)?.unwrap_or_else(|| default_rule(element));
@@ -243,10 +238,7 @@ fn metadata_of<'a>(header: &'a Metadata, key: &str) -> Option<&'a String> {
 
 /// The rule of a tensor whose file names none.
 fn default_rule(element: ElementType) -> MergeRule {
-    match element {
-        ElementType::F32 => MergeRule::Mean,
-        ElementType::U64 => MergeRule::Sum,
-    }
+    if element.is_real() { MergeRule::Mean } else { MergeRule::Sum }
 }
 
 /// The rule that the metadata of a file gives a tensor.

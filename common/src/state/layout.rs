@@ -49,9 +49,9 @@ pub struct Segment {
 /// the encoding, is not mistaken for a state's.
 const ENCODING: &[u8] = b"samebit-state-1\n";
 
-/// Most values of one unit under a rule that works unit by unit: a unit fits into one message,
-/// with its number and count.
-const UNIT_VALUES: usize = (limits::PAYLOAD_BYTES - 16) / 4;
+/// Most bytes of the values of one unit under a rule that works unit by unit: a unit fits into one
+/// message, with its number and its count or factor.
+const UNIT_BYTES: usize = limits::PAYLOAD_BYTES - 16;
 
 impl Layout {
     /// The layout of these tensors, in the order of their names. Checks it.
@@ -196,9 +196,9 @@ impl Layout {
 
     /// The canonical encoding, for digests. All numbers little-endian: the 16
     /// bytes `samebit-state-1\n`; number of tensors, u32; for each tensor the
-    /// length of its name, u32, its name, its element type, u8 (0 f32, 1 u64),
-    /// its rule, u8 (0 mean, 1 mean_by, 2 sum, 3 max, 4 fold, 5 keep), the
-    /// number of its axes, u32, and the length of each, u64.
+    /// length of its name, u32, its name, its element type, u8 (0 f32, 1 u64,
+    /// 2 f64, 3 i64), its rule, u8 (0 mean, 1 mean_by, 2 sum, 3 max, 4 fold,
+    /// 5 keep), the number of its axes, u32, and the length of each, u64.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = ENCODING.to_vec();
         out.extend((self.tensors.len() as u32).to_le_bytes());
@@ -208,6 +208,8 @@ impl Layout {
             out.push(match tensor.element {
                 ElementType::F32 => 0,
                 ElementType::U64 => 1,
+                ElementType::F64 => 2,
+                ElementType::I64 => 3,
             });
             out.push(match tensor.rule {
                 MergeRule::Mean => 0,
@@ -263,8 +265,9 @@ impl TensorLayout {
     /// Bytes of one unit in an encoded merge segment, for the rules that work
     /// unit by unit.
     pub(crate) fn encoded_unit_bytes(&self) -> usize {
-        let factor = if self.rule == MergeRule::MeanBy { 8 } else { 4 };
-        4 + factor + 4 * self.unit_len()
+        let bytes = self.element.bytes();
+        let factor = if self.rule == MergeRule::MeanBy { 8 } else { bytes };
+        4 + factor + bytes * self.unit_len()
     }
 
     fn validate(&self) -> Result<(), StateError> {
@@ -293,8 +296,8 @@ impl TensorLayout {
         if self.elements() as u64 > limits::STATE_ELEMENTS {
             return Err(shape_error(format!("at most {} elements", limits::STATE_ELEMENTS)));
         }
-        let counter = matches!(self.rule, MergeRule::Sum | MergeRule::Max | MergeRule::Keep);
-        if self.element == ElementType::U64 && !counter {
+        let is_exact = matches!(self.rule, MergeRule::Sum | MergeRule::Max | MergeRule::Keep);
+        if !self.element.is_real() && !is_exact {
             return Err(StateError::Rule {
                 tensor: self.name.clone(),
                 rule: self.rule,
@@ -302,9 +305,10 @@ impl TensorLayout {
             });
         }
         // A unit is never divided: it must fit into one message.
-        if self.rule.by_unit() && self.unit_len() > UNIT_VALUES {
+        let longest = UNIT_BYTES / self.element.bytes();
+        if self.rule.by_unit() && self.unit_len() > longest {
             return Err(shape_error(format!(
-                "at most {UNIT_VALUES} values in a unit (all axes but the last), as the rule \
+                "at most {longest} values in a unit (all axes but the last), as the rule \
                  `{}` works unit by unit",
                 self.rule
             )));

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{NetworkState, Segment, StateError, TensorData, values};
+use super::number::{Number, for_element};
+use super::{NetworkState, Segment, StateError, values};
 
 impl NetworkState {
     /// The values of one state segment, little-endian, into `out` (cleared
@@ -35,25 +36,12 @@ impl NetworkState {
                 found: format!("{}", bytes.len()),
             });
         }
-        match &mut self.tensor_at_mut(segment.tensor).data {
-            data @ TensorData::U64(_) => {
-                values::copy_u64(bytes, &mut data.u64_slice_mut()[segment.range.clone()]);
-            }
-            data @ TensorData::F32(_) => {
-                let out = &mut data.f32_slice_mut()[segment.range.clone()];
-                if let Err(place) = values::copy_f32(bytes, out) {
-                    let found = out[place];
-                    out.fill(0.0);
-                    return Err(StateError::Segment {
-                        segment: index,
-                        tensor: name,
-                        expected: "finite values".into(),
-                        found: format!("{found} at element {}", segment.range.start + place),
-                    });
-                }
-            }
-        }
-        Ok(())
+        let data = &mut self.tensor_at_mut(segment.tensor).data;
+        let outcome = for_element!(data.element(), T => {
+            let out = &mut data.slice_mut::<T>()[segment.range.clone()];
+            values::copy_values(bytes, out).map_err(|place| clear(out, place))
+        });
+        outcome.map_err(|bad| not_finite(index, name, segment, bad))
     }
 
     /// Like [`NetworkState::write_segment`], but `fill` writes the little-endian bytes, straight
@@ -67,44 +55,48 @@ impl NetworkState {
         segment: &Segment,
         fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let range = segment.range.clone();
-        match &mut self.tensor_at_mut(segment.tensor).data {
-            data @ TensorData::U64(_) => {
-                let out = &mut data.u64_slice_mut()[range];
-                fill(bytemuck::cast_slice_mut(out))?;
-                out.iter_mut().for_each(|value| *value = u64::from_le(*value));
-                Ok(())
+        let data = &mut self.tensor_at_mut(segment.tensor).data;
+        let bad = for_element!(data.element(), T => {
+            let out = &mut data.slice_mut::<T>()[segment.range.clone()];
+            fill(bytemuck::cast_slice_mut(out))?;
+            if cfg!(target_endian = "big") {
+                out.iter_mut().for_each(|value| *value = value.little_endian());
             }
-            data @ TensorData::F32(_) => {
-                let out = &mut data.f32_slice_mut()[range.clone()];
-                fill(bytemuck::cast_slice_mut(out))?;
-                if cfg!(target_endian = "big") {
-                    let swap = |value: &mut f32| {
-                        *value = f32::from_bits(u32::from_le(value.to_bits()));
-                    };
-                    out.iter_mut().for_each(swap);
-                }
-                let Some(place) = values::first_not_finite(out) else { return Ok(()) };
-                let found = out[place];
-                out.fill(0.0);
-                Err(E::from(StateError::Segment {
-                    segment: index,
-                    tensor: self.tensor_at(segment.tensor).0.to_owned(),
-                    expected: "finite values".into(),
-                    found: format!("{found} at element {}", range.start + place),
-                }))
-            }
-        }
+            values::first_not_finite(out).map(|place| clear(out, place))
+        });
+        let Some(bad) = bad else { return Ok(()) };
+        let name = self.tensor_at(segment.tensor).0.to_owned();
+        Err(E::from(not_finite(index, name, segment, bad)))
     }
 
     /// The values of one state segment, little-endian: without copying on
     /// little-endian hosts.
     pub fn segment_bytes(&self, segment: &Segment) -> Cow<'_, [u8]> {
         let range = segment.range.clone();
-        match &self.tensor_at(segment.tensor).1.data {
-            data @ TensorData::F32(_) => values::f32_bytes(&data.f32_slice()[range]),
-            data @ TensorData::U64(_) => values::u64_bytes(&data.u64_slice()[range]),
-        }
+        let data = &self.tensor_at(segment.tensor).1.data;
+        for_element!(data.element(), T => values::value_bytes(&data.slice::<T>()[range]))
+    }
+}
+
+/// Sets values to zero of which that at `place` is not finite. Returns the place and the value.
+fn clear<T: Number>(values: &mut [T], place: usize) -> (usize, f64) {
+    let found = values[place].to_f64();
+    values.fill(T::default());
+    (place, found)
+}
+
+/// The error about a value of a segment that is not finite.
+fn not_finite(
+    index: usize,
+    tensor: String,
+    segment: &Segment,
+    (place, found): (usize, f64),
+) -> StateError {
+    StateError::Segment {
+        segment: index,
+        tensor,
+        expected: "finite values".into(),
+        found: format!("{found} at element {}", segment.range.start + place),
     }
 }
 

@@ -1,6 +1,6 @@
 //! [`Tensor`]: numbers and their merge rule.
 
-use ndarray::{ArrayD, IxDyn};
+use ndarray::ArrayD;
 use serde::{Deserialize, Serialize};
 
 use crate::merge::MergeRule;
@@ -14,6 +14,10 @@ pub enum TensorData {
     F32(ArrayD<f32>),
     /// Exact counters.
     U64(ArrayD<u64>),
+    /// Real values of double precision: sums of many small values, statistics. All finite.
+    F64(ArrayD<f64>),
+    /// Exact whole numbers that may be negative.
+    I64(ArrayD<i64>),
 }
 
 /// Type of a tensor's elements.
@@ -25,6 +29,10 @@ pub enum ElementType {
     F32,
     /// 8 bytes, unsigned.
     U64,
+    /// 8 bytes, IEEE 754 double precision.
+    F64,
+    /// 8 bytes, signed, two's complement.
+    I64,
 }
 
 impl ElementType {
@@ -32,8 +40,14 @@ impl ElementType {
     pub fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,
-            Self::U64 => 8,
+            Self::U64 | Self::F64 | Self::I64 => 8,
         }
+    }
+
+    /// Whether elements are real numbers, which all rules support. Others are whole and exact: they
+    /// have the rules `sum`, `max` and `keep`.
+    pub fn is_real(self) -> bool {
+        matches!(self, Self::F32 | Self::F64)
     }
 }
 
@@ -42,6 +56,8 @@ impl std::fmt::Display for ElementType {
         f.write_str(match self {
             Self::F32 => "f32",
             Self::U64 => "u64",
+            Self::F64 => "f64",
+            Self::I64 => "i64",
         })
     }
 }
@@ -56,83 +72,44 @@ pub struct Tensor {
     pub rule: MergeRule,
 }
 
-impl TensorData {
-    /// Zeros of a shape that was validated.
-    pub(super) fn zeros(element: ElementType, shape: &[u64]) -> Self {
-        let shape: Vec<usize> = shape.iter().map(|axis| *axis as usize).collect();
-        match element {
-            ElementType::F32 => Self::F32(ArrayD::zeros(IxDyn(&shape))),
-            ElementType::U64 => Self::U64(ArrayD::zeros(IxDyn(&shape))),
+/// Evaluates an expression with the array in a [`TensorData`], of whichever type.
+macro_rules! with_array {
+    ($data:expr, $array:ident => $value:expr) => {
+        match $data {
+            TensorData::F32($array) => $value,
+            TensorData::U64($array) => $value,
+            TensorData::F64($array) => $value,
+            TensorData::I64($array) => $value,
         }
-    }
+    };
+}
 
+impl TensorData {
     /// The type of the elements.
     pub fn element(&self) -> ElementType {
         match self {
             Self::F32(_) => ElementType::F32,
             Self::U64(_) => ElementType::U64,
+            Self::F64(_) => ElementType::F64,
+            Self::I64(_) => ElementType::I64,
         }
     }
 
     /// The lengths of the axes.
     pub fn shape(&self) -> &[usize] {
-        match self {
-            Self::F32(array) => array.shape(),
-            Self::U64(array) => array.shape(),
-        }
+        with_array!(self, array => array.shape())
     }
 
     /// Number of elements.
     #[allow(clippy::len_without_is_empty, reason = "a tensor of a state is never empty")]
     pub fn len(&self) -> usize {
-        match self {
-            Self::F32(array) => array.len(),
-            Self::U64(array) => array.len(),
-        }
+        with_array!(self, array => array.len())
     }
 
     /// Reorders the elements to row-major order.
     pub(super) fn make_standard(&mut self) {
-        match self {
-            Self::F32(array) if !array.is_standard_layout() => {
-                *array = array.as_standard_layout().into_owned();
-            }
-            Self::U64(array) if !array.is_standard_layout() => {
-                *array = array.as_standard_layout().into_owned();
-            }
-            _ => {}
-        }
-    }
-
-    /// The values of an f32 tensor of a state, in row-major order.
-    pub(crate) fn f32_slice(&self) -> &[f32] {
-        match self {
-            Self::F32(array) => array.as_slice().expect("states are row-major"),
-            Self::U64(_) => panic!("expected an f32 tensor"),
-        }
-    }
-
-    /// The values of an f32 tensor of a state, to change.
-    pub(crate) fn f32_slice_mut(&mut self) -> &mut [f32] {
-        match self {
-            Self::F32(array) => array.as_slice_mut().expect("states are row-major"),
-            Self::U64(_) => panic!("expected an f32 tensor"),
-        }
-    }
-
-    /// The values of a u64 tensor of a state, in row-major order.
-    pub(crate) fn u64_slice(&self) -> &[u64] {
-        match self {
-            Self::U64(array) => array.as_slice().expect("states are row-major"),
-            Self::F32(_) => panic!("expected a u64 tensor"),
-        }
-    }
-
-    /// The values of a u64 tensor of a state, to change.
-    pub(crate) fn u64_slice_mut(&mut self) -> &mut [u64] {
-        match self {
-            Self::U64(array) => array.as_slice_mut().expect("states are row-major"),
-            Self::F32(_) => panic!("expected a u64 tensor"),
-        }
+        with_array!(self, array => if !array.is_standard_layout() {
+            *array = array.as_standard_layout().into_owned();
+        });
     }
 }

@@ -11,6 +11,27 @@ fn f32(shape: &[usize], values: &[f32], rule: MergeRule) -> Tensor {
     Tensor { data: TensorData::F32(array), rule }
 }
 
+fn f64(shape: &[usize], values: &[f64], rule: MergeRule) -> Tensor {
+    let array = ArrayD::from_shape_vec(shape, values.to_vec()).unwrap();
+    Tensor { data: TensorData::F64(array), rule }
+}
+
+fn i64(values: &[i64], rule: MergeRule) -> Tensor {
+    let array = ArrayD::from_shape_vec(vec![values.len()], values.to_vec()).unwrap();
+    Tensor { data: TensorData::I64(array), rule }
+}
+
+/// Two tensors of the signed types of 8 bytes, each of two segments.
+fn wide() -> NetworkState {
+    let values: Vec<f64> = (0..150_000).map(|at| f64::from(at) / 3.0).collect();
+    let counts: Vec<i64> = (0..140_000).map(|at| at - 70_000).collect();
+    NetworkState::new([
+        ("i".into(), i64(&counts, MergeRule::Sum)),
+        ("x".into(), f64(&[3, 50_000], &values, MergeRule::Mean)),
+    ])
+    .unwrap()
+}
+
 fn one(name: &str, tensor: Tensor) -> Result<NetworkState, StateError> {
     NetworkState::new([(name.to_string(), tensor)])
 }
@@ -39,6 +60,16 @@ fn what_is_no_state_is_refused() {
         (one("w", zeros(&[1; 9], MergeRule::Mean)), "expected 1 to 8 axes"),
         (one("w", zeros(&[3, 0], MergeRule::Mean)), "found shape [3, 0]"),
         (one("w", zeros(&[262_141, 1], MergeRule::Fold)), "at most 262140 values in a unit"),
+        (
+            one("w", f64(&[131_071, 1], &[0.0; 131_071], MergeRule::Fold)),
+            "at most 131070 values in a unit",
+        ),
+        (
+            one("w", f64(&[2], &[0.0, f64::NAN], MergeRule::Mean)),
+            "`w` element 1: expected a finite value, found NaN",
+        ),
+        (one("n", i64(&[1], MergeRule::Mean)), "rule `mean` does not support i64"),
+        (one("n", i64(&[1], MergeRule::Fold)), "rule `fold` does not support i64"),
         (
             one("w", f32(&[2], &[0.0, f32::INFINITY], MergeRule::Mean)),
             "`w` element 1: expected a finite value, found inf",
@@ -96,7 +127,12 @@ fn arrays_become_row_major() {
 
 #[test]
 fn segments_carry_a_state_over() {
-    let state = Arc::new(large());
+    carry_over(large());
+    carry_over(wide());
+}
+
+fn carry_over(state: NetworkState) {
+    let state = Arc::new(state);
     let layout = state.layout();
     let segments = layout.state_segments();
     assert_eq!(segments.len(), 4);
@@ -107,10 +143,19 @@ fn segments_carry_a_state_over() {
         assert!(payload.len() <= limits::PAYLOAD_BYTES);
         let shared = shared_segment(&state, segment);
         assert_eq!(shared, payload);
-        // Also where the bytes lie at no multiple of 4.
+        // Also where the bytes lie at no multiple of their size.
         let shifted = [&[0][..], &payload].concat();
         copy.write_segment(index, segment, &shifted[1..]).unwrap();
     }
+    let mut filled = NetworkState::zeros(&layout).unwrap();
+    for (index, segment) in segments.iter().enumerate() {
+        let fill = |out: &mut [u8]| {
+            out.copy_from_slice(&state.segment_bytes(segment));
+            Ok::<(), StateError>(())
+        };
+        filled.fill_segment(index, segment, fill).unwrap();
+    }
+    assert_eq!(filled, *state);
     assert_eq!(copy, *state);
     assert_eq!(copy.digest(), state.digest());
 }
@@ -156,6 +201,40 @@ fn a_bad_segment_is_refused() {
     let error = state.write_segment(3, &segments[3], &payload).unwrap_err().to_string();
     assert!(error.ends_with("expected finite values, found NaN at element 262146"), "{error}");
     state.check_finite().unwrap();
+
+    let mut state = wide();
+    let segments = state.layout().state_segments();
+    let error = state.write_segment(1, &segments[1], &[0; 5]).unwrap_err().to_string();
+    assert_eq!(error, "segment 1 of tensor `i`: expected 71424 bytes, found 5");
+    let mut payload = vec![0; 151_424];
+    payload[16..24].copy_from_slice(&f64::INFINITY.to_le_bytes());
+    let error = state.write_segment(3, &segments[3], &payload).unwrap_err().to_string();
+    assert!(error.ends_with("expected finite values, found inf at element 131074"), "{error}");
+    let fill = |out: &mut [u8]| {
+        out.copy_from_slice(&payload);
+        Ok(())
+    };
+    let error: StateError = state.fill_segment(3, &segments[3], fill).unwrap_err();
+    assert!(error.to_string().ends_with("found inf at element 131074"), "{error}");
+    state.check_finite().unwrap();
+}
+
+#[test]
+fn a_unit_of_the_longest_length_fits_into_a_message() {
+    for (rule, element, length) in [
+        (MergeRule::MeanBy, ElementType::F32, 262_140),
+        (MergeRule::Fold, ElementType::F32, 262_140),
+        (MergeRule::MeanBy, ElementType::F64, 131_070),
+        (MergeRule::Fold, ElementType::F64, 131_070),
+    ] {
+        let tensor = TensorLayout::new("w", element, &[length, 2], rule);
+        assert!(4 + tensor.encoded_unit_bytes() <= limits::PAYLOAD_BYTES, "{tensor:?}");
+        let layout = Layout::new([tensor]).unwrap();
+        let ranges = layout.merge_segments().into_iter().map(|segment| segment.range);
+        assert_eq!(ranges.collect::<Vec<_>>(), [0..1, 1..2]);
+        let longer = TensorLayout::new("w", element, &[length + 1, 2], rule);
+        assert!(Layout::new([longer]).is_err());
+    }
 }
 
 #[test]
@@ -164,6 +243,10 @@ fn a_model_that_diverges_is_noticed() {
     state.f32_mut("w").unwrap()[[2, 99_999]] = f32::NEG_INFINITY;
     let error = state.check_finite().unwrap_err().to_string();
     assert!(error.contains("`w` element 299999: expected a finite value, found -inf"));
+    let mut state = wide();
+    state.f64_mut("x").unwrap()[[2, 49_999]] = f64::INFINITY;
+    let error = state.check_finite().unwrap_err().to_string();
+    assert!(error.contains("`x` element 149999: expected a finite value, found inf"));
 }
 
 #[test]
@@ -173,6 +256,14 @@ fn lookups_say_what_there_is() {
     assert!(error.contains("expected an f32 tensor `n`, found an u64 tensor"), "{error}");
     let error = state.u64_mut("x").unwrap_err().to_string();
     assert!(error.contains("found the tensors `n`, `w`"), "{error}");
+    let mut state = wide();
+    state.i64_mut("i").unwrap()[[0]] = i64::MIN;
+    assert_eq!(state.i64("i").unwrap()[[0]], i64::MIN);
+    assert_eq!(state.f64("x").unwrap()[[0, 3]], 1.0);
+    let error = state.u64("i").unwrap_err().to_string();
+    assert!(error.contains("expected an u64 tensor `i`, found an i64 tensor"), "{error}");
+    let error = state.f32("x").unwrap_err().to_string();
+    assert!(error.contains("expected an f32 tensor `x`, found an f64 tensor"), "{error}");
 }
 
 #[test]
@@ -205,6 +296,17 @@ fn the_digest_is_what_it_says() {
     header.extend([1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
     let leaf = Digest::of(&[0, 0, 0x80, 0x3f, 0, 0, 0, 0x80]);
     assert_eq!(state.digest(), Digest::of(&[header, leaf.0.to_vec()].concat()));
+
+    // f64 is 2 under mean, 0; i64 is 3 under sum, 2.
+    let (x, i) = (f64(&[1], &[-0.0], MergeRule::Mean), i64(&[-1], MergeRule::Sum));
+    let state = NetworkState::new([("x".into(), x), ("i".into(), i)]).unwrap();
+    let mut header = b"samebit-state-1\n".to_vec();
+    header.extend([2, 0, 0, 0]);
+    for (name, element, rule) in [(b'i', 3, 2), (b'x', 2, 0)] {
+        header.extend([1, 0, 0, 0, name, element, rule, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+    }
+    let leaves = [[0xff; 8], [0, 0, 0, 0, 0, 0, 0, 0x80]].map(|bytes| Digest::of(&bytes).0);
+    assert_eq!(state.digest(), Digest::of(&[header, leaves.concat()].concat()));
 }
 
 proptest! {

@@ -91,6 +91,10 @@ fn layout() -> impl Strategy<Value = Layout> {
         Just((ElementType::F32, MergeRule::Keep)),
         Just((ElementType::U64, MergeRule::Sum)),
         Just((ElementType::U64, MergeRule::Max)),
+        Just((ElementType::F64, MergeRule::Mean)),
+        Just((ElementType::F64, MergeRule::Fold)),
+        Just((ElementType::I64, MergeRule::Sum)),
+        Just((ElementType::I64, MergeRule::Keep)),
     ];
     let tensor = (vec(1u64..50, 1..4), kind);
     btree_map("[A-Za-z0-9_.-]{1,12}", tensor, 0..5).prop_map(|tensors| {

@@ -23,7 +23,7 @@ use crate::wire::payload;
 pub use crate::wire::event::{RunEvent, RunStatus, Status, WorkerStatus};
 
 /// Version of the protocol. It is increased with any change to a message.
-pub const PROTOCOL: u32 = 11;
+pub const PROTOCOL: u32 = 12;
 
 /// Identifies the order and kind of every floating-point operation, and the implementation of `exp`
 /// and `ln`. Two builds whose results could differ in a bit must differ here; two builds that agree

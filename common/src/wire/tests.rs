@@ -251,7 +251,7 @@ async fn a_peer_of_a_later_protocol_is_told_so_whatever_else_it_says() {
     let bytes = bytes_of(&frame_of(&later.concat()));
     let mut reader = FrameReader::new(&bytes[..], HANDSHAKE_FRAME_BYTES);
     let error = handshake::hear(&mut reader).await.unwrap_err().to_string();
-    assert!(error.contains("has protocol 11, the peer has 256: install the same"), "{error}");
+    assert!(error.contains("has protocol 12, the peer has 256: install the same"), "{error}");
 }
 
 #[test]
@@ -455,7 +455,7 @@ fn the_refusal_says_what_to_change() {
     for (hello, words) in [
         (Hello { protocol: 0, ..good.clone() }, ours),
         (Hello { magic: "http".into(), ..good.clone() }, "which program connects"),
-        (Hello { protocol: 99, ..good.clone() }, "has protocol 11, the peer has 99"),
+        (Hello { protocol: 99, ..good.clone() }, "has protocol 12, the peer has 99"),
         (Hello { numeric_profile: "x".into(), ..good.clone() }, "numeric profile"),
         (handshake::hello(role("", 4, 1)), "--name"),
         (handshake::hello(role(&"x".repeat(NAME_BYTES + 1), 4, 1)), "--name"),

@@ -1,20 +1,21 @@
 //! `coordinator evaluate`: a run without training.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use common::model::Registry;
-use common::spec::RunSpec;
+use common::spec::{RunSpec, Split};
 use toml::{Table, Value};
 
 use super::Program;
-use super::cluster_flags::{ClusterFlags, KeepFlags};
+use super::cluster_flags::KeepFlags;
 use super::exit::Failure;
 use super::job::{self, Job};
 use super::output::{JobOutcome, Output};
 use super::progress::Progress;
 use super::spec_flags::{apply_settings, set_model, set_source, to_spec};
-use super::state_flags::{MapFlags, initial_state};
+use super::splits::ChosenBy;
+use super::state_flags::{UseFlags, initial_state, refuse_known};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -26,30 +27,16 @@ Examples:
   coordinator evaluate final.safetensors --dataset idx:data/mnist --split train
   coordinator evaluate other.safetensors --model softmax --dataset csv:digits.csv --split train")]
 pub(super) struct EvaluateFlags {
-    /// The state (safetensors)
-    #[arg(value_name = "STATE")]
-    state: PathBuf,
-    /// Name of the model [default: the model named in the file]
-    #[arg(long, value_name = "NAME")]
-    model: Option<String>,
-    /// The dataset: digits, idx:FOLDER, npy:FOLDER, csv:FILE [default: the
-    /// dataset named in the file]
+    #[command(flatten)]
+    of: UseFlags,
+    /// The examples: a file or folder, as `coordinator datasets` lists them
+    /// [default: the dataset named in the file]
     #[arg(long, value_name = "SOURCE")]
     dataset: Option<String>,
-    /// Which split to evaluate on
-    #[arg(long, value_enum, default_value = "test")]
-    split: SplitFlag,
-    /// Set any field of the spec, as in `parameters.hidden=[64]`; the last
-    /// value counts
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    #[command(flatten)]
-    map: MapFlags,
-    #[command(flatten)]
-    cluster: ClusterFlags,
-    /// Print one JSON object per line (docs/CLI.md lists their fields)
-    #[arg(long)]
-    json: bool,
+    /// Which split to evaluate on [default: test, or all examples of another
+    /// dataset without a test split]
+    #[arg(long, value_enum)]
+    split: Option<SplitFlag>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -72,20 +59,22 @@ impl SplitFlag {
 
 /// Evaluates, and prints loss, accuracy and confusion matrix.
 pub(super) fn evaluate(program: Program, flags: EvaluateFlags) -> Result<(), Failure> {
-    let (mut state, origin) = initial_state(&flags.state, &flags.map)?;
-    let spec = evaluation_spec(&program.registry, origin.spec.as_ref(), &flags)?;
-    state.known = origin.schema;
+    let (state, made_by) = initial_state(&flags.of.state, &flags.of.map)?;
+    refuse_known(&flags.of.set, state.trained_on.as_ref(), false)?;
+    let spec = evaluation_spec(&program.registry, made_by.as_ref(), &flags)?;
+    let split = chosen_by(&flags, &spec, made_by.as_ref());
     let job = Job {
         spec,
         base: PathBuf::new(),
         state: Some(state),
+        split,
         home: Output::default(),
         keep: KeepFlags::default(),
         once: false,
         detach: false,
     };
-    let mut progress = Progress::new(flags.json, true, false);
-    let outcome = job::perform(program, job, &flags.cluster, &mut progress)?;
+    let mut progress = Progress::new(flags.of.json, true, false);
+    let outcome = job::perform(program, job, &flags.of.cluster, &mut progress)?;
     if let JobOutcome::Finished { summary, .. } = outcome
         && !progress.is_json()
     {
@@ -97,15 +86,15 @@ pub(super) fn evaluate(program: Program, flags: EvaluateFlags) -> Result<(), Fai
 /// The spec of a run that starts from a state and does not train: the spec in its file, if it has
 /// one, with another model or dataset.
 pub(super) fn table_of_state(
-    state: &Path,
+    flags: &UseFlags,
     made_by: Option<&RunSpec>,
-    (model, dataset): (Option<&str>, Option<&str>),
+    dataset: Option<&str>,
 ) -> Result<Table, Failure> {
     let mut table = match made_by {
         Some(spec) => spec.to_toml().parse::<Table>().map_err(Failure::failed)?,
         None => Table::new(),
     };
-    if let Some(model) = model {
+    if let Some(model) = &flags.model {
         set_model(&mut table, model);
     }
     if let Some(source) = dataset {
@@ -113,7 +102,7 @@ pub(super) fn table_of_state(
     }
     for (field, flag) in [("model", "--model NAME"), ("dataset", "--dataset SOURCE")] {
         if !table.contains_key(field) {
-            let file = state.display();
+            let file = flags.state.display();
             return Err(Failure::bad_input(format!(
                 "{file} does not name its {field}: add {flag}"
             )));
@@ -133,21 +122,27 @@ fn evaluation_spec(
     made_by: Option<&RunSpec>,
     flags: &EvaluateFlags,
 ) -> Result<RunSpec, Failure> {
-    let names = (flags.model.as_deref(), flags.dataset.as_deref());
-    let mut table = table_of_state(&flags.state, made_by, names)?;
-    let split = Value::from(flags.split.name());
+    let mut table = table_of_state(&flags.of, made_by, flags.dataset.as_deref())?;
+    let split = Value::from(flags.split.unwrap_or(SplitFlag::Test).name());
     let evaluation = Table::from_iter([("split".to_owned(), split)]);
     table.insert("evaluation".into(), evaluation.into());
-    apply_settings(&mut table, &flags.set)?;
+    apply_settings(&mut table, &flags.of.set)?;
     registry.complete(&mut table);
     to_spec(&table)
+}
+
+/// Who has chosen the split. Of a state's own dataset, it is the test split unless a flag says
+/// otherwise: the other examples are those that it has seen.
+fn chosen_by(flags: &EvaluateFlags, spec: &RunSpec, made_by: Option<&RunSpec>) -> ChosenBy {
+    let is_own = made_by.is_some_and(|made_by| made_by.dataset.source == spec.dataset.source);
+    let is_set = spec.evaluation.split != Split::Test;
+    if flags.split.is_some() || is_own || is_set { ChosenBy::Flag } else { ChosenBy::Nobody }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::Parser;
-    use common::spec::Split;
 
     #[derive(Debug, Parser)]
     struct Command {
@@ -173,6 +168,23 @@ mod tests {
         let spec = evaluation_spec(&Registry::standard(), Some(&made_by), &other).unwrap();
         assert_eq!(spec.dataset.source, "csv:x.csv");
         assert_eq!(spec.evaluation.split, Split::Train);
+    }
+
+    #[test]
+    fn the_split_of_other_data_is_chosen_by_what_it_has() {
+        let text = "model = \"mlp\"\nepochs = 3\ndataset = {source = \"a.csv\"}\n";
+        let made_by = RunSpec::from_toml(text).unwrap();
+        for (more, made_by, expected) in [
+            (&[][..], Some(&made_by), ChosenBy::Flag),
+            (&["--dataset", "a.csv"], Some(&made_by), ChosenBy::Flag),
+            (&["--dataset", "b.csv"], Some(&made_by), ChosenBy::Nobody),
+            (&["--dataset", "b.csv", "--split", "test"], Some(&made_by), ChosenBy::Flag),
+            (&["--dataset", "a.csv", "--model", "mlp"], None, ChosenBy::Nobody),
+        ] {
+            let flags = flags(more);
+            let spec = evaluation_spec(&Registry::standard(), made_by, &flags).unwrap();
+            assert_eq!(chosen_by(&flags, &spec, made_by), expected, "{more:?}");
+        }
     }
 
     #[test]

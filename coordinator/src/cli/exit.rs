@@ -4,7 +4,8 @@ use std::fmt::Display;
 use std::io;
 use std::process::ExitCode;
 
-use crate::client::ClientError;
+use super::visible;
+use crate::client::{ClientError, SubmissionError};
 use crate::ledger::LedgerError;
 
 /// Exit codes. `docs/CLI.md` and `coordinator --help` list the same ones.
@@ -86,7 +87,7 @@ impl Failure {
             // If this cannot be written, there is no other place to report it.
             let _ = io::Write::write_all(
                 &mut io::stderr(),
-                format!("error: {}\n", self.message.trim_end()).as_bytes(),
+                format!("error: {}\n", visible::lines(self.message.trim_end())).as_bytes(),
             );
         }
         ExitCode::from(self.exit as u8)
@@ -106,6 +107,19 @@ impl From<ClientError> for Failure {
             }
         };
         Self { exit, message: error.to_string() }
+    }
+}
+
+impl From<SubmissionError> for Failure {
+    /// Names of classes and tensors are what somebody chose: errors with them stay on one line.
+    /// Errors in TOML show the place over several lines.
+    fn from(error: SubmissionError) -> Self {
+        match &error {
+            SubmissionError::Dataset(_) | SubmissionError::State(_) => {
+                Self::bad_input(visible::line(&error.to_string()))
+            }
+            _ => Self::bad_input(error),
+        }
     }
 }
 
@@ -131,6 +145,8 @@ impl From<io::Error> for Failure {
 
 #[cfg(test)]
 mod tests {
+    use common::state::StateError;
+
     use super::*;
 
     #[test]
@@ -158,6 +174,14 @@ mod tests {
         let rejected = |bad_input| ClientError::Rejected { bad_input, reason: "no".into() };
         assert_eq!(exit(rejected(true)), Exit::BadInput);
         assert_eq!(exit(rejected(false)), Exit::Failed);
+    }
+
+    #[test]
+    fn names_in_errors_stay_on_one_line() {
+        let error = StateError::File { path: "a\nb".into(), message: "\x1b[2J".into() };
+        let failure = Failure::from(SubmissionError::State(error));
+        assert!(failure.message.ends_with("a\\nb: \\u{1b}[2J"), "{}", failure.message);
+        assert_eq!(failure.exit(), Exit::BadInput);
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(super) struct FollowFlags {
 
 /// Follows a run, and prints its summary.
 pub(super) fn follow(flags: FollowFlags) -> Result<(), Failure> {
-    flags.home.check(None)?;
+    flags.home.check(None, None)?;
     let mut progress = flags.home.progress();
     let (address, run, home) = (&flags.address, RunId(flags.run), flags.home.home());
     let outcome = job::watch(address, run, home, &mut progress, flags.patience)?;

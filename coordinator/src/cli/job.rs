@@ -25,9 +25,10 @@ use super::reconnect::{
 };
 use super::screen::start_logging;
 use super::signals::{Signals, signals};
+use super::splits::{ChosenBy, Splits};
 use super::summary::Summary;
 use super::{Address, Program};
-use crate::client::{self, Client, InitialState, Submission, SubmissionError};
+use crate::client::{self, Client, InitialState, Submission};
 use crate::local::LocalCluster;
 
 /// Longest wait for the coordinator to confirm that a run is cancelled.
@@ -42,6 +43,8 @@ pub(super) struct Job {
     pub(super) base: PathBuf,
     /// The state to start from; `None`: the model makes one.
     pub(super) state: Option<InitialState>,
+    /// Who has chosen the split, if the run does not train.
+    pub(super) split: ChosenBy,
     /// Outputs for the final state.
     pub(super) home: Output,
     /// Where and how often to save it.
@@ -94,7 +97,7 @@ pub(super) fn perform(
             signals: &mut signals,
             progress,
             patience,
-            schema: None,
+            data: None,
         };
         let settings = RunSettings {
             min_workers: Some(cluster.min_workers),
@@ -127,8 +130,8 @@ struct Session<'a> {
     signals: &'a mut Signals,
     progress: &'a mut Progress,
     patience: ReconnectTimeout,
-    /// What the data means, if this client has read it.
-    schema: Option<Schema>,
+    /// What the data means, and its examples, if this client has read it.
+    data: Option<(Schema, Splits)>,
 }
 
 impl Session<'_> {
@@ -143,26 +146,26 @@ impl Session<'_> {
         job: Job,
         settings: RunSettings,
     ) -> Result<JobOutcome, Failure> {
-        let Job { spec, base, state, home, once, detach, .. } = job;
+        let Job { spec, base, state, split, home, once, detach, .. } = job;
         let (address, tls) = (self.address.clone(), self.tls.clone());
         let patience = self.patience();
         let to = (&*address, tls.as_ref(), patience);
         let model = spec.model.clone();
         let submit = async {
-            let prepared = prepare(registry, spec, base, state, (settings, once)).await?;
+            let prepared = prepare(registry, (spec, split), base, state, (settings, once)).await?;
             let client = submit((to.0, to.1), &prepared.submission, &mut Wait::new(to.2)).await?;
-            Ok::<_, Failure>((client, prepared.schema, prepared.messages))
+            Ok::<_, Failure>((client, prepared.data, prepared.messages))
         };
-        let ((mut client, run), schema, messages) = tokio::select! {
+        let ((mut client, run), data, messages) = tokio::select! {
             submitted = submit => submitted?,
             () = self.signals.next() => return Err(Failure::cancelled("cancelled")),
             reason = failure_of(self.local) => return Err(Failure::failed(reason)),
         };
         if !detach {
-            self.progress.understood(&schema);
+            self.progress.understood(&data.0, data.1);
         }
         tell(&messages);
-        self.schema = Some(schema);
+        self.data = Some(data);
         self.progress.submitted(run);
         if detach {
             return Ok(JobOutcome::Detached(run));
@@ -302,7 +305,7 @@ impl Session<'_> {
                         audits: (audited, unaudited),
                         unsaved,
                         evaluation,
-                        schema: self.schema.clone(),
+                        data: self.data.clone(),
                         output: None,
                     };
                     return Ok(Box::new(summary));
@@ -349,8 +352,7 @@ pub(super) fn watch(
             return Err(Failure::bad_input(message));
         };
         let (signals, local) = (&mut signals, &mut None);
-        let mut session =
-            Session { address, tls, local, signals, progress, patience, schema: None };
+        let mut session = Session { address, tls, local, signals, progress, patience, data: None };
         session.see_through(&mut client, (run, known.model), Interrupt::Leaves, home).await
     });
     progress.close();
@@ -362,8 +364,8 @@ pub(super) fn watch(
 /// A run that is ready to be submitted.
 struct Prepared {
     submission: Submission,
-    /// What its data means.
-    schema: Schema,
+    /// What its data means, and its examples.
+    data: (Schema, Splits),
     /// What people are told about its initial state.
     messages: Vec<String>,
 }
@@ -371,23 +373,25 @@ struct Prepared {
 /// Loads and checks everything.
 async fn prepare(
     registry: Registry,
-    spec: RunSpec,
+    (spec, split): (RunSpec, ChosenBy),
     base: PathBuf,
     state: Option<InitialState>,
     (settings, once): (RunSettings, bool),
 ) -> Result<Prepared, Failure> {
     let prepared = tokio::task::spawn_blocking(move || {
         let loaded = client::load(&registry, spec, &base, state)?;
-        let client::Loaded { spec, dataset, schema, state, mut messages } = loaded;
+        let client::Loaded { mut spec, dataset, schema, state, mut messages } = loaded;
+        let splits = Splits::of(&dataset);
+        messages.extend(splits.choose(&mut spec, split)?);
         let split = (!spec.update_weights && !spec.predict).then_some(spec.evaluation.split);
         let data = (dataset, schema.clone());
         let submission = Submission::of(&registry, spec, data, state, settings)?;
         if let (Some(trained), Some(split)) = (&schema.data, split) {
             messages.extend(client::other_data(trained, &submission.data(), split));
         }
-        Ok::<_, SubmissionError>(Prepared { submission, schema, messages })
+        Ok::<_, Failure>(Prepared { submission, data: (schema, splits), messages })
     });
-    let mut prepared = prepared.await.map_err(Failure::failed)?.map_err(Failure::bad_input)?;
+    let mut prepared = prepared.await.map_err(Failure::failed)??;
     if once {
         prepared.submission = prepared.submission.only_once();
     }

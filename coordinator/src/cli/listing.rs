@@ -29,6 +29,7 @@ impl<Row: Serialize> Listing<Row> {
         rows: impl Iterator<Item = Result<Row, LedgerError>>,
         json: bool,
     ) -> Result<(), Failure> {
+        let print = if json { super::print_raw } else { super::print };
         let (mut table, mut text) = (Table::new(self.columns, screen::columns()), String::new());
         for row in rows {
             let row = row?;
@@ -39,14 +40,14 @@ impl<Row: Serialize> Listing<Row> {
                 table.push((self.cells)(&row), &mut text);
             }
             if text.len() >= PIECE {
-                super::print(&text)?;
+                print(&text)?;
                 text.clear();
             }
         }
         if !json && !table.finish(&mut text) {
             text = format!("{}\n", self.none);
         }
-        super::print(&text)
+        print(&text)
     }
 }
 

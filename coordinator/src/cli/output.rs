@@ -15,7 +15,7 @@ use crate::client::{Fetched, Format, Predictions, StateFile, check_output, is_st
 #[derive(Debug, Args)]
 pub(super) struct HomeFlags {
     /// Write the final state (safetensors) to a file, a pipe, or `-` for
-    /// standard output
+    /// standard output; a prediction also to .csv, .npy or .jsonl
     #[arg(long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
     /// Draw the receptive fields at the end: the columns of `weights` (PNG)
@@ -31,9 +31,16 @@ pub(super) struct HomeFlags {
 
 impl HomeFlags {
     /// Checks before a run begins that all files could be written now, and that no output
-    /// overwrites another file of this command.
-    pub(super) fn check(&self, initial_state: Option<&Path>) -> Result<(), Failure> {
+    /// overwrites another file of this command. `predicts`: whether the run does, if that is known.
+    pub(super) fn check(
+        &self,
+        initial_state: Option<&Path>,
+        predicts: Option<bool>,
+    ) -> Result<(), Failure> {
         if let Some(output) = &self.output {
+            if predicts == Some(false) && of_predictions(output).is_some() {
+                return Err(Failure::bad_input(no_predictions(output)));
+            }
             check_output(output).map_err(Failure::bad_input)?;
         }
         check_plot(self.plot.as_deref(), &[self.output.as_deref(), initial_state])?;
@@ -164,15 +171,28 @@ impl Output {
     /// Writes all outputs, and blocks until the readers of pipes have read them.
     pub(super) fn bring(self, fetched: &Fetched, otherwise: Otherwise) -> Brought {
         let mut brought = Brought::default();
-        if let Some(path) = self.output {
+        let mut predictions = self.predictions;
+        let mut output = self.output;
+        if let Some(path) = &output
+            && let Some(format) = of_predictions(path)
+        {
+            if fetched.spec.predict {
+                predictions = output.take().map(|path| (path, format));
+            } else {
+                let failure = Failure::bad_input(no_predictions(path));
+                brought.failure = Some(otherwise.of(failure, fetched));
+                output = None;
+            }
+        }
+        if let Some(path) = output {
             match StateFile::save(&path, fetched) {
-                Ok(()) => brought.output = Some(path),
+                Ok(()) => brought.output = named(path),
                 Err(error) => brought.failure = Some(otherwise.of(Failure::failed(error), fetched)),
             }
         }
-        if let Some((path, format)) = self.predictions {
+        if let Some((path, format)) = predictions {
             match Predictions::of(fetched).and_then(|all| all.write(&path, format).map(|()| all)) {
-                Ok(all) => (brought.predictions, brought.output) = (Some(all), Some(path)),
+                Ok(all) => (brought.predictions, brought.output) = (Some(all), named(path)),
                 Err(error) => brought.failure = Some(otherwise.of(Failure::failed(error), fetched)),
             }
         }
@@ -190,5 +210,74 @@ impl Output {
             }
         }
         brought
+    }
+}
+
+/// The format of predictions that a file's name asks for. Standard output gets states.
+fn of_predictions(path: &Path) -> Option<Format> {
+    if is_standard_output(path) { None } else { Format::of(path).ok() }
+}
+
+/// The error for a state whose file has the name of a table.
+fn no_predictions(path: &Path) -> String {
+    format!(
+        "{}: expected a name such as FILE.safetensors, as the run does not predict: tables and \
+         arrays are of predictions",
+        path.display()
+    )
+}
+
+/// A file that was written; standard output has no name to tell.
+fn named(path: PathBuf) -> Option<PathBuf> {
+    if is_standard_output(&path) { None } else { Some(path) }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::dataset::Schema;
+    use common::merge_rule::MergeRule;
+    use common::plan::SCORES;
+    use common::spec::RunSpec;
+    use common::state::{ElementType, Layout, NetworkState, TensorLayout};
+
+    use super::*;
+    use crate::client::History;
+
+    fn scores() -> NetworkState {
+        let tensor = TensorLayout::new(SCORES, ElementType::F32, &[1, 2], MergeRule::Sum);
+        let mut state = NetworkState::zeros(&Layout::new([tensor]).unwrap()).unwrap();
+        let mut scores = state.f32_mut(SCORES).unwrap();
+        scores.iter_mut().zip([0.25, 0.75]).for_each(|(score, value)| *score = value);
+        state
+    }
+
+    #[test]
+    fn the_name_of_a_file_says_how_predictions_are_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.csv");
+        let text =
+            "model = \"mlp\"\nupdate_weights = false\npredict = true\ndataset.source = \"a\"\n";
+        let json = r#"{"understood":"","shape":[1],"scale":1.0,"targets":{"classes":2},"classes":["no","yes"]}"#;
+        let mut fetched = Fetched {
+            state: scores(),
+            spec: RunSpec::from_toml(text).unwrap(),
+            schema: Some(Schema::from_json(json).unwrap()),
+            history: History::default(),
+        };
+        let output = Output { output: Some(path.clone()), ..Output::default() };
+        let otherwise = Otherwise::Follow(RunId(1));
+        let brought = output.clone().bring(&fetched, otherwise);
+        assert!(brought.failure.is_none() && brought.output.as_ref() == Some(&path), "{brought:?}");
+        let table = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(table, "prediction,no,yes\nyes,0.25,0.75\n");
+        fetched.spec.predict = false;
+        std::fs::remove_file(&path).unwrap();
+        let brought = output.bring(&fetched, otherwise);
+        let text = format!("{:?}", brought.failure);
+        assert!(text.contains("x.csv: expected a name such as FILE.safetensors"), "{text}");
+        assert!(!path.exists());
+        let flags = HomeFlags { output: Some(path), plot: None, json: false, quiet: false };
+        assert!(flags.check(None, Some(false)).is_err());
+        assert!(flags.check(None, Some(true)).is_ok() && flags.check(None, None).is_ok());
     }
 }

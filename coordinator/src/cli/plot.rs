@@ -9,19 +9,21 @@ mod chart;
 mod draw;
 mod write;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use common::dataset::Schema;
+use common::dataset::{Schema, TargetType};
 use common::limits;
-use common::state::NetworkState;
+use common::state::{NetworkState, StateError};
 
 pub(super) use self::draw::Picture;
-use self::draw::{Confusion, DrawError, Fields, Histogram};
+use self::draw::{ClassNames, Confusion, DrawError, Fields, Histogram};
 use super::exit::Failure;
 use super::progress::{Progress, tell};
 use super::report::split_name;
-use crate::client::{StateFile, check_output, is_standard_output};
+use super::visible;
+use crate::client::{History, StateFile, check_output, is_standard_output};
 
 /// The tensor whose columns are receptive fields by default.
 const WEIGHTS: &str = "weights";
@@ -123,7 +125,7 @@ pub(super) fn plot(flags: &PlotFlags) -> Result<(), Failure> {
     if let Some(out) = &flags.out {
         write::png(out, &picture.canvas).map_err(Failure::failed)?;
     }
-    if shown { super::print(&small(&picture)) } else { Ok(()) }
+    if shown { super::print_raw(&small(&picture)) } else { Ok(()) }
 }
 
 fn draw(flags: &PlotFlags) -> Result<Picture, Failure> {
@@ -136,17 +138,20 @@ fn draw(flags: &PlotFlags) -> Result<Picture, Failure> {
         }
         What::Theta => {
             let state = state(file)?;
-            let theta = state.f32(THETA).map_err(Failure::bad_input)?;
-            let values = theta.as_slice().unwrap_or_default();
-            Histogram { name: "theta (mV)", owners: "neurons", values }.draw()
+            let (_, values) = reals(&state, THETA).map_err(Failure::bad_input)?;
+            Histogram { name: "theta (mV)", owners: "neurons", values: &values }.draw()
         }
         What::Confusion => {
             let history = file.history().map_err(Failure::bad_input)?;
+            if history.confusion.is_empty() {
+                return Err(Failure::bad_input(no_matrix(&history, file.schema.as_ref())));
+            }
             let last = history.evaluations.last();
             let of = last.map_or("last evaluation".to_owned(), |last| {
                 format!("{} split after round {}", split_name(last.split), last.round)
             });
-            Confusion { counts: &history.confusion, of: &of }.draw()
+            let classes = class_names(file.schema.as_ref());
+            Confusion { counts: &history.confusion, of: &of, names: classes }.draw()
         }
         What::Curve => {
             let history = file.history().map_err(Failure::bad_input)?;
@@ -164,6 +169,30 @@ fn state(file: StateFile) -> Result<NetworkState, Failure> {
     Ok(state)
 }
 
+/// Why a history has no confusion matrix.
+fn no_matrix(history: &History, schema: Option<&Schema>) -> String {
+    let why = match schema.map(|schema| schema.targets) {
+        _ if history.evaluations.is_empty() => {
+            "nothing was evaluated; a test split is (`--set dataset.test_examples=0.2` of `run` \
+             holds one out)"
+                .to_owned()
+        }
+        Some(TargetType::Vector(_)) => "the targets are numbers, and not classes".to_owned(),
+        Some(TargetType::None) => "the examples have no classes".to_owned(),
+        Some(TargetType::Classes(classes)) => format!(
+            "the model reports none of {classes} classes (softmax and mlp report one of at most \
+             128)"
+        ),
+        None => "the model does not report it".to_owned(),
+    };
+    format!("expected a confusion matrix in the history, found none: {why}")
+}
+
+/// The names of the classes of a state's data.
+fn class_names(schema: Option<&Schema>) -> ClassNames<'_> {
+    ClassNames(schema.map_or(&[], |schema| &schema.classes))
+}
+
 /// Columns of a picture of an example of this shape; `None` if it is no picture. Of several
 /// pictures, the last axis counts as columns, unless it is that of colors.
 fn columns(shape: &[u32]) -> Option<usize> {
@@ -176,6 +205,21 @@ fn columns(shape: &[u32]) -> Option<usize> {
     }
 }
 
+/// Shape and values of a tensor of real numbers. Those of f64 become f32, which is enough for a
+/// picture.
+fn reals<'a>(
+    state: &'a NetworkState,
+    name: &str,
+) -> Result<(&'a [usize], Cow<'a, [f32]>), StateError> {
+    if let Ok(tensor) = state.f64(name) {
+        let largest = f64::from(f32::MAX);
+        let values = tensor.iter().map(|value| value.clamp(-largest, largest) as f32);
+        return Ok((tensor.shape(), values.collect()));
+    }
+    let tensor = state.f32(name)?;
+    Ok((tensor.shape(), tensor.as_slice().unwrap_or_default().into()))
+}
+
 /// The columns of a matrix of a state. `schema` is that of the data.
 fn fields(
     state: &NetworkState,
@@ -183,32 +227,31 @@ fn fields(
     width: Option<usize>,
     schema: Option<&Schema>,
 ) -> Result<Picture, Failure> {
-    let tensor = state.f32(name).map_err(|error| {
+    let (shape, values) = reals(state, name).map_err(|error| {
         let other = "`coordinator plot STATE --tensor NAME` draws another tensor";
         Failure::bad_input(format!("{error}: {other}"))
     })?;
-    let [inputs, neurons] = *tensor.shape() else {
+    let [inputs, neurons] = *shape else {
         let message = format!(
-            "tensor `{name}`: expected two dimensions [inputs, neurons], found shape {:?}",
-            tensor.shape()
+            "tensor `{name}`: expected two dimensions [inputs, neurons], found shape {shape:?}"
         );
         return Err(Failure::bad_input(message));
     };
     // In another model this tensor may have another meaning.
     let labels = state.u64(LABELS).ok().filter(|labels| labels.shape() == [neurons]);
     let labels = labels.and_then(|labels| labels.as_slice());
-    let values = tensor.as_slice().unwrap_or_default();
+    let classes = class_names(schema);
     let schema = schema.filter(|schema| schema.width() == inputs as u64);
     let width = width.or_else(|| columns(&schema?.shape));
     let picture: Result<Picture, DrawError> =
-        Fields { name, values, neurons, labels, width }.draw();
+        Fields { name, values: &values, neurons, labels, classes, width }.draw();
     picture.map_err(|error| Failure::bad_input(format!("tensor `{name}`: {error}")))
 }
 
 /// A small version and its caption.
 fn small(picture: &Picture) -> String {
     let preview = draw::preview(picture, write::terminal_columns());
-    format!("{preview}{}\n", picture.caption)
+    format!("{preview}{}\n", visible::line(&picture.caption))
 }
 
 /// Checks before a run begins, or a file is read, that a picture can be written and does
@@ -249,7 +292,7 @@ pub(super) fn draw_final(
 /// Prints a small version of a picture, if the terminal has colors.
 pub(super) fn show_small(picture: &Picture, progress: &mut Progress) {
     if write::terminal_shows_colors() {
-        progress.print(&small(picture));
+        progress.print_raw(&small(picture));
     }
 }
 

@@ -4,19 +4,21 @@ use std::path::PathBuf;
 
 use clap::Args;
 use common::model::Registry;
-use common::spec::RunSpec;
+use common::spec::{RunSpec, Split};
 use toml::{Table, Value};
 
 use super::Program;
-use super::cluster_flags::{ClusterFlags, KeepFlags};
+use super::cluster_flags::KeepFlags;
 use super::evaluate::{SplitFlag, table_of_state};
 use super::exit::Failure;
 use super::job::{self, Job};
 use super::output::{Brought, JobOutcome, Output};
 use super::progress::Progress;
 use super::spec_flags::{apply_settings, to_spec};
-use super::state_flags::{MapFlags, initial_state};
+use super::splits::ChosenBy;
+use super::state_flags::{UseFlags, initial_state, refuse_known};
 use super::summary::Summary;
+use super::visible;
 use crate::client::{Format, check_output, is_standard_output};
 
 /// What the spec in a state's file says of its own examples, and not of those to predict.
@@ -35,9 +37,8 @@ Examples:
   coordinator predict final.safetensors --dataset new.csv --output predictions.csv
   coordinator predict final.safetensors --dataset idx:mnist --split test --output p.npy")]
 pub(super) struct PredictFlags {
-    /// The state (safetensors)
-    #[arg(value_name = "STATE")]
-    state: PathBuf,
+    #[command(flatten)]
+    of: UseFlags,
     /// The examples: a file or folder, as `coordinator datasets` lists them
     #[arg(long, value_name = "SOURCE")]
     dataset: String,
@@ -49,20 +50,6 @@ pub(super) struct PredictFlags {
     /// own is its training split
     #[arg(long, value_enum, default_value = "train")]
     split: SplitFlag,
-    /// Name of the model [default: the model named in the file]
-    #[arg(long, value_name = "NAME")]
-    model: Option<String>,
-    /// Set any field of the spec, as in `dataset.separator=;`; the last value
-    /// counts
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    #[command(flatten)]
-    map: MapFlags,
-    #[command(flatten)]
-    cluster: ClusterFlags,
-    /// Print one JSON object per line (docs/CLI.md lists their fields)
-    #[arg(long)]
-    json: bool,
 }
 
 /// Predicts, and writes the predictions.
@@ -70,27 +57,29 @@ pub(super) fn predict(program: Program, flags: PredictFlags) -> Result<(), Failu
     let format = Format::of(&flags.output).map_err(Failure::bad_input)?;
     check_output(&flags.output).map_err(Failure::bad_input)?;
     let beside = is_standard_output(&flags.output);
-    if flags.json && beside {
+    if flags.of.json && beside {
         let message = "--json prints to standard output: expected a file for --output, found `-`";
         return Err(Failure::bad_input(message));
     }
-    let (mut state, origin) = initial_state(&flags.state, &flags.map)?;
-    let spec = prediction_spec(&program.registry, origin.spec.as_ref(), &flags)?;
-    state.known = origin.schema;
+    let (state, made_by) = initial_state(&flags.of.state, &flags.of.map)?;
+    refuse_known(&flags.of.set, state.trained_on.as_ref(), true)?;
+    let spec = prediction_spec(&program.registry, made_by.as_ref(), &flags)?;
     let job = Job {
         spec,
         base: PathBuf::new(),
         state: Some(state),
+        split: ChosenBy::Flag,
         home: Output::of_predictions(flags.output, format),
         keep: KeepFlags::default(),
         once: false,
         detach: false,
     };
-    let mut progress = Progress::new(flags.json, true, beside);
-    let outcome = job::perform(program, job, &flags.cluster, &mut progress)?;
+    let split = job.spec.evaluation.split;
+    let mut progress = Progress::new(flags.of.json, true, beside);
+    let outcome = job::perform(program, job, &flags.of.cluster, &mut progress)?;
     let JobOutcome::Finished { summary, brought } = outcome else { return progress.end() };
     if !progress.is_json() {
-        progress.print(&text(&summary, &brought));
+        progress.print(&text(&summary, &brought, split));
     }
     match brought.failure {
         Some(failure) => Err(failure),
@@ -104,8 +93,7 @@ fn prediction_spec(
     made_by: Option<&RunSpec>,
     flags: &PredictFlags,
 ) -> Result<RunSpec, Failure> {
-    let names = (flags.model.as_deref(), Some(&*flags.dataset));
-    let mut table = table_of_state(&flags.state, made_by, names)?;
+    let mut table = table_of_state(&flags.of, made_by, Some(&flags.dataset))?;
     if let Some(Value::Table(dataset)) = table.get_mut("dataset") {
         OF_TRAINING.iter().for_each(|key| drop(dataset.remove(*key)));
     }
@@ -114,19 +102,19 @@ fn prediction_spec(
         [("split", flags.split.name().into()), ("labelling", false.into())];
     let evaluation = evaluation.map(|(key, value)| (key.to_owned(), value));
     table.insert("evaluation".into(), Table::from_iter(evaluation).into());
-    apply_settings(&mut table, &flags.set)?;
+    apply_settings(&mut table, &flags.of.set)?;
     registry.complete(&mut table);
     to_spec(&table)
 }
 
 /// What was predicted, for people.
-fn text(summary: &Summary, brought: &Brought) -> String {
-    let mut text = summary.to_prediction_text();
+fn text(summary: &Summary, brought: &Brought, split: Split) -> String {
+    let mut text = summary.to_prediction_text(split);
     if let Some(predictions) = &brought.predictions {
-        text += &format!("found   {}\n", predictions.counts());
+        text += &format!("found   {}\n", visible::line(&predictions.counts()));
     }
     if let Some(path) = &brought.output {
-        text += &format!("output  {}\n", path.display());
+        text += &format!("output  {}\n", visible::line(&path.to_string_lossy()));
     }
     text
 }
@@ -135,7 +123,6 @@ fn text(summary: &Summary, brought: &Brought) -> String {
 mod tests {
     use super::*;
     use clap::Parser;
-    use common::spec::Split;
 
     #[derive(Debug, Parser)]
     struct Command {

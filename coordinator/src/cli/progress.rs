@@ -13,7 +13,9 @@ use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use super::exit::Failure;
 use super::report::{self, Throttle};
 use super::screen;
+use super::splits::Splits;
 use super::summary::Summary;
+use super::visible;
 
 /// Columns of the bar itself.
 const BAR_COLUMNS: usize = 16;
@@ -62,9 +64,9 @@ impl Progress {
 
     /// The data is loaded. The line about it goes to standard error, as it is no result; what may be
     /// wrong is told even if only results are wanted.
-    pub(super) fn understood(&mut self, schema: &Schema) {
+    pub(super) fn understood(&mut self, schema: &Schema, splits: Splits) {
         match &self.way {
-            Way::Json => self.print_line(&report::json_dataset(schema)),
+            Way::Json => self.print_line(&report::json_dataset(schema, splits.train, splits.test)),
             Way::Quiet { .. } => {}
             Way::Bar(_) | Way::Lines(_) => write_above(&schema.understood),
         }
@@ -152,9 +154,14 @@ impl Progress {
         self.failed.as_ref().map(io::Error::kind)
     }
 
-    /// Prints all of `text` at once, so that a reader never waits for the rest
-    /// of a line.
+    /// Prints text for people.
     pub(super) fn print(&mut self, text: &str) {
+        self.print_raw(&visible::lines(text));
+    }
+
+    /// Prints all of `text` at once, as it is, so that a reader never waits for the rest
+    /// of a line.
+    pub(super) fn print_raw(&mut self, text: &str) {
         if self.failed.is_some() {
             return;
         }
@@ -167,7 +174,9 @@ impl Progress {
     }
 
     fn print_line(&mut self, line: &str) {
-        self.print(&format!("{line}\n"));
+        // What is JSON is escaped already.
+        let line = if self.is_json() { line.into() } else { visible::line(line) };
+        self.print_raw(&format!("{line}\n"));
     }
 
     /// The error that ended the printing, if any. A reader that closes the output is not
@@ -193,7 +202,7 @@ pub(super) fn tell(lines: &[String]) {
 /// Writes a line to standard error.
 fn write_above(line: &str) {
     // If standard error is closed, nobody reads the line.
-    let _ = screen::write_above(format!("{line}\n").as_bytes());
+    let _ = screen::write_above(format!("{}\n", visible::line(line)).as_bytes());
 }
 
 /// Puts a bar on the screen.
@@ -214,8 +223,6 @@ fn set(bar: &ProgressBar, round: u64, rounds: u64, event: &RunEvent) {
         pieces.push(format!("{:#} left", HumanDuration(bar.eta())));
     }
     pieces.extend(report::round_pieces(event));
-    bar.set_message(report::fitting(
-        &pieces,
-        screen::bar_columns().saturating_sub(BAR_COLUMNS + 1),
-    ));
+    let columns = screen::bar_columns().saturating_sub(BAR_COLUMNS + 1);
+    bar.set_message(visible::line(&report::fitting(&pieces, columns)).into_owned());
 }

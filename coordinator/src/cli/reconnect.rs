@@ -1,6 +1,5 @@
 //! A client's retries while its coordinator is unreachable (`--patience`).
 
-use std::io::Write as _;
 use std::time::Duration;
 
 use clap::Args;
@@ -11,6 +10,7 @@ use common::wire::tls::CallerTls;
 use tokio::time::{Instant, sleep};
 
 use super::deduplication::Deduplication;
+use super::progress::tell;
 use crate::client::{Client, ClientError, Fetched, Submission};
 
 /// Longest time to retry an unreachable coordinator, in seconds.
@@ -62,12 +62,7 @@ impl Wait {
         if !error.may_pass() || patience.is_zero() {
             return Err(error);
         }
-        // If standard error is closed, nobody reads the notice.
-        let _ = writeln!(
-            std::io::stderr(),
-            "{error}; trying again for {:.0} s",
-            patience.as_secs_f64()
-        );
+        tell(&[format!("{error}; trying again for {:.0} s", patience.as_secs_f64())]);
         // Without a pause, a coordinator that accepts and drops connections would be
         // asked in a busy loop.
         sleep(limits::RECONNECT_MIN).await;

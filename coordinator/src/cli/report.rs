@@ -9,6 +9,8 @@ use common::spec::Split;
 use common::wire::message::RunEvent;
 use serde_json::json;
 
+use super::visible;
+
 /// Round lines come at most this often.
 const ROUND_LINE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -156,8 +158,8 @@ pub(super) fn json_submitted(run: u64) -> String {
     json!({"event": "submitted", "run": run}).to_string()
 }
 
-/// The JSON line that says what the data was taken for.
-pub(super) fn json_dataset(schema: &Schema) -> String {
+/// The JSON line that says what the data was taken for, with the examples of both splits.
+pub(super) fn json_dataset(schema: &Schema, train: u64, test: u64) -> String {
     let Schema { understood, warnings, shape, targets, classes, .. } = schema;
     json!({
         "event": "dataset",
@@ -166,6 +168,8 @@ pub(super) fn json_dataset(schema: &Schema) -> String {
         "shape": shape,
         "targets": targets,
         "classes": classes,
+        "train": train,
+        "test": test,
     })
     .to_string()
 }
@@ -178,7 +182,10 @@ pub(super) fn json_saved(run: u64, path: &str, digest: Digest) -> String {
 /// Lines of cells in columns as wide as their widest cell; no spaces at the
 /// ends of lines.
 pub(super) fn table(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> String {
-    let lines: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
+    let mut lines: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
+    for cell in lines.iter_mut().flatten() {
+        *cell = visible::line(cell).into_owned();
+    }
     let widths = widths(&lines);
     lines.iter().map(|line| cells(line, &widths)).collect()
 }

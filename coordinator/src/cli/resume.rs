@@ -1,7 +1,5 @@
 //! `coordinator resume`.
 
-use std::io::{self, Write as _};
-
 use clap::Args;
 use common::id::RunId;
 use common::run_settings::RunSettings;
@@ -9,6 +7,7 @@ use common::settings::check_log_filter;
 use common::spec::RunSpec;
 
 use super::exit::Failure;
+use super::progress::tell;
 use super::{Address, run_number};
 use crate::client::Client;
 
@@ -62,8 +61,7 @@ pub(super) fn resume(flags: ResumeFlags) -> Result<(), Failure> {
         client.resume(RunId(flags.run), settings, fork).await
     })?;
     if let Some(what) = passed_over {
-        // If standard error is closed, nobody reads the warning.
-        let _ = writeln!(io::stderr(), "warning: a damaged checkpoint was skipped: {what}");
+        tell(&[format!("warning: a damaged checkpoint was skipped: {what}")]);
     }
     super::print(&format!("{run}\n"))
 }

@@ -67,7 +67,7 @@ pub(super) fn show(flags: &ShowFlags) -> Result<(), Failure> {
         What { checkpoints: true, .. } => CHECKPOINTS.print(reader.checkpoints(id), json),
         _ if json => {
             let text = serde_json::to_string(&run).map_err(Failure::failed)?;
-            super::print(&format!("{text}\n"))
+            super::print_raw(&format!("{text}\n"))
         }
         _ => {
             let last = reader.last_steps(id, LAST_STEPS)?;

@@ -40,7 +40,7 @@ pub(super) fn status(flags: &StatusFlags) -> Result<(), Failure> {
         Ok(())
     } else if flags.json {
         let text = serde_json::to_string(&status).map_err(Failure::failed)?;
-        super::print(&format!("{text}\n"))
+        super::print_raw(&format!("{text}\n"))
     } else {
         super::print(&tables(&status, screen::columns()))
     }

@@ -10,6 +10,8 @@ use common::results::{CONFUSION, Results};
 use common::spec::Split;
 
 use super::report::{GAP, metrics, plural, quality, split_name, table};
+use super::splits::Splits;
+use super::visible;
 
 /// Largest confusion matrix that is printed, in classes.
 const PRINTED_CLASSES: usize = 32;
@@ -35,8 +37,8 @@ pub(super) struct Summary {
     pub(super) unsaved: Option<String>,
     /// The last evaluation, if there was one.
     pub(super) evaluation: Option<(Split, Results)>,
-    /// What the data means, if that is known here.
-    pub(super) schema: Option<Schema>,
+    /// What the data means, and its examples, if that is known here.
+    pub(super) data: Option<(Schema, Splits)>,
     pub(super) output: Option<PathBuf>,
 }
 
@@ -65,7 +67,7 @@ impl Summary {
         }
         let _ = writeln!(text, "digest  {}", self.digest);
         if let Some(output) = &self.output {
-            let _ = writeln!(text, "output  {}", output.display());
+            let _ = writeln!(text, "output  {}", visible::line(&output.to_string_lossy()));
         }
         self.push_warnings(&mut text);
         text
@@ -88,24 +90,33 @@ impl Summary {
         text + &self.confusion()
     }
 
-    /// The same for a prediction.
-    pub(super) fn to_prediction_text(&self) -> String {
+    /// The same for a prediction of a split.
+    pub(super) fn to_prediction_text(&self, split: Split) -> String {
         let mut text = self.data();
+        if let Some((_, splits)) = &self.data {
+            text += &splits.predicted(split);
+        }
         let _ = writeln!(text, "model   {}\ndigest  {}", self.model, self.digest);
         self.push_warnings(&mut text);
         text
     }
 
+    fn schema(&self) -> Option<&Schema> {
+        self.data.as_ref().map(|(schema, _)| schema)
+    }
+
     /// What the data was taken for.
     fn data(&self) -> String {
-        let schema = self.schema.as_ref().filter(|schema| !schema.understood.is_empty());
-        schema.map(|schema| format!("data    {}\n", schema.understood)).unwrap_or_default()
+        let schema = self.schema().filter(|schema| !schema.understood.is_empty());
+        schema
+            .map(|schema| format!("data    {}\n", visible::line(&schema.understood)))
+            .unwrap_or_default()
     }
 
     fn confusion(&self) -> String {
         let results = self.evaluation.as_ref().map(|(_, results)| results);
         let matrix = results.and_then(|results| results.counts.get(CONFUSION));
-        let name = |class: usize| match &self.schema {
+        let name = |class: usize| match self.schema() {
             Some(schema) => schema.class(class as u32),
             None => class.to_string(),
         };
@@ -118,7 +129,8 @@ impl Summary {
         }
         self.push_advice(text);
         for (warning, count) in &self.warnings {
-            let _ = writeln!(text, "warning {warning}: {}", plural(*count, "example"));
+            let _ =
+                writeln!(text, "warning {}: {}", visible::line(warning), plural(*count, "example"));
         }
     }
 
@@ -208,7 +220,7 @@ mod tests {
             audits: (0, 0),
             unsaved: None,
             evaluation: Some((Split::Test, results)),
-            schema: None,
+            data: None,
             output: Some("out.safetensors".into()),
         }
     }
@@ -295,6 +307,18 @@ mod tests {
         let text = summary.to_long_text();
         assert!(text.contains("\nresult  loss 0.5000  absolute_error 0.2500\n"), "{text}");
         assert!(!text.contains("accuracy") && !text.contains("true"), "{text}");
+    }
+
+    #[test]
+    fn names_of_classes_cannot_write_on_the_terminal() {
+        let json = r#"{"understood":"x.csv: \u001b[31mred","shape":[2],"scale":1.0,
+            "targets":{"classes":2},"classes":["\u001b[31mred","a\nb"]}"#;
+        let splits = Splits { train: 1, test: 0 };
+        let data = Some((Schema::from_json(json).unwrap(), splits));
+        let text = Summary { data, ..summary() }.to_long_text();
+        assert!(text.starts_with("data    x.csv: \\u{1b}[31mred\n"), "{text}");
+        assert!(text.contains("\n\\u{1b}[31mred  5 ") && text.contains("\na\\nb "), "{text}");
+        assert!(!text.contains('\x1b'), "{text}");
     }
 
     #[test]

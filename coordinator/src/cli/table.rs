@@ -2,6 +2,7 @@
 //! some are left out, as a line below the table says. Pure.
 
 use super::report::GAP;
+use super::visible;
 
 /// Number of first rows that set the widths; later rows that are wider stick out.
 const SET_BY: usize = 256;
@@ -66,7 +67,7 @@ impl Table {
 
     /// Adds a row. Rows whose widths are known go to `text`.
     pub(super) fn push(&mut self, row: Vec<String>, text: &mut String) {
-        self.waiting.push(row);
+        self.waiting.push(row.iter().map(|cell| visible::line(cell).into_owned()).collect());
         if self.widths.is_some() || self.waiting.len() > SET_BY {
             self.set(text);
         }

@@ -10,6 +10,7 @@ use super::exit::Failure;
 use super::job::{self, Job};
 use super::output::HomeFlags;
 use super::spec_flags::SpecFlags;
+use super::splits::ChosenBy;
 use super::state_flags::{MapFlags, initial_state};
 
 #[derive(Debug, Args)]
@@ -52,7 +53,7 @@ pub(super) struct TrainFlags {
 /// Trains, and prints a summary.
 pub(super) fn train(program: Program, flags: TrainFlags) -> Result<(), Failure> {
     let spec = flags.spec.assemble(&program.registry)?;
-    flags.home.check(flags.initial_state.as_deref())?;
+    flags.home.check(flags.initial_state.as_deref(), Some(spec.predict))?;
     let state = match &flags.initial_state {
         Some(path) => Some(initial_state(path, &flags.map)?.0),
         None => None,
@@ -64,7 +65,7 @@ pub(super) fn train(program: Program, flags: TrainFlags) -> Result<(), Failure> 
     let home = flags.home.home();
     let (keep, once, detach) = (flags.keep, flags.once, flags.detach);
     let base = flags.spec.base();
-    let job = Job { spec, base, state, home, keep, once, detach };
+    let job = Job { spec, base, state, split: ChosenBy::Spec, home, keep, once, detach };
     let mut progress = flags.home.progress();
     let outcome = job::perform(program, job, &flags.cluster, &mut progress)?;
     flags.home.end(outcome, progress)

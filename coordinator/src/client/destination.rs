@@ -2,7 +2,7 @@
 //! and standard output are written to.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
@@ -128,6 +128,37 @@ pub(crate) fn create(
     written.inspect_err(|_| drop(fs::remove_file(path)))
 }
 
+/// Whether `path` is a regular file that has exactly the output of `content`.
+pub(crate) fn has(path: &Path, content: impl Fn(&mut dyn Write) -> io::Result<()>) -> bool {
+    // Opening a pipe may block.
+    let is_file = fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
+    let Some(mut file) = is_file.then(|| File::open(path).ok()).flatten().map(BufReader::new)
+    else {
+        return false;
+    };
+    content(&mut Comparison(&mut file)).is_ok() && file.fill_buf().is_ok_and(<[u8]>::is_empty)
+}
+
+/// Compares what is written with what is read.
+struct Comparison<R>(R);
+
+impl<R: BufRead> Write for Comparison<R> {
+    fn write(&mut self, expected: &[u8]) -> io::Result<usize> {
+        let found = self.0.fill_buf()?;
+        let length = found.len().min(expected.len());
+        if found[..length] != expected[..length] {
+            return Err(io::Error::other("found other bytes"));
+        }
+        self.0.consume(length);
+        // Nothing is taken at the end of the file, which is an error for the writer.
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A name beside `path` that no other process uses.
 fn beside(path: &Path, what: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -188,6 +219,19 @@ mod tests {
         assert_eq!(failed.unwrap_err().to_string(), "full");
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn equal_files_have_the_same_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        put(&path, "some text").unwrap();
+        let same = |path: &Path, text: &str| has(path, |out| out.write_all(text.as_bytes()));
+        assert!(same(&path, "some text"));
+        for other in ["some texts", "some tex", "some Text", ""] {
+            assert!(!same(&path, other), "{other}");
+        }
+        assert!(!same(&folder.path().join("none"), "") && !same(Path::new("/dev/null"), ""));
     }
 
     #[test]

@@ -24,8 +24,9 @@ pub struct InitialState {
     pub tensors: FileTensors,
     /// Which of them become tensors of the model under another name.
     pub map: Vec<Mapping>,
-    /// What its data meant, for a state that is evaluated: new data is read in the same way.
-    pub known: Option<Schema>,
+    /// What its data meant. Data to evaluate or predict is read in the same way; data to train on is
+    /// read on its own, and compared.
+    pub trained_on: Option<Schema>,
 }
 
 /// A run's data and its initial state.
@@ -52,23 +53,29 @@ pub fn load(
     initial: Option<InitialState>,
 ) -> Result<Loaded, SubmissionError> {
     spec.validate()?;
-    let known = initial.as_ref().and_then(|initial| initial.known.as_ref());
+    let trained_on = initial.as_ref().and_then(|initial| initial.trained_on.as_ref());
+    let known = trained_on.filter(|_| !spec.update_weights);
     let read = if spec.predict { Dataset::load_unlabelled } else { Dataset::load_as };
     let (mut dataset, mut schema) = read(&spec.dataset, base, known)?;
+    let compared = trained_on.filter(|_| known.is_none()).map(|it| it.differences(&schema));
+    let is_known = known.is_some();
     let Some(initial) = initial else {
         return Ok(Loaded { spec, dataset, schema, state: None, messages: Vec::new() });
     };
-    if let Some(classes) = more_classes(registry, &spec, dataset.shape(), &initial) {
+    let shape = dataset.shape();
+    let more = if is_known { None } else { more_classes(registry, &spec, shape, &initial) };
+    if let Some(classes) = more {
         spec.dataset.classes = Some(classes);
         (dataset, schema) = read(&spec.dataset, base, None)?;
     }
     let model = build(registry, &spec, dataset.shape())?;
     let InitialState { tensors, map, .. } = initial;
     let adapted = adapt(tensors, &model.layout()?, &map, || model.initial_state());
-    let (state, messages) = adapted.map_err(|error| match error {
+    let (state, mut messages) = adapted.map_err(|error| match error {
         ModelError::State(error) => SubmissionError::State(error),
         error => error.into(),
     })?;
+    messages.extend(compared.into_iter().flatten());
     Ok(Loaded { spec, dataset, schema, state: Some(state), messages })
 }
 
@@ -99,7 +106,7 @@ fn build(
     registry.build(&spec.model, &spec.parameters, shape, spec.seed)
 }
 
-/// The number of classes of a state whose file does not say it, if the data lacks examples of the
+/// The number of classes of a state whose file does not say it, or which is trained on, if the data lacks examples of the
 /// last ones: that with which the model has the tensors of the file.
 fn more_classes(
     registry: &Registry,
@@ -107,10 +114,10 @@ fn more_classes(
     shape: DataShape,
     initial: &InitialState,
 ) -> Option<u32> {
-    let InitialState { tensors, map, known } = initial;
+    let InitialState { tensors, map, .. } = initial;
     // Standard input can be read only once.
     let is_gone = ["-", "csv:-"].contains(&&*spec.dataset.source);
-    if known.is_some() || spec.dataset.classes.is_some() || is_gone {
+    if spec.dataset.classes.is_some() || is_gone {
         return None;
     }
     let of_data = shape.classes().ok()?;
@@ -175,7 +182,7 @@ mod tests {
             let path = folder.path().join("state");
             model.initial_state().unwrap().save(&path, &Default::default()).unwrap();
             let tensors = FileTensors::load(&path).unwrap();
-            InitialState { tensors, map: Vec::new(), known: None }
+            InitialState { tensors, map: Vec::new(), trained_on: None }
         };
         let loaded = |classes, spec: &RunSpec| {
             load(&registry, spec.clone(), Path::new(""), Some(initial(classes)))

@@ -116,28 +116,34 @@ impl Predictions {
         pieces.join(", ")
     }
 
-    /// Writes them. A regular file is replaced at once.
+    /// Writes them. A regular file is replaced at once. If a reader closes standard output, the
+    /// writing ends, like other printing.
     pub(crate) fn write(&self, path: &Path, format: Format) -> Result<(), StateError> {
         let content = |out: &mut dyn Write| match format {
             Format::Csv => self.to_csv(out),
             Format::Npy => self.to_npy(out),
             Format::JsonLines => self.to_json_lines(out),
         };
-        destination::write(path, content).map_err(|error| StateError::File {
-            path: path.display().to_string(),
-            message: format!("cannot be written: {error}"),
-        })
+        match destination::write(path, content) {
+            Err(error) if !ends_printing(path, &error) => Err(StateError::File {
+                path: path.display().to_string(),
+                message: format!("cannot be written: {error}"),
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn to_csv(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut table = csv::Writer::from_writer(out);
         let first = self.are_classes.then_some("prediction");
-        table.write_record(first.into_iter().chain(self.names.iter().map(String::as_str)))?;
+        let header = first.into_iter().chain(self.names.iter().map(String::as_str));
+        table.write_record(header).map_err(of_system)?;
         for scores in self.rows() {
             let class = self.class(scores).unwrap_or_default().to_owned();
             // The shortest text that is read as the same number.
             let scores = scores.iter().map(|score| format!("{score:?}"));
-            table.write_record(self.are_classes.then_some(class).into_iter().chain(scores))?;
+            let row = self.are_classes.then_some(class).into_iter().chain(scores);
+            table.write_record(row).map_err(of_system)?;
         }
         table.flush()
     }
@@ -192,6 +198,19 @@ impl Predictions {
     }
 }
 
+/// Whether an error in writing means that nobody reads any more.
+fn ends_printing(path: &Path, error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe && destination::is_standard_output(path)
+}
+
+/// The error of the system in an error of a table: converted as a whole, it would lose its kind.
+fn of_system(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
+    }
+}
+
 /// The class with the first largest score; `None` if all are 0.
 fn found(scores: &[f32]) -> Option<usize> {
     let mut best = 0;
@@ -234,6 +253,29 @@ mod tests {
         assert_eq!(lines[0]["scores"]["Größe"], 0.25);
         assert_eq!((&lines[2]["class"], lines.len()), (&Value::Null, 3));
         assert_eq!(predictions().counts(), "no 1, yes, \"sure\" 1, Größe 0, no class 1");
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_is_told_from_other_errors() {
+        /// Nobody reads it.
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut all = predictions();
+        // More than a buffer.
+        all.scores = all.scores.repeat(4096);
+        for write in [Predictions::to_csv, Predictions::to_json_lines, Predictions::to_npy] {
+            let error = write(&all, &mut Closed).unwrap_err();
+            assert!(ends_printing(Path::new("-"), &error), "{error}");
+            assert!(!ends_printing(Path::new("a.csv"), &error));
+            assert!(!ends_printing(Path::new("-"), &io::ErrorKind::StorageFull.into()));
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use common::dataset::Schema;
@@ -31,6 +31,9 @@ const HEADER_BYTES: u64 = 16 << 20;
 
 /// Digits of a digest in a file name.
 const KEPT_DIGITS: usize = 12;
+
+/// Most files of one digest in a folder: equal states may have different metadata.
+const KEPT_FILES: usize = 100;
 
 /// The tensors of a state's file, and its metadata.
 #[derive(Clone, Debug)]
@@ -92,17 +95,31 @@ impl StateFile {
     /// Writes a state that could not be written to its destination to a new file in the
     /// current folder, or in the folder for temporary files.
     pub fn keep(fetched: &Fetched) -> Result<PathBuf, StateError> {
+        Self::keep_in(Path::new(""), fetched)
+            .or_else(|_| Self::keep_in(&std::env::temp_dir(), fetched))
+    }
+
+    /// Writes a new file in a folder. A file that is there already stays as it is: if it has the same
+    /// bytes, as after an equal run, nothing is left to do, and otherwise the name gets a number.
+    fn keep_in(folder: &Path, fetched: &Fetched) -> Result<PathBuf, StateError> {
         let Fetched { state, .. } = fetched;
         let (digest, metadata) = (state.digest(), metadata(fetched)?);
-        let text = digest.to_string();
-        let name = format!("samebit-{}.safetensors", &text[..KEPT_DIGITS]);
-        let keep = |path: &Path| {
-            destination::create(path, |out| state.write_to(out, digest, &metadata))
-                .map_err(|error| unwritable(path, &error))
-        };
-        let here = PathBuf::from(&name);
-        let elsewhere = std::env::temp_dir().join(&name);
-        keep(&here).map(|()| here).or_else(|_| keep(&elsewhere).map(|()| elsewhere))
+        let name = format!("samebit-{}", &digest.to_string()[..KEPT_DIGITS]);
+        let content = |out: &mut dyn Write| state.write_to(out, digest, &metadata);
+        for number in 1..=KEPT_FILES {
+            let number = if number == 1 { String::new() } else { format!("-{number}") };
+            let path = folder.join(format!("{name}{number}.safetensors"));
+            match destination::create(&path, content) {
+                Ok(()) => return Ok(path),
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(unwritable(&path, &error));
+                }
+                Err(_) if destination::has(&path, content) => return Ok(path),
+                Err(_) => {}
+            }
+        }
+        let message = format!("expected fewer than {KEPT_FILES} files {name}*: remove some");
+        Err(file_error(folder, message))
     }
 }
 
@@ -135,7 +152,7 @@ fn read_metadata(path: &Path) -> Result<BTreeMap<String, String>, StateError> {
         #[serde(default, rename = "__metadata__")]
         metadata: BTreeMap<String, String>,
     }
-    let io = |error: std::io::Error| file_error(path, error.to_string());
+    let io = |error: io::Error| file_error(path, error.to_string());
     let mut file = File::open(path).map_err(io)?;
     let mut length = [0; 8];
     file.read_exact(&mut length).map_err(io)?;
@@ -157,7 +174,7 @@ pub fn check_output(path: &Path) -> Result<(), StateError> {
     destination::check(path).map_err(|error| unwritable(path, &error))
 }
 
-fn unwritable(path: &Path, error: &std::io::Error) -> StateError {
+fn unwritable(path: &Path, error: &io::Error) -> StateError {
     file_error(path, format!("cannot be written: {error}"))
 }
 
@@ -191,6 +208,28 @@ mod tests {
         state.save(&path, &metadata).unwrap();
         let error = StateFile::load(&path).unwrap().history().unwrap_err().to_string();
         assert!(error.contains("samebit.history") && error.contains("missing field"), "{error}");
+    }
+
+    #[test]
+    fn a_state_that_was_kept_before_is_there_already() {
+        let folder = tempfile::tempdir().unwrap();
+        let spec = RunSpec::from_toml(RunSpec::example()).unwrap();
+        let mut fetched = Fetched {
+            state: NetworkState::default(),
+            spec,
+            schema: None,
+            history: History::default(),
+        };
+        let first = StateFile::keep_in(folder.path(), &fetched).unwrap();
+        let bytes = std::fs::read(&first).unwrap();
+        assert_eq!(StateFile::keep_in(folder.path(), &fetched).unwrap(), first);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        // The same state of another run.
+        fetched.spec.seed += 1;
+        let second = StateFile::keep_in(folder.path(), &fetched).unwrap();
+        assert!(second != first && second.display().to_string().ends_with("-2.safetensors"));
+        assert_eq!(StateFile::keep_in(folder.path(), &fetched).unwrap(), second);
+        assert_eq!(std::fs::read(&first).unwrap(), bytes);
     }
 
     #[test]

@@ -182,6 +182,15 @@ async fn pulled_partials_give_the_bits_of_the_reference() {
 }
 
 #[tokio::test]
+async fn tensors_of_f64_and_i64_give_the_bits_of_the_reference() {
+    let wide = |more: &str| test_model::spec(&format!("wide = true\n{more}"));
+    for workers in [1, 3] {
+        check_run(&wide(""), ServerConfig::default(), workers, 0).await;
+        check_run(&wide(BIG), ServerConfig::default(), workers, 1).await;
+    }
+}
+
+#[tokio::test]
 async fn lost_workers_change_no_bit() {
     check_run(&test_model::spec(""), ServerConfig::default(), 1, 2).await;
     check_run(&test_model::spec(BIG), ServerConfig::default(), 2, 2).await;

@@ -99,7 +99,7 @@ fn introductions_that_do_not_fit() {
         but("another magic", |hello| hello.magic = "torch".into())
             .ends_refused(&["magic \"torch\"", "check which program connects"]),
         but("another protocol", |hello| hello.protocol = 99).ends_refused(&[
-            "protocol 11",
+            "protocol 12",
             "has 99",
             "install the same Samebit version",
         ]),

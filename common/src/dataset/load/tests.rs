@@ -222,6 +222,32 @@ fn later_data_is_read_as_the_first_was() {
 }
 
 #[test]
+fn later_data_may_be_a_test_split_alone() {
+    let features = npy(&array![[1.0f64, 2.5], [-3.0, 4.0]]);
+    let labels = npy(&Array1::from(vec![0i64, 1]));
+    let named = |split: &str| {
+        let name = |what: &str| format!("{what}_{split}.npy");
+        [(name("x"), features.clone()), (name("y"), labels.clone())]
+    };
+    let folder = |files: &[(String, Vec<u8>)]| {
+        let files: Vec<_> = files.iter().map(|(name, bytes)| (&**name, bytes.clone())).collect();
+        Folder::new(&files)
+    };
+    let spec = DatasetSpec::new("npy:.");
+    let (_, known) = folder(&named("train")).load(&spec).unwrap();
+    let alone = folder(&named("test"));
+    let error = alone.load(&spec).unwrap_err();
+    assert!(error.contains("expected features and labels under one of the names"), "{error}");
+    let load = |labels| load(&spec, alone.0.path(), Some(&known), labels).unwrap().0;
+    assert_eq!((load(true).train.len(), load(false).train.len()), (2, 2));
+    // Beside data of its own, too.
+    let own = folder(&named("train"));
+    let other = format!("npy:{}", alone.0.path().display());
+    let both = own.load(&DatasetSpec { test_source: Some(other), ..spec.clone() }).unwrap().0;
+    assert_eq!((both.train.len(), both.test.len()), (2, 2));
+}
+
+#[test]
 fn sources_are_told_by_their_names() {
     let arrays: Vec<(&str, Vec<u8>)> = vec![
         ("x_train.npy", npy(&array![[1.0f64, 2.5], [-3.0, 4.0]])),
@@ -242,10 +268,7 @@ fn sources_are_told_by_their_names() {
         assert!(error.starts_with("unknown dataset source"), "{error}");
     }
     let only = Folder::new(&[arrays[0].clone()]).load(&DatasetSpec::new("npy:."));
-    assert!(
-        only.unwrap_err()
-            .contains("expected labels of its examples (if the model learns without labels")
-    );
+    assert!(only.unwrap_err().contains("if the model learns without labels, set"));
 }
 
 #[test]
@@ -338,10 +361,18 @@ fn columns_of_numbers_are_targets() {
         ("floor,rooms\n1,3\n", [0.0, 0.0]),
         ("3,1\n", [0.0, 0.0]),
     ] {
-        let (data, _) = load(&csv_spec(), csv(text).0.path(), Some(&schema), true).unwrap();
+        let folder = csv(text);
+        let is_labelled = text.contains("price");
+        let (data, _) = load(&csv_spec(), folder.0.path(), Some(&schema), is_labelled).unwrap();
         assert_eq!(data.train.features(), &Features::U8(vec![3, 1]), "{text}");
         let values = expected.to_vec();
         assert_eq!(data.train.targets(), &TargetValues::Vectors { values, width: 2 }, "{text}");
+        // What is evaluated has targets.
+        let evaluated = load(&csv_spec(), folder.0.path(), Some(&schema), true);
+        let error = evaluated.err().map(|error| error.to_string());
+        let is_refused =
+            error.is_some_and(|error| error.contains("`coordinator predict` needs none"));
+        assert_eq!(is_refused, !is_labelled, "{text}");
     }
 }
 
@@ -447,8 +478,33 @@ fn classes_that_a_file_names_keep_their_numbers() {
     assert_eq!(data.train.labels()[..3], [0, 1, 0]);
     let (again, _) = load(&csv_spec(), folder.0.path(), Some(&schema), true).unwrap();
     assert_eq!(again, data);
-    // A number without a name: the names say nothing.
-    let folder = csv(&format!("12,2,pear,apple\n{}", rows.replace(",1\n", ",2\n")));
-    let (_, schema) = folder.load(&csv_spec()).unwrap();
-    assert_eq!(schema.classes, ["0", "2"]);
+    let of = |label: &str| {
+        let rows = rows.replace(",1\n", &format!(",{label}\n"));
+        csv(&format!("12,2,pear,apple\n{rows}")).load(&csv_spec()).unwrap_err()
+    };
+    let expected = "data.csv, line 3: expected a label from 0 to 1, as 2 classes have names, found";
+    assert_eq!(of("2"), format!("{expected} 2"));
+    assert_eq!(of("-1"), format!("{expected} -1"));
+    let none = rows.replace(",1\n", ",-1\n").replace(",0\n", ",-1\n");
+    let error = csv(&format!("12,2,pear,apple\n{none}")).load(&csv_spec()).unwrap_err();
+    assert!(error.contains("expected"), "{error}");
+}
+
+#[test]
+fn a_test_split_of_labels_that_stand_for_none_is_no_class() {
+    let rows = "1,2,0\n3,4,1\n5,6,0\n".repeat(4);
+    let hidden = "1,2,-1\n3,4,-1\n";
+    let files = [
+        ("train.csv", format!("12,2,pear,apple\n{rows}").into_bytes()),
+        ("test.csv", hidden.as_bytes().to_vec()),
+    ];
+    let spec = DatasetSpec {
+        test_source: Some("csv:test.csv".into()),
+        ..DatasetSpec::new("csv:train.csv")
+    };
+    let error = Folder::new(&files).load(&spec).unwrap_err();
+    assert!(error.starts_with("test.csv, ") && error.contains("test_examples=0.2"), "{error}");
+    let spec = DatasetSpec { test_examples: Some(TestExamples::Count(2)), ..spec };
+    let (_, schema) = Folder::new(&files).load(&spec).unwrap();
+    assert_eq!(schema.classes, ["pear", "apple"]);
 }

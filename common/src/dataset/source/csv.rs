@@ -96,6 +96,16 @@ pub(in crate::dataset) fn line_of_row(row: u64) -> u64 {
     row + FIRST_ROW
 }
 
+/// What helps if values of new examples are missing.
+const DROP_OR_MEAN: &str = ", or `dataset.missing` set to \"drop\" or \"mean\"";
+
+/// What helps if labels are missing, or if the state knows no mean.
+const DROP: &str = ", or `dataset.missing` set to \"drop\"";
+
+/// What helps if values of an example to predict are missing.
+const FILL: &str = ", as each example to predict has its row: fill it in (a run with \
+                    `dataset.missing` set to \"mean\" gives states that know a mean)";
+
 /// The line of the first row.
 const FIRST_ROW: u64 = 2;
 
@@ -130,7 +140,18 @@ impl TextFile {
             None => Dialect::sniff(text),
         };
         let notation = Notation { decimal_commas: dialect.has_decimal_commas() };
-        (dialect, Header::of(text, dialect, notation))
+        let header = Header::of(text, dialect, notation);
+        let told = dialect.with_comments_of(text, header.columns);
+        let header = if told == dialect { header } else { Header::of(text, told, notation) };
+        (told, header)
+    }
+
+    /// The fields of the first record of a text.
+    fn first_record(&self, dialect: Dialect) -> Vec<String> {
+        let Content::Text(text) = &self.content else { return Vec::new() };
+        let mut record = Record::default();
+        dialect.records(text.as_bytes()).next(&mut record);
+        record.fields().map(str::to_owned).collect()
     }
 
     /// The places of examples on these lines.
@@ -194,11 +215,8 @@ impl TextFile {
         self.wrong(line, expected, "none")
     }
 
-    fn missing(&self, line: u64, at: usize, title: &str) -> DatasetError {
-        let expected = format!(
-            "a value in {}, or `dataset.missing` set to \"drop\" or \"mean\"",
-            infer::place(at, title)
-        );
-        self.wrong(line, expected, "none")
+    /// The error for a missing value; `advice` says what a user may set.
+    fn missing(&self, line: u64, place: String, advice: &str) -> DatasetError {
+        self.wrong(line, format!("a value in {place}{advice}"), "none")
     }
 }

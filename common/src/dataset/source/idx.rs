@@ -16,7 +16,7 @@ use std::path::Path;
 use super::array::{self, Layout, Part};
 use super::file::SourceFile;
 use super::numbers::{Number, Order};
-use super::{Splits, labels};
+use super::{Reading, Splits, labels};
 use crate::dataset::DatasetError;
 use crate::limits;
 use crate::spec::TargetKind;
@@ -26,8 +26,9 @@ use files::Pair;
 const QMNIST_COLUMNS: u64 = 8;
 
 /// Loads both splits; the test split may be missing, and so may all labels.
-pub(super) fn load(folder: &Path, targets: TargetKind) -> Result<Splits, DatasetError> {
-    let files = files::find(folder, targets != TargetKind::None)?;
+pub(super) fn load(folder: &Path, reading: Reading) -> Result<Splits, DatasetError> {
+    let targets = reading.targets;
+    let files = files::find(folder, reading)?;
     let train = part(&files.train, targets)?;
     let test = files.test.as_ref().map(|pair| part(pair, targets)).transpose()?;
     array::agree(train, test)

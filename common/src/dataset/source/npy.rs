@@ -11,20 +11,20 @@ use super::array::{self, Bytes, Examples, Labels, Part};
 use super::file::SourceFile;
 use super::listing::{Listing, missing};
 use super::pairs::{self, Chosen, NoChoice, Pair};
-use super::{Splits, labels};
+use super::{Reading, Splits, labels};
 use crate::dataset::DatasetError;
 use crate::spec::TargetKind;
 use header::{Element, Header};
 
 /// Loads the arrays of a folder. The test split may be missing, and so may all labels.
-pub(super) fn load_folder(folder: &Path, targets: TargetKind) -> Result<Splits, DatasetError> {
+pub(super) fn load_folder(folder: &Path, reading: Reading) -> Result<Splits, DatasetError> {
     let listing = Listing::of(folder, |name| name.ends_with(".npy"))?;
-    let has = |name: &str| pairs::may_be(name, targets) && listing.has(&format!("{name}.npy"));
-    let chosen = pairs::choose(has).map_err(|NoChoice { expected, remark }| {
+    let has = |name: &str| listing.has(&format!("{name}.npy"));
+    let chosen = pairs::choose(reading, has).map_err(|NoChoice { expected, remark }| {
         let expected = format!("{expected} (.npy files)");
         missing(folder, &expected, &format!("{}: {remark}", listing.found()))
     })?;
-    load(&mut Folder { path: folder }, &chosen, targets)
+    load(&mut Folder { path: folder }, &chosen, reading.targets)
 }
 
 /// Loads one array as features without labels.

@@ -9,18 +9,17 @@ use zip::ZipArchive;
 use zip::read::ZipFile;
 use zip::result::ZipError;
 
-use super::Splits;
 use super::archive::{self, Limited};
 use super::array::{self, Bytes};
 use super::listing::{Listing, missing, shown};
 use super::npy::{self, Arrays};
 use super::pairs::{self, NoChoice};
+use super::{Reading, Splits};
 use crate::dataset::DatasetError;
-use crate::spec::TargetKind;
 
 /// Loads the arrays of an archive. The test split may be missing, and so may all labels; an
 /// archive of one array has features only, whatever its name.
-pub(super) fn load(path: &Path, targets: TargetKind) -> Result<Splits, DatasetError> {
+pub(super) fn load(path: &Path, reading: Reading) -> Result<Splits, DatasetError> {
     let mut archive = Archive::open(path)?;
     let members = archive.members();
     if let [name] = &members[..]
@@ -30,14 +29,13 @@ pub(super) fn load(path: &Path, targets: TargetKind) -> Result<Splits, DatasetEr
         let examples = npy::features(&mut *archive.open(name)?, name_shown)?;
         return array::agree(examples.with(None), None);
     }
-    let has =
-        |name: &str| pairs::may_be(name, targets) && members.iter().any(|member| member == name);
-    let chosen = pairs::choose(has).map_err(|NoChoice { expected, remark }| {
+    let has = |name: &str| members.iter().any(|member| member == name);
+    let chosen = pairs::choose(reading, has).map_err(|NoChoice { expected, remark }| {
         let found = shown(members.iter().map(String::as_str));
         let found = format!("{found}: {remark}, with numpy.savez(path, NAME=array)");
         missing(path, &format!("{expected} (arrays of the archive)"), &found)
     })?;
-    npy::load(&mut archive, &chosen, targets)
+    npy::load(&mut archive, &chosen, reading.targets)
 }
 
 /// The archive of a folder that has one, and no other arrays.

@@ -2,6 +2,7 @@
 //! of an archive. An array of features and one of labels with names from different lines of
 //! the table are never mixed. Arrays of other names, as `x_val`, are not read.
 
+use super::Reading;
 use crate::spec::TargetKind;
 
 /// Names of the arrays of a dataset.
@@ -81,12 +82,30 @@ pub(super) fn is_labels(name: &str) -> bool {
 }
 
 /// Whether an array of this name may be read: labels are passed over if there are no targets.
-pub(super) fn may_be(name: &str, targets: TargetKind) -> bool {
+fn may_be(name: &str, targets: TargetKind) -> bool {
     targets != TargetKind::None || !is_labels(name)
 }
 
 /// Chooses arrays among those which `has` knows.
-pub(super) fn choose(has: impl Fn(&str) -> bool) -> Result<Chosen, NoChoice> {
+pub(super) fn choose(reading: Reading, has: impl Fn(&str) -> bool) -> Result<Chosen, NoChoice> {
+    let has = |name: &str| may_be(name, reading.targets) && has(name);
+    let chosen = chosen(has);
+    match test_alone(has).filter(|_| chosen.is_err() && !reading.to_train) {
+        Some(train) => Ok(Chosen { train, test: None }),
+        None => chosen,
+    }
+}
+
+/// The arrays of a test split that is all there is.
+fn test_alone(has: impl Fn(&str) -> bool) -> Option<Pair> {
+    let has_training = NAMES.iter().any(|names| has(names.features));
+    let labeled = NAMES.iter().any(|names| has(names.test_labels));
+    let fits = |names: &&Names| has(names.test_features) && labeled == has(names.test_labels);
+    let names = NAMES.iter().find(fits).filter(|_| !has_training)?;
+    Some((names.test_features, labeled.then_some(names.test_labels)))
+}
+
+fn chosen(has: impl Fn(&str) -> bool) -> Result<Chosen, NoChoice> {
     let labeled = NAMES.iter().any(|names| has(names.labels) || has(names.test_labels));
     let complete = |names: &&Names| has(names.features) && has(names.labels);
     let alone = |names: &&Names| !labeled && has(names.features);
@@ -157,7 +176,24 @@ mod tests {
     use super::*;
 
     fn chosen(names: &[&str]) -> Result<Chosen, NoChoice> {
-        choose(|name| names.contains(&name))
+        choose(Reading { targets: TargetKind::Class, to_train: true }, |name| names.contains(&name))
+    }
+
+    #[test]
+    fn a_test_split_alone_is_data_that_nothing_is_trained_on() {
+        let cases: [(&[&str], Option<Pair>); 5] = [
+            (&["x_test", "y_test"], Some(("x_test", Some("y_test")))),
+            (&["X_test"], Some(("X_test", None))),
+            (&["test_images", "test_labels"], Some(("test_images", Some("test_labels")))),
+            (&["x_test", "test_labels"], None),
+            (&["x_train", "x_test", "y_test"], None),
+        ];
+        for (names, train) in cases {
+            assert!(chosen(names).is_err(), "{names:?}");
+            let reading = Reading { targets: TargetKind::Class, to_train: false };
+            let found = choose(reading, |name| names.contains(&name)).ok();
+            assert_eq!(found, train.map(|train| Chosen { train, test: None }), "{names:?}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::file::SourceFile;
 use super::listing::{missing, shown};
 use super::numbers::{Number, Order};
 use super::pairs::{self, NoChoice, Pair};
-use super::{Splits, labels};
+use super::{Reading, Splits, labels};
 use crate::dataset::DatasetError;
 use crate::spec::TargetKind;
 
@@ -23,7 +23,7 @@ const SKIPPED_BYTES: u64 = 1 << 20;
 
 /// Loads the arrays of a file. The test split may be missing, and so may all labels; a file of
 /// one array has features only, whatever its name.
-pub(super) fn load(path: &Path, targets: TargetKind) -> Result<Splits, DatasetError> {
+pub(super) fn load(path: &Path, reading: Reading) -> Result<Splits, DatasetError> {
     let mut file = SourceFile::open(path)?;
     let header = Header::read(&mut file)?;
     let mut names = header.arrays.offset_keys();
@@ -34,13 +34,13 @@ pub(super) fn load(path: &Path, targets: TargetKind) -> Result<Splits, DatasetEr
     {
         return array::agree(arrays.features(name)?.with(None), None);
     }
-    let has = |name: &str| pairs::may_be(name, targets) && names.iter().any(|it| it == name);
-    let chosen = pairs::choose(has).map_err(|NoChoice { expected, remark }| {
+    let has = |name: &str| names.iter().any(|it| it == name);
+    let chosen = pairs::choose(reading, has).map_err(|NoChoice { expected, remark }| {
         let found = shown(names.iter().map(String::as_str));
         missing(path, &format!("{expected} (arrays of the file)"), &format!("{found}: {remark}"))
     })?;
-    let train = arrays.part(chosen.train, targets)?;
-    let test = chosen.test.map(|pair| arrays.part(pair, targets)).transpose()?;
+    let train = arrays.part(chosen.train, reading.targets)?;
+    let test = chosen.test.map(|pair| arrays.part(pair, reading.targets)).transpose()?;
     array::agree(train, test)
 }
 

@@ -5,8 +5,12 @@ use std::fs;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::Splits;
+use super::{Reading, Splits};
 use crate::dataset::DatasetError;
+use crate::spec::TargetKind;
+
+/// Data to train on, with classes.
+pub(super) const TO_TRAIN: Reading = Reading { targets: TargetKind::Class, to_train: true };
 
 /// A folder with files; a name may have folders.
 pub(super) fn folder(files: &[(&str, &[u8])]) -> TempDir {

@@ -7,7 +7,7 @@ use ndarray::ArrayD;
 use super::super::*;
 use crate::id::Block;
 use crate::model::{Batch, ModelError, Replica};
-use crate::state::{Layout, NetworkState, Segment, Tensor, TensorData};
+use crate::state::{Layout, NetworkState, Number, Segment, Tensor, TensorData};
 
 /// SplitMix64.
 pub(super) struct Random(pub(super) u64);
@@ -26,25 +26,68 @@ impl Random {
     }
 
     /// From −1 to 1, and now and then a zero of either sign.
-    pub(super) fn value(&mut self) -> f32 {
-        match self.below(16) {
+    pub(super) fn value<T: Real>(&mut self) -> T {
+        T::from_f64(match self.below(16) {
             0 => 0.0,
             1 => -0.0,
-            _ => (self.next() as f64 / u64::MAX as f64 * 2.0 - 1.0) as f32,
-        }
+            _ => self.next() as f64 / u64::MAX as f64 * 2.0 - 1.0,
+        })
     }
 
-    pub(super) fn f32(&mut self, shape: &[usize]) -> TensorData {
-        TensorData::F32(ArrayD::from_shape_simple_fn(shape, || self.value()))
+    pub(super) fn values<T: Real>(&mut self, count: usize) -> Vec<T> {
+        (0..count).map(|_| self.value()).collect()
     }
 
-    fn u64(&mut self, shape: &[usize]) -> TensorData {
-        TensorData::U64(ArrayD::from_shape_simple_fn(shape, || self.next()))
+    pub(super) fn reals<T: Real>(&mut self, shape: &[usize]) -> TensorData {
+        T::tensor(ArrayD::from_shape_simple_fn(shape, || self.value()))
+    }
+
+    /// Any bits.
+    fn wholes<T: Whole>(&mut self, shape: &[usize]) -> TensorData {
+        let whole = || T::from_word(&T::words(&self.next().to_le_bytes())[0]);
+        T::tensor(ArrayD::from_shape_simple_fn(shape, whole))
     }
 
     /// Some of the units, ascending.
     fn units(&mut self, all: usize) -> Vec<u32> {
         (0..all as u32).filter(|_| self.below(3) == 0).collect()
+    }
+}
+
+/// What a replica says of tensors under `fold`, by name.
+pub(super) type Maps<T> = BTreeMap<String, UnitMaps<T>>;
+
+/// A type of real values, and its tensors in a [`Case`].
+pub(super) trait Tested: Real + Into<f64> {
+    /// The beginning of their names.
+    const PREFIX: &str;
+
+    /// Half the distance from 1 to the next value: the most by which one operation is off, relative
+    /// to its outcome.
+    const ROUNDING: f64;
+
+    fn maps(ended: &mut Ended) -> &mut Maps<Self>;
+
+    fn name(of: &str) -> String {
+        format!("{}{of}", Self::PREFIX)
+    }
+}
+
+impl Tested for f32 {
+    const PREFIX: &str = "";
+    const ROUNDING: f64 = f32::EPSILON as f64 / 2.0;
+
+    fn maps(ended: &mut Ended) -> &mut Maps<Self> {
+        &mut ended.maps
+    }
+}
+
+impl Tested for f64 {
+    const PREFIX: &str = "f64.";
+    const ROUNDING: f64 = f64::EPSILON / 2.0;
+
+    fn maps(ended: &mut Ended) -> &mut Maps<Self> {
+        &mut ended.maps_f64
     }
 }
 
@@ -54,7 +97,8 @@ pub(super) struct Ended {
     pub(super) state: NetworkState,
     pub(super) examples: u64,
     pub(super) counts: BTreeMap<String, UnitCounts>,
-    pub(super) maps: BTreeMap<String, UnitMaps>,
+    pub(super) maps: Maps<f32>,
+    pub(super) maps_f64: Maps<f64>,
     /// Whether its values may be taken.
     pub(super) gives: bool,
 }
@@ -81,6 +125,9 @@ impl Replica for Ended {
     fn unit_maps(&self, tensor: &str) -> Option<UnitMaps> {
         self.maps.get(tensor).cloned()
     }
+    fn unit_maps_f64(&self, tensor: &str) -> Option<UnitMaps<f64>> {
+        self.maps_f64.get(tensor).cloned()
+    }
 }
 
 /// A base and where its replicas ended; `None` for those without examples.
@@ -92,31 +139,63 @@ pub(super) struct Case {
 /// All rules on all element types they work on. `said` tensors get counts and
 /// maps from the replica, the other two sparse ones from what changed.
 pub(super) fn state(random: &mut Random) -> NetworkState {
-    let f32 = |data, rule| Tensor { data, rule };
-    let tensors = [
-        ("mean", f32(random.f32(&[7, 5]), MergeRule::Mean)),
-        ("sum", f32(random.f32(&[11]), MergeRule::Sum)),
-        ("max", f32(random.f32(&[2, 2, 3]), MergeRule::Max)),
-        ("keep", f32(random.f32(&[3]), MergeRule::Keep)),
-        ("mean_by", f32(random.f32(&[3, 9]), MergeRule::MeanBy)),
-        ("mean_by.said", f32(random.f32(&[3, 9]), MergeRule::MeanBy)),
-        ("fold", f32(random.f32(&[2, 2, 9]), MergeRule::Fold)),
-        ("fold.said", f32(random.f32(&[4, 9]), MergeRule::Fold)),
-        ("counts", f32(random.u64(&[6]), MergeRule::Sum)),
-        ("latest", f32(random.u64(&[6]), MergeRule::Max)),
-        ("kept", f32(random.u64(&[2]), MergeRule::Keep)),
-    ];
-    NetworkState::new(tensors.map(|(name, tensor)| (name.into(), tensor))).unwrap()
+    let mut tensors = reals::<f32>(random);
+    tensors.extend(wholes::<u64>(random, ""));
+    tensors.extend(reals::<f64>(random));
+    tensors.extend(wholes::<i64>(random, "i64."));
+    NetworkState::new(tensors).unwrap()
+}
+
+fn reals<T: Tested>(random: &mut Random) -> Vec<(String, Tensor)> {
+    let mut tensor = |name, shape: &[usize], rule| {
+        (T::name(name), Tensor { data: random.reals::<T>(shape), rule })
+    };
+    vec![
+        tensor("mean", &[7, 5], MergeRule::Mean),
+        tensor("sum", &[11], MergeRule::Sum),
+        tensor("max", &[2, 2, 3], MergeRule::Max),
+        tensor("keep", &[3], MergeRule::Keep),
+        tensor("mean_by", &[3, 9], MergeRule::MeanBy),
+        tensor("mean_by.said", &[3, 9], MergeRule::MeanBy),
+        tensor("fold", &[2, 2, 9], MergeRule::Fold),
+        tensor("fold.said", &[4, 9], MergeRule::Fold),
+    ]
+}
+
+fn wholes<T: Whole>(random: &mut Random, prefix: &str) -> Vec<(String, Tensor)> {
+    let mut tensor = |name, size, rule| {
+        (format!("{prefix}{name}"), Tensor { data: random.wholes::<T>(&[size]), rule })
+    };
+    vec![
+        tensor("counts", 6, MergeRule::Sum),
+        tensor("latest", 6, MergeRule::Max),
+        tensor("kept", 2, MergeRule::Keep),
+    ]
 }
 
 pub(super) fn ended(random: &mut Random, base: &NetworkState) -> Ended {
-    let mut state = state(random);
+    let mut ended = Ended {
+        state: state(random),
+        examples: 1 + random.next() % 100,
+        counts: BTreeMap::new(),
+        maps: Maps::new(),
+        maps_f64: Maps::new(),
+        gives: false,
+    };
+    touch::<f32>(random, base, &mut ended);
+    touch::<f64>(random, base, &mut ended);
+    ended
+}
+
+/// Chooses the units that change.
+fn touch<T: Tested>(random: &mut Random, base: &NetworkState, ended: &mut Ended) {
     // Under the rules that look for changed units, most have not changed.
-    for name in ["mean_by", "fold"] {
+    for name in ["mean_by", "fold"].map(T::name) {
         let touched = random.units(9);
-        let base = base.f32(name).unwrap().as_slice().unwrap();
-        let mut values = state.f32_mut(name).unwrap();
-        for (at, value) in values.as_slice_mut().unwrap().iter_mut().enumerate() {
+        let base = slice::<T>(base, &name);
+        let place = ended.state.tensors().keys().position(|it| *it == name).unwrap();
+        let values = ended.state.tensor_at_mut(place).data.slice_mut::<T>();
+        for (at, value) in values.iter_mut().enumerate() {
             if !touched.contains(&(at as u32 % 9)) {
                 *value = base[at];
             }
@@ -124,18 +203,15 @@ pub(super) fn ended(random: &mut Random, base: &NetworkState) -> Ended {
     }
     let units = random.units(9);
     let counts = units.iter().map(|_| 1 + random.next() % 50).collect();
-    let counts = UnitCounts { units, counts };
+    ended.counts.insert(T::name("mean_by.said"), UnitCounts { units, counts });
     let units = random.units(9);
-    let a = units.iter().map(|_| random.value()).collect();
-    let b = (0..4 * units.len()).map(|_| random.value()).collect();
-    let maps = UnitMaps { units, a, b };
-    Ended {
-        state,
-        examples: 1 + random.next() % 100,
-        counts: [("mean_by.said".into(), counts)].into(),
-        maps: [("fold.said".into(), maps)].into(),
-        gives: false,
-    }
+    let (a, b) = (random.values(units.len()), random.values(4 * units.len()));
+    T::maps(ended).insert(T::name("fold.said"), UnitMaps { units, a, b });
+}
+
+/// The values of a tensor.
+pub(super) fn slice<'a, T: Number>(state: &'a NetworkState, name: &str) -> &'a [T] {
+    state.tensors()[name].data.slice()
 }
 
 pub(super) fn case(random: &mut Random) -> Case {
@@ -188,10 +264,8 @@ impl Case {
         finish(&self.base, self.merged(self.root()).as_ref())
     }
 
-    pub(super) fn f32(&self, name: &str) -> (&[f32], Vec<(&Ended, &[f32])>) {
-        fn slice<'a>(state: &'a NetworkState, name: &str) -> &'a [f32] {
-            state.f32(name).unwrap().as_slice().unwrap()
-        }
+    /// The values of a tensor in the base, and in each replica with examples.
+    pub(super) fn values<T: Number>(&self, name: &str) -> (&[T], Vec<(&Ended, &[T])>) {
         let replicas = self.replicas.iter().flatten();
         let states = replicas.map(|replica| (replica, slice(&replica.state, name)));
         (slice(&self.base, name), states.collect())

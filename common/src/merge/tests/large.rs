@@ -1,19 +1,19 @@
 //! States of many segments, merged on several threads.
 
 use super::super::*;
-use super::case::{Ended, Random};
+use super::case::{Ended, Maps, Random, Tested};
 use crate::id::Block;
 use crate::state::{NetworkState, Tensor};
 
 /// One tensor per rule, each of several segments and long enough for parallel
 /// work.
-fn large(random: &mut Random) -> (NetworkState, Vec<Ended>) {
+fn large<T: Tested>(random: &mut Random) -> (NetworkState, Vec<Ended>) {
     let state = |random: &mut Random| {
         let rules = [MergeRule::Mean, MergeRule::Sum, MergeRule::Max, MergeRule::MeanBy];
         let mut tensors: Vec<_> = rules
-            .map(|rule| (rule.to_string(), Tensor { data: random.f32(&[300, 1000]), rule }))
+            .map(|rule| (rule.to_string(), Tensor { data: random.reals::<T>(&[300, 1000]), rule }))
             .into();
-        let data = random.f32(&[30, 10_000]);
+        let data = random.reals::<T>(&[30, 10_000]);
         tensors.push(("fold".into(), Tensor { data, rule: MergeRule::Fold }));
         NetworkState::new(tensors).unwrap()
     };
@@ -23,12 +23,19 @@ fn large(random: &mut Random) -> (NetworkState, Vec<Ended>) {
         for unit in (0..10_000).filter(|unit| unit % 3 != index) {
             maps.units.push(unit);
             maps.a.push(random.value());
-            maps.b.extend((0..30).map(|_| random.value()));
+            maps.b.extend(random.values::<T>(30));
         }
-        let maps = [("fold".to_string(), maps)].into();
-        let counts = Default::default();
         let examples = 1 + random.next() % 100;
-        Ended { state: state(random), examples, counts, maps, gives: true }
+        let mut ended = Ended {
+            state: state(random),
+            examples,
+            counts: Default::default(),
+            maps: Maps::new(),
+            maps_f64: Maps::new(),
+            gives: true,
+        };
+        T::maps(&mut ended).insert("fold".into(), maps);
+        ended
     });
     let replicas = replicas.collect();
     (base, replicas)
@@ -36,7 +43,12 @@ fn large(random: &mut Random) -> (NetworkState, Vec<Ended>) {
 
 #[test]
 fn large_states_merge_the_same_on_any_number_of_threads() {
-    let (base, replicas) = large(&mut Random(1));
+    merge_on_threads::<f32>();
+    merge_on_threads::<f64>();
+}
+
+fn merge_on_threads<T: Tested>() {
+    let (base, replicas) = large::<T>(&mut Random(1));
     let layout = base.layout();
     let next = |threads: usize, by_segment: bool| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

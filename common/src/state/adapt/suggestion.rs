@@ -2,8 +2,8 @@
 
 use std::cmp::Ordering;
 
+use super::super::Layout;
 use super::super::file::{FileTensor, FileTensors};
-use super::super::{ElementType, Layout};
 use super::{Mapping, may_be_missing};
 
 /// A layer of either side: the name before its weights' own, its inputs and its outputs.
@@ -42,7 +42,7 @@ pub(super) fn of(file: &FileTensors, layout: &Layout) -> Option<String> {
             flags.push(format!("--map '{}'", Mapping { tensor, source, is_transposed }));
         }
     }
-    Some(format!("it seems to be of PyTorch, then add\n{}", flags.join(" ")))
+    Some(format!("it seems to be of PyTorch, then add {}", flags.join(" ")))
 }
 
 /// The sizes of layers, from the inputs of the first: `64 × 32, 32 × 10`.
@@ -56,7 +56,7 @@ fn model_layers(layout: &Layout) -> Option<Vec<Layer<'_>>> {
     let mut layers = Vec::new();
     let mut biases = 0;
     for tensor in needed.clone() {
-        if tensor.element != ElementType::F32 {
+        if !tensor.element.is_real() {
             return None;
         }
         match (tensor.name.strip_suffix(OURS[0]), &tensor.shape[..]) {

@@ -121,6 +121,62 @@ fn values_that_do_not_fit_are_errors_with_their_place() {
     assert!(found.contains("tensor `bias`") && found.contains("found C64"), "{found}");
 }
 
+/// One tensor of each wide type, the first of them a matrix.
+fn wide_layout() -> Layout {
+    Layout::new([
+        TensorLayout::new("m", ElementType::F64, &[3, 2], MergeRule::Mean),
+        TensorLayout::new("n", ElementType::I64, &[2], MergeRule::Sum),
+    ])
+    .unwrap()
+}
+
+fn adapted_wide(given: &[Given<'_>], map: &[&str]) -> Result<(NetworkState, Vec<String>), String> {
+    let map: Vec<Mapping> = map.iter().map(|text| text.parse().unwrap()).collect();
+    let initial = || NetworkState::zeros(&wide_layout());
+    let adapted = adapt(file(given), &wide_layout(), &map, initial);
+    adapted.map_err(|error: StateError| error.to_string())
+}
+
+#[test]
+fn a_model_of_wide_types_takes_what_fits_them() {
+    let wide = WEIGHTS.map(|value| f64::from(value) + 0.1);
+    let m = ("m", Dtype::F64, &[3, 2][..], f64s(&wide));
+    let whole = |values: [i64; 2]| values.map(i64::to_le_bytes).concat();
+    let n = ("n", Dtype::I64, &[2][..], whole([i64::MIN, 5]));
+    let (state, messages) = adapted_wide(&[m.clone(), n], &[]).unwrap();
+    assert_eq!(messages, Vec::<String>::new());
+    assert!(state.f64("m").unwrap().iter().eq(&wide));
+    assert_eq!(state.i64("n").unwrap().as_slice(), Some(&[i64::MIN, 5][..]));
+
+    // Other types are converted, and a matrix is transposed.
+    let turned = ("t", Dtype::F32, &[2, 3][..], f32s(&[1.0, 3.0, 5.0, 2.0, 4.0, 6.0]));
+    let floats = ("n", Dtype::F64, &[2][..], f64s(&[-3.0, 4.0]));
+    let (state, messages) = adapted_wide(&[turned, floats], &["m=t^T"]).unwrap();
+    assert!(state.f64("m").unwrap().iter().eq(&WEIGHTS.map(f64::from)));
+    assert_eq!(state.i64("n").unwrap().as_slice(), Some(&[-3, 4][..]));
+    let expected = ["converted from F32 to f64: `t`", "converted from F64 to i64: `n`"];
+    assert_eq!(messages, expected.map(|text| format!("x.safetensors: {text}")));
+
+    // Whole numbers may be missing, as counters may.
+    let (state, messages) = adapted_wide(std::slice::from_ref(&m), &[]).unwrap();
+    assert_eq!(state.i64("n").unwrap().as_slice(), Some(&[0, 0][..]));
+    assert!(messages[0].ends_with("as in a new state of the model: `n`"), "{messages:?}");
+    let missing = adapted_wide(&[], &[]).unwrap_err();
+    assert!(missing.contains("the file lacks `m` f64 [3, 2] of the model"), "{missing}");
+
+    let large = ("n", Dtype::U64, &[2][..], [1, 1 << 63].map(u64::to_le_bytes).concat());
+    let found = adapted_wide(&[m.clone(), large], &[]).unwrap_err();
+    let expected = "x.safetensors: tensor `n` element 1: expected a whole number that i64 can hold, \
+                    found 9223372036854775808";
+    assert_eq!(found, expected);
+    let broken = ("n", Dtype::F32, &[2][..], f32s(&[0.5, 1.0]));
+    let found = adapted_wide(&[m, broken], &[]).unwrap_err();
+    assert!(found.ends_with("`n` element 0: expected a whole number that i64 can hold, found 0.5"));
+    let infinite = ("m", Dtype::F64, &[3, 2][..], f64s(&[0.0, 0.0, 0.0, f64::NAN, 0.0, 0.0]));
+    let found = adapted_wide(&[infinite], &[]).unwrap_err();
+    assert!(found.ends_with("tensor `m` element 3: expected a finite value, found NaN"), "{found}");
+}
+
 #[test]
 fn a_state_dict_is_mapped() {
     let turned = ("fc1.weight", Dtype::F32, &[2, 3][..], f32s(&[1.0, 3.0, 5.0, 2.0, 4.0, 6.0]));
@@ -178,7 +234,7 @@ fn for_a_file_of_pytorch_the_error_has_all_flags() {
     let shift = ("net.0.bias", Dtype::F32, &[2][..], f32s(&[0.5, -0.5]));
     let given = [turned, shift];
     let found = error(&given, &[]);
-    let flags = "it seems to be of PyTorch, then add\n\
+    let flags = "it seems to be of PyTorch, then add \
                  --map 'weights=net.0.weight^T' --map 'bias=net.0.bias'";
     assert!(found.ends_with(flags), "{found}");
     // The flags are right.

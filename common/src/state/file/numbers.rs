@@ -1,4 +1,4 @@
-//! Numbers of any type that safetensors files have, as f32 and as u64.
+//! Numbers of any type that safetensors files have, as those of states.
 
 use safetensors::Dtype;
 
@@ -7,6 +7,9 @@ pub(in crate::state) type Misfit = (usize, String);
 
 /// 2^64, the first whole number above those that a counter holds.
 const U64_END: f64 = 18_446_744_073_709_551_616.0;
+
+/// 2^63, the first whole number above those of i64, which begin with its negative.
+const I64_END: f64 = 9_223_372_036_854_775_808.0;
 
 /// A binary float of at most 16 bits.
 struct SmallFloat {
@@ -147,6 +150,43 @@ pub(in crate::state) fn to_f32(dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>, M
     }
 }
 
+/// The nearest f64 of each number. An error where that is not finite.
+pub(in crate::state) fn to_f64(dtype: Dtype, bytes: &[u8]) -> Result<Vec<f64>, Misfit> {
+    let words = bytes.chunks_exact(size(dtype));
+    match reader(dtype) {
+        Some(Reader::Float(read)) => {
+            let value = |value: f64, at| {
+                if value.is_finite() { Ok(value) } else { Err((at, text(value))) }
+            };
+            words.enumerate().map(|(at, it)| value(read(it), at)).collect()
+        }
+        Some(Reader::Signed(read)) => Ok(words.map(|it| read(it) as f64).collect()),
+        Some(Reader::Unsigned(read)) => Ok(words.map(|it| read(it) as f64).collect()),
+        None => Err((0, format!("the type {dtype:?}"))),
+    }
+}
+
+/// Each number as an i64. An error where it is beyond that, or not whole.
+pub(in crate::state) fn to_i64(dtype: Dtype, bytes: &[u8]) -> Result<Vec<i64>, Misfit> {
+    let words = bytes.chunks_exact(size(dtype));
+    match reader(dtype) {
+        Some(Reader::Signed(read)) => Ok(words.map(read).collect()),
+        Some(Reader::Unsigned(read)) => {
+            let whole = |value: u64, at| i64::try_from(value).map_err(|_| (at, value.to_string()));
+            words.enumerate().map(|(at, it)| whole(read(it), at)).collect()
+        }
+        Some(Reader::Float(read)) => {
+            let is_whole =
+                |value: f64| value.fract() == 0.0 && (-I64_END..I64_END).contains(&value);
+            let whole = |value: f64, at| {
+                if is_whole(value) { Ok(value as i64) } else { Err((at, text(value))) }
+            };
+            words.enumerate().map(|(at, it)| whole(read(it), at)).collect()
+        }
+        None => Err((0, format!("the type {dtype:?}"))),
+    }
+}
+
 /// Each number as a counter. An error where it is negative, or not whole.
 pub(in crate::state) fn to_u64(dtype: Dtype, bytes: &[u8]) -> Result<Vec<u64>, Misfit> {
     let words = bytes.chunks_exact(size(dtype));
@@ -257,5 +297,30 @@ mod tests {
         assert_eq!(count(Dtype::F64, &1e20_f64.to_le_bytes()), Err((0, "1e20".into())));
         assert_eq!(count(Dtype::F32, &f32::NAN.to_le_bytes()), Err((0, "NaN".into())));
         assert_eq!(count(Dtype::U16, &[1, 2]), Ok(vec![513]));
+    }
+
+    #[test]
+    fn wide_types_take_what_fits() {
+        let f64s =
+            |values: &[f64]| values.iter().flat_map(|it| it.to_le_bytes()).collect::<Vec<_>>();
+        let values = [0.1, -1e-300, 1e300, -0.0, 5e-324];
+        let bits = |values: &[f64]| values.iter().map(|it| it.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&to_f64(Dtype::F64, &f64s(&values)).unwrap()), bits(&values));
+        assert_eq!(to_f64(Dtype::F32, &0.1_f32.to_le_bytes()), Ok(vec![f64::from(0.1_f32)]));
+        assert_eq!(to_f64(Dtype::I8, &[0xff, 3]), Ok(vec![-1.0, 3.0]));
+        assert_eq!(to_f64(Dtype::U64, &u64::MAX.to_le_bytes()), Ok(vec![U64_END]));
+        let infinite = to_f64(Dtype::F64, &f64s(&[1.0, f64::NEG_INFINITY]));
+        assert_eq!(infinite, Err((1, "-inf".into())));
+        assert_eq!(to_f64(Dtype::C64, &[0; 8]), Err((0, "the type C64".into())));
+
+        assert_eq!(to_i64(Dtype::I64, &i64::MIN.to_le_bytes()), Ok(vec![i64::MIN]));
+        assert_eq!(to_i64(Dtype::I16, &[1, 0, 0xfe, 0xff]), Ok(vec![1, -2]));
+        assert_eq!(to_i64(Dtype::U64, &7_u64.to_le_bytes()), Ok(vec![7]));
+        let large = to_i64(Dtype::U64, &[1, 1 << 63].map(u64::to_le_bytes).concat());
+        assert_eq!(large, Err((1, "9223372036854775808".into())));
+        assert_eq!(to_i64(Dtype::F64, &f64s(&[-I64_END, -0.0])), Ok(vec![i64::MIN, 0]));
+        assert_eq!(to_i64(Dtype::F64, &f64s(&[I64_END])), Err((0, "9.223372036854776e18".into())));
+        assert_eq!(to_i64(Dtype::F64, &f64s(&[1.0, 0.5])), Err((1, "0.5".into())));
+        assert_eq!(to_i64(Dtype::F32, &f32::NAN.to_le_bytes()), Err((0, "NaN".into())));
     }
 }

@@ -5,11 +5,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use ndarray::ArrayD;
 use rayon::prelude::*;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
-use super::super::{Layout, NetworkState, StateError, Tensor, TensorData};
+use super::super::{Layout, NetworkState, Number, StateError, Tensor, TensorData};
 use super::numbers::{self, Misfit};
 use super::{DIGEST, default_rule};
 use super::{check_digest, file_error, layout_of, metadata_of, read_header, rule_given};
@@ -71,7 +72,7 @@ impl FileTensors {
     /// Checks the digest in a file's metadata, which a file of Samebit has. One with numbers of
     /// other types was changed since, and is not checked.
     fn check_digest(&self, path: &Path, header: &Metadata) -> Result<(), StateError> {
-        let is_own = |tensor: &FileTensor| matches!(tensor.dtype, Dtype::F32 | Dtype::U64);
+        let is_own = |tensor: &FileTensor| element_of(tensor.dtype).is_some();
         if metadata_of(header, DIGEST).is_none() || !self.tensors.values().all(is_own) {
             return Ok(());
         }
@@ -87,13 +88,13 @@ impl FileTensors {
         check_digest(path, header, || Digest::of_digests(&layout.encode(), &leaves))
     }
 
-    /// The state that these tensors are by themselves, without a model: whole numbers as u64, others
-    /// as f32. With a sentence about each kind of change.
+    /// The state that these tensors are by themselves, without a model: those that Samebit wrote (they
+    /// have a rule) as they are; of others, whole numbers as u64, and the rest as f32. With a sentence
+    /// about each kind of change.
     pub fn into_state(self) -> Result<(NetworkState, Vec<String>), StateError> {
         let (mut tensors, mut messages) = (Vec::new(), Vec::new());
         for (name, tensor) in self.tensors {
-            let element =
-                if numbers::is_whole(tensor.dtype) { ElementType::U64 } else { ElementType::F32 };
+            let element = tensor.own_element();
             let rule = tensor.rule.unwrap_or_else(|| default_rule(element));
             let layout = super::super::TensorLayout::new(&name, element, &tensor.shape, rule);
             let (dtype, shown) = (tensor.dtype, name.escape_debug().to_string());
@@ -120,6 +121,19 @@ pub(in crate::state) fn own_type(element: ElementType) -> Dtype {
     match element {
         ElementType::F32 => Dtype::F32,
         ElementType::U64 => Dtype::U64,
+        ElementType::F64 => Dtype::F64,
+        ElementType::I64 => Dtype::I64,
+    }
+}
+
+/// The element type that has this type in files of Samebit.
+pub(in crate::state) fn element_of(dtype: Dtype) -> Option<ElementType> {
+    match dtype {
+        Dtype::F32 => Some(ElementType::F32),
+        Dtype::U64 => Some(ElementType::U64),
+        Dtype::F64 => Some(ElementType::F64),
+        Dtype::I64 => Some(ElementType::I64),
+        _ => None,
     }
 }
 
@@ -128,6 +142,8 @@ pub(in crate::state) fn misfit_text(name: &str, element: ElementType, misfit: &M
     let expected = match element {
         ElementType::F32 => "a finite value that f32 can hold",
         ElementType::U64 => "a whole number from 0, as a counter is",
+        ElementType::F64 => "a finite value",
+        ElementType::I64 => "a whole number that i64 can hold",
     };
     format!("tensor `{name}` element {}: expected {expected}, found {}", misfit.0, misfit.1)
 }
@@ -153,22 +169,30 @@ impl FileTensor {
         if transposed {
             shape.reverse();
         }
-        // The shape has as many elements as the file has numbers: its header was checked.
+        let (dtype, bytes) = (self.dtype, &self.bytes);
         Ok(match element {
-            ElementType::F32 => {
-                let values = in_columns(numbers::to_f32(self.dtype, &self.bytes)?, rows);
-                TensorData::F32(array(shape, values))
-            }
-            ElementType::U64 => {
-                let values = in_columns(numbers::to_u64(self.dtype, &self.bytes)?, rows);
-                TensorData::U64(array(shape, values))
-            }
+            ElementType::F32 => tensor(shape, rows, numbers::to_f32(dtype, bytes)?),
+            ElementType::U64 => tensor(shape, rows, numbers::to_u64(dtype, bytes)?),
+            ElementType::F64 => tensor(shape, rows, numbers::to_f64(dtype, bytes)?),
+            ElementType::I64 => tensor(shape, rows, numbers::to_i64(dtype, bytes)?),
         })
+    }
+
+    /// The element type without a model.
+    fn own_element(&self) -> ElementType {
+        match (self.rule, element_of(self.dtype)) {
+            (Some(_), Some(element)) => element,
+            _ if numbers::is_whole(self.dtype) => ElementType::U64,
+            _ => ElementType::F32,
+        }
     }
 }
 
-fn array<T>(shape: Vec<usize>, values: Vec<T>) -> ndarray::ArrayD<T> {
-    ndarray::ArrayD::from_shape_vec(shape, values).expect("a tensor's bytes are those of its shape")
+/// A tensor of a file's values. `rows` is that of a matrix that is to be transposed.
+fn tensor<T: Number>(shape: Vec<usize>, rows: Option<usize>, values: Vec<T>) -> TensorData {
+    // The shape has as many elements as the file has numbers: its header was checked.
+    let array = ArrayD::from_shape_vec(shape, in_columns(values, rows));
+    T::tensor(array.expect("a tensor's bytes are those of its shape"))
 }
 
 /// A matrix of so many rows, column by column; without that, the values as they are.

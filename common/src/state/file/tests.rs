@@ -43,6 +43,59 @@ fn a_saved_state_comes_back_the_same() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file stays");
 }
 
+/// A state with all types.
+fn all_types() -> NetworkState {
+    let wide = ArrayD::from_shape_vec(vec![2], vec![0.1, -1e300]).unwrap();
+    let whole = ArrayD::from_shape_vec(vec![2], vec![i64::MIN, 7]).unwrap();
+    let mut tensors: Vec<(String, Tensor)> =
+        state().tensors().iter().map(|(name, tensor)| (name.clone(), tensor.clone())).collect();
+    tensors.push(("d".into(), Tensor { data: TensorData::F64(wide), rule: MergeRule::Mean }));
+    tensors.push(("e".into(), Tensor { data: TensorData::I64(whole), rule: MergeRule::Max }));
+    NetworkState::new(tensors).unwrap()
+}
+
+#[test]
+fn all_types_come_back_as_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.safetensors");
+    all_types().save(&path, &BTreeMap::new()).unwrap();
+    assert_eq!(NetworkState::load(&path).unwrap(), all_types());
+    let (state, messages) = FileTensors::load(&path).unwrap().into_state().unwrap();
+    assert_eq!((state, messages), (all_types(), vec![]));
+
+    let mut bytes = fs::read(&path).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let views = [tensors.tensor("d").unwrap(), tensors.tensor("e").unwrap()];
+    assert_eq!(views[0].dtype(), Dtype::F64);
+    assert_eq!(views[0].data(), [0.1_f64, -1e300].map(f64::to_le_bytes).concat());
+    assert_eq!(views[1].dtype(), Dtype::I64);
+    assert_eq!(views[1].data(), [i64::MIN, 7].map(i64::to_le_bytes).concat());
+
+    // Their digest is checked wherever a file is read.
+    let place = views[1].data().as_ptr() as usize - bytes.as_ptr() as usize;
+    bytes[place] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    assert!(NetworkState::load(&path).unwrap_err().to_string().contains("damaged"));
+    assert!(FileTensors::load(&path).unwrap_err().to_string().contains("damaged"));
+}
+
+#[test]
+fn wide_types_of_other_programs_become_f32_and_u64_without_a_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let header = r#"{"n":{"dtype":"I64","shape":[1],"data_offsets":[8,16]},
+                     "w":{"dtype":"F64","shape":[1],"data_offsets":[0,8]}}"#;
+    let values = [1.5_f64.to_le_bytes(), 9_i64.to_le_bytes()].concat();
+    let path = file(folder.path(), header, &values);
+    let (state, messages) = FileTensors::load(&path).unwrap().into_state().unwrap();
+    assert_eq!((state.f32("w").unwrap()[[0]], state.u64("n").unwrap()[[0]]), (1.5, 9));
+    assert_eq!(messages.len(), 2, "{messages:?}");
+    // As a state of Samebit, whose checkpoints are read so.
+    let state = NetworkState::load(&path).unwrap();
+    assert_eq!((state.f64("w").unwrap()[[0]], state.i64("n").unwrap()[[0]]), (1.5, 9));
+    let rules: Vec<_> = state.tensors().values().map(|tensor| tensor.rule).collect();
+    assert_eq!(rules, [MergeRule::Sum, MergeRule::Mean]);
+}
+
 #[test]
 fn other_readers_open_a_file_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
@@ -84,6 +137,7 @@ fn a_bad_file_is_refused_with_what_was_expected_and_found() {
         )
     };
     let nan = [1.0_f32.to_le_bytes(), f32::NAN.to_le_bytes()].concat();
+    let infinite = f64::INFINITY.to_le_bytes();
     let rule = r#""__metadata__":{"samebit.rule.w":"median"},"#;
     let by_unit = r#""__metadata__":{"samebit.rule.w":"fold"},"#;
     let digest = r#""__metadata__":{"samebit.digest":"00"},"#;
@@ -91,7 +145,13 @@ fn a_bad_file_is_refused_with_what_was_expected_and_found() {
         (one("F32", "[2]", 8, ""), &nan[..7], "as its header says, found"),
         (one("F32", "[2]", 8, ""), &[0; 9][..], "as its header says, found"),
         (one("F32", "[2]", 8, ""), &nan, "found NaN at element 1"),
-        (one("F16", "[4]", 8, ""), &[0; 8], "found F16"),
+        (one("F16", "[4]", 8, ""), &[0; 8], "type F32, F64, U64 or I64, found F16"),
+        (
+            one("F64", "[1]", 8, ""),
+            &infinite,
+            "`w`: expected finite values, found inf at element 0",
+        ),
+        (one("I64", "[1]", 8, by_unit), &[0; 8], "`fold` does not support i64"),
         (one("F32", "[3]", 8, ""), &[0; 8], "safetensors header"),
         (one("F32", "[]", 4, ""), &[0; 4], "1 to 8 axes"),
         (one("F32", "[0]", 0, ""), &[], "length 1 or more"),

@@ -305,13 +305,15 @@ impl Story<'_> {
     fn checkpoints(&mut self) {
         let account = self.account;
         if account.checkpoints > 0 {
-            let share = 100.0 * account.checkpoint_ms / account.rounds_ms().max(1e-9);
-            self.tell(format!(
-                "{} took {:.1} ms on average to write, in parallel to the rounds: {share:.1} % of \
-                 their time.",
-                plural(account.checkpoints, "checkpoint"),
-                account.checkpoint_ms / account.checkpoints as f64
-            ));
+            let each = account.checkpoint_ms / account.checkpoints as f64;
+            let checkpoints = plural(account.checkpoints, "checkpoint");
+            let mut text = format!("{checkpoints} took {each:.1} ms on average to write");
+            // A prediction has checkpoints, and no rounds.
+            if account.rounds_ms() > 0.0 {
+                let share = 100.0 * account.checkpoint_ms / account.rounds_ms();
+                text += &format!(", in parallel to the rounds: {share:.1} % of their time");
+            }
+            self.tell(text + ".");
         } else if account.rounds > 0 {
             self.tell("It has no recorded checkpoints.".into());
         }

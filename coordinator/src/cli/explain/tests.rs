@@ -128,6 +128,13 @@ Nothing delayed it.
 }
 
 #[test]
+fn a_run_without_rounds_is_not_measured_by_them() {
+    let case = Case::new().checkpoints(2);
+    case.says(&["It has no recorded rounds.", "2 checkpoints took 12.0 ms on average to write."]);
+    case.never_says(&["of their time", "inf", "NaN"]);
+}
+
+#[test]
 fn a_run_that_synchronisation_held_up() {
     let case = Case::new().rounds(20.0, 60.0).shards(&EQUAL, |_| 1);
     case.says(&[

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! fields   confusion   histogram   curve       the kinds of pictures
-//!     │         │          └── axes ──┘         scales, ticks, frames
+//!     ├ class_names        └── axes ──┘         names as they fit; scales, ticks, frames
 //!     └─────────┴────── canvas ───────┘         pixels, lines, text
 //!                          │
 //!                       Picture ── preview      half blocks for a terminal
@@ -12,6 +12,7 @@
 
 mod axes;
 mod canvas;
+mod class_names;
 mod confusion;
 mod curve;
 mod fields;
@@ -19,6 +20,7 @@ mod histogram;
 mod preview;
 
 pub(super) use canvas::Canvas;
+pub(super) use class_names::ClassNames;
 pub(super) use confusion::Confusion;
 pub(super) use curve::{Chart, Panel, Series};
 pub(super) use fields::Fields;

@@ -65,6 +65,26 @@ fn what_can_be_drawn_is_drawn() {
 }
 
 #[test]
+fn tensors_of_f64_are_drawn_like_those_of_f32() {
+    let folder = tempfile::tempdir().unwrap();
+    let wide = |name: &str| {
+        let values = state().f32(name).unwrap().mapv(f64::from);
+        (name.to_owned(), Tensor { data: TensorData::F64(values), rule: MergeRule::Mean })
+    };
+    let wide = NetworkState::new(["weights", "theta"].map(wide)).unwrap();
+    let path = folder.path().join("state.safetensors");
+    wide.save(&path, &BTreeMap::new()).unwrap();
+    for what in ["fields", "theta"] {
+        let out = folder.path().join(what).with_extension("png");
+        let (path, out) = (path.to_str().unwrap(), out.to_str().unwrap());
+        let args = ["plot", path, "--what", what, "--out", out, "--preview", "never"];
+        plot(&Command::try_parse_from(args).unwrap().flags).unwrap();
+    }
+    let caption = fields(&wide, WEIGHTS, None, None).unwrap().caption;
+    assert_eq!(caption, "weights: 3 fields of 2 × 2");
+}
+
+#[test]
 fn examples_with_columns_give_them_to_pictures() {
     for (shape, expected) in [
         (&[64][..], None),
@@ -77,6 +97,24 @@ fn examples_with_columns_give_them_to_pictures() {
     ] {
         assert_eq!(columns(shape), expected, "{shape:?}");
     }
+}
+
+#[test]
+fn a_matrix_that_is_not_there_has_a_reason() {
+    let schema = |targets: &str| {
+        let json = format!(r#"{{"understood":"","shape":[4],"scale":1.0,"targets":{targets}}}"#);
+        Schema::from_json(&json).unwrap()
+    };
+    let mut history = History::default();
+    let many = schema("{\"classes\":200}");
+    let text = no_matrix(&history, Some(&many));
+    assert!(text.contains("nothing was evaluated") && text.contains("test_examples"), "{text}");
+    let evaluation = r#"{"round":1,"epochs":1,"split":"test","examples":3}"#;
+    history.evaluations.push(serde_json::from_str(evaluation).unwrap());
+    assert!(no_matrix(&history, Some(&many)).contains("none of 200 classes"));
+    let numbers = schema("{\"vector\":2}");
+    assert!(no_matrix(&history, Some(&numbers)).contains("targets are numbers"));
+    assert!(no_matrix(&history, None).ends_with("the model does not report it"));
 }
 
 #[test]

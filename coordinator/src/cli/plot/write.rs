@@ -66,13 +66,15 @@ pub(super) fn terminal_columns() -> u16 {
 mod tests {
     use std::fs::File;
 
-    use super::super::draw::Fields;
+    use super::super::draw::{ClassNames, Fields};
     use super::*;
 
     #[test]
     fn a_file_is_whole_and_the_same_every_time() {
         let values = [0.0, 0.25, 0.5, 1.0];
-        let fields = Fields { name: "w", values: &values, neurons: 1, labels: None, width: None };
+        let classes = ClassNames::default();
+        let fields =
+            Fields { name: "w", values: &values, neurons: 1, labels: None, classes, width: None };
         let picture = fields.draw().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let [one, other] = ["one.png", "other.png"].map(|name| folder.path().join(name));

@@ -296,8 +296,8 @@ impl Lie {
     /// The encoding of a segment.
     fn told(self, partial: &Partial, layout: &Layout, segment: &Segment) -> Vec<u8> {
         let mut payload = partial.segment(layout, segment);
-        let is_real = layout.tensors[segment.tensor].element == ElementType::F32;
-        if let Some(value) = payload.last_chunk_mut::<4>().filter(|_| is_real)
+        let is_f32 = layout.tensors[segment.tensor].element == ElementType::F32;
+        if let Some(value) = payload.last_chunk_mut::<4>().filter(|_| is_f32)
             && self == Self::NotANumber
         {
             *value = f32::NAN.to_le_bytes();

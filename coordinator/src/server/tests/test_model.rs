@@ -27,7 +27,7 @@ pub(super) static BUILDS: [Held; 6] = [const { Held::new(false) }; 6];
 /// it labels by `panic_labels` examples. It warns of features that are negative or above 50. With
 /// `grow_at`, `w` becomes one value longer instead of the panic of `panic_at`. With `unaffordable`,
 /// it panics when it makes its state. It gives `outputs` scores for an example: its feature, and
-/// numbers from 1 above the first value of `w`.
+/// numbers from 1 above the first value of `w`. With `wide`, it has tensors of f64 and i64, too.
 #[derive(Clone, Debug)]
 struct TestModel {
     state: NetworkState,
@@ -107,7 +107,7 @@ impl Model for TestModel {
         assert!(self.panic_at != Some(seen), "{seen} examples are too many");
         state.f32_mut("w")?.mapv_inplace(|value| value.clamp(-100.0, 100.0));
         if self.grow_at == Some(seen) {
-            *state = tensors(state.f32("w")?.len() + 1)?;
+            *state = tensors(state.f32("w")?.len() + 1, false)?;
         }
         Ok(())
     }
@@ -142,6 +142,9 @@ impl Replica for TestModel {
                 *value += 0.1 * (features[0] + (place % 7) as f32 - *value);
             }
             self.state.u64_mut("seen")?[[0]] += 1;
+            if self.state.f64("wide.mean").is_ok() {
+                learn_wide(&mut self.state, features[0])?;
+            }
         }
         self.evaluate_batch(batch)
     }
@@ -188,7 +191,7 @@ fn build(
     _seed: u64,
 ) -> Result<Box<dyn Model>, ModelError> {
     let number = |name: &str| parameters.get(name).and_then(toml::Value::as_integer);
-    let state = tensors(number("size").unwrap_or(3) as usize)?;
+    let state = tensors(number("size").unwrap_or(3) as usize, parameters.contains_key("wide"))?;
     let count = |name: &str| number(name).map(|at| at as u64);
     let (panic_at, panic_labels) = (count("panic_at"), count("panic_labels"));
     if let Some(place) = number("held_build") {
@@ -212,15 +215,44 @@ fn build(
     }))
 }
 
-/// The initial state, with this many values of `w`.
-fn tensors(size: usize) -> Result<NetworkState, StateError> {
+/// What one example changes in the tensors that the model has with `wide`.
+fn learn_wide(state: &mut NetworkState, feature: f32) -> Result<(), StateError> {
+    let feature = f64::from(feature);
+    for (place, value) in state.f64_mut("wide.mean")?.iter_mut().enumerate() {
+        *value += 0.1 * (feature / 3.0 + (place % 7) as f64 - *value);
+    }
+    let unit = feature.abs() as usize % 3;
+    state.f64_mut("wide.fold")?[[1, unit]] += feature / 7.0;
+    state.f64_mut("wide.mean_by")?[[0, unit]] -= feature / 9.0;
+    let (whole, top) = (feature as i64, state.i64("wide.max")?[[0]]);
+    state.i64_mut("wide.max")?[[0]] = top.max(whole);
+    let mut sum = state.i64_mut("wide.sum")?;
+    sum[[0]] = sum[[0]].wrapping_sub(whole);
+    Ok(())
+}
+
+/// The initial state, with this many values of `w`, and of `wide.mean` if it is there.
+fn tensors(size: usize, is_wide: bool) -> Result<NetworkState, StateError> {
     let tensor = |rule, data| Tensor { data, rule };
     let f32s = |values: usize| TensorData::F32(ArrayD::from_elem(vec![values], 0.5));
-    NetworkState::new([
-        ("w".into(), tensor(MergeRule::Mean, f32s(size))),
-        ("kept".into(), tensor(MergeRule::Keep, f32s(2))),
-        ("seen".into(), tensor(MergeRule::Sum, TensorData::U64(ArrayD::zeros(vec![1])))),
-    ])
+    let mut tensors = vec![
+        ("w".to_owned(), tensor(MergeRule::Mean, f32s(size))),
+        ("kept".to_owned(), tensor(MergeRule::Keep, f32s(2))),
+        ("seen".to_owned(), tensor(MergeRule::Sum, TensorData::U64(ArrayD::zeros(vec![1])))),
+    ];
+    let f64s = |shape: &[usize]| TensorData::F64(ArrayD::from_elem(shape, 1.0 / 3.0));
+    let i64s = |value| TensorData::I64(ArrayD::from_elem(vec![1], value));
+    let wide = [
+        ("wide.mean", tensor(MergeRule::Mean, f64s(&[size]))),
+        ("wide.fold", tensor(MergeRule::Fold, f64s(&[2, 3]))),
+        ("wide.mean_by", tensor(MergeRule::MeanBy, f64s(&[2, 3]))),
+        ("wide.sum", tensor(MergeRule::Sum, i64s(i64::MIN))),
+        ("wide.max", tensor(MergeRule::Max, i64s(-5))),
+        ("wide.keep", tensor(MergeRule::Keep, i64s(-6))),
+    ];
+    let wide = wide.into_iter().filter(|_| is_wide);
+    tensors.extend(wide.map(|(name, tensor)| (name.to_owned(), tensor)));
+    NetworkState::new(tensors)
 }
 
 /// A registry with only the test model.

@@ -4,8 +4,8 @@
 const MISSING: [&str; 11] =
     ["", "?", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "#N/A"];
 
-/// What stands for a missing text: fewer words, as the others may be texts.
-const MISSING_TEXT: [&str; 4] = ["", "?", "NA", "NaN"];
+/// What stands for a missing text: fewer words, as the others (`None`, `null`) may be texts.
+const MISSING_TEXT: [&str; 8] = ["", "?", "NA", "N/A", "n/a", "#N/A", "NaN", "nan"];
 
 /// The value of a field in a column of numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -28,24 +28,48 @@ const COMMENT: u8 = b'#';
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::dataset) struct Dialect {
     separator: u8,
+    /// Whether lines that begin with `#` are no records, also behind the first record.
+    has_comments: bool,
 }
 
 impl Dialect {
     /// Of a separator that a user has named.
     pub(in crate::dataset) fn of(separator: u8) -> Self {
-        Self { separator }
+        Self { separator, has_comments: true }
     }
 
     /// The one that gives most records of a text the same number of fields, at least two.
     pub(in crate::dataset) fn sniff(text: &str) -> Self {
         let mut best = (0.0, b',');
         for separator in SEPARATORS {
-            let share = Self { separator }.regularity(text);
+            let share = Self::of(separator).regularity(text);
             if share > best.0 + 1e-9 {
                 best = (share, separator);
             }
         }
-        Self { separator: best.1 }
+        Self::of(best.1)
+    }
+
+    /// The same, without comments if a line behind the first record begins with `#` and has as many
+    /// fields as records have: it is one of them, such as that of a color.
+    pub(in crate::dataset) fn with_comments_of(self, text: &str, columns: usize) -> Self {
+        let first = text.lines().map(str::len).zip(text.lines());
+        let mut at = 0;
+        for (length, line) in first {
+            if !line.is_empty() && !line.starts_with(char::from(COMMENT)) {
+                break;
+            }
+            at += length + 1;
+        }
+        let rest = text.get(at..).unwrap_or_default();
+        let without = Self { has_comments: false, ..self };
+        let has_record = rest.match_indices("\n#").any(|(at, _)| {
+            let line = rest[at + 1..].lines().next().unwrap_or_default();
+            // A blank before it, so that it is not taken for a comment before the first record.
+            let line = format!(" {line}");
+            without.fields_of(&line) == columns
+        });
+        if columns > 1 && has_record { without } else { self }
     }
 
     /// The share of the first records that have as many fields as most; 0 if those have one.
@@ -73,7 +97,14 @@ impl Dialect {
         self.separator == b';'
     }
 
-    /// The records of a text, without comments and without those whose fields are all empty.
+    /// Fields of the first record of a text.
+    fn fields_of(self, text: &str) -> usize {
+        let mut record = Record::default();
+        if self.records(text.as_bytes()).next(&mut record) { record.len() } else { 0 }
+    }
+
+    /// The records of a text, without comments, empty lines, and records at the end whose fields are
+    /// all empty.
     pub(in crate::dataset) fn records(self, text: &[u8]) -> Records<'_> {
         let reader = ReaderBuilder::new().delimiter(self.separator).build();
         let mut kinds = [Kind::Other; 256];
@@ -82,7 +113,12 @@ impl Dialect {
             kinds[usize::from(byte)] = kind;
         }
         let are_blanks = self.separator == b' ';
-        Records { text, at: 0, line: 1, kinds, reader: Box::new(reader), are_blanks }
+        let is_filler =
+            |byte: &u8| byte.is_ascii_whitespace() || *byte == self.separator || *byte == b'"';
+        let end = text.iter().rposition(|byte| !is_filler(byte)).map_or(0, |at| at + 1);
+        let (has_comments, reader) = (self.has_comments, Box::new(reader));
+        let has_begun = false;
+        Records { text, at: 0, end, line: 1, kinds, reader, are_blanks, has_comments, has_begun }
     }
 }
 
@@ -103,9 +139,14 @@ pub(in crate::dataset) struct Records<'a> {
     /// The next byte, and its line.
     at: usize,
     line: u64,
+    /// The end of the last field that is not empty.
+    end: usize,
     kinds: [Kind; 256],
     reader: Box<Reader>,
     are_blanks: bool,
+    has_comments: bool,
+    /// Whether a record was read.
+    has_begun: bool,
 }
 
 /// One record. Its fields have no blanks around them.
@@ -135,10 +176,12 @@ impl<'a> Records<'a> {
             if self.at >= self.text.len() {
                 return false;
             }
+            self.has_begun = true;
             if !self.plain(record) {
                 self.quoted(record);
             }
-            if record.fields.iter().any(|(start, end)| start < end) {
+            let is_row = record.fields.len() > 1 && self.at < self.end;
+            if is_row || record.fields.iter().any(|(start, end)| start < end) {
                 return true;
             }
         }
@@ -150,7 +193,7 @@ impl<'a> Records<'a> {
             match self.text.get(self.at) {
                 Some(b'\n') => (self.at, self.line) = (self.at + 1, self.line + 1),
                 Some(b'\r') => self.at += 1,
-                Some(&COMMENT) => {
+                Some(&COMMENT) if self.has_comments || !self.has_begun => {
                     let end = self.text[self.at..].iter().position(|it| *it == b'\n');
                     self.at += end.unwrap_or(self.text.len() - self.at);
                 }
@@ -335,10 +378,12 @@ mod tests {
             "1.5\t2\ta\n3\t4\tb",
             "  1.5  2   a\n\n3 4 b  \n",
             "1.5|2|a\n3|4|b\n",
-            "# made by hand, with commas\n\"1.5\",\"2\",\"a\"\n,,\n\"3\", 4 ,\"b\"\n   \n",
+            "# made by hand, with commas\n\"1.5\",\"2\",\"a\"\n\"3\", 4 ,\"b\"\n,,\n   \n",
         ] {
             assert_eq!(fields(text), rows, "{text:?}");
         }
+        // Between others, a record without anything is one.
+        assert_eq!(fields("1,2\n,\n3,4\n,\n"), [["1", "2"], ["", ""], ["3", "4"]]);
         assert_eq!(fields("1,5;2,5;a\n3,5;4,5;b\n"), [["1,5", "2,5", "a"], ["3,5", "4,5", "b"]]);
         assert_eq!(fields("\"x, y\",1\n\"z\"\"w\",2\n"), [["x, y", "1"], ["z\"w", "2"]]);
         assert_eq!(fields("one\ntwo\n"), [["one"], ["two"]]);

@@ -31,6 +31,10 @@ pub(super) struct Facts<'a> {
     pub(super) texts: Option<Box<Texts<'a>>>,
     /// Whether a number is not a whole one from 0 to 255.
     pub(super) exceeds_bytes: bool,
+    /// The files of the first field that is no number, and of the first that is missing, from 1; 0 for
+    /// none yet.
+    file_of_other: u16,
+    file_of_missing: u16,
 }
 
 /// The different texts of a column.
@@ -130,6 +134,41 @@ impl<'a> Facts<'a> {
             let is_counter = matches!(texts.counter, Counter::At(last) if last > 1);
             is_counter || (texts.are_whole && texts.are_different)
         })
+    }
+
+    /// Notes that a file has been read, by its number from 0.
+    pub(super) fn end_file(&mut self, number: usize) {
+        let number = u16::try_from(number + 1).unwrap_or(u16::MAX);
+        if self.first_other.is_some() && self.file_of_other == 0 {
+            self.file_of_other = number;
+        }
+        let is_missing = self.first_missing.is_some() || self.first_missing_text.is_some();
+        if is_missing && self.file_of_missing == 0 {
+            self.file_of_missing = number;
+        }
+    }
+
+    /// The number of the file with the first field that is no number.
+    pub(super) fn file_of_other(&self) -> usize {
+        usize::from(self.file_of_other).saturating_sub(1)
+    }
+
+    /// The number of the file with the first field that is missing.
+    pub(super) fn file_of_missing(&self) -> usize {
+        usize::from(self.file_of_missing).saturating_sub(1)
+    }
+
+    /// Whether it has texts of which hardly any occurs twice.
+    pub(super) fn are_names_of_examples(&self) -> bool {
+        let fields = self.numbers + self.others;
+        let are_different =
+            |texts: &Texts<'_>| texts.are_diverse || texts.counts.len() as u64 * 10 >= fields * 9;
+        self.is_text() && self.texts.as_deref().is_some_and(are_different)
+    }
+
+    /// Whether all its values are numbers.
+    pub(super) fn are_numbers(&self) -> bool {
+        self.numbers > 0 && self.others == 0
     }
 
     /// Whether it may be the label without being named so: at least two classes, which have at

@@ -1,6 +1,6 @@
 //! The first records of a file that are no examples: a header, or scikit-learn's line of counts.
 
-use super::cell::{Cell, Notation, is_missing_text};
+use super::cell::{Cell, Notation};
 use super::dialect::{Dialect, Record};
 
 /// Records that are looked at to tell a header from an example.
@@ -76,9 +76,7 @@ fn is_counts(fields: &[String], columns: usize) -> bool {
 }
 
 fn is_header(first: &Record<'_>, rest: &[&Record<'_>], columns: usize, notation: Notation) -> bool {
-    let is_text = |field: &str| {
-        notation.cell(field) == Cell::Other || (field.len() > 4 && !is_missing_text(field))
-    };
+    let is_text = |field: &str| notation.cell(field) == Cell::Other;
     // In R's files, a header has no name for the column of row names.
     let shift = usize::from(first.len() + 1 == columns);
     let column_has_numbers = |at: usize| {
@@ -153,6 +151,13 @@ mod tests {
             let found = header(text);
             assert_eq!(found.names.join(" "), names, "{text:?}");
             assert_eq!(found.records, usize::from(!names.is_empty()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_any_length_are_no_names() {
+        for text in ["0.123456,0.654321\n0.111111,0.222222\n", "12345,67890\n"] {
+            assert_eq!(header(text).records, 0, "{text:?}");
         }
     }
 

@@ -1,16 +1,20 @@
 //! What each column of new files is: their header, their types, the label.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::cell::Notation;
 use super::dialect::{Dialect, FIELDS};
 use super::facts::Facts;
 use super::header::Header;
-use super::label::{Draft, LABELS, Why, is_index};
-use super::{Choices, Missing, TargetKind, TextFile};
+use super::label::{Draft, LABELS, Why};
+use super::{Choices, DROP_OR_MEAN, Missing, TargetKind, TextFile};
 use crate::dataset::DatasetError;
 use crate::dataset::columns::{Column, Role};
+use crate::dataset::labels::listed;
+
+/// Names of columns in an error.
+const NAMES: usize = 10;
 
 /// How a file is read.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +33,19 @@ pub(in crate::dataset) struct Plan {
     pub(in crate::dataset) are_bytes: Option<bool>,
     /// Number of examples, if it is known, so that memory is taken once.
     pub(in crate::dataset) examples: usize,
+    /// Whether the labels of new files are numbers: then a missing number is a missing label.
+    pub(in crate::dataset) are_labels_numbers: bool,
+    /// Whether the columns are those of earlier files.
+    pub(in crate::dataset) is_known: bool,
+}
+
+/// One file of several.
+struct Part<'a> {
+    file: &'a TextFile,
+    dialect: Dialect,
+    header: Header,
+    /// Where it has the columns of the first file.
+    places: Vec<usize>,
 }
 
 impl Plan {
@@ -43,10 +60,12 @@ impl Plan {
             warnings: Vec::new(),
             are_bytes: None,
             examples: 0,
+            are_labels_numbers: false,
+            is_known: true,
         })
     }
 
-    /// Of new files, which have the same columns.
+    /// Of new files, which have the same columns, if they have names in any order.
     pub(in crate::dataset) fn infer(
         files: &[TextFile],
         choices: &Choices<'_>,
@@ -54,12 +73,13 @@ impl Plan {
         let Some(file) = files.first() else {
             return Err(DatasetError::Source(String::new()));
         };
-        let (dialect, header) = file.form(choices.separator);
-        let notation = Notation { decimal_commas: dialect.has_decimal_commas() };
-        check_header(file, &header, choices.targets)?;
+        let parts = parts(files, choices)?;
+        let Some(Part { header, .. }) = parts.first() else {
+            return Err(DatasetError::Source(String::new()));
+        };
         let mut names = header.names.clone();
         names.resize(header.columns, String::new());
-        let facts = facts(files, (dialect, notation), &header, choices.label)?;
+        let facts = facts(&parts, choices.label)?;
         if facts.iter().all(|facts| facts.count() == 0) {
             return Err(file.wrong(1, "examples", "a header and nothing else"));
         }
@@ -71,23 +91,27 @@ impl Plan {
         let mut plan = Self {
             columns: Vec::with_capacity(draft.facts.len()),
             label,
-            classes: header.classes,
+            classes: header.classes.clone(),
             notes: Vec::new(),
             warnings,
             are_bytes: None,
             examples: draft.facts.iter().map(Facts::count).max().unwrap_or(0) as usize,
+            are_labels_numbers: label.is_some_and(|(at, _)| draft.facts[at].are_numbers()),
+            is_known: false,
         };
-        plan.take_columns(file, draft, &targets, choices)?;
+        plan.take_columns(files, draft, &targets, choices)?;
         Ok(plan)
     }
 
     fn take_columns(
         &mut self,
-        file: &TextFile,
+        files: &[TextFile],
         draft: Draft<'_>,
         targets: &[usize],
         choices: &Choices<'_>,
     ) -> Result<(), DatasetError> {
+        let Some(file) = files.first() else { return Ok(()) };
+        let numbers_examples = choices.ignore.is_none() && draft.is_index(0);
         let mut ignored = BTreeSet::new();
         for name in choices.ignore.unwrap_or_default() {
             let place = draft.place_of(name);
@@ -96,11 +120,15 @@ impl Plan {
         let mut are_bytes = true;
         for (at, (name, facts)) in draft.names.iter().zip(&draft.facts).enumerate() {
             let role = if targets.contains(&at) {
-                target(file, (at, name, facts), choices)?
+                target(files, (at, name, facts), choices)?
             } else if ignored.contains(&at) {
                 Role::Ignored
+            } else if at == 0 && numbers_examples {
+                let title = Column { name: name.clone(), role: Role::Ignored }.title(at);
+                self.notes.push(format!("{title} numbers the examples and is left out"));
+                Role::Ignored
             } else {
-                self.role(file, (at, name, facts), choices)?
+                self.role(files, (at, name, facts), choices)?
             };
             are_bytes &= !facts.exceeds_bytes || !matches!(role, Role::Number { .. });
             self.columns.push(Column { name: name.clone(), role });
@@ -117,7 +145,7 @@ impl Plan {
     /// What a column is that is not the label.
     fn role(
         &mut self,
-        file: &TextFile,
+        files: &[TextFile],
         (at, name, facts): (usize, &str, &Facts<'_>),
         choices: &Choices<'_>,
     ) -> Result<Role, DatasetError> {
@@ -128,12 +156,8 @@ impl Plan {
             }
             return Ok(Role::Ignored);
         }
-        if choices.ignore.is_none() && at == 0 && is_index(name, facts) {
-            self.notes.push(format!("{title} numbers the examples and is left out"));
-            return Ok(Role::Ignored);
-        }
         if !facts.is_text() {
-            return number(file, (at, &title), facts, choices.missing);
+            return number(files, (at, &title), facts, choices.missing);
         }
         if choices.ignore.is_none() && facts.has_too_many_texts() {
             let count = match &facts.texts {
@@ -143,7 +167,7 @@ impl Plan {
             self.notes.push(format!("{title} has {count} different texts and is left out"));
             return Ok(Role::Ignored);
         }
-        let role = categories(file, (at, &title), facts, choices.missing)?;
+        let role = categories(files, (at, &title), facts, choices.missing)?;
         if let Role::Categories { values, .. } = &role {
             self.notes.push(format!("{title} becomes {} features, one each text", values.len()));
         }
@@ -178,13 +202,53 @@ fn check_header(file: &TextFile, header: &Header, targets: TargetKind) -> Result
     Ok(())
 }
 
+/// The form of each file, and where it has the columns of the first one.
+fn parts<'a>(files: &'a [TextFile], choices: &Choices<'_>) -> Result<Vec<Part<'a>>, DatasetError> {
+    let mut parts: Vec<Part<'a>> = Vec::with_capacity(files.len());
+    for file in files {
+        let (dialect, mut header) = file.form(choices.separator);
+        let Some(Part { header: of_first, file: first, .. }) = parts.first() else {
+            check_header(file, &header, choices.targets)?;
+            let places = (0..header.columns).collect();
+            parts.push(Part { file, dialect, header, places });
+            continue;
+        };
+        let places = match named_places(&of_first.names, &header.names) {
+            Some(places) if !of_first.names.is_empty() => places,
+            // Without the names of the first file, it has no header.
+            _ => {
+                let columns = file.first_record(dialect).len().max(header.columns);
+                if !of_first.names.is_empty() && header.records > 0 {
+                    let expected = format!("the names of {}, in any order", first.name);
+                    let found = format!("others: {}", listed(&header.names, NAMES));
+                    return Err(file.wrong(1, expected, found));
+                }
+                header = Header { columns, ..Header::default() };
+                (0..of_first.columns).collect()
+            }
+        };
+        if header.columns != of_first.columns {
+            let expected = format!("{} columns, as in {}", of_first.columns, first.name);
+            return Err(file.wrong(1, expected, header.columns));
+        }
+        parts.push(Part { file, dialect, header, places });
+    }
+    Ok(parts)
+}
+
+/// Where one header has the names of another; `None` if it lacks one. Names that occur several times
+/// are told by their order.
+fn named_places(names: &[String], header: &[String]) -> Option<Vec<usize>> {
+    let mut of_name = BTreeMap::<&str, VecDeque<usize>>::new();
+    for (at, name) in header.iter().enumerate() {
+        of_name.entry(name).or_default().push_back(at);
+    }
+    names.iter().map(|name| of_name.get_mut(name.as_str())?.pop_front()).collect()
+}
+
 /// What all records of the files have.
-fn facts<'a>(
-    files: &'a [TextFile],
-    (dialect, notation): (Dialect, Notation),
-    header: &Header,
-    label: &[String],
-) -> Result<Vec<Facts<'a>>, DatasetError> {
+fn facts<'a>(parts: &[Part<'a>], label: &[String]) -> Result<Vec<Facts<'a>>, DatasetError> {
+    let Some(Part { header, .. }) = parts.first() else { return Ok(Vec::new()) };
     let is_candidate = |at: usize| {
         let name = header.names.get(at).map_or("", String::as_str);
         let is_named = label.iter().any(|label| label == name);
@@ -202,11 +266,14 @@ fn facts<'a>(
             false => Facts::default(),
         };
         let mut all: Vec<Facts<'_>> = (0..header.columns).map(start).collect();
-        for file in files {
-            file.examples(dialect, header, |record| {
-                all.iter_mut().enumerate().for_each(|(at, it)| it.take(record, at, notation));
+        for (number, Part { file, dialect, header, places }) in parts.iter().enumerate() {
+            let notation = Notation { decimal_commas: dialect.has_decimal_commas() };
+            file.examples(*dialect, header, |record| {
+                let columns = all.iter_mut().zip(places);
+                columns.for_each(|(it, at)| it.take(record, *at, notation));
                 Ok(())
             })?;
+            all.iter_mut().for_each(|facts| facts.end_file(number));
         }
         // The texts of a column that began with numbers were counted from its first text on.
         let before = with_texts.len();
@@ -222,7 +289,7 @@ fn facts<'a>(
 
 /// What a column is that is the label, or a number of the target.
 fn target(
-    file: &TextFile,
+    files: &[TextFile],
     (at, name, facts): (usize, &str, &Facts<'_>),
     choices: &Choices<'_>,
 ) -> Result<Role, DatasetError> {
@@ -231,6 +298,7 @@ fn target(
     }
     let title = Column { name: name.to_owned(), role: Role::Target }.title(at);
     if let Some((line, field)) = facts.first_other.as_deref() {
+        let file = &files[facts.file_of_other()];
         let expected = format!(
             "a finite number in {}, as `dataset.targets` is \"vector\" (for a class, set it to \
              \"class\")",
@@ -240,6 +308,7 @@ fn target(
     }
     match facts.first_missing {
         Some(line) if choices.missing != Missing::Drop => {
+            let file = &files[facts.file_of_missing()];
             Err(file.no_target(line.get(), at, &title))
         }
         _ => Ok(Role::Target),
@@ -247,24 +316,28 @@ fn target(
 }
 
 fn number(
-    file: &TextFile,
+    files: &[TextFile],
     (at, title): (usize, &str),
     facts: &Facts<'_>,
     missing: Missing,
 ) -> Result<Role, DatasetError> {
     if let Some((line, field)) = facts.first_other.as_deref() {
+        let file = &files[facts.file_of_other()];
         let expected = format!("a finite number in {}, as on other lines", place(at, title));
         return Err(file.wrong(*line, expected, format!("{field:?}")));
     }
     match (facts.first_missing, missing) {
-        (Some(line), Missing::Error) => Err(file.missing(line.get(), at, title)),
+        (Some(line), Missing::Error) => {
+            let file = &files[facts.file_of_missing()];
+            Err(file.missing(line.get(), place(at, title), DROP_OR_MEAN))
+        }
         (_, Missing::Mean) => Ok(Role::Number { missing: Some(facts.mean()) }),
         _ => Ok(Role::Number { missing: None }),
     }
 }
 
 fn categories(
-    file: &TextFile,
+    files: &[TextFile],
     (at, title): (usize, &str),
     facts: &Facts<'_>,
     missing: Missing,
@@ -272,7 +345,10 @@ fn categories(
     let texts = facts.texts.as_ref().map(|texts| texts.counts.clone()).unwrap_or_default();
     let all: u64 = texts.values().sum();
     let missing = match (facts.first_missing_text, missing) {
-        (Some(line), Missing::Error) => return Err(file.missing(line.get(), at, title)),
+        (Some(line), Missing::Error) => {
+            let file = &files[facts.file_of_missing()];
+            return Err(file.missing(line.get(), place(at, title), DROP_OR_MEAN));
+        }
         (_, Missing::Mean) => {
             Some(texts.values().map(|count| (*count as f64 / all.max(1) as f64) as f32).collect())
         }

@@ -58,9 +58,21 @@ impl Draft<'_> {
     fn first(&self) -> usize {
         let is_it = |at: &usize| {
             let facts = &self.facts[*at];
-            !facts.is_empty() && (*at != 0 || !is_index(&self.names[0], facts))
+            !facts.is_empty() && !self.is_index(*at)
         };
         (0..self.facts.len()).find(is_it).unwrap_or(0)
+    }
+
+    /// Whether a column is the first one, and numbers or names the examples.
+    pub(super) fn is_index(&self, at: usize) -> bool {
+        let (Some(name), Some(facts), 0) = (self.names.first(), self.facts.first(), at) else {
+            return false;
+        };
+        // R's files have names of rows under no name, where the other columns have one.
+        let has_header = self.names.iter().any(|name| !name.is_empty());
+        let are_rows = has_header && name.is_empty() && facts.are_names_of_examples();
+        let is_named_so = INDEXES.iter().any(|it| name.eq_ignore_ascii_case(it));
+        is_named_so && (facts.are_numbers_of_examples() || are_rows)
     }
 
     /// The columns of the label or of the target, ascending, and why they are those.
@@ -161,11 +173,4 @@ impl Draft<'_> {
         };
         file.wrong(1, format!("`{field}` to be {known}"), format!("{name:?}"))
     }
-}
-
-/// Whether a column numbers the examples.
-pub(super) fn is_index(name: &str, facts: &Facts<'_>) -> bool {
-    // The row names of R's files are quoted numbers, or texts.
-    let is_named_so = INDEXES.iter().any(|it| name.eq_ignore_ascii_case(it));
-    is_named_so && (facts.are_numbers_of_examples() || (name.is_empty() && facts.is_text()))
 }

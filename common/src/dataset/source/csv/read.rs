@@ -1,13 +1,13 @@
 //! The examples of files whose columns are known.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::cell::{Cell, Notation, is_missing_text};
 use super::dialect::{Dialect, Record};
 use super::facts::{beginning, is_byte};
 use super::header::Header;
 use super::infer::{self, Plan};
-use super::{Choices, Missing, TextFile};
+use super::{Choices, DROP, DROP_OR_MEAN, FILL, Missing, TextFile};
 use crate::dataset::DatasetError;
 use crate::dataset::Features;
 use crate::dataset::columns::{Column, Role};
@@ -122,8 +122,18 @@ impl Table {
 
 impl Order {
     fn of(file: &TextFile, plan: &Plan, choices: &Choices<'_>) -> Result<Self, DatasetError> {
-        let (dialect, header) = file.form(choices.separator);
+        let (dialect, mut header) = file.form(choices.separator);
         let has_names = plan.columns.iter().any(|column| !column.name.is_empty());
+        // Only what has neither the names of the columns nor their values is told by its looks.
+        let first = file.first_record(dialect);
+        if has_names && are_names(&first, plan) {
+            if header.names.is_empty() {
+                let (columns, fields) = (first.len(), first.clone());
+                header = Header { names: first, fields, columns, records: 1, ..header };
+            }
+        } else if is_example(&first, dialect, plan) {
+            header = Header { columns: first.len(), ..Header::default() };
+        }
         let places = if has_names && !header.names.is_empty() {
             by_name(file, plan, &header)?
         } else {
@@ -131,6 +141,29 @@ impl Order {
         };
         Ok(Self { dialect, header, places })
     }
+}
+
+/// Whether the names of all columns with features are among these fields.
+fn are_names(fields: &[String], plan: &Plan) -> bool {
+    let fields: BTreeSet<&str> = fields.iter().map(String::as_str).collect();
+    let is_there = |name: &str| name.is_empty() || fields.contains(name);
+    plan.columns.iter().filter(|column| column.width() > 0).all(|column| is_there(&column.name))
+}
+
+/// Whether each field is a value that its column may have.
+fn is_example(fields: &[String], dialect: Dialect, plan: &Plan) -> bool {
+    let notation = Notation { decimal_commas: dialect.has_decimal_commas() };
+    let Some(places) = places_of(plan, fields.len()) else { return false };
+    plan.columns.iter().zip(places).all(|(column, place)| {
+        let Some(field) = place.map(|place| fields[place].as_str()) else { return true };
+        match &column.role {
+            Role::Number { .. } | Role::Target => notation.cell(field) != Cell::Other,
+            Role::Categories { values, .. } => {
+                is_missing_text(field) || values.iter().any(|value| value == field)
+            }
+            Role::Label | Role::Ignored => true,
+        }
+    })
 }
 
 /// The columns of a file with a header: in any order, and perhaps with others.
@@ -166,7 +199,17 @@ fn by_place(
     plan: &Plan,
     columns: usize,
 ) -> Result<Vec<Option<usize>>, DatasetError> {
-    let all = plan.columns.len();
+    places_of(plan, columns).ok_or_else(|| {
+        let expected = format!(
+            "{} columns, as the training examples have, with or without the label",
+            plan.columns.len()
+        );
+        file.wrong(1, expected, columns)
+    })
+}
+
+/// The places of a plan's columns among so many: all, or all but the label, or the features only.
+fn places_of(plan: &Plan, columns: usize) -> Option<Vec<Option<usize>>> {
     let number = |is_there: &dyn Fn(&Column) -> bool| {
         let mut next = 0;
         let place = |column: &Column| {
@@ -180,18 +223,21 @@ fn by_place(
     let all_columns = |_: &Column| true;
     let without_label = |column: &Column| !column.is_target();
     let features = |column: &Column| column.width() > 0;
-    for is_there in [&all_columns as &dyn Fn(&Column) -> bool, &without_label, &features] {
-        let places = number(is_there);
-        if places.iter().flatten().count() == columns {
-            return Ok(places);
-        }
-    }
-    let expected =
-        format!("{all} columns, as the training examples have, with or without the label");
-    Err(file.wrong(1, expected, columns))
+    let kinds = [&all_columns as &dyn Fn(&Column) -> bool, &without_label, &features];
+    let mut places = kinds.into_iter().map(number);
+    places.find(|places| places.iter().flatten().count() == columns)
 }
 
 impl Reader<'_> {
+    /// What helps if a value of a column is missing.
+    fn advice(&self, column: &Column) -> &'static str {
+        match (self.plan.is_known, self.takes_labels) {
+            (true, false) => FILL,
+            (false, _) if column.role != Role::Label => DROP_OR_MEAN,
+            _ => DROP,
+        }
+    }
+
     fn take(
         &mut self,
         file: &TextFile,
@@ -214,7 +260,8 @@ impl Reader<'_> {
                 Role::Label if !self.takes_labels => false,
                 Role::Label => {
                     label = Some(field);
-                    is_missing_text(field)
+                    let is_number = self.plan.are_labels_numbers;
+                    is_missing_text(field) || is_number && notation.cell(field) == Cell::Missing
                 }
                 Role::Target => !number(&mut self.targets, notation.cell(field), None)
                     .map_err(|()| wrong_number(file, record, (place, column), field))?,
@@ -229,7 +276,8 @@ impl Reader<'_> {
                 return Err(file.no_target(record.line(), place, &column.title(place)));
             }
             if is_missing {
-                return Err(file.missing(record.line(), place, &column.title(place)));
+                let place = infer::place(place, &column.title(place));
+                return Err(file.missing(record.line(), place, self.advice(column)));
             }
         }
         if let Some(label) = label {

@@ -110,6 +110,128 @@ fn labels_are_found_by_name_and_place() {
 }
 
 #[test]
+fn a_known_header_is_no_example_even_alone() {
+    let rows: String = (0..20).map(|at| format!("{},{},{}\n", at, at % 3, at % 2)).collect();
+    let (plan, _) = load(&format!("0,1,2\n{rows}"), Choices::default()).unwrap();
+    let read = |text: &str| Table::read(&[file(text)], &plan, &Choices::default());
+    for text in ["0,1,2\n", "0,1\n"] {
+        let error = read(text).unwrap_err().to_string();
+        assert!(error.ends_with("expected examples, found none"), "{text}: {error}");
+    }
+    assert_eq!(floats(&read("1,0\n7,2\n").unwrap().raw), [2.0, 7.0]);
+    assert_eq!(floats(&read("1,5\n7,2\n").unwrap().raw), [1.0, 5.0, 7.0, 2.0]);
+}
+
+/// The examples of another file, by the plan of earlier ones.
+fn read(plan: &Plan, text: &str, labels: bool) -> Result<Raw, String> {
+    let choices = Choices { labels, ..Choices::default() };
+    let table = Table::read(&[file(text)], &plan.clone().of_earlier(), &choices);
+    table.map(|table| table.raw).map_err(|error| error.to_string())
+}
+
+impl Plan {
+    fn of_earlier(self) -> Self {
+        Self { is_known: true, ..self }
+    }
+}
+
+#[test]
+fn no_row_is_taken_for_a_header_that_is_none() {
+    let long: String = (0..20).map(|at| format!("0.{at:06},1.{at:06},{}\n", at % 2)).collect();
+    let (plan, raw) = load(&long, Choices::default()).unwrap();
+    assert_eq!(floats(&raw).len(), 40);
+    assert_eq!(floats(&read(&plan, "0.123456,0.654321\n0.5,0.25\n", false).unwrap()).len(), 4);
+    assert_eq!(floats(&read(&plan, "0.123456,0.654321\n", false).unwrap()).len(), 2);
+    let named = format!("a,b,c\n{long}");
+    let (plan, _) = load(&named, Choices::default()).unwrap();
+    for text in ["0.123456,0.654321\n", "a,b\n0.123456,0.654321\n", "0.1,0.2,9\n"] {
+        assert_eq!(floats(&read(&plan, text, false).unwrap()).len(), 2, "{text}");
+    }
+    // Texts that the columns have are values; others are names.
+    let text: String = (0..20)
+        .map(|at| {
+            format!("{},{},{}\n", ["red", "bluex"][at % 2], ["large", "small"][at % 2], at % 2)
+        })
+        .collect();
+    let (plan, _) = load(&text, Choices::default()).unwrap();
+    for text in ["bluex,small\nred,large\n", "red,large\nred,large\n", "x,y\nred,small\nred,large"]
+    {
+        assert_eq!(floats(&read(&plan, text, false).unwrap()).len(), 8, "{text}");
+    }
+}
+
+#[test]
+fn a_first_column_of_texts_is_a_feature_or_the_label() {
+    let row = |at: usize| format!("{},{at}.5,{}\n", ["M", "F", "I"][at % 3], at % 4);
+    let text: String = (0..60).map(row).collect();
+    let (plan, raw) = load(&text, Choices::default()).unwrap();
+    assert_eq!((plan.label, raw.shape), (Some((2, Why::LastOfTwo)), vec![4]));
+    let (plan, _) = load(&format!(",length,rings\n{text}"), Choices::default()).unwrap();
+    assert_eq!(plan.columns[0].width(), 3);
+    // Names of rows, as R writes them.
+    let rows: String = (0..60).map(|at| format!("row {at},{at}.5,{}\n", at % 2)).collect();
+    let (plan, _) = load(&format!(",length,kind\n{rows}"), Choices::default()).unwrap();
+    assert_eq!(plan.columns[0].role, Role::Ignored);
+}
+
+#[test]
+fn every_row_of_a_file_is_an_example_or_an_error() {
+    let row = |at: usize| format!("{},{},{}\n", ["#ff0000", "red", "blue"][at % 3], at % 5, at % 2);
+    let text: String = (0..60).map(row).collect();
+    let (plan, raw) =
+        load(&format!("# colors, by hand\ncolor,v,label\n{text}"), Choices::default()).unwrap();
+    assert_eq!(floats(&raw).len(), 60 * 4);
+    let new = read(&plan, "color,v\nred,1\n#ff0000,2\nblue,3\n", false).unwrap();
+    assert_eq!(floats(&new).len(), 3 * 4);
+    let new = read(&plan, "color,v\n# no color\nred,1\n", false).unwrap();
+    assert_eq!(floats(&new).len(), 4);
+    let error = read(&plan, "color,v\nred,1\n,\nblue,3\n", false).unwrap_err();
+    assert!(error.contains("line 3: expected a value in column 1"), "{error}");
+    assert!(error.contains("as each example to predict has its row"), "{error}");
+    assert!(!error.contains("\"drop\""), "{error}");
+}
+
+#[test]
+fn files_of_one_table_have_their_columns_in_any_order() {
+    let first: String = (0..20).map(|at| format!("1,100,{}\n", at % 2)).collect();
+    let second: String = (0..20).map(|at| format!("100,,{}\n", at % 2)).collect();
+    let files = [file(&format!("a,b,label\n{first}")), file(&format!("b,a,label\n{second}"))];
+    let choices = Choices { missing: Missing::Mean, ..Choices::default() };
+    let plan = Plan::infer(&files, &choices).unwrap();
+    let mean = |at: usize| match &plan.columns[at].role {
+        Role::Number { missing } => *missing,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((mean(0), mean(1)), (Some(1.0), Some(100.0)));
+    let other = |text: &str| {
+        let files =
+            [file(&format!("a,b,label\n{first}")), TextFile::new("2.csv".into(), text.into())];
+        Plan::infer(&files, &Choices::default()).unwrap_err().to_string()
+    };
+    let error = other(&format!("b,a,label\n{first}1,x,0\n"));
+    assert!(error.starts_with("2.csv, line 22: expected a finite number"), "{error}");
+    let error = other(&format!("b,a,kind\n{first}"));
+    assert!(error.starts_with("2.csv, line 1: expected the names of some.csv"), "{error}");
+}
+
+#[test]
+fn what_is_missing_is_no_class_and_no_text() {
+    let numbers: String = (0..59).map(|at| format!("{at}.5,{}\n", at % 2)).collect();
+    for missing in ["nan", "null", "None", "N/A"] {
+        let error = load(&format!("a,label\n{numbers}1,{missing}\n"), Choices::default());
+        let error = error.unwrap_err();
+        assert!(error.contains("line 61: expected a value in column 2"), "{error}");
+        assert!(error.contains("set to \"drop\", found none"), "{error}");
+    }
+    // These words may be texts among texts.
+    let texts: String = (0..60).map(|at| format!("{at}.5,{}\n", ["None", "x"][at % 2])).collect();
+    let (_, raw) = load(&format!("a,label\n{texts}"), Choices::default()).unwrap();
+    assert!(labels(&raw).starts_with("None x None"));
+    let error = load(&format!("a,label\n{texts}1,nan\n"), Choices::default()).unwrap_err();
+    assert!(error.contains("line 62: expected a value in column 2"), "{error}");
+}
+
+#[test]
 fn texts_become_features() {
     let row = |at: usize| {
         let color = ["red", "blue", "green"][at % 3];

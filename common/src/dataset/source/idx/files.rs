@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::dataset::DatasetError;
+use crate::dataset::source::Reading;
 use crate::dataset::source::listing::{Listing, missing, shown};
+use crate::spec::TargetKind;
 
 /// Folders below the given one in which the files may be, as torchvision makes them. Each line
 /// is searched only if nothing is found in the ones before.
@@ -38,7 +40,8 @@ pub(super) struct Files {
 }
 
 /// Finds the files of a dataset in a folder, those of labels only if they are wanted.
-pub(super) fn find(folder: &Path, with_labels: bool) -> Result<Files, DatasetError> {
+pub(super) fn find(folder: &Path, reading: Reading) -> Result<Files, DatasetError> {
+    let with_labels = reading.targets != TargetKind::None;
     let is_idx =
         |name: &str| Name::parse(name).is_some_and(|name| with_labels || name.what == What::Images);
     let here = Listing::of(folder, is_idx)?;
@@ -49,7 +52,10 @@ pub(super) fn find(folder: &Path, with_labels: bool) -> Result<Files, DatasetErr
             if !folder.is_dir() {
                 continue;
             }
-            let sets = Sets::new(&Listing::of(&folder, is_idx)?);
+            let mut sets = Sets::new(&Listing::of(&folder, is_idx)?);
+            if !reading.to_train && !sets.0.values().any(Set::can_train) {
+                sets.0.values_mut().for_each(Set::make_test_all);
+            }
             if sets.0.values().any(Set::can_train) {
                 found.push((*name, folder, sets));
             }
@@ -127,6 +133,16 @@ impl Set {
 
     fn can_train(&self) -> bool {
         self.file(Split::Train, What::Images).is_some()
+    }
+
+    /// Makes the test split all that there is.
+    fn make_test_all(&mut self) {
+        let tests = [Split::T10k, Split::Test].map(|split| (split, What::Images));
+        if let Some((split, _)) = tests.into_iter().find(|it| self.0.contains_key(it)) {
+            let files = [What::Images, What::Labels]
+                .map(|what| Some(((Split::Train, what), self.0.remove(&(split, what))?)));
+            self.0 = files.into_iter().flatten().collect();
+        }
     }
 
     fn has_labels(&self) -> bool {

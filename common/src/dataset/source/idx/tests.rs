@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::dataset::Features;
 use crate::dataset::raw::{Places, RawLabels};
-use crate::dataset::source::testing::{edited, edits, folder, message};
+use crate::dataset::source::testing::{TO_TRAIN, edited, edits, folder, message};
 
 fn load(path: &Path) -> Result<Splits, DatasetError> {
-    super::load(path, TargetKind::Class)
+    super::load(path, TO_TRAIN)
 }
 
 fn idx(number: u8, shape: &[u32], values: &[u8]) -> Vec<u8> {
@@ -38,6 +38,22 @@ const NAMES: [&str; 2] = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"];
 
 fn load_two(images: &[u8], labels: &[u8]) -> Result<Splits, DatasetError> {
     load(folder(&[(NAMES[0], images), (NAMES[1], labels)]).path())
+}
+
+#[test]
+fn a_test_split_alone_is_data_that_nothing_is_trained_on() {
+    let later = Reading { to_train: false, ..TO_TRAIN };
+    for split in ["t10k", "test"] {
+        let names = NAMES.map(|name| name.replace("train", split));
+        let both = folder(&[(&names[0], &images()), (&names[1], &labels())]);
+        assert!(message(load(both.path())).contains("train-images-idx3-ubyte"), "{split}");
+        let (raw, test) = super::load(both.path(), later).unwrap();
+        assert_eq!((raw.features, test.is_none()), (Features::U8(vec![1, 2, 3, 4]), true));
+        assert_eq!(raw.labels, RawLabels::Numbers(vec![7.0, 9.0]));
+    }
+    // A training split is never passed over.
+    let all = [(NAMES[0], &images()[..]), (NAMES[1], &labels()), ("t10k-images-idx3-ubyte", b"?")];
+    assert!(super::load(folder(&all).path(), later).is_err());
 }
 
 #[test]

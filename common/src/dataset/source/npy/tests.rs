@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::dataset::Features;
 use crate::dataset::raw::{Places, Raw, RawLabels};
-use crate::dataset::source::testing::{edited, edits, folder, message};
+use crate::dataset::source::testing::{TO_TRAIN, edited, edits, folder, message};
 use fixtures::*;
 
 fn load_folder(path: &Path) -> Result<Splits, DatasetError> {
-    super::load_folder(path, TargetKind::Class)
+    super::load_folder(path, TO_TRAIN)
 }
 
 /// A file as NumPy writes it.

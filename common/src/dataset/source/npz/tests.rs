@@ -10,11 +10,11 @@ use zip::{CompressionMethod, ZipWriter};
 use super::*;
 use crate::dataset::Features;
 use crate::dataset::raw::{Places, RawLabels};
-use crate::dataset::source::testing::{edited, edits, folder, message};
+use crate::dataset::source::testing::{TO_TRAIN, edited, edits, folder, message};
 use fixtures::COMPRESSED;
 
 fn load(path: &Path) -> Result<Splits, DatasetError> {
-    super::load(path, TargetKind::Class)
+    super::load(path, TO_TRAIN)
 }
 
 fn npy(shape: &str, values: &[u8]) -> Vec<u8> {

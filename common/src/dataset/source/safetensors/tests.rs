@@ -3,13 +3,13 @@ use proptest::prelude::*;
 use super::*;
 use crate::dataset::Features;
 use crate::dataset::raw::{Places, RawLabels};
-use crate::dataset::source::testing::{edited, edits, folder, message};
+use crate::dataset::source::testing::{TO_TRAIN, edited, edits, folder, message};
 
 /// Arrays that Python's library wrote: see `testdata/README.md`.
 const ARRAYS: &[u8] = include_bytes!("../testdata/arrays.safetensors");
 
 fn load_bytes(bytes: &[u8]) -> Result<Splits, DatasetError> {
-    load(&folder(&[("a.safetensors", bytes)]).path().join("a.safetensors"), TargetKind::Class)
+    load(&folder(&[("a.safetensors", bytes)]).path().join("a.safetensors"), TO_TRAIN)
 }
 
 /// A file with a header and some bytes behind it.
@@ -81,6 +81,6 @@ proptest! {
     fn changed_files_are_read_or_refused(edits in edits()) {
         let folder = folder(&[("a.safetensors", &edited(ARRAYS, &edits))]);
         let path = folder.path().join("a.safetensors");
-        let _ = load(&path, TargetKind::Class).map_err(|error| error.to_string());
+        let _ = load(&path, TO_TRAIN).map_err(|error| error.to_string());
     }
 }

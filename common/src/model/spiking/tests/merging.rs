@@ -3,7 +3,7 @@
 use ndarray::Axis;
 
 use super::*;
-use crate::merge::{self, Merge, Partial};
+use crate::merge::{self, Contribution, Merge, Partial, RealContribution};
 
 /// A replica that has learnt from the images of a range, and its partial.
 fn learnt(
@@ -115,7 +115,7 @@ fn neurons_that_did_not_spike_keep_their_bits() {
     let model = model("neurons = 200");
     let base = model.initial_state().unwrap();
     let (_, partial) = learnt(&model, &base, 0..4);
-    let Some(merge::Contribution::Fold(maps)) = &partial.tensors[5] else {
+    let Some(Contribution::F32(RealContribution::Fold(maps))) = &partial.tensors[5] else {
         panic!("the weights are the last of the tensors: {:?}", base.tensors().keys())
     };
     assert!(!maps.units.is_empty() && maps.units.len() < 100, "{}", maps.units.len());

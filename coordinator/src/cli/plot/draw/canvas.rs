@@ -170,9 +170,15 @@ impl Canvas {
         write(&mut Upright(self), text, (x, y), side, letters, color);
     }
 
-    /// Writes a label upwards, with its middle at `y` and its left edge at `x`.
-    pub(super) fn text_upwards(&mut self, text: &str, (x, y): (i32, i32), color: Color) {
-        write(&mut Upwards(self, x, y), text, (0, 0), Side::Middle, Letters::Label, color);
+    /// Writes a label upwards. Its upper edge, which is on the left, is at `x`; `side` is at `y`.
+    pub(super) fn text_upwards(
+        &mut self,
+        text: &str,
+        (x, y): (i32, i32),
+        side: Side,
+        color: Color,
+    ) {
+        write(&mut Upwards(self, x, y), text, (0, 0), side, Letters::Label, color);
     }
 }
 
@@ -303,7 +309,7 @@ mod tests {
         let mut upright = Canvas::new(40, 40, WHITE).unwrap();
         upright.text("L", (10, 10), Side::Left, Letters::Label, BLACK);
         let mut upwards = Canvas::new(40, 40, WHITE).unwrap();
-        upwards.text_upwards("L", (10, 20), BLACK);
+        upwards.text_upwards("L", (10, 20), Side::Middle, BLACK);
         let (one, other) = (dark(&upright), dark(&upwards));
         assert!(one.len() > 8 && one.len() == other.len());
         assert!(one.iter().all(|(x, y)| (10..19).contains(x) && (10..25).contains(y)));

@@ -139,7 +139,7 @@ impl Panel {
         for line in &self.series {
             line.draw(canvas, &frame);
         }
-        canvas.text_upwards(self.name, (28, area.y + area.height / 2), INK);
+        canvas.text_upwards(self.name, (28, area.y + area.height / 2), Side::Middle, INK);
     }
 }
 

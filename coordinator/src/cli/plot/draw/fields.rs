@@ -1,6 +1,7 @@
 //! Receptive fields: the weights of each neuron, as a small picture of its inputs.
 
 use super::canvas::{Canvas, LABEL_HEIGHT, Letters, Side};
+use super::class_names::{ClassNames, columns};
 use super::{Area, DrawError, FAINT, INK, PAPER, Picture, axes, shade};
 
 /// Columns, and rows, of all fields together, unless they need more.
@@ -11,8 +12,10 @@ const LEAST_WIDTH: u64 = 640;
 const MARGIN: u64 = 28;
 /// Rows of the title.
 const HEADER: u64 = 60;
-/// Columns for the classes of a row.
+/// Fewest columns for the classes of a row.
 const CLASSES: u64 = 72;
+/// Columns between the classes of a row and its fields.
+const BESIDE_CLASSES: u64 = 14;
 /// Columns for the scale of colors.
 const SCALE: u64 = 116;
 /// Most rows of the scale of colors.
@@ -32,6 +35,8 @@ pub(in super::super) struct Fields<'a> {
     pub(in super::super) neurons: usize,
     /// The class of each neuron, `u64::MAX` for none. They sort the fields.
     pub(in super::super) labels: Option<&'a [u64]>,
+    /// Names of these classes.
+    pub(in super::super) classes: ClassNames<'a>,
     /// Columns of a field; `None`: as many as make it a square.
     pub(in super::super) width: Option<usize>,
 }
@@ -102,7 +107,15 @@ impl Fields<'_> {
         let grid = Grid::new(inputs, self.neurons, self.width)?;
         let labels = self.labels.filter(|labels| labels.iter().any(|label| *label != UNLABELLED));
         let (width, height) = grid.size();
-        let left = MARGIN + if labels.is_some() { CLASSES } else { 0 };
+        let order = order(self.neurons, labels);
+        let rows: Vec<String> = match labels {
+            Some(labels) => {
+                let rows = order.chunks(grid.fields.0);
+                rows.map(|neurons| classes(neurons, labels, self.classes)).collect()
+            }
+            None => Vec::new(),
+        };
+        let left = MARGIN + if rows.is_empty() { 0 } else { room(&rows) };
         let whole = (left + width.max(LEAST_WIDTH) + SCALE, HEADER + MARGIN + height + MARGIN);
         let mut canvas = Canvas::new(whole.0, whole.1, PAPER)?;
         let left = left + width.max(LEAST_WIDTH).saturating_sub(width) / 2;
@@ -115,14 +128,11 @@ impl Fields<'_> {
         let caption = self.caption(&grid, labels.is_some());
         canvas.text(&caption, (MARGIN as i32, MARGIN as i32), Side::Left, Letters::Title, INK);
         let range = range_of(self.values);
-        let order = order(self.neurons, labels);
         for (place, neuron) in order.iter().enumerate() {
             self.draw_field(&mut canvas, &grid, focus, place, *neuron, range);
         }
         draw_scale(&mut canvas, focus, range);
-        if let Some(labels) = labels {
-            draw_classes(&mut canvas, &grid, focus, &order, labels);
-        }
+        draw_classes(&mut canvas, &grid, focus, &rows);
         Ok(Picture { canvas, focus, caption })
     }
 
@@ -210,27 +220,35 @@ fn decimals_for(size: f64) -> usize {
     }
 }
 
-/// The classes of each row, at its left.
-fn draw_classes(canvas: &mut Canvas, grid: &Grid, focus: Area, order: &[usize], labels: &[u64]) {
+/// Columns for the classes of the rows.
+fn room(rows: &[String]) -> u64 {
+    CLASSES.max(columns(rows) as u64 + BESIDE_CLASSES)
+}
+
+/// The classes of each row, at its left, if there are any.
+fn draw_classes(canvas: &mut Canvas, grid: &Grid, focus: Area, rows: &[String]) {
+    if rows.is_empty() {
+        return;
+    }
     let (_, pitch) = grid.pitch();
-    let right = focus.x - 14;
+    let right = focus.x - BESIDE_CLASSES as i32;
     // Rows may be lower than letters: then some of them have no class.
     let every = (LABEL_HEIGHT as u64 + 1).div_ceil(pitch) as usize;
-    for (row, neurons) in order.chunks(grid.fields.0).enumerate().step_by(every) {
-        let label = |neuron: Option<&usize>| {
-            neuron.and_then(|neuron| labels.get(*neuron)).copied().unwrap_or(UNLABELLED)
-        };
-        let text = classes(label(neurons.first()), label(neurons.last()));
+    for (row, text) in rows.iter().enumerate().step_by(every) {
         let y = focus.y + (row as u64 * pitch + (pitch - grid.gap) / 2) as i32 - LABEL_HEIGHT / 2;
-        canvas.text(&text, (right, y), Side::Right, Letters::Label, FAINT);
+        canvas.text(text, (right, y), Side::Right, Letters::Label, FAINT);
     }
     let above = (right, focus.y - LABEL_HEIGHT - 6);
     canvas.text("class", above, Side::Right, Letters::Label, INK);
 }
 
-/// The classes from one to another.
-fn classes(first: u64, last: u64) -> String {
-    let name = |label: u64| if label == UNLABELLED { "none".into() } else { label.to_string() };
+/// The classes of the neurons of a row, from the first one's to the last one's.
+fn classes(neurons: &[usize], labels: &[u64], names: ClassNames<'_>) -> String {
+    let label = |neuron: Option<&usize>| {
+        neuron.and_then(|neuron| labels.get(*neuron)).copied().unwrap_or(UNLABELLED)
+    };
+    let (first, last) = (label(neurons.first()), label(neurons.last()));
+    let name = |label: u64| if label == UNLABELLED { "none".into() } else { names.of(label) };
     if first == last { name(first) } else { format!("{}-{}", name(first), name(last)) }
 }
 
@@ -239,7 +257,8 @@ mod tests {
     use super::*;
 
     fn fields<'a>(values: &'a [f32], neurons: usize, labels: Option<&'a [u64]>) -> Fields<'a> {
-        Fields { name: "weights", values, neurons, labels, width: None }
+        let classes = ClassNames::default();
+        Fields { name: "weights", values, neurons, labels, classes, width: None }
     }
 
     /// The color of the value at a place of a field at a place of the grid.
@@ -288,10 +307,25 @@ mod tests {
         assert!(picture.caption.ends_with(", by class"));
         let none = fields(&values, 5, Some(&[UNLABELLED; 5])).draw().unwrap();
         assert_eq!(none.canvas, fields(&values, 5, None).draw().unwrap().canvas);
-        assert_eq!(classes(3, 3), "3");
-        assert_eq!(classes(3, 5), "3-5");
-        assert_eq!(classes(9, UNLABELLED), "9-none");
-        assert_eq!(classes(UNLABELLED, UNLABELLED), "none");
+    }
+
+    #[test]
+    fn rows_have_the_names_of_their_classes() {
+        let labels = [0, 1, UNLABELLED];
+        let row = |neurons: &[usize], names| classes(neurons, &labels, ClassNames(names));
+        assert_eq!(row(&[1, 1], &[]), "1");
+        assert_eq!(row(&[0, 1], &[]), "0-1");
+        assert_eq!(row(&[1, 2], &[]), "1-none");
+        assert_eq!(row(&[2], &[]), "none");
+        let names = ["a long name of a class", "b"].map(str::to_owned);
+        assert_eq!(row(&[0, 1], &names), "a long na..class-b");
+        let (values, labels) = ([0.5; 3], Some(&labels[..]));
+        let plain = fields(&values, 3, labels);
+        let named = Fields { classes: ClassNames(&names), ..plain }.draw().unwrap();
+        let plain = plain.draw().unwrap();
+        let more = i64::from(named.canvas.width()) - i64::from(plain.canvas.width());
+        assert_eq!(more, 18 * 9 + BESIDE_CLASSES as i64 - CLASSES as i64);
+        assert_eq!(named.focus, Area { x: plain.focus.x + more as i32, ..plain.focus });
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl Histogram<'_> {
         canvas.text(&summary(&sorted), (BARS.x, 58), Side::Left, Letters::Label, FAINT);
         let middle = (BARS.x + BARS.width / 2, BARS.y + BARS.height + 44);
         canvas.text(self.name, middle, Side::Middle, Letters::Label, INK);
-        canvas.text_upwards(self.owners, (28, BARS.y + BARS.height / 2), INK);
+        canvas.text_upwards(self.owners, (28, BARS.y + BARS.height / 2), Side::Middle, INK);
         Ok(Picture { canvas, focus: BARS, caption })
     }
 }

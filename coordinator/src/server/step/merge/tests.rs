@@ -1,7 +1,7 @@
 use super::*;
 use common::digest::Digest;
 use common::id::RunId;
-use common::merge::{Contribution, MergeRule, Partial, finish, segment_hash};
+use common::merge::{Contribution, MergeRule, Partial, RealContribution, finish, segment_hash};
 use common::results::Results;
 use common::state::{Tensor, TensorData};
 use common::wire::message::{BlockDone, ShardDone};
@@ -21,7 +21,8 @@ fn partial(replica: u32) -> Partial {
     let values = (0..ELEMENTS).map(|at| (at as f32 + 1.0) / (replica as f32 + 3.0));
     let values = values.collect::<Vec<f32>>();
     let examples = u64::from(replica) + 1;
-    let tensors = vec![Some(Contribution::Mean { examples, values: values.into() })];
+    let mean = RealContribution::Mean { examples, values: values.into() };
+    let tensors = vec![Some(Contribution::F32(mean))];
     Partial { weight: examples, results: Results::default(), tensors }
 }
 
