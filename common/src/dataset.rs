@@ -6,6 +6,7 @@
 mod columns;
 mod error;
 mod examples;
+mod features;
 mod labels;
 mod load;
 mod manifest;
@@ -25,7 +26,8 @@ use crate::spec::{DatasetSpec, Split};
 use error::invalid;
 
 pub use error::DatasetError;
-pub use examples::{Examples, Features};
+pub use examples::Examples;
+pub use features::{Features, TableFeatures};
 pub use manifest::{FeatureType, SplitManifest, SplitSize};
 pub use schema::{DataDigests, Schema};
 pub use shape::DataShape;

@@ -10,7 +10,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::dataset::{Dataset, Examples, Features, Schema};
+use common::dataset::{Dataset, Examples, Schema};
 use common::spec::RunSpec;
 use coordinator::ParallelBatchProcessor;
 use tests::binaries::workspace;
@@ -150,15 +150,12 @@ fn export() {
 
 /// Writes a split as CSV: features, divided by the scale, and the label.
 fn write(file: &Path, split: &Examples) -> std::io::Result<()> {
-    let values: Vec<f32> = match split.features() {
-        Features::U8(values) => values.iter().map(|value| f32::from(*value)).collect(),
-        Features::F32(values) => values.clone(),
-    };
     let mut text = String::new();
-    for (row, label) in values.chunks(split.width() as usize).zip(split.labels()) {
+    let mut labels = split.labels().iter();
+    split.features().each_example(split.width() as usize, |row| {
         row.iter().for_each(|value| write!(text, "{value},").unwrap_or_default());
-        let _ = writeln!(text, "{label}");
-    }
+        let _ = writeln!(text, "{}", labels.next().unwrap_or(&0));
+    });
     fs::create_dir_all(file.parent().expect("a folder"))?;
     fs::write(file, text)
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use common::dataset::{Dataset, Examples, Features};
+use common::dataset::{Dataset, Examples};
 use common::spec::DatasetSpec;
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
@@ -64,7 +64,7 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) {
 fn check(split: &Examples) {
     assert!(split.labels().iter().all(|label| *label < split.target_type().outputs()));
     assert_eq!(split.features().len() as u64, split.len() * u64::from(split.width()));
-    if let Features::F32(values) = split.features() {
-        assert!(values.iter().all(|value| (value / split.scale()).is_finite()));
-    }
+    split.features().each_example(split.width() as usize, |row| {
+        assert!(row.iter().all(|value| (value / split.scale()).is_finite()));
+    });
 }

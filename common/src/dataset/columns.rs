@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{DatasetError, invalid};
 
+/// Texts of a column, of any program: each is told by 16 bits, and one more stands for none.
+const TEXTS: usize = u16::MAX as usize;
+
 /// A column of a table. In JSON, one of numbers is its name alone, as there may be many.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Written", into = "Written")]
@@ -84,6 +87,10 @@ impl Column {
     /// Checks what another program may have written.
     pub(in crate::dataset) fn check(&self) -> Result<(), DatasetError> {
         let Role::Categories { values, missing } = &self.role else { return Ok(()) };
+        if values.len() > TEXTS {
+            let expected = format!("at most {TEXTS} texts of the column {:?}", self.name);
+            return Err(invalid(expected, values.len()));
+        }
         let is_sorted = values.windows(2).all(|pair| pair[0] < pair[1]);
         let shares = missing.as_ref().map_or(values.len(), Vec::len);
         if !is_sorted || shares != values.len() {

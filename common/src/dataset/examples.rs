@@ -4,50 +4,11 @@ use bytes::Bytes;
 use rayon::prelude::*;
 
 use super::error::{DatasetError, invalid};
-use super::manifest::{FeatureType, SplitManifest, SplitSize, example_bytes, scale_bytes, values};
+use super::features::Features;
+use super::manifest::{SplitManifest, SplitSize, example_bytes, values};
 use super::targets::{ExampleBuffer, TargetType, TargetValues};
 use crate::digest::Digest;
 use crate::limits;
-
-/// Feature values as their source stores them.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Features {
-    /// Bytes, as in `idx` files and `digits`.
-    U8(Vec<u8>),
-    /// Finite single-precision values.
-    F32(Vec<f32>),
-}
-
-impl Features {
-    /// Type of the values.
-    pub fn element(&self) -> FeatureType {
-        match self {
-            Self::U8(_) => FeatureType::U8,
-            Self::F32(_) => FeatureType::F32,
-        }
-    }
-
-    /// Number of values.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::U8(values) => values.len(),
-            Self::F32(values) => values.len(),
-        }
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// No values of the same type.
-    pub(super) fn none(&self) -> Self {
-        match self {
-            Self::U8(_) => Self::U8(Vec::new()),
-            Self::F32(_) => Self::F32(Vec::new()),
-        }
-    }
-}
 
 /// Examples of one split. The constructors check that the fields agree.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,11 +58,10 @@ impl Examples {
             return Err(invalid(expected, found));
         }
         examples.targets.check(count)?;
-        if let Features::F32(values) = &examples.features
-            && let Some(at) = values.iter().position(|value| !(value / scale).is_finite())
-        {
+        let is_finite = |value: f32| (value / scale).is_finite();
+        if let Some((at, value)) = examples.features.first_not(width as usize, is_finite) {
             let (example, feature) = (at / width as usize, at % width as usize);
-            let found = format!("{} (example {example}, feature {feature})", values[at]);
+            let found = format!("{value} (example {example}, feature {feature})");
             return Err(invalid(format!("features that divided by {scale} are finite"), found));
         }
         Ok(examples)
@@ -159,12 +119,9 @@ impl Examples {
     /// there is no such example.
     pub(super) fn read(&self, example: u64, into: &mut ExampleBuffer) -> Option<()> {
         let at = usize::try_from(example).ok().filter(|_| example < self.len())?;
-        let width = self.width as usize;
-        let values = at * width..(at + 1) * width;
-        match &self.features {
-            Features::U8(all) => into.features.extend(scale_bytes(&all[values], self.scale)),
-            Features::F32(all) => into.features.extend(all[values].iter().map(|v| v / self.scale)),
-        }
+        let first = into.features.len();
+        self.features.append(at, self.width as usize, &mut into.features);
+        into.features[first..].iter_mut().for_each(|value| *value /= self.scale);
         self.targets.read(at, into);
         Some(())
     }
@@ -179,20 +136,6 @@ impl Examples {
         manifest
     }
 
-    /// The split as its chunks: what [`Examples::manifest`] and [`Examples::chunk`] give,
-    /// with each chunk made and hashed once. Takes as much memory again until it returns.
-    pub fn into_chunks(self) -> (SplitManifest, Vec<Bytes>) {
-        let mut manifest = self.header();
-        let chunks = self.len().div_ceil(u64::from(manifest.chunk_examples)) as usize;
-        let chunk = |index| {
-            let chunk = self.chunk(index);
-            (Digest::of(&chunk), chunk)
-        };
-        let (digests, chunks) = (0..chunks).into_par_iter().map(chunk).unzip();
-        manifest.chunks = digests;
-        (manifest, chunks)
-    }
-
     /// The bytes of chunk `index` of [`Examples::manifest`]: all features of
     /// its examples, then all targets, little-endian: classes as u32, numbers as f32.
     ///
@@ -204,13 +147,8 @@ impl Examples {
         let (first, examples) = (index * chunk_examples, self.len() as usize);
         assert!(first < examples, "chunk {index} of {examples} examples does not exist");
         let rows = first..(first + chunk_examples).min(examples);
-        let width = self.width as usize;
-        let values = rows.start * width..rows.end * width;
         let mut bytes = Vec::with_capacity(header.chunk_bytes(index));
-        match &self.features {
-            Features::U8(all) => bytes.extend_from_slice(&all[values]),
-            Features::F32(all) => all[values].iter().for_each(|v| bytes.extend(v.to_le_bytes())),
-        }
+        self.features.write(rows.clone(), self.width as usize, &mut bytes);
         self.targets.write(rows, &mut bytes);
         bytes.into()
     }

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use super::Dataset;
 use super::error::{DatasetError, invalid};
-use super::examples::{Examples, Features};
+use super::examples::Examples;
+use super::features::Features;
 use super::labels::{self, Classes};
-use super::normalise::{Normalisation, largest};
+use super::normalise::Normalisation;
 use super::raw::{Raw, RawLabels};
 use super::rows::take_rows;
 use super::schema::{Line, Schema, target_kind};
@@ -84,14 +85,12 @@ fn load_source(
         None => Normalisation::of(&train.features, width, scale, spec.normalise),
     };
     if known.is_none() {
-        warnings.extend(coarse(&train.features));
-    }
-    if normalisation.is_none() && known.is_none() {
-        let (of_train, of_test) = (largest(&train.features, scale), largest(&test.features, scale));
-        warnings.extend(far(of_train));
-        warnings.extend(apart(of_train, of_test));
-    }
-    if known.is_none() {
+        let (of_train, of_test) = (train.features.largest(), test.features.largest());
+        warnings.extend(coarse(of_train));
+        if normalisation.is_none() {
+            warnings.extend(far(of_train / scale));
+            warnings.extend(apart(of_train / scale, of_test / scale));
+        }
         warnings.extend(far_targets(&train.targets));
     }
     let line = Line {
@@ -255,10 +254,7 @@ impl Part {
     /// The examples without some, which are in ascending order, and those. Needs memory for those
     /// only.
     fn without(mut self, width: usize, examples: &[usize]) -> (Self, Self) {
-        let features = match &mut self.features {
-            Features::U8(values) => Features::U8(take_rows(values, width, examples)),
-            Features::F32(values) => Features::F32(take_rows(values, width, examples)),
-        };
+        let features = self.features.take_rows(width, examples);
         let targets = match &mut self.targets {
             TargetValues::None => TargetValues::None,
             TargetValues::Classes { labels, count } => {
@@ -285,9 +281,7 @@ fn far(largest: f32) -> Option<String> {
 }
 
 /// The warning for features that single precision may not tell apart.
-fn coarse(features: &Features) -> Option<String> {
-    let Features::F32(_) = features else { return None };
-    let largest = largest(features, 1.0);
+fn coarse(largest: f32) -> Option<String> {
     (largest >= EXACT).then(|| {
         format!(
             "features reach {largest}, and single precision does not tell all numbers beyond {EXACT} \

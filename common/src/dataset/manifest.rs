@@ -267,8 +267,8 @@ impl SplitManifest {
     }
 }
 
-/// Feature bytes divided by the scale in f32. All scaling is done here.
-pub(super) fn scale_bytes(bytes: &[u8], scale: f32) -> impl Iterator<Item = f32> + '_ {
+/// Feature bytes divided by the scale in f32.
+fn scale_bytes(bytes: &[u8], scale: f32) -> impl Iterator<Item = f32> + '_ {
     bytes.iter().map(move |byte| f32::from(*byte) / scale)
 }
 

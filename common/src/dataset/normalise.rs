@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::{DatasetError, invalid};
-use super::examples::Features;
+use super::features::Features;
 use crate::spec::Normalise;
 
 /// What each feature is scaled by: `(value − shift) ÷ range`, in f64, then rounded to f32. `value`
@@ -38,9 +38,9 @@ impl Normalisation {
         }
         let none = Values { sum: 0.0, least: f64::INFINITY, most: f64::NEG_INFINITY };
         let mut all = vec![none; width];
-        each_row(features, width, scale, |row| {
+        features.each_example(width, |row| {
             for (values, value) in all.iter_mut().zip(row) {
-                let value = f64::from(*value);
+                let value = f64::from(*value / scale);
                 values.sum += value;
                 (values.least, values.most) = (values.least.min(value), values.most.max(value));
             }
@@ -57,9 +57,9 @@ impl Normalisation {
         };
         let shift: Vec<f64> = all.iter().map(mean).collect();
         let mut squares = vec![0.0; width];
-        each_row(features, width, scale, |row| {
+        features.each_example(width, |row| {
             for ((square, mean), value) in squares.iter_mut().zip(&shift).zip(row) {
-                let difference = f64::from(*value) - mean;
+                let difference = f64::from(*value / scale) - mean;
                 *square += difference * difference;
             }
         });
@@ -88,56 +88,30 @@ impl Normalisation {
         };
         let columns = || self.shift.iter().zip(&self.range);
         let width = self.shift.len().max(1);
-        Features::F32(match features {
+        match features {
             Features::U8(values) => {
                 let mut all = Vec::with_capacity(values.len());
                 for row in values.chunks_exact(width) {
                     all.extend(row.iter().zip(columns()).map(|(it, of)| scaled((*it).into(), of)));
                 }
-                all
+                Features::F32(all)
             }
             Features::F32(mut values) => {
                 for row in values.chunks_exact_mut(width) {
                     row.iter_mut().zip(columns()).for_each(|(it, of)| *it = scaled(*it, of));
                 }
-                values
+                Features::F32(values)
             }
-        })
+            Features::Table(table) => Features::Table(
+                table.scale(|at, value| scaled(value, (&self.shift[at], &self.range[at]))),
+            ),
+        }
     }
 }
 
 /// A range to divide by: 1 for none.
 fn range(of: f64) -> f64 {
     if of > 0.0 { of } else { 1.0 }
-}
-
-/// The largest magnitude of all values.
-pub(super) fn largest(features: &Features, scale: f32) -> f32 {
-    let largest = match features {
-        // By value: the largest of references is not found with vector instructions.
-        Features::U8(values) => values.iter().fold(0, |most: u8, value| most.max(*value)).into(),
-        Features::F32(values) => values.iter().fold(0.0, |most: f32, value| most.max(value.abs())),
-    };
-    largest / scale
-}
-
-/// Calls `take` with each example's values, divided by the scale.
-fn each_row(features: &Features, width: usize, scale: f32, mut take: impl FnMut(&[f32])) {
-    let mut row = vec![0.0; width.max(1)];
-    match features {
-        Features::U8(values) => {
-            for example in values.chunks_exact(width.max(1)) {
-                row.iter_mut().zip(example).for_each(|(to, it)| *to = f32::from(*it) / scale);
-                take(&row);
-            }
-        }
-        Features::F32(values) => {
-            for example in values.chunks_exact(width.max(1)) {
-                row.iter_mut().zip(example).for_each(|(to, it)| *to = it / scale);
-                take(&row);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -147,10 +121,9 @@ mod tests {
     fn scaled(values: &[f32], how: Normalise) -> Vec<f32> {
         let features = Features::F32(values.to_vec());
         let found = Normalisation::of(&features, 2, 1.0, how).unwrap();
-        match found.apply(features, 1.0) {
-            Features::F32(values) => values,
-            Features::U8(_) => Vec::new(),
-        }
+        let mut all = Vec::new();
+        found.apply(features, 1.0).each_example(2, |row| all.extend_from_slice(row));
+        all
     }
 
     #[test]
@@ -163,7 +136,7 @@ mod tests {
         let found = Normalisation::of(&bytes, 2, 255.0, Normalise::Minmax).unwrap();
         assert_eq!(found.apply(bytes.clone(), 255.0), Features::F32(vec![0.0, 0.0, 1.0, 1.0]));
         assert_eq!(Normalisation::of(&bytes, 2, 1.0, Normalise::None), None);
-        assert_eq!(largest(&bytes, 255.0), 1.0);
+        assert_eq!(bytes.largest(), 255.0);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::examples::Features;
+use super::features::Features;
 use super::rows::rows;
 
 /// Whole numbers below this are different in f64 if they are different: 2^53.
@@ -167,10 +167,7 @@ impl Raw {
     /// Some of its examples, in this order.
     pub(super) fn rows(&self, examples: &[usize]) -> Self {
         let width = self.width();
-        let features = match &self.features {
-            Features::U8(values) => Features::U8(rows(values, width, examples)),
-            Features::F32(values) => Features::F32(rows(values, width, examples)),
-        };
+        let features = self.features.rows(width, examples);
         let labels = match &self.labels {
             RawLabels::None => RawLabels::None,
             RawLabels::Numbers(labels) => RawLabels::Numbers(rows(labels, 1, examples)),

@@ -39,7 +39,7 @@ use std::path::{Path, PathBuf};
 
 use super::columns::Column;
 use super::error::DatasetError;
-use super::examples::Features;
+use super::features::Features;
 use super::labels as classes;
 use super::raw::{Raw, RawLabels};
 use super::schema::Schema;
@@ -294,7 +294,7 @@ fn arrays(kind: Kind, path: &Path, name: String, reading: Reading) -> Result<Fou
     let is_of_bytes = |raw: &Raw| match &raw.features {
         // Yes or no, as 0 and 1, is no image.
         Features::U8(values) => values.iter().any(|value| *value > 1),
-        Features::F32(_) => false,
+        Features::F32(_) | Features::Table(_) => false,
     };
     let scale = if is_of_bytes(&train) { BYTES } else { 1.0 };
     let (classes, columns, label) = (Vec::new(), Vec::new(), None);

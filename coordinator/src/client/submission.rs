@@ -2,6 +2,7 @@
 //! contacted.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use common::dataset::{DataDigests, Dataset, DatasetError, Schema, SplitManifest};
@@ -35,8 +36,8 @@ pub struct Submission {
 /// The examples.
 #[derive(Clone, Debug)]
 pub(super) enum Source {
-    /// Loaded from the spec's dataset: the chunks of the training and the test split.
-    Loaded { train: Vec<Bytes>, test: Vec<Bytes> },
+    /// Loaded from the spec's dataset. A chunk is made when it is sent.
+    Loaded(Arc<Dataset>),
     /// Read from the runs folder.
     Kept(KeptExamples),
 }
@@ -99,9 +100,8 @@ impl Submission {
                 state.set_rules(&spec.merge).map_err(SubmissionError::State)?;
             }
         }
-        let (train, train_chunks) = dataset.train.into_chunks();
-        let (test, test_chunks) = dataset.test.into_chunks();
-        let source = Source::Loaded { train: train_chunks, test: test_chunks };
+        let (train, test) = (dataset.train.manifest(), dataset.test.manifest());
+        let source = Source::Loaded(Arc::new(dataset));
         if spec.update_weights {
             schema.data = Some(DataDigests { train: train.digest(), test: test.digest() });
         }
@@ -155,8 +155,7 @@ impl Submission {
     /// A chunk of examples of a split.
     pub(super) fn chunk(&self, split: Split, index: usize) -> Bytes {
         match &self.source {
-            Source::Loaded { train, .. } if split == Split::Train => train[index].clone(),
-            Source::Loaded { test, .. } => test[index].clone(),
+            Source::Loaded(dataset) => dataset.split(split).chunk(index),
             Source::Kept(examples) => examples.chunk(split, index),
         }
     }

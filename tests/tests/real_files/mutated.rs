@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
-use common::dataset::{Dataset, Examples, Features, Schema};
+use common::dataset::{Dataset, Examples, Schema};
 use common::spec::DatasetSpec;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -230,13 +230,14 @@ fn check_loaded(spec: &DatasetSpec, data: &Dataset, schema: &Schema) -> Result<(
 }
 
 fn check_split(split: &Examples, schema: &Schema) -> Result<(), String> {
-    let values = match split.features() {
-        Features::U8(values) => values.len(),
-        Features::F32(values) => {
-            let is_finite = values.iter().all(|value| (value / split.scale()).is_finite());
-            if is_finite { values.len() } else { return Err("features are not finite".into()) }
-        }
-    };
+    let (mut values, mut are_finite) = (0, true);
+    split.features().each_example(split.width() as usize, |row| {
+        values += row.len();
+        are_finite &= row.iter().all(|value| (value / split.scale()).is_finite());
+    });
+    if !are_finite {
+        return Err("features are not finite".into());
+    }
     let expected = split.len() * u64::from(split.width());
     if values as u64 != expected || schema.width() != u64::from(split.width()) {
         return Err(format!("{values} values, {expected} and {} expected", schema.width()));

@@ -249,10 +249,7 @@ pub(super) struct Part {
 impl Examples {
     /// The values in single precision.
     pub(super) fn into_singles(self) -> Vec<f32> {
-        match self.features {
-            Features::U8(bytes) => bytes.iter().map(|byte| f32::from(*byte)).collect(),
-            Features::F32(values) => values,
-        }
+        self.features.into_floats()
     }
 
     /// Joins features and labels.

@@ -8,7 +8,7 @@ use super::text::{Encoding, decode};
 use super::{Found, Kind, paths, within};
 use crate::dataset::DatasetError;
 use crate::dataset::error::invalid;
-use crate::dataset::examples::Features;
+use crate::dataset::features::Features;
 use crate::dataset::labels::listed;
 use crate::dataset::raw::Raw;
 use crate::dataset::schema::Schema;

@@ -142,8 +142,18 @@ fn tables_take_three_times_their_size() {
     let narrow = |at: usize| format!("{},{}\n", at * 7 % 10, at % 2);
     // One value that no byte has, after all others.
     let late = |at: usize| format!("{},{}\n", if at == 0 { -1 } else { 1 }, at % 2);
-    let tables: [(&str, &dyn Fn(usize) -> String); 4] =
-        [("pixels", &pixels), ("flowers", &flowers), ("narrow", &narrow), ("late", &late)];
+    // Each text becomes 150 features, with a number of four bytes each.
+    let texts = |at: usize| {
+        let text = |column: usize| format!("{:02x},", (at * (2 * column + 1)) % 150);
+        format!("0.5,{}{}\n", (0..30).map(text).collect::<String>(), at % 2)
+    };
+    let tables: [(&str, &dyn Fn(usize) -> String); 5] = [
+        ("pixels", &pixels),
+        ("flowers", &flowers),
+        ("narrow", &narrow),
+        ("late", &late),
+        ("texts", &texts),
+    ];
     for (name, row) in tables {
         let (body, times) = repeated(row);
         for (end, bytes) in packed(b"", &body, times) {

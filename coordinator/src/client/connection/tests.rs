@@ -73,11 +73,9 @@ fn state(value: f32) -> NetworkState {
 fn submission(state: Option<NetworkState>) -> Submission {
     let spec = RunSpec::default_digits();
     let dataset = Dataset::load(&spec.dataset).unwrap();
-    let (train, train_chunks) = dataset.train.into_chunks();
-    let (test, test_chunks) = dataset.test.into_chunks();
+    let (train, test) = (dataset.train.manifest(), dataset.test.manifest());
     let settings = RunSettings { min_workers: Some(2), ..RunSettings::default() };
-    let source =
-        crate::client::submission::Source::Loaded { train: train_chunks, test: test_chunks };
+    let source = crate::client::submission::Source::Loaded(std::sync::Arc::new(dataset));
     let key = common::id::SubmissionKey(7);
     let schema = String::new();
     Submission { key, spec, schema, source, train, test, state, settings, replay: None }

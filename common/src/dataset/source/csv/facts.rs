@@ -6,6 +6,7 @@ use std::num::NonZeroU64;
 
 use super::cell::{Cell, Notation, is_missing_text, small};
 use super::dialect::Record;
+use crate::dataset::features::is_byte;
 use crate::limits;
 
 /// Distinct texts that are counted of a column that may be the label.
@@ -232,12 +233,6 @@ impl<'a> Texts<'a> {
             self.counts.clear();
         }
     }
-}
-
-/// Whether a byte can have this value.
-#[inline]
-pub(super) fn is_byte(value: f32) -> bool {
-    f32::from(value as u8) == value
 }
 
 /// The beginning of a field, for a sentence.

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::cell::{Cell, Notation, is_missing_text};
 use super::dialect::{Dialect, Record};
-use super::facts::{beginning, is_byte};
+use super::facts::beginning;
 use super::header::Header;
 use super::infer::{self, Plan};
 use super::{Choices, DROP, DROP_OR_MEAN, FILL, Missing, TextFile};
 use crate::dataset::DatasetError;
-use crate::dataset::Features;
 use crate::dataset::columns::{Column, Role};
+use crate::dataset::features::{FeatureColumn, TableFeatures, TextColumn};
 use crate::dataset::raw::{Lines, Places, Raw, RawLabels, Texts};
 use crate::dataset::source::file::SPLIT_BYTES;
 use crate::limits;
@@ -40,20 +40,16 @@ struct Reader<'a> {
     missing: Missing,
     /// Whether labels are read.
     takes_labels: bool,
-    values: Values,
+    features: TableFeatures,
     labels: Texts,
     /// The numbers of the targets.
     targets: Vec<f32>,
     lines: Lines,
     dropped: u64,
-    /// The features of the present example.
-    row: Vec<f32>,
-}
-
-/// Feature values: bytes as long as all are whole numbers from 0 to 255.
-enum Values {
-    Bytes(Vec<u8>),
-    Floats(Vec<f32>),
+    /// The numbers of the present example.
+    numbers: Vec<f32>,
+    /// Its texts: their places among those of their columns.
+    texts: Vec<Option<u16>>,
 }
 
 impl Table {
@@ -75,15 +71,17 @@ impl Table {
             plan,
             missing: choices.missing,
             takes_labels: choices.labels,
-            values: match plan.are_bytes {
-                Some(false) => Values::Floats(Vec::with_capacity(plan.examples * width)),
-                _ => Values::Bytes(Vec::with_capacity(plan.examples * width)),
-            },
+            features: TableFeatures::new(
+                plan.columns.iter().filter_map(feature_column).collect(),
+                plan.examples,
+                plan.are_bytes == Some(false),
+            ),
             labels: Texts::with_capacity(plan.examples),
             targets: Vec::new(),
             lines: Lines::default(),
             dropped: 0,
-            row: Vec::with_capacity(width),
+            numbers: Vec::new(),
+            texts: Vec::new(),
         };
         let mut has_labels = choices.labels && plan.label.is_some();
         for file in files {
@@ -100,13 +98,10 @@ impl Table {
                 file.wrong(1, "examples", found)
             }));
         }
-        let Reader { values, labels, targets, lines, dropped, .. } = reader;
+        let Reader { features, labels, targets, lines, dropped, .. } = reader;
         let numbers = plan.columns.iter().filter(|column| column.role == Role::Target).count();
         let raw = Raw {
-            features: match values {
-                Values::Bytes(values) => Features::U8(values),
-                Values::Floats(values) => Features::F32(values),
-            },
+            features: features.into(),
             shape: vec![width as u32],
             labels: match numbers {
                 _ if !has_labels => RawLabels::None,
@@ -117,6 +112,18 @@ impl Table {
             places: files.first().map_or(Places::Rows(Vec::new()), |file| file.places(lines)),
         };
         Ok(Self { raw, dropped })
+    }
+}
+
+/// The features that a column gives, if it gives any.
+fn feature_column(column: &Column) -> Option<FeatureColumn> {
+    match &column.role {
+        Role::Number { .. } => Some(FeatureColumn::Number),
+        Role::Categories { values, missing } => {
+            let texts = TextColumn::new(values.len(), missing.as_deref());
+            Some(FeatureColumn::Texts(texts))
+        }
+        Role::Label | Role::Target | Role::Ignored => None,
     }
 }
 
@@ -245,16 +252,19 @@ impl Reader<'_> {
         record: &Record<'_>,
     ) -> Result<(), DatasetError> {
         let notation = Notation { decimal_commas: order.dialect.has_decimal_commas() };
-        self.row.clear();
+        self.numbers.clear();
+        self.texts.clear();
         let (mut label, before) = (None, self.targets.len());
         for (at, column) in self.plan.columns.iter().enumerate() {
             let Some(place) = order.places[at] else { continue };
             let field = record.field(place);
             let is_missing = match &column.role {
-                Role::Number { missing } => !number(&mut self.row, notation.cell(field), *missing)
-                    .map_err(|()| wrong_number(file, record, (place, column), field))?,
+                Role::Number { missing } => {
+                    !number(&mut self.numbers, notation.cell(field), *missing)
+                        .map_err(|()| wrong_number(file, record, (place, column), field))?
+                }
                 Role::Categories { values, missing } => {
-                    !category(&mut self.row, field, values, missing.as_deref())
+                    !text(&mut self.texts, field, values, missing.is_some())
                         .map_err(|()| wrong_text(file, record, (place, column), values, field))?
                 }
                 Role::Label if !self.takes_labels => false,
@@ -284,8 +294,8 @@ impl Reader<'_> {
             self.labels.push(label);
         }
         self.lines.push(record.line());
-        self.values.take(&self.row);
-        if self.values.bytes() > SPLIT_BYTES || self.lines.len() as u64 > limits::EXAMPLES {
+        self.features.push(&self.numbers, &self.texts);
+        if self.features.bytes() > SPLIT_BYTES || self.lines.len() as u64 > limits::EXAMPLES {
             let expected = format!(
                 "at most {} examples and {SPLIT_BYTES} bytes of features",
                 limits::EXAMPLES
@@ -308,18 +318,18 @@ fn number(row: &mut Vec<f32>, cell: Cell, missing: Option<f32>) -> Result<bool, 
 }
 
 /// The same for a text that becomes several features.
-fn category(
-    row: &mut Vec<f32>,
+fn text(
+    texts: &mut Vec<Option<u16>>,
     field: &str,
     values: &[String],
-    missing: Option<&[f32]>,
+    has_shares: bool,
 ) -> Result<bool, ()> {
     if is_missing_text(field) {
-        row.extend_from_slice(missing.unwrap_or_default());
-        return Ok(missing.is_some());
+        texts.extend(has_shares.then_some(None));
+        return Ok(has_shares);
     }
     let found = values.binary_search_by(|value| value.as_str().cmp(field)).map_err(|_| ())?;
-    row.extend((0..values.len()).map(|at| if at == found { 1.0 } else { 0.0 }));
+    texts.push(Some(found as u16));
     Ok(true)
 }
 
@@ -349,26 +359,4 @@ fn wrong_text(
         listed.join(", ")
     );
     file.wrong(record.line(), expected, format!("{:?}", beginning(field)))
-}
-
-impl Values {
-    fn bytes(&self) -> u64 {
-        match self {
-            Self::Bytes(values) => values.len() as u64,
-            Self::Floats(values) => 4 * values.len() as u64,
-        }
-    }
-
-    /// Appends the features of one example.
-    fn take(&mut self, row: &[f32]) {
-        if let Self::Bytes(values) = self {
-            if row.iter().all(|value| is_byte(*value)) {
-                return values.extend(row.iter().map(|value| *value as u8));
-            }
-            *self = Self::Floats(values.iter().map(|value| f32::from(*value)).collect());
-        }
-        if let Self::Floats(values) = self {
-            values.extend_from_slice(row);
-        }
-    }
 }

@@ -3,7 +3,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::dataset::Features;
 use crate::dataset::columns::Role;
 use crate::dataset::raw::{Raw, RawLabels};
 
@@ -19,10 +18,9 @@ fn load(text: &str, choices: Choices<'_>) -> Result<(Plan, Raw), String> {
 }
 
 fn floats(raw: &Raw) -> Vec<f32> {
-    match &raw.features {
-        Features::U8(values) => values.iter().map(|value| f32::from(*value)).collect(),
-        Features::F32(values) => values.clone(),
-    }
+    let mut all = Vec::new();
+    raw.features.each_example(raw.width(), |row| all.extend_from_slice(row));
+    all
 }
 
 fn labels(raw: &Raw) -> String {

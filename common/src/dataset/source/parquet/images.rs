@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::file::{Column, ParquetFile, Role};
 use super::leaf::Leaf;
 use crate::dataset::DatasetError;
-use crate::dataset::examples::Features;
+use crate::dataset::features::Features;
 use crate::dataset::raw::{Places, Raw, RawLabels};
 use crate::dataset::source::csv::{LABELS, is_missing_text};
 use crate::dataset::source::file::SPLIT_BYTES;
