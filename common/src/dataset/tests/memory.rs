@@ -144,7 +144,7 @@ fn tables_take_three_times_their_size() {
     let late = |at: usize| format!("{},{}\n", if at == 0 { -1 } else { 1 }, at % 2);
     // Each text becomes 150 features, with a number of four bytes each.
     let texts = |at: usize| {
-        let text = |column: usize| format!("{:02x},", (at * (2 * column + 1)) % 150);
+        let text = |column: usize| format!("t{:02x},", at * (2 * column + 1) % 150);
         format!("0.5,{}{}\n", (0..30).map(text).collect::<String>(), at % 2)
     };
     let tables: [(&str, &dyn Fn(usize) -> String); 5] = [
