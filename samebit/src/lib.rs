@@ -34,7 +34,7 @@ pub use toml;
 /// Datasets, in memory.
 pub mod dataset {
     pub use common::dataset::{
-        Dataset, DatasetError, Examples, Features, Schema, TargetValues, sources,
+        Dataset, DatasetError, Examples, Features, Schema, TableFeatures, TargetValues, sources,
     };
 }
 

@@ -131,8 +131,14 @@ impl Examples {
     pub fn manifest(&self) -> SplitManifest {
         let mut manifest = self.header();
         let chunks = self.len().div_ceil(u64::from(manifest.chunk_examples)) as usize;
-        manifest.chunks =
-            (0..chunks).into_par_iter().map(|index| Digest::of(&self.chunk(index))).collect();
+        let chunks = (0..chunks).into_par_iter();
+        // One buffer a thread stays in its cache.
+        let digests = chunks.map_init(Vec::new, |chunk, index| {
+            chunk.clear();
+            self.write_chunk(index, chunk);
+            Digest::of(chunk)
+        });
+        manifest.chunks = digests.collect();
         manifest
     }
 
@@ -142,15 +148,19 @@ impl Examples {
     /// # Panics
     /// If the manifest has no such chunk.
     pub fn chunk(&self, index: usize) -> Bytes {
+        let mut bytes = Vec::with_capacity(self.header().chunk_bytes(index));
+        self.write_chunk(index, &mut bytes);
+        bytes.into()
+    }
+
+    fn write_chunk(&self, index: usize, bytes: &mut Vec<u8>) {
         let header = self.header();
         let chunk_examples = header.chunk_examples as usize;
         let (first, examples) = (index * chunk_examples, self.len() as usize);
         assert!(first < examples, "chunk {index} of {examples} examples does not exist");
         let rows = first..(first + chunk_examples).min(examples);
-        let mut bytes = Vec::with_capacity(header.chunk_bytes(index));
-        self.features.write(rows.clone(), self.width as usize, &mut bytes);
-        self.targets.write(rows, &mut bytes);
-        bytes.into()
+        self.features.write(rows.clone(), self.width as usize, bytes);
+        self.targets.write(rows, bytes);
     }
 
     /// The size of the split and of its chunks.
