@@ -87,8 +87,8 @@ impl Column {
     /// Checks what another program may have written.
     pub(in crate::dataset) fn check(&self) -> Result<(), DatasetError> {
         let Role::Categories { values, missing } = &self.role else { return Ok(()) };
-        if values.len() > TEXTS {
-            let expected = format!("at most {TEXTS} texts of the column {:?}", self.name);
+        if values.is_empty() || values.len() > TEXTS {
+            let expected = format!("1 to {TEXTS} texts of the column {:?}", self.name);
             return Err(invalid(expected, values.len()));
         }
         let is_sorted = values.windows(2).all(|pair| pair[0] < pair[1]);

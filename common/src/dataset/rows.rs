@@ -11,10 +11,14 @@ pub(super) fn rows<T: Clone>(values: &[T], width: usize, examples: &[usize]) -> 
 
 /// Takes rows out of all rows; `examples` is in ascending order.
 pub(super) fn take_rows<T: Copy>(values: &mut Vec<T>, width: usize, examples: &[usize]) -> Vec<T> {
+    // As the numbers of a table of texts: there is nothing to take.
+    if width == 0 {
+        return Vec::new();
+    }
     let taken = rows(values, width, examples);
     let mut end = 0;
     let starts = examples.iter().map(|example| example + 1);
-    let ends = examples.iter().skip(1).copied().chain([values.len() / width.max(1)]);
+    let ends = examples.iter().skip(1).copied().chain([values.len() / width]);
     if let Some(first) = examples.first() {
         end = first * width;
     }

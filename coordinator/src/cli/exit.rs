@@ -115,7 +115,9 @@ impl From<SubmissionError> for Failure {
     /// Errors in TOML show the place over several lines.
     fn from(error: SubmissionError) -> Self {
         match &error {
-            SubmissionError::Dataset(_) | SubmissionError::State(_) => {
+            SubmissionError::Dataset(_)
+            | SubmissionError::State(_)
+            | SubmissionError::StateForData { .. } => {
                 Self::bad_input(visible::line(&error.to_string()))
             }
             _ => Self::bad_input(error),

@@ -72,7 +72,10 @@ pub fn load(
     let InitialState { tensors, map, .. } = initial;
     let adapted = adapt(tensors, &model.layout()?, &map, || model.initial_state());
     let (state, mut messages) = adapted.map_err(|error| match error {
-        ModelError::State(error) => SubmissionError::State(error),
+        ModelError::State(error) if is_known => SubmissionError::State(error),
+        ModelError::State(error) => {
+            SubmissionError::StateForData { error, understood: schema.understood.clone() }
+        }
         error => error.into(),
     })?;
     messages.extend(compared.into_iter().flatten());

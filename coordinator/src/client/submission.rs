@@ -64,6 +64,14 @@ pub enum SubmissionError {
     /// The initial state.
     #[error("the initial state does not fit the model: {0}")]
     State(StateError),
+    /// The initial state, for data that may have been taken for something else than it is.
+    #[error("the initial state does not fit the model for these examples ({understood}): {error}")]
+    StateForData {
+        /// What is wrong with the state.
+        error: StateError,
+        /// What the data was taken for.
+        understood: String,
+    },
 }
 
 impl Submission {

@@ -106,3 +106,17 @@ fn values_that_do_not_fit_are_found_where_they_are() {
         assert_eq!(features.none().element(), FeatureType::F32);
     }
 }
+
+#[test]
+fn a_table_may_have_texts_only() {
+    let mut table =
+        TableFeatures::new(vec![FeatureColumn::Texts(TextColumn::new(2, None))], 3, false);
+    [0, 1, 0].into_iter().for_each(|text| table.push(&[], &[Some(text)]));
+    let mut features = Features::from(table);
+    assert_eq!(features.element(), FeatureType::U8);
+    let taken = features.take_rows(2, &[1]);
+    assert_eq!((taken.into_floats(), features.len()), (vec![0.0, 1.0], 4));
+    assert_eq!(features.rows(2, &[1, 0]).into_floats(), [1.0, 0.0, 1.0, 0.0]);
+    let scaled = Normalisation { shift: vec![0.5, 0.0], range: vec![0.5, 2.0] };
+    assert_eq!(scaled.apply(features, 1.0).into_floats(), [1.0, 0.0, 1.0, 0.0]);
+}

@@ -13,7 +13,7 @@ use crate::limits;
 const CLASSES: usize = limits::CLASSES as usize;
 
 /// Distinct texts of one column that may be features.
-const CATEGORIES: usize = 256;
+pub(super) const CATEGORIES: usize = 256;
 
 /// A column as its records have it. Small, as there may be many.
 #[derive(Clone, Debug, Default)]
@@ -184,11 +184,16 @@ impl<'a> Facts<'a> {
         Some((texts.counts.len() as u64, texts.counts.values().sum()))
     }
 
+    /// Whether there are no more different texts than may become features.
+    pub(super) fn fit_as_features(&self) -> bool {
+        self.classes().is_some_and(|(texts, _)| texts as usize <= CATEGORIES)
+    }
+
     /// Whether a column of texts has too many different ones to be features.
     pub(super) fn has_too_many_texts(&self) -> bool {
         let Some(texts) = &self.texts else { return false };
         let (count, fields) = (texts.counts.len(), self.numbers + self.others);
-        texts.are_diverse || count > CATEGORIES || (count as u64 * 2 > fields && count > 10)
+        !self.fit_as_features() || (count as u64 * 2 > fields && count > 10)
     }
 
     /// The mean of its numbers.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::cell::Notation;
 use super::dialect::{Dialect, FIELDS};
-use super::facts::Facts;
+use super::facts::{CATEGORIES, Facts};
 use super::header::Header;
 use super::label::{Draft, LABELS, Why};
 use super::{Choices, DROP_OR_MEAN, Missing, TargetKind, TextFile};
@@ -158,6 +158,13 @@ impl Plan {
         }
         if !facts.is_text() {
             return number(files, (at, &title), facts, choices.missing);
+        }
+        if choices.ignore.is_some() && !facts.fit_as_features() {
+            let expected = format!(
+                "at most {CATEGORIES} different texts in {}, or the column in `dataset.ignore`",
+                place(at, &title)
+            );
+            return Err(files[0].wrong(1, expected, "more"));
         }
         if choices.ignore.is_none() && facts.has_too_many_texts() {
             let count = match &facts.texts {

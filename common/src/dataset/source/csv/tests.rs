@@ -260,6 +260,21 @@ fn texts_become_features() {
 }
 
 #[test]
+fn a_column_of_too_many_texts_is_left_out_or_refused() {
+    let text: String = (0..300).map(|at| format!("{},t{at},{}\n", at % 7, at % 2)).collect();
+    let (plan, raw) = load(&text, Choices::default()).unwrap();
+    assert_eq!(raw.shape, [1]);
+    assert_eq!(plan.notes, ["column 2 has 300 different texts and is left out"]);
+    // All columns are wanted.
+    let error = load(&text, Choices { ignore: Some(&[]), ..Choices::default() }).unwrap_err();
+    assert_eq!(
+        error,
+        "some.csv, line 1: expected at most 256 different texts in column 2, or the column in \
+         `dataset.ignore`, found more"
+    );
+}
+
+#[test]
 fn missing_values_are_refused_or_handled_as_asked() {
     let mut text: String = (0..20).map(|at| format!("{},{},{}\n", at % 5, at, at % 2)).collect();
     text += "?,3,1\n4,NA,0\n";
