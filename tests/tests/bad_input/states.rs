@@ -119,7 +119,7 @@ fn files_to_evaluate() {
         )
         .file("state", right())
         .file("x", "1,2,0\n3,4,1\n")
-        .says(&["does not fit the model", "x: 2 examples, 2 features, label ", "`bias`"]),
+        .says(&["does not fit the model", "x: 2 examples, 1 feature, label ", "`bias`"]),
     ]);
 }
 
