@@ -33,7 +33,7 @@ use crate::digest::Digest;
 use crate::limits;
 use crate::merge::MergeRule;
 
-pub use tensors::FileTensors;
+pub use tensors::{FileTensors, as_file_tensors};
 use tensors::element_of;
 pub(super) use tensors::{FileTensor, misfit_text, own_type};
 
