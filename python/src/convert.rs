@@ -130,10 +130,7 @@ fn split_of(split: SplitIn<'_>) -> Result<SplitArrays, Error> {
     let numbers = || values.cast::<PyBytes>().map_err(|error| wrong(error.into()));
     let targets = match kind.as_str() {
         "numbers" => ArrayTargets::Numbers(collect(numbers()?.as_bytes())),
-        "vectors" => ArrayTargets::Vectors {
-            values: collect(numbers()?.as_bytes()),
-            width,
-        },
+        "vectors" => ArrayTargets::Vectors { values: collect(numbers()?.as_bytes()), width },
         "texts" => {
             let texts = values.cast::<PyList>().map_err(|error| wrong(error.into()))?;
             ArrayTargets::Texts(texts.extract().map_err(wrong)?)

@@ -113,13 +113,7 @@ impl<'a> Progress<'a> {
 
     /// The event of a step, which took so many seconds and computed for so many of them. `scores`
     /// are those of a prediction so far.
-    fn event(
-        &mut self,
-        done: &StepResults,
-        seconds: f64,
-        computing: f64,
-        scores: u64,
-    ) -> RunEvent {
+    fn event(&mut self, done: &StepResults, seconds: f64, computing: f64, scores: u64) -> RunEvent {
         let StepResults { step, results } = done;
         for (name, count) in results.warnings() {
             *self.warnings.entry(name.to_owned()).or_default() += count;

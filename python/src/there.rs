@@ -42,9 +42,8 @@ pub(crate) fn status(py: Python<'_>, address: &str, keys: Option<PathBuf>) -> Py
     pool()?;
     let status: Result<_, Error> = py.detach(|| {
         let tls = tls(keys.as_deref())?;
-        runtime()?.block_on(async {
-            Ok(Client::connect(address, tls.as_ref()).await?.status().await?)
-        })
+        runtime()?
+            .block_on(async { Ok(Client::connect(address, tls.as_ref()).await?.status().await?) })
     });
     Ok(serde_json::to_string(&status?).unwrap_or_default())
 }
@@ -243,8 +242,7 @@ impl Session {
 /// Loads and checks everything.
 fn prepare(mut work: Work) -> Result<(Work, Submission), Error> {
     let Loaded { spec, dataset, schema, state, .. } = work.load()?;
-    let settings =
-        RunSettings { min_workers: work.order.min_workers, ..RunSettings::default() };
+    let settings = RunSettings { min_workers: work.order.min_workers, ..RunSettings::default() };
     let submission = Submission::of(&work.registry, spec, (dataset, schema), state, settings)?;
     let submission = if work.order.once { submission.only_once() } else { submission };
     Ok((work, submission))

@@ -63,10 +63,7 @@ pub enum ArrayTargets {
 }
 
 /// What arrays have, as a source.
-pub(in crate::dataset) fn read(
-    arrays: &Arrays,
-    spec: &DatasetSpec,
-) -> Result<Found, DatasetError> {
+pub(in crate::dataset) fn read(arrays: &Arrays, spec: &DatasetSpec) -> Result<Found, DatasetError> {
     if let Some(source) = &spec.test_source {
         let expected = "no `test_source`, as the examples are arrays: give the test examples as \
                         arrays, too";
@@ -119,7 +116,11 @@ fn raw(split: &SplitArrays, kind: TargetKind) -> Result<Raw, DatasetError> {
         ArrayTargets::Vectors { values, width } => {
             if let Some(at) = values.iter().position(|value| !value.is_finite()) {
                 let place = format!("example {}", at / (*width).max(1) as usize);
-                return Err(wrong(target_name, place, not_finite(f64::from(values[at]), "targets")));
+                return Err(wrong(
+                    target_name,
+                    place,
+                    not_finite(f64::from(values[at]), "targets"),
+                ));
             }
             RawLabels::Vectors { values: values.clone(), width: *width }
         }
