@@ -6,12 +6,12 @@
 """
 
 from . import errors, events, models
+from ._run import Result, Run
 from ._samebit import __version__
 from .client import Predictions, cancel, evaluate, follow, predict, run, status, submit
 from .errors import ConnectionLost, ForkError, InputError, RunCancelled, RunFailed, SamebitError
 from .models import Model
 from .processor import ParallelBatchProcessor, Results
-from ._run import Result, Run
 from .state import NetworkState
 
 __all__ = [

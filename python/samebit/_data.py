@@ -135,8 +135,7 @@ def _of_items(name: str, data: Any) -> tuple[Any, Any]:
         item = data[place]
         if not isinstance(item, (tuple, list)) or len(item) != 2:
             raise InputError(
-                f"{name}, item {place}: expected a pair (features, label), found "
-                f"{type(item).__name__}"
+                f"{name}, item {place}: expected a pair (features, label), found {type(item).__name__}"
             )
         features.append(to_numpy(f"{name}, item {place}", item[0]))
         label = item[1]

@@ -23,9 +23,7 @@ def place_of(workers: str | None, keys: str | os.PathLike[str] | None = None) ->
     if workers is None:
         workers = os.environ.get("SAMEBIT_COORDINATOR") or "here"
     if not isinstance(workers, str):
-        raise InputError(
-            f'expected workers=None, "here", "local:N" or "HOST:PORT", found {workers!r}'
-        )
+        raise InputError(f'expected workers=None, "here", "local:N" or "HOST:PORT", found {workers!r}')
     if workers == "here":
         return {"here": {}}
     host, _, number = workers.rpartition(":")

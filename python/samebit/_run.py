@@ -13,7 +13,18 @@ import numpy as np
 
 from . import _samebit, errors
 from ._data import Source
-from .events import Cancelled, Evaluation, Event, Failed, Finished, Note, Round, Started, Submitted, event_of
+from .events import (
+    Cancelled,
+    Evaluation,
+    Event,
+    Failed,
+    Finished,
+    Note,
+    Round,
+    Started,
+    Submitted,
+    event_of,
+)
 from .state import NetworkState
 
 __all__ = ["Result", "Run"]

@@ -3,6 +3,19 @@
 from os import PathLike
 from typing import Any, Final, final
 
+__all__ = [
+    "Data",
+    "Job",
+    "Outcome",
+    "__version__",
+    "cancel",
+    "digest",
+    "load",
+    "models",
+    "save",
+    "status",
+]
+
 __version__: Final[str]
 
 _TensorIn = tuple[str, str, list[int], bytes, str | None]

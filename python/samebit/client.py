@@ -13,10 +13,10 @@ import numpy as np
 
 from . import _samebit
 from ._data import Source, source_of
-from .errors import InputError
-from .models import Model
 from ._place import address_of, place_of
 from ._run import Result, Run, start
+from .errors import InputError
+from .models import Model
 from .state import NetworkState
 
 __all__ = ["Predictions", "cancel", "evaluate", "follow", "predict", "run", "status", "submit"]
@@ -82,7 +82,9 @@ def submit(
     return start(table, source, _state(state), place, as_flags=spec is None, **more)
 
 
-def run(data: Any = None, model: str | Model | None = None, *, progress: bool | None = None, **more: Any) -> Result:
+def run(
+    data: Any = None, model: str | Model | None = None, *, progress: bool | None = None, **more: Any
+) -> Result:
     """``submit``, and waits for the result. ``progress`` shows a line on standard error."""
     return submit(data, model, **more).result(progress)
 
@@ -127,10 +129,11 @@ class Predictions:
         """The class of each example: its number if the classes are numbers from 0, or its name."""
         if not self.are_classes:
             raise InputError("the model predicts numbers, not classes: use .scores")
-        found = self.scores.argmax(axis=1)
+        found: np.ndarray[Any, Any] = self.scores.argmax(axis=1)
         if self.names == [str(number) for number in range(len(self.names))]:
             return found
-        return np.array(self.names)[found]
+        named: np.ndarray[Any, Any] = np.array(self.names)[found]
+        return named
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from ._data import Source, source_of
-from .errors import InputError
-from .models import Inferred, Model, infer
 from ._place import place_of
 from ._run import Result, start
+from .errors import InputError
+from .models import Inferred, Model, infer
 from .state import NetworkState
 
 __all__ = ["ParallelBatchProcessor", "Results"]
@@ -206,7 +206,8 @@ def _spec(
 ) -> dict[str, Any]:
     """The fields of the spec. Takes what it knows out of ``rest``: that is of the model."""
     model = named if isinstance(named, Model) else None
-    found = infer(model.name if model else named, state or {})
+    name = named.name if isinstance(named, Model) else named
+    found = infer(name, state or {})
     learns = bool(rest.pop("update_weights", True))
     evaluates = bool(rest.pop("evaluate", True)) or not learns
     fields = {name: rest.pop(name) for name in _FIELDS if name in rest}

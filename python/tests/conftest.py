@@ -56,7 +56,9 @@ class Cluster:
         self.folder, self.workers = folder, []
         self.keys = None
         if keys:
-            subprocess.run([PROGRAM, "keys", "new", "cluster.pem"], cwd=folder, check=True, capture_output=True)
+            subprocess.run(
+                [PROGRAM, "keys", "new", "cluster.pem"], cwd=folder, check=True, capture_output=True
+            )
             self.keys = str(folder / "cluster.pem")
         self.flags = ["--keys", self.keys] if keys else []
         self.coordinator = subprocess.Popen(

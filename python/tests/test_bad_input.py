@@ -77,11 +77,15 @@ def test_ten_thousand_random_calls():
         lambda: NetworkState(any_of()),
         lambda: NetworkState({any_of() if draw.random() < 0.2 else "n": GOOD}).digest(),
         lambda: ParallelBatchProcessor(any_of(), any_of()),
-        lambda: ParallelBatchProcessor(2, 3, model=draw.choice(["softmax", "mlp", any_of()])).run_parallel(
+        lambda: ParallelBatchProcessor(
+            2, 3, model=draw.choice(["softmax", "mlp", any_of()])
+        ).run_parallel(
             draw.choice([GOOD, any_of()]),
             draw.choice([LABELS, any_of()]),
             draw.choice([None, any_of()]),
-            draw.choice([None, {draw.choice(["epochs", "classes", "seed", "scale"]): any_of()}, any_of()]),
+            draw.choice(
+                [None, {draw.choice(["epochs", "classes", "seed", "scale"]): any_of()}, any_of()]
+            ),
         ),
         lambda: ParallelBatchProcessor(1, 3, model="softmax").process_batch(
             draw.choice([GOOD, any_of()]), draw.choice([LABELS, any_of()]), any_of()

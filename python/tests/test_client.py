@@ -42,7 +42,11 @@ def test_a_cluster_with_keys_and_a_worker_killed(cluster, monkeypatch):
     result = run.result()
     assert result.digest == expected and result.run == run.number == 1
     assert run.status == "finished" and result.memory
-    assert {type(event) for event in run.events()} >= {events.Submitted, events.Started, events.Finished}
+    assert {type(event) for event in run.events()} >= {
+        events.Submitted,
+        events.Started,
+        events.Finished,
+    }
     again = samebit.follow(1).result()
     assert again.state == result.state
     assert [it["id"] for it in samebit.status()["runs"]] == [1]
@@ -110,7 +114,9 @@ def test_files_have_the_digests_of_their_arrays(digits, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     features, labels = digits
     pixels = (features * 255).astype("uint8").reshape(-1, 4, 4)
-    np.savez("x.npz", x_train=pixels[:300], y_train=labels[:300], x_test=pixels[300:], y_test=labels[300:])
+    np.savez(
+        "x.npz", x_train=pixels[:300], y_train=labels[:300], x_test=pixels[300:], y_test=labels[300:]
+    )
     settings = {"epochs": 2, "dataset": {"normalise": "standard"}, "workers": "here"}
     of_file = samebit.run("x.npz", "softmax", **settings)
     train, test = (pixels[:300], labels[:300]), (pixels[300:], labels[300:])
@@ -193,7 +199,9 @@ def test_arrays_can_change_while_a_run_works(digits):
 
 
 def test_the_names_of_bindsnet():
-    model = samebit.models.DiehlAndCook2015(64, n_neurons=10, inh=20, inpt_shape=(8, 8), presentation_ms=50)
+    model = samebit.models.DiehlAndCook2015(
+        64, n_neurons=10, inh=20, inpt_shape=(8, 8), presentation_ms=50
+    )
     result = samebit.run("digits", model, workers="here")
     assert result.state.weights.shape == (64, 10)
     assert np.allclose(result.state.weights.sum(0), 78.4, rtol=1e-4)

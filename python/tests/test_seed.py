@@ -135,4 +135,6 @@ def test_what_params_cannot_be(digits):
     with pytest.raises(InputError, match="num_processes"):
         ParallelBatchProcessor(0)
     with pytest.raises(InputError, match="lacks"):
-        ParallelBatchProcessor(model="mlp").run_parallel(*digits, NetworkState(weights=[1.0], theta=[1.0]))
+        ParallelBatchProcessor(model="mlp").run_parallel(
+            *digits, NetworkState(weights=[1.0], theta=[1.0])
+        )

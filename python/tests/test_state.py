@@ -26,7 +26,13 @@ def test_tensors_are_attributes_and_items():
 
 @pytest.mark.parametrize(
     "given, kept",
-    [("float16", "float32"), ("int8", "int64"), ("uint16", "uint64"), ("bool", "uint64"), (">f4", "float32")],
+    [
+        ("float16", "float32"),
+        ("int8", "int64"),
+        ("uint16", "uint64"),
+        ("bool", "uint64"),
+        (">f4", "float32"),
+    ],
 )
 def test_types(given, kept):
     assert NetworkState(a=np.ones(2, given)).a.dtype == kept
@@ -44,7 +50,9 @@ def test_digests_tell_every_bit():
 
 def test_files(tmp_path, command):
     path = tmp_path / "state.safetensors"
-    state = NetworkState({"layer.0": np.ones(3, "float32")}, n=np.array([2**63], "uint64"), d=[0.5], i=[-1])
+    state = NetworkState(
+        {"layer.0": np.ones(3, "float32")}, n=np.array([2**63], "uint64"), d=[0.5], i=[-1]
+    )
     state.save(path)
     loaded = NetworkState.load(path)
     assert loaded == state and loaded.digest() == state.digest()
@@ -82,7 +90,9 @@ def test_dictionaries_of_torch():
     assert NetworkState({"fc.weight": Tensor()})["fc.weight"].sum() == 4
 
 
-@pytest.mark.parametrize("value", [np.array([object()]), ["a"], [np.nan], [1j], [[1], [1, 2]], None, "text"])
+@pytest.mark.parametrize(
+    "value", [np.array([object()]), ["a"], [np.nan], [1j], [[1], [1, 2]], None, "text"]
+)
 def test_what_is_no_tensor(value):
     with pytest.raises(InputError, match="expected"):
         NetworkState(a=value).digest()
