@@ -2,18 +2,16 @@
 
 import subprocess
 import sys
-from pathlib import Path
-
-import samebit
 
 
 def module(*args, **more):
-    return subprocess.run([sys.executable, "-m", *map(str, args)], capture_output=True, text=True, **more)
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, args)], capture_output=True, text=True, **more
+    )
 
 
 def test_types(tmp_path):
-    package = Path(samebit.__file__).parent
-    done = module("mypy", "--strict", package, "--cache-dir", tmp_path / "cache")
+    done = module("mypy", "--strict", "-p", "samebit", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
