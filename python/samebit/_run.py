@@ -93,9 +93,8 @@ class Result:
 class Run:
     """A run that was submitted. Its events are kept, so they can be read several times."""
 
-    def __init__(self, job: _samebit.Job, order: dict[str, Any]) -> None:
+    def __init__(self, job: _samebit.Job) -> None:
         self._job = job
-        self._order = order
         self._events: list[Event] = []
         self._outcome: _samebit.Outcome | None = None
         self._error: BaseException | None = None
@@ -277,7 +276,7 @@ def start(
         None if state is None else state._raw(),
         None if state is None else state._origin[1],
     )
-    return Run(job, order)
+    return Run(job)
 
 
 def _without_none(value: Any) -> Any:

@@ -43,7 +43,7 @@ pub(crate) fn run(mut work: Work, cancelled: &watch::Receiver<bool>) -> Result<O
         workers: 0,
     });
     let mut steps = Steps::new(&plan, &*model, &dataset);
-    let mut scores = Vec::new();
+    let (mut scores, of) = (Vec::new(), dataset.split(spec.evaluation.split).len());
     for index in 0..plan.steps() {
         if *cancelled.borrow() || cancelled.has_changed().is_err() {
             work.tell(&RunEvent::Cancelled { run: RUN });
@@ -55,7 +55,7 @@ pub(crate) fn run(mut work: Work, cancelled: &watch::Receiver<bool>) -> Result<O
         let seconds = began.elapsed().as_secs_f64();
         let threads = rayon::current_num_threads().min(done.step.replicas.max(1) as usize);
         let computing = (steps.computing() - busy).as_secs_f64() / threads as f64;
-        let event = so_far.event(&done, seconds, computing.min(seconds), scores.len() as u64);
+        let event = so_far.event(&done, seconds, computing.min(seconds), of);
         work.tell(&event);
     }
     let state = plan.scores_state(scores).unwrap_or(state);
@@ -111,8 +111,8 @@ impl<'a> Progress<'a> {
         if self.seconds > 0.0 { self.synchronising / self.seconds } else { 0.0 }
     }
 
-    /// The event of a step, which took so many seconds and computed for so many of them. `scores`
-    /// are those of a prediction so far.
+    /// The event of a step, which took so many seconds and computed for so many of them. `of` is the
+    /// number of examples that a prediction has.
     fn event(&mut self, done: &StepResults, seconds: f64, computing: f64, scores: u64) -> RunEvent {
         let StepResults { step, results } = done;
         for (name, count) in results.warnings() {
@@ -154,8 +154,6 @@ impl<'a> Progress<'a> {
                 }
             }
             StepKind::Predict { first, .. } => {
-                let outputs = u64::from(self.plan.outputs(step)).max(1);
-                let of = scores / outputs;
                 RunEvent::Predicted { run: RUN, examples: first + results.examples, of }
             }
         };

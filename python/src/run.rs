@@ -26,7 +26,7 @@ pub(crate) enum Message {
     /// A sentence for people.
     Note(String),
     /// It has ended.
-    End(Result<Outcome, Error>),
+    End(Result<Box<Outcome>, Error>),
 }
 
 /// The result of a run.
@@ -158,7 +158,7 @@ impl Job {
         match received {
             Ok(Message::Event(text)) => Ok(Some(("event", text, None))),
             Ok(Message::Note(text)) => Ok(Some(("note", text, None))),
-            Ok(Message::End(Ok(outcome))) => Ok(Some(("end", String::new(), Some(outcome)))),
+            Ok(Message::End(Ok(outcome))) => Ok(Some(("end", String::new(), Some(*outcome)))),
             Ok(Message::End(Err(error))) => Err(error.into()),
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => {
@@ -190,7 +190,7 @@ impl Job {
                 Place::Local { .. } | Place::At { .. } => there::run(work, cancelled),
             };
             // Python may have stopped listening.
-            let _ = out.send(Message::End(outcome));
+            let _ = out.send(Message::End(outcome.map(Box::new)));
         };
         let thread = std::thread::Builder::new().name("samebit-run".into());
         let started = thread.spawn(run);

@@ -437,8 +437,16 @@ fn files_do_not_import_each_other_in_circles() {
 /// features that any of them wants: only one that is never shipped may want this one.
 #[test]
 fn only_the_package_of_tests_wants_injected_bugs() {
-    let manifests =
-        ["", "common", "coordinator", "worker", "samebit", "python", "tests", "examples/custom_model"];
+    let manifests = [
+        "",
+        "common",
+        "coordinator",
+        "worker",
+        "samebit",
+        "python",
+        "tests",
+        "examples/custom_model",
+    ];
     let wanting = manifests.into_iter().filter(|folder| {
         let path = workspace().join(folder).join("Cargo.toml");
         let text = fs::read_to_string(path).unwrap();
