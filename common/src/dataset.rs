@@ -88,7 +88,7 @@ impl Dataset {
         base: &Path,
         known: Option<&Schema>,
     ) -> Result<(Self, Schema), DatasetError> {
-        load::load(spec, &Origin::Files(base.to_owned()), known, true)
+        load::load(spec, base, known, true)
     }
 
     /// [`Dataset::load_as`] for examples that are to be predicted: labels are not read, whether they
@@ -98,7 +98,7 @@ impl Dataset {
         base: &Path,
         known: Option<&Schema>,
     ) -> Result<(Self, Schema), DatasetError> {
-        load::load(spec, &Origin::Files(base.to_owned()), known, false)
+        load::load(spec, base, known, false)
     }
 
     /// One split.
@@ -120,7 +120,7 @@ pub fn load_from(
     known: Option<&Schema>,
     labels: bool,
 ) -> Result<(Dataset, Schema), DatasetError> {
-    load::load(spec, origin, known, labels)
+    load::load_from(spec, origin, known, labels)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! From what a source has to a dataset: classes, the test split, scales, and the line about it.
 
+use std::path::Path;
+
 use super::Dataset;
 use super::error::{DatasetError, invalid};
 use super::examples::Examples;
@@ -30,10 +32,20 @@ struct Part {
     targets: TargetValues,
 }
 
+/// [`load_from`] files. `base` is the folder of relative paths.
+pub(super) fn load(
+    spec: &DatasetSpec,
+    base: &Path,
+    known: Option<&Schema>,
+    labels: bool,
+) -> Result<(Dataset, Schema), DatasetError> {
+    load_from(spec, &Origin::Files(base.to_owned()), known, labels)
+}
+
 /// Loads a spec's dataset from files, or from arrays in memory. `known` is the schema of the
 /// data that a state was trained on: columns, classes and scales are those. Without `labels`, labels
 /// are not read.
-pub(super) fn load(
+pub(super) fn load_from(
     spec: &DatasetSpec,
     origin: &Origin,
     known: Option<&Schema>,
