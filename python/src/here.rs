@@ -15,7 +15,7 @@ use coordinator::runs::HistorySoFar;
 use tokio::sync::watch;
 
 use crate::error::Error;
-use crate::run::{Outcome, Work};
+use crate::work::{Outcome, Work};
 
 /// The number of a run that no coordinator has numbered.
 const RUN: RunId = RunId(0);

@@ -16,6 +16,7 @@ mod run;
 mod spec;
 mod state;
 mod there;
+mod work;
 
 use common::model::Registry;
 use pyo3::prelude::*;
@@ -31,7 +32,7 @@ fn _samebit(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<convert::Data>()?;
     module.add_class::<run::Job>()?;
-    module.add_class::<run::Outcome>()?;
+    module.add_class::<work::Outcome>()?;
     module.add_function(wrap_pyfunction!(models, module)?)?;
     module.add_function(wrap_pyfunction!(there::status, module)?)?;
     module.add_function(wrap_pyfunction!(there::cancel, module)?)?;

@@ -1,117 +1,20 @@
 //! A run as Python has it: a thread that works, and a channel of what it says.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use common::dataset::{Origin, Schema};
+use common::dataset::Arrays;
 use common::model::Registry;
-use common::spec::Split;
-use common::state::{NetworkState, as_file_tensors};
-use coordinator::client::{self, Fetched, InitialState, Loaded};
 use pyo3::prelude::*;
 use tokio::sync::watch;
 
-use crate::convert::{Data, TensorIn, TensorOut, state_of, tensors_of};
+use crate::convert::{Data, TensorIn, state_of};
 use crate::error::Error;
 use crate::spec::{Order, Place};
 use crate::state::pool;
+use crate::work::{Initial, Message, Outcome, Work};
 use crate::{here, there};
-
-/// What a run says while it works.
-#[derive(Debug)]
-pub(crate) enum Message {
-    /// An event, as JSON.
-    Event(String),
-    /// A sentence for people.
-    Note(String),
-    /// It has ended.
-    End(Result<Box<Outcome>, Error>),
-}
-
-/// The result of a run.
-#[pyclass(frozen, module = "samebit._samebit")]
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    pub(crate) fetched: Fetched,
-    /// Resident memory of each process that computed, bytes, by its name.
-    pub(crate) memory: Vec<(String, u64)>,
-}
-
-#[pymethods]
-impl Outcome {
-    /// The tensors of the final state.
-    fn tensors<'py>(&self, py: Python<'py>) -> PyResult<Vec<TensorOut<'py>>> {
-        Ok(tensors_of(py, &self.fetched.state)?)
-    }
-
-    /// The spec as TOML, and the data's meaning and the history as JSON.
-    fn origin(&self) -> PyResult<(String, Option<String>, String)> {
-        let schema = self.fetched.schema.as_ref().map(Schema::to_json);
-        let schema = schema.transpose().map_err(Error::from)?;
-        Ok((self.fetched.spec.to_toml(), schema, self.fetched.history.to_json()))
-    }
-
-    /// Resident memory of each process that computed.
-    fn memory(&self) -> Vec<(String, u64)> {
-        self.memory.clone()
-    }
-}
-
-/// A run's input.
-pub(crate) struct Work {
-    pub(crate) registry: Registry,
-    pub(crate) order: Order,
-    /// The examples; `None`: the files that the spec names.
-    data: Option<Arc<common::dataset::Arrays>>,
-    /// The state, whether its tensors have rules, and what it was trained on.
-    state: Option<(NetworkState, bool, Option<String>)>,
-    pub(crate) out: Sender<Message>,
-}
-
-impl Work {
-    /// Sends an event to Python, which may have stopped listening.
-    pub(crate) fn tell(&self, event: &common::wire::message::RunEvent) {
-        let text = serde_json::to_string(event).unwrap_or_default();
-        let _ = self.out.send(Message::Event(text));
-    }
-
-    /// Sends a sentence.
-    pub(crate) fn note(&self, text: String) {
-        let _ = self.out.send(Message::Note(text));
-    }
-
-    /// Loads the data, and adapts the state to the model.
-    pub(crate) fn load(&mut self) -> Result<Loaded, Error> {
-        let spec = self.order.to_spec(&self.registry)?;
-        let origin = match self.data.take() {
-            Some(arrays) => Origin::Arrays(arrays),
-            None => Origin::Files("".into()),
-        };
-        let initial = match self.state.take() {
-            Some((state, has_rules, schema)) => {
-                let trained_on = schema.map(|text| Schema::from_json(&text)).transpose()?;
-                let tensors = as_file_tensors("the state", &state, has_rules);
-                Some(InitialState { tensors, map: Vec::new(), trained_on })
-            }
-            None => None,
-        };
-        let mut loaded = client::load(&self.registry, spec, &origin, initial)?;
-        if !loaded.spec.update_weights && self.order.any_split {
-            let (train, test) = (loaded.dataset.train.len(), loaded.dataset.test.len());
-            let split = &mut loaded.spec.evaluation.split;
-            match *split {
-                Split::Test if test == 0 && train > 0 => *split = Split::Train,
-                Split::Train if train == 0 && test > 0 => *split = Split::Test,
-                _ => {}
-            }
-        }
-        self.note(loaded.schema.understood.clone());
-        let sentences = loaded.schema.warnings.iter().chain(&loaded.messages);
-        sentences.for_each(|sentence| self.note(sentence.clone()));
-        Ok(loaded)
-    }
-}
 
 /// A run that works on a thread of its own.
 #[pyclass(frozen, module = "samebit._samebit")]
@@ -175,11 +78,7 @@ impl Job {
 }
 
 impl Job {
-    fn start(
-        order: Order,
-        data: Option<Arc<common::dataset::Arrays>>,
-        state: Option<(NetworkState, bool, Option<String>)>,
-    ) -> PyResult<Self> {
+    fn start(order: Order, data: Option<Arc<Arrays>>, state: Option<Initial>) -> PyResult<Self> {
         let pool = pool()?;
         let (out, messages) = channel();
         let (cancel, cancelled) = watch::channel(false);

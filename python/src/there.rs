@@ -17,9 +17,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
 use crate::error::Error;
-use crate::run::{Outcome, Work};
 use crate::spec::Place;
 use crate::state::pool;
+use crate::work::{Message, Outcome, Work};
 
 /// How long a coordinator may take to confirm that a run is cancelled.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -140,7 +140,7 @@ impl Session {
             reason = failure_of(local) => return Err(Error::Failed(reason)),
         };
         let text = format!("{{\"submitted\":{{\"run\":{}}}}}", run.0);
-        let _ = work.out.send(crate::run::Message::Event(text));
+        let _ = work.out.send(Message::Event(text));
         self.follow(&mut client, run, &work, (local, cancelled)).await?;
         let fetched = self.fetch(&mut client, run).await?;
         let status = client.status().await.map(|status| status.workers).unwrap_or_default();
