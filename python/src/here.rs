@@ -113,7 +113,7 @@ impl<'a> Progress<'a> {
 
     /// The event of a step, which took so many seconds and computed for so many of them. `of` is the
     /// number of examples that a prediction has.
-    fn event(&mut self, done: &StepResults, seconds: f64, computing: f64, scores: u64) -> RunEvent {
+    fn event(&mut self, done: &StepResults, seconds: f64, computing: f64, of: u64) -> RunEvent {
         let StepResults { step, results } = done;
         for (name, count) in results.warnings() {
             *self.warnings.entry(name.to_owned()).or_default() += count;
