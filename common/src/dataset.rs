@@ -31,6 +31,7 @@ pub use features::{Features, TableFeatures};
 pub use manifest::{FeatureType, SplitManifest, SplitSize};
 pub use schema::{DataDigests, Schema};
 pub use shape::DataShape;
+pub use source::memory::{ArrayTargets, Arrays, Origin, SplitArrays};
 pub use source::sources;
 pub use targets::{ExampleBuffer, TargetType, TargetValues};
 
@@ -107,6 +108,19 @@ impl Dataset {
             Split::Test => &self.test,
         }
     }
+}
+
+/// [`Dataset::load_as`], or without `labels` [`Dataset::load_unlabelled`], of examples of any origin.
+///
+/// # Errors
+/// A file cannot be read, or the examples are not what the spec says.
+pub fn load_from(
+    spec: &DatasetSpec,
+    origin: &Origin,
+    known: Option<&Schema>,
+    labels: bool,
+) -> Result<(Dataset, Schema), DatasetError> {
+    load::load_from(spec, origin, known, labels)
 }
 
 #[cfg(test)]

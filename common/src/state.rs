@@ -22,7 +22,7 @@ use crate::limits;
 use crate::merge::MergeRule;
 
 pub use adapt::{Mapping, MappingError, adapt};
-pub use file::FileTensors;
+pub use file::{FileTensors, as_file_tensors};
 pub use layout::{Layout, Segment, TensorLayout};
 pub use number::Number;
 pub(crate) use number::for_element;

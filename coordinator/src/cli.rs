@@ -14,7 +14,6 @@
 //! ```
 
 mod cluster_flags;
-mod deduplication;
 mod evaluate;
 mod exit;
 mod explain;

@@ -7,6 +7,7 @@
 //! ```
 
 mod connection;
+mod deduplication;
 pub(crate) mod destination;
 mod error;
 mod initial_state;
@@ -16,6 +17,7 @@ mod submission;
 
 pub use crate::runs::{EvaluationPoint, HISTORY_POINTS, History, HistoryError, RoundPoint};
 pub use connection::{Client, Fetched};
+pub use deduplication::Deduplication;
 pub(crate) use destination::is_standard_output;
 pub use error::ClientError;
 pub use initial_state::{InitialState, Loaded, load, other_data};

@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use common::dataset::{Dataset, DatasetError, ExampleSource, Examples, Features};
 use common::id::Block;
@@ -230,8 +232,13 @@ impl std::fmt::Debug for Steps<'_> {
 impl<'a> Steps<'a> {
     /// The steps of a plan.
     pub fn new(plan: &'a RunPlan, model: &'a dyn Model, data: &'a dyn ExampleSource) -> Self {
-        let instances = Instances { model, idle: Mutex::default() };
+        let instances = Instances { model, idle: Mutex::default(), busy: AtomicU64::new(0) };
         Self { plan, data, instances, order: None }
+    }
+
+    /// The time that threads have spent on shards so far, added up.
+    pub fn computing(&self) -> Duration {
+        Duration::from_nanos(self.instances.busy.load(Ordering::Relaxed))
     }
 
     /// Computes a step: replaces `state`, its base, with the base of the next step.
@@ -321,6 +328,8 @@ fn in_memory(
 struct Instances<'a> {
     model: &'a dyn Model,
     idle: Mutex<Vec<Box<dyn Replica>>>,
+    /// Nanoseconds that threads have spent on shards.
+    busy: AtomicU64,
 }
 
 impl Instances<'_> {
@@ -352,8 +361,10 @@ impl Instances<'_> {
     ) -> Result<Option<Partial>, ReferenceError> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut replica = idle.map_or_else(|| self.model.replica(), Ok)?;
+        let start = Instant::now();
         let outcome =
             shard::run(input, index, &mut *replica, &mut |_, _| ControlFlow::Continue(()));
+        self.busy.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(replica);
         let step = input.step.index;
         outcome.map_err(|error| ReferenceError::Shard { step, replica: index, error })

@@ -12,6 +12,7 @@
 //! - [`imports`]: files that import each other in circles.
 //! - [`kill`]: runs whose processes are killed at random.
 //! - [`prose`]: the comments and strings of source files, apart from the code.
+//! - [`python`]: a virtual environment of Python, with packages.
 //! - [`trouble`]: models that break the rules for models.
 
 pub mod binaries;
@@ -26,4 +27,5 @@ pub mod kill;
 pub mod logged;
 pub mod prose;
 pub mod proxy;
+pub mod python;
 pub mod trouble;

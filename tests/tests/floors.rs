@@ -348,10 +348,31 @@ const RULES: &[Rule] = &[
     Rule {
         why: "only `samebit::main` starts its own program again: a user's test or notebook must \
               not multiply",
-        paths: &["common/src", "coordinator/src", "worker/src", "samebit/src"],
+        paths: &["common/src", "coordinator/src", "worker/src", "samebit/src", "python/src"],
         // That test measures the memory of a process that does one thing.
         except: &["samebit/src/program", "common/src/dataset/tests/memory"],
         banned: &["current_exe", "/proc/self/exe"],
+    },
+    Rule {
+        why: "only the Python package knows Python",
+        paths: &[
+            "common/src",
+            "common/Cargo.toml",
+            "coordinator/src",
+            "coordinator/Cargo.toml",
+            "worker/src",
+            "worker/Cargo.toml",
+            "samebit/src",
+            "samebit/Cargo.toml",
+        ],
+        except: &[],
+        banned: &["pyo3::", "pyo3.workspace", "samebit-python"],
+    },
+    Rule {
+        why: "the Python package is a client, and no command line or worker",
+        paths: &["python/src"],
+        except: &[],
+        banned: &["worker::", "samebit::", "coordinator::cli", "coordinator::server", "clap"],
     },
     Rule {
         why: "a run in this process starts no other, and opens no socket",
@@ -361,7 +382,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         why: "`unsafe` lives in the kernels, one mapping of memory, and a setting of the allocator",
-        paths: &["common/src", "coordinator/src", "worker/src", "samebit/src"],
+        paths: &["common/src", "coordinator/src", "worker/src", "samebit/src", "python/src"],
         except: &[
             "common/src/memory/allocator",
             "common/src/model/kernel/elementwise",
@@ -416,8 +437,16 @@ fn files_do_not_import_each_other_in_circles() {
 /// features that any of them wants: only one that is never shipped may want this one.
 #[test]
 fn only_the_package_of_tests_wants_injected_bugs() {
-    let manifests =
-        ["", "common", "coordinator", "worker", "samebit", "tests", "examples/custom_model"];
+    let manifests = [
+        "",
+        "common",
+        "coordinator",
+        "worker",
+        "samebit",
+        "python",
+        "tests",
+        "examples/custom_model",
+    ];
     let wanting = manifests.into_iter().filter(|folder| {
         let path = workspace().join(folder).join("Cargo.toml");
         let text = fs::read_to_string(path).unwrap();
@@ -486,10 +515,10 @@ fn product_code(text: &str) -> impl Iterator<Item = (usize, &str)> {
         .map(|(number, line)| (number + 1, line))
 }
 
-/// All source files and manifests of the four packages that are published.
+/// All source files and manifests of the four packages that are published, and of the Python package.
 fn sources() -> Vec<(String, String)> {
     let mut found = Vec::new();
-    for package in ["common", "coordinator", "worker", "samebit"] {
+    for package in ["common", "coordinator", "worker", "samebit", "python"] {
         let manifest = format!("{package}/Cargo.toml");
         let text = fs::read_to_string(workspace().join(&manifest)).expect("a manifest");
         found.push((manifest, text));

@@ -21,6 +21,7 @@ mod messages;
 mod outputs;
 mod predict;
 mod program;
+mod python_package;
 mod python_worker;
 mod readme;
 mod real_files;

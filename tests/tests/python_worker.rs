@@ -9,11 +9,9 @@ use nix::sys::signal::Signal;
 use tests::binaries::workspace;
 use tests::cluster::Cluster;
 use tests::expected;
+use tests::python;
 
 use crate::cluster::SOFTMAX;
-
-/// Set where Python and its packages are known to be there: then no test is skipped.
-const NEEDED: &str = "SAMEBIT_TEST_PYTHON";
 
 /// Most lines of the example: one that needs more says that the protocol is too much.
 const LINES: usize = 400;
@@ -43,37 +41,16 @@ fn example() -> PathBuf {
     workspace().join("examples/python_worker")
 }
 
-/// A Python that has the example's packages, in a virtual environment that is made
-/// once; an error says why there is none.
+/// A Python that has the example's packages, in a virtual environment that is made once.
 fn make_python() -> Result<PathBuf, String> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python_worker");
-    let python = folder.join("bin/python");
-    let run = |command: &mut Command| {
-        let what = format!("{command:?}");
-        let output = command.output().map_err(|error| format!("{what}: {error}"))?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        if output.status.success() { Ok(()) } else { Err(format!("{what}: {said}")) }
-    };
-    // `tomllib` came with 3.11.
-    run(Command::new("python3").args(["-c", "import tomllib"]))?;
-    run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
-    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    let requirements = example().join("requirements.txt");
-    run(Command::new(&python).args(install).arg("-r").arg(requirements))?;
-    Ok(python)
+    python::environment(&folder, &example().join("requirements.txt"))
 }
 
 /// The Python to run the example with, if there is one here.
 fn python() -> Option<&'static Path> {
     static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    match PYTHON.get_or_init(make_python) {
-        Ok(python) => Some(python),
-        Err(error) => {
-            assert!(std::env::var_os(NEEDED).is_none(), "no Python with packages: {error}");
-            println!("skipped: no Python with packages: {error}");
-            None
-        }
-    }
+    python::or_skip(PYTHON.get_or_init(make_python))
 }
 
 /// Adds a worker in Python.

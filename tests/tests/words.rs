@@ -132,7 +132,7 @@ fn old_names(file: &str, code: &str, list: &[Replaced]) -> Vec<String> {
 /// The source files of the program, and of the examples.
 fn sources() -> Vec<(String, Source)> {
     let mut found = Vec::new();
-    for package in ["common", "coordinator", "worker", "samebit", "examples"] {
+    for package in ["common", "coordinator", "worker", "samebit", "python", "examples"] {
         collect(&workspace().join(package), &mut found);
     }
     found

@@ -11,7 +11,8 @@ use super::normalise::Normalisation;
 use super::raw::{Raw, RawLabels};
 use super::rows::take_rows;
 use super::schema::{Line, Schema, target_kind};
-use super::source::{self, Found};
+use super::source::memory::Origin;
+use super::source::{self, Found, memory};
 use super::split::stratified;
 use super::targets::{TargetType, TargetValues};
 use crate::spec::{DatasetSpec, SplitBy, TargetKind, TestExamples};
@@ -31,16 +32,26 @@ struct Part {
     targets: TargetValues,
 }
 
-/// Loads a spec's dataset. `base` is the folder of relative paths. `known` is the schema of the
-/// data that a state was trained on: columns, classes and scales are those. Without `labels`, labels
-/// are not read.
+/// [`load_from`] files. `base` is the folder of relative paths.
 pub(super) fn load(
     spec: &DatasetSpec,
     base: &Path,
     known: Option<&Schema>,
     labels: bool,
 ) -> Result<(Dataset, Schema), DatasetError> {
-    load_source(spec, base, known, labels).map_err(|error| match error {
+    load_from(spec, &Origin::Files(base.to_owned()), known, labels)
+}
+
+/// Loads a spec's dataset from files, or from arrays in memory. `known` is the schema of the
+/// data that a state was trained on: columns, classes and scales are those. Without `labels`, labels
+/// are not read.
+pub(super) fn load_from(
+    spec: &DatasetSpec,
+    origin: &Origin,
+    known: Option<&Schema>,
+    labels: bool,
+) -> Result<(Dataset, Schema), DatasetError> {
+    load_source(spec, origin, known, labels).map_err(|error| match error {
         // What is wrong with all of it has no place.
         DatasetError::Invalid { expected, found } => DatasetError::Content {
             path: spec.source.clone(),
@@ -54,11 +65,15 @@ pub(super) fn load(
 
 fn load_source(
     spec: &DatasetSpec,
-    base: &Path,
+    origin: &Origin,
     known: Option<&Schema>,
     labels: bool,
 ) -> Result<(Dataset, Schema), DatasetError> {
-    let mut found = source::read(spec, base, known, labels)?.with_names()?;
+    let found = match origin {
+        Origin::Files(base) => source::read(spec, base, known, labels)?,
+        Origin::Arrays(arrays) => memory::read(arrays, spec)?,
+    };
+    let mut found = found.with_names()?;
     check_shapes(&found, known)?;
     // A test split of the source that the spec replaces does not count.
     found.test = found.test.filter(|_| spec.test_examples.is_none());

@@ -6,6 +6,7 @@
 //! | `text`, `paths` | the text of a file; the files that a pattern names |
 //! | `csv` | tables |
 //! | `npy`, `npz`, `safetensors`, `idx` | arrays, with what they share in `array`, `labels`, `listing`, `numbers`, `pairs` |
+//! | `memory` | arrays in memory, and `Origin`, which tells them from files |
 //! | `table` | tables in files: all of a source, and its test split |
 //! | `parquet`, `image` | tables and images in Parquet files, if the feature `parquet` is on |
 
@@ -20,6 +21,7 @@ mod image;
 mod kind;
 mod labels;
 mod listing;
+pub(super) mod memory;
 mod npy;
 mod npz;
 mod numbers;
@@ -80,6 +82,19 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// Arrays: images if they are of bytes.
+    fn of_arrays(train: Raw, test: Option<Raw>, name: String) -> Self {
+        let is_of_bytes = |raw: &Raw| match &raw.features {
+            // Yes or no, as 0 and 1, is no image.
+            Features::U8(values) => values.iter().any(|value| *value > 1),
+            Features::F32(_) | Features::Table(_) => false,
+        };
+        let scale = if is_of_bytes(&train) { BYTES } else { 1.0 };
+        let (classes, columns, label) = (Vec::new(), Vec::new(), None);
+        let (notes, warnings) = (Vec::new(), Vec::new());
+        Self { train, test, scale, name, label, classes, columns, notes, warnings }
+    }
+
     /// With the names of the classes in place of their numbers, if the source has both. A split whose
     /// labels are all -1, which stands for none, has no labels.
     ///
@@ -291,13 +306,5 @@ fn arrays(kind: Kind, path: &Path, name: String, reading: Reading) -> Result<Fou
             None => npy::load_folder(path, reading)?,
         },
     };
-    let is_of_bytes = |raw: &Raw| match &raw.features {
-        // Yes or no, as 0 and 1, is no image.
-        Features::U8(values) => values.iter().any(|value| *value > 1),
-        Features::F32(_) | Features::Table(_) => false,
-    };
-    let scale = if is_of_bytes(&train) { BYTES } else { 1.0 };
-    let (classes, columns, label) = (Vec::new(), Vec::new(), None);
-    let (notes, warnings) = (Vec::new(), Vec::new());
-    Ok(Found { train, test, scale, name, label, classes, columns, notes, warnings })
+    Ok(Found::of_arrays(train, test, name))
 }

@@ -33,9 +33,9 @@ use crate::digest::Digest;
 use crate::limits;
 use crate::merge::MergeRule;
 
-pub use tensors::FileTensors;
 use tensors::element_of;
 pub(super) use tensors::{FileTensor, misfit_text, own_type};
+pub use tensors::{FileTensors, as_file_tensors};
 
 /// Limit of a header, in bytes: far more than [`limits::TENSORS`] tensors and a spec need.
 const HEADER_BYTES: u64 = 4 << 20;

@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use common::dataset::Schema;
+use common::dataset::{Origin, Schema};
 use common::id::RunId;
 use common::model::Registry;
 use common::run_settings::RunSettings;
@@ -16,7 +16,6 @@ use common::wire::tls::CallerTls;
 use tokio::time::{Instant, sleep_until};
 
 use super::cluster_flags::{ClusterFlags, KeepFlags, start_local};
-use super::deduplication::Deduplication;
 use super::exit::Failure;
 use super::output::{Brought, JobOutcome, Otherwise, Output};
 use super::progress::{Progress, tell};
@@ -28,7 +27,7 @@ use super::signals::{Signals, signals};
 use super::splits::{ChosenBy, Splits};
 use super::summary::Summary;
 use super::{Address, Program};
-use crate::client::{self, Client, InitialState, Submission};
+use crate::client::{self, Client, Deduplication, InitialState, Submission};
 use crate::local::LocalCluster;
 
 /// Longest wait for the coordinator to confirm that a run is cancelled.
@@ -379,7 +378,7 @@ async fn prepare(
     (settings, once): (RunSettings, bool),
 ) -> Result<Prepared, Failure> {
     let prepared = tokio::task::spawn_blocking(move || {
-        let loaded = client::load(&registry, spec, &base, state)?;
+        let loaded = client::load(&registry, spec, &Origin::Files(base), state)?;
         let client::Loaded { mut spec, dataset, schema, state, mut messages } = loaded;
         let splits = Splits::of(&dataset);
         messages.extend(splits.choose(&mut spec, split)?);

@@ -9,9 +9,8 @@ use common::wire::message::{RunEvent, Status};
 use common::wire::tls::CallerTls;
 use tokio::time::{Instant, sleep};
 
-use super::deduplication::Deduplication;
 use super::progress::tell;
-use crate::client::{Client, ClientError, Fetched, Submission};
+use crate::client::{Client, ClientError, Deduplication, Fetched, Submission};
 
 /// Longest time to retry an unreachable coordinator, in seconds.
 const LONGEST_PATIENCE: u64 = 7 * 24 * 3600;

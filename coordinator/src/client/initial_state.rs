@@ -1,9 +1,7 @@
 //! A run's data and the state that it starts from, which may be of any program: the state is adapted
 //! to the model, and what it was trained on is compared with the data.
 
-use std::path::Path;
-
-use common::dataset::{DataDigests, DataShape, Dataset, Schema, TargetType};
+use common::dataset::{DataDigests, DataShape, Dataset, Origin, Schema, TargetType, load_from};
 use common::limits;
 use common::model::{Model, ModelError, Registry};
 use common::spec::{RunSpec, Split};
@@ -44,19 +42,18 @@ pub struct Loaded {
     pub messages: Vec<String>,
 }
 
-/// Loads the data of a spec, and adapts a state to its model. `base` is the folder of relative
-/// paths.
+/// Loads the data of a spec, or arrays in its place, and adapts a state to its model.
 pub fn load(
     registry: &Registry,
     mut spec: RunSpec,
-    base: &Path,
+    origin: &Origin,
     initial: Option<InitialState>,
 ) -> Result<Loaded, SubmissionError> {
     spec.validate()?;
     let trained_on = initial.as_ref().and_then(|initial| initial.trained_on.as_ref());
     let known = trained_on.filter(|_| !spec.update_weights);
-    let read = if spec.predict { Dataset::load_unlabelled } else { Dataset::load_as };
-    let (mut dataset, mut schema) = read(&spec.dataset, base, known)?;
+    let labels = !spec.predict;
+    let (mut dataset, mut schema) = load_from(&spec.dataset, origin, known, labels)?;
     let compared = trained_on.filter(|_| known.is_none()).map(|it| it.differences(&schema));
     let is_known = known.is_some();
     let Some(initial) = initial else {
@@ -66,7 +63,7 @@ pub fn load(
     let more = if is_known { None } else { more_classes(registry, &spec, shape, &initial) };
     if let Some(classes) = more {
         spec.dataset.classes = Some(classes);
-        (dataset, schema) = read(&spec.dataset, base, None)?;
+        (dataset, schema) = load_from(&spec.dataset, origin, None, labels)?;
     }
     let model = build(registry, &spec, dataset.shape())?;
     let InitialState { tensors, map, .. } = initial;
@@ -188,7 +185,7 @@ mod tests {
             InitialState { tensors, map: Vec::new(), trained_on: None }
         };
         let loaded = |classes, spec: &RunSpec| {
-            load(&registry, spec.clone(), Path::new(""), Some(initial(classes)))
+            load(&registry, spec.clone(), &Origin::Files("".into()), Some(initial(classes)))
         };
         let of_five = loaded(5, &spec).unwrap();
         assert_eq!(

@@ -211,3 +211,19 @@ fn a_run_with_f64_and_i64_is_its_merge_by_hand() {
     assert_eq!(Values::of(&state).unwrap(), expected);
     assert!(expected.balance != FIRST.balance && expected.highest == 55);
 }
+
+#[test]
+fn the_time_that_shards_take_is_added_up() {
+    let text = "model = \"softmax\"\nreplicas = 2\nrounds = 2\ndataset.source = \"digits\"";
+    let spec = RunSpec::from_toml(text).unwrap();
+    let data = Dataset::load(&spec.dataset).unwrap();
+    let model = Registry::standard().build("softmax", &spec.parameters, data.shape(), 1).unwrap();
+    let plan = RunPlan::new(&spec, data.train.size(), data.test.len()).unwrap();
+    let mut state = model.initial_state().unwrap();
+    let mut steps = Steps::new(&plan, &*model, &data);
+    assert_eq!(steps.computing(), Duration::ZERO);
+    steps.run(0, &mut state).unwrap();
+    let first = steps.computing();
+    steps.run(1, &mut state).unwrap();
+    assert!(Duration::ZERO < first && first < steps.computing());
+}

@@ -116,6 +116,24 @@ impl FileTensors {
     }
 }
 
+/// The tensors of a state in memory as [`adapt`](crate::state::adapt) takes them, as if they were
+/// read from a file. `name` stands for the file in errors. Without `rules`, each tensor is merged by
+/// the rule of the model, whatever its own is.
+pub fn as_file_tensors(name: &str, state: &NetworkState, rules: bool) -> FileTensors {
+    let layout = state.layout();
+    let mut bytes: Vec<Vec<u8>> = vec![Vec::new(); layout.tensors.len()];
+    for segment in layout.state_segments() {
+        bytes[segment.tensor].extend_from_slice(&state.segment_bytes(&segment));
+    }
+    let tensors = layout.tensors.into_iter().zip(bytes).map(|(tensor, bytes)| {
+        let dtype = own_type(tensor.element);
+        let shape = tensor.shape.iter().map(|axis| *axis as usize).collect();
+        let rule = rules.then_some(tensor.rule);
+        (tensor.name, FileTensor { dtype, shape, rule, bytes })
+    });
+    FileTensors { path: name.into(), tensors: tensors.collect() }
+}
+
 /// The type that tensors of this element type have in files of Samebit.
 pub(in crate::state) fn own_type(element: ElementType) -> Dtype {
     match element {

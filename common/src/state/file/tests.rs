@@ -203,3 +203,17 @@ fn a_state_that_cannot_be_written_leaves_nothing_behind() {
     assert!(error.contains("cannot be written"), "{error}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
+
+#[test]
+fn tensors_in_memory_are_those_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.safetensors");
+    state().save(&path, &BTreeMap::new()).unwrap();
+    let (of_file, _) = FileTensors::load(&path).unwrap().into_state().unwrap();
+    let (of_memory, messages) = as_file_tensors("memory", &state(), true).into_state().unwrap();
+    assert_eq!((of_memory, messages), (of_file, Vec::new()));
+
+    let (plain, _) = as_file_tensors("memory", &state(), false).into_state().unwrap();
+    assert_eq!(plain.tensors()["a.odd"].data, state().tensors()["a.odd"].data);
+    assert_eq!(plain.tensors()["a.odd"].rule, MergeRule::Mean, "its own rule was Max");
+}

@@ -9,9 +9,9 @@ use common::wire::message::RunEvent;
 /// Limit of events that are remembered one by one: a coordinator resends no more of a run.
 const TOLD: usize = 16 << 10;
 
-/// See the [module](self).
+/// The events of a run that a client has received.
 #[derive(Debug, Default)]
-pub(super) struct Deduplication {
+pub struct Deduplication {
     is_started: bool,
     round: u64,
     /// Epochs before the last labelling, and before the last evaluation.
@@ -28,12 +28,12 @@ pub(super) struct Deduplication {
 
 impl Deduplication {
     /// The next events start at the run's beginning.
-    pub(super) fn reconnected(&mut self) {
+    pub fn reconnected(&mut self) {
         self.retold.clear();
     }
 
     /// Whether an event is new.
-    pub(super) fn is_news(&mut self, event: &RunEvent) -> bool {
+    pub fn is_news(&mut self, event: &RunEvent) -> bool {
         match event {
             RunEvent::Started { .. } => !std::mem::replace(&mut self.is_started, true),
             RunEvent::Round { round, .. } => {

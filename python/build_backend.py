@@ -1,0 +1,41 @@
+"""Builds the program `samebit`, then the wheel by maturin, which puts the program into it."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import maturin
+
+HERE = Path(__file__).resolve().parent
+
+build_sdist = maturin.build_sdist
+get_requires_for_build_sdist = maturin.get_requires_for_build_sdist
+get_requires_for_build_wheel = maturin.get_requires_for_build_wheel
+get_requires_for_build_editable = maturin.get_requires_for_build_editable
+prepare_metadata_for_build_wheel = maturin.prepare_metadata_for_build_wheel
+prepare_metadata_for_build_editable = maturin.prepare_metadata_for_build_editable
+
+
+def _build_program():
+    """The program in the folder whose files a wheel installs as commands."""
+    command = ["cargo", "build", "--release", "-p", "samebit", "--bin", "samebit"]
+    command += ["--features", "parquet", "--message-format", "json-render-diagnostics"]
+    built = subprocess.run(command, cwd=HERE, check=True, stdout=subprocess.PIPE, text=True)
+    messages = (json.loads(line) for line in built.stdout.splitlines() if line.startswith("{"))
+    programs = [it["executable"] for it in messages if it.get("executable")]
+    scripts = HERE / "samebit.data" / "scripts"
+    scripts.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(programs[-1], scripts / "samebit")
+    os.chmod(scripts / "samebit", 0o755)
+
+
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    _build_program()
+    return maturin.build_wheel(wheel_directory, config_settings, metadata_directory)
+
+
+def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
+    _build_program()
+    return maturin.build_editable(wheel_directory, config_settings, metadata_directory)

@@ -1,0 +1,116 @@
+"""The models of this package, with the names that users of BindsNET know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from . import _samebit
+from .errors import InputError
+
+__all__ = ["DiehlAndCook2015", "Model", "names"]
+
+
+def names() -> dict[str, str]:
+    """The models by name, with a line about each."""
+    return dict(_samebit.models())
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model and its parameters, for ``model=``."""
+
+    #: Its name.
+    name: str
+    #: Its parameters.
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    #: The shape of one example, if it is checked.
+    shape: tuple[int, ...] | None = None
+
+
+def DiehlAndCook2015(
+    n_inpt: int,
+    n_neurons: int = 100,
+    exc: float = 22.5,
+    inh: float = 17.5,
+    dt: float = 1.0,
+    norm: float = 78.4,
+    theta_plus: float = 0.05,
+    inpt_shape: Sequence[int] | None = None,
+    **parameters: Any,
+) -> Model:
+    """The network of Diehl and Cook, ``spiking`` here, by the arguments that BindsNET has for it.
+
+    ==============  =====================================================================
+    argument        here
+    ==============  =====================================================================
+    ``n_inpt``      the number of features; checked, as the data says it
+    ``n_neurons``   ``neurons``
+    ``exc``         has no effect: excitatory and inhibitory neurons are one layer here
+    ``inh``         ``inhibition``
+    ``dt``          ``dt_ms``
+    ``norm``        ``weight_sum``
+    ``theta_plus``  ``theta_plus_mv``
+    ``inpt_shape``  the shape of an example; checked to have ``n_inpt`` numbers
+    ==============  =====================================================================
+
+    Further arguments are parameters of ``spiking``, such as ``presentation_ms=350``.
+    """
+    shape = tuple(inpt_shape) if inpt_shape is not None else None
+    if shape is not None and int(np.prod(shape)) != n_inpt:
+        raise InputError(f"inpt_shape: expected {n_inpt} numbers, found shape {list(shape)}")
+    given = {
+        "neurons": int(n_neurons),
+        "inhibition": float(inh),
+        "dt_ms": float(dt),
+        "weight_sum": float(norm),
+        "theta_plus_mv": float(theta_plus),
+    }
+    return Model("spiking", {**given, **parameters}, (int(n_inpt),))
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """What a state says about its model."""
+
+    name: str
+    parameters: dict[str, Any]
+    #: The number of classes, if the shapes of tensors say it.
+    classes: int | None
+
+
+def infer(name: str | None, state: Mapping[str, Any]) -> Inferred:
+    """The model of a state: the named one, or the one that has tensors of these names."""
+    shapes = {tensor: np.shape(array) for tensor, array in state.items()}
+    layers = sorted(
+        (it for it in shapes if it.startswith("layer") and it.endswith(".weights")),
+        key=lambda it: (len(it), it),
+    )
+    if name is None:
+        if {"weights", "theta"} <= shapes.keys():
+            name = "spiking"
+        elif {"weights", "bias"} <= shapes.keys() <= {"weights", "bias", "examples"}:
+            name = "softmax"
+        elif layers:
+            name = "mlp"
+        else:
+            models = ", ".join(names())
+            found = ", ".join(shapes) or "no tensors"
+            raise InputError(
+                f"the tensors of the state do not tell its model ({found}): name it with "
+                f"model=, one of {models}"
+            )
+    parameters: dict[str, Any] = {}
+    classes = None
+    if name == "spiking" and "theta" in shapes and shapes["theta"]:
+        parameters["neurons"] = int(shapes["theta"][-1])
+    elif name == "softmax" and len(shapes.get("weights", ())) == 2:
+        classes = int(shapes["weights"][1])
+    elif name == "mlp" and layers and all(len(shapes[it]) == 2 for it in layers):
+        widths = [int(shapes[it][1]) for it in layers]
+        parameters["hidden"] = widths[:-1]
+        classes = widths[-1]
+    return Inferred(name, parameters, classes)
