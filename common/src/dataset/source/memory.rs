@@ -177,7 +177,8 @@ mod tests {
         let mut spec = DatasetSpec::new(format!("csv:{}", path.display()));
         spec.test_examples = Some(crate::spec::TestExamples::Count(2));
         spec.normalise = crate::spec::Normalise::Standard;
-        let of_file = Dataset::load(&spec).unwrap();
+        let named = DatasetSpec { label: Some("last".into()), ..spec.clone() };
+        let of_file = Dataset::load(&named).unwrap();
         let labels = ["b", "a", "b", "a"].map(str::to_owned).to_vec();
         let values = [0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5];
         let of_arrays = load(&spec, split(&values, ArrayTargets::Texts(labels))).unwrap();
