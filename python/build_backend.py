@@ -9,6 +9,9 @@ from pathlib import Path
 import maturin
 
 HERE = Path(__file__).resolve().parent
+# The files in it are installed as commands. maturin wants it to be there even to write metadata.
+SCRIPTS = HERE / "samebit.data" / "scripts"
+SCRIPTS.mkdir(parents=True, exist_ok=True)
 
 build_sdist = maturin.build_sdist
 get_requires_for_build_sdist = maturin.get_requires_for_build_sdist
@@ -19,16 +22,14 @@ prepare_metadata_for_build_editable = maturin.prepare_metadata_for_build_editabl
 
 
 def _build_program():
-    """The program in the folder whose files a wheel installs as commands."""
+    """Puts the program into the wheel."""
     command = ["cargo", "build", "--release", "-p", "samebit", "--bin", "samebit"]
     command += ["--features", "parquet", "--message-format", "json-render-diagnostics"]
     built = subprocess.run(command, cwd=HERE, check=True, stdout=subprocess.PIPE, text=True)
     messages = (json.loads(line) for line in built.stdout.splitlines() if line.startswith("{"))
     programs = [it["executable"] for it in messages if it.get("executable")]
-    scripts = HERE / "samebit.data" / "scripts"
-    scripts.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(programs[-1], scripts / "samebit")
-    os.chmod(scripts / "samebit", 0o755)
+    shutil.copy2(programs[-1], SCRIPTS / "samebit")
+    os.chmod(SCRIPTS / "samebit", 0o755)
 
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
