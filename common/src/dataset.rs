@@ -14,6 +14,7 @@ mod normalise;
 mod raw;
 mod rows;
 mod schema;
+mod sentence;
 mod shape;
 mod source;
 mod split;

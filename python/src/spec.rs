@@ -85,9 +85,7 @@ impl Order {
             }
         }
         registry.complete(&mut table);
-        if let Some(Value::Table(dataset)) = table.get_mut("dataset")
-            && dataset.contains_key("test_examples")
-        {
+        if let Some(Value::Table(dataset)) = table.get_mut("dataset") {
             dataset.entry("split").or_insert_with(|| "stratified".into());
         }
         let trains = table.get("update_weights").and_then(Value::as_bool) != Some(false);

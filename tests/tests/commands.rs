@@ -79,6 +79,8 @@ fn a_detached_run_is_followed_and_brought_home_later() {
     let detached = command(&cluster, &["run", &spec, "--detach"]);
     assert!(detached.status.success());
     assert_eq!(text(&detached.stdout), "1\n");
+    let told = text(&detached.stderr);
+    assert!(told.contains("digits: 1797 examples, 8 × 8 features"), "{told}");
     let followed = command(&cluster, &["follow", "1", "--json", "--output", &path("followed")]);
     assert!(followed.status.success(), "{}", text(&followed.stderr));
     let events = lines(&followed);
@@ -242,6 +244,11 @@ fn the_first_interrupt_cancels_and_the_second_one_leaves() {
     assert_eq!(run_state(&cluster, 2), "cancelled");
     let detached = command(&cluster, &["run", &spec, "--detach"]);
     assert_eq!(text(&detached.stdout), "3\n");
+    let detached = command(&cluster, &["run", &spec, "--detach", "--json"]);
+    let events = lines(&detached);
+    let names: Vec<_> = events.iter().filter_map(|event| event["event"].as_str()).collect();
+    assert_eq!(names, ["dataset", "submitted"]);
+    assert_eq!(events[1]["run"], 4);
     // Whoever only follows leaves the run alone.
     let mut follower = Client::follow(&cluster.address, 3);
     follower.wait_for("round");

@@ -106,3 +106,9 @@ impl Column {
         if self.name.is_empty() { format!("column {}", at + 1) } else { format!("{:?}", self.name) }
     }
 }
+
+/// A column for a sentence, by its number and, if it has one, its name.
+pub(in crate::dataset) fn with_number(at: usize, title: &str) -> String {
+    let number = format!("column {}", at + 1);
+    if title == number { number } else { format!("{number} ({title})") }
+}

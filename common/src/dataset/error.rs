@@ -1,5 +1,7 @@
 //! [`DatasetError`]: errors of datasets.
 
+use std::borrow::Cow;
+
 use crate::spec::Split;
 
 /// An error of a dataset.
@@ -13,7 +15,7 @@ pub enum DatasetError {
     )]
     Source(String),
     /// A file cannot be opened or read.
-    #[error("dataset {path}: {error}: check the path in `dataset.source` or --dataset")]
+    #[error("dataset {}: {error}: check the path in `dataset.source` or --dataset", one_line(path))]
     Io {
         /// The file.
         path: String,
@@ -21,7 +23,7 @@ pub enum DatasetError {
         error: std::io::Error,
     },
     /// A file's content is wrong.
-    #[error("{path}, {place}: expected {expected}, found {found}")]
+    #[error("{}, {place}: expected {expected}, found {found}", one_line(path))]
     Content {
         /// The file.
         path: String,
@@ -30,6 +32,16 @@ pub enum DatasetError {
         /// The expected value.
         expected: String,
         /// The value found.
+        found: String,
+    },
+    /// A folder or an archive lacks what is needed.
+    #[error("{}: expected {expected}, found {found}", one_line(path))]
+    Missing {
+        /// The folder or the archive.
+        path: String,
+        /// What is needed.
+        expected: String,
+        /// What is there.
         found: String,
     },
     /// Parts of the dataset contradict each other, or a value is out of range.
@@ -43,6 +55,17 @@ pub enum DatasetError {
     /// A chunk is missing: a bug of the caller.
     #[error("chunk {0} of the {1:?} split is missing")]
     MissingChunk(usize, Split),
+}
+
+/// A path with its control characters written out, so that an error stays one line.
+fn one_line(path: &str) -> Cow<'_, str> {
+    if !path.contains(char::is_control) {
+        return path.into();
+    }
+    let visible = |c: char| {
+        if c.is_control() { c.escape_default().collect() } else { c.to_string() }
+    };
+    path.chars().map(visible).collect::<String>().into()
 }
 
 /// Parts of the dataset contradict each other, or a value is out of range.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::error::DatasetError;
 use super::raw::{Places, Raw, RawLabels};
+use super::sentence::{beginning, listed};
 use super::targets::{TargetType, TargetValues};
 use crate::limits;
 
@@ -74,7 +75,13 @@ impl Classes {
             self.names.iter().zip(0..).map(|(name, class)| (name.as_str(), class)).collect();
         let class = |label: &str| {
             if self.names.is_empty() {
-                label.parse().ok().filter(|class| *class < bound)
+                // Without names, booleans are 0 and 1.
+                let class = match label {
+                    "False" => Some(0),
+                    "True" => Some(1),
+                    _ => label.parse().ok(),
+                };
+                class.filter(|class| *class < bound)
             } else {
                 by_name.get(label).copied()
             }
@@ -110,6 +117,19 @@ impl Classes {
                 Ok(texts.each(&classes))
             }
         }
+    }
+
+    /// A warning about two names that are one value, written in two ways.
+    pub(super) fn alike(&self) -> Option<String> {
+        let mut values = BTreeMap::new();
+        let mut pairs = self.names.iter().map(|name| (values.insert(value(name), name), name));
+        let pair = pairs.find_map(|(other, name)| Some((other?, name)))?;
+        Some(format!(
+            "the classes {:?} and {:?} differ only in how they are written, and are two: write them \
+             in one way if they are one",
+            beginning(pair.0),
+            beginning(pair.1)
+        ))
     }
 
     fn expected(&self, bound: u32) -> String {
@@ -184,12 +204,6 @@ pub(super) fn no_name(raw: &Raw, at: usize, label: f64, names: usize) -> Dataset
     wrong(raw, at, expected, number(label))
 }
 
-/// The first names, and that there are more.
-pub(super) fn listed(names: &[String], most: usize) -> String {
-    let first = names.iter().take(most).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if names.len() > most { format!("{first}, … ({} in all)", names.len()) } else { first }
-}
-
 /// A number that is in the order of the values.
 fn ordered(value: f64) -> u64 {
     // +0 and -0 are one label.
@@ -200,6 +214,15 @@ fn ordered(value: f64) -> u64 {
 /// The text of a number; +0 and -0 have one.
 fn number(value: f64) -> String {
     (value + 0.0).to_string()
+}
+
+/// What a label says, however it is written: `1`, `01` and `1,0` are one number, `true` and `True`
+/// one word.
+fn value(label: &str) -> String {
+    match label.trim().replace(',', ".").parse::<f64>() {
+        Ok(value) if value.is_finite() => number(value),
+        _ => label.trim().to_lowercase(),
+    }
 }
 
 fn check_count(split: &Raw, found: usize) -> Result<(), DatasetError> {
@@ -283,6 +306,30 @@ mod tests {
         assert_eq!(known("01 02 x", "02 01"), [1, 0]);
         assert_eq!(known("1.0 2 x", "1.0 2"), [0, 1]);
         assert_eq!(known("-1 1 x", "1.0 -1"), [1, 0]);
+    }
+
+    #[test]
+    fn names_of_one_value_are_told() {
+        let alike = |names: &str| {
+            let names = names.split(' ').map(str::to_owned).collect();
+            Classes { names }.alike()
+        };
+        for (names, pair) in [
+            ("1 01 2", "\"1\" and \"01\""),
+            ("1 1,0 x", "\"1\" and \"1,0\""),
+            ("no True true", "\"True\" and \"true\""),
+        ] {
+            let found = alike(names).unwrap_or_default();
+            assert!(found.contains(&format!("the classes {pair} differ only")), "{found}");
+        }
+        assert_eq!(alike("1 2 one nan inf True False"), None);
+    }
+
+    #[test]
+    fn booleans_are_classes_with_and_without_names() {
+        assert_eq!(classes(texts("True False True"), None), ("False True".into(), vec![1, 0, 1]));
+        let without = Classes::default().apply(&raw(texts("True False")), 0, Some(2));
+        assert_eq!(without.unwrap(), [1, 0]);
     }
 
     #[test]

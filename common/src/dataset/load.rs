@@ -11,6 +11,7 @@ use super::normalise::Normalisation;
 use super::raw::{Raw, RawLabels};
 use super::rows::take_rows;
 use super::schema::{Line, Schema, target_kind};
+use super::sentence::listed;
 use super::source::memory::Origin;
 use super::source::{self, Found, memory};
 use super::split::stratified;
@@ -25,6 +26,9 @@ const EXACT: f32 = 16_777_216.0;
 
 /// Splits whose largest features differ by more than this factor are hardly of one scale.
 const APART: f32 = 100.0;
+
+/// Names of classes in an error.
+const LISTED: usize = 5;
 
 /// One split on its way.
 struct Part {
@@ -107,6 +111,7 @@ fn load_source(
             warnings.extend(apart(of_train / scale, of_test / scale));
         }
         warnings.extend(far_targets(&train.targets));
+        warnings.extend(classes.alike());
     }
     let line = Line {
         name: &name,
@@ -207,7 +212,18 @@ fn classes(found: &Found, splits: &[&Raw], spec: &DatasetSpec) -> Result<Classes
     if !found.classes.is_empty() {
         return Ok(Classes { names: found.classes.clone() });
     }
-    Classes::of(splits, spec.classes)
+    let classes = Classes::of(splits, spec.classes)?;
+    match (spec.classes, classes.names.len()) {
+        (Some(count), names) if names > 0 && names != count as usize => {
+            let expected = format!(
+                "`dataset.classes` left out, or {names}, as the labels are no numbers of classes \
+                 but {}",
+                listed(&classes.names, LISTED)
+            );
+            Err(invalid(expected, count))
+        }
+        _ => Ok(classes),
+    }
 }
 
 /// The two splits, and what the line about the dataset says of them.

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::columns::{Column, Role};
 use super::error::{DatasetError, invalid};
-use super::labels::listed;
 use super::manifest::values;
 use super::normalise::Normalisation;
+use super::sentence::{counted, listed};
 use super::targets::TargetType;
 use crate::digest::Digest;
 use crate::limits;
@@ -214,8 +214,7 @@ pub(super) struct Line<'a> {
 impl Line<'_> {
     pub(super) fn text(&self) -> String {
         let shape = match self.shape {
-            [1] => "1 feature".to_owned(),
-            [width] => format!("{width} features"),
+            [width] => counted((*width).into(), "feature"),
             axes => {
                 let axes: Vec<String> = axes.iter().map(u32::to_string).collect();
                 format!("{} features", axes.join(" × "))
@@ -239,8 +238,8 @@ impl Line<'_> {
             (TargetType::Vector(width), None) => format!("{width} numbers as target"),
         };
         let notes: String = self.notes.iter().map(|note| format!("; {note}")).collect();
-        let examples = self.examples;
-        format!("{}: {examples} examples, {shape}, {label}, {}{notes}", self.name, self.split)
+        let examples = counted(self.examples, "example");
+        format!("{}: {examples}, {shape}, {label}, {}{notes}", self.name, self.split)
     }
 }
 

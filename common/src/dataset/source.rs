@@ -217,7 +217,8 @@ fn kind<'a>(source: &'a str, base: &Path) -> Result<(Kind, &'a str), DatasetErro
         Some("csv" | "tsv" | "data" | "txt" | "dat" | "gz" | "bz2" | "xz" | "zst" | "zip") => {
             Ok((Kind::Csv, source))
         }
-        _ if path.is_file() || source == "-" => Ok((Kind::Csv, source)),
+        // A file, or a pipe with a name.
+        _ if path.exists() || source == "-" => Ok((Kind::Csv, source)),
         _ => Err(unknown()),
     }
 }

@@ -33,15 +33,15 @@ pub struct DatasetSpec {
     /// a count, or a share below 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_examples: Option<TestExamples>,
-    /// Which examples these are. Specs from before this field existed mean the last ones; the
-    /// command line writes it into each new spec.
-    #[serde(default = "last", skip_serializing_if = "is_last")]
+    /// Which examples these are. Specs from before this field existed mean the last ones; each
+    /// spec that is written has it, so that it means the same when it is run again.
+    #[serde(default = "last")]
     pub split: SplitBy,
     /// Seed of the draw, if there is one.
-    #[serde(default = "one", skip_serializing_if = "is_one")]
+    #[serde(default = "one")]
     pub split_seed: u64,
-    /// The column of the label or of the target in a table: its name, `first` or `last`; a list of
-    /// them, if each target is a vector. By default it is found by its name or its place.
+    /// The column of the label or of the target in a table: its name, its number (from 1, as
+    /// `column 5`), `first` or `last`; a list of them, if each target is a vector. By default it is found by its name or its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<LabelColumns>,
     /// The character that separates the columns of a table. By default it is found.
@@ -142,18 +142,8 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 fn last() -> SplitBy {
     SplitBy::Last
 }
-// Serde hands out a reference.
-#[expect(clippy::trivially_copy_pass_by_ref)]
-fn is_last(split: &SplitBy) -> bool {
-    *split == SplitBy::Last
-}
 fn one() -> u64 {
     1
-}
-// Serde hands out a reference.
-#[expect(clippy::trivially_copy_pass_by_ref)]
-fn is_one(seed: &u64) -> bool {
-    *seed == 1
 }
 fn default_shuffle_window() -> u32 {
     SHUFFLE_WINDOW

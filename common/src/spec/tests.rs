@@ -213,6 +213,18 @@ fn any_value() -> impl Strategy<Value = toml::Value> {
     })
 }
 
+#[test]
+fn a_spec_that_is_written_says_how_examples_are_held_out() {
+    let spec =
+        RunSpec::from_toml("model = \"softmax\"\nepochs = 1\ndataset = {source = \"x.csv\"}");
+    let json = serde_json::to_value(spec.unwrap()).unwrap();
+    // As specs from before there was a choice.
+    assert_eq!(
+        (&json["dataset"]["split"], &json["dataset"]["split_seed"]),
+        (&"last".into(), &1.into())
+    );
+}
+
 /// What a spec may say of a dataset.
 fn any_dataset() -> impl Strategy<Value = DatasetSpec> {
     let count = (0..=limits::EXAMPLES).prop_map(TestExamples::Count);

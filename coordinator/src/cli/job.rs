@@ -160,9 +160,7 @@ impl Session<'_> {
             () = self.signals.next() => return Err(Failure::cancelled("cancelled")),
             reason = failure_of(self.local) => return Err(Failure::failed(reason)),
         };
-        if !detach {
-            self.progress.understood(&data.0, data.1);
-        }
+        self.progress.understood(&data.0, data.1);
         tell(&messages);
         self.data = Some(data);
         self.progress.submitted(run);

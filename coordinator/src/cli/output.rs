@@ -70,7 +70,10 @@ impl HomeFlags {
     pub(super) fn end(&self, outcome: JobOutcome, mut progress: Progress) -> Result<(), Failure> {
         let (summary, brought) = match outcome {
             JobOutcome::Detached(run) => {
-                progress.print(&format!("{run}\n"));
+                // Programs have it from the event.
+                if !self.json {
+                    progress.print(&format!("{run}\n"));
+                }
                 return progress.end();
             }
             JobOutcome::Finished { summary, brought } => (summary, brought),

@@ -122,12 +122,10 @@ impl SpecFlags {
     }
 }
 
-/// Writes into a new spec how its test examples are chosen: without that it would mean what specs
-/// meant before there was a choice.
+/// Writes into a new spec how test examples are chosen: without that it would mean what specs meant
+/// before there was a choice, also where it is run again with `test_examples`.
 fn choose_split(table: &mut Table) {
-    if let Some(Value::Table(dataset)) = table.get_mut("dataset")
-        && dataset.contains_key("test_examples")
-    {
+    if let Some(Value::Table(dataset)) = table.get_mut("dataset") {
         dataset.entry("split").or_insert_with(|| "stratified".into());
     }
 }

@@ -56,7 +56,7 @@ pub(super) const CASES: [Case; 23] = [
         "iris_r2.csv",
         "",
         "iris_r2.csv: 150 examples, 4 features, label \"Species\" (by its name; setosa, \
-         versicolor, virginica), split 120/30 by class",
+         versicolor, virginica), split 120/30 by class; numbers have decimal commas",
     ),
     case(
         "iris_r.txt",
@@ -82,7 +82,7 @@ pub(super) const CASES: [Case; 23] = [
         "wine_semicolon.csv",
         "",
         "wine_semicolon.csv: 178 examples, 13 features, label \"target\" (by its name; 3 \
-         classes), split 142/36 by class",
+         classes), split 142/36 by class; numbers have decimal commas",
     ),
     case(
         "wine.txt",
@@ -115,15 +115,15 @@ pub(super) const CASES: [Case; 23] = [
         "penguins.csv: 333 examples, 9 features, label \"species\" (Adelie, Chinstrap, \
          Gentoo), split 266/67 by class; column 1 numbers the examples and is left out; \
          \"island\" becomes 3 features, one each text; \"sex\" becomes 2 features, one each \
-         text; 11 examples with missing values are left out",
+         text; left out: 11 examples with missing values",
     ),
     case(
         "penguins_r.tsv",
         "missing = \"drop\"",
         "penguins_r.tsv: 333 examples, 9 features, label \"species\" (by its name; Adelie, \
          Chinstrap, Gentoo), split 266/67 by class; \"island\" becomes 3 features, one each \
-         text; \"sex\" becomes 2 features, one each text; 11 examples with missing values \
-         are left out",
+         text; \"sex\" becomes 2 features, one each text; left out: 11 examples with missing \
+         values",
     ),
     case(
         "digits_label_first.csv",
@@ -135,7 +135,7 @@ pub(super) const CASES: [Case; 23] = [
         "digits_numbered.csv",
         "",
         "digits_numbered.csv: 200 examples, 64 features, label \"64\" (last column; 10 \
-         classes), split 160/40 by class",
+         classes), split 160/40 by class; the first line counts the columns and is no example",
     ),
     case(
         "digits_idx",

@@ -215,7 +215,8 @@ fn check(number: u64, to: &Path) -> Result<bool, String> {
 
 fn check_loaded(spec: &DatasetSpec, data: &Dataset, schema: &Schema) -> Result<(), String> {
     let all = data.train.len() + data.test.len();
-    let counts = format!("{}: {all} examples, ", spec.source);
+    let end = if all == 1 { "" } else { "s" };
+    let counts = format!("{}: {all} example{end}, ", spec.source);
     // A test split of the source may be left out for one that is drawn.
     let is_right = schema.understood.starts_with(&counts) || spec.test_examples.is_some();
     if !is_right || all == 0 {

@@ -104,6 +104,25 @@ fn whole_numbers_and_names_become_classes() {
 }
 
 #[test]
+fn a_number_of_classes_fits_their_names() {
+    let folder = csv(&sorted());
+    let with = |classes| folder.load(&DatasetSpec { classes: Some(classes), ..csv_spec() });
+    assert_eq!(with(3).unwrap().1.classes.len(), 3);
+    for classes in [2, 5] {
+        assert_eq!(
+            with(classes).unwrap_err(),
+            format!(
+                "csv:data.csv, all examples: expected `dataset.classes` left out, or 3, as the \
+                 labels are no numbers of classes but x, y, z, found {classes}"
+            )
+        );
+    }
+    let text = sorted().replace("x\n", "1.0\n").replace("y\n", "01\n");
+    let (_, schema) = csv(&text).load(&csv_spec()).unwrap();
+    assert!(schema.warnings[1].contains("\"01\" and \"1.0\" differ only"), "{schema:?}");
+}
+
+#[test]
 fn test_examples_are_held_out_by_class_or_at_the_end() {
     let folder = csv(&sorted());
     let held_out = |test_examples, split| {

@@ -2,12 +2,15 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `dialect` | separators, quotes, comments: the records of a text |
+//! | `records` | the records of a text, and their fields |
+//! | `dialect` | separators, comments, how numbers are written |
 //! | `cell` | the value of a field |
 //! | `header` | names of columns, or scikit-learn's line of counts |
 //! | `facts` | what all fields of a column have |
 //! | `label` | which column is the label, or which ones are the target |
+//! | `parts` | the form of each of several new files |
 //! | `infer` | what each column is: label, numbers, texts, left out |
+//! | `order` | where a file has columns that are known |
 //! | `read` | the examples, by that plan |
 
 mod cell;
@@ -16,25 +19,29 @@ mod facts;
 mod header;
 mod infer;
 mod label;
+mod order;
+mod parts;
 mod read;
+mod records;
 #[cfg(test)]
 mod tests;
 
-use self::cell::Notation;
-use self::dialect::{Dialect, FIELDS, RECORD_BYTES};
+use self::dialect::Dialect;
 use self::header::Header;
+use self::records::{FIELDS, RECORD_BYTES};
 use crate::dataset::DatasetError;
+use crate::dataset::columns::with_number;
 use crate::dataset::raw::{Lines, Places};
 use crate::spec::{Missing, TargetKind};
 
 #[cfg(feature = "parquet")]
 pub(in crate::dataset) use self::cell::is_missing_text;
-pub(in crate::dataset) use self::dialect::Record;
 pub(in crate::dataset) use self::infer::Plan;
 #[cfg(feature = "parquet")]
 pub(in crate::dataset) use self::label::LABELS;
 pub(in crate::dataset) use self::label::Why;
 pub(in crate::dataset) use self::read::Table;
+pub(in crate::dataset) use self::records::Record;
 
 /// What a user has said of the columns.
 #[derive(Clone, Copy, Debug)]
@@ -135,23 +142,41 @@ impl TextFile {
                 return (Dialect::of(b','), header);
             }
         };
-        let dialect = match separator {
-            Some(separator) => Dialect::of(separator),
-            None => Dialect::sniff(text),
+        let with_comments = Dialect::of_text(text, separator);
+        let header = Header::of(text, with_comments);
+        let (dialect, mut header) = match with_comments.without_comments(text, header.columns) {
+            Some(dialect) => (dialect, Header::of(text, dialect)),
+            None => (with_comments, header),
         };
-        let notation = Notation { decimal_commas: dialect.has_decimal_commas() };
-        let header = Header::of(text, dialect, notation);
-        let told = dialect.with_comments_of(text, header.columns);
-        let header = if told == dialect { header } else { Header::of(text, told, notation) };
-        (told, header)
+        if dialect == with_comments && header.records == 0 {
+            let names = dialect.names_in_comment(text, header.columns);
+            header.names = names.unwrap_or_default();
+        }
+        (dialect, header)
     }
 
     /// The fields of the first record of a text.
-    fn first_record(&self, dialect: Dialect) -> Vec<String> {
-        let Content::Text(text) = &self.content else { return Vec::new() };
+    fn first_record(&self, dialect: Dialect) -> Result<Vec<String>, DatasetError> {
+        let Content::Text(text) = &self.content else { return Ok(Vec::new()) };
         let mut record = Record::default();
         dialect.records(text.as_bytes()).next(&mut record);
-        record.fields().map(str::to_owned).collect()
+        self.check(&record)?;
+        Ok(record.fields().map(str::to_owned).collect())
+    }
+
+    /// Checks that a record ends where it seems to, and is not too long.
+    fn check(&self, record: &Record<'_>) -> Result<(), DatasetError> {
+        if let Some(line) = record.open_quote() {
+            let expected = "another quote that ends the field: a field that begins with one ends \
+                            with one, and a quote inside it is written twice";
+            return Err(self.wrong(line, expected, "none"));
+        }
+        if record.is_cut() {
+            let expected =
+                format!("at most {FIELDS} fields and {RECORD_BYTES} bytes between two quotes");
+            return Err(self.wrong(record.line(), expected, "more"));
+        }
+        Ok(())
     }
 
     /// The places of examples on these lines.
@@ -180,11 +205,7 @@ impl TextFile {
             if header.records > 0 && record.equals(&header.fields) {
                 continue;
             }
-            if record.is_cut() {
-                let expected =
-                    format!("at most {FIELDS} fields and {RECORD_BYTES} bytes between two quotes");
-                return Err(self.wrong(record.line(), expected, "more"));
-            }
+            self.check(&record)?;
             if record.len() != header.columns {
                 let expected = format!("{} fields, as on other lines", header.columns);
                 return Err(self.wrong(record.line(), expected, record.len()));
@@ -208,10 +229,8 @@ impl TextFile {
     }
 
     fn no_target(&self, line: u64, at: usize, title: &str) -> DatasetError {
-        let expected = format!(
-            "a target in {}, or `dataset.missing` set to \"drop\"",
-            infer::place(at, title)
-        );
+        let expected =
+            format!("a target in {}, or `dataset.missing` set to \"drop\"", with_number(at, title));
         self.wrong(line, expected, "none")
     }
 

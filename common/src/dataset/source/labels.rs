@@ -10,6 +10,9 @@ use crate::limits;
 /// Whole numbers are exact in double precision below this (2^53).
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
+/// The names of the classes of labels that are booleans.
+const BOOLS: [&str; 2] = ["False", "True"];
+
 /// Reads the labels of `examples` examples. `name` is the file's name in errors.
 pub(super) fn numbers(
     file: &mut dyn Bytes,
@@ -87,7 +90,14 @@ pub(super) fn columns(
         Ok(())
     })?;
     let places = Places::Bytes { start: layout.start, size };
-    Ok(Labels { labels: RawLabels::Numbers(labels), file: name, places })
+    let labels = match layout.number {
+        // As in a table.
+        Number::Bool => {
+            RawLabels::Texts(labels.iter().map(|label| BOOLS[usize::from(*label > 0.0)]).collect())
+        }
+        _ => RawLabels::Numbers(labels),
+    };
+    Ok(Labels { labels, file: name, places })
 }
 
 /// A label that is finite and exact.

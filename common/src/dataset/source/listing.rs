@@ -67,7 +67,9 @@ pub(super) fn shown<'a>(names: impl Iterator<Item = &'a str> + Clone) -> String 
 
 /// The error of a folder or an archive that lacks what is needed.
 pub(super) fn missing(path: &Path, expected: &str, found: &str) -> DatasetError {
-    let message = format!("expected {expected}, found {found}");
-    let error = io::Error::new(io::ErrorKind::NotFound, message);
-    DatasetError::Io { path: path.display().to_string(), error }
+    DatasetError::Missing {
+        path: path.display().to_string(),
+        expected: expected.to_owned(),
+        found: found.to_owned(),
+    }
 }

@@ -2,15 +2,17 @@
 //! [`pairs`].
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use zip::ZipArchive;
 use zip::read::ZipFile;
 use zip::result::ZipError;
 
+use super::ahead::PEEK_BYTES;
 use super::archive::{self, Limited};
 use super::array::{self, Bytes};
+use super::kind;
 use super::listing::{Listing, missing, shown};
 use super::npy::{self, Arrays};
 use super::pairs::{self, NoChoice};
@@ -61,7 +63,13 @@ impl Archive {
         if !fs::metadata(path).map_err(io)?.is_file() {
             return Err(io(io::Error::other("expected a file, found something else")));
         }
-        let file = BufReader::new(File::open(path).map_err(io)?);
+        let mut file = BufReader::new(File::open(path).map_err(io)?);
+        let mut start = Vec::new();
+        file.by_ref().take(PEEK_BYTES as u64).read_to_end(&mut start).map_err(io)?;
+        if let Some(found) = kind::foreign(&start) {
+            return Err(wrong_archive(&name, found.to_owned()));
+        }
+        file.rewind().map_err(io)?;
         let zip = archive::opened(file).map_err(|error| wrong_zip(&name, error))?;
         Ok(Self { path: name, zip })
     }
@@ -91,15 +99,20 @@ impl Arrays for Archive {
 
 /// The error for an archive, or the start of a member, that cannot be read.
 fn wrong_zip(path: &str, error: ZipError) -> DatasetError {
-    let path = path.to_string();
     match error {
-        ZipError::Io(error) if error.raw_os_error().is_some() => DatasetError::Io { path, error },
-        error => DatasetError::Content {
-            path,
-            place: "byte 0".into(),
-            expected: "a .npz archive of numpy.savez or numpy.savez_compressed".into(),
-            found: format!("another or a damaged file ({error})"),
-        },
+        ZipError::Io(error) if error.raw_os_error().is_some() => {
+            DatasetError::Io { path: path.to_owned(), error }
+        }
+        error => wrong_archive(path, format!("another or a damaged file ({error})")),
+    }
+}
+
+fn wrong_archive(path: &str, found: String) -> DatasetError {
+    DatasetError::Content {
+        path: path.to_owned(),
+        place: "byte 0".into(),
+        expected: "a .npz archive of numpy.savez or numpy.savez_compressed".into(),
+        found,
     }
 }
 

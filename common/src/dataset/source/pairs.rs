@@ -27,12 +27,14 @@ struct Names {
 /// | train_X        | train_y        | test_X          | test_y        |
 /// | trainX         | trainY         | testX           | testY         |
 /// | features       | labels         | test_features   | test_labels   |
+/// | train_features | train_targets  | test_features   | test_targets  |
+/// | features       | targets        | test_features   | test_targets  |
 /// | X              | y              | X_test          | y_test        |
 /// | x              | y              | x_test          | y_test        |
 /// | data           | target         | test_data       | test_target   |
 /// | data           | labels         | test_data       | test_labels   |
 /// | images         | labels         | test_images     | test_labels   |
-const NAMES: [Names; 15] = [
+const NAMES: [Names; 17] = [
     names("train_features", "train_labels", "test_features", "test_labels"),
     names("x_train", "y_train", "x_test", "y_test"),
     names("X_train", "y_train", "X_test", "y_test"),
@@ -43,6 +45,8 @@ const NAMES: [Names; 15] = [
     names("train_X", "train_y", "test_X", "test_y"),
     names("trainX", "trainY", "testX", "testY"),
     names("features", "labels", "test_features", "test_labels"),
+    names("train_features", "train_targets", "test_features", "test_targets"),
+    names("features", "targets", "test_features", "test_targets"),
     names("X", "y", "X_test", "y_test"),
     names("x", "y", "x_test", "y_test"),
     names("data", "target", "test_data", "test_target"),

@@ -9,9 +9,9 @@ use super::{Found, Kind, paths, within};
 use crate::dataset::DatasetError;
 use crate::dataset::error::invalid;
 use crate::dataset::features::Features;
-use crate::dataset::labels::listed;
 use crate::dataset::raw::Raw;
 use crate::dataset::schema::Schema;
+use crate::dataset::sentence::{counted, listed};
 use crate::spec::{DatasetSpec, LabelColumns, Missing};
 
 /// UCI "Optical Recognition of Handwritten Digits": see `digits.md` beside it.
@@ -107,7 +107,7 @@ pub(super) fn examples(
     };
     notes.extend(plan.notes.iter().cloned());
     if dropped > 0 {
-        notes.push(format!("{dropped} examples with missing values are left out"));
+        notes.push(format!("left out: {} with missing values", counted(dropped, "example")));
     }
     let label = plan.label.filter(|_| labels).map(|label| label_text(&plan, label));
     Ok(Found {

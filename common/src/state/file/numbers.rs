@@ -108,7 +108,9 @@ fn reader(dtype: Dtype) -> Option<Reader> {
         Dtype::I16 => Signed(|it| i16::from_le_bytes(word(it)).into()),
         Dtype::I32 => Signed(|it| i32::from_le_bytes(word(it)).into()),
         Dtype::I64 => Signed(|it| i64::from_le_bytes(word(it))),
-        Dtype::U8 | Dtype::BOOL => Unsigned(|it| it[0].into()),
+        Dtype::U8 => Unsigned(|it| it[0].into()),
+        // As in PyTorch, any byte but 0 is true.
+        Dtype::BOOL => Unsigned(|it| u64::from(it[0] != 0)),
         Dtype::U16 => Unsigned(|it| half(it).into()),
         Dtype::U32 => Unsigned(|it| u32::from_le_bytes(word(it)).into()),
         Dtype::U64 => Unsigned(|it| u64::from_le_bytes(word(it))),
@@ -282,7 +284,7 @@ mod tests {
         assert_eq!(to_f32(Dtype::F64, &f64s(&[f64::NAN])), Err((0, "NaN".into())));
         assert_eq!(to_f32(Dtype::F32, &f32::INFINITY.to_le_bytes()), Err((0, "inf".into())));
         assert_eq!(f32s(Dtype::I8, &[0xff, 3]), [-1.0, 3.0]);
-        assert_eq!(f32s(Dtype::BOOL, &[1, 0]), [1.0, 0.0]);
+        assert_eq!(f32s(Dtype::BOOL, &[1, 0, 7]), [1.0, 0.0, 1.0]);
         assert_eq!(to_f32(Dtype::C64, &[0; 8]), Err((0, "the type C64".into())));
     }
 

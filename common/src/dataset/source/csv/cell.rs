@@ -51,9 +51,60 @@ impl Notation {
         if let Ok(value) = field.parse() {
             return Some(value);
         }
-        let is_decimal = self.decimal_commas && field.bytes().filter(|it| *it == b',').count() == 1;
-        is_decimal.then(|| field.replace('.', "").replace(',', ".").parse().ok())?
+        let (whole, fraction) = match field.split_once(',') {
+            _ if !self.decimal_commas => return None,
+            Some((whole, fraction)) => (whole, Some(fraction)),
+            None => (field, None),
+        };
+        let is_whole = !whole.contains('.') || are_grouped(whole);
+        let has_point = fraction.is_some_and(|fraction| fraction.contains(['.', ',']));
+        (is_whole && !has_point).then(|| field.replace('.', "").replace(',', ".").parse().ok())?
     }
+}
+
+/// What a point in a number stands for, where commas may be decimal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Point {
+    /// It has none.
+    None,
+    /// It stands before the fraction, as in `1.5`.
+    Fraction,
+    /// It separates thousands, as in `1.234.567`, or would, as in `1,5`.
+    Thousands,
+    /// Either, as in `1.234`.
+    Unclear,
+}
+
+impl Point {
+    /// Of a field that is a number.
+    pub(super) fn of(field: &str) -> Self {
+        match field.split_once('.') {
+            _ if field.contains(',') => Self::Thousands,
+            Some(_) if !are_grouped(field) => Self::Fraction,
+            Some((_, after)) if after.contains('.') => Self::Thousands,
+            Some(_) => Self::Unclear,
+            None => Self::None,
+        }
+    }
+}
+
+/// Whether points separate the thousands of a number, as in `1.234`.
+fn are_grouped(number: &str) -> bool {
+    let mut groups = number.trim_start_matches(['+', '-']).split('.');
+    let are_digits = |group: &str| group.bytes().all(|byte| byte.is_ascii_digit());
+    let first = groups.next().unwrap_or_default();
+    let is_first = (1..=3).contains(&first.len()) && !first.starts_with('0') && are_digits(first);
+    is_first && groups.all(|group| group.len() == 3 && are_digits(group))
+}
+
+/// Whether a text would be a number without what stands around it or between its digits, such as
+/// `$3.50`, `42 %` and `1,234`.
+pub(super) fn looks_like_number(text: &str) -> bool {
+    let around = |c: char| !c.is_alphanumeric();
+    let core = text.trim_matches(around);
+    let between =
+        |c: char| c.is_ascii_digit() || matches!(c, '.' | ',' | '\'' | '_' | ' ' | '\u{a0}');
+    !core.is_empty() && core.chars().all(between)
 }
 
 /// Whether a field of a column of texts has none.
@@ -101,7 +152,32 @@ mod tests {
         for field in MISSING {
             assert_eq!(point.cell(field), Cell::Missing, "{field}");
         }
-        assert_eq!(comma.cell("1,2,3"), Cell::Other);
+        for field in ["1,2,3", "1.2,5", "0.234,5", "1234.567,5", "1,5.2", "1.23.456"] {
+            assert_eq!(comma.cell(field), Cell::Other, "{field}");
+        }
+        assert_eq!(comma.cell("-1.234.567"), Cell::Number(-1_234_567.0));
         assert!(is_missing_text("?") && !is_missing_text("None"));
+    }
+
+    #[test]
+    fn points_of_numbers_with_decimal_commas() {
+        for (fields, point) in [
+            (["12", "-7"], Point::None),
+            (["1.5", "0.125"], Point::Fraction),
+            (["1,5", "1.234.567"], Point::Thousands),
+            (["1.234", "-12.345"], Point::Unclear),
+        ] {
+            assert_eq!(fields.map(Point::of), [point; 2], "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_with_something_around_them() {
+        for text in ["$3.50", "42%", "42 %", "1,5", "1,234", "€ 7", "(3)", "~5", "12", "1 234"] {
+            assert!(looks_like_number(text), "{text}");
+        }
+        for text in ["A12", "3 kg", "2020-01-01", "12:30", "Q1", "", "-", "1e5x", "x"] {
+            assert!(!looks_like_number(text), "{text}");
+        }
     }
 }

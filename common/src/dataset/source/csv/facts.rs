@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
-use super::cell::{Cell, Notation, is_missing_text, small};
-use super::dialect::Record;
+use super::cell::{Cell, Notation, is_missing_text, looks_like_number, small};
+use super::records::Record;
 use crate::dataset::features::is_byte;
+use crate::dataset::sentence::beginning;
 use crate::limits;
 
 /// Distinct texts that are counted of a column that may be the label.
@@ -101,7 +102,8 @@ impl<'a> Facts<'a> {
             }
             Cell::Other => {
                 self.others += 1;
-                self.first_other.get_or_insert_with(|| Box::new((record.line(), beginning(field))));
+                self.first_other
+                    .get_or_insert_with(|| Box::new((record.line(), beginning(field).into())));
                 self.texts.get_or_insert_with(|| Box::new(Texts::new(CATEGORIES)));
             }
         }
@@ -196,6 +198,14 @@ impl<'a> Facts<'a> {
         !self.fit_as_features() || (count as u64 * 2 > fields && count > 10)
     }
 
+    /// The first text of a column of texts that all look like numbers.
+    pub(super) fn number_like(&self) -> Option<&str> {
+        let (_, first) = self.first_other.as_deref()?;
+        let texts = self.texts.iter().flat_map(|texts| texts.counts.keys());
+        let all = std::iter::once(first.as_str()).chain(texts.map(Cow::as_ref));
+        all.into_iter().all(looks_like_number).then_some(first)
+    }
+
     /// The mean of its numbers.
     pub(super) fn mean(&self) -> f32 {
         if self.numbers == 0 { 0.0 } else { (self.sum / self.numbers as f64) as f32 }
@@ -238,9 +248,4 @@ impl<'a> Texts<'a> {
             self.counts.clear();
         }
     }
-}
-
-/// The beginning of a field, for a sentence.
-pub(super) fn beginning(field: &str) -> String {
-    field.chars().take(40).collect()
 }

@@ -1,7 +1,8 @@
 //! The first records of a file that are no examples: a header, or scikit-learn's line of counts.
 
 use super::cell::{Cell, Notation};
-use super::dialect::{Dialect, Record};
+use super::dialect::Dialect;
+use super::records::Record;
 
 /// Records that are looked at to tell a header from an example.
 const SAMPLE_RECORDS: usize = 500;
@@ -12,10 +13,14 @@ const SAMPLE_FIELDS: usize = 1 << 19;
 /// Least number of names that are numbers for a header of such names.
 const NUMBERED: usize = 3;
 
+/// Texts above columns of numbers that are names for certain.
+pub(super) const CERTAIN: usize = 2;
+
 /// What a file says before its examples.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::dataset) struct Header {
-    /// Names of the columns; empty without a header. An unnamed column has an empty name.
+    /// Names of the columns; empty without a header. An unnamed column has an empty name. With no
+    /// records to skip, they are from a comment.
     pub(in crate::dataset) names: Vec<String>,
     /// The header's own fields, by which a repeated header is known.
     pub(in crate::dataset) fields: Vec<String>,
@@ -29,7 +34,7 @@ pub(in crate::dataset) struct Header {
 
 impl Header {
     /// Of a text.
-    pub(in crate::dataset) fn of(text: &str, dialect: Dialect, notation: Notation) -> Self {
+    pub(in crate::dataset) fn of(text: &str, dialect: Dialect) -> Self {
         let mut records = dialect.records(text.as_bytes());
         let (mut sample, mut record, mut fields) = (Vec::new(), Record::default(), 0);
         while sample.len() < SAMPLE_RECORDS && fields < SAMPLE_FIELDS && records.next(&mut record) {
@@ -46,11 +51,20 @@ impl Header {
         // A file that was put together from several repeats its header.
         let others: Vec<&Record<'_>> =
             rest.iter().filter(|record| !record.equals(&fields)).collect();
-        if !is_header(first, &others, columns, notation) {
+        if !is_header(first, &others, columns, dialect.notation()) {
             return Self { columns, ..Self::default() };
         }
         let names = names(&fields, rest, columns);
         Self { names, fields, columns, records: 1, classes: Vec::new() }
+    }
+
+    /// The same with these fields as the header, if it is not one already.
+    pub(super) fn of_names(self, fields: Vec<String>) -> Self {
+        if self.records > 0 {
+            return self;
+        }
+        let (names, columns) = (fields.clone(), fields.len());
+        Self { names, fields, columns, records: 1, ..self }
     }
 }
 
@@ -76,7 +90,6 @@ fn is_counts(fields: &[String], columns: usize) -> bool {
 }
 
 fn is_header(first: &Record<'_>, rest: &[&Record<'_>], columns: usize, notation: Notation) -> bool {
-    let is_text = |field: &str| notation.cell(field) == Cell::Other;
     // In R's files, a header has no name for the column of row names.
     let shift = usize::from(first.len() + 1 == columns);
     let column_has_numbers = |at: usize| {
@@ -84,28 +97,42 @@ fn is_header(first: &Record<'_>, rest: &[&Record<'_>], columns: usize, notation:
         cells().any(|cell| matches!(cell, Cell::Number(_)))
             && cells().all(|cell| cell != Cell::Other)
     };
-    let is_other = |at: &usize| notation.cell(first.field(*at)) == Cell::Other;
-    let mut others = (0..first.len()).filter(is_other);
-    if others.any(column_has_numbers) {
+    let (mut names, mut numbers, mut texts) = (0, 0, Vec::new());
+    for at in 0..first.len() {
+        let field = first.field(at);
+        match (may_be_name(field, notation), column_has_numbers(at)) {
+            (true, true) => names += 1,
+            (true, false) => texts.push(at),
+            (false, true) => numbers += usize::from(notation.cell(field) != Cell::Missing),
+            (false, false) => {}
+        }
+    }
+    if names >= CERTAIN && numbers == 0 {
         return true;
     }
-    if !rest.is_empty() && are_numbered(first) {
-        return true;
-    }
-    // A table of texts only: names stand nowhere else.
-    let all_are_texts = first.fields().all(is_text);
+    // Of an example, most fields are what the columns have, and a text of it stands in others, too.
     let stands_again =
-        |at: usize| rest.iter().any(|record| record.field(at + shift) == first.field(at));
-    all_are_texts && !(0..first.len()).any(stands_again)
+        |at: &usize| rest.iter().any(|record| record.field(at + shift) == first.field(*at));
+    let is_example = texts.iter().any(stands_again);
+    !is_example
+        && (names > 0 && names >= numbers
+            || !rest.is_empty() && are_numbered(first)
+            || texts.len() == first.len())
+}
+
+/// Whether a field may be the name of a column that is none of its numbers.
+fn may_be_name(field: &str, notation: Notation) -> bool {
+    notation.cell(field) == Cell::Other && notation.number::<f64>(field).is_none()
 }
 
 /// Whether the fields are the names that pandas gives: `0,1,2`, perhaps with texts between or an
-/// empty one before.
+/// empty one before. With texts, they may begin anywhere, as years do.
 fn are_numbered(first: &Record<'_>) -> bool {
     let numbers: Vec<u64> = first.fields().filter_map(|field| field.parse().ok()).collect();
     let is_counted = numbers.windows(2).all(|pair| pair[0].checked_add(1) == Some(pair[1]));
     let others = first.len() - numbers.len();
-    numbers.len() >= NUMBERED && numbers[0] <= 1 && is_counted && others <= 2
+    let begins = numbers.first().is_some_and(|first| *first <= 1 || others > 0);
+    numbers.len() >= NUMBERED && begins && is_counted && others <= 2
 }
 
 /// A name for each column.
@@ -126,7 +153,7 @@ mod tests {
     use super::*;
 
     fn header(text: &str) -> Header {
-        Header::of(text, Dialect::sniff(text), Notation { decimal_commas: false })
+        Header::of(text, Dialect::of_text(text, None))
     }
 
     #[test]
@@ -146,6 +173,13 @@ mod tests {
             ("a,b,\n1,2\n4,5\n", "a b"),
             ("\"a\" \"b\"\n\"1\" 5.1 \"x\"\n\"2\" 3 \"y\"\n", " a b"),
             ("?,1\n2,3\n", ""),
+            ("5.l,3.5,1.4,setosa\n5.1,3.0,1.4,setosa\n", ""),
+            ("5.l,setosa\n5.1,setosa\n4.9,other\n", ""),
+            ("inf,inf,0\n1,2,0\n", ""),
+            ("1,2,3,B\n5,1,7,A\n5,6,7,B\n", ""),
+            ("land,2019,2020,2021,label\nDE,5,6,7,a\nFR,5,6,7,b\n", "land 2019 2020 2021 label"),
+            ("smoker,age,bmi\nsmoker,50,20\nother,40,21\n", "smoker age bmi"),
+            ("a,label\n1,x\n2,y\n", "a label"),
             ("a,b,label\n", "a b label"),
         ] {
             let found = header(text);

@@ -1,20 +1,15 @@
 //! What each column of new files is: their header, their types, the label.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
-use super::cell::Notation;
-use super::dialect::{Dialect, FIELDS};
 use super::facts::{CATEGORIES, Facts};
-use super::header::Header;
-use super::label::{Draft, LABELS, Why};
+use super::label::{Draft, LABELS, Why, by_name_or_number};
+use super::parts::{Part, parts};
 use super::{Choices, DROP_OR_MEAN, Missing, TargetKind, TextFile};
 use crate::dataset::DatasetError;
-use crate::dataset::columns::{Column, Role};
-use crate::dataset::labels::listed;
-
-/// Names of columns in an error.
-const NAMES: usize = 10;
+use crate::dataset::columns::{Column, Role, with_number};
+use crate::dataset::sentence::counted;
 
 /// How a file is read.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,15 +32,6 @@ pub(in crate::dataset) struct Plan {
     pub(in crate::dataset) are_labels_numbers: bool,
     /// Whether the columns are those of earlier files.
     pub(in crate::dataset) is_known: bool,
-}
-
-/// One file of several.
-struct Part<'a> {
-    file: &'a TextFile,
-    dialect: Dialect,
-    header: Header,
-    /// Where it has the columns of the first file.
-    places: Vec<usize>,
 }
 
 impl Plan {
@@ -79,11 +65,11 @@ impl Plan {
         };
         let mut names = header.names.clone();
         names.resize(header.columns, String::new());
-        let facts = facts(&parts, choices.label)?;
+        let facts = facts(&parts, &names, choices)?;
         if facts.iter().all(|facts| facts.count() == 0) {
             return Err(file.wrong(1, "examples", "a header and nothing else"));
         }
-        let draft = Draft { names, facts };
+        let draft = Draft::of(file, (names, facts), choices)?;
         let (targets, why) = draft.targets(file, choices)?;
         let label = targets.first().map(|at| (*at, why));
         let doubted = label.filter(|_| choices.targets == TargetKind::Class);
@@ -92,7 +78,7 @@ impl Plan {
             columns: Vec::with_capacity(draft.facts.len()),
             label,
             classes: header.classes.clone(),
-            notes: Vec::new(),
+            notes: notes(&parts),
             warnings,
             are_bytes: None,
             examples: draft.facts.iter().map(Facts::count).max().unwrap_or(0) as usize,
@@ -112,16 +98,11 @@ impl Plan {
     ) -> Result<(), DatasetError> {
         let Some(file) = files.first() else { return Ok(()) };
         let numbers_examples = choices.ignore.is_none() && draft.is_index(0);
-        let mut ignored = BTreeSet::new();
-        for name in choices.ignore.unwrap_or_default() {
-            let place = draft.place_of(name);
-            ignored.insert(place.ok_or_else(|| draft.unknown(file, "dataset.ignore", name))?);
-        }
         let mut are_bytes = true;
         for (at, (name, facts)) in draft.names.iter().zip(&draft.facts).enumerate() {
             let role = if targets.contains(&at) {
                 target(files, (at, name, facts), choices)?
-            } else if ignored.contains(&at) {
+            } else if draft.ignored.contains(&at) {
                 Role::Ignored
             } else if at == 0 && numbers_examples {
                 let title = Column { name: name.clone(), role: Role::Ignored }.title(at);
@@ -159,10 +140,16 @@ impl Plan {
         if !facts.is_text() {
             return number(files, (at, &title), facts, choices.missing);
         }
+        self.warnings.extend(facts.number_like().map(|text| {
+            format!(
+                "{title} has texts that look like numbers, such as {text:?}, and is no number: \
+                 write it as 1234.5, without other characters"
+            )
+        }));
         if choices.ignore.is_some() && !facts.fit_as_features() {
             let expected = format!(
                 "at most {CATEGORIES} different texts in {}, or the column in `dataset.ignore`",
-                place(at, &title)
+                with_number(at, &title)
             );
             return Err(files[0].wrong(1, expected, "more"));
         }
@@ -176,95 +163,54 @@ impl Plan {
         }
         let role = categories(files, (at, &title), facts, choices.missing)?;
         if let Role::Categories { values, .. } = &role {
-            self.notes.push(format!("{title} becomes {} features, one each text", values.len()));
+            self.notes.push(format!(
+                "{title} becomes {}, one each text",
+                counted(values.len() as u64, "feature")
+            ));
         }
         Ok(role)
     }
 }
 
-/// A column for a sentence, by its number and, if it has one, its name.
-pub(super) fn place(at: usize, title: &str) -> String {
-    let number = format!("column {}", at + 1);
-    if title == number { number } else { format!("{number} ({title})") }
+/// What a reader should know of how the files are read.
+fn notes(parts: &[Part<'_>]) -> Vec<String> {
+    let mut notes = Vec::new();
+    let is_counter = |name: &String| name.parse::<u64>().is_ok();
+    if let Some(Part { header, .. }) = parts.first()
+        && header.records > 0
+        && !header.names.is_empty()
+        && header.names.iter().all(is_counter)
+    {
+        notes.push("the first line counts the columns and is no example".into());
+    }
+    if parts.iter().any(|part| part.dialect.notation().decimal_commas) {
+        notes.push("numbers have decimal commas".into());
+    }
+    notes
 }
 
-/// Checks that there are columns, and that the header has as many.
-fn check_header(file: &TextFile, header: &Header, targets: TargetKind) -> Result<(), DatasetError> {
-    if header.columns >= FIELDS {
-        let expected = format!("at most {FIELDS} columns");
-        return Err(file.wrong(1, expected, "more"));
-    }
-    if header.columns == 0 {
-        return Err(file.wrong(1, "examples", "the end of the file"));
-    }
-    if header.columns == 1 && targets != TargetKind::None {
-        let expected = "at least two columns: features and a label (`dataset.separator` says what \
-                        separates them)";
-        return Err(file.wrong(1, expected, "one"));
-    }
-    if !header.names.is_empty() && header.names.len() != header.columns {
-        let expected = format!("{} names in the header, as the examples have", header.columns);
-        return Err(file.wrong(1, expected, header.names.len()));
-    }
-    Ok(())
-}
-
-/// The form of each file, and where it has the columns of the first one.
-fn parts<'a>(files: &'a [TextFile], choices: &Choices<'_>) -> Result<Vec<Part<'a>>, DatasetError> {
-    let mut parts: Vec<Part<'a>> = Vec::with_capacity(files.len());
-    for file in files {
-        let (dialect, mut header) = file.form(choices.separator);
-        let Some(Part { header: of_first, file: first, .. }) = parts.first() else {
-            check_header(file, &header, choices.targets)?;
-            let places = (0..header.columns).collect();
-            parts.push(Part { file, dialect, header, places });
-            continue;
-        };
-        let places = match named_places(&of_first.names, &header.names) {
-            Some(places) if !of_first.names.is_empty() => places,
-            // Without the names of the first file, it has no header.
-            _ => {
-                let columns = file.first_record(dialect).len().max(header.columns);
-                if !of_first.names.is_empty() && header.records > 0 {
-                    let expected = format!("the names of {}, in any order", first.name);
-                    let found = format!("others: {}", listed(&header.names, NAMES));
-                    return Err(file.wrong(1, expected, found));
-                }
-                header = Header { columns, ..Header::default() };
-                (0..of_first.columns).collect()
-            }
-        };
-        if header.columns != of_first.columns {
-            let expected = format!("{} columns, as in {}", of_first.columns, first.name);
-            return Err(file.wrong(1, expected, header.columns));
-        }
-        parts.push(Part { file, dialect, header, places });
-    }
-    Ok(parts)
-}
-
-/// Where one header has the names of another; `None` if it lacks one. Names that occur several times
-/// are told by their order.
-fn named_places(names: &[String], header: &[String]) -> Option<Vec<usize>> {
-    let mut of_name = BTreeMap::<&str, VecDeque<usize>>::new();
-    for (at, name) in header.iter().enumerate() {
-        of_name.entry(name).or_default().push_back(at);
-    }
-    names.iter().map(|name| of_name.get_mut(name.as_str())?.pop_front()).collect()
+/// Columns that may be the label.
+fn candidates(names: &[String], choices: &Choices<'_>) -> BTreeSet<usize> {
+    let place = |name: &String| by_name_or_number(names, name);
+    let ignored: BTreeSet<usize> =
+        choices.ignore.unwrap_or_default().iter().filter_map(place).collect();
+    let kept: Vec<usize> = (0..names.len()).filter(|at| !ignored.contains(at)).collect();
+    // The first one may number the examples, and the last one may be empty.
+    let ends = kept.iter().take(2).chain(kept.iter().rev().take(2)).copied();
+    let is_named = |at: &usize| LABELS.iter().any(|it| names[*at].eq_ignore_ascii_case(it));
+    let named = (0..names.len()).filter(is_named);
+    ends.chain(named).chain(choices.label.iter().filter_map(place)).collect()
 }
 
 /// What all records of the files have.
-fn facts<'a>(parts: &[Part<'a>], label: &[String]) -> Result<Vec<Facts<'a>>, DatasetError> {
+fn facts<'a>(
+    parts: &[Part<'a>],
+    names: &[String],
+    choices: &Choices<'_>,
+) -> Result<Vec<Facts<'a>>, DatasetError> {
     let Some(Part { header, .. }) = parts.first() else { return Ok(Vec::new()) };
-    let is_candidate = |at: usize| {
-        let name = header.names.get(at).map_or("", String::as_str);
-        let is_named = label.iter().any(|label| label == name);
-        // The first one may number the examples, and the last one may be empty.
-        at <= 1
-            || at + 2 >= header.columns
-            || is_named
-            || LABELS.iter().any(|it| name.eq_ignore_ascii_case(it))
-    };
+    let candidates = candidates(names, choices);
+    let is_candidate = |at: usize| candidates.contains(&at);
     let mut with_texts = BTreeSet::new();
     loop {
         let start = |at: usize| match is_candidate(at) {
@@ -274,7 +220,7 @@ fn facts<'a>(parts: &[Part<'a>], label: &[String]) -> Result<Vec<Facts<'a>>, Dat
         };
         let mut all: Vec<Facts<'_>> = (0..header.columns).map(start).collect();
         for (number, Part { file, dialect, header, places }) in parts.iter().enumerate() {
-            let notation = Notation { decimal_commas: dialect.has_decimal_commas() };
+            let notation = dialect.notation();
             file.examples(*dialect, header, |record| {
                 let columns = all.iter_mut().zip(places);
                 columns.for_each(|(it, at)| it.take(record, *at, notation));
@@ -309,7 +255,7 @@ fn target(
         let expected = format!(
             "a finite number in {}, as `dataset.targets` is \"vector\" (for a class, set it to \
              \"class\")",
-            place(at, &title)
+            with_number(at, &title)
         );
         return Err(file.wrong(*line, expected, format!("{field:?}")));
     }
@@ -330,13 +276,13 @@ fn number(
 ) -> Result<Role, DatasetError> {
     if let Some((line, field)) = facts.first_other.as_deref() {
         let file = &files[facts.file_of_other()];
-        let expected = format!("a finite number in {}, as on other lines", place(at, title));
+        let expected = format!("a finite number in {}, as on other lines", with_number(at, title));
         return Err(file.wrong(*line, expected, format!("{field:?}")));
     }
     match (facts.first_missing, missing) {
         (Some(line), Missing::Error) => {
             let file = &files[facts.file_of_missing()];
-            Err(file.missing(line.get(), place(at, title), DROP_OR_MEAN))
+            Err(file.missing(line.get(), with_number(at, title), DROP_OR_MEAN))
         }
         (_, Missing::Mean) => Ok(Role::Number { missing: Some(facts.mean()) }),
         _ => Ok(Role::Number { missing: None }),
@@ -354,7 +300,7 @@ fn categories(
     let missing = match (facts.first_missing_text, missing) {
         (Some(line), Missing::Error) => {
             let file = &files[facts.file_of_missing()];
-            return Err(file.missing(line.get(), place(at, title), DROP_OR_MEAN));
+            return Err(file.missing(line.get(), with_number(at, title), DROP_OR_MEAN));
         }
         (_, Missing::Mean) => {
             Some(texts.values().map(|count| (*count as f64 / all.max(1) as f64) as f32).collect())

@@ -1,9 +1,11 @@
 //! Which column is the label, or which ones are the target.
 
+use std::collections::BTreeSet;
+
 use super::facts::Facts;
 use super::{Choices, TargetKind, TextFile};
 use crate::dataset::DatasetError;
-use crate::dataset::columns::{Column, Role};
+use crate::dataset::columns::{Column, Role, with_number};
 
 /// Names of columns that are taken for the label, the first ones preferred.
 pub(in crate::dataset) const LABELS: [&str; 5] = ["label", "class", "target", "y", "species"];
@@ -35,13 +37,42 @@ pub(in crate::dataset) enum Why {
 pub(super) struct Draft<'a> {
     pub(super) names: Vec<String>,
     pub(super) facts: Vec<Facts<'a>>,
+    /// Columns that a user leaves out.
+    pub(super) ignored: BTreeSet<usize>,
 }
 
-impl Draft<'_> {
-    /// The column of a name, or of `first` and `last`.
-    pub(super) fn place_of(&self, name: &str) -> Option<usize> {
-        let named = self.names.iter().position(|it| it == name && !name.is_empty());
-        named.or_else(|| match name {
+/// The column of a name, or of a number: `column 5`, and `5` if no column has a name.
+pub(super) fn by_name_or_number(names: &[String], name: &str) -> Option<usize> {
+    let named = names.iter().position(|it| it == name && !name.is_empty());
+    let has_names = names.iter().any(|name| !name.is_empty());
+    let number = name.strip_prefix("column ").or((!has_names).then_some(name));
+    named.or_else(|| {
+        let place = number?.parse::<usize>().ok()?.checked_sub(1)?;
+        (place < names.len()).then_some(place)
+    })
+}
+
+impl<'a> Draft<'a> {
+    /// Of columns with their names, and what a user has said of them.
+    pub(super) fn of(
+        file: &TextFile,
+        (names, facts): (Vec<String>, Vec<Facts<'a>>),
+        choices: &Choices<'_>,
+    ) -> Result<Self, DatasetError> {
+        let mut draft = Self { names, facts, ignored: BTreeSet::new() };
+        let place = |name: &String| {
+            let place = draft.place_of(name);
+            place.ok_or_else(|| draft.unknown(file, "dataset.ignore", name))
+        };
+        let ignored = choices.ignore.unwrap_or_default().iter().map(place);
+        let ignored = ignored.collect::<Result<_, _>>()?;
+        draft.ignored = ignored;
+        Ok(draft)
+    }
+
+    /// The column of a name or a number, or of `first` and `last`.
+    fn place_of(&self, name: &str) -> Option<usize> {
+        by_name_or_number(&self.names, name).or_else(|| match name {
             "first" => Some(0),
             "last" => Some(self.last()),
             _ => None,
@@ -50,7 +81,8 @@ impl Draft<'_> {
 
     /// The last column that has anything.
     fn last(&self) -> usize {
-        let last = self.facts.iter().rposition(|facts| !facts.is_empty());
+        let is_it = |at: &usize| !self.facts[*at].is_empty() && !self.ignored.contains(at);
+        let last = (0..self.facts.len()).rev().find(is_it);
         last.unwrap_or(self.facts.len().saturating_sub(1))
     }
 
@@ -58,7 +90,7 @@ impl Draft<'_> {
     fn first(&self) -> usize {
         let is_it = |at: &usize| {
             let facts = &self.facts[*at];
-            !facts.is_empty() && !self.is_index(*at)
+            !facts.is_empty() && !self.is_index(*at) && !self.ignored.contains(at)
         };
         (0..self.facts.len()).find(is_it).unwrap_or(0)
     }
@@ -87,6 +119,10 @@ impl Draft<'_> {
         let mut chosen = choices.label.iter().map(place).collect::<Result<Vec<_>, _>>()?;
         chosen.sort_unstable();
         chosen.dedup();
+        if let Some(at) = chosen.iter().find(|at| self.ignored.contains(at)) {
+            let expected = "columns in `dataset.ignore` that are not in `dataset.label`, too";
+            return Err(file.wrong(1, expected, with_number(*at, &self.title(*at))));
+        }
         match choices.targets {
             TargetKind::None => Ok((Vec::new(), Why::Chosen)),
             _ if !chosen.is_empty() => Ok((chosen, Why::Chosen)),
@@ -96,10 +132,18 @@ impl Draft<'_> {
         }
     }
 
+    /// A column for a sentence.
+    fn title(&self, at: usize) -> String {
+        Column { name: self.names[at].clone(), role: Role::Label }.title(at)
+    }
+
     /// A column that is named as labels are.
     fn named(&self) -> Option<usize> {
         LABELS.iter().find_map(|label| {
-            self.names.iter().position(|name| name.trim().eq_ignore_ascii_case(label))
+            let is_it = |(at, name): (usize, &String)| {
+                name.trim().eq_ignore_ascii_case(label) && !self.ignored.contains(&at)
+            };
+            self.names.iter().enumerate().position(is_it)
         })
     }
 
@@ -108,7 +152,7 @@ impl Draft<'_> {
         let last = self.last();
         let (at, why) = self.named().map_or((last, Why::Last), |at| (at, Why::Name));
         if self.facts[at].is_text() {
-            let title = Column { name: self.names[at].clone(), role: Role::Target }.title(at);
+            let title = self.title(at);
             let expected = "a column of numbers to predict: name it by `dataset.label`, as in \
                             --set dataset.label=NAME";
             return Err(file.wrong(1, expected, format!("texts in {title}")));
@@ -132,7 +176,7 @@ impl Draft<'_> {
     /// The warning about a label that a user chose, and that would not have been taken for one.
     pub(super) fn doubt(&self, (at, why): (usize, Why)) -> Option<String> {
         let facts = self.facts.get(at).filter(|_| why == Why::Chosen)?;
-        let title = Column { name: self.names[at].clone(), role: Role::Label }.title(at);
+        let title = self.title(at);
         let (classes, examples) = facts.classes()?;
         (!facts.may_be_label()).then(|| {
             let hint = if facts.is_text() || classes < 2 { "" } else { PREDICTED };
@@ -143,7 +187,7 @@ impl Draft<'_> {
     /// The error if none of these columns may be the label.
     fn no_label(&self, file: &TextFile, columns: &[usize]) -> DatasetError {
         let found = columns.iter().map(|at| {
-            let title = Column { name: self.names[*at].clone(), role: Role::Label }.title(*at);
+            let title = self.title(*at);
             match self.facts[*at].classes() {
                 Some((1, examples)) => format!("{title} with one value in {examples} examples"),
                 Some((values, examples)) => {
@@ -167,7 +211,11 @@ impl Draft<'_> {
         let more = names.len().saturating_sub(20);
         names.truncate(20);
         let known = match (names.is_empty(), more) {
-            (true, _) => "\"first\" or \"last\", as the file has no header".to_owned(),
+            (true, _) => format!(
+                "\"first\", \"last\" or the number of a column, from 1 to {}, as the file has no \
+                 header",
+                self.names.len()
+            ),
             (_, 0) => format!("\"first\", \"last\" or one of {}", names.join(", ")),
             _ => format!("\"first\", \"last\" or one of {} and {more} more", names.join(", ")),
         };

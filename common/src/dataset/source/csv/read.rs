@@ -1,17 +1,15 @@
 //! The examples of files whose columns are known.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
-use super::cell::{Cell, Notation, is_missing_text};
-use super::dialect::{Dialect, Record};
-use super::facts::beginning;
-use super::header::Header;
-use super::infer::{self, Plan};
+use super::cell::{Cell, Point, is_missing_text};
+use super::infer::Plan;
+use super::order::Order;
+use super::records::Record;
 use super::{Choices, DROP, DROP_OR_MEAN, FILL, Missing, TextFile};
 use crate::dataset::DatasetError;
-use crate::dataset::columns::{Column, Role};
+use crate::dataset::columns::{Column, Role, with_number};
 use crate::dataset::features::{FeatureColumn, TableFeatures, TextColumn};
 use crate::dataset::raw::{Lines, Places, Raw, RawLabels, Texts};
+use crate::dataset::sentence::beginning;
 use crate::dataset::source::file::SPLIT_BYTES;
 use crate::limits;
 
@@ -26,14 +24,6 @@ pub(in crate::dataset) struct Table {
     pub(in crate::dataset) dropped: u64,
 }
 
-/// Where a file has the columns of a plan.
-struct Order {
-    dialect: Dialect,
-    header: Header,
-    /// The place in the file of each column, `None` if the file does not have it.
-    places: Vec<Option<usize>>,
-}
-
 /// What is read so far.
 struct Reader<'a> {
     plan: &'a Plan,
@@ -46,10 +36,21 @@ struct Reader<'a> {
     targets: Vec<f32>,
     lines: Lines,
     dropped: u64,
+    /// What points in the numbers of each column stand for.
+    points: Vec<Points>,
     /// The numbers of the present example.
     numbers: Vec<f32>,
     /// Its texts: their places among those of their columns.
     texts: Vec<Option<u16>>,
+}
+
+/// What points in the numbers of a column stand for, where commas may be decimal.
+#[derive(Clone, Copy, Default)]
+struct Points {
+    /// Whether there are numbers such as `1,5`, in which a point would separate thousands.
+    are_of_thousands: bool,
+    /// Whether there are numbers such as `1.234`, which may be 1234 or less than 2.
+    are_unclear: bool,
 }
 
 impl Table {
@@ -80,6 +81,7 @@ impl Table {
             targets: Vec::new(),
             lines: Lines::default(),
             dropped: 0,
+            points: vec![Points::default(); plan.columns.len()],
             numbers: Vec::new(),
             texts: Vec::new(),
         };
@@ -127,114 +129,6 @@ fn feature_column(column: &Column) -> Option<FeatureColumn> {
     }
 }
 
-impl Order {
-    fn of(file: &TextFile, plan: &Plan, choices: &Choices<'_>) -> Result<Self, DatasetError> {
-        let (dialect, mut header) = file.form(choices.separator);
-        let has_names = plan.columns.iter().any(|column| !column.name.is_empty());
-        // Only what has neither the names of the columns nor their values is told by its looks.
-        let first = file.first_record(dialect);
-        if has_names && are_names(&first, plan) {
-            if header.names.is_empty() {
-                let (columns, fields) = (first.len(), first.clone());
-                header = Header { names: first, fields, columns, records: 1, ..header };
-            }
-        } else if is_example(&first, dialect, plan) {
-            header = Header { columns: first.len(), ..Header::default() };
-        }
-        let places = if has_names && !header.names.is_empty() {
-            by_name(file, plan, &header)?
-        } else {
-            by_place(file, plan, header.columns)?
-        };
-        Ok(Self { dialect, header, places })
-    }
-}
-
-/// Whether the names of all columns with features are among these fields.
-fn are_names(fields: &[String], plan: &Plan) -> bool {
-    let fields: BTreeSet<&str> = fields.iter().map(String::as_str).collect();
-    let is_there = |name: &str| name.is_empty() || fields.contains(name);
-    plan.columns.iter().filter(|column| column.width() > 0).all(|column| is_there(&column.name))
-}
-
-/// Whether each field is a value that its column may have.
-fn is_example(fields: &[String], dialect: Dialect, plan: &Plan) -> bool {
-    let notation = Notation { decimal_commas: dialect.has_decimal_commas() };
-    let Some(places) = places_of(plan, fields.len()) else { return false };
-    plan.columns.iter().zip(places).all(|(column, place)| {
-        let Some(field) = place.map(|place| fields[place].as_str()) else { return true };
-        match &column.role {
-            Role::Number { .. } | Role::Target => notation.cell(field) != Cell::Other,
-            Role::Categories { values, .. } => {
-                is_missing_text(field) || values.iter().any(|value| value == field)
-            }
-            Role::Label | Role::Ignored => true,
-        }
-    })
-}
-
-/// The columns of a file with a header: in any order, and perhaps with others.
-fn by_name(
-    file: &TextFile,
-    plan: &Plan,
-    header: &Header,
-) -> Result<Vec<Option<usize>>, DatasetError> {
-    // Columns of one name are told by their order.
-    let mut of_name = BTreeMap::<&str, VecDeque<usize>>::new();
-    for (at, name) in header.names.iter().enumerate() {
-        of_name.entry(name).or_default().push_back(at);
-    }
-    let mut place = |(at, column): (usize, &Column)| {
-        // Columns without a name are told by their place.
-        let named = if column.name.is_empty() {
-            Some(at)
-        } else {
-            of_name.get_mut(column.name.as_str()).and_then(VecDeque::pop_front)
-        };
-        if named.is_none() && column.width() > 0 {
-            let expected = format!("a column {}, as in the training examples", column.title(at));
-            return Err(file.wrong(1, expected, "no such name in the header"));
-        }
-        Ok(named.filter(|at| *at < header.columns))
-    };
-    plan.columns.iter().enumerate().map(&mut place).collect()
-}
-
-/// The columns of a file without a header: all, or all but the label, or the features only.
-fn by_place(
-    file: &TextFile,
-    plan: &Plan,
-    columns: usize,
-) -> Result<Vec<Option<usize>>, DatasetError> {
-    places_of(plan, columns).ok_or_else(|| {
-        let expected = format!(
-            "{} columns, as the training examples have, with or without the label",
-            plan.columns.len()
-        );
-        file.wrong(1, expected, columns)
-    })
-}
-
-/// The places of a plan's columns among so many: all, or all but the label, or the features only.
-fn places_of(plan: &Plan, columns: usize) -> Option<Vec<Option<usize>>> {
-    let number = |is_there: &dyn Fn(&Column) -> bool| {
-        let mut next = 0;
-        let place = |column: &Column| {
-            is_there(column).then(|| {
-                next += 1;
-                next - 1
-            })
-        };
-        plan.columns.iter().map(place).collect::<Vec<_>>()
-    };
-    let all_columns = |_: &Column| true;
-    let without_label = |column: &Column| !column.is_target();
-    let features = |column: &Column| column.width() > 0;
-    let kinds = [&all_columns as &dyn Fn(&Column) -> bool, &without_label, &features];
-    let mut places = kinds.into_iter().map(number);
-    places.find(|places| places.iter().flatten().count() == columns)
-}
-
 impl Reader<'_> {
     /// What helps if a value of a column is missing.
     fn advice(&self, column: &Column) -> &'static str {
@@ -251,13 +145,17 @@ impl Reader<'_> {
         order: &Order,
         record: &Record<'_>,
     ) -> Result<(), DatasetError> {
-        let notation = Notation { decimal_commas: order.dialect.has_decimal_commas() };
+        let notation = order.dialect.notation();
         self.numbers.clear();
         self.texts.clear();
         let (mut label, before) = (None, self.targets.len());
         for (at, column) in self.plan.columns.iter().enumerate() {
             let Some(place) = order.places[at] else { continue };
             let field = record.field(place);
+            let is_number = matches!(column.role, Role::Number { .. } | Role::Target);
+            if notation.decimal_commas && is_number {
+                self.points[at].take(file, record, (place, column), field)?;
+            }
             let is_missing = match &column.role {
                 Role::Number { missing } => {
                     !number(&mut self.numbers, notation.cell(field), *missing)
@@ -286,7 +184,7 @@ impl Reader<'_> {
                 return Err(file.no_target(record.line(), place, &column.title(place)));
             }
             if is_missing {
-                let place = infer::place(place, &column.title(place));
+                let place = with_number(place, &column.title(place));
                 return Err(file.missing(record.line(), place, self.advice(column)));
             }
         }
@@ -301,6 +199,30 @@ impl Reader<'_> {
                 limits::EXAMPLES
             );
             return Err(file.wrong(record.line(), expected, "more"));
+        }
+        Ok(())
+    }
+}
+
+impl Points {
+    fn take(
+        &mut self,
+        file: &TextFile,
+        record: &Record<'_>,
+        (place, column): (usize, &Column),
+        field: &str,
+    ) -> Result<(), DatasetError> {
+        match Point::of(field) {
+            Point::Thousands => self.are_of_thousands = true,
+            Point::Unclear => self.are_unclear = true,
+            Point::None | Point::Fraction => {}
+        }
+        if self.are_of_thousands && self.are_unclear {
+            let expected = format!(
+                "commas or points as decimal points of all numbers in {}, as 1.234 may be 1234",
+                with_number(place, &column.title(place))
+            );
+            return Err(file.wrong(record.line(), expected, format!("both, with {field:?}")));
         }
         Ok(())
     }
@@ -340,7 +262,7 @@ fn wrong_number(
     field: &str,
 ) -> DatasetError {
     let title = column.title(place);
-    let expected = format!("a finite number in {}", infer::place(place, &title));
+    let expected = format!("a finite number in {}", with_number(place, &title));
     file.wrong(record.line(), expected, format!("{:?}", beginning(field)))
 }
 
@@ -355,7 +277,7 @@ fn wrong_text(
     let more = if values.len() > LISTED { ", …" } else { "" };
     let expected = format!(
         "one of the texts of the training examples in {}: {}{more}",
-        infer::place(place, &column.title(place)),
+        with_number(place, &column.title(place)),
         listed.join(", ")
     );
     file.wrong(record.line(), expected, format!("{:?}", beginning(field)))

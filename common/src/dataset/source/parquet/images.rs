@@ -7,6 +7,7 @@ use super::leaf::Leaf;
 use crate::dataset::DatasetError;
 use crate::dataset::features::Features;
 use crate::dataset::raw::{Places, Raw, RawLabels};
+use crate::dataset::sentence::counted;
 use crate::dataset::source::csv::{LABELS, is_missing_text};
 use crate::dataset::source::file::SPLIT_BYTES;
 use crate::dataset::source::image::{self, Image, NoImage};
@@ -58,7 +59,7 @@ pub(super) fn read(
     let test = if test.is_empty() { None } else { Some(plan.read(test, &shape)?) };
     let dropped = train.dropped + test.as_ref().map_or(0, |test| test.dropped);
     if dropped > 0 {
-        notes.push(format!("{dropped} examples with missing values are left out"));
+        notes.push(format!("left out: {} with missing values", counted(dropped, "example")));
     }
     train.shape = shape;
     let file = first.name.clone();

@@ -54,8 +54,8 @@ fn a_table_has_the_bits_of_its_csv() {
         schema.understood,
         "x: 29 examples, 6 features, label \"species\" (by its name; setosa, versicolor, \
          virginica), no test split (dataset.test_examples=0.2 holds one out); \"color\" becomes 2 \
-         features, one each text; \"seen\" has 30 different texts and is left out; 1 examples with \
-         missing values are left out"
+         features, one each text; \"seen\" has 30 different texts and is left out; left out: 1 \
+         example with missing values"
     );
 }
 

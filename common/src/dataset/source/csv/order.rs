@@ -1,0 +1,147 @@
+//! Where a file has columns that are known.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::cell::{Cell, Notation, is_missing_text};
+use super::dialect::Dialect;
+use super::header::{CERTAIN, Header};
+use super::infer::Plan;
+use super::{Choices, TextFile};
+use crate::dataset::DatasetError;
+use crate::dataset::columns::{Column, Role};
+
+/// Where a file has the columns of a plan.
+pub(super) struct Order {
+    pub(super) dialect: Dialect,
+    pub(super) header: Header,
+    /// The place in the file of each column, `None` if the file does not have it.
+    pub(super) places: Vec<Option<usize>>,
+}
+
+impl Order {
+    pub(super) fn of(
+        file: &TextFile,
+        plan: &Plan,
+        choices: &Choices<'_>,
+    ) -> Result<Self, DatasetError> {
+        let (dialect, header) = file.form(choices.separator);
+        let has_names = plan.columns.iter().any(|column| !column.name.is_empty());
+        let first = file.first_record(dialect)?;
+        let without = |columns| Header { columns, ..Header::default() };
+        let header = if has_names && are_names(&first, plan) {
+            header.of_names(first)
+        } else if first.is_empty() || has_names && are_names(&header.names, plan) {
+            header
+        } else if is_example(&first, dialect.notation(), plan) {
+            without(first.len())
+        } else if header.records > 0
+            && (has_names
+                || !header.classes.is_empty()
+                || are_certainly_names(&first, dialect.notation(), plan))
+        {
+            header
+        } else {
+            // If it is no example, an error says which of its fields is none.
+            without(header.columns)
+        };
+        let places = if has_names && !header.names.is_empty() {
+            by_name(file, plan, &header)?
+        } else {
+            by_place(file, plan, header.columns)?
+        };
+        Ok(Self { dialect, header, places })
+    }
+}
+
+/// Whether the names of all columns with features are among these fields.
+fn are_names(fields: &[String], plan: &Plan) -> bool {
+    let fields: BTreeSet<&str> = fields.iter().map(String::as_str).collect();
+    let is_there = |name: &str| name.is_empty() || fields.contains(name);
+    plan.columns.iter().filter(|column| column.width() > 0).all(|column| is_there(&column.name))
+}
+
+/// Whether the fields name columns that have no names: there are texts in all columns of numbers.
+fn are_certainly_names(fields: &[String], notation: Notation, plan: &Plan) -> bool {
+    let Some(places) = places_of(plan, fields.len()) else { return true };
+    let columns = plan.columns.iter().zip(places);
+    let numbers = columns.filter(|(column, _)| matches!(column.role, Role::Number { .. }));
+    let fields: Vec<&String> = numbers.filter_map(|(_, place)| fields.get(place?)).collect();
+    fields.len() >= CERTAIN && fields.iter().all(|field| notation.cell(field) == Cell::Other)
+}
+
+/// Whether each field is a value that its column may have.
+fn is_example(fields: &[String], notation: Notation, plan: &Plan) -> bool {
+    let Some(places) = places_of(plan, fields.len()) else { return false };
+    plan.columns.iter().zip(places).all(|(column, place)| {
+        let Some(field) = place.map(|place| fields[place].as_str()) else { return true };
+        match &column.role {
+            Role::Number { .. } | Role::Target => notation.cell(field) != Cell::Other,
+            Role::Categories { values, .. } => {
+                is_missing_text(field) || values.iter().any(|value| value == field)
+            }
+            Role::Label | Role::Ignored => true,
+        }
+    })
+}
+
+/// The columns of a file with a header: in any order, and perhaps with others.
+fn by_name(
+    file: &TextFile,
+    plan: &Plan,
+    header: &Header,
+) -> Result<Vec<Option<usize>>, DatasetError> {
+    // Columns of one name are told by their order.
+    let mut of_name = BTreeMap::<&str, VecDeque<usize>>::new();
+    for (at, name) in header.names.iter().enumerate() {
+        of_name.entry(name).or_default().push_back(at);
+    }
+    let mut place = |(at, column): (usize, &Column)| {
+        // Columns without a name are told by their place.
+        let named = if column.name.is_empty() {
+            Some(at)
+        } else {
+            of_name.get_mut(column.name.as_str()).and_then(VecDeque::pop_front)
+        };
+        if named.is_none() && column.width() > 0 {
+            let expected = format!("a column {}, as in the training examples", column.title(at));
+            return Err(file.wrong(1, expected, "no such name in the header"));
+        }
+        Ok(named.filter(|at| *at < header.columns))
+    };
+    plan.columns.iter().enumerate().map(&mut place).collect()
+}
+
+/// The columns of a file without a header: all, or all but the label, or the features only.
+fn by_place(
+    file: &TextFile,
+    plan: &Plan,
+    columns: usize,
+) -> Result<Vec<Option<usize>>, DatasetError> {
+    places_of(plan, columns).ok_or_else(|| {
+        let expected = format!(
+            "{} columns, as the training examples have, with or without the label",
+            plan.columns.len()
+        );
+        file.wrong(1, expected, columns)
+    })
+}
+
+/// The places of a plan's columns among so many: all, or all but the label, or the features only.
+fn places_of(plan: &Plan, columns: usize) -> Option<Vec<Option<usize>>> {
+    let number = |is_there: &dyn Fn(&Column) -> bool| {
+        let mut next = 0;
+        let place = |column: &Column| {
+            is_there(column).then(|| {
+                next += 1;
+                next - 1
+            })
+        };
+        plan.columns.iter().map(place).collect::<Vec<_>>()
+    };
+    let all_columns = |_: &Column| true;
+    let without_label = |column: &Column| !column.is_target();
+    let features = |column: &Column| column.width() > 0;
+    let kinds = [&all_columns as &dyn Fn(&Column) -> bool, &without_label, &features];
+    let mut places = kinds.into_iter().map(number);
+    places.find(|places| places.iter().flatten().count() == columns)
+}

@@ -1,0 +1,213 @@
+//! Quotes, comments, headers and numbers that are easily mistaken: none of them may take an example
+//! away or give it other values without a word.
+
+use super::*;
+
+/// Twenty lines of two numbers and a label.
+fn rows() -> String {
+    (0..20).map(|at| format!("{at}.5,{}.25,{}\n", at * 3, ["a", "b"][at % 2])).collect()
+}
+
+fn notes(text: &str) -> Vec<String> {
+    let (plan, _) = load(text, Choices::default()).unwrap();
+    plan.notes.into_iter().chain(plan.warnings).collect()
+}
+
+#[test]
+fn a_quote_that_nothing_ends_is_an_error_on_its_line() {
+    let fails = |text: &str, line: u64| {
+        let error = load(text, Choices::default()).unwrap_err();
+        let start = format!("some.csv, line {line}: expected another quote that ends the field");
+        assert!(error.starts_with(&start), "{text}: {error}");
+    };
+    let rows = rows();
+    // To the end of the file, and to a later quote.
+    fails(&format!("{rows}1,2,\"a\n{rows}"), 21);
+    fails(&format!("{rows}1,2,\"a\n{rows}3,4,\"b\"\n{rows}"), 21);
+    fails(&format!("{rows}1,\"2\n\",\"a"), 22);
+    fails(&format!("\"x,y,z\n{rows}"), 1);
+    fails(&format!("x,y,z\r\n{}1,2,\"a\r\n{}", rows.replace('\n', "\r\n"), rows), 22);
+    // Quotes inside a field, and ends of lines between two, are none.
+    for text in [
+        "1,2,5\"\n1,2,a\"b\n",
+        "1,2,\"a\nb\"\n",
+        "1,2,\"a\"\"\nb\" \n",
+        "1,2,\"\"\"a\"\n1,2,\"a\"b\n",
+    ] {
+        assert!(load(&format!("{rows}{text}"), Choices::default()).is_ok(), "{text}");
+    }
+}
+
+#[test]
+fn names_in_a_comment_are_names() {
+    let label = |text: String| load(&text, Choices::default()).map(|(plan, _)| plan.label);
+    let rows: String = (0..20).map(|at| format!("{},{at}.5,{}\n", at % 2, at % 4)).collect();
+    for comment in ["#label,a,b", "# label, a, b", "# by hand\n#label,a,b"] {
+        assert_eq!(label(format!("{comment}\n{rows}")), Ok(Some((0, Why::Name))), "{comment}");
+    }
+    // No names: other numbers of fields, numbers, and a line between.
+    for comment in ["# label, a", "# label,1,2", "#label,a,b\n"] {
+        let found = label(format!("{comment}\n{rows}"));
+        assert_eq!(found, Ok(Some((2, Why::LastOfTwo))), "{comment}");
+    }
+    // Another file may lack them, or have other words.
+    let (plan, _) = load(&format!("#label,a,b\n{rows}"), Choices::default()).unwrap();
+    for text in ["1,2,3\n", "#label,a,b\n1,2,3\n", "# made, by, hand\n1,2,3\n"] {
+        let raw = read(&plan, text, true).unwrap();
+        assert_eq!((floats(&raw), labels(&raw)), (vec![2.0, 3.0], "1".into()), "{text}");
+    }
+}
+
+#[test]
+fn a_first_line_that_begins_with_a_mark_may_be_an_example() {
+    let row = |at: usize| format!("{},{at}.5,{}\n", ["#ff0000", "red"][at % 2], at % 4);
+    let text: String = (0..20).map(row).collect();
+    assert_eq!(floats(&load(&text, Choices::default()).unwrap().1).len(), 20 * 3);
+    // The only one.
+    let rows: String = (0..20).map(|at| format!("red,{at}.5,{}\n", at % 4)).collect();
+    let (_, raw) = load(&format!("# colors\n#ff0000,3,1\n{rows}"), Choices::default()).unwrap();
+    assert_eq!(floats(&raw).len(), 21 * 3);
+}
+
+#[test]
+fn a_first_line_may_name_the_separator() {
+    let (_, expected) = load(&rows(), Choices::default()).unwrap();
+    for (start, separator) in [("sep=;\n", ";"), ("\"sep=|\"\r\n", "|"), ("sep=\t\n", "\t")] {
+        let text = format!("{start}p{separator}q{separator}r\n{}", rows().replace(',', separator));
+        let (plan, raw) = load(&text, Choices::default()).unwrap();
+        assert_eq!((floats(&raw), plan.columns[2].name.as_str()), (floats(&expected), "r"));
+        let error = load(&format!("{text}1{separator}2\n"), Choices::default()).unwrap_err();
+        assert!(error.starts_with("some.csv, line 23: expected 3 fields"), "{error}");
+    }
+}
+
+#[test]
+fn a_row_that_does_not_fit_is_no_header() {
+    // Training examples without a header.
+    let (plan, _) = load(&rows(), Choices::default()).unwrap();
+    for row in ["5.l,3,a\n", "5.l,3\n"] {
+        let error = read(&plan, &format!("{row}{row}"), false).unwrap_err();
+        let expected = "some.csv, line 1: expected a finite number in column 1, found \"5.l\"";
+        assert_eq!(error, expected, "{row}");
+    }
+    // Texts above all numbers name them.
+    assert_eq!(floats(&read(&plan, "x,y\n1,2\n", false).unwrap()), [1.0, 2.0]);
+    let text: String =
+        (0..20).map(|at| format!("{},{}\n", ["red", "blue"][at / 2 % 2], at % 2)).collect();
+    let (plan, _) = load(&text, Choices::default()).unwrap();
+    for text in ["pink\nred\n", "pink,1\nred,0\n", "pink\n"] {
+        let error = read(&plan, text, false).unwrap_err();
+        assert!(error.starts_with("some.csv, line 1: expected one of the texts"), "{error}");
+    }
+    let error = load(&format!("5.l,1,a\n{}", rows()), Choices::default()).unwrap_err();
+    assert!(error.starts_with("some.csv, line 1: expected a finite number"), "{error}");
+}
+
+#[test]
+fn a_repeated_header_is_no_example() {
+    let rows: String = (0..40)
+        .map(|at| format!("{},{}\n", ["red", "blue"][at / 2 % 2], ["yes", "no"][at % 2]))
+        .collect();
+    let text = format!("color,label\n{rows}");
+    let (plan, raw) = load(&format!("{text}{text}"), Choices::default()).unwrap();
+    assert_eq!((raw.len(), raw.width()), (80, 2));
+    assert_eq!(plan.columns[1].name, "label");
+    let files = [file(&text), file("color,label\nred,yes\n"), file(&text)];
+    let plan = Plan::infer(&files, &Choices::default()).unwrap();
+    let raw = Table::read(&files, &plan, &Choices::default()).unwrap().raw;
+    assert_eq!((raw.len(), raw.width()), (81, 2));
+}
+
+#[test]
+fn columns_have_numbers() {
+    let rows: String = (0..20).map(|at| format!("{at}.5,{},{}.25\n", at % 2, at * 3)).collect();
+    let label = |header: &str, name: &str| {
+        let label = [name.to_owned()];
+        let choices = Choices { label: &label, ..Choices::default() };
+        load(&format!("{header}{rows}"), choices).map(|(plan, _)| plan.label)
+    };
+    for (header, name) in [("", "2"), ("", "column 2"), ("p,q,r\n", "column 2"), ("p,2,r\n", "2")] {
+        assert_eq!(label(header, name), Ok(Some((1, Why::Chosen))), "{header}{name}");
+    }
+    let error = label("", "4").unwrap_err();
+    assert!(error.contains("or the number of a column, from 1 to 3, as the file has"), "{error}");
+    for (header, name) in [("", "0"), ("p,q,r\n", "2"), ("p,q,r\n", "column 4"), ("", "column x")] {
+        assert!(label(header, name).is_err(), "{header}{name}");
+    }
+    let ignore = ["column 3".to_owned()];
+    let choices = Choices { ignore: Some(&ignore), ..Choices::default() };
+    assert_eq!(load(&rows, choices).unwrap().1.width(), 1);
+}
+
+#[test]
+fn a_column_that_is_left_out_is_no_label() {
+    let rows: String = (0..20).map(|at| format!("{at}.5,{},{}\n", at % 2, at % 4)).collect();
+    let with = |header: &str, ignore: &[&str], label: &[&str]| {
+        let owned = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+        let (ignore, label) = (owned(ignore), owned(label));
+        let choices = Choices { ignore: Some(&ignore), label: &label, ..Choices::default() };
+        load(&format!("{header}{rows}"), choices).map(|(plan, raw)| (plan.label, raw.width()))
+    };
+    assert_eq!(with("", &["last"], &[]), Ok((Some((1, Why::Last)), 1)));
+    assert_eq!(with("p,q,label\n", &["label"], &[]), Ok((Some((1, Why::Last)), 1)));
+    assert_eq!(with("p,q,r\n", &["r"], &["last"]), Ok((Some((1, Why::Chosen)), 1)));
+    let error = with("p,q,label\n", &["label", "p"], &["label"]).unwrap_err();
+    let expected = "some.csv, line 1: expected columns in `dataset.ignore` that are not in \
+                    `dataset.label`, too, found column 3 (\"label\")";
+    assert_eq!(error, expected);
+}
+
+#[test]
+fn decimal_commas_are_read_wherever_they_are_clear() {
+    let (_, expected) = load(&rows(), Choices::default()).unwrap();
+    let commas = rows().replace(',', ";").replace('.', ",");
+    for separator in [";", "\t", "|"] {
+        let text = commas.replace(';', separator);
+        let (plan, raw) = load(&text, Choices::default()).unwrap();
+        assert_eq!(floats(&raw), floats(&expected), "{text}");
+        assert_eq!(plan.notes, ["numbers have decimal commas"]);
+    }
+    // Beside commas, points separate thousands, and a point alone may do both.
+    let text = format!("{commas}1.234,5;1.234.567;a\n");
+    assert_eq!(floats(&load(&text, Choices::default()).unwrap().1)[40..], [1234.5, 1_234_567.0]);
+    for (text, line) in
+        [(format!("{commas}1.234;2;a\n"), 21), (format!("1.234;2;a\n1;2;b\n{commas}"), 3)]
+    {
+        let error = load(&text, Choices::default()).unwrap_err();
+        let start = format!("some.csv, line {line}: expected commas or points as decimal points");
+        assert!(error.starts_with(&start), "{error}");
+    }
+    let other = format!("{}1.5;2.234;a\n", commas.replace(",25", ""));
+    assert_eq!(floats(&load(&other, Choices::default()).unwrap().1)[40..], [1.5, 2.234]);
+    // With three digits behind each comma, they may be thousands.
+    let thousands: String = (10..30).map(|at| format!("{at},500\t{at}\t{}\n", at % 2)).collect();
+    assert_eq!(load(&thousands, Choices::default()).unwrap().0.notes.len(), 1);
+    assert!(notes(&thousands)[1].contains("look like numbers, such as \"10,500\""));
+}
+
+#[test]
+fn texts_that_look_like_numbers_are_told() {
+    for (field, others) in [("$3", "$4.50"), ("42%", "7 %"), ("\"1,5\"", "\"2,5\"")] {
+        let row = |at: usize| format!("{},{at}.5,{}\n", [field, others][at / 2 % 2], at % 2);
+        let text: String = (0..20).map(row).collect();
+        let found = notes(&text).join("\n");
+        let expected = format!("such as {:?}, and is no number", field.trim_matches('"'));
+        assert!(found.contains(&expected), "{found}");
+    }
+    // So many that the column is left out.
+    let text: String = (0..600).map(|at| format!("${at}.50,{at},{}\n", at % 2)).collect();
+    let found = notes(&text);
+    assert!(found[0].contains("left out") && found[1].contains("\"$0.50\""), "{found:?}");
+    let text: String = (0..20).map(|at| format!("t{},{at}.5,{}\n", at / 2 % 2, at % 2)).collect();
+    assert_eq!(notes(&text), ["column 1 becomes 2 features, one each text"]);
+}
+
+#[test]
+fn a_header_that_counts_is_told() {
+    let rows: String = (0..20).map(|at| format!("{at}.5,{},{}\n", at % 7, at % 2)).collect();
+    assert_eq!(
+        notes(&format!("0,1,2\n{rows}")),
+        ["the first line counts the columns and is no example"]
+    );
+    assert_eq!(notes(&format!("0,1,label\n{rows}")), [""; 0]);
+}
