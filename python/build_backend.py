@@ -21,10 +21,10 @@ prepare_metadata_for_build_wheel = maturin.prepare_metadata_for_build_wheel
 prepare_metadata_for_build_editable = maturin.prepare_metadata_for_build_editable
 
 
-def build_program(build=("build", "--release")):
-    """Puts the program where maturin finds it. `build` is the command of cargo, with its flags."""
-    command = ["cargo", *build, "-p", "samebit", "--bin", "samebit"]
-    command += ["--features", "parquet", "--message-format", "json-render-diagnostics"]
+def _build_program():
+    """Puts the program where maturin finds it."""
+    command = ["cargo", "build", "--release", "--bin", "samebit-of-wheel", "--features"]
+    command += ["parquet,program", "--message-format", "json-render-diagnostics"]
     built = subprocess.run(command, cwd=HERE, check=True, stdout=subprocess.PIPE, text=True)
     messages = (json.loads(line) for line in built.stdout.splitlines() if line.startswith("{"))
     programs = [it["executable"] for it in messages if it.get("executable")]
@@ -33,10 +33,10 @@ def build_program(build=("build", "--release")):
 
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
-    build_program()
+    _build_program()
     return maturin.build_wheel(wheel_directory, config_settings, metadata_directory)
 
 
 def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
-    build_program()
+    _build_program()
     return maturin.build_editable(wheel_directory, config_settings, metadata_directory)

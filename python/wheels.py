@@ -1,25 +1,29 @@
 """Builds the wheels of a release, for any Linux with glibc 2.17 or later (manylinux2014), with the C
 compiler of zig:
 
-    pip install maturin ziglang cargo-zigbuild
+    pip install maturin ziglang
     python python/wheels.py --out dist x86_64 aarch64
 
 Says so where one cannot be built because Rust has not its target (`rustup target add`)."""
 
 import argparse
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
-from build_backend import HERE, build_program
+from build_backend import HERE, SCRIPTS
 
 # The oldest glibc that a program may need.
 GLIBC = (2, 17)
 # Most bytes of a wheel.
 BYTES = 15_000_000
-TAG = "cp311-abi3-manylinux_2_17_{arch}.manylinux2014_{arch}"
+# The program in a wheel that has nothing else.
+PROGRAM = "/scripts/samebit-of-wheel"
+TAG = "cp311-abi3-manylinux2014_{arch}.manylinux_2_17_{arch}"
 
 
 def is_installed(target: str) -> bool:
@@ -29,18 +33,27 @@ def is_installed(target: str) -> bool:
     return Path(said.strip()).is_dir()
 
 
-def build(target: str, profile: str, out: Path) -> Path:
-    """Builds the wheel for a target."""
-    version = ".".join(str(part) for part in GLIBC)
-    build_program(["zigbuild", "--locked", "--target", f"{target}.{version}", "--profile", profile])
+def maturin(target: str, profile: str, out: Path, flags: list[str]) -> Path:
+    """A wheel for a target."""
     command = ["maturin", "build", "--locked", "--zig", "--target", target, "--profile", profile]
-    command += ["--compatibility", "manylinux2014", "--out", str(out)]
-    before = set(out.glob("*.whl"))
+    command += ["--compatibility", "manylinux2014", "--out", str(out), *flags]
     subprocess.run(command, cwd=HERE, check=True)
-    made = set(out.glob("*.whl")) - before
-    if len(made) != 1:
-        raise SystemExit(f"expected one new wheel in {out}, found {len(made)}: empty the folder")
-    return made.pop()
+    (wheel,) = out.glob("*.whl")
+    return wheel
+
+
+def build(target: str, profile: str, out: Path) -> Path:
+    """Builds the wheel for a target: the program first, which then is in the wheel."""
+    with tempfile.TemporaryDirectory() as folder:
+        SCRIPTS.joinpath("samebit").unlink(missing_ok=True)
+        flags = ["--bindings", "bin", "--features", "program"]
+        program = maturin(target, profile, Path(folder, "program"), flags)
+        with zipfile.ZipFile(program) as archive:
+            (name,) = (name for name in archive.namelist() if name.endswith(PROGRAM))
+            SCRIPTS.joinpath("samebit").write_bytes(archive.read(name))
+        SCRIPTS.joinpath("samebit").chmod(0o755)
+        wheel = maturin(target, profile, Path(folder, "wheel"), [])
+        return Path(shutil.copy2(wheel, out))
 
 
 def problems(wheel: Path, arch: str) -> list[str]:

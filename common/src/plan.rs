@@ -183,7 +183,11 @@ impl RunPlan {
         }
         if spec.update_weights {
             if train == 0 {
-                return Err(SpecError::field("dataset.source", "training examples", "none"));
+                return Err(SpecError::field(
+                    "dataset.source",
+                    "training examples (`dataset.test_examples` may hold out all)",
+                    "none",
+                ));
             }
             plan.epoch_rounds = train.div_ceil(plan.round_examples());
             plan.rounds = match (spec.rounds, spec.epochs) {

@@ -15,6 +15,8 @@ use crate::merge_rule::MergeRule;
 pub use dataset::{DatasetSpec, Missing, Normalise, SHUFFLE_WINDOW, SplitBy, TargetKind};
 pub use forms::{LabelColumns, TestExamples};
 
+pub(crate) use dataset::TAB;
+
 /// One training or evaluation job, as a user writes it in TOML.
 ///
 /// Two runs of equal specs over equal data end in the same bits. A spec says nothing about

@@ -245,7 +245,14 @@ fn split(
             let text = format!("{all} to train and {tested} to test");
             return Ok((train, test, text));
         }
-        Some(TestExamples::Share(share)) => (all as f64 * share).round() as usize,
+        Some(TestExamples::Share(share)) => {
+            let count = (all as f64 * share).round() as usize;
+            if count == all && all > 0 {
+                let expected = "a share in `test_examples` that leaves examples to train";
+                return Err(invalid(expected, format!("{share} of {all}")));
+            }
+            count
+        }
         Some(TestExamples::Count(count)) => {
             let count = usize::try_from(count).ok().filter(|count| *count <= all);
             count.ok_or_else(|| {

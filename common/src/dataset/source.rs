@@ -40,12 +40,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::columns::Column;
-use super::error::DatasetError;
+use super::error::{DatasetError, invalid};
 use super::features::Features;
 use super::labels as classes;
 use super::raw::{Raw, RawLabels};
 use super::schema::Schema;
-use crate::spec::{DatasetSpec, TargetKind};
+use crate::spec::{DatasetSpec, Missing, TargetKind};
 
 /// Scale of images, and of other arrays of bytes.
 const BYTES: f32 = 255.0;
@@ -249,6 +249,9 @@ pub(super) fn read(
     let (kind, path) = kind(&spec.source, base)?;
     let targets = super::schema::target_kind(spec, known);
     let reading = Reading { targets, to_train: known.is_none() && labels };
+    if known.is_none() && !matches!(kind, Kind::Csv | Kind::Parquet) {
+        refuse_columns(spec)?;
+    }
     let mut found = match kind {
         Kind::Digits => table::digits()?,
         Kind::Csv => return table::read(spec, path, base, known, labels),
@@ -264,6 +267,23 @@ pub(super) fn read(
         found.test = Some(arrays(kind, &within(base, path), source.clone(), reading)?.train);
     }
     Ok(found)
+}
+
+/// Refuses what a spec says of the columns of a table, where there are none.
+fn refuse_columns(spec: &DatasetSpec) -> Result<(), DatasetError> {
+    let fields = [
+        ("label", spec.label.is_some()),
+        ("separator", spec.separator.is_some()),
+        ("ignore", spec.ignore.is_some()),
+        ("missing", spec.missing != Missing::Error),
+    ];
+    match fields.iter().find(|(_, is_set)| *is_set) {
+        Some((field, _)) => {
+            let expected = format!("no `dataset.{field}`, which is about the columns of a table");
+            Err(invalid(expected, format!("it for {}", spec.source)))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Without the feature, Parquet is known, but not read.

@@ -1,7 +1,7 @@
 //! The ranges of a spec's fields.
 
 use crate::limits;
-use crate::spec::{DatasetSpec, RunSpec, SpecError, TargetKind, TestExamples};
+use crate::spec::{DatasetSpec, RunSpec, SpecError, TAB, TargetKind, TestExamples};
 
 /// Limit of bytes in a dataset's source, which may contain a path (Linux's own limit for
 /// paths).
@@ -107,9 +107,10 @@ fn dataset(dataset: &DatasetSpec) -> Result<(), SpecError> {
         name("dataset.ignore (name of a column)", column, limits::NAME_BYTES)?;
     }
     if let Some(separator) = &dataset.separator
+        && separator != TAB
         && (separator.len() != 1 || separator.contains(['\"', '\n', '\r', '#']))
     {
-        let expected = "one ASCII character: a comma, a semicolon, a tab (\"\\t\"), a blank, …";
+        let expected = "one ASCII character: a comma, a semicolon, a blank, …, or \"tab\"";
         return Err(SpecError::field("dataset.separator", expected, format!("{separator:?}")));
     }
     range("dataset.shuffle_window", dataset.shuffle_window, 1, limits::SHUFFLE_WINDOW)?;

@@ -3,7 +3,8 @@
 //! | file | what |
 //! |---|---|
 //! | `records` | the records of a text, and their fields |
-//! | `dialect` | separators, comments, how numbers are written |
+//! | `separator` | the separator of a text |
+//! | `dialect` | what is no record, comments, how numbers are written |
 //! | `cell` | the value of a field |
 //! | `header` | names of columns, or scikit-learn's line of counts |
 //! | `facts` | what all fields of a column have |
@@ -23,6 +24,7 @@ mod order;
 mod parts;
 mod read;
 mod records;
+mod separator;
 #[cfg(test)]
 mod tests;
 
@@ -118,7 +120,12 @@ const FIRST_ROW: u64 = 2;
 
 impl TextFile {
     pub(in crate::dataset) fn new(name: String, text: String) -> Self {
-        Self { name, content: Content::Text(dialect::with_line_feeds(text)) }
+        Self {
+            name,
+            content: Content::Text(records::without_blanks_before_quotes(
+                records::with_line_feeds(text),
+            )),
+        }
     }
 
     /// Of a format with rows.
@@ -153,6 +160,11 @@ impl TextFile {
             header.names = names.unwrap_or_default();
         }
         (dialect, header)
+    }
+
+    /// Whether a line begins with `#`.
+    fn has_comments(&self) -> bool {
+        matches!(&self.content, Content::Text(text) if text.lines().any(|line| line.starts_with('#')))
     }
 
     /// The fields of the first record of a text.

@@ -29,12 +29,16 @@ struct Names {
 /// | features       | labels         | test_features   | test_labels   |
 /// | train_features | train_targets  | test_features   | test_targets  |
 /// | features       | targets        | test_features   | test_targets  |
+/// | features       | label          | test_features   | test_label    |
 /// | X              | y              | X_test          | y_test        |
 /// | x              | y              | x_test          | y_test        |
+/// | X              | Y              | X_test          | Y_test        |
 /// | data           | target         | test_data       | test_target   |
 /// | data           | labels         | test_data       | test_labels   |
+/// | data           | label          | test_data       | test_label    |
 /// | images         | labels         | test_images     | test_labels   |
-const NAMES: [Names; 17] = [
+/// | image          | label          | test_image      | test_label    |
+const NAMES: [Names; 21] = [
     names("train_features", "train_labels", "test_features", "test_labels"),
     names("x_train", "y_train", "x_test", "y_test"),
     names("X_train", "y_train", "X_test", "y_test"),
@@ -47,11 +51,15 @@ const NAMES: [Names; 17] = [
     names("features", "labels", "test_features", "test_labels"),
     names("train_features", "train_targets", "test_features", "test_targets"),
     names("features", "targets", "test_features", "test_targets"),
+    names("features", "label", "test_features", "test_label"),
     names("X", "y", "X_test", "y_test"),
     names("x", "y", "x_test", "y_test"),
+    names("X", "Y", "X_test", "Y_test"),
     names("data", "target", "test_data", "test_target"),
     names("data", "labels", "test_data", "test_labels"),
+    names("data", "label", "test_data", "test_label"),
     names("images", "labels", "test_images", "test_labels"),
+    names("image", "label", "test_image", "test_label"),
 ];
 
 const fn names(

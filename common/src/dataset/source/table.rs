@@ -12,7 +12,7 @@ use crate::dataset::features::Features;
 use crate::dataset::raw::Raw;
 use crate::dataset::schema::Schema;
 use crate::dataset::sentence::{counted, listed};
-use crate::spec::{DatasetSpec, LabelColumns, Missing};
+use crate::spec::{DatasetSpec, LabelColumns, Missing, TAB};
 
 /// UCI "Optical Recognition of Handwritten Digits": see `digits.md` beside it.
 const DIGITS: &[u8] = include_bytes!("../digits.csv.gz");
@@ -73,7 +73,10 @@ pub(super) fn examples(
 ) -> Result<Found, DatasetError> {
     let choices = Choices {
         labels,
-        separator: spec.separator.as_deref().and_then(|text| text.bytes().next()),
+        separator: spec.separator.as_deref().and_then(|text| match text {
+            TAB => Some(b'\t'),
+            text => text.bytes().next(),
+        }),
         targets: crate::dataset::schema::target_kind(spec, known),
         label,
         // There is a prediction for each example.
@@ -97,11 +100,13 @@ pub(super) fn examples(
     drop(train);
     plan.examples = 0;
     let mut dropped = table.dropped;
+    plan.warnings.extend(table.warnings);
     let test = match test {
         None => None,
         Some(test) => {
             let table = Table::read(&test, &plan, &choices)?;
             dropped += table.dropped;
+            plan.warnings.extend(table.warnings);
             Some(table.raw)
         }
     };

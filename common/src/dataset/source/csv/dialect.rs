@@ -1,20 +1,12 @@
 //! How a text is divided into records and fields: the separator, the lines that are no records, and
 //! how numbers are written.
 
-use super::cell::{Cell, Notation};
+use super::cell::{Cell, Notation, Point};
 use super::records::{COMMENT, Record, Records};
+use super::separator::{found, named_separator};
 
-/// Bytes of a text that are looked at to find the separator.
-const SAMPLE_BYTES: usize = 256 << 10;
-
-/// Records that are looked at.
-const SAMPLE_RECORDS: usize = 200;
-
-/// Separators that are recognised, the first ones preferred if several fit.
-const SEPARATORS: [u8; 5] = *b"\t;|, ";
-
-/// How the first line names the separator, as Excel writes and reads it.
-const NAMED: &str = "sep=";
+/// Records that are looked at to tell names in a comment from a record.
+const SAMPLE_RECORDS: usize = 500;
 
 /// What separates the fields of a record. Blanks count as one, however many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,22 +36,10 @@ impl Dialect {
     /// Of a text; `separator` is the one that a user has named.
     pub(in crate::dataset) fn of_text(text: &str, separator: Option<u8>) -> Self {
         let (start, named) = named_separator(text).unwrap_or_default();
-        let separator = separator.or(named).unwrap_or_else(|| Self::sniff(text, start));
+        let separator = separator.or(named).unwrap_or_else(|| found(text, start));
         let dialect = Self { start, ..Self::of(separator) };
         let decimal_commas = dialect.has_decimal_commas(text);
         Self { notation: Notation { decimal_commas }, ..dialect }
-    }
-
-    /// The separator that gives most records of a text the same number of fields, at least two.
-    fn sniff(text: &str, start: usize) -> u8 {
-        let mut best = (0.0, b',');
-        for separator in SEPARATORS {
-            let share = Self { start, ..Self::of(separator) }.regularity(text);
-            if share > best.0 + 1e-9 {
-                best = (share, separator);
-            }
-        }
-        best.1
     }
 
     /// How numbers are written.
@@ -68,23 +48,30 @@ impl Dialect {
     }
 
     /// Whether a text has numbers with a comma for the point. `1,234` may be one of them, or one
-    /// thousand or more: where a semicolon separates, commas are points, and elsewhere this alone
-    /// does not tell.
+    /// thousand or more: where a semicolon separates, it is one of them unless other numbers have a
+    /// point, and elsewhere this alone does not tell.
     fn has_decimal_commas(self, text: &str) -> bool {
-        if self.separator == b',' || !text.contains(',') {
+        // Commas that separate are in no field without quotes.
+        if !text.contains(',') || self.separator == b',' && !text.contains('"') {
             return false;
         }
+        let commas = Notation { decimal_commas: true };
+        let (mut has_unclear, mut has_points) = (false, false);
         let (mut records, mut record) = (self.records(text.as_bytes()), Record::default());
         while records.next(&mut record) {
-            let has_point = |field: &str| {
-                let is_clear = self.separator == b';' || !may_be_thousands(field);
-                is_clear && matches!(Notation { decimal_commas: true }.cell(field), Cell::Number(_))
-            };
-            if record.fields().any(|field| field.contains(',') && has_point(field)) {
-                return true;
+            for field in record.fields() {
+                if field.contains(',') && matches!(commas.cell(field), Cell::Number(_)) {
+                    if !may_be_thousands(field) {
+                        return true;
+                    }
+                    has_unclear = true;
+                }
+                has_points |= field.contains('.')
+                    && Point::of(field) == Point::Fraction
+                    && field.parse::<f64>().is_ok();
             }
         }
-        false
+        self.separator == b';' && has_unclear && !has_points
     }
 
     /// The same for a text of so many columns, without comments if a line that begins with `#` has
@@ -99,7 +86,7 @@ impl Dialect {
         let has_record = others.any(|rest| is_record(rest.lines().next().unwrap_or_default()));
         let records = comments.iter().rev().take_while(|comment| is_record(comment.line));
         let records: Vec<&Comment<'_>> = records.collect();
-        let are_names = records.len() == 1 && self.names_of(records[0].line).is_some();
+        let are_names = records.len() == 1 && self.names_of(text, records[0].line).is_some();
         let is_without = columns > 1 && (has_record || !records.is_empty() && !are_names);
         let start = records.last().map_or(end, |first| first.start);
         is_without.then_some(Self { has_comments: false, start, ..self })
@@ -112,16 +99,26 @@ impl Dialect {
         columns: usize,
     ) -> Option<Vec<String>> {
         let (comments, _) = self.leading_comments(text);
-        let names = self.names_of(comments.last()?.line)?;
+        let names = self.names_of(text, comments.last()?.line)?;
         (columns > 1 && names.len() == columns).then_some(names)
     }
 
-    /// The fields behind the `#` of a comment, if all are different texts.
-    fn names_of(self, comment: &str) -> Option<Vec<String>> {
+    /// The fields behind the `#` of a comment, if all are different texts, and none is a text that a
+    /// record has in the same column.
+    fn names_of(self, text: &str, comment: &str) -> Option<Vec<String>> {
         let names = self.fields(comment.trim_start_matches(['#', ' ', '\t']));
         let is_text = |name: &String| self.notation.cell(name) == Cell::Other;
         let are_different = (1..names.len()).all(|at| !names[..at].contains(&names[at]));
-        (names.iter().all(is_text) && are_different).then_some(names)
+        if !are_different || !names.iter().all(is_text) {
+            return None;
+        }
+        let (mut records, mut record) = (self.records(text.as_bytes()), Record::default());
+        let mut rest = std::iter::from_fn(|| {
+            records
+                .next(&mut record)
+                .then(|| names.iter().zip(record.fields()).any(|(a, b)| a == b))
+        });
+        (!rest.by_ref().take(SAMPLE_RECORDS).any(|has_one| has_one)).then_some(names)
     }
 
     /// The comments right before the first record, without any line between, and the first byte
@@ -142,26 +139,6 @@ impl Dialect {
         (comments, at)
     }
 
-    /// The share of the first records that have as many fields as most; 0 if those have one.
-    fn regularity(self, text: &str) -> f64 {
-        let cut = text.len().min(SAMPLE_BYTES);
-        let sample = &text.as_bytes()[..cut];
-        let mut lengths = Vec::new();
-        let mut records = self.records(sample);
-        let mut record = Record::default();
-        while lengths.len() < SAMPLE_RECORDS && records.next(&mut record) {
-            lengths.push(record.len());
-        }
-        // The last record of a sample may be cut.
-        if cut < text.len() && lengths.len() < SAMPLE_RECORDS && lengths.len() > 1 {
-            lengths.pop();
-        }
-        lengths.sort_unstable();
-        let runs = lengths.chunk_by(|a, b| a == b).filter(|run| run[0] > 1);
-        let most = runs.map(<[usize]>::len).max().unwrap_or(0);
-        most as f64 / lengths.len().max(1) as f64
-    }
-
     /// The fields of a line.
     fn fields(self, line: &str) -> Vec<String> {
         let mut record = Record::default();
@@ -177,16 +154,6 @@ impl Dialect {
     }
 }
 
-/// The bytes of a first line such as `sep=;`, and the separator in it.
-fn named_separator(text: &str) -> Option<(usize, Option<u8>)> {
-    let line = text.split_inclusive('\n').next()?;
-    let content = line.trim_end_matches(['\n', '\r']).trim_matches('"').as_bytes();
-    match content.strip_prefix(NAMED.as_bytes()) {
-        Some([separator]) if separator.is_ascii() => Some((line.len(), Some(*separator))),
-        _ => None,
-    }
-}
-
 /// Whether a comma may separate the thousands of a number, as in `1,234`.
 fn may_be_thousands(field: &str) -> bool {
     let (before, after) = field.split_once(',').unwrap_or((field, ""));
@@ -194,15 +161,10 @@ fn may_be_thousands(field: &str) -> bool {
     !is_fraction && after.len() == 3
 }
 
-/// The text with line feeds as its only ends of lines, if it has carriage returns only, as old
-/// programs wrote.
-pub(in crate::dataset) fn with_line_feeds(text: String) -> String {
-    if text.contains('\r') && !text.contains('\n') { text.replace('\r', "\n") } else { text }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataset::source::csv::records::with_line_feeds;
 
     fn fields(text: &str) -> Vec<Vec<String>> {
         let mut records = Dialect::of_text(text, None).records(text.as_bytes());

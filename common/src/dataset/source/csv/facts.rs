@@ -55,7 +55,7 @@ pub(super) struct Texts<'a> {
     counter: Counter,
 }
 
-/// Whether each value so far was the one before plus one, and that value.
+/// Whether each value so far of a file was the one before plus one, and that value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Counter {
     Fresh,
@@ -134,13 +134,19 @@ impl<'a> Facts<'a> {
     pub(super) fn are_numbers_of_examples(&self) -> bool {
         let is_full = self.others + self.missing == 0 && self.numbers > 1;
         self.texts.as_ref().filter(|_| is_full).is_some_and(|texts| {
-            let is_counter = matches!(texts.counter, Counter::At(last) if last > 1);
-            is_counter || (texts.are_whole && texts.are_different)
+            texts.counter == Counter::Fresh || (texts.are_whole && texts.are_different)
         })
     }
 
     /// Notes that a file has been read, by its number from 0.
     pub(super) fn end_file(&mut self, number: usize) {
+        if let Some(texts) = &mut self.texts {
+            // The next file may count from the beginning.
+            texts.counter = match texts.counter {
+                Counter::At(last) if last > 1 => Counter::Fresh,
+                _ => Counter::Broken,
+            };
+        }
         let number = u16::try_from(number + 1).unwrap_or(u16::MAX);
         if self.first_other.is_some() && self.file_of_other == 0 {
             self.file_of_other = number;

@@ -13,6 +13,12 @@ const SAMPLE_FIELDS: usize = 1 << 19;
 /// Least number of names that are numbers for a header of such names.
 const NUMBERED: usize = 3;
 
+/// How far steps that are written as equal may differ.
+const ROUNDED: f64 = 1e-6;
+
+/// Names that hardly are texts of examples.
+const CERTAIN_NAMES: [&str; 4] = ["label", "class", "target", "species"];
+
 /// Texts above columns of numbers that are names for certain.
 pub(super) const CERTAIN: usize = 2;
 
@@ -114,10 +120,14 @@ fn is_header(first: &Record<'_>, rest: &[&Record<'_>], columns: usize, notation:
     let stands_again =
         |at: &usize| rest.iter().any(|record| record.field(at + shift) == first.field(*at));
     let is_example = texts.iter().any(stands_again);
+    let empty = first.fields().filter(|field| field.is_empty()).count();
     !is_example
         && (names > 0 && names >= numbers
-            || !rest.is_empty() && are_numbered(first)
-            || texts.len() == first.len())
+            || first
+                .fields()
+                .any(|field| CERTAIN_NAMES.iter().any(|it| field.eq_ignore_ascii_case(it)))
+            || !rest.is_empty() && are_numbered(first, notation)
+            || !texts.is_empty() && texts.len() + empty == first.len())
 }
 
 /// Whether a field may be the name of a column that is none of its numbers.
@@ -125,14 +135,23 @@ fn may_be_name(field: &str, notation: Notation) -> bool {
     notation.cell(field) == Cell::Other && notation.number::<f64>(field).is_none()
 }
 
-/// Whether the fields are the names that pandas gives: `0,1,2`, perhaps with texts between or an
-/// empty one before. With texts, they may begin anywhere, as years do.
-fn are_numbered(first: &Record<'_>) -> bool {
-    let numbers: Vec<u64> = first.fields().filter_map(|field| field.parse().ok()).collect();
-    let is_counted = numbers.windows(2).all(|pair| pair[0].checked_add(1) == Some(pair[1]));
-    let others = first.len() - numbers.len();
-    let begins = numbers.first().is_some_and(|first| *first <= 1 || others > 0);
-    numbers.len() >= NUMBERED && begins && is_counted && others <= 2
+/// Whether the fields are numbers in equal steps, as years and wavelengths are, with texts between, or
+/// the names that pandas gives: `0,1,2`, perhaps with an empty one before.
+fn are_numbered(first: &Record<'_>, notation: Notation) -> bool {
+    let (mut numbers, mut texts) = (Vec::new(), 0);
+    for (at, field) in first.fields().enumerate() {
+        match notation.number::<f64>(field) {
+            Some(number) => numbers.push(number),
+            None if may_be_name(field, notation) => texts += 1,
+            None if field.is_empty() && at == 0 => {}
+            None => return false,
+        }
+    }
+    let steps: Vec<f64> = numbers.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let Some(step) = steps.first().filter(|step| **step != 0.0) else { return false };
+    let are_equal = steps.iter().all(|it| (it - step).abs() <= step.abs() * ROUNDED);
+    let counts = *step == 1.0 && [0.0, 1.0].contains(&numbers[0]);
+    numbers.len() >= NUMBERED && are_equal && texts <= 2 && (counts || texts > 0)
 }
 
 /// A name for each column.
@@ -178,6 +197,17 @@ mod tests {
             ("inf,inf,0\n1,2,0\n", ""),
             ("1,2,3,B\n5,1,7,A\n5,6,7,B\n", ""),
             ("land,2019,2020,2021,label\nDE,5,6,7,a\nFR,5,6,7,b\n", "land 2019 2020 2021 label"),
+            ("2.5,1,2,3\n1.5,4,2,0\n0.5,3,2,1\n", ""),
+            ("0,1,NA,2\n1,4,2,0\n", ""),
+            ("0,0.5,1,2\n1,4,2,0\n", ""),
+            (",color,label\n0,red,yes\n1,red,no\n2,blue,no\n", " color label"),
+            (",color,label\nr1,red,yes\nr2,red,no\nr3,blue,no\n", " color label"),
+            ("red,,yes\nred,a,no\nblue,b,yes\n", ""),
+            ("400,402,404,label\n0.1,0.2,0.3,1\n0.2,0.2,0.3,0\n", "400 402 404 label"),
+            ("400.5,401.5,402.5,kind\n0.1,0.2,0.3,1\n", "400.5 401.5 402.5 kind"),
+            ("2021,2020,2019,region\n0,1,2,FR\n3,1,2,DE\n", "2021 2020 2019 region"),
+            ("color,7,label\nred,1,yes\nred,2,no\n", "color 7 label"),
+            ("red,7,yes\nblue,8,no\nred,8,yes\n", ""),
             ("smoker,age,bmi\nsmoker,50,20\nother,40,21\n", "smoker age bmi"),
             ("a,label\n1,x\n2,y\n", "a label"),
             ("a,b,label\n", "a b label"),

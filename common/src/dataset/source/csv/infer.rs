@@ -11,6 +11,9 @@ use crate::dataset::DatasetError;
 use crate::dataset::columns::{Column, Role, with_number};
 use crate::dataset::sentence::counted;
 
+/// Notes in an error.
+const NOTES: usize = 4;
+
 /// How a file is read.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::dataset) struct Plan {
@@ -73,7 +76,9 @@ impl Plan {
         let (targets, why) = draft.targets(file, choices)?;
         let label = targets.first().map(|at| (*at, why));
         let doubted = label.filter(|_| choices.targets == TargetKind::Class);
-        let warnings = doubted.into_iter().filter_map(|label| draft.doubt(label)).collect();
+        let other = label.and_then(|label| draft.other_named(label));
+        let warnings = doubted.into_iter().filter_map(|label| draft.doubt(label)).chain(other);
+        let warnings = warnings.collect();
         let mut plan = Self {
             columns: Vec::with_capacity(draft.facts.len()),
             label,
@@ -106,7 +111,8 @@ impl Plan {
                 Role::Ignored
             } else if at == 0 && numbers_examples {
                 let title = Column { name: name.clone(), role: Role::Ignored }.title(at);
-                self.notes.push(format!("{title} numbers the examples and is left out"));
+                let does = if facts.is_text() { "names" } else { "numbers" };
+                self.notes.push(format!("{title} {does} the examples and is left out"));
                 Role::Ignored
             } else {
                 self.role(files, (at, name, facts), choices)?
@@ -117,8 +123,11 @@ impl Plan {
         // Of examples that are left out nothing is known.
         self.are_bytes = (choices.missing == Missing::Error).then_some(are_bytes);
         if self.columns.iter().all(|column| column.width() == 0) {
-            let found = format!("{} columns, none of them with values", self.columns.len());
-            return Err(file.wrong(1, "a column of features", found));
+            let mut found = format!("none in {}", counted(self.columns.len() as u64, "column"));
+            for note in self.notes.iter().chain(&self.warnings).take(NOTES) {
+                found += &format!("; {note}");
+            }
+            return Err(file.wrong(1, "a column of features besides the label", found));
         }
         Ok(())
     }

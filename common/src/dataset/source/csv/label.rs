@@ -61,7 +61,7 @@ impl<'a> Draft<'a> {
     ) -> Result<Self, DatasetError> {
         let mut draft = Self { names, facts, ignored: BTreeSet::new() };
         let place = |name: &String| {
-            let place = draft.place_of(name);
+            let place = draft.place_of(name, 0);
             place.ok_or_else(|| draft.unknown(file, "dataset.ignore", name))
         };
         let ignored = choices.ignore.unwrap_or_default().iter().map(place);
@@ -71,9 +71,9 @@ impl<'a> Draft<'a> {
     }
 
     /// The column of a name or a number, or of `first` and `last`.
-    fn place_of(&self, name: &str) -> Option<usize> {
+    fn place_of(&self, name: &str, first: usize) -> Option<usize> {
         by_name_or_number(&self.names, name).or_else(|| match name {
-            "first" => Some(0),
+            "first" => Some(first),
             "last" => Some(self.last()),
             _ => None,
         })
@@ -114,7 +114,8 @@ impl<'a> Draft<'a> {
         choices: &Choices<'_>,
     ) -> Result<(Vec<usize>, Why), DatasetError> {
         let place = |name: &String| {
-            self.place_of(name).ok_or_else(|| self.unknown(file, "dataset.label", name))
+            let place = self.place_of(name, self.first());
+            place.ok_or_else(|| self.unknown(file, "dataset.label", name))
         };
         let mut chosen = choices.label.iter().map(place).collect::<Result<Vec<_>, _>>()?;
         chosen.sort_unstable();
@@ -130,6 +131,22 @@ impl<'a> Draft<'a> {
             TargetKind::Class => self.label(file).map(|(at, why)| (vec![at], why)),
             TargetKind::Vector => self.number(file).map(|(at, why)| (vec![at], why)),
         }
+    }
+
+    /// Another column that is named as labels are, if the label is so.
+    pub(super) fn other_named(&self, (at, why): (usize, Why)) -> Option<String> {
+        let is_other = |other: &usize| {
+            let name = self.names[*other].trim();
+            *other != at
+                && !self.ignored.contains(other)
+                && LABELS.iter().any(|label| name.eq_ignore_ascii_case(label))
+        };
+        let other = (0..self.names.len()).find(is_other).filter(|_| why == Why::Name)?;
+        let title = self.title(other);
+        Some(format!(
+            "{title} may be a label, too, and is a feature: dataset.ignore leaves it out, \
+             dataset.label names the label"
+        ))
     }
 
     /// A column for a sentence.

@@ -53,6 +53,20 @@ impl Order {
     }
 }
 
+impl Order {
+    /// The warning about names that the training examples did not have.
+    pub(super) fn warning(&self, file: &TextFile, plan: &Plan) -> Option<String> {
+        let are_named = plan.columns.iter().any(|column| !column.name.is_empty());
+        (plan.is_known && !are_named && !self.header.names.is_empty()).then(|| {
+            format!(
+                "{} names its columns, which the training examples did not: they are taken by their \
+                 places",
+                file.name
+            )
+        })
+    }
+}
+
 /// Whether the names of all columns with features are among these fields.
 fn are_names(fields: &[String], plan: &Plan) -> bool {
     let fields: BTreeSet<&str> = fields.iter().map(String::as_str).collect();

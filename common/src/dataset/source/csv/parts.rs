@@ -28,7 +28,12 @@ fn check_header(file: &TextFile, header: &Header, targets: TargetKind) -> Result
         return Err(file.wrong(1, expected, "more"));
     }
     if header.columns == 0 {
-        return Err(file.wrong(1, "examples", "the end of the file"));
+        let found = if file.has_comments() {
+            "lines that begin with # and no others: a header before them makes them examples"
+        } else {
+            "the end of the file"
+        };
+        return Err(file.wrong(1, "examples", found));
     }
     if header.columns == 1 && targets != TargetKind::None {
         let expected = "at least two columns: features and a label (`dataset.separator` says what \

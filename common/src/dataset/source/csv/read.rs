@@ -22,6 +22,8 @@ pub(in crate::dataset) struct Table {
     pub(in crate::dataset) raw: Raw,
     /// Examples that were left out because a value is missing.
     pub(in crate::dataset) dropped: u64,
+    /// What may be wrong, one sentence each, without its end.
+    pub(in crate::dataset) warnings: Vec<String>,
 }
 
 /// What is read so far.
@@ -45,12 +47,14 @@ struct Reader<'a> {
 }
 
 /// What points in the numbers of a column stand for, where commas may be decimal.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Points {
     /// Whether there are numbers such as `1,5`, in which a point would separate thousands.
     are_of_thousands: bool,
-    /// Whether there are numbers such as `1.234`, which may be 1234 or less than 2.
-    are_unclear: bool,
+    /// Whether there are numbers such as `1.5`, whose point stands before the fraction.
+    are_of_fractions: bool,
+    /// The line and the text of the first number such as `1.234`, which may be 1234 or less than 2.
+    unclear: Option<Box<(u64, String)>>,
 }
 
 impl Table {
@@ -86,6 +90,7 @@ impl Table {
             texts: Vec::new(),
         };
         let mut has_labels = choices.labels && plan.label.is_some();
+        let mut warnings = Vec::new();
         for file in files {
             let order = Order::of(file, plan, choices)?;
             let mut columns = plan.columns.iter().zip(&order.places);
@@ -93,6 +98,8 @@ impl Table {
             file.examples(order.dialect, &order.header, |record| {
                 reader.take(file, &order, record)
             })?;
+            reader.check_points(file, &order)?;
+            warnings.extend(order.warning(file, plan));
         }
         if reader.lines.len() == 0 {
             let found = if reader.dropped > 0 { "examples that all miss a value" } else { "none" };
@@ -113,7 +120,7 @@ impl Table {
             label_file: first.to_owned(),
             places: files.first().map_or(Places::Rows(Vec::new()), |file| file.places(lines)),
         };
-        Ok(Self { raw, dropped })
+        Ok(Self { raw, dropped, warnings })
     }
 }
 
@@ -139,6 +146,28 @@ impl Reader<'_> {
         }
     }
 
+    /// Checks that no column of a file has numbers such as `1.234` of which nothing else in it says
+    /// whether the point separates thousands.
+    fn check_points(&mut self, file: &TextFile, order: &Order) -> Result<(), DatasetError> {
+        let points =
+            std::mem::replace(&mut self.points, vec![Points::default(); order.places.len()]);
+        for (at, points) in points.into_iter().enumerate() {
+            let is_clear = points.are_of_fractions && !points.are_of_thousands;
+            let (Some(place), Some(unclear), false) = (order.places[at], points.unclear, is_clear)
+            else {
+                continue;
+            };
+            let (line, field) = *unclear;
+            let expected = format!(
+                "numbers without points between thousands in {}, as others have commas for points",
+                with_number(place, &self.plan.columns[at].title(place))
+            );
+            let found = format!("{field:?}, which may be less than 1000");
+            return Err(file.wrong(line, expected, found));
+        }
+        Ok(())
+    }
+
     fn take(
         &mut self,
         file: &TextFile,
@@ -154,7 +183,7 @@ impl Reader<'_> {
             let field = record.field(place);
             let is_number = matches!(column.role, Role::Number { .. } | Role::Target);
             if notation.decimal_commas && is_number {
-                self.points[at].take(file, record, (place, column), field)?;
+                self.points[at].take(record, field);
             }
             let is_missing = match &column.role {
                 Role::Number { missing } => {
@@ -205,26 +234,15 @@ impl Reader<'_> {
 }
 
 impl Points {
-    fn take(
-        &mut self,
-        file: &TextFile,
-        record: &Record<'_>,
-        (place, column): (usize, &Column),
-        field: &str,
-    ) -> Result<(), DatasetError> {
+    fn take(&mut self, record: &Record<'_>, field: &str) {
         match Point::of(field) {
             Point::Thousands => self.are_of_thousands = true,
-            Point::Unclear => self.are_unclear = true,
-            Point::None | Point::Fraction => {}
+            Point::Fraction => self.are_of_fractions = true,
+            Point::Unclear => {
+                self.unclear.get_or_insert_with(|| Box::new((record.line(), field.to_owned())));
+            }
+            Point::None => {}
         }
-        if self.are_of_thousands && self.are_unclear {
-            let expected = format!(
-                "commas or points as decimal points of all numbers in {}, as 1.234 may be 1234",
-                with_number(place, &column.title(place))
-            );
-            return Err(file.wrong(record.line(), expected, format!("both, with {field:?}")));
-        }
-        Ok(())
     }
 }
 

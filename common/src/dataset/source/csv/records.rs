@@ -312,3 +312,35 @@ impl<'a> Record<'a> {
         self.len() == fields.len() && self.fields().zip(fields).all(|(a, b)| a == b)
     }
 }
+
+/// The text with line feeds as its only ends of lines, if it has carriage returns only, as old
+/// programs wrote.
+pub(in crate::dataset) fn with_line_feeds(text: String) -> String {
+    if text.contains('\r') && !text.contains('\n') { text.replace('\r', "\n") } else { text }
+}
+
+/// The text without the blanks between a separator and a quote that begins a field, as in `"a", "b"`:
+/// they are of no field.
+pub(in crate::dataset) fn without_blanks_before_quotes(text: String) -> String {
+    let has_some = |separator: &&char| text.contains(&format!("{separator} \""));
+    let Some(separator) = [',', ';', '|'].iter().find(has_some) else { return text };
+    let is_end = |byte: u8| byte == *separator as u8 || byte == b'\n';
+    let mut kept = Vec::with_capacity(text.len());
+    let (mut rest, mut is_begin) = (text.as_bytes(), true);
+    while let Some(byte) = rest.first() {
+        if is_begin {
+            let is_blank = |byte: &&u8| matches!(byte, b' ' | b'\t');
+            let blanks = rest.iter().take_while(is_blank).count();
+            if blanks > 0 && rest.get(blanks) == Some(&b'"') {
+                rest = &rest[blanks..];
+                continue;
+            }
+        }
+        let is_quoted = is_begin && *byte == b'"';
+        let length = if is_quoted { quoted_length(rest).unwrap_or(rest.len()) } else { 1 };
+        kept.extend_from_slice(&rest[..length]);
+        (rest, is_begin) = (&rest[length..], is_end(*byte));
+    }
+    // Only blanks are gone.
+    String::from_utf8(kept).unwrap_or(text)
+}

@@ -8,6 +8,10 @@ fn rows() -> String {
     (0..20).map(|at| format!("{at}.5,{}.25,{}\n", at * 3, ["a", "b"][at % 2])).collect()
 }
 
+fn without_label() -> Choices<'static> {
+    Choices { targets: TargetKind::None, ..Choices::default() }
+}
+
 fn notes(text: &str) -> Vec<String> {
     let (plan, _) = load(text, Choices::default()).unwrap();
     plan.notes.into_iter().chain(plan.warnings).collect()
@@ -67,12 +71,16 @@ fn a_first_line_that_begins_with_a_mark_may_be_an_example() {
     let rows: String = (0..20).map(|at| format!("red,{at}.5,{}\n", at % 4)).collect();
     let (_, raw) = load(&format!("# colors\n#ff0000,3,1\n{rows}"), Choices::default()).unwrap();
     assert_eq!(floats(&raw).len(), 21 * 3);
+    // In a table of texts.
+    let rows: String = (0..20).map(|at| format!("red,{},y\n", ["S", "L"][at % 2])).collect();
+    let (_, raw) = load(&format!("#00ff00,S,y\n{rows}"), without_label()).unwrap();
+    assert_eq!(raw.len(), 21);
 }
 
 #[test]
 fn a_first_line_may_name_the_separator() {
     let (_, expected) = load(&rows(), Choices::default()).unwrap();
-    for (start, separator) in [("sep=;\n", ";"), ("\"sep=|\"\r\n", "|"), ("sep=\t\n", "\t")] {
+    for (start, separator) in [("sep=;\n", ";"), ("\"SEP=|\"\r\n", "|"), ("sep=\t\n", "\t")] {
         let text = format!("{start}p{separator}q{separator}r\n{}", rows().replace(',', separator));
         let (plan, raw) = load(&text, Choices::default()).unwrap();
         assert_eq!((floats(&raw), plan.columns[2].name.as_str()), (floats(&expected), "r"));
@@ -170,15 +178,38 @@ fn decimal_commas_are_read_wherever_they_are_clear() {
     // Beside commas, points separate thousands, and a point alone may do both.
     let text = format!("{commas}1.234,5;1.234.567;a\n");
     assert_eq!(floats(&load(&text, Choices::default()).unwrap().1)[40..], [1234.5, 1_234_567.0]);
-    for (text, line) in
-        [(format!("{commas}1.234;2;a\n"), 21), (format!("1.234;2;a\n1;2;b\n{commas}"), 3)]
-    {
-        let error = load(&text, Choices::default()).unwrap_err();
-        let start = format!("some.csv, line {line}: expected commas or points as decimal points");
+    let prices: String = (0..20).map(|at| format!("{at},5;{};a\n", [850, 1250][at % 2])).collect();
+    for (text, line, column) in [
+        (format!("{commas}1.234;2;a\n"), 21, 1),
+        (format!("1.234;2;a\n1;2;b\n{commas}"), 1, 1),
+        (format!("p;q;label\n{}", prices.replace("1250", "1.250")), 3, 2),
+    ] {
+        let error = load(&text, without_label()).unwrap_err();
+        let start = format!(
+            "some.csv, line {line}: expected numbers without points between thousands in column {column}"
+        );
         assert!(error.starts_with(&start), "{error}");
     }
-    let other = format!("{}1.5;2.234;a\n", commas.replace(",25", ""));
-    assert_eq!(floats(&load(&other, Choices::default()).unwrap().1)[40..], [1.5, 2.234]);
+    let other = format!("{}1.5;2.5;a\n3;2.234;b\n", commas.replace(",25", ""));
+    assert_eq!(floats(&load(&other, Choices::default()).unwrap().1)[40..], [1.5, 2.5, 3.0, 2.234]);
+    // Where other numbers have points, commas are none.
+    let text: String =
+        (0..20).map(|at| format!("{at}.5;{},250;{}\n", at % 3 + 1, at % 2)).collect();
+    assert!(notes(&text)[1].contains("look like numbers, such as \"1,250\""));
+    // Between quotes, as pandas writes them.
+    let quoted: String = rows()
+        .lines()
+        .map(|line| {
+            let fields: Vec<&str> = line.split(',').collect();
+            format!(
+                "\"{}\",\"{}\",{}\n",
+                fields[0].replace('.', ","),
+                fields[1].replace('.', ","),
+                fields[2]
+            )
+        })
+        .collect();
+    assert_eq!(floats(&load(&quoted, Choices::default()).unwrap().1), floats(&expected));
     // With three digits behind each comma, they may be thousands.
     let thousands: String = (10..30).map(|at| format!("{at},500\t{at}\t{}\n", at % 2)).collect();
     assert_eq!(load(&thousands, Choices::default()).unwrap().0.notes.len(), 1);
@@ -187,7 +218,7 @@ fn decimal_commas_are_read_wherever_they_are_clear() {
 
 #[test]
 fn texts_that_look_like_numbers_are_told() {
-    for (field, others) in [("$3", "$4.50"), ("42%", "7 %"), ("\"1,5\"", "\"2,5\"")] {
+    for (field, others) in [("$3", "$4.50"), ("42%", "7 %"), ("\"1,500\"", "\"2,500\"")] {
         let row = |at: usize| format!("{},{at}.5,{}\n", [field, others][at / 2 % 2], at % 2);
         let text: String = (0..20).map(row).collect();
         let found = notes(&text).join("\n");
@@ -210,4 +241,77 @@ fn a_header_that_counts_is_told() {
         ["the first line counts the columns and is no example"]
     );
     assert_eq!(notes(&format!("0,1,label\n{rows}")), [""; 0]);
+}
+
+#[test]
+fn the_separator_is_the_one_that_gives_numbers() {
+    let load = |row: &dyn Fn(usize) -> String| {
+        let text: String = (0..40).map(row).collect();
+        load(&text, Choices::default()).map(|(_, raw)| (floats(&raw)[..3].to_vec(), raw.width()))
+    };
+    let label = |at: usize| ["yes", "no"][at % 2];
+    // Decimal commas between blanks, and other signs in texts of columns.
+    let found = load(&|at| format!("{},5 {},25 {}\n", at % 4, at % 3, label(at)));
+    assert_eq!(found, Ok((vec![0.5, 0.25, 1.5], 2)));
+    let found =
+        load(&|at| format!("{},{},{}\n", at % 5, ["a|b|c", "d|e|f"][at / 2 % 2], label(at)));
+    assert_eq!(found, Ok((vec![0.0, 1.0, 0.0], 3)));
+    let found = load(&|at| format!("{},{},5,{}\n", ["a;b", "a;d"][at / 2 % 2], at % 5, label(at)));
+    assert_eq!(found, Ok((vec![1.0, 0.0, 0.0], 4)));
+    let found = load(&|at| format!("very red apple,green pear {},{}\n", at % 2, label(at)));
+    assert_eq!(found.unwrap().1, 3);
+}
+
+#[test]
+fn blanks_before_a_quote_are_of_no_field() {
+    let row =
+        |at: usize| format!("{at}.5, \"{} , x\",  \"y \"\"{}\"\n", ["a", "b"][at / 2 % 2], at % 2);
+    let text = "\"p\", \"q\", \"label\"\n".to_owned() + &(0..20).map(row).collect::<String>();
+    let (plan, raw) = load(&text, Choices::default()).unwrap();
+    assert_eq!((plan.label, raw.width()), (Some((2, Why::Name)), 3));
+    assert!(labels(&raw).starts_with("y \"0 y \"1"), "{}", labels(&raw));
+    // Blanks in other places stay.
+    let text: String = (0..20).map(|at| format!("{at}.5, x \"y\" {} \n", at % 2)).collect();
+    let (_, raw) = load(&text, Choices::default()).unwrap();
+    assert!(labels(&raw).starts_with("x \"y\" 0"), "{}", labels(&raw));
+}
+
+#[test]
+fn another_column_that_is_named_as_labels_are_is_told() {
+    let row = |at: usize| format!("{at}.5,{},{}\n", at % 2, ["setosa", "virginica"][at % 2]);
+    let rows: String = (0..20).map(row).collect();
+    let found = notes(&format!("a,target,species\n{rows}"));
+    assert!(found[1].starts_with("\"species\" may be a label, too"), "{found:?}");
+    assert_eq!(notes(&format!("a,target,kind\n{rows}")).len(), 1);
+}
+
+#[test]
+fn rows_are_numbered_in_each_file() {
+    let part = |from: usize| {
+        let row = |at: usize| format!("{at},{}.5,{}\n", at + from, at % 2);
+        file(&format!(",a,label\n{}", (0..20).map(row).collect::<String>()))
+    };
+    let plan = Plan::infer(&[part(0), part(7)], &Choices::default()).unwrap();
+    assert_eq!(plan.columns[0].role, Role::Ignored);
+}
+
+#[test]
+fn names_that_the_training_examples_did_not_have_are_told() {
+    let (plan, _) = load(&rows(), Choices::default()).unwrap();
+    let choices = Choices { labels: false, ..Choices::default() };
+    let plan = plan.of_earlier();
+    let warnings = |text: &str| Table::read(&[file(text)], &plan, &choices).unwrap().warnings;
+    assert!(warnings("id,x\n1,2\n")[0].contains("names its columns"));
+    assert_eq!(warnings("1,2\n"), [""; 0]);
+}
+
+#[test]
+fn columns_that_all_are_left_out_are_named() {
+    let text: String = (0..40).map(|at| format!("t{at},{}\n", at % 2)).collect();
+    let error = load(&text, Choices::default()).unwrap_err();
+    assert!(
+        error.ends_with("found none in 2 columns; column 1 has 40 different texts and is left out")
+    );
+    let error = load("#1,a\n#2,b\n", Choices::default()).unwrap_err();
+    assert!(error.contains("found lines that begin with # and no others"), "{error}");
 }
