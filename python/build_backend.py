@@ -23,8 +23,8 @@ prepare_metadata_for_build_editable = maturin.prepare_metadata_for_build_editabl
 
 def _build_program():
     """Puts the program where maturin finds it."""
-    command = ["cargo", "build", "--release", "--bin", "samebit-of-wheel", "--features"]
-    command += ["parquet,program", "--message-format", "json-render-diagnostics"]
+    command = ["cargo", "build", "--release", "-p", "samebit-python", "--bin", "samebit-of-wheel"]
+    command += ["--features", "parquet,program", "--message-format", "json-render-diagnostics"]
     built = subprocess.run(command, cwd=HERE, check=True, stdout=subprocess.PIPE, text=True)
     messages = (json.loads(line) for line in built.stdout.splitlines() if line.startswith("{"))
     programs = [it["executable"] for it in messages if it.get("executable")]

@@ -1,7 +1,7 @@
 //! The extension module of the Python package `samebit`.
 //!
 //! ```text
-//! python/samebit/*.py   what people import: arrays, exceptions, typed events
+//! python/package/samebit/*.py   what people import: arrays, exceptions, typed events
 //! _samebit              this module: bytes in, bytes out, one thread for each run
 //! coordinator, common   the client, the reference, states, data
 //! ```

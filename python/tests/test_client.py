@@ -1,21 +1,26 @@
 """Runs, clusters, and what people have their data in."""
 
-import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pandas
+import polars
 import pytest
 
 import samebit
-from samebit import ConnectionLost, InputError, RunCancelled, events
+from samebit import ConnectionLost, InputError, ParallelBatchProcessor, RunCancelled, events
 
-MODELS = {"softmax": {}, "mlp": {"hidden": [8]}, "spiking": {"neurons": 10}}
+MODELS = {
+    "softmax": {},
+    "mlp": {"hidden": [8]},
+    "spiking": {"neurons": 10, "presentation_ms": 50},
+}
 LONG = {"epochs": 100_000, "learning_rate": 1e-4}
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_digests_of_the_command_line(digest_of, model):
-    parameters = {"mlp": {"hidden": [8]}, "spiking": {"neurons": 10, "presentation_ms": 50}}
-    given = parameters.get(model, {})
+    given = MODELS[model]
     flags = [flag for key, value in given.items() for flag in ("--set", f"parameters.{key}={value}")]
     settings = {"epochs": 1, "replicas": 7, "seed": 3}
     flags += [flag for key, value in settings.items() for flag in (f"--{key}", value)]
@@ -29,16 +34,23 @@ def test_without_anything_it_is_the_default_run_of_the_command_line(digest_of):
     assert samebit.run(epochs=2, workers="here").digest == digest_of("--epochs", 2)
 
 
-def test_a_cluster_with_keys_and_a_worker_killed(cluster, monkeypatch):
-    settings = {"epochs": 30, "evaluation": {"every": 1}}
-    expected = samebit.run("digits", "softmax", workers="here", **settings).digest
+@pytest.fixture
+def keyed(cluster, monkeypatch):
+    """A cluster of two workers with keys, which the environment names."""
     found = cluster(2, keys=True)
     monkeypatch.setenv("SAMEBIT_COORDINATOR", found.address)
     monkeypatch.setenv("SAMEBIT_KEYS", found.keys)
-    run = samebit.submit("digits", "softmax", min_workers=2, **settings)
+    return found
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_cluster_with_keys_and_a_worker_killed(keyed, monkeypatch, model):
+    settings = {"epochs": 30 if model != "spiking" else 1, "evaluation": {"every": 1}, **MODELS[model]}
+    expected = samebit.run("digits", model, workers="here", **settings).digest
+    run = samebit.submit("digits", model, min_workers=2, **settings)
     for event in run.events():
         if isinstance(event, events.Round) and event.round == 3:
-            found.workers[0].kill()
+            keyed.workers[0].kill()
     result = run.result()
     assert result.digest == expected and result.run == run.number == 1
     assert run.status == "finished" and result.memory
@@ -53,6 +65,28 @@ def test_a_cluster_with_keys_and_a_worker_killed(cluster, monkeypatch):
     monkeypatch.delenv("SAMEBIT_KEYS")
     with pytest.raises(samebit.SamebitError, match="keys"):
         samebit.status()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_seeds_interface_at_a_cluster_with_keys_and_a_worker_killed(keyed, digits, model):
+    params = {"epochs": 20, **MODELS[model]}
+    here = ParallelBatchProcessor(4, 5, model=model, workers="here")
+    expected = here.run_parallel(*digits, params=params)[0].digest()
+    with ThreadPoolExecutor(1) as pool:
+        processor = ParallelBatchProcessor(4, 5, model=model)
+        found = pool.submit(processor.run_parallel, *digits, params=params)
+        for event in samebit.follow(first_run()).events():
+            if isinstance(event, events.Round) and event.round == 3:
+                keyed.workers[0].kill()
+        state, results = found.result()
+    assert state.digest() == results.digest == expected
+
+
+def first_run():
+    """The number of the first run of the coordinator, once there is one."""
+    while not (runs := samebit.status()["runs"]):
+        pass
+    return runs[0]["id"]
 
 
 def test_cancelling(cluster):
@@ -101,6 +135,10 @@ def test_evaluate_and_predict(digits, tmp_path):
     assert set(samebit.predict(named, features).classes) <= set(names)
     rows = result.history()
     assert rows[-1]["epoch"] == 20 and len(rows) == len(result.rounds)
+    assert len(result.to_pandas()) == len(result.to_polars()) == len(rows)
+    assert list(result.to_pandas().columns) == result.to_polars().columns
+    truths = samebit.run((features, labels > 1), "softmax", epochs=5, workers="here")
+    assert set(samebit.predict(truths, features).classes) == {"True", "False"}
 
 
 def test_vectors_as_targets(digits):
@@ -126,6 +164,18 @@ def test_files_have_the_digests_of_their_arrays(digits, tmp_path, monkeypatch):
     assert len(samebit.run(train, "softmax", **held_out).evaluations) == 1
 
 
+def test_parquet_has_the_digest_of_the_same_csv(digits, digest_of, tmp_path):
+    features, labels = digits
+    frame = polars.DataFrame({"a": features[:, 0], "b": features[:, 1], "label": labels})
+    frame.write_parquet(tmp_path / "x.parquet")
+    frame.write_csv(tmp_path / "x.csv")
+    expected = digest_of("--dataset", tmp_path / "x.csv", "--model", "softmax", "--epochs", 1)
+    settings = {"epochs": 1, "workers": "here"}
+    assert samebit.run(str(tmp_path / "x.parquet"), "softmax", **settings).digest == expected
+    flags = ["--dataset", tmp_path / "x.parquet", "--model", "softmax", "--epochs", 1]
+    assert digest_of(*flags) == expected
+
+
 class TorchDataset:
     """What a dataset of torch has."""
 
@@ -137,24 +187,6 @@ class TorchDataset:
 
     def __getitem__(self, at):
         return self.items[at]
-
-
-class Frame:
-    """What a frame of pandas has."""
-
-    def __init__(self, columns):
-        self.data = columns
-        self.columns = list(columns)
-
-    def to_numpy(self):
-        return np.stack(list(self.data.values()), axis=1)
-
-    def drop(self, columns):
-        return Frame({key: it for key, it in self.data.items() if key not in columns})
-
-    def __getitem__(self, column):
-        array = self.data[column]
-        return type("Series", (), {"to_numpy": lambda self: array})()
 
 
 class HuggingFace:
@@ -177,7 +209,8 @@ def test_what_people_have_their_data_in(digits):
     forms = [
         digits,
         TorchDataset(features, labels),
-        Frame({**columns, "label": labels}),
+        pandas.DataFrame({**columns, "label": labels}),
+        polars.DataFrame({"label": labels, **columns}),
         HuggingFace({"image": list(features), "label": labels.tolist()}),
         (features.astype("float64"), labels.astype("int8")),
         (np.asfortranarray(features), labels[:, None]),
@@ -211,11 +244,9 @@ def test_the_names_of_bindsnet():
 
 def test_other_threads_work_while_a_run_does(digits):
     run = samebit.submit("digits", "softmax", epochs=200, workers="here")
-    began, turns = time.monotonic(), 0
+    turns = 0
     while run.status != "finished":
         turns += 1
-        assert time.monotonic() - began < 60
-        time.sleep(0.01)
     assert turns > 1
 
 

@@ -42,16 +42,6 @@ pub fn binaries() -> &'static Binaries {
     })
 }
 
-/// The extension module of the Python package, and the binaries: of this build, as far as there are
-/// any.
-pub fn extension() -> (PathBuf, &'static Binaries) {
-    let target = target_folder();
-    let (profile, folder) =
-        if cfg!(debug_assertions) { ("dev", "debug") } else { ("release", "release") };
-    build_what(&[TESTED, &["--lib"]].concat(), &target, profile, None);
-    (target.join(folder).join("lib_samebit.so"), binaries())
-}
-
 /// Builds the binaries into `target`, with `RUSTFLAGS` if given.
 pub fn build(target: &Path, profile: &str, rustflags: Option<&str>) -> Binaries {
     build_what(PACKAGES, target, profile, rustflags)

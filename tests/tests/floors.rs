@@ -371,7 +371,8 @@ const RULES: &[Rule] = &[
     Rule {
         why: "the Python package is a client, and no command line or worker",
         paths: &["python/src"],
-        except: &[],
+        // The program beside it in the wheel.
+        except: &["python/src/bin"],
         banned: &["worker::", "samebit::", "coordinator::cli", "coordinator::server", "clap"],
     },
     Rule {

@@ -20,7 +20,7 @@ use super::folder;
 const FILES: u64 = 10_000;
 
 /// Least number of files that still load, and of those that are refused.
-const LEAST: usize = 1500;
+const LEAST: usize = 1000;
 
 /// Longest error, in bytes.
 const ERROR_BYTES: usize = 2000;

@@ -109,8 +109,8 @@ def _of_frame(name: str, frame: Any, label: str | None) -> tuple[Any, Any]:
     if found is None:
         return frame.to_numpy(), None
     place = columns.index(found)
-    rest = frame.drop(columns=[frame.columns[place]])
-    return rest.to_numpy(), frame[frame.columns[place]].to_numpy()
+    rest = [column for at, column in enumerate(frame.columns) if at != place]
+    return frame[rest].to_numpy(), frame[frame.columns[place]].to_numpy()
 
 
 def _of_hugging_face(name: str, data: Any, label: str | None) -> tuple[Any, Any]:
@@ -213,6 +213,9 @@ def _targets(name: str, labels: Any, targets: str) -> tuple[str, Any, int]:
             f"{name}: expected numbers or texts, found an object array with {wrong!r}: convert it "
             'with .astype("int64") or .astype(str)'
         )
-    if array.dtype.kind not in "fiub":
+    if array.dtype.kind == "b":
+        # As a table has them.
+        return "texts", np.where(array, "True", "False").tolist(), 0
+    if array.dtype.kind not in "fiu":
         raise InputError(f"{name}: expected numbers or texts, found {array.dtype}")
     return "numbers", np.ascontiguousarray(array, dtype="float64").tobytes(), 0
