@@ -18,6 +18,8 @@ pub(crate) struct Order {
     /// Whether the fields are all that the caller says of the run. If so, the run is what the command
     /// line makes of the same flags without a spec's file.
     as_flags: bool,
+    /// The folder of relative paths in the spec; empty for the one of the process.
+    pub(crate) base: PathBuf,
     /// Where it runs.
     pub(crate) place: Place,
     /// Workers to wait for.

@@ -18,7 +18,6 @@ use tokio::sync::watch;
 
 use crate::error::Error;
 use crate::spec::Place;
-use crate::state::pool;
 use crate::work::{Message, Outcome, Work};
 
 /// How long a coordinator may take to confirm that a run is cancelled.
@@ -39,7 +38,6 @@ fn tls(keys: Option<&Path>) -> Result<Option<CallerTls>, Error> {
 #[pyfunction]
 #[pyo3(signature = (address, keys=None))]
 pub(crate) fn status(py: Python<'_>, address: &str, keys: Option<PathBuf>) -> PyResult<String> {
-    pool()?;
     let status: Result<_, Error> = py.detach(|| {
         let tls = tls(keys.as_deref())?;
         runtime()?
@@ -57,7 +55,6 @@ pub(crate) fn cancel(
     run: u64,
     keys: Option<PathBuf>,
 ) -> PyResult<()> {
-    pool()?;
     let cancelled: Result<(), Error> = py.detach(|| {
         let tls = tls(keys.as_deref())?;
         runtime()?.block_on(async {

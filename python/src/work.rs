@@ -86,7 +86,7 @@ impl Work {
         let spec = self.order.to_spec(&self.registry)?;
         let origin = match self.data.take() {
             Some(arrays) => Origin::Arrays(arrays),
-            None => Origin::Files("".into()),
+            None => Origin::Files(self.order.base.clone()),
         };
         let initial = match self.state.take() {
             Some((state, has_rules, schema)) => {

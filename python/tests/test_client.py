@@ -75,17 +75,17 @@ def test_the_seeds_interface_at_a_cluster_with_keys_and_a_worker_killed(keyed, d
     with ThreadPoolExecutor(1) as pool:
         processor = ParallelBatchProcessor(4, 5, model=model)
         found = pool.submit(processor.run_parallel, *digits, params=params)
-        for event in samebit.follow(first_run()).events():
+        for event in samebit.follow(first_run(found)).events():
             if isinstance(event, events.Round) and event.round == 3:
                 keyed.workers[0].kill()
         state, results = found.result()
     assert state.digest() == results.digest == expected
 
 
-def first_run():
-    """The number of the first run of the coordinator, once there is one."""
+def first_run(of):
+    """The number of the first run of the coordinator, once it has one."""
     while not (runs := samebit.status()["runs"]):
-        pass
+        assert not of.done(), of.result()
     return runs[0]["id"]
 
 
@@ -141,11 +141,16 @@ def test_evaluate_and_predict(digits, tmp_path):
     assert set(samebit.predict(truths, features).classes) == {"True", "False"}
 
 
-def test_vectors_as_targets(digits):
+def test_vectors_as_targets(digits, tmp_path):
     features, _ = digits
     settings = {"dataset": {"targets": "vector"}, "hidden": [8], "epochs": 5}
     result = samebit.run((features, features[:, :2]), "mlp", workers="here", **settings)
-    assert samebit.predict(result, features).scores.shape == (400, 2)
+    predictions = samebit.predict(result, features)
+    assert (predictions.scores.shape, predictions.names) == ((400, 2), ["0", "1"])
+    frame = pandas.DataFrame({"a": features[:, 0], "size": features[:, 1]})
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    result = samebit.run(tmp_path / "x.csv", "mlp", label="size", workers="here", **settings)
+    assert samebit.predict(result, tmp_path / "x.csv").names == ["size"]
 
 
 def test_files_have_the_digests_of_their_arrays(digits, tmp_path, monkeypatch):
@@ -223,6 +228,52 @@ def test_what_people_have_their_data_in(digits):
     assert len(found) == 1
 
 
+def test_columns_of_frames_are_labels_as_those_of_tables_are(digits, digest_of, tmp_path):
+    features, labels = digits
+    names = ["species", "y", "target", "class", " Label "]
+    for at, name in enumerate(names):
+        # The preferred ones come last.
+        labelled = {it: labels if it == name else features[:, 1] for it in names[: at + 1]}
+        frame = pandas.DataFrame({"a": features[:, 0], **labelled})
+        frame.to_csv(tmp_path / "x.csv", index=False)
+        flags = ["--model", "softmax", "--epochs", 1]
+        expected = digest_of("--dataset", tmp_path / "x.csv", *flags)
+        settings = {"epochs": 1, "workers": "here"}
+        assert samebit.run(frame, "softmax", **settings).digest == expected, name
+    frame = pandas.DataFrame({"a": features[:, 0], "b": features[:, 1], "kind": labels})
+    result = samebit.run(frame, "softmax", label="kind", epochs=1, workers="here")
+    assert len(samebit.predict(result, frame, label="kind")) == 400
+    with pytest.raises(InputError, match="different names"):
+        samebit.run(pandas.concat([frame, frame], axis=1), "softmax", workers="here")
+    with pytest.raises(InputError, match="a dictionary of x, y"):
+        samebit.run({"x": features, "y": labels}, "softmax", workers="here")
+    with pytest.raises(InputError, match="number the classes"):
+        samebit.run((features, labels + 2**60), "softmax", workers="here")
+    with pytest.raises(InputError, match="no `dataset.label`"):
+        samebit.run(digits, "softmax", dataset={"label": "kind"}, workers="here")
+
+
+def test_paths_in_a_spec_are_those_of_its_folder(digits, tmp_path, monkeypatch):
+    np.savez(tmp_path / "x.npz", x_train=digits[0], y_train=digits[1])
+    spec = tmp_path / "spec.toml"
+    spec.write_text('model = "softmax"\nepochs = 1\ndataset.source = "x.npz"\n')
+    expected = samebit.run(tmp_path / "x.npz", "softmax", epochs=1, workers="here").digest
+    folder = tmp_path / "other"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert samebit.run(spec=spec, workers="here").digest == expected
+    assert samebit.run(spec="../spec.toml", workers="here").digest == expected
+
+
+def test_several_threads_read_one_run(digits):
+    for _ in range(20):
+        run = samebit.submit(digits, "softmax", epochs=2, workers="here")
+        with ThreadPoolExecutor(4) as pool:
+            found = [pool.submit(lambda: len(list(run.events()))) for _ in range(3)]
+            assert run.result().digest
+            assert len({it.result() for it in found}) == 1
+
+
 def test_arrays_can_change_while_a_run_works(digits):
     features, labels = digits[0].copy(), digits[1]
     expected = samebit.run(digits, "softmax", epochs=3, workers="here").digest
@@ -231,7 +282,7 @@ def test_arrays_can_change_while_a_run_works(digits):
     assert run.result().digest == expected
 
 
-def test_the_names_of_bindsnet():
+def test_the_names_of_bindsnet(digits):
     model = samebit.models.DiehlAndCook2015(
         64, n_neurons=10, inh=20, inpt_shape=(8, 8), presentation_ms=50
     )
@@ -240,14 +291,16 @@ def test_the_names_of_bindsnet():
     assert np.allclose(result.state.weights.sum(0), 78.4, rtol=1e-4)
     with pytest.raises(InputError, match="64 numbers"):
         samebit.models.DiehlAndCook2015(64, inpt_shape=(28, 28))
+    with pytest.raises(InputError, match="64 features, as the model has, found 16"):
+        samebit.run(digits, model, workers="here")
 
 
 def test_other_threads_work_while_a_run_does(digits):
     run = samebit.submit("digits", "softmax", epochs=200, workers="here")
     turns = 0
-    while run.status != "finished":
+    while run.status in ("queued", "running"):
         turns += 1
-    assert turns > 1
+    assert turns > 1 and run.status == "finished"
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,14 @@ def test_threads_are_not_in_the_bits(digits):
     assert len(digests) == 2, "the interval is in the bits"
 
 
+def test_seconds_of_a_batch_are_those_of_a_round_by_its_batches(digits):
+    # By default, `spiking` merges after 256 examples of all replicas.
+    processor = ParallelBatchProcessor(2, 16, model="spiking")
+    _, results = processor.run_parallel(*digits, params={"neurons": 10, "presentation_ms": 50})
+    spent = sum(it.compute_ms + it.synchronisation_ms for it in results.rounds) / 1000
+    assert sum(results.seconds_per_batch) * 8 == pytest.approx(spent, rel=0.01)
+
+
 def test_evaluating_leaves_the_state_alone(digits):
     processor = ParallelBatchProcessor(model="softmax")
     trained, _ = processor.run_parallel(*digits)

@@ -79,6 +79,14 @@ impl Column {
         }
     }
 
+    /// Its texts that are features.
+    pub(in crate::dataset) fn texts(&self) -> &[String] {
+        match &self.role {
+            Role::Categories { values, .. } => values,
+            _ => &[],
+        }
+    }
+
     /// Whether it is the label, or a number of the target.
     pub(in crate::dataset) fn is_target(&self) -> bool {
         matches!(self.role, Role::Label | Role::Target)

@@ -234,12 +234,16 @@ fn check_count(split: &Raw, found: usize) -> Result<(), DatasetError> {
 }
 
 fn wrong(raw: &Raw, at: usize, expected: String, found: String) -> DatasetError {
+    let mut path = raw.label_file.as_str();
     let place = match &raw.places {
-        Places::Lines(lines) => format!("line {}", lines.get(at)),
+        Places::Lines(lines) => {
+            path = lines.file(at).unwrap_or(path);
+            format!("line {}", lines.get(at))
+        }
         Places::Rows(rows) => format!("row {}", rows.get(at).copied().unwrap_or(0)),
         Places::Bytes { start, size } => format!("byte {}", start + size * at as u64),
     };
-    DatasetError::Content { path: raw.label_file.clone(), place, expected, found }
+    DatasetError::Content { path: path.to_owned(), place, expected, found }
 }
 
 #[cfg(test)]

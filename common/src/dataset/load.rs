@@ -75,7 +75,12 @@ fn load_source(
 ) -> Result<(Dataset, Schema), DatasetError> {
     let found = match origin {
         Origin::Files(base) => source::read(spec, base, known, labels)?,
-        Origin::Arrays(arrays) => memory::read(arrays, spec)?,
+        Origin::Arrays(arrays) => {
+            if known.is_none() {
+                source::refuse_columns(spec)?;
+            }
+            memory::read(arrays, spec)?
+        }
     };
     let mut found = found.with_names()?;
     check_shapes(&found, known)?;
@@ -89,7 +94,8 @@ fn load_source(
     let shape = found.train.shape.clone();
     let width = found.train.width();
     let scale = spec.scale.or(known.map(|known| known.scale)).unwrap_or(found.scale);
-    let Found { train, test, name, label, columns, notes, mut warnings, .. } = found;
+    let Found { train, test, name, label, columns, decimal_commas, notes, mut warnings, .. } =
+        found;
     let all = train.len() + test.as_ref().map_or(0, Raw::len);
     let mut parts = std::iter::once(train).chain(test).zip(targets);
     let mut part =
@@ -131,6 +137,7 @@ fn load_source(
         targets: target_type,
         classes: classes.names,
         columns,
+        decimal_commas,
         normalisation,
         data: known.and_then(|known| known.data.clone()),
     };

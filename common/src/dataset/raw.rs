@@ -97,9 +97,22 @@ pub(super) struct Lines {
     /// The first examples of lines without a gap, and their lines.
     runs: Vec<(usize, u64)>,
     count: usize,
+    /// The first example and the name of each file.
+    files: Vec<(usize, String)>,
 }
 
 impl Lines {
+    /// The next lines are those of this file.
+    pub(super) fn begin_file(&mut self, name: &str) {
+        self.files.push((self.count, name.to_owned()));
+    }
+
+    /// The name of the file of an example, if it is known.
+    pub(super) fn file(&self, example: usize) -> Option<&str> {
+        let files = self.files.partition_point(|(first, _)| *first <= example);
+        files.checked_sub(1).map(|file| self.files[file].1.as_str())
+    }
+
     /// Appends a line.
     pub(super) fn push(&mut self, line: u64) {
         if self.get(self.count) != line || self.runs.is_empty() {

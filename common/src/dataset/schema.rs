@@ -37,6 +37,9 @@ pub struct Schema {
     /// The columns of a table, in the order of its files; empty for other sources.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) columns: Vec<Column>,
+    /// Whether the numbers of a table have a comma for the point.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) decimal_commas: bool,
     /// How features were scaled, by what the training examples have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) normalisation: Option<Normalisation>,
@@ -128,17 +131,25 @@ impl Schema {
     pub fn differences(&self, here: &Self) -> Vec<String> {
         let features = |schema: &Self| {
             let columns = schema.columns.iter().filter(|column| column.width() > 0);
-            columns.map(|column| column.name.clone()).collect::<Vec<_>>()
+            columns.cloned().collect::<Vec<_>>()
         };
         let (were, are) = (features(self), features(here));
+        let mut pairs = were.iter().zip(&are).enumerate();
         let mut all = Vec::new();
-        if let Some(at) = were.iter().zip(&are).position(|(was, is)| was != is) {
+        if let Some((at, (was, is))) = pairs.clone().find(|(_, (was, is))| was.name != is.name) {
             all.push(format!(
-                "the columns of this data are not those that the state was trained on: feature {} is \
-                 `{}` here and was `{}`",
+                "the columns of this data are not those that the state was trained on: column {} of \
+                 features is `{}` here and was `{}`",
                 at + 1,
-                are[at],
-                were[at]
+                is.name,
+                was.name
+            ));
+        } else if let Some((at, (was, _))) = pairs.find(|(_, (was, is))| was.texts() != is.texts())
+        {
+            all.push(format!(
+                "the texts in {} of this data are not those that the state was trained on, and become \
+                 other features",
+                was.title(at)
             ));
         }
         if let (TargetType::Classes(before), TargetType::Classes(now)) =
@@ -262,6 +273,7 @@ mod tests {
             targets: TargetType::Classes(2),
             classes: vec!["no".into(), "yes".into()],
             columns: vec![number, text, label],
+            decimal_commas: true,
             normalisation: Some(Normalisation {
                 shift: vec![0.1, -1e300, 0.0],
                 range: vec![1.0, 1e-300, 2.5],
@@ -303,13 +315,24 @@ mod tests {
         assert_eq!((trained.differences(&fewer), fewer.differences(&trained)), (vec![], vec![]));
         let other = schema(r#""y","x""#, r#""a","c""#, 255.0);
         let found = trained.differences(&other).join("\n");
-        assert!(found.contains("feature 1 is `y` here and was `x`"), "{found}");
+        assert!(found.contains("column 1 of features is `y` here and was `x`"), "{found}");
         assert!(found.contains("class 1 is `c` here and was `b`"), "{found}");
         assert!(found.contains("scaled by other values"), "{found}");
         let mut numbers = trained.clone();
         numbers.classes.clear();
         let found = trained.differences(&numbers).join("\n");
         assert!(found.contains("class 0 is `0` here and was `a`"), "{found}");
+        let texts = |text: &str| {
+            let column = Column {
+                name: "t".into(),
+                role: Role::Categories { values: vec![text.into()], missing: None },
+            };
+            Schema { columns: vec![column], ..schema(r#""x""#, r#""a","b""#, 1.0) }
+        };
+        let (blue, green) = (texts("blue"), texts("green"));
+        assert_eq!(blue.differences(&blue), [""; 0]);
+        let found = blue.differences(&green).join("\n");
+        assert!(found.starts_with("the texts in \"t\" of this data"), "{found}");
     }
 
     #[test]

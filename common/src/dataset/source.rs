@@ -77,6 +77,8 @@ pub(super) struct Found {
     pub(super) classes: Vec<String>,
     /// The columns of a table.
     pub(super) columns: Vec<Column>,
+    /// Whether its numbers have a comma for the point.
+    pub(super) decimal_commas: bool,
     pub(super) notes: Vec<String>,
     pub(super) warnings: Vec<String>,
 }
@@ -92,7 +94,8 @@ impl Found {
         let scale = if is_of_bytes(&train) { BYTES } else { 1.0 };
         let (classes, columns, label) = (Vec::new(), Vec::new(), None);
         let (notes, warnings) = (Vec::new(), Vec::new());
-        Self { train, test, scale, name, label, classes, columns, notes, warnings }
+        let decimal_commas = false;
+        Self { train, test, scale, name, label, classes, columns, decimal_commas, notes, warnings }
     }
 
     /// With the names of the classes in place of their numbers, if the source has both. A split whose
@@ -270,7 +273,7 @@ pub(super) fn read(
 }
 
 /// Refuses what a spec says of the columns of a table, where there are none.
-fn refuse_columns(spec: &DatasetSpec) -> Result<(), DatasetError> {
+pub(super) fn refuse_columns(spec: &DatasetSpec) -> Result<(), DatasetError> {
     let fields = [
         ("label", spec.label.is_some()),
         ("separator", spec.separator.is_some()),

@@ -15,8 +15,10 @@ from .state import to_numpy
 
 __all__: list[str] = []
 
-#: Columns that are taken for the labels if nobody names one.
-_LABELS = ("label", "labels", "target", "class", "y")
+#: Columns that are taken for the labels if nobody names one, the first ones preferred: those of tables.
+_LABELS = ("label", "class", "target", "y", "species")
+#: Whole numbers are exact in double precision below this (2^53).
+_EXACT = 9_007_199_254_740_992
 #: Columns of Hugging Face's datasets that are taken for the features.
 _FEATURES = ("image", "img", "features", "x")
 
@@ -31,6 +33,8 @@ class Source:
     source: str
     #: The largest label plus one, if the labels are whole numbers from 0.
     classes: int | None = None
+    #: Features of one example, if they are known.
+    features: int | None = None
 
 
 def source_of(
@@ -55,7 +59,8 @@ def source_of(
     if test is not None:
         names = ("test examples", "test labels")
         second = _split(*names, *_pair("test examples", test, None, label), targets)
-    return Source(_samebit.Data(train, second), "arrays", _classes(train, second))
+    features = int(np.prod(train[2]))
+    return Source(_samebit.Data(train, second), "arrays", _classes(train, second), features)
 
 
 def _classes(*splits: tuple[Any, ...] | None) -> int | None:
@@ -82,6 +87,11 @@ def _pair(name: str, data: Any, labels: Any, label: str | None) -> tuple[Any, An
         return data[0], data[1]
     if hasattr(data, "column_names") and hasattr(data, "with_format"):
         return _of_hugging_face(name, data, label)
+    if isinstance(data, Mapping):
+        raise InputError(
+            f'{name}: expected an array, a pair (features, labels), a frame or a dataset, or {{"train": '
+            f"…, \"test\": …}}, found a dictionary of {', '.join(map(str, data))}"
+        )
     if hasattr(data, "columns") and hasattr(data, "to_numpy"):
         return _of_frame(name, data, label)
     is_array = hasattr(data, "dtype") or hasattr(data, "__array__")
@@ -100,11 +110,17 @@ def _column(name: str, columns: list[str], label: str | None) -> str | None:
         if label not in columns:
             raise InputError(f"{name}: expected a column {label!r}, found {', '.join(columns)}")
         return label
-    return next((column for column in columns if column.lower() in _LABELS), None)
+    for wanted in _LABELS:
+        for column in columns:
+            if column.strip().lower() == wanted:
+                return column
+    return None
 
 
 def _of_frame(name: str, frame: Any, label: str | None) -> tuple[Any, Any]:
     columns = [str(column) for column in frame.columns]
+    if len(set(columns)) != len(columns):
+        raise InputError(f"{name}: expected columns of different names, found {', '.join(columns)}")
     found = _column(name, columns, label)
     if found is None:
         return frame.to_numpy(), None
@@ -187,7 +203,7 @@ def _targets(name: str, labels: Any, targets: str) -> tuple[str, Any, int]:
         return "none", b"", 0
     array = to_numpy(name, labels)
     if targets == "vector":
-        if array.dtype.kind not in "fiub" or array.ndim not in (1, 2):
+        if array.dtype.kind not in "fiub" or array.ndim not in (1, 2) or array.size == 0:
             raise InputError(
                 f"{name}: expected an array of numbers of shape [examples, targets], found "
                 f"{array.dtype}{list(array.shape)}"
@@ -218,4 +234,9 @@ def _targets(name: str, labels: Any, targets: str) -> tuple[str, Any, int]:
         return "texts", np.where(array, "True", "False").tolist(), 0
     if array.dtype.kind not in "fiu":
         raise InputError(f"{name}: expected numbers or texts, found {array.dtype}")
-    return "numbers", np.ascontiguousarray(array, dtype="float64").tobytes(), 0
+    numbers = np.ascontiguousarray(array, dtype="float64")
+    if array.dtype.kind != "f" and len(numbers) and np.abs(numbers).max() >= _EXACT:
+        raise InputError(
+            f"{name}: expected labels between -{_EXACT} and {_EXACT}: number the classes from 0 on"
+        )
+    return "numbers", numbers.tobytes(), 0

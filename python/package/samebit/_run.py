@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -99,6 +100,8 @@ class Run:
         self._outcome: _samebit.Outcome | None = None
         self._error: BaseException | None = None
         self._result: Result | None = None
+        # Several threads may read the events.
+        self._lock = threading.Lock()
 
     @property
     def number(self) -> int:
@@ -106,22 +109,25 @@ class Run:
         return next((it.run for it in self._events if isinstance(it, Submitted)), 0)
 
     def _step(self, seconds: float = _WAIT) -> bool:
-        """Waits for the next message; whether there was one."""
-        try:
-            message = self._job.next(seconds)
-        except errors.SamebitError as error:
-            self._error = error
+        """Waits for the next message; whether there was one, or the run has ended."""
+        with self._lock:
+            if self._has_ended:
+                return True
+            try:
+                message = self._job.next(seconds)
+            except errors.SamebitError as error:
+                self._error = error
+                return True
+            if message is None:
+                return False
+            kind, text, outcome = message
+            if kind == "event":
+                self._events.append(event_of(text))
+            elif kind == "note":
+                self._events.append(Note(text=text))
+            else:
+                self._outcome = outcome
             return True
-        if message is None:
-            return False
-        kind, text, outcome = message
-        if kind == "event":
-            self._events.append(event_of(text))
-        elif kind == "note":
-            self._events.append(Note(text=text))
-        else:
-            self._outcome = outcome
-        return True
 
     @property
     def _has_ended(self) -> bool:
@@ -258,6 +264,7 @@ def start(
     order = {
         "spec": _without_none(spec),
         "as_flags": False,
+        "base": "",
         "place": place,
         "min_workers": None,
         "once": False,

@@ -16,7 +16,7 @@ from ._data import Source, source_of
 from ._place import address_of, place_of
 from ._run import Result, Run, start
 from .errors import InputError
-from .models import Model
+from .models import Model, check_shape
 from .state import NetworkState
 
 __all__ = ["Predictions", "cancel", "evaluate", "follow", "predict", "run", "status", "submit"]
@@ -78,7 +78,10 @@ def submit(
         if source.arrays is None and label is not None:
             table["dataset"]["label"] = label
     place = place_of(workers, keys)
-    more = {"min_workers": min_workers, "once": once, "patience": patience}
+    if source is not None:
+        check_shape(model, source.features)
+    base = os.path.dirname(spec) if isinstance(spec, (str, os.PathLike)) and source is None else ""
+    more = {"min_workers": min_workers, "once": once, "patience": patience, "base": os.fspath(base)}
     return start(table, source, _state(state), place, as_flags=spec is None, **more)
 
 
@@ -152,14 +155,16 @@ def predict(
     state: NetworkState | Result | _Path,
     data: Any,
     *,
+    label: str | None = None,
     split: str | None = None,
     model: str | Model | None = None,
     workers: str | None = None,
     keys: _Path | None = None,
     **settings: Any,
 ) -> Predictions:
-    """The scores of each example. Labels are not needed, and not read."""
-    used, table, source = _use(state, data, None, None, model, settings)
+    """The scores of each example. Labels are not needed, and not read; ``label`` is their column in a
+    frame that has them."""
+    used, table, source = _use(state, data, None, label, model, settings)
     for key in _OF_TRAINING:
         table["dataset"].pop(key, None)
     table["predict"] = True
@@ -169,8 +174,11 @@ def predict(
     schema = json.loads(result.state._origin[1] or "{}")
     targets = schema.get("targets", {})
     are_classes = not (isinstance(targets, dict) and "vector" in targets)
-    names = schema.get("classes") or [str(number) for number in range(scores.shape[1])]
-    return Predictions(scores, names if are_classes else names[: scores.shape[1]], are_classes)
+    columns = [it for it in schema.get("columns", []) if isinstance(it, dict)]
+    names = schema.get("classes") or [it["name"] for it in columns if it["role"] == "target"]
+    if not all(names) or len(names) != scores.shape[1]:
+        names = [str(number) for number in range(scores.shape[1])]
+    return Predictions(scores, names, are_classes)
 
 
 def follow(

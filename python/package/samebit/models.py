@@ -27,8 +27,19 @@ class Model:
     name: str
     #: Its parameters.
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    #: The shape of one example, if it is checked.
+    #: The shape of one example; arrays are checked to have it.
     shape: tuple[int, ...] | None = None
+
+
+def check_shape(model: str | Model | None, features: int | None) -> None:
+    """Raises ``InputError`` if a model says how many features it has, and the examples have others."""
+    if not isinstance(model, Model) or model.shape is None or features is None:
+        return
+    expected = int(np.prod(model.shape))
+    if expected != features:
+        raise InputError(
+            f"expected examples of {expected} features, as the model has, found {features}"
+        )
 
 
 def DiehlAndCook2015(
@@ -47,7 +58,7 @@ def DiehlAndCook2015(
     ==============  =====================================================================
     argument        here
     ==============  =====================================================================
-    ``n_inpt``      the number of features; checked, as the data says it
+    ``n_inpt``      the number of features; arrays are checked to have it
     ``n_neurons``   ``neurons``
     ``exc``         has no effect: excitatory and inhibitory neurons are one layer here
     ``inh``         ``inhibition``

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import tomllib
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from ._data import Source, source_of
 from ._place import place_of
 from ._run import Result, start
 from .errors import InputError
-from .models import Inferred, Model, infer
+from .models import Inferred, Model, check_shape, infer
 from .state import NetworkState
 
 __all__ = ["ParallelBatchProcessor", "Results"]
@@ -184,13 +185,14 @@ class ParallelBatchProcessor:
         targets = rest.pop("targets", "class")
         source = source_of(examples, labels, targets=targets)
         named = rest.pop("model", self.model)
+        check_shape(named, source.features)
         spec = _spec(self, source, initial, named, rest, replicas)
         spec["dataset"]["targets"] = targets
         run = start(spec, source, initial, place)
         result = run.result(progress=False)
         for note in result.notes[1:]:
             _log.warning("%s", note)
-        interval = spec.get("update_interval") or 1
+        interval = tomllib.loads(result.state._origin[0] or "").get("update_interval", 1)
         for number, it in enumerate(result.rounds):
             _log.debug("Batch %d: loss %s, accuracy %s", number, it.loss, it.accuracy)
         return result.state, Results(result, interval)

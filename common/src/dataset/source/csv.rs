@@ -50,7 +50,6 @@ pub(in crate::dataset) use self::records::Record;
 pub(in crate::dataset) struct Choices<'a> {
     /// Whether labels are read. If not, no column is guessed to be the label.
     pub(in crate::dataset) labels: bool,
-    pub(in crate::dataset) separator: Option<u8>,
     pub(in crate::dataset) targets: TargetKind,
     /// The columns of the label or the target: names, `first` or `last`. None if they are to be
     /// found.
@@ -64,7 +63,6 @@ impl Default for Choices<'_> {
     fn default() -> Self {
         Self {
             labels: true,
-            separator: None,
             targets: TargetKind::Class,
             label: &[],
             missing: Missing::Error,
@@ -83,7 +81,7 @@ pub(in crate::dataset) struct TextFile {
 
 #[derive(Debug)]
 enum Content {
-    Text(String),
+    Text { text: String, dialect: Dialect, header: Header },
     Rows(Box<dyn Rows>),
 }
 
@@ -119,13 +117,19 @@ const FILL: &str = ", as each example to predict has its row: fill it in (a run 
 const FIRST_ROW: u64 = 2;
 
 impl TextFile {
-    pub(in crate::dataset) fn new(name: String, text: String) -> Self {
-        Self {
-            name,
-            content: Content::Text(records::without_blanks_before_quotes(
-                records::with_line_feeds(text),
-            )),
+    /// Of a text; `separator` is the one that a user has named.
+    pub(in crate::dataset) fn new(name: String, text: String, separator: Option<u8>) -> Self {
+        let (text, with_comments) = Dialect::of_text(text, separator);
+        let header = Header::of(&text, with_comments);
+        let (dialect, mut header) = match with_comments.without_comments(&text, header.columns) {
+            Some(dialect) => (dialect, Header::of(&text, dialect)),
+            None => (with_comments, header),
+        };
+        if dialect == with_comments && header.records == 0 {
+            let names = dialect.names_in_comment(&text, header.columns);
+            header.names = names.unwrap_or_default();
         }
+        Self { name, content: Content::Text { text, dialect, header } }
     }
 
     /// Of a format with rows.
@@ -135,41 +139,30 @@ impl TextFile {
     }
 
     /// Names of the classes 0, 1, …, if the file has them.
-    pub(in crate::dataset) fn classes(&self, separator: Option<u8>) -> Vec<String> {
-        self.form(separator).1.classes
+    pub(in crate::dataset) fn classes(&self) -> Vec<String> {
+        self.form().1.classes
     }
 
     /// How the file is divided, and what it says before its examples.
-    fn form(&self, separator: Option<u8>) -> (Dialect, Header) {
-        let text = match &self.content {
-            Content::Text(text) => text,
+    fn form(&self) -> (Dialect, Header) {
+        match &self.content {
+            Content::Text { dialect, header, .. } => (*dialect, header.clone()),
             Content::Rows(rows) => {
                 let names = rows.names().to_vec();
                 let header = Header { columns: names.len(), names, ..Header::default() };
-                return (Dialect::of(b','), header);
+                (Dialect::of(b','), header)
             }
-        };
-        let with_comments = Dialect::of_text(text, separator);
-        let header = Header::of(text, with_comments);
-        let (dialect, mut header) = match with_comments.without_comments(text, header.columns) {
-            Some(dialect) => (dialect, Header::of(text, dialect)),
-            None => (with_comments, header),
-        };
-        if dialect == with_comments && header.records == 0 {
-            let names = dialect.names_in_comment(text, header.columns);
-            header.names = names.unwrap_or_default();
         }
-        (dialect, header)
     }
 
     /// Whether a line begins with `#`.
     fn has_comments(&self) -> bool {
-        matches!(&self.content, Content::Text(text) if text.lines().any(|line| line.starts_with('#')))
+        matches!(&self.content, Content::Text { text, .. } if text.lines().any(|line| line.starts_with('#')))
     }
 
     /// The fields of the first record of a text.
     fn first_record(&self, dialect: Dialect) -> Result<Vec<String>, DatasetError> {
-        let Content::Text(text) = &self.content else { return Ok(Vec::new()) };
+        let Content::Text { text, .. } = &self.content else { return Ok(Vec::new()) };
         let mut record = Record::default();
         dialect.records(text.as_bytes()).next(&mut record);
         self.check(&record)?;
@@ -196,7 +189,7 @@ impl TextFile {
         let row = |example| lines.get(example).saturating_sub(FIRST_ROW);
         match &self.content {
             Content::Rows(_) => Places::Rows((0..lines.len()).map(row).collect()),
-            Content::Text(_) => Places::Lines(lines),
+            Content::Text { .. } => Places::Lines(lines),
         }
     }
 
@@ -208,13 +201,18 @@ impl TextFile {
         mut take: impl FnMut(&Record<'a>) -> Result<(), DatasetError>,
     ) -> Result<(), DatasetError> {
         let text = match &self.content {
-            Content::Text(text) => text,
+            Content::Text { text, .. } => text,
             Content::Rows(rows) => return rows.each(&mut take),
         };
         let (mut records, mut record) = (dialect.records(text.as_bytes()), Record::default());
+        let mut of_header = header.records;
         while records.next(&mut record) {
+            if of_header > 0 {
+                of_header -= 1;
+                continue;
+            }
             // A file that was put together from several repeats its header.
-            if header.records > 0 && record.equals(&header.fields) {
+            if header.has_texts && record.equals(&header.fields) {
                 continue;
             }
             self.check(&record)?;
@@ -231,7 +229,7 @@ impl TextFile {
         DatasetError::Content {
             path: self.name.clone(),
             place: match &self.content {
-                Content::Text(_) => format!("line {line}"),
+                Content::Text { .. } => format!("line {line}"),
                 Content::Rows(_) if line < FIRST_ROW => "columns".to_owned(),
                 Content::Rows(_) => format!("row {}", line - FIRST_ROW),
             },

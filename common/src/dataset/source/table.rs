@@ -42,11 +42,15 @@ pub(super) fn read(
     labels: bool,
 ) -> Result<Found, DatasetError> {
     let mut notes = Vec::new();
-    let train = open(path, base, &mut notes)?;
+    let separator = spec.separator.as_deref().and_then(|text| match text {
+        TAB => Some(b'\t'),
+        text => text.bytes().next(),
+    });
+    let train = open(path, base, separator, &mut notes)?;
     let test =
         match spec.test_source.as_deref().map(|source| super::kind(source, base)).transpose()? {
             None => None,
-            Some((Kind::Csv, path)) => Some(open(path, base, &mut notes)?),
+            Some((Kind::Csv, path)) => Some(open(path, base, separator, &mut notes)?),
             Some(_) => return Err(other_kind(spec)),
         };
     examples(
@@ -73,10 +77,6 @@ pub(super) fn examples(
 ) -> Result<Found, DatasetError> {
     let choices = Choices {
         labels,
-        separator: spec.separator.as_deref().and_then(|text| match text {
-            TAB => Some(b'\t'),
-            text => text.bytes().next(),
-        }),
         targets: crate::dataset::schema::target_kind(spec, known),
         label,
         // There is a prediction for each example.
@@ -88,9 +88,9 @@ pub(super) fn examples(
         ignore: spec.ignore.as_deref(),
     };
     let Tables { name, train, test, mut notes } = tables;
-    let mut plan = match known.and_then(|known| Plan::known(&known.columns)) {
+    let mut plan = match known.and_then(|it| Plan::known(&it.columns, it.decimal_commas)) {
         Some(mut plan) => {
-            plan.classes = train.first().map_or_else(Vec::new, |it| it.classes(choices.separator));
+            plan.classes = train.first().map_or_else(Vec::new, TextFile::classes);
             plan
         }
         None => Plan::infer(&train, &choices)?,
@@ -123,13 +123,19 @@ pub(super) fn examples(
         label,
         classes: plan.classes,
         columns: plan.columns,
+        decimal_commas: plan.decimal_commas,
         notes,
         warnings: plan.warnings,
     })
 }
 
 /// The files of a path or pattern, in memory.
-fn open(path: &str, base: &Path, notes: &mut Vec<String>) -> Result<Vec<TextFile>, DatasetError> {
+fn open(
+    path: &str,
+    base: &Path,
+    separator: Option<u8>,
+    notes: &mut Vec<String>,
+) -> Result<Vec<TextFile>, DatasetError> {
     let pattern = within(base, path);
     let files = match path {
         "-" => vec![pattern],
@@ -146,7 +152,7 @@ fn open(path: &str, base: &Path, notes: &mut Vec<String>) -> Result<Vec<TextFile
             let name = file.name();
             notes.push(format!("{name} is no UTF-8 at byte {byte}, and is read as Latin-1"));
         }
-        texts.push(TextFile::new(file.name().to_owned(), text));
+        texts.push(TextFile::new(file.name().to_owned(), text, separator));
     }
     Ok(texts)
 }
@@ -173,7 +179,7 @@ pub(super) fn digits() -> Result<Found, DatasetError> {
     let mut file = SourceFile::new("digits".into(), DIGITS)?;
     let (text, _) = decode("digits", file.rest(SPLIT_BYTES, "text")?)?;
     let choices = Choices { label: &["last".to_owned()], ..Choices::default() };
-    let files = [TextFile::new("digits".into(), text)];
+    let files = [TextFile::new("digits".into(), text, None)];
     let plan = Plan::infer(&files, &choices)?;
     let all = Table::read(&files, &plan, &choices)?.raw;
     let (mut train, mut test) = (Vec::new(), Vec::new());
@@ -191,6 +197,7 @@ pub(super) fn digits() -> Result<Found, DatasetError> {
         label: None,
         classes: Vec::new(),
         columns: Vec::new(),
+        decimal_commas: false,
         notes: Vec::new(),
         warnings: Vec::new(),
     })

@@ -1,8 +1,10 @@
 //! How a text is divided into records and fields: the separator, the lines that are no records, and
 //! how numbers are written.
 
+use std::collections::BTreeSet;
+
 use super::cell::{Cell, Notation, Point};
-use super::records::{COMMENT, Record, Records};
+use super::records::{COMMENT, Record, Records, with_line_feeds, without_blanks_before_quotes};
 use super::separator::{found, named_separator};
 
 /// Records that are looked at to tell names in a comment from a record.
@@ -33,13 +35,25 @@ impl Dialect {
         Self { separator, start: 0, has_comments: true, notation }
     }
 
-    /// Of a text; `separator` is the one that a user has named.
-    pub(in crate::dataset) fn of_text(text: &str, separator: Option<u8>) -> Self {
-        let (start, named) = named_separator(text).unwrap_or_default();
-        let separator = separator.or(named).unwrap_or_else(|| found(text, start));
+    /// Of a text, and the text in the form that its records are read from; `separator` is the one
+    /// that a user has named.
+    pub(in crate::dataset) fn of_text(text: String, separator: Option<u8>) -> (String, Self) {
+        let text = with_line_feeds(text);
+        let named = named_separator(&text);
+        let start = named.map_or(0, |(start, _)| start);
+        let separator = separator.or(named.map(|(_, separator)| separator));
+        let separator = separator.unwrap_or_else(|| found(&text, start));
+        let text = without_blanks_before_quotes(&text, separator).unwrap_or(text);
         let dialect = Self { start, ..Self::of(separator) };
-        let decimal_commas = dialect.has_decimal_commas(text);
-        Self { notation: Notation { decimal_commas }, ..dialect }
+        let decimal_commas = dialect.has_decimal_commas(&text);
+        (text, Self { notation: Notation { decimal_commas }, ..dialect })
+    }
+
+    /// The same with decimal commas if other files of the table have them, and commas do not separate
+    /// here.
+    pub(in crate::dataset) fn with_decimal_commas(self, have_others: bool) -> Self {
+        let is_so = self.notation.decimal_commas || have_others && self.separator != b',';
+        Self { notation: Notation { decimal_commas: is_so }, ..self }
     }
 
     /// How numbers are written.
@@ -49,29 +63,35 @@ impl Dialect {
 
     /// Whether a text has numbers with a comma for the point. `1,234` may be one of them, or one
     /// thousand or more: where a semicolon separates, it is one of them unless other numbers have a
-    /// point, and elsewhere this alone does not tell.
+    /// point, and elsewhere this alone does not tell. Where commas separate, those between quotes are
+    /// points unless other numbers have one.
     fn has_decimal_commas(self, text: &str) -> bool {
         // Commas that separate are in no field without quotes.
         if !text.contains(',') || self.separator == b',' && !text.contains('"') {
             return false;
         }
         let commas = Notation { decimal_commas: true };
-        let (mut has_unclear, mut has_points) = (false, false);
+        let (mut is_clear, mut has_unclear, mut has_points) = (false, false, false);
         let (mut records, mut record) = (self.records(text.as_bytes()), Record::default());
         while records.next(&mut record) {
             for field in record.fields() {
                 if field.contains(',') && matches!(commas.cell(field), Cell::Number(_)) {
-                    if !may_be_thousands(field) {
-                        return true;
-                    }
+                    is_clear |= !may_be_thousands(field);
                     has_unclear = true;
                 }
                 has_points |= field.contains('.')
                     && Point::of(field) == Point::Fraction
                     && field.parse::<f64>().is_ok();
             }
+            if is_clear && (self.separator != b',' || has_points) {
+                break;
+            }
         }
-        self.separator == b';' && has_unclear && !has_points
+        match self.separator {
+            b',' => is_clear && !has_points,
+            b';' => is_clear || has_unclear && !has_points,
+            _ => is_clear,
+        }
     }
 
     /// The same for a text of so many columns, without comments if a line that begins with `#` has
@@ -86,7 +106,8 @@ impl Dialect {
         let has_record = others.any(|rest| is_record(rest.lines().next().unwrap_or_default()));
         let records = comments.iter().rev().take_while(|comment| is_record(comment.line));
         let records: Vec<&Comment<'_>> = records.collect();
-        let are_names = records.len() == 1 && self.names_of(text, records[0].line).is_some();
+        let are_names =
+            records.len() == 1 && self.names_of(text, records[0].line, columns).is_some();
         let is_without = columns > 1 && (has_record || !records.is_empty() && !are_names);
         let start = records.last().map_or(end, |first| first.start);
         is_without.then_some(Self { has_comments: false, start, ..self })
@@ -99,17 +120,17 @@ impl Dialect {
         columns: usize,
     ) -> Option<Vec<String>> {
         let (comments, _) = self.leading_comments(text);
-        let names = self.names_of(text, comments.last()?.line)?;
-        (columns > 1 && names.len() == columns).then_some(names)
+        let comment = comments.last().filter(|_| columns > 1)?;
+        self.names_of(text, comment.line, columns)
     }
 
     /// The fields behind the `#` of a comment, if all are different texts, and none is a text that a
     /// record has in the same column.
-    fn names_of(self, text: &str, comment: &str) -> Option<Vec<String>> {
+    fn names_of(self, text: &str, comment: &str, columns: usize) -> Option<Vec<String>> {
         let names = self.fields(comment.trim_start_matches(['#', ' ', '\t']));
         let is_text = |name: &String| self.notation.cell(name) == Cell::Other;
-        let are_different = (1..names.len()).all(|at| !names[..at].contains(&names[at]));
-        if !are_different || !names.iter().all(is_text) {
+        let different = names.iter().collect::<BTreeSet<_>>().len();
+        if names.len() != columns || different != columns || !names.iter().all(is_text) {
             return None;
         }
         let (mut records, mut record) = (self.records(text.as_bytes()), Record::default());
@@ -157,17 +178,18 @@ impl Dialect {
 /// Whether a comma may separate the thousands of a number, as in `1,234`.
 fn may_be_thousands(field: &str) -> bool {
     let (before, after) = field.split_once(',').unwrap_or((field, ""));
-    let is_fraction = before.trim_start_matches(['+', '-']).starts_with('0');
-    !is_fraction && after.len() == 3
+    let whole = before.trim_start_matches(['+', '-']);
+    let is_group = (1..=3).contains(&whole.len()) && !whole.starts_with('0');
+    is_group && !whole.contains('.') && after.len() == 3
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::source::csv::records::with_line_feeds;
 
     fn fields(text: &str) -> Vec<Vec<String>> {
-        let mut records = Dialect::of_text(text, None).records(text.as_bytes());
+        let (text, dialect) = Dialect::of_text(text.into(), None);
+        let mut records = dialect.records(text.as_bytes());
         let (mut record, mut all) = (Record::default(), Vec::new());
         while records.next(&mut record) {
             all.push(record.fields().map(str::to_owned).collect());
@@ -198,8 +220,8 @@ mod tests {
 
     #[test]
     fn lines_are_counted_from_one() {
-        let text = with_line_feeds("a,b\r\r1,2\r".into());
-        let mut records = Dialect::of_text(&text, None).records(text.as_bytes());
+        let (text, dialect) = Dialect::of_text("a,b\r\r1,2\r".into(), None);
+        let mut records = dialect.records(text.as_bytes());
         let mut record = Record::default();
         let mut lines = Vec::new();
         while records.next(&mut record) {

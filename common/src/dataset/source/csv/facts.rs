@@ -33,10 +33,11 @@ pub(super) struct Facts<'a> {
     pub(super) texts: Option<Box<Texts<'a>>>,
     /// Whether a number is not a whole one from 0 to 255.
     pub(super) exceeds_bytes: bool,
-    /// The files of the first field that is no number, and of the first that is missing, from 1; 0 for
-    /// none yet.
+    /// The files of the first field that is no number, and of the first that is missing as a number and
+    /// as a text, from 1; 0 for none yet.
     file_of_other: u16,
     file_of_missing: u16,
+    file_of_missing_text: u16,
 }
 
 /// The different texts of a column.
@@ -148,12 +149,14 @@ impl<'a> Facts<'a> {
             };
         }
         let number = u16::try_from(number + 1).unwrap_or(u16::MAX);
-        if self.first_other.is_some() && self.file_of_other == 0 {
-            self.file_of_other = number;
-        }
-        let is_missing = self.first_missing.is_some() || self.first_missing_text.is_some();
-        if is_missing && self.file_of_missing == 0 {
-            self.file_of_missing = number;
+        for (is_there, file) in [
+            (self.first_other.is_some(), &mut self.file_of_other),
+            (self.first_missing.is_some(), &mut self.file_of_missing),
+            (self.first_missing_text.is_some(), &mut self.file_of_missing_text),
+        ] {
+            if is_there && *file == 0 {
+                *file = number;
+            }
         }
     }
 
@@ -165,6 +168,11 @@ impl<'a> Facts<'a> {
     /// The number of the file with the first field that is missing.
     pub(super) fn file_of_missing(&self) -> usize {
         usize::from(self.file_of_missing).saturating_sub(1)
+    }
+
+    /// The same of the first field that is missing as a text.
+    pub(super) fn file_of_missing_text(&self) -> usize {
+        usize::from(self.file_of_missing_text).saturating_sub(1)
     }
 
     /// Whether it has texts of which hardly any occurs twice.

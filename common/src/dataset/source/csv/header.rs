@@ -10,6 +10,9 @@ const SAMPLE_RECORDS: usize = 500;
 /// Fields of all these records together, if the records are long.
 const SAMPLE_FIELDS: usize = 1 << 19;
 
+/// Bytes of all these records together, if the fields are long.
+const SAMPLE_BYTES: usize = 16 << 20;
+
 /// Least number of names that are numbers for a header of such names.
 const NUMBERED: usize = 3;
 
@@ -36,6 +39,8 @@ pub(in crate::dataset) struct Header {
     pub(in crate::dataset) columns: usize,
     /// Records to skip.
     pub(in crate::dataset) records: usize,
+    /// Whether the header's own fields have a text: those that are numbers may be an example's, too.
+    pub(in crate::dataset) has_texts: bool,
 }
 
 impl Header {
@@ -43,8 +48,14 @@ impl Header {
     pub(in crate::dataset) fn of(text: &str, dialect: Dialect) -> Self {
         let mut records = dialect.records(text.as_bytes());
         let (mut sample, mut record, mut fields) = (Vec::new(), Record::default(), 0);
-        while sample.len() < SAMPLE_RECORDS && fields < SAMPLE_FIELDS && records.next(&mut record) {
+        let mut bytes = 0;
+        while sample.len() < SAMPLE_RECORDS
+            && fields < SAMPLE_FIELDS
+            && bytes < SAMPLE_BYTES
+            && records.next(&mut record)
+        {
             fields += record.len();
+            bytes += record.size();
             sample.push(record.clone());
         }
         let Some((first, rest)) = sample.split_first() else { return Self::default() };
@@ -52,7 +63,8 @@ impl Header {
         let fields = first.fields().map(str::to_owned).collect::<Vec<_>>();
         if is_counts(&fields, columns) && fields[0] == (count(text, dialect) - 1).to_string() {
             let classes = fields[2..].iter().filter(|name| !name.is_empty()).cloned().collect();
-            return Self { fields, classes, columns, records: 1, names: Vec::new() };
+            let (names, has_texts) = (Vec::new(), true);
+            return Self { fields, classes, columns, records: 1, names, has_texts };
         }
         // A file that was put together from several repeats its header.
         let others: Vec<&Record<'_>> =
@@ -61,7 +73,8 @@ impl Header {
             return Self { columns, ..Self::default() };
         }
         let names = names(&fields, rest, columns);
-        Self { names, fields, columns, records: 1, classes: Vec::new() }
+        let has_texts = fields.iter().any(|field| may_be_name(field, dialect.notation()));
+        Self { names, fields, columns, records: 1, classes: Vec::new(), has_texts }
     }
 
     /// The same with these fields as the header, if it is not one already.
@@ -70,7 +83,8 @@ impl Header {
             return self;
         }
         let (names, columns) = (fields.clone(), fields.len());
-        Self { names, fields, columns, records: 1, ..self }
+        let has_texts = fields.iter().any(|field| field.parse::<f64>().is_err());
+        Self { names, fields, columns, records: 1, has_texts, ..self }
     }
 }
 
@@ -95,6 +109,7 @@ fn is_counts(fields: &[String], columns: usize) -> bool {
         && fields[2..].iter().all(|name| name.parse::<f64>().is_err())
 }
 
+/// Whether the first record has names, in view of the others.
 fn is_header(first: &Record<'_>, rest: &[&Record<'_>], columns: usize, notation: Notation) -> bool {
     // In R's files, a header has no name for the column of row names.
     let shift = usize::from(first.len() + 1 == columns);
@@ -172,7 +187,8 @@ mod tests {
     use super::*;
 
     fn header(text: &str) -> Header {
-        Header::of(text, Dialect::of_text(text, None))
+        let (text, dialect) = Dialect::of_text(text.into(), None);
+        Header::of(&text, dialect)
     }
 
     #[test]

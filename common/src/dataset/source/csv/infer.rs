@@ -33,13 +33,15 @@ pub(in crate::dataset) struct Plan {
     pub(in crate::dataset) examples: usize,
     /// Whether the labels of new files are numbers: then a missing number is a missing label.
     pub(in crate::dataset) are_labels_numbers: bool,
+    /// Whether numbers have a comma for the point.
+    pub(in crate::dataset) decimal_commas: bool,
     /// Whether the columns are those of earlier files.
     pub(in crate::dataset) is_known: bool,
 }
 
 impl Plan {
     /// Of columns that are known from earlier files; `None` if there are none.
-    pub(in crate::dataset) fn known(columns: &[Column]) -> Option<Self> {
+    pub(in crate::dataset) fn known(columns: &[Column], decimal_commas: bool) -> Option<Self> {
         let label = columns.iter().position(Column::is_target);
         (!columns.is_empty()).then(|| Self {
             columns: columns.to_vec(),
@@ -50,6 +52,7 @@ impl Plan {
             are_bytes: None,
             examples: 0,
             are_labels_numbers: false,
+            decimal_commas,
             is_known: true,
         })
     }
@@ -88,6 +91,7 @@ impl Plan {
             are_bytes: None,
             examples: draft.facts.iter().map(Facts::count).max().unwrap_or(0) as usize,
             are_labels_numbers: label.is_some_and(|(at, _)| draft.facts[at].are_numbers()),
+            decimal_commas: parts.iter().any(|part| part.dialect.notation().decimal_commas),
             is_known: false,
         };
         plan.take_columns(files, draft, &targets, choices)?;
@@ -105,7 +109,7 @@ impl Plan {
         let numbers_examples = choices.ignore.is_none() && draft.is_index(0);
         let mut are_bytes = true;
         for (at, (name, facts)) in draft.names.iter().zip(&draft.facts).enumerate() {
-            let role = if targets.contains(&at) {
+            let role = if targets.binary_search(&at).is_ok() {
                 target(files, (at, name, facts), choices)?
             } else if draft.ignored.contains(&at) {
                 Role::Ignored
@@ -206,7 +210,7 @@ fn candidates(names: &[String], choices: &Choices<'_>) -> BTreeSet<usize> {
     let kept: Vec<usize> = (0..names.len()).filter(|at| !ignored.contains(at)).collect();
     // The first one may number the examples, and the last one may be empty.
     let ends = kept.iter().take(2).chain(kept.iter().rev().take(2)).copied();
-    let is_named = |at: &usize| LABELS.iter().any(|it| names[*at].eq_ignore_ascii_case(it));
+    let is_named = |at: &usize| LABELS.iter().any(|it| names[*at].trim().eq_ignore_ascii_case(it));
     let named = (0..names.len()).filter(is_named);
     ends.chain(named).chain(choices.label.iter().filter_map(place)).collect()
 }
@@ -308,7 +312,7 @@ fn categories(
     let all: u64 = texts.values().sum();
     let missing = match (facts.first_missing_text, missing) {
         (Some(line), Missing::Error) => {
-            let file = &files[facts.file_of_missing()];
+            let file = &files[facts.file_of_missing_text()];
             return Err(file.missing(line.get(), with_number(at, title), DROP_OR_MEAN));
         }
         (_, Missing::Mean) => {

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::TextFile;
 use super::cell::{Cell, Notation, is_missing_text};
 use super::dialect::Dialect;
 use super::header::{CERTAIN, Header};
 use super::infer::Plan;
-use super::{Choices, TextFile};
 use crate::dataset::DatasetError;
 use crate::dataset::columns::{Column, Role};
 
@@ -19,16 +19,17 @@ pub(super) struct Order {
 }
 
 impl Order {
-    pub(super) fn of(
-        file: &TextFile,
-        plan: &Plan,
-        choices: &Choices<'_>,
-    ) -> Result<Self, DatasetError> {
-        let (dialect, header) = file.form(choices.separator);
+    pub(super) fn of(file: &TextFile, plan: &Plan) -> Result<Self, DatasetError> {
+        let (dialect, header) = file.form();
+        let dialect = dialect.with_decimal_commas(plan.decimal_commas);
         let has_names = plan.columns.iter().any(|column| !column.name.is_empty());
         let first = file.first_record(dialect)?;
         let without = |columns| Header { columns, ..Header::default() };
-        let header = if has_names && are_names(&first, plan) {
+        let names = plan.columns.iter().map(|column| &column.name);
+        let has_all_names = header.records > 0 && header.names.iter().eq(names);
+        let header = if has_names && has_all_names {
+            header
+        } else if has_names && are_names(&first, plan) {
             header.of_names(first)
         } else if first.is_empty() || has_names && are_names(&header.names, plan) {
             header
@@ -51,9 +52,7 @@ impl Order {
         };
         Ok(Self { dialect, header, places })
     }
-}
 
-impl Order {
     /// The warning about names that the training examples did not have.
     pub(super) fn warning(&self, file: &TextFile, plan: &Plan) -> Option<String> {
         let are_named = plan.columns.iter().any(|column| !column.name.is_empty());
@@ -67,11 +66,18 @@ impl Order {
     }
 }
 
-/// Whether the names of all columns with features are among these fields.
+/// Whether the names of all columns with features are among these fields. Names that are numbers are
+/// in their order: otherwise they may be an example.
 fn are_names(fields: &[String], plan: &Plan) -> bool {
+    let features = plan.columns.iter().filter(|column| column.width() > 0);
+    let names: Vec<&str> =
+        features.map(|column| column.name.as_str()).filter(|name| !name.is_empty()).collect();
+    if names.iter().all(|name| name.parse::<f64>().is_ok()) {
+        let mut fields = fields.iter();
+        return !names.is_empty() && names.iter().all(|name| fields.any(|field| field == name));
+    }
     let fields: BTreeSet<&str> = fields.iter().map(String::as_str).collect();
-    let is_there = |name: &str| name.is_empty() || fields.contains(name);
-    plan.columns.iter().filter(|column| column.width() > 0).all(|column| is_there(&column.name))
+    names.iter().all(|name| fields.contains(name))
 }
 
 /// Whether the fields name columns that have no names: there are texts in all columns of numbers.
@@ -104,23 +110,18 @@ fn by_name(
     plan: &Plan,
     header: &Header,
 ) -> Result<Vec<Option<usize>>, DatasetError> {
-    // Columns of one name are told by their order.
+    // Columns of one name, or without one, are told by their order.
     let mut of_name = BTreeMap::<&str, VecDeque<usize>>::new();
-    for (at, name) in header.names.iter().enumerate() {
+    for (at, name) in header.names.iter().enumerate().take(header.columns) {
         of_name.entry(name).or_default().push_back(at);
     }
     let mut place = |(at, column): (usize, &Column)| {
-        // Columns without a name are told by their place.
-        let named = if column.name.is_empty() {
-            Some(at)
-        } else {
-            of_name.get_mut(column.name.as_str()).and_then(VecDeque::pop_front)
-        };
+        let named = of_name.get_mut(column.name.as_str()).and_then(VecDeque::pop_front);
         if named.is_none() && column.width() > 0 {
             let expected = format!("a column {}, as in the training examples", column.title(at));
             return Err(file.wrong(1, expected, "no such name in the header"));
         }
-        Ok(named.filter(|at| *at < header.columns))
+        Ok(named)
     };
     plan.columns.iter().enumerate().map(&mut place).collect()
 }

@@ -54,7 +54,7 @@ pub(super) fn parts<'a>(
 ) -> Result<Vec<Part<'a>>, DatasetError> {
     let mut parts: Vec<Part<'a>> = Vec::with_capacity(files.len());
     for file in files {
-        let (dialect, header) = file.form(choices.separator);
+        let (dialect, header) = file.form();
         let fields = file.first_record(dialect)?;
         let Some(Part { header: of_first, file: first, .. }) = parts.first() else {
             check_header(file, &header, choices.targets)?;
@@ -85,6 +85,10 @@ pub(super) fn parts<'a>(
             return Err(file.wrong(1, expected, header.columns));
         }
         parts.push(Part { file, dialect, header, places });
+    }
+    let have_commas = parts.iter().any(|part| part.dialect.notation().decimal_commas);
+    for part in &mut parts {
+        part.dialect = part.dialect.with_decimal_commas(have_commas);
     }
     Ok(parts)
 }

@@ -92,7 +92,8 @@ impl Table {
         let mut has_labels = choices.labels && plan.label.is_some();
         let mut warnings = Vec::new();
         for file in files {
-            let order = Order::of(file, plan, choices)?;
+            let order = Order::of(file, plan)?;
+            reader.lines.begin_file(&file.name);
             let mut columns = plan.columns.iter().zip(&order.places);
             has_labels &= columns.all(|(column, place)| !column.is_target() || place.is_some());
             file.examples(order.dialect, &order.header, |record| {

@@ -115,6 +115,7 @@ impl<'a> Records<'a> {
     fn plain(&mut self, record: &mut Record<'a>) -> bool {
         let rest = &self.text[self.at..];
         record.is_quoted = false;
+        record.unquoted.clear();
         record.plain = rest;
         let are_blanks = self.are_blanks();
         let (mut start, mut end) = (0, rest.len());
@@ -166,6 +167,10 @@ impl<'a> Records<'a> {
             if matches!(result, ReadRecordResult::Record | ReadRecordResult::End) {
                 break;
             }
+        }
+        if !record.is_cut {
+            // What was longer before is not copied with it.
+            record.unquoted.truncate(used);
         }
         if self.are_blanks() {
             record.fields.retain(|(start, end)| start < end);
@@ -259,6 +264,11 @@ impl<'a> Record<'a> {
         self.push(start, self.unquoted.len(), false);
     }
 
+    /// Bytes that a copy takes.
+    pub(in crate::dataset) fn size(&self) -> usize {
+        self.unquoted.len() + self.fields.len() * size_of::<(u32, u32)>()
+    }
+
     /// Number of fields.
     pub(in crate::dataset) fn len(&self) -> usize {
         self.fields.len()
@@ -320,27 +330,31 @@ pub(in crate::dataset) fn with_line_feeds(text: String) -> String {
 }
 
 /// The text without the blanks between a separator and a quote that begins a field, as in `"a", "b"`:
-/// they are of no field.
-pub(in crate::dataset) fn without_blanks_before_quotes(text: String) -> String {
-    let has_some = |separator: &&char| text.contains(&format!("{separator} \""));
-    let Some(separator) = [',', ';', '|'].iter().find(has_some) else { return text };
-    let is_end = |byte: u8| byte == *separator as u8 || byte == b'\n';
-    let mut kept = Vec::with_capacity(text.len());
-    let (mut rest, mut is_begin) = (text.as_bytes(), true);
-    while let Some(byte) = rest.first() {
-        if is_begin {
-            let is_blank = |byte: &&u8| matches!(byte, b' ' | b'\t');
-            let blanks = rest.iter().take_while(is_blank).count();
-            if blanks > 0 && rest.get(blanks) == Some(&b'"') {
-                rest = &rest[blanks..];
-                continue;
-            }
+/// they are of no field. `None` if there are none.
+pub(super) fn without_blanks_before_quotes(text: &str, separator: u8) -> Option<String> {
+    if separator == b' ' || !text.contains('"') {
+        return None;
+    }
+    let is_blank = |byte: &&u8| matches!(byte, b' ' | b'\t') && **byte != separator;
+    let bytes = text.as_bytes();
+    let mut kept: Option<Vec<u8>> = None;
+    let (mut at, mut is_begin) = (0, true);
+    while let Some(byte) = bytes.get(at) {
+        let rest = &bytes[at..];
+        let blanks = if is_begin { rest.iter().take_while(is_blank).count() } else { 0 };
+        if blanks > 0 && rest.get(blanks) == Some(&b'"') {
+            kept.get_or_insert_with(|| bytes[..at].to_vec());
+            at += blanks;
+            continue;
         }
         let is_quoted = is_begin && *byte == b'"';
         let length = if is_quoted { quoted_length(rest).unwrap_or(rest.len()) } else { 1 };
-        kept.extend_from_slice(&rest[..length]);
-        (rest, is_begin) = (&rest[length..], is_end(*byte));
+        if let Some(kept) = &mut kept {
+            kept.extend_from_slice(&rest[..length]);
+        }
+        is_begin = *byte == separator || *byte == b'\n';
+        at += length;
     }
-    // Only blanks are gone.
-    String::from_utf8(kept).unwrap_or(text)
+    // Only blanks are gone, so it is text.
+    kept.and_then(|kept| String::from_utf8(kept).ok())
 }

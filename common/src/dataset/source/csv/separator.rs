@@ -1,7 +1,7 @@
 //! The separator of a text: the one that it names, or the one that fits it best.
 
 use super::cell::{Cell, Notation};
-use super::records::{Record, Records};
+use super::records::{Record, Records, without_blanks_before_quotes};
 
 /// Bytes of a text that are looked at.
 const SAMPLE_BYTES: usize = 256 << 10;
@@ -40,8 +40,10 @@ pub(super) fn found(text: &str, start: usize) -> u8 {
 
 impl Fit {
     fn of(text: &str, start: usize, separator: u8) -> Self {
-        let cut = text.len().min(SAMPLE_BYTES);
-        let sample = &text.as_bytes()[..cut];
+        let mut ends = (0..=text.len().min(SAMPLE_BYTES)).rev();
+        let cut = ends.find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        let cleaned = without_blanks_before_quotes(&text[..cut], separator);
+        let sample = cleaned.as_deref().unwrap_or(&text[..cut]).as_bytes();
         let mut lengths = Vec::new();
         let (mut numbers, mut fields) = (0, 0);
         let notation = Notation { decimal_commas: separator != b',' };
@@ -69,14 +71,12 @@ impl Fit {
 }
 
 /// The bytes of a first line such as `sep=;`, and the separator in it.
-pub(super) fn named_separator(text: &str) -> Option<(usize, Option<u8>)> {
+pub(super) fn named_separator(text: &str) -> Option<(usize, u8)> {
     let line = text.split_inclusive('\n').next()?;
     let content = line.trim_end_matches(['\n', '\r']).trim_matches('"').as_bytes();
     match content.split_at_checked(NAMED.len()) {
-        Some((name, [separator]))
-            if name.eq_ignore_ascii_case(NAMED.as_bytes()) && separator.is_ascii() =>
-        {
-            Some((line.len(), Some(*separator)))
+        Some((name, [separator])) if name.eq_ignore_ascii_case(NAMED.as_bytes()) => {
+            Some((line.len(), *separator))
         }
         _ => None,
     }

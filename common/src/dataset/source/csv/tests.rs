@@ -9,7 +9,7 @@ use crate::dataset::columns::Role;
 use crate::dataset::raw::{Raw, RawLabels};
 
 fn file(text: &str) -> TextFile {
-    TextFile::new("some.csv".into(), text.into())
+    TextFile::new("some.csv".into(), text.into(), None)
 }
 
 fn load(text: &str, choices: Choices<'_>) -> Result<(Plan, Raw), String> {
@@ -118,7 +118,7 @@ fn a_known_header_is_no_example_even_alone() {
         let error = read(text).unwrap_err().to_string();
         assert!(error.ends_with("expected examples, found none"), "{text}: {error}");
     }
-    assert_eq!(floats(&read("1,0\n7,2\n").unwrap().raw), [2.0, 7.0]);
+    assert_eq!(floats(&read("1,0\n7,2\n").unwrap().raw), [1.0, 0.0, 7.0, 2.0]);
     assert_eq!(floats(&read("1,5\n7,2\n").unwrap().raw), [1.0, 5.0, 7.0, 2.0]);
 }
 
@@ -203,8 +203,10 @@ fn files_of_one_table_have_their_columns_in_any_order() {
     };
     assert_eq!((mean(0), mean(1)), (Some(1.0), Some(100.0)));
     let other = |text: &str| {
-        let files =
-            [file(&format!("a,b,label\n{first}")), TextFile::new("2.csv".into(), text.into())];
+        let files = [
+            file(&format!("a,b,label\n{first}")),
+            TextFile::new("2.csv".into(), text.into(), None),
+        ];
         Plan::infer(&files, &Choices::default()).unwrap_err().to_string()
     };
     let error = other(&format!("b,a,label\n{first}1,x,0\n"));

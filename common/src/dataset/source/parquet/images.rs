@@ -71,6 +71,7 @@ pub(super) fn read(
         label: label.map(|(column, why)| (format!("{:?}", column.name), why)),
         classes: label_name.and_then(|name| first.classes.get(name)).cloned().unwrap_or_default(),
         columns: Vec::new(),
+        decimal_commas: false,
         notes,
         warnings: Vec::new(),
     })

@@ -270,6 +270,15 @@ fn blanks_before_a_quote_are_of_no_field() {
     let (plan, raw) = load(&text, Choices::default()).unwrap();
     assert_eq!((plan.label, raw.width()), (Some((2, Why::Name)), 3));
     assert!(labels(&raw).starts_with("y \"0 y \"1"), "{}", labels(&raw));
+    // Several, and beside other separators.
+    for (separator, blanks) in [(",", "  "), (";", " "), ("|", "\t")] {
+        let row = |at: usize| format!("{at}.5{separator}{blanks}\"a, \"\"{}\"\"\"\n", at % 2);
+        let (_, raw) = load(&(0..20).map(row).collect::<String>(), Choices::default()).unwrap();
+        assert!(labels(&raw).starts_with("a, \"0\""), "{}", labels(&raw));
+    }
+    let row = |at: usize| format!("{at}.5\tHe said, \"{}\"\n", at % 2);
+    let (_, raw) = load(&(0..20).map(row).collect::<String>(), Choices::default()).unwrap();
+    assert!(labels(&raw).starts_with("He said, \"0\""), "{}", labels(&raw));
     // Blanks in other places stay.
     let text: String = (0..20).map(|at| format!("{at}.5, x \"y\" {} \n", at % 2)).collect();
     let (_, raw) = load(&text, Choices::default()).unwrap();
@@ -314,4 +323,55 @@ fn columns_that_all_are_left_out_are_named() {
     );
     let error = load("#1,a\n#2,b\n", Choices::default()).unwrap_err();
     assert!(error.contains("found lines that begin with # and no others"), "{error}");
+}
+
+#[test]
+fn later_files_have_the_decimal_commas_of_the_first() {
+    let rows: String = (0..20).map(|at| format!("{at},5;{};{}\n", at * 100, at % 2)).collect();
+    let text = format!("a;b;label\n{rows}");
+    let (plan, _) = load(&text, Choices::default()).unwrap();
+    let error = read(&plan, "a;b\n3;850.000\n", false).unwrap_err();
+    assert!(error.contains("without points between thousands in column 2"), "{error}");
+    assert_eq!(floats(&read(&plan, "a,b\n3,850.5\n", false).unwrap()), [3.0, 850.5]);
+    let files = [file(&text), TextFile::new("2.csv".into(), "a;b;label\n1;2.345;0\n".into(), None)];
+    let plan = Plan::infer(&files, &Choices::default()).unwrap();
+    let error = Table::read(&files, &plan, &Choices::default()).unwrap_err().to_string();
+    assert!(error.starts_with("2.csv, line 2: expected numbers without points"), "{error}");
+}
+
+#[test]
+fn columns_without_a_name_are_told_by_their_order() {
+    let rows: String = (0..20).map(|at| format!("{at}.5,{},{}\n", at * 3, at % 2)).collect();
+    let (plan, _) = load(&format!(",,species\n{rows}"), Choices::default()).unwrap();
+    assert_eq!(floats(&read(&plan, "5.1,3.5\n1,2\n", false).unwrap()).len(), 4);
+    let (plan, _) = load(&format!("a,,label\n{rows}"), Choices::default()).unwrap();
+    assert_eq!(floats(&read(&plan, "label,,a\n0,2,1\n", false).unwrap()), [1.0, 2.0]);
+    let error = read(&plan, "label,a\n0,1\n", false).unwrap_err();
+    assert!(error.contains("no such name in the header"), "{error}");
+}
+
+#[test]
+fn an_example_may_be_as_a_header_of_numbers() {
+    let rows: String = (0..20).map(|at| format!("{},{},{}\n", at % 3, at % 5, at % 4)).collect();
+    let text = format!("0,1,2\n{rows}0,1,2\n");
+    assert_eq!(load(&text, Choices::default()).unwrap().1.len(), 21);
+}
+
+#[test]
+fn an_unknown_label_has_its_own_file() {
+    let rows: String = (0..20).map(|at| format!("{at}.5,{}\n", at % 2)).collect();
+    let files = [file(&rows), TextFile::new("2.csv".into(), "1.5,0\n2.5,7\n".into(), None)];
+    let plan = Plan::infer(&files, &Choices::default()).unwrap();
+    let raw = Table::read(&files, &plan, &Choices::default()).unwrap().raw;
+    let Places::Lines(lines) = &raw.places else { panic!("{:?}", raw.places) };
+    assert_eq!((lines.file(19), lines.file(21)), (Some("some.csv"), Some("2.csv")));
+    assert_eq!((lines.get(19), lines.get(21)), (20, 2));
+    // A text that is missing is not where a number is.
+    let texts = |missing: &str| {
+        (0..20).map(|at| format!("{},{}\n", ["x", missing][at / 19], at % 2)).collect::<String>()
+    };
+    let files = [file(&texts("None")), TextFile::new("2.csv".into(), texts(""), None)];
+    let choices = Choices { ignore: Some(&[]), ..Choices::default() };
+    let error = Plan::infer(&files, &choices).unwrap_err().to_string();
+    assert!(error.starts_with("2.csv, line 20: expected a value"), "{error}");
 }
