@@ -42,9 +42,10 @@ pub fn binaries() -> &'static Binaries {
     })
 }
 
-/// Builds the binaries into `target`, with `RUSTFLAGS` if given.
-pub fn build(target: &Path, profile: &str, rustflags: Option<&str>) -> Binaries {
-    build_what(PACKAGES, target, profile, rustflags)
+/// Builds `coordinator` into `target`, with `RUSTFLAGS`.
+pub fn coordinator_with(target: &Path, profile: &str, rustflags: &str) -> PathBuf {
+    let only = ["-p", "samebit", "--bin", "coordinator"];
+    build_what(&only, target, profile, Some(rustflags)).coordinator
 }
 
 fn build_what(what: &[&str], target: &Path, profile: &str, rustflags: Option<&str>) -> Binaries {
