@@ -208,10 +208,17 @@ mod tests {
         [dataset]\nsource = \"idx:somewhere\"\nscale = 2.0\n\
         [parameters]\nlearning_rate = 0.5\n";
 
+    /// The default run, in the spec of which is how examples would be held out.
+    fn default_digits() -> RunSpec {
+        let mut spec = RunSpec::default_digits();
+        spec.dataset.split = common::spec::SplitBy::Stratified;
+        spec
+    }
+
     #[test]
     fn without_anything_it_is_the_default_run() {
         let spec = assemble(&SpecFlags::default());
-        assert_eq!(spec, RunSpec::default_digits());
+        assert_eq!(spec, default_digits());
     }
 
     #[test]
@@ -266,7 +273,7 @@ mod tests {
         let expected = RunSpec {
             model: "softmax".into(),
             parameters: Table::new(),
-            ..RunSpec::default_digits()
+            ..default_digits()
         };
         assert_eq!(assemble(&flags), expected);
     }
