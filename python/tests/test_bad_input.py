@@ -66,7 +66,6 @@ def choices():
 
 def test_ten_thousand_random_calls():
     draw = random.Random(15)
-    allowed = (samebit.SamebitError, TypeError, ValueError, KeyError, AttributeError, OverflowError)
     values = choices()
 
     def any_of():
@@ -75,7 +74,7 @@ def test_ten_thousand_random_calls():
     calls = [
         lambda: NetworkState(a=any_of(), b=any_of()).digest(),
         lambda: NetworkState(any_of()),
-        lambda: NetworkState({any_of() if draw.random() < 0.2 else "n": GOOD}).digest(),
+        lambda: NetworkState({draw.choice(["n", "", 3, None, b"x", (1,)]): GOOD}).digest(),
         lambda: ParallelBatchProcessor(any_of(), any_of()),
         lambda: ParallelBatchProcessor(
             2, 3, model=draw.choice(["softmax", "mlp", any_of()])
@@ -100,6 +99,6 @@ def test_ten_thousand_random_calls():
         try:
             call()
             done += 1
-        except allowed:
+        except samebit.SamebitError:
             failed += 1
     assert done > CALLS / 50 and failed > CALLS / 10, (done, failed)

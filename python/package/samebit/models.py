@@ -74,13 +74,21 @@ def DiehlAndCook2015(
     if shape is not None and int(np.prod(shape)) != n_inpt:
         raise InputError(f"inpt_shape: expected {n_inpt} numbers, found shape {list(shape)}")
     given = {
-        "neurons": int(n_neurons),
-        "inhibition": float(inh),
-        "dt_ms": float(dt),
-        "weight_sum": float(norm),
-        "theta_plus_mv": float(theta_plus),
+        "neurons": _number("n_neurons", n_neurons, int),
+        "inhibition": _number("inh", inh, float),
+        "dt_ms": _number("dt", dt, float),
+        "weight_sum": _number("norm", norm, float),
+        "theta_plus_mv": _number("theta_plus", theta_plus, float),
     }
-    return Model("spiking", {**given, **parameters}, (int(n_inpt),))
+    return Model("spiking", {**given, **parameters}, (_number("n_inpt", n_inpt, int),))
+
+
+def _number(name: str, value: Any, kind: type[int] | type[float]) -> int | float:
+    try:
+        return kind(value)
+    except (TypeError, ValueError, OverflowError):
+        what = "a whole number" if kind is int else "a number"
+        raise InputError(f"{name}: expected {what}, found {type(value).__name__}") from None
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,8 @@ class Inferred:
 
 def infer(name: str | None, state: Mapping[str, Any]) -> Inferred:
     """The model of a state: the named one, or the one that has tensors of these names."""
+    if name is not None and not isinstance(name, str):
+        raise InputError(f"model: expected a name or a Model, found {type(name).__name__}")
     shapes = {tensor: np.shape(array) for tensor, array in state.items()}
     layers = sorted(
         (it for it in shapes if it.startswith("layer") and it.endswith(".weights")),

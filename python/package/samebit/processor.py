@@ -163,6 +163,8 @@ class ParallelBatchProcessor:
         not evaluated afterwards, unless ``params`` says ``evaluate=True``.
         """
         state = initial_state if state is None else state
+        _check("state", state)
+        _check("params", params)
         params = {"evaluate": False, **(params or {})}
         counter = 0
         if state is not None and "examples" in state:
@@ -179,9 +181,11 @@ class ParallelBatchProcessor:
         replicas: int,
         place: dict[str, Any],
     ) -> tuple[NetworkState, Results]:
+        _check("initial_state", initial)
+        _check("params", params)
         if initial is not None and not isinstance(initial, NetworkState):
             initial = NetworkState(initial)
-        rest = dict(params or {})
+        rest = {} if params is None else dict(params)
         targets = rest.pop("targets", "class")
         source = source_of(examples, labels, targets=targets)
         named = rest.pop("model", self.model)
@@ -196,6 +200,11 @@ class ParallelBatchProcessor:
         for number, it in enumerate(result.rounds):
             _log.debug("Batch %d: loss %s, accuracy %s", number, it.loss, it.accuracy)
         return result.state, Results(result, interval)
+
+
+def _check(name: str, value: Any) -> None:
+    if value is not None and not isinstance(value, Mapping):
+        raise InputError(f"{name}: expected a dictionary, found {type(value).__name__}")
 
 
 def _spec(
