@@ -15,7 +15,7 @@ use crate::merge_rule::MergeRule;
 pub use dataset::{DatasetSpec, Missing, Normalise, SHUFFLE_WINDOW, SplitBy, TargetKind};
 pub use forms::{LabelColumns, TestExamples};
 
-pub(crate) use dataset::TAB;
+pub(crate) use dataset::{BLANK, TAB};
 
 /// One training or evaluation job, as a user writes it in TOML.
 ///

@@ -1,7 +1,7 @@
 //! The ranges of a spec's fields.
 
 use crate::limits;
-use crate::spec::{DatasetSpec, RunSpec, SpecError, TAB, TargetKind, TestExamples};
+use crate::spec::{BLANK, DatasetSpec, RunSpec, SpecError, TAB, TargetKind, TestExamples};
 
 /// Limit of bytes in a dataset's source, which may contain a path (Linux's own limit for
 /// paths).
@@ -108,9 +108,10 @@ fn dataset(dataset: &DatasetSpec) -> Result<(), SpecError> {
     }
     if let Some(separator) = &dataset.separator
         && separator != TAB
+        && separator != BLANK
         && (separator.len() != 1 || separator.contains(['\"', '\n', '\r', '#']))
     {
-        let expected = "one ASCII character: a comma, a semicolon, a blank, …, or \"tab\"";
+        let expected = "one ASCII character: a comma, a semicolon, …, or \"tab\" or \"blank\"";
         return Err(SpecError::field("dataset.separator", expected, format!("{separator:?}")));
     }
     range("dataset.shuffle_window", dataset.shuffle_window, 1, limits::SHUFFLE_WINDOW)?;

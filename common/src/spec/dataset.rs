@@ -44,7 +44,8 @@ pub struct DatasetSpec {
     /// `column 5`), `first` or `last`; a list of them, if each target is a vector. By default it is found by its name or its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<LabelColumns>,
-    /// The character that separates the columns of a table, or `tab`. By default it is found.
+    /// The character that separates the columns of a table, or `tab` or
+    /// `blank`. By default it is found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub separator: Option<String>,
     /// What is done about missing values in a table.
@@ -64,8 +65,9 @@ pub struct DatasetSpec {
 /// Default of [`DatasetSpec::shuffle_window`], in MiB.
 pub const SHUFFLE_WINDOW: u32 = 64;
 
-/// A tab as [`DatasetSpec::separator`], which a command line does not pass on well.
+/// A tab and a blank as [`DatasetSpec::separator`], which a command line does not pass on well.
 pub(crate) const TAB: &str = "tab";
+pub(crate) const BLANK: &str = "blank";
 
 /// What examples have as targets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -270,11 +270,8 @@ mod tests {
     #[test]
     fn without_a_file_another_model_has_what_any_spec_leaves_out() {
         let flags = SpecFlags { model: Some("softmax".into()), ..Default::default() };
-        let expected = RunSpec {
-            model: "softmax".into(),
-            parameters: Table::new(),
-            ..default_digits()
-        };
+        let expected =
+            RunSpec { model: "softmax".into(), parameters: Table::new(), ..default_digits() };
         assert_eq!(assemble(&flags), expected);
     }
 

@@ -12,7 +12,7 @@ use crate::dataset::features::Features;
 use crate::dataset::raw::Raw;
 use crate::dataset::schema::Schema;
 use crate::dataset::sentence::{counted, listed};
-use crate::spec::{DatasetSpec, LabelColumns, Missing, TAB};
+use crate::spec::{BLANK, DatasetSpec, LabelColumns, Missing, TAB};
 
 /// UCI "Optical Recognition of Handwritten Digits": see `digits.md` beside it.
 const DIGITS: &[u8] = include_bytes!("../digits.csv.gz");
@@ -44,6 +44,7 @@ pub(super) fn read(
     let mut notes = Vec::new();
     let separator = spec.separator.as_deref().and_then(|text| match text {
         TAB => Some(b'\t'),
+        BLANK => Some(b' '),
         text => text.bytes().next(),
     });
     let train = open(path, base, separator, &mut notes)?;

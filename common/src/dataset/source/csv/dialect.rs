@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::cell::{Cell, Notation, Point};
+use super::label::LABELS;
 use super::records::{COMMENT, Record, Records, with_line_feeds, without_blanks_before_quotes};
 use super::separator::{found, named_separator};
 
@@ -120,14 +121,26 @@ impl Dialect {
         columns: usize,
     ) -> Option<Vec<String>> {
         let (comments, _) = self.leading_comments(text);
-        let comment = comments.last().filter(|_| columns > 1)?;
-        self.names_of(text, comment.line, columns)
+        let last = comments.last().filter(|_| columns > 1)?;
+        let has_label = |names: &Vec<String>| {
+            names.iter().any(|name| LABELS.iter().any(|label| name.eq_ignore_ascii_case(label)))
+        };
+        // Another comment may follow, such as one of units.
+        let names = |comment: &Comment<'_>| self.names_of(text, comment.line, columns);
+        comments.iter().filter_map(names).find(has_label).or_else(|| names(last))
     }
 
     /// The fields behind the `#` of a comment, if all are different texts, and none is a text that a
     /// record has in the same column.
     fn names_of(self, text: &str, comment: &str, columns: usize) -> Option<Vec<String>> {
-        let names = self.fields(comment.trim_start_matches(['#', ' ', '\t']));
+        let mut names = self.fields(comment);
+        // The mark alone may stand for a name.
+        let is_alone = names.first().is_some_and(|first| first == "#");
+        if is_alone && names.len() > columns {
+            names.remove(0);
+        } else if let Some(first) = names.first_mut().filter(|_| !is_alone) {
+            *first = first.trim_start_matches(['#', ' ', '\t']).to_owned();
+        }
         let is_text = |name: &String| self.notation.cell(name) == Cell::Other;
         let different = names.iter().collect::<BTreeSet<_>>().len();
         if names.len() != columns || different != columns || !names.iter().all(is_text) {

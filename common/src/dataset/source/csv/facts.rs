@@ -53,6 +53,9 @@ pub(super) struct Texts<'a> {
     are_different: bool,
     /// Whether each field so far is a whole number.
     are_whole: bool,
+    /// Whether each number of a file is above the one before, and that one.
+    are_ascending: bool,
+    before: Option<u64>,
     counter: Counter,
 }
 
@@ -135,13 +138,15 @@ impl<'a> Facts<'a> {
     pub(super) fn are_numbers_of_examples(&self) -> bool {
         let is_full = self.others + self.missing == 0 && self.numbers > 1;
         self.texts.as_ref().filter(|_| is_full).is_some_and(|texts| {
-            texts.counter == Counter::Fresh || (texts.are_whole && texts.are_different)
+            let are_different = texts.are_different || texts.are_ascending;
+            texts.counter == Counter::Fresh || (texts.are_whole && are_different)
         })
     }
 
     /// Notes that a file has been read, by its number from 0.
     pub(super) fn end_file(&mut self, number: usize) {
         if let Some(texts) = &mut self.texts {
+            texts.before = None;
             // The next file may count from the beginning.
             texts.counter = match texts.counter {
                 Counter::At(last) if last > 1 => Counter::Fresh,
@@ -234,6 +239,8 @@ impl<'a> Texts<'a> {
             are_diverse: false,
             are_different: true,
             are_whole: true,
+            are_ascending: true,
+            before: None,
             counter: Counter::Fresh,
         }
     }
@@ -242,6 +249,10 @@ impl<'a> Texts<'a> {
         let field = record.field(at);
         let number = field.parse::<u64>();
         self.are_whole &= number.is_ok();
+        if let Ok(number) = number {
+            self.are_ascending &= self.before.is_none_or(|before| before < number);
+            self.before = Some(number);
+        }
         self.counter = match (self.counter, number) {
             (Counter::Fresh, Ok(value @ 0..=1)) => Counter::At(value),
             (Counter::At(before), Ok(value)) if before.checked_add(1) == Some(value) => {

@@ -77,6 +77,14 @@ impl Header {
         Self { names, fields, columns, records: 1, classes: Vec::new(), has_texts }
     }
 
+    /// Whether the names may as well be an example: most are numbers, and no other name tells.
+    pub(super) fn are_doubtful(&self) -> bool {
+        let numbers = self.names.iter().filter(|name| name.parse::<f64>().is_ok()).count();
+        let is_certain =
+            |name: &String| CERTAIN_NAMES.iter().any(|it| name.eq_ignore_ascii_case(it));
+        self.records > 0 && numbers >= NUMBERED && !self.names.iter().any(is_certain)
+    }
+
     /// The same with these fields as the header, if it is not one already.
     pub(super) fn of_names(self, fields: Vec<String>) -> Self {
         if self.records > 0 {

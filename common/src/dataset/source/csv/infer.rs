@@ -106,14 +106,13 @@ impl Plan {
         choices: &Choices<'_>,
     ) -> Result<(), DatasetError> {
         let Some(file) = files.first() else { return Ok(()) };
-        let numbers_examples = choices.ignore.is_none() && draft.is_index(0);
         let mut are_bytes = true;
         for (at, (name, facts)) in draft.names.iter().zip(&draft.facts).enumerate() {
             let role = if targets.binary_search(&at).is_ok() {
                 target(files, (at, name, facts), choices)?
             } else if draft.ignored.contains(&at) {
                 Role::Ignored
-            } else if at == 0 && numbers_examples {
+            } else if choices.ignore.is_none() && draft.is_index(at) {
                 let title = Column { name: name.clone(), role: Role::Ignored }.title(at);
                 let does = if facts.is_text() { "names" } else { "numbers" };
                 self.notes.push(format!("{title} {does} the examples and is left out"));
@@ -188,11 +187,8 @@ impl Plan {
 /// What a reader should know of how the files are read.
 fn notes(parts: &[Part<'_>]) -> Vec<String> {
     let mut notes = Vec::new();
-    let is_counter = |name: &String| name.parse::<u64>().is_ok();
     if let Some(Part { header, .. }) = parts.first()
-        && header.records > 0
-        && !header.names.is_empty()
-        && header.names.iter().all(is_counter)
+        && header.are_doubtful()
     {
         notes.push("the first line counts the columns and is no example".into());
     }

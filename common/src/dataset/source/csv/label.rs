@@ -95,11 +95,15 @@ impl<'a> Draft<'a> {
         (0..self.facts.len()).find(is_it).unwrap_or(0)
     }
 
-    /// Whether a column is the first one, and numbers or names the examples.
+    /// Whether a column is the first one, and numbers or names the examples; or the second one behind
+    /// such a column without a name.
     pub(super) fn is_index(&self, at: usize) -> bool {
-        let (Some(name), Some(facts), 0) = (self.names.first(), self.facts.first(), at) else {
+        let (Some(name), Some(facts), 0 | 1) = (self.names.get(at), self.facts.get(at), at) else {
             return false;
         };
+        if at == 1 && (name.is_empty() || !self.names[0].is_empty() || !self.is_index(0)) {
+            return false;
+        }
         // R's files have names of rows under no name, where the other columns have one.
         let has_header = self.names.iter().any(|name| !name.is_empty());
         let are_rows = has_header && name.is_empty() && facts.are_names_of_examples();

@@ -16,6 +16,8 @@ pub(super) struct Order {
     pub(super) header: Header,
     /// The place in the file of each column, `None` if the file does not have it.
     pub(super) places: Vec<Option<usize>>,
+    /// Whether the file names its columns, be it in a comment.
+    has_names: bool,
 }
 
 impl Order {
@@ -24,6 +26,12 @@ impl Order {
         let dialect = dialect.with_decimal_commas(plan.decimal_commas);
         let has_names = plan.columns.iter().any(|column| !column.name.is_empty());
         let first = file.first_record(dialect)?;
+        let names_columns = !header.names.is_empty();
+        if are_names_in_another_order(&first, plan) {
+            let expected = "the numbers that name the columns in the order of the training examples, \
+                            or an example of other numbers";
+            return Err(file.wrong(1, expected, first.join(", ")));
+        }
         let without = |columns| Header { columns, ..Header::default() };
         let names = plan.columns.iter().map(|column| &column.name);
         let has_all_names = header.records > 0 && header.names.iter().eq(names);
@@ -32,6 +40,9 @@ impl Order {
         } else if has_names && are_names(&first, plan) {
             header.of_names(first)
         } else if first.is_empty() || has_names && are_names(&header.names, plan) {
+            header
+        } else if header.records > 0 && !header.has_texts {
+            // It counts the columns, as in training.
             header
         } else if is_example(&first, dialect.notation(), plan) {
             without(first.len())
@@ -50,13 +61,13 @@ impl Order {
         } else {
             by_place(file, plan, header.columns)?
         };
-        Ok(Self { dialect, header, places })
+        Ok(Self { dialect, header, places, has_names: names_columns })
     }
 
     /// The warning about names that the training examples did not have.
     pub(super) fn warning(&self, file: &TextFile, plan: &Plan) -> Option<String> {
         let are_named = plan.columns.iter().any(|column| !column.name.is_empty());
-        (plan.is_known && !are_named && !self.header.names.is_empty()).then(|| {
+        (plan.is_known && !are_named && self.has_names).then(|| {
             format!(
                 "{} names its columns, which the training examples did not: they are taken by their \
                  places",
@@ -72,12 +83,33 @@ fn are_names(fields: &[String], plan: &Plan) -> bool {
     let features = plan.columns.iter().filter(|column| column.width() > 0);
     let names: Vec<&str> =
         features.map(|column| column.name.as_str()).filter(|name| !name.is_empty()).collect();
-    if names.iter().all(|name| name.parse::<f64>().is_ok()) {
+    let is_text = |field: &&String| !field.is_empty() && field.parse::<f64>().is_err();
+    let has_text = |field: &String| is_text(&field) && names_of(plan).any(|name| name == field);
+    if names.iter().all(|name| name.parse::<f64>().is_ok()) && !fields.iter().any(has_text) {
         let mut fields = fields.iter();
         return !names.is_empty() && names.iter().all(|name| fields.any(|field| field == name));
     }
     let fields: BTreeSet<&str> = fields.iter().map(String::as_str).collect();
     names.iter().all(|name| fields.contains(name))
+}
+
+/// Whether the fields are the names of all columns with features, which are numbers, in another order:
+/// an example may have the same numbers.
+fn are_names_in_another_order(fields: &[String], plan: &Plan) -> bool {
+    let features = plan.columns.iter().filter(|column| column.width() > 0);
+    let names: Vec<&str> = features.map(|column| column.name.as_str()).collect();
+    let are_numbers = names.iter().all(|name| name.parse::<f64>().is_ok());
+    let is_there = |name: &&str| fields.iter().any(|field| field == name);
+    let is_of_them = |field: &String| names_of(plan).any(|name| name == field);
+    names.len() > 1
+        && are_numbers
+        && names.iter().all(is_there)
+        && fields.iter().all(is_of_them)
+        && !are_names(fields, plan)
+}
+
+fn names_of(plan: &Plan) -> impl Iterator<Item = &String> {
+    plan.columns.iter().map(|column| &column.name)
 }
 
 /// Whether the fields name columns that have no names: there are texts in all columns of numbers.
@@ -134,14 +166,16 @@ fn by_place(
 ) -> Result<Vec<Option<usize>>, DatasetError> {
     places_of(plan, columns).ok_or_else(|| {
         let expected = format!(
-            "{} columns, as the training examples have, with or without the label",
+            "{} columns, as the training examples have, all of them or all but the label, or only \
+             those of features (a header tells which ones are there)",
             plan.columns.len()
         );
         file.wrong(1, expected, columns)
     })
 }
 
-/// The places of a plan's columns among so many: all, or all but the label, or the features only.
+/// The places of a plan's columns among so many: all, or all but the label, or the features only. None
+/// if they may as well be all but those that are left out.
 fn places_of(plan: &Plan, columns: usize) -> Option<Vec<Option<usize>>> {
     let number = |is_there: &dyn Fn(&Column) -> bool| {
         let mut next = 0;
@@ -158,5 +192,11 @@ fn places_of(plan: &Plan, columns: usize) -> Option<Vec<Option<usize>>> {
     let features = |column: &Column| column.width() > 0;
     let kinds = [&all_columns as &dyn Fn(&Column) -> bool, &without_label, &features];
     let mut places = kinds.into_iter().map(number);
-    places.find(|places| places.iter().flatten().count() == columns)
+    let has_all = |places: &Vec<Option<usize>>| places.iter().flatten().count() == columns;
+    let found = places.find(has_all)?;
+    let with_features_and_label = number(&|column| column.width() > 0 || column.is_target());
+    let is_clear = found.iter().all(Option::is_some)
+        || found == with_features_and_label
+        || !has_all(&with_features_and_label);
+    is_clear.then_some(found)
 }

@@ -375,3 +375,66 @@ fn an_unknown_label_has_its_own_file() {
     let error = Plan::infer(&files, &choices).unwrap_err().to_string();
     assert!(error.starts_with("2.csv, line 20: expected a value"), "{error}");
 }
+
+#[test]
+fn headers_of_numbers_are_not_taken_by_place() {
+    let row = |at: usize| format!("{}.5,{}.25,{},{}\n", at % 3, at, at % 5, ["a", "b"][at % 2]);
+    let rows: String = (0..20).map(row).collect();
+    let (plan, _) = load(&format!("400,410,420,species\n{rows}"), Choices::default()).unwrap();
+    let error = read(&plan, "420,410,400\n1,2,3\n", false).unwrap_err();
+    assert!(error.contains("found 420, 410, 400"), "{error}");
+    // The name of the label tells.
+    let found = read(&plan, "420,410,400,species\n1,2,3,a\n", false).unwrap();
+    assert_eq!(floats(&found), [3.0, 2.0, 1.0]);
+    // Pandas' own names.
+    let error = read(&plan, "0,1,2\n1,2,3\n", false).unwrap_err();
+    assert!(error.contains("expected a column \"400\""), "{error}");
+    let (plan, _) = load(&rows, Choices::default()).unwrap();
+    assert_eq!(floats(&read(&plan, "0,1,2\n1,2,3\n", false).unwrap()), [1.0, 2.0, 3.0]);
+    assert_eq!(floats(&read(&plan, "0,1,3\n1,2,3\n", false).unwrap()).len(), 6);
+}
+
+#[test]
+fn columns_that_may_be_others_are_refused() {
+    let rows: String =
+        (0..20).map(|at| format!("{},{}.5,{},{}\n", at + 1, at % 3, at % 7, at % 2)).collect();
+    let (plan, _) = load(&rows, Choices::default()).unwrap();
+    assert_eq!(plan.columns[0].role, Role::Ignored);
+    // With the label, or with the numbers of the examples?
+    let error = read(&plan, "1.5,2,1\n2.5,3,0\n", false).unwrap_err();
+    assert!(error.contains("a header tells which ones are there"), "{error}");
+    assert_eq!(floats(&read(&plan, "1.5,2\n", false).unwrap()), [1.5, 2.0]);
+    assert_eq!(floats(&read(&plan, "1,1.5,2,0\n", false).unwrap()), [1.5, 2.0]);
+}
+
+#[test]
+fn rows_that_are_numbered_twice_or_with_gaps() {
+    let part = |step: usize| {
+        let row = |at: usize| format!("{},{}.5,{}\n", at * step, at + step, at % 2);
+        file(&format!("id,a,label\n{}", (0..20).map(row).collect::<String>()))
+    };
+    let plan = Plan::infer(&[part(3), part(2)], &Choices::default()).unwrap();
+    assert_eq!(plan.columns[0].role, Role::Ignored);
+    let row = |at: usize| format!("{at},{},{}.5,{}\n", at + 1000, at % 3, at % 2);
+    let text = format!(",id,a,label\n{}", (0..20).map(row).collect::<String>());
+    let (plan, raw) = load(&text, Choices::default()).unwrap();
+    assert_eq!((raw.width(), plan.notes.len()), (1, 2));
+}
+
+#[test]
+fn names_in_one_of_several_comments() {
+    let rows: String = (0..20).map(|at| format!("{},{at}.5,{}\n", at % 2, at % 4)).collect();
+    let label = |text: String| load(&text, Choices::default()).unwrap().0.label;
+    let found = label(format!("# label,x,z\n# units: -,m,s\n{rows}"));
+    assert_eq!(found, Some((0, Why::Name)));
+    let tabs: String =
+        (0..20).map(|at| format!("{at}\t{}\t{at}.5\t{}\n", at % 2, at % 4)).collect();
+    assert_eq!(label(format!("#\tlabel\tx\tz\n{tabs}")), Some((1, Why::Name)));
+    let blanks = rows.replace(',', " ");
+    assert_eq!(label(format!("# label x z\n{blanks}")), Some((0, Why::Name)));
+    // Training examples without names.
+    let (plan, _) = load(&rows, Choices::default()).unwrap();
+    let choices = Choices { labels: false, ..Choices::default() };
+    let found = Table::read(&[file("#label,a,b\n1,2,3\n")], &plan.of_earlier(), &choices);
+    assert!(found.unwrap().warnings[0].contains("names its columns"));
+}
