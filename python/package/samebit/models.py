@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -83,7 +83,10 @@ def DiehlAndCook2015(
     return Model("spiking", {**given, **parameters}, (_number("n_inpt", n_inpt, int),))
 
 
-def _number(name: str, value: Any, kind: type[int] | type[float]) -> int | float:
+_Number = TypeVar("_Number", int, float)
+
+
+def _number(name: str, value: Any, kind: type[_Number]) -> _Number:
     try:
         return kind(value)
     except (TypeError, ValueError, OverflowError):
