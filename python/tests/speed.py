@@ -14,9 +14,9 @@ from pathlib import Path
 PROGRAM = Path(sys.executable).with_name("samebit")
 # Model, its parameters, epochs.
 RUNS = [
-    ("softmax", {}, 200),
-    ("mlp", {"hidden": [128]}, 40),
-    ("spiking", {"neurons": 100}, 1),
+    ("softmax", {}, 100),
+    ("mlp", {"hidden": [128]}, 60),
+    ("spiking", {"neurons": 400}, 10),
 ]
 
 
